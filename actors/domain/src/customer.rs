@@ -1,0 +1,294 @@
+//! A customer: invited, enrolled, active, suspended; makes requests.
+//!
+//! None of these states has a deadline: an invitation ends with its token, and the others last until
+//! somebody acts. **Invariant:** a request is one event with its ticket's name in it.
+
+use std::collections::BTreeSet;
+
+use minicbor::{Decode, Encode};
+
+use crate::{
+    Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, IndexRow, MessageKind, Rejection, RejectionCode, TimerName,
+    encoded,
+    enrollment::{Change, Enrollment, Issued, Token},
+    message::{Location, ReceiptBody, ReceiptStatus, RequestBody},
+    ticket,
+    time::Millis,
+};
+
+/// Tickets that a customer may have open: bounds the state and what one stolen device can do.
+pub const OPEN_TICKETS_MAX: usize = 256;
+pub const NAME_BYTES_MAX: usize = 256;
+
+/// Where a customer stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Standing {
+    /// Not registered.
+    #[default]
+    #[n(0)]
+    Unknown,
+    #[n(1)]
+    Invited,
+    #[n(2)]
+    Enrolled,
+    #[n(3)]
+    Active,
+    #[n(4)]
+    Suspended,
+}
+
+impl Standing {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Invited => "invited",
+            Self::Enrolled => "enrolled",
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Customer {
+    #[n(0)]
+    pub standing: Standing,
+    #[n(1)]
+    pub name: String,
+    #[n(2)]
+    pub location: Location,
+    #[n(3)]
+    pub tier: u8,
+    #[n(4)]
+    pub enrollment: Enrollment,
+    #[n(5)]
+    pub open: BTreeSet<EntityId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Command {
+    #[n(0)]
+    Register {
+        #[n(0)]
+        name: String,
+        #[n(1)]
+        location: Location,
+        /// 1 is the best.
+        #[n(2)]
+        tier: u8,
+    },
+    #[n(1)]
+    Invite {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        token_hash: [u8; 32],
+        #[n(1)]
+        expires: Millis,
+    },
+    #[n(2)]
+    Enroll {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        token_hash: [u8; 32],
+        #[cbor(n(1), with = "minicbor::bytes")]
+        public_key_hash: [u8; 32],
+        #[cbor(n(2), with = "minicbor::bytes")]
+        serial: Vec<u8>,
+        #[n(3)]
+        not_after: u64,
+        #[cbor(n(4), with = "minicbor::bytes")]
+        certificate: Vec<u8>,
+    },
+    #[n(3)]
+    PublishKeys {
+        #[n(0)]
+        serial: u64,
+        #[cbor(n(1), with = "minicbor::bytes")]
+        bundle: Vec<u8>,
+    },
+    #[n(4)]
+    Request {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        message_id: [u8; 16],
+        #[cbor(n(1), with = "minicbor::bytes")]
+        content_hash: [u8; 32],
+        #[n(2)]
+        body: RequestBody,
+        #[n(3)]
+        received_at: Millis,
+    },
+    /// From a ticket that has ended.
+    #[n(5)]
+    TicketClosed {
+        #[n(0)]
+        ticket: EntityId,
+    },
+    #[n(6)]
+    Suspend,
+    #[n(7)]
+    Resume,
+    #[n(8)]
+    Timer {
+        #[n(0)]
+        name: TimerName,
+        #[n(1)]
+        generation: u32,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Event {
+    #[n(0)]
+    Registered {
+        #[n(0)]
+        name: String,
+        #[n(1)]
+        location: Location,
+        #[n(2)]
+        tier: u8,
+    },
+    #[n(1)]
+    Enrollment(#[n(0)] Change),
+    #[n(2)]
+    Requested {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        message_id: [u8; 16],
+        #[cbor(n(1), with = "minicbor::bytes")]
+        content_hash: [u8; 32],
+        #[n(2)]
+        ticket: EntityId,
+        #[n(3)]
+        body: RequestBody,
+        #[n(4)]
+        received_at: Millis,
+    },
+    #[n(3)]
+    TicketClosed {
+        #[n(0)]
+        ticket: EntityId,
+    },
+    #[n(4)]
+    Suspended,
+    #[n(5)]
+    Resumed,
+}
+
+fn changes(changes: Vec<Change>) -> Vec<Event> {
+    changes.into_iter().map(Event::Enrollment).collect()
+}
+
+impl Customer {
+    fn register(&self, name: &str, location: Location, tier: u8) -> Result<Vec<Event>, Rejection> {
+        if self.standing != Standing::Unknown {
+            let same = self.name == name && self.location == location && self.tier == tier;
+            return if same { Ok(vec![]) } else { Rejection::new(RejectionCode::Exists, "the customer exists with other data") };
+        }
+        if name.is_empty() || name.len() > NAME_BYTES_MAX {
+            return Rejection::new(RejectionCode::Invalid, "a name has 1 to 256 bytes");
+        }
+        if !location.is_on_earth() {
+            return Rejection::new(RejectionCode::Invalid, "the location is not on earth");
+        }
+        Ok(vec![Event::Registered { name: name.to_owned(), location, tier }])
+    }
+
+    fn request(&self, message_id: [u8; 16], content_hash: [u8; 32], body: &RequestBody, received_at: Millis, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
+        match self.standing {
+            Standing::Enrolled | Standing::Active => {}
+            Standing::Unknown | Standing::Invited => return Rejection::new(RejectionCode::NotNow, "the device is not enrolled"),
+            Standing::Suspended => return Rejection::new(RejectionCode::NotNow, "the customer is suspended"),
+        }
+        let ticket = EntityId::ticket_of(ctx.id, message_id);
+        if self.open.contains(&ticket) {
+            return Ok(vec![]);
+        }
+        body.check()?;
+        if self.open.len() >= OPEN_TICKETS_MAX {
+            return Rejection::new(RejectionCode::Limit, "the customer has 256 open tickets");
+        }
+        Ok(vec![Event::Requested { message_id, content_hash, ticket, body: body.clone(), received_at }])
+    }
+}
+
+impl Aggregate for Customer {
+    type Command = Command;
+    type Event = Event;
+    const KIND: EntityKind = EntityKind::Customer;
+
+    fn decide(&self, command: &Command, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
+        if self.standing == Standing::Unknown && !matches!(command, Command::Register { .. }) {
+            return Rejection::new(RejectionCode::Unknown, "there is no such customer");
+        }
+        match command {
+            Command::Register { name, location, tier } => self.register(name, *location, *tier),
+            Command::Invite { token_hash, expires } => {
+                self.enrollment.invite(Token { hash: *token_hash, expires: *expires }, ctx).map(changes)
+            }
+            Command::Enroll { token_hash, public_key_hash, serial, not_after, certificate } => {
+                let issued = Issued {
+                    token_hash: *token_hash,
+                    public_key_hash: *public_key_hash,
+                    serial: serial.clone(),
+                    not_after: *not_after,
+                    certificate: certificate.clone(),
+                };
+                self.enrollment.enroll(issued, ctx).map(changes)
+            }
+            Command::PublishKeys { serial, bundle } => self.enrollment.publish(*serial, bundle).map(changes),
+            Command::Request { message_id, content_hash, body, received_at } => {
+                self.request(*message_id, *content_hash, body, *received_at, ctx)
+            }
+            Command::TicketClosed { ticket } => {
+                let open = self.open.contains(ticket);
+                Ok(if open { vec![Event::TicketClosed { ticket: *ticket }] } else { vec![] })
+            }
+            Command::Suspend if self.standing == Standing::Suspended => Ok(vec![]),
+            Command::Suspend => Ok(vec![Event::Suspended]),
+            Command::Resume if self.standing == Standing::Suspended => Ok(vec![Event::Resumed]),
+            Command::Resume | Command::Timer { .. } => Ok(vec![]),
+        }
+    }
+
+    fn evolve(&mut self, event: &Event) {
+        match event {
+            Event::Registered { name, location, tier } => {
+                self.standing = Standing::Invited;
+                self.name.clone_from(name);
+                self.location = *location;
+                self.tier = *tier;
+            }
+            Event::Enrollment(change) => {
+                self.enrollment.evolve(change);
+                if matches!(change, Change::Enrolled(_)) && self.standing == Standing::Invited {
+                    self.standing = Standing::Enrolled;
+                }
+            }
+            Event::Requested { ticket, .. } => {
+                self.standing = Standing::Active;
+                self.open.insert(*ticket);
+            }
+            Event::TicketClosed { ticket } => {
+                self.open.remove(ticket);
+            }
+            Event::Suspended => self.standing = Standing::Suspended,
+            Event::Resumed => self.standing = Standing::Active,
+        }
+    }
+
+    fn react(&self, event: &Event, id: EntityId) -> Vec<Effect> {
+        match event {
+            Event::Requested { message_id, ticket, body, .. } => {
+                let receipt = ReceiptBody { status: ReceiptStatus::Received, ticket: Some(*ticket), reason: String::new() };
+                let open = ticket::Command::Open { customer: id, message_id: *message_id, body: body.clone(), tier: self.tier };
+                vec![
+                    Effect::Message { to: id, kind: MessageKind::Receipt, correlation: Some(*message_id), body: encoded(&receipt) },
+                    Effect::Tell { to: *ticket, command: AnyCommand::Ticket(open) },
+                    Effect::Index(IndexRow::Customer { id, state: self.standing }),
+                ]
+            }
+            Event::Registered { .. } | Event::Suspended | Event::Resumed | Event::Enrollment(Change::Enrolled(_)) => {
+                vec![Effect::Index(IndexRow::Customer { id, state: self.standing })]
+            }
+            Event::Enrollment(_) | Event::TicketClosed { .. } => vec![],
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The desk of a region: knows its technicians' summaries and who works on what, and chooses.
+//!
+//! A ticket asks with `Match`; the answer is an offer to make, or that nobody fits. The desk counts
+//! what it gave out itself, so no technician needs to report its load.
+//!
+//! **Invariant:** a ticket is given to at most one technician here; asking again takes it back
+//! first. **Not here:** granting (`technician`), deadlines and retries (`ticket`).
+
+use std::collections::BTreeMap;
+
+use minicbor::{Decode, Encode};
+
+use crate::{
+    Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, Rejection, RejectionCode, TimerName,
+    message::Location,
+    selection::{self, Choice, Fit, Need},
+    technician::Skill,
+    ticket,
+};
+
+/// Technicians of one region; beyond this the region is two.
+pub const TECHNICIANS_MAX: usize = 100_000;
+
+/// What the desk knows of a technician.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Summary {
+    /// On shift, not suspended, and with a device.
+    #[n(0)]
+    pub on_shift: bool,
+    #[n(1)]
+    pub skills: Vec<Skill>,
+    #[n(2)]
+    pub home: Location,
+    #[n(3)]
+    pub capacity: u16,
+}
+
+/// A technician with what the desk gave it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Known {
+    #[n(0)]
+    pub summary: Summary,
+    #[n(1)]
+    pub load: u16,
+    /// Tickets given so far, for fairness.
+    #[n(2)]
+    pub assigned: u32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Desk {
+    #[n(0)]
+    pub technicians: BTreeMap<EntityId, Known>,
+    /// Who works on, or is offered, which ticket.
+    #[n(1)]
+    pub given: BTreeMap<EntityId, EntityId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Command {
+    #[n(0)]
+    Technician {
+        #[n(0)]
+        id: EntityId,
+        #[n(1)]
+        summary: Summary,
+    },
+    #[n(1)]
+    Match {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        need: Need,
+    },
+    /// The ticket needs nobody any more.
+    #[n(2)]
+    Done {
+        #[n(0)]
+        ticket: EntityId,
+    },
+    #[n(3)]
+    Timer {
+        #[n(0)]
+        name: TimerName,
+        #[n(1)]
+        generation: u32,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Event {
+    #[n(0)]
+    TechnicianChanged {
+        #[n(0)]
+        id: EntityId,
+        #[n(1)]
+        summary: Summary,
+    },
+    #[n(1)]
+    Chosen {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        technician: EntityId,
+        #[n(2)]
+        choice: Choice,
+    },
+    #[n(2)]
+    NobodyFits {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        choice: Choice,
+    },
+    #[n(3)]
+    TakenBack {
+        #[n(0)]
+        ticket: EntityId,
+    },
+}
+
+impl Desk {
+    fn choose(&self, ticket: EntityId, need: &Need, rule_version: u32) -> Vec<Event> {
+        let held_by = self.given.get(&ticket);
+        let options = self.technicians.iter().map(|(id, known)| Fit {
+            id: *id,
+            on_shift: known.summary.on_shift,
+            skills: &known.summary.skills,
+            home: known.summary.home,
+            capacity: known.summary.capacity,
+            load: known.load.saturating_sub(u16::from(held_by == Some(id))),
+            assigned: known.assigned,
+        });
+        let choice = selection::choose(need, options, rule_version);
+        let mut events: Vec<Event> = held_by.map(|_| Event::TakenBack { ticket }).into_iter().collect();
+        events.push(match choice.candidates.first() {
+            Some(best) => Event::Chosen { ticket, technician: best.technician, choice },
+            None => Event::NobodyFits { ticket, choice },
+        });
+        events
+    }
+
+    fn take_back(&mut self, ticket: EntityId) {
+        if let Some(technician) = self.given.remove(&ticket)
+            && let Some(known) = self.technicians.get_mut(&technician)
+        {
+            known.load = known.load.saturating_sub(1);
+        }
+    }
+}
+
+impl Aggregate for Desk {
+    type Command = Command;
+    type Event = Event;
+    const KIND: EntityKind = EntityKind::Desk;
+
+    fn decide(&self, command: &Command, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
+        match command {
+            Command::Technician { id, summary } => match self.technicians.get(id) {
+                Some(known) if known.summary == *summary => Ok(vec![]),
+                None if self.technicians.len() >= TECHNICIANS_MAX => {
+                    Rejection::new(RejectionCode::Limit, "the desk knows 100,000 technicians")
+                }
+                _ => Ok(vec![Event::TechnicianChanged { id: *id, summary: summary.clone() }]),
+            },
+            Command::Match { ticket, need } => Ok(self.choose(*ticket, need, ctx.rule_version)),
+            Command::Done { ticket } => {
+                Ok(if self.given.contains_key(ticket) { vec![Event::TakenBack { ticket: *ticket }] } else { vec![] })
+            }
+            Command::Timer { .. } => Ok(vec![]),
+        }
+    }
+
+    fn evolve(&mut self, event: &Event) {
+        match event {
+            Event::TechnicianChanged { id, summary } => {
+                self.technicians.entry(*id).or_default().summary.clone_from(summary);
+            }
+            Event::Chosen { ticket, technician, .. } => {
+                self.given.insert(*ticket, *technician);
+                let known = self.technicians.entry(*technician).or_default();
+                known.load = known.load.saturating_add(1);
+                known.assigned = known.assigned.saturating_add(1);
+            }
+            Event::TakenBack { ticket } => self.take_back(*ticket),
+            Event::NobodyFits { .. } => {}
+        }
+    }
+
+    fn react(&self, event: &Event, _id: EntityId) -> Vec<Effect> {
+        let tell = |ticket: &EntityId, command| vec![Effect::Tell { to: *ticket, command: AnyCommand::Ticket(command) }];
+        match event {
+            Event::Chosen { ticket, technician, choice } => {
+                tell(ticket, ticket::Command::Offer { technician: *technician, choice: choice.clone() })
+            }
+            Event::NobodyFits { ticket, choice } => tell(ticket, ticket::Command::NobodyFits { choice: choice.clone() }),
+            Event::TechnicianChanged { .. } | Event::TakenBack { .. } => vec![],
+        }
+    }
+}

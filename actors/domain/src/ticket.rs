@@ -1,0 +1,355 @@
+//! A ticket: one request from its receipt to its end, owner of the whole dispatch saga.
+//!
+//! The ticket opens offers with rising epochs, waits for the technician's word with a deadline in
+//! every state, and counts an acceptance only for the present offer. Stages: received and triaged
+//! are left in the very step that enters them; matching waits for the desk; offered for the
+//! technician; unfilled for the next try; accepted, en route, on site and paused for progress;
+//! completed for the customer, and closes by itself. Closed and cancelled are final and have no
+//! deadline.
+//!
+//! **Invariants:** at most one technician holds the ticket; epochs only rise; a stage that waits has
+//! a running [`TimerName::Deadline`]. **Not here:** choosing (`desk`), granting (`technician`).
+
+mod types;
+
+pub use types::{Command, Event, Progress, RefusalReason, Stage};
+
+use minicbor::{Decode, Encode};
+
+use crate::{
+    Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, IndexRow, MessageKind, Rejection, RejectionCode, TimerName,
+    customer, desk, encoded,
+    message::{AlertBody, ConfirmationBody, OfferId, RequestBody},
+    selection::{Choice, Need},
+    technician,
+    time::Millis,
+    triage,
+};
+
+/// The desk answers in milliseconds; after this long the question was lost and is asked again.
+const MATCH_LIFE_S: u64 = 30;
+/// Pause before a ticket that nobody fits is tried again: first, and at most.
+const RETRY_MIN_S: u64 = 5;
+const RETRY_MAX_S: u64 = 60;
+/// Work is noted as overdue this long after the promised arrival, and again after each such span.
+const PROGRESS_GRACE_S: u64 = 3600;
+/// A completed ticket closes by itself after this, if the customer does not object.
+const CONFIRM_LIFE_S: u64 = 24 * 3600;
+/// Technicians asked before everybody may be asked again.
+const ASKED_MAX: usize = 64;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Ticket {
+    #[n(0)]
+    pub stage: Stage,
+    #[n(1)]
+    pub customer: Option<EntityId>,
+    /// The customer's request, which confirmations answer.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub message_id: Option<[u8; 16]>,
+    #[n(3)]
+    pub body: Option<RequestBody>,
+    #[n(4)]
+    pub priority: u8,
+    #[n(5)]
+    pub opened_at: Millis,
+    #[n(6)]
+    pub epoch: u32,
+    /// Who is offered or holds the ticket.
+    #[n(7)]
+    pub technician: Option<EntityId>,
+    #[n(8)]
+    pub technician_name: String,
+    #[n(9)]
+    pub asked: Vec<EntityId>,
+    /// Counts deadlines, so that a stale one is known.
+    #[n(10)]
+    pub generation: u32,
+    /// Tries since somebody was last found.
+    #[n(11)]
+    pub tries: u32,
+    #[n(12)]
+    pub due: Millis,
+}
+
+impl Ticket {
+    fn offer(&self) -> OfferId {
+        OfferId { epoch: self.epoch, seq: 0 }
+    }
+
+    /// The technician that the command is from holds the present offer.
+    fn is_current(&self, technician: EntityId, offer: OfferId) -> bool {
+        self.technician == Some(technician) && self.offer() == offer
+    }
+
+    fn matching(&self, now: Millis) -> Event {
+        Event::MatchAsked { due: now.after_s(MATCH_LIFE_S) }
+    }
+
+    fn timer(&self, generation: u32, now: Millis) -> Vec<Event> {
+        if generation != self.generation {
+            return vec![];
+        }
+        match self.stage {
+            Stage::Matching | Stage::Unfilled => vec![self.matching(now)],
+            Stage::Offered => vec![Event::OfferExpired, self.matching(now)],
+            Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused => {
+                vec![Event::Overdue { due: now.after_s(PROGRESS_GRACE_S) }]
+            }
+            Stage::Completed => vec![Event::Closed],
+            Stage::Unknown | Stage::Received | Stage::Triaged | Stage::CannotComplete | Stage::Cancelled | Stage::Closed => vec![],
+        }
+    }
+
+    fn refused(&self, technician: EntityId, offer: OfferId, reason: RefusalReason, now: Millis) -> Vec<Event> {
+        if self.stage != Stage::Offered || !self.is_current(technician, offer) {
+            return vec![];
+        }
+        vec![Event::OfferRefused { technician, reason }, self.matching(now)]
+    }
+
+    fn accept(&self, technician: EntityId, offer: OfferId, name: &str, eta_min: u16, now: Millis) -> Vec<Event> {
+        let current = self.is_current(technician, offer);
+        match self.stage {
+            Stage::Offered if current => {
+                let due = now.after_s(u64::from(eta_min) * 60 + PROGRESS_GRACE_S);
+                vec![Event::Accepted { technician, name: name.to_owned(), eta_min, due }]
+            }
+            _ if current => vec![],
+            _ => vec![Event::LateAcceptRefused { technician, offer }],
+        }
+    }
+
+    fn progress(&self, technician: EntityId, offer: OfferId, progress: &Progress, now: Millis) -> Vec<Event> {
+        let at_work = matches!(self.stage, Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused);
+        if !at_work || !self.is_current(technician, offer) {
+            return vec![];
+        }
+        let due = match progress {
+            Progress::Completed { .. } => now.after_s(CONFIRM_LIFE_S),
+            Progress::EnRoute | Progress::OnSite | Progress::CannotComplete { .. } => now.after_s(PROGRESS_GRACE_S),
+        };
+        let mut events = vec![Event::Progressed { progress: progress.clone(), due }];
+        if matches!(progress, Progress::CannotComplete { .. }) {
+            events.push(self.matching(now));
+        }
+        events
+    }
+
+    fn set_due(&mut self, due: Millis) {
+        self.due = due;
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    fn ask_again(&mut self, technician: EntityId) {
+        if self.asked.len() >= ASKED_MAX {
+            self.asked.clear();
+        }
+        self.asked.push(technician);
+        self.technician = None;
+    }
+}
+
+impl Aggregate for Ticket {
+    type Command = Command;
+    type Event = Event;
+    const KIND: EntityKind = EntityKind::Ticket;
+
+    fn decide(&self, command: &Command, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
+        if self.stage == Stage::Unknown && !matches!(command, Command::Open { .. }) {
+            return Rejection::new(RejectionCode::Unknown, "there is no such ticket");
+        }
+        Ok(match command {
+            Command::Open { .. } if self.stage != Stage::Unknown => vec![],
+            Command::Open { customer, message_id, body, tier } => vec![
+                Event::Opened { customer: *customer, message_id: *message_id, body: body.clone(), at: ctx.now },
+                Event::Triaged { priority: triage::priority(body, *tier) },
+                self.matching(ctx.now),
+            ],
+            Command::Offer { technician, choice } if self.stage == Stage::Matching => vec![Event::Offered {
+                technician: *technician,
+                epoch: self.epoch + 1,
+                due: ctx.now.after_s(triage::offer_life_s(self.priority)),
+                choice: choice.clone(),
+            }],
+            Command::NobodyFits { choice } if self.stage == Stage::Matching => {
+                let pause = RETRY_MIN_S.saturating_mul(1 << self.tries.min(4)).min(RETRY_MAX_S);
+                vec![Event::Unfilled { due: ctx.now.after_s(pause), choice: choice.clone() }]
+            }
+            Command::Offer { .. } | Command::NobodyFits { .. } => vec![],
+            Command::Refused { technician, offer, reason } => self.refused(*technician, *offer, *reason, ctx.now),
+            Command::Accept { technician, offer, name, eta_min } => self.accept(*technician, *offer, name, *eta_min, ctx.now),
+            Command::Progress { technician, offer, progress } => self.progress(*technician, *offer, progress, ctx.now),
+            Command::Cancel => match self.stage {
+                Stage::Completed | Stage::Closed | Stage::Cancelled => vec![],
+                _ => vec![Event::Cancelled],
+            },
+            Command::Confirm => match self.stage {
+                Stage::Completed => vec![Event::Closed],
+                _ => vec![],
+            },
+            Command::Timer { name: TimerName::Deadline, generation } => self.timer(*generation, ctx.now),
+        })
+    }
+
+    fn evolve(&mut self, event: &Event) {
+        match event {
+            Event::Opened { customer, message_id, body, at } => {
+                self.stage = Stage::Received;
+                self.customer = Some(*customer);
+                self.message_id = Some(*message_id);
+                self.body = Some(body.clone());
+                self.opened_at = *at;
+            }
+            Event::Triaged { priority } => {
+                self.stage = Stage::Triaged;
+                self.priority = *priority;
+            }
+            Event::MatchAsked { due } => {
+                self.stage = Stage::Matching;
+                self.technician = None;
+                self.set_due(*due);
+            }
+            Event::Offered { technician, epoch, due, .. } => {
+                self.stage = Stage::Offered;
+                self.technician = Some(*technician);
+                self.epoch = *epoch;
+                self.set_due(*due);
+            }
+            Event::Unfilled { due, .. } => {
+                self.stage = Stage::Unfilled;
+                self.tries = self.tries.saturating_add(1);
+                // Whoever refused before may be asked again: better twice than nobody.
+                self.asked.clear();
+                self.set_due(*due);
+            }
+            Event::OfferExpired => {
+                if let Some(technician) = self.technician {
+                    self.ask_again(technician);
+                }
+            }
+            Event::OfferRefused { technician, .. } => self.ask_again(*technician),
+            Event::Accepted { name, due, .. } => {
+                self.stage = Stage::Accepted;
+                self.technician_name.clone_from(name);
+                self.tries = 0;
+                self.set_due(*due);
+            }
+            Event::LateAcceptRefused { .. } => {}
+            Event::Progressed { progress, due } => {
+                self.stage = progress.stage();
+                if let (Stage::CannotComplete, Some(technician)) = (self.stage, self.technician) {
+                    self.ask_again(technician);
+                }
+                self.set_due(*due);
+            }
+            Event::Overdue { due } => self.set_due(*due),
+            Event::Cancelled => self.stage = Stage::Cancelled,
+            Event::Closed => self.stage = Stage::Closed,
+        }
+    }
+
+    fn react(&self, event: &Event, id: EntityId) -> Vec<Effect> {
+        let deadline = Effect::SetTimer { name: TimerName::Deadline, generation: self.generation, due: self.due };
+        match event {
+            Event::Opened { .. } | Event::Triaged { .. } | Event::OfferRefused { .. } => vec![],
+            Event::MatchAsked { .. } => vec![self.ask_desk(id), deadline, self.index(id)],
+            Event::Offered { technician, choice, .. } => vec![self.reserve(id, *technician, choice), deadline, self.index(id)],
+            Event::Unfilled { .. } => vec![deadline, self.index(id)],
+            // The technician is read from the end of the list of those asked.
+            Event::OfferExpired => self.asked.last().map(|technician| self.release(id, *technician, self.offer())).into_iter().collect(),
+            Event::Accepted { eta_min, .. } => {
+                let mut effects = self.confirm(id, 2, Some(*eta_min), String::new());
+                effects.extend([deadline, self.index(id)]);
+                effects
+            }
+            Event::LateAcceptRefused { technician, offer } => vec![self.release(id, *technician, *offer)],
+            Event::Progressed { progress, .. } => {
+                let mut effects = match progress {
+                    Progress::EnRoute | Progress::OnSite => vec![],
+                    Progress::Completed { note } => {
+                        let mut effects = self.confirm(id, 4, None, note.clone());
+                        effects.push(self.tell_desk(id, desk::Command::Done { ticket: id }));
+                        effects
+                    }
+                    Progress::CannotComplete { reason } => self.confirm(id, 3, None, reason.clone()),
+                };
+                effects.extend([deadline, self.index(id)]);
+                effects
+            }
+            Event::Overdue { .. } => vec![deadline],
+            Event::Cancelled => {
+                let mut effects = vec![self.tell_desk(id, desk::Command::Done { ticket: id })];
+                effects.extend(self.technician.map(|technician| self.release(id, technician, self.offer())));
+                effects.extend(self.end(id));
+                effects
+            }
+            Event::Closed => self.end(id),
+        }
+    }
+}
+
+impl Ticket {
+    fn index(&self, id: EntityId) -> Effect {
+        let Self { stage, priority, opened_at, technician, .. } = self;
+        Effect::Index(IndexRow::Ticket { id, state: *stage, priority: *priority, opened_at: *opened_at, technician: *technician })
+    }
+
+    fn tell_desk(&self, id: EntityId, command: desk::Command) -> Effect {
+        Effect::Tell { to: EntityId::desk(id.region()), command: AnyCommand::Desk(command) }
+    }
+
+    fn ask_desk(&self, id: EntityId) -> Effect {
+        let body = self.body.as_ref();
+        let need = Need {
+            category: body.map_or(0, |body| body.category),
+            priority: self.priority,
+            location: body.map(|body| body.location).unwrap_or_default(),
+            asked: self.asked.clone(),
+        };
+        self.tell_desk(id, desk::Command::Match { ticket: id, need })
+    }
+
+    fn reserve(&self, id: EntityId, technician: EntityId, choice: &Choice) -> Effect {
+        let body = self.body.as_ref();
+        let chosen = choice.candidates.iter().find(|candidate| candidate.technician == technician);
+        let alert = AlertBody {
+            ticket: id,
+            offer: self.offer(),
+            category: body.map_or(0, |body| body.category),
+            subcategory: body.map_or(0, |body| body.subcategory),
+            priority: self.priority,
+            location: body.map(|body| body.location).unwrap_or_default(),
+            distance_m: chosen.map_or(0, |candidate| candidate.distance_m),
+            text: body.map(|body| body.text.clone()).unwrap_or_default(),
+            expires: self.due,
+        };
+        Effect::Tell { to: technician, command: AnyCommand::Technician(technician::Command::Reserve { alert }) }
+    }
+
+    fn release(&self, id: EntityId, technician: EntityId, offer: OfferId) -> Effect {
+        let command = technician::Command::Release { ticket: id, offer };
+        Effect::Tell { to: technician, command: AnyCommand::Technician(command) }
+    }
+
+    fn confirm(&self, id: EntityId, number: u8, eta_min: Option<u16>, text: String) -> Vec<Effect> {
+        let Some(customer) = self.customer else { return vec![] };
+        let body = ConfirmationBody {
+            number,
+            ticket: id,
+            technician: self.technician,
+            technician_name: self.technician_name.clone(),
+            eta_min,
+            text,
+        };
+        let kind = MessageKind::Confirmation;
+        vec![Effect::Message { to: customer, kind, correlation: self.message_id, body: encoded(&body) }]
+    }
+
+    fn end(&self, id: EntityId) -> Vec<Effect> {
+        let mut effects = vec![Effect::CancelTimer { name: TimerName::Deadline }, self.index(id)];
+        let closed = customer::Command::TicketClosed { ticket: id };
+        effects.extend(self.customer.map(|customer| Effect::Tell { to: customer, command: AnyCommand::Customer(closed) }));
+        effects
+    }
+}

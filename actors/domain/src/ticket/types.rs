@@ -1,0 +1,275 @@
+//! A ticket's stages, commands and events; field numbers are never used again.
+
+use minicbor::{Decode, Encode};
+
+use crate::{
+    TimerName,
+    ids::EntityId,
+    message::{OfferId, RequestBody},
+    selection::Choice,
+    time::Millis,
+};
+
+/// Where a ticket stands, in the order of its life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Stage {
+    /// Not opened.
+    #[default]
+    #[n(0)]
+    Unknown,
+    #[n(1)]
+    Received,
+    #[n(2)]
+    Triaged,
+    #[n(3)]
+    Matching,
+    #[n(4)]
+    Offered,
+    #[n(5)]
+    Unfilled,
+    #[n(6)]
+    Accepted,
+    #[n(7)]
+    EnRoute,
+    #[n(8)]
+    OnSite,
+    #[n(9)]
+    Paused,
+    #[n(10)]
+    Completed,
+    #[n(11)]
+    CannotComplete,
+    #[n(12)]
+    Cancelled,
+    #[n(13)]
+    Closed,
+}
+
+impl Stage {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Received => "received",
+            Self::Triaged => "triaged",
+            Self::Matching => "matching",
+            Self::Offered => "offered",
+            Self::Unfilled => "unfilled",
+            Self::Accepted => "accepted",
+            Self::EnRoute => "en_route",
+            Self::OnSite => "on_site",
+            Self::Paused => "paused",
+            Self::Completed => "completed",
+            Self::CannotComplete => "cannot_complete",
+            Self::Cancelled => "cancelled",
+            Self::Closed => "closed",
+        }
+    }
+
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Cancelled | Self::Closed)
+    }
+}
+
+/// Why a technician did not take an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum RefusalReason {
+    #[n(0)]
+    Declined,
+    #[n(1)]
+    Busy,
+    #[n(2)]
+    OffShift,
+    #[n(3)]
+    NoDevice,
+    /// The offer reached the technician after its end.
+    #[n(4)]
+    Late,
+}
+
+/// What a technician reports of the work.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Progress {
+    #[n(0)]
+    EnRoute,
+    #[n(1)]
+    OnSite,
+    #[n(2)]
+    Completed {
+        #[n(0)]
+        note: String,
+    },
+    #[n(3)]
+    CannotComplete {
+        #[n(0)]
+        reason: String,
+    },
+}
+
+impl Progress {
+    pub(crate) fn stage(&self) -> Stage {
+        match self {
+            Self::EnRoute => Stage::EnRoute,
+            Self::OnSite => Stage::OnSite,
+            Self::Completed { .. } => Stage::Completed,
+            Self::CannotComplete { .. } => Stage::CannotComplete,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Command {
+    #[n(0)]
+    Open {
+        #[n(0)]
+        customer: EntityId,
+        #[cbor(n(1), with = "minicbor::bytes")]
+        message_id: [u8; 16],
+        #[n(2)]
+        body: RequestBody,
+        #[n(3)]
+        tier: u8,
+    },
+    /// From the desk: offer it to this technician.
+    #[n(1)]
+    Offer {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        choice: Choice,
+    },
+    #[n(2)]
+    NobodyFits {
+        #[n(0)]
+        choice: Choice,
+    },
+    #[n(3)]
+    Refused {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        offer: OfferId,
+        #[n(2)]
+        reason: RefusalReason,
+    },
+    #[n(4)]
+    Accept {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        offer: OfferId,
+        #[n(2)]
+        name: String,
+        #[n(3)]
+        eta_min: u16,
+    },
+    #[n(5)]
+    Progress {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        offer: OfferId,
+        #[n(2)]
+        progress: Progress,
+    },
+    #[n(6)]
+    Cancel,
+    /// The customer confirms the work.
+    #[n(7)]
+    Confirm,
+    #[n(8)]
+    Timer {
+        #[n(0)]
+        name: TimerName,
+        #[n(1)]
+        generation: u32,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Event {
+    #[n(0)]
+    Opened {
+        #[n(0)]
+        customer: EntityId,
+        #[cbor(n(1), with = "minicbor::bytes")]
+        message_id: [u8; 16],
+        #[n(2)]
+        body: RequestBody,
+        #[n(3)]
+        at: Millis,
+    },
+    #[n(1)]
+    Triaged {
+        #[n(0)]
+        priority: u8,
+    },
+    #[n(2)]
+    MatchAsked {
+        #[n(0)]
+        due: Millis,
+    },
+    #[n(3)]
+    Offered {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        epoch: u32,
+        #[n(2)]
+        due: Millis,
+        #[n(3)]
+        choice: Choice,
+    },
+    #[n(4)]
+    Unfilled {
+        #[n(0)]
+        due: Millis,
+        #[n(1)]
+        choice: Choice,
+    },
+    #[n(5)]
+    OfferExpired,
+    #[n(6)]
+    OfferRefused {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        reason: RefusalReason,
+    },
+    #[n(7)]
+    Accepted {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        name: String,
+        #[n(2)]
+        eta_min: u16,
+        #[n(3)]
+        due: Millis,
+    },
+    #[n(8)]
+    LateAcceptRefused {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        offer: OfferId,
+    },
+    #[n(9)]
+    Progressed {
+        #[n(0)]
+        progress: Progress,
+        #[n(1)]
+        due: Millis,
+    },
+    /// The work is later than promised.
+    #[n(10)]
+    Overdue {
+        #[n(0)]
+        due: Millis,
+    },
+    #[n(11)]
+    Cancelled,
+    #[n(12)]
+    Closed,
+}

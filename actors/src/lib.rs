@@ -1,0 +1,29 @@
+//! The actors of a node: ractor lives here and nowhere else.
+//!
+//! ```text
+//! Shard (per group and term, while leading) ─ Entity … (customers, technicians, tickets, the desk)
+//!                                           ├ Outbox    rows for other entities
+//!                                           ├ Timers    durable deadlines
+//!                                           └ Mailroom  messages for devices
+//! ```
+//!
+//! One generic entity actor hosts every aggregate of `fieldmesh_domain`: it loads, decides, appends,
+//! evolves and answers. All it reaches outside goes through [`seams`].
+//!
+//! **Invariants:** only [`entity`] calls `Journal::append`; nothing is answered before the append
+//! returned; no actor is named and no process group is used, because ractor keeps those tables per
+//! process and not per node. **Not here:** rules (`domain`), bytes on disk and wire (`node`).
+
+pub mod admission;
+pub mod commit;
+pub mod entity;
+pub mod mailroom;
+pub mod outbox;
+pub mod seams;
+pub mod shard;
+pub mod supervisor;
+pub mod timers;
+
+pub use entity::{Answer, AskError};
+pub use shard::{Shard, ShardHandle, ShardOptions};
+pub use supervisor::Supervisor;

@@ -1,0 +1,204 @@
+//! The pump of a shard's outbox: takes rows to the entities they are for.
+//!
+//! Rows for one entity go one after the other, rows for different entities together. A row of the
+//! own shard is consumed by the commit that answers it; rows for other shards are settled here, in
+//! batches, after the other shard committed them.
+//!
+//! **Invariants:** at most [`IN_FLIGHT_MAX`] rows are under way, so a receiver's cursor stays small;
+//! what is in memory is a window on the table, never more than [`WINDOW_ROWS`]. **Not here:** who
+//! owns an entity (`Courier`), the effect of a row (`domain`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use fieldmesh_domain::EntityId;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::{
+    commit::{Settle, ShardId},
+    entity::AskError,
+    seams::{Courier, Journal, OutboxItem},
+};
+
+/// Rows under way at a time; well inside the receiving cursor's window of 4,096.
+const IN_FLIGHT_MAX: usize = 512;
+/// Rows held in memory; the table holds the rest.
+const WINDOW_ROWS: usize = 8192;
+/// First and longest pause before a row is tried again.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Settled rows are deleted together: after this many, or this long.
+const SETTLE_ROWS: usize = 128;
+const SETTLE_AFTER: Duration = Duration::from_millis(50);
+
+/// Messages of the pump.
+#[derive(Debug)]
+pub(crate) enum Msg {
+    /// Rows that were just committed.
+    New(Vec<OutboxItem>),
+    /// Rows may have been missed: read the table.
+    Rescan,
+    Told { to: EntityId, number: u64, result: Result<(), AskError> },
+    Retry { to: EntityId },
+    Settle,
+}
+
+pub(crate) struct Outbox;
+
+/// Rows for one entity, oldest first.
+#[derive(Default)]
+struct Lane {
+    rows: VecDeque<OutboxItem>,
+    busy: bool,
+    failures: u32,
+}
+
+pub(crate) struct State {
+    shard: ShardId,
+    journal: Arc<dyn Journal>,
+    courier: Arc<dyn Courier>,
+    lanes: BTreeMap<EntityId, Lane>,
+    /// Lanes that have a row and nothing under way.
+    ready: VecDeque<EntityId>,
+    held: BTreeSet<(ShardId, u64)>,
+    in_flight: usize,
+    /// The table may hold rows that are not in memory.
+    behind: bool,
+    settled: Vec<(ShardId, u64)>,
+}
+
+impl Actor for Outbox {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = (ShardId, Arc<dyn Journal>, Arc<dyn Courier>);
+
+    async fn pre_start(&self, me: ActorRef<Msg>, (shard, journal, courier): Self::Arguments) -> Result<State, ActorProcessingErr> {
+        me.send_message(Msg::Rescan)?;
+        Ok(State {
+            shard,
+            journal,
+            courier,
+            lanes: BTreeMap::new(),
+            ready: VecDeque::new(),
+            held: BTreeSet::new(),
+            in_flight: 0,
+            behind: true,
+            settled: Vec::new(),
+        })
+    }
+
+    async fn handle(&self, me: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match msg {
+            Msg::New(rows) => state.hold(rows),
+            Msg::Rescan => state.behind = true,
+            Msg::Told { to, number, result } => state.told(&me, to, number, result),
+            Msg::Retry { to } => state.ready.push_back(to),
+            Msg::Settle => state.settle().await,
+        }
+        if state.behind && state.held.len() < WINDOW_ROWS / 2 {
+            let rows = state.journal.outbox(WINDOW_ROWS)?;
+            state.behind = rows.len() == WINDOW_ROWS;
+            state.hold(rows);
+        }
+        state.send(&me);
+        Ok(())
+    }
+}
+
+impl State {
+    fn hold(&mut self, rows: Vec<OutboxItem>) {
+        for row in rows {
+            let key = (row.shard, row.number);
+            if self.held.len() >= WINDOW_ROWS {
+                self.behind = true;
+                return;
+            }
+            if self.settled.contains(&key) || !self.held.insert(key) {
+                continue;
+            }
+            let to = row.to;
+            let lane = self.lanes.entry(to).or_default();
+            // A rescan may bring an older row than those that came by message.
+            let at = lane.rows.iter().rposition(|held| held.number < row.number).map_or(0, |at| at + 1);
+            let at = if lane.busy { at.max(1) } else { at };
+            lane.rows.insert(at.min(lane.rows.len()), row);
+            if lane.rows.len() == 1 && !lane.busy {
+                self.ready.push_back(to);
+            }
+        }
+    }
+
+    fn send(&mut self, me: &ActorRef<Msg>) {
+        while self.in_flight < IN_FLIGHT_MAX {
+            let Some(to) = self.ready.pop_front() else { break };
+            let Some(lane) = self.lanes.get_mut(&to) else { continue };
+            let Some(row) = lane.rows.front().cloned() else { continue };
+            if std::mem::replace(&mut lane.busy, true) {
+                continue;
+            }
+            self.in_flight += 1;
+            let number = row.number;
+            let told = self.courier.tell(self.shard, row);
+            let me = me.clone();
+            tokio::spawn(async move {
+                let result = told.await;
+                // The pump is gone with its shard; the row is in the log.
+                drop(me.send_message(Msg::Told { to, number, result }));
+            });
+        }
+    }
+
+    fn told(&mut self, me: &ActorRef<Msg>, to: EntityId, number: u64, result: Result<(), AskError>) {
+        self.in_flight -= 1;
+        let Some(lane) = self.lanes.get_mut(&to) else { return };
+        lane.busy = false;
+        if let Err(error) = result.as_ref()
+            && error.is_retryable()
+        {
+            lane.failures = lane.failures.saturating_add(1);
+            metrics::counter!("fieldmesh_outbox_retries_total").increment(1);
+            let pause = RETRY_MIN.saturating_mul(1 << lane.failures.min(8)).min(RETRY_MAX);
+            me.send_after(pause, move || Msg::Retry { to });
+            return;
+        }
+        lane.failures = 0;
+        if let Some(at) = lane.rows.iter().position(|row| row.number == number)
+            && let Some(row) = lane.rows.remove(at)
+        {
+            self.held.remove(&(row.shard, row.number));
+            if row.shard != self.shard {
+                if self.settled.is_empty() {
+                    me.send_after(SETTLE_AFTER, || Msg::Settle);
+                }
+                self.settled.push((row.shard, row.number));
+                if self.settled.len() == SETTLE_ROWS {
+                    drop(me.send_message(Msg::Settle));
+                }
+            }
+        }
+        if lane.rows.is_empty() {
+            self.lanes.remove(&to);
+        } else {
+            self.ready.push_back(to);
+        }
+    }
+
+    async fn settle(&mut self) {
+        if self.settled.is_empty() {
+            return;
+        }
+        let settle = Settle { outbox: self.settled.clone(), ..Settle::default() };
+        match self.journal.settle(settle).await {
+            Ok(()) => self.settled.clear(),
+            // The receiver refuses a row it took, so telling again is only work.
+            Err(error) => {
+                tracing::debug!(%error, "outbox rows stay until the next scan");
+                self.settled.clear();
+                self.behind = true;
+            }
+        }
+    }
+}

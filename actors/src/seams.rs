@@ -1,0 +1,161 @@
+//! Everything an actor reaches outside of itself: clock, chance, log, and the ways to others.
+//!
+//! Each trait has two implementors, the product's and the simulation's, or the node's and a test's.
+//! Futures are boxed, because the actors hold the seams as objects.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use fieldmesh_domain::{Command, EntityId};
+
+use crate::{
+    commit::{Cause, Draft, Settle, ShardId},
+    entity::AskError,
+};
+
+/// A future that owns what it needs.
+pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Wall-clock time.
+pub trait Clock: Send + Sync + 'static {
+    /// Unix milliseconds.
+    fn now_ms(&self) -> u64;
+}
+
+/// Random bytes fit for keys and identifiers.
+pub trait Entropy: Send + Sync + 'static {
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// An entity as the journal has it.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// The encoded state at `snapshot_version`.
+    pub snapshot: Option<Vec<u8>>,
+    /// Encoded events behind the snapshot, in order.
+    pub events: Vec<Vec<u8>>,
+    /// How many events the entity has in all.
+    pub version: u64,
+    /// Head of the hash chain.
+    pub chain: [u8; 32],
+    /// Whose data key covers it; none for an entity that does not exist yet.
+    pub owner: Option<EntityId>,
+}
+
+/// A row of the outbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxItem {
+    pub shard: ShardId,
+    pub number: u64,
+    pub to: EntityId,
+    pub command: Command,
+}
+
+/// A timer row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimerItem {
+    pub due_ms: u64,
+    pub entity: EntityId,
+    pub name: u8,
+    pub generation: u32,
+}
+
+/// A row of a mailbox: the signed message, to be sealed when it is transmitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailItem {
+    pub to: EntityId,
+    pub number: u64,
+    pub message_id: [u8; 16],
+    pub signed: Arc<[u8]>,
+}
+
+/// What a successful append made.
+#[derive(Debug, Clone, Default)]
+pub struct Appended {
+    pub version: u64,
+    pub chain: [u8; 32],
+    pub tells: Vec<OutboxItem>,
+    pub mail: Vec<MailItem>,
+}
+
+/// What replay protection says of a device's message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replay {
+    New,
+    /// The very same content was accepted before; this was its receipt.
+    Repeated { receipt: Vec<u8> },
+    /// The message id was used for other content: an attack or a broken client.
+    Forged,
+    /// The sequence number is behind the window.
+    OutOfWindow,
+}
+
+/// Why the journal did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// This node does not lead the shard; nothing was written.
+    #[error("this node does not lead the shard")]
+    NotLeader,
+    /// The outcome is open: it may be written or not.
+    #[error("leadership changed under the write, its outcome is unknown")]
+    Unknown,
+    /// The entity is at another version than expected; nothing was written.
+    #[error("the entity is at version {found}")]
+    Conflict { found: u64 },
+    /// The cause was consumed by an earlier write; nothing was written.
+    #[error("the cause was consumed before")]
+    Consumed,
+    /// The data key of the owner was destroyed: the data is erased.
+    #[error("the data key of {owner} is gone")]
+    Erased { owner: EntityId },
+    /// Storage or sealing failed.
+    #[error("the journal failed: {0}")]
+    Failed(String),
+}
+
+/// The shard's log and applied state, with sealing.
+pub trait Journal: Send + Sync + 'static {
+    /// The entity with all its events.
+    ///
+    /// # Errors
+    /// Damaged or erased data.
+    fn load(&self, entity: EntityId) -> Result<Loaded, JournalError>;
+
+    /// Seals, commits on a quorum and applies.
+    fn append(&self, draft: Draft) -> Pending<Result<Appended, JournalError>>;
+
+    /// What replay protection says; only [`Cause::Device`] can be anything but new.
+    ///
+    /// # Errors
+    /// A failed read.
+    fn replay(&self, cause: &Cause) -> Result<Replay, JournalError>;
+
+    /// Deletes rows that have done their work.
+    fn settle(&self, settle: Settle) -> Pending<Result<(), JournalError>>;
+
+    /// The oldest outbox rows.
+    ///
+    /// # Errors
+    /// A failed read.
+    fn outbox(&self, limit: usize) -> Result<Vec<OutboxItem>, JournalError>;
+
+    /// The timers that fall due first.
+    ///
+    /// # Errors
+    /// A failed read.
+    fn timers(&self, limit: usize) -> Result<Vec<TimerItem>, JournalError>;
+
+    /// The oldest mail of a device.
+    ///
+    /// # Errors
+    /// A failed read.
+    fn mail(&self, to: EntityId, limit: usize) -> Result<Vec<MailItem>, JournalError>;
+}
+
+/// The ways to other shards and to devices.
+pub trait Courier: Send + Sync + 'static {
+    /// Takes an outbox row to the shard that owns its entity; ends when it is committed there.
+    fn tell(&self, from: ShardId, item: OutboxItem) -> Pending<Result<(), AskError>>;
+
+    /// Hands mail to the device's session, if it has one here; false where it has none.
+    fn push(&self, mail: &MailItem) -> bool;
+}

@@ -1,0 +1,315 @@
+//! Wakes, supervises and retires the entities of one shard, for one term of leadership.
+//!
+//! The shard is the supervisor of its subtree. An entity that fails is restarted from the journal by
+//! the next ask; after three failures it is parked and the rest goes on. A failure of the outbox, the
+//! timers or the mailroom fails the shard, and the node starts it anew from the log.
+//!
+//! **Invariants:** an entity has at most one actor; an ask enters a mailbox only with a place in it.
+//! **Not here:** who owns the shard (`node`), domain rules (`domain`).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use fieldmesh_domain::{
+    Command, EntityId, EntityKind, TimerName, customer::Customer, customer, desk::Desk, desk,
+    technician::Technician, technician, ticket::Ticket, ticket,
+};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use tokio::sync::oneshot;
+
+use crate::{
+    admission::{Credits, Load, RETRY_AFTER_MS, SHARD_CREDITS},
+    commit::{Cause, ShardId},
+    entity::{Answer, Ask, AskError, Deps, Entity, Hosted, Turn},
+    mailroom::{self, Mailroom},
+    outbox::{self, Outbox},
+    seams::{Clock, Courier, Journal, TimerItem},
+    supervisor::Supervisor,
+    timers::{self, Timers},
+};
+
+/// Failures after which an entity waits for an operator.
+const STRIKES_MAX: u8 = 3;
+
+/// What a shard needs.
+#[derive(Clone)]
+pub struct ShardOptions {
+    pub shard: ShardId,
+    pub clock: Arc<dyn Clock>,
+    pub journal: Arc<dyn Journal>,
+    pub courier: Arc<dyn Courier>,
+    /// Entities awake at a time: at 8 KiB each, 100,000 are 800 MB.
+    pub awake_max: usize,
+}
+
+/// Messages of the shard.
+#[derive(Debug)]
+pub enum Msg {
+    Ask(Ask),
+    /// How many entities are awake and parked.
+    Census(oneshot::Sender<Census>),
+}
+
+/// The entities of a shard, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    pub awake: usize,
+    pub parked: usize,
+}
+
+/// The way into a running shard.
+#[derive(Debug, Clone)]
+pub struct ShardHandle {
+    actor: ActorRef<Msg>,
+    mailroom: ActorRef<mailroom::Msg>,
+    /// Credits for asks from outside; take one before any expensive work for the ask.
+    pub credits: Credits,
+}
+
+impl ShardHandle {
+    /// Asks an entity.
+    ///
+    /// # Errors
+    /// The entity's refusal, or why it could not be asked; [`AskError::Unknown`] where the shard
+    /// stopped under the ask.
+    pub async fn ask(
+        &self,
+        to: EntityId,
+        command: Command,
+        cause: Cause,
+        credit: Option<crate::admission::Credit>,
+    ) -> Result<Answer, AskError> {
+        let (reply, answer) = oneshot::channel();
+        let ask = Ask { to, command, cause, reply, credit };
+        self.actor.send_message(Msg::Ask(ask)).map_err(|_| AskError::NotLeader)?;
+        answer.await.unwrap_or(Err(AskError::Unknown))
+    }
+
+    /// A device's session began here.
+    pub fn attached(&self, device: EntityId) {
+        drop(self.mailroom.send_message(mailroom::Msg::Attached { device }));
+    }
+
+    /// A device's session ended.
+    pub fn detached(&self, device: EntityId) {
+        drop(self.mailroom.send_message(mailroom::Msg::Detached { device }));
+    }
+
+    /// A device has these messages.
+    pub fn acknowledged(&self, device: EntityId, message_ids: Vec<[u8; 16]>) {
+        drop(self.mailroom.send_message(mailroom::Msg::Acknowledged { device, message_ids }));
+    }
+
+    /// Counts the entities.
+    ///
+    /// # Errors
+    /// [`AskError::NotLeader`] where the shard has stopped.
+    pub async fn census(&self) -> Result<Census, AskError> {
+        let (reply, census) = oneshot::channel();
+        self.actor.send_message(Msg::Census(reply)).map_err(|_| AskError::NotLeader)?;
+        census.await.map_err(|_| AskError::NotLeader)
+    }
+
+    /// Ends when the shard has stopped or failed.
+    pub async fn ended(&self) {
+        if let Err(error) = self.actor.wait(None).await {
+            tracing::debug!(%error, "waiting for the shard ended early");
+        }
+    }
+
+    /// Stops the shard with all below it.
+    pub async fn stop(&self) {
+        if let Err(error) = self.actor.stop_and_wait(None, None).await {
+            tracing::debug!(%error, "the shard was gone already");
+        }
+    }
+}
+
+/// The shard actor.
+pub struct Shard;
+
+impl Shard {
+    /// Starts the subtree below `supervisor`.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read.
+    pub async fn start(options: ShardOptions, supervisor: &Supervisor) -> Result<ShardHandle, SpawnErr> {
+        let credits = Credits::new(SHARD_CREDITS);
+        let (tell, told) = oneshot::channel();
+        let (actor, _) = Actor::spawn_linked(None, Self, (options, tell), supervisor.actor.get_cell()).await?;
+        let mailroom = told.await.map_err(|_| SpawnErr::StartupFailed("the shard stopped while starting".into()))?;
+        Ok(ShardHandle { actor, mailroom, credits })
+    }
+}
+
+/// An entity's actor.
+struct Slot {
+    actor: ActorRef<Turn>,
+    load: Load,
+    used: u64,
+}
+
+pub struct State {
+    options: ShardOptions,
+    deps: Arc<Deps>,
+    slots: BTreeMap<EntityId, Slot>,
+    by_actor: BTreeMap<u64, EntityId>,
+    /// Least recently used first.
+    idle_order: BTreeMap<u64, EntityId>,
+    clock: u64,
+    strikes: BTreeMap<EntityId, u8>,
+}
+
+impl Actor for Shard {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = (ShardOptions, oneshot::Sender<ActorRef<mailroom::Msg>>);
+
+    async fn pre_start(&self, me: ActorRef<Msg>, (options, started): Self::Arguments) -> Result<State, ActorProcessingErr> {
+        let ShardOptions { shard, clock, journal, courier, .. } = options.clone();
+        let cell = me.get_cell();
+        let arguments = (shard, Arc::clone(&journal), Arc::clone(&courier));
+        let (outbox, _) = Actor::spawn_linked(None, Outbox, arguments, cell.clone()).await?;
+        let arguments = timers::Arguments { clock: Arc::clone(&clock), journal: Arc::clone(&journal), shard: me };
+        let (timers, _) = Actor::spawn_linked(None, Timers, arguments, cell.clone()).await?;
+        let arguments = (Arc::clone(&clock), Arc::clone(&journal), courier);
+        let (mailroom, _) = Actor::spawn_linked(None, Mailroom, arguments, cell).await?;
+        // Whoever started the shard and left does not need the way in.
+        drop(started.send(mailroom.clone()));
+        Ok(State {
+            options,
+            deps: Arc::new(Deps { clock, journal, outbox, timers, mailroom }),
+            slots: BTreeMap::new(),
+            by_actor: BTreeMap::new(),
+            idle_order: BTreeMap::new(),
+            clock: 0,
+            strikes: BTreeMap::new(),
+        })
+    }
+
+    async fn handle(&self, me: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match msg {
+            Msg::Ask(ask) => state.route(&me, ask),
+            Msg::Census(reply) => drop(reply.send(state.census())),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(&self, _me: ActorRef<Msg>, event: SupervisionEvent, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let (cell, failure) = match event {
+            SupervisionEvent::ActorFailed(cell, error) => (cell, Some(error)),
+            SupervisionEvent::ActorTerminated(cell, _, _) => (cell, None),
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
+        };
+        let Some(entity) = state.forget(cell.get_id().pid()) else {
+            if state.is_an_entity(cell.get_id().pid()) || failure.is_none() {
+                return Ok(());
+            }
+            return Err("a part of the shard failed; the shard starts anew".into());
+        };
+        if let Some(error) = failure {
+            let strikes = state.strikes.entry(entity).or_default();
+            *strikes = strikes.saturating_add(1);
+            metrics::counter!("fieldmesh_entity_failures_total").increment(1);
+            tracing::error!(%entity, %error, strikes, "an entity failed");
+            // The entity may have committed and died before it told its neighbours.
+            state.deps.outbox.send_message(outbox::Msg::Rescan)?;
+            state.deps.timers.send_message(timers::Msg::Rescan)?;
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn route(&mut self, me: &ActorRef<Msg>, ask: Ask) {
+        let to = ask.to;
+        if self.strikes.get(&to).is_some_and(|strikes| *strikes >= STRIKES_MAX) {
+            drop(ask.reply.send(Err(AskError::Parked)));
+            return;
+        }
+        if !self.slots.contains_key(&to)
+            && let Err(error) = self.wake(me, to)
+        {
+            tracing::error!(entity = %to, %error, "an entity cannot be woken");
+            drop(ask.reply.send(Err(AskError::Unknown)));
+            return;
+        }
+        self.clock += 1;
+        let now = self.clock;
+        let Some(slot) = self.slots.get_mut(&to) else { return };
+        self.idle_order.remove(&slot.used);
+        self.idle_order.insert(now, to);
+        slot.used = now;
+        let Some(place) = slot.load.try_enter() else {
+            drop(ask.reply.send(Err(AskError::Busy { retry_after_ms: RETRY_AFTER_MS })));
+            return;
+        };
+        // A send fails only where the actor has just ended: the dropped reply says "unknown", and
+        // the supervision event that follows makes room for a new actor.
+        drop(slot.actor.send_message(Turn { ask, _place: place }));
+        self.retire();
+    }
+
+    fn wake(&mut self, me: &ActorRef<Msg>, id: EntityId) -> Result<(), SpawnErr> {
+        let actor = match id.kind() {
+            EntityKind::Customer => self.spawn::<Customer>(me, id),
+            EntityKind::Technician => self.spawn::<Technician>(me, id),
+            EntityKind::Ticket => self.spawn::<Ticket>(me, id),
+            EntityKind::Desk => self.spawn::<Desk>(me, id),
+        }?;
+        self.by_actor.insert(actor.get_id().pid(), id);
+        self.slots.insert(id, Slot { actor, load: Load::default(), used: 0 });
+        metrics::gauge!("fieldmesh_entities_awake").increment(1);
+        Ok(())
+    }
+
+    fn spawn<A: Hosted>(&self, me: &ActorRef<Msg>, id: EntityId) -> Result<ActorRef<Turn>, SpawnErr> {
+        let arguments = (id, Arc::clone(&self.deps));
+        let (actor, _) = ractor::ActorRuntime::spawn_linked_instant(None, Entity::<A>::new(), arguments, me.get_cell())?;
+        Ok(actor)
+    }
+
+    /// Retires the least recently used entities above the limit, unless they are at work.
+    fn retire(&mut self) {
+        while self.slots.len() > self.options.awake_max {
+            let Some((used, id)) = self.idle_order.pop_first() else { return };
+            let Some(slot) = self.slots.get(&id) else { continue };
+            if !slot.load.is_idle() {
+                self.idle_order.insert(used, id);
+                return;
+            }
+            slot.actor.stop(None);
+            let pid = slot.actor.get_id().pid();
+            self.forget(pid);
+        }
+    }
+
+    fn forget(&mut self, pid: u64) -> Option<EntityId> {
+        let id = self.by_actor.remove(&pid)?;
+        if let Some(slot) = self.slots.remove(&id) {
+            self.idle_order.remove(&slot.used);
+            metrics::gauge!("fieldmesh_entities_awake").decrement(1);
+        }
+        Some(id)
+    }
+
+    fn is_an_entity(&self, pid: u64) -> bool {
+        let parts = [self.deps.outbox.get_id(), self.deps.timers.get_id(), self.deps.mailroom.get_id()];
+        parts.iter().all(|part| part.pid() != pid)
+    }
+
+    fn census(&self) -> Census {
+        let parked = self.strikes.values().filter(|strikes| **strikes >= STRIKES_MAX).count();
+        Census { awake: self.slots.len(), parked }
+    }
+}
+
+/// The command that a due timer is for its entity; none for a name this program does not know.
+pub(crate) fn timer_command(timer: TimerItem) -> Option<Command> {
+    let (name, generation) = (TimerName::from_u8(timer.name)?, timer.generation);
+    Some(match timer.entity.kind() {
+        EntityKind::Customer => Command::Customer(customer::Command::Timer { name, generation }),
+        EntityKind::Technician => Command::Technician(technician::Command::Timer { name, generation }),
+        EntityKind::Ticket => Command::Ticket(ticket::Command::Timer { name, generation }),
+        EntityKind::Desk => Command::Desk(desk::Command::Timer { name, generation }),
+    })
+}

@@ -1,0 +1,311 @@
+//! Drives a session over QUIC: connects, reconnects, sends what is due, acknowledges what came.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use fieldmesh_domain::message::{RequestBody, ResponseBody};
+use minicbor::bytes::ByteArray;
+use quinn::{Connection, Endpoint, VarInt};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::Instant,
+};
+
+use crate::{
+    session::{ComposeError, Event, Session, SessionParts, Step, Transmit, framed, micros},
+    transport::{self, TransportError},
+    wire::{self, Ack, Reply},
+};
+
+/// Events that may wait for their reader; the device waits for the reader, not the other way.
+const EVENTS_MAX: usize = 256;
+/// Commands that may wait.
+const COMMANDS_MAX: usize = 64;
+/// First and longest pause between two attempts to connect.
+const CONNECT_MIN_MS: u64 = 100;
+const CONNECT_MAX_MS: u64 = 10_000;
+/// Acknowledgements go together.
+const ACK_AFTER: Duration = Duration::from_millis(10);
+const ACK_IDS: usize = 64;
+/// The longest sleep, so that nothing waits for ever on a wrong guess.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// What a client needs.
+pub struct ClientConfig {
+    pub session: SessionParts,
+    pub endpoint: Endpoint,
+    pub addr: SocketAddr,
+    pub server_name: String,
+    pub tls: Arc<rustls::ClientConfig>,
+    /// Offer session keys on each connection, for devices that talk much.
+    pub symmetric: bool,
+}
+
+/// Why a client did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error(transparent)]
+    Compose(#[from] ComposeError),
+    #[error("the message does not encode")]
+    Encode,
+    #[error("the client has ended")]
+    Ended,
+}
+
+enum Command {
+    Compose { correlation: Option<[u8; 16]>, body: Vec<u8>, reply: oneshot::Sender<Result<[u8; 16], ComposeError>> },
+    Waiting(oneshot::Sender<usize>),
+    Close,
+}
+
+/// A running device.
+#[derive(Clone)]
+pub struct Client {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Client {
+    async fn compose(&self, correlation: Option<[u8; 16]>, body: Vec<u8>) -> Result<[u8; 16], ClientError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Compose { correlation, body, reply };
+        self.commands.send(command).await.map_err(|_| ClientError::Ended)?;
+        Ok(answer.await.map_err(|_| ClientError::Ended)??)
+    }
+
+    /// Makes a service request; it is signed and durable on return, and sent when possible.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn request(&self, body: &RequestBody) -> Result<[u8; 16], ClientError> {
+        self.compose(None, minicbor::to_vec(body).map_err(|_| ClientError::Encode)?).await
+    }
+
+    /// Answers an alert, or reports progress.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn respond(&self, alert: Option<[u8; 16]>, body: &ResponseBody) -> Result<[u8; 16], ClientError> {
+        self.compose(alert, minicbor::to_vec(body).map_err(|_| ClientError::Encode)?).await
+    }
+
+    /// Messages without a receipt.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`].
+    pub async fn waiting(&self) -> Result<usize, ClientError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Waiting(reply)).await.map_err(|_| ClientError::Ended)?;
+        answer.await.map_err(|_| ClientError::Ended)
+    }
+
+    /// Ends the client; what waits stays in the outbox.
+    pub async fn close(&self) {
+        // Already ended is as good.
+        drop(self.commands.send(Command::Close).await);
+    }
+}
+
+/// Starts a device.
+pub fn spawn(config: ClientConfig) -> (Client, mpsc::Receiver<Event>) {
+    let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+    let (events, outlet) = mpsc::channel(EVENTS_MAX);
+    let ClientConfig { session, endpoint, addr, server_name, tls, symmetric } = config;
+    let random = Arc::clone(&session.entropy);
+    let clock = Arc::clone(&session.clock);
+    let driver = Driver { session: Session::new(session), inbox, events, endpoint, addr, server_name, tls, symmetric, random, clock };
+    tokio::spawn(driver.run());
+    (Client { commands }, outlet)
+}
+
+struct Driver {
+    session: Session,
+    inbox: mpsc::Receiver<Command>,
+    events: mpsc::Sender<Event>,
+    endpoint: Endpoint,
+    addr: SocketAddr,
+    server_name: String,
+    tls: Arc<rustls::ClientConfig>,
+    symmetric: bool,
+    random: crate::Entropy,
+    clock: crate::Clock,
+}
+
+/// Why the driver stops.
+struct Closed;
+
+impl Driver {
+    async fn run(mut self) {
+        let mut failures = 0_u32;
+        loop {
+            let reason = match self.open().await {
+                Ok(connection) => {
+                    failures = 0;
+                    let ended = self.serve(&connection).await;
+                    connection.close(VarInt::from_u32(0), b"");
+                    match ended {
+                        Ok(reason) => reason,
+                        Err(Closed) => return,
+                    }
+                }
+                Err(error) => error.to_string(),
+            };
+            self.session.disconnected();
+            self.tell(vec![Event::Disconnected { reason }]).await;
+            failures = failures.saturating_add(1);
+            if self.pause(failures).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn open(&mut self) -> Result<Connection, TransportError> {
+        let connection = transport::connect(&self.endpoint, self.addr, &self.server_name, Arc::clone(&self.tls)).await?;
+        // The service's identifier is not known before its first word; the hello needs none.
+        let hello = self.session.hello([0; 16]).map_err(|error| TransportError::Stream(error.to_string()))?;
+        match transport::ask(&connection, &hello).await? {
+            Reply::Hello { service, .. } if self.session.welcome(&service) => {}
+            Reply::Hello { .. } => return Err(TransportError::Stream("the service's keys are not believed".into())),
+            reply => return Err(TransportError::Stream(format!("the service is not ready: {reply:?}"))),
+        }
+        Ok(connection)
+    }
+
+    /// Waits between two attempts, and goes on composing meanwhile.
+    async fn pause(&mut self, failures: u32) -> Result<(), Closed> {
+        let longest = CONNECT_MIN_MS.saturating_mul(1 << failures.min(7)).min(CONNECT_MAX_MS);
+        let mut jitter = [0];
+        (self.random)(&mut jitter);
+        let pause = tokio::time::sleep(Duration::from_millis(longest / 2 + longest * u64::from(jitter[0]) / 512));
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                biased;
+                command = self.inbox.recv() => self.command(command).await?,
+                () = &mut pause => return Ok(()),
+            }
+        }
+    }
+
+    async fn serve(&mut self, connection: &Connection) -> Result<String, Closed> {
+        self.tell(vec![Event::Connected]).await;
+        let mut asks = JoinSet::new();
+        let mut acks: Vec<[u8; 16]> = Vec::new();
+        if self.symmetric
+            && let Some(offer) = self.session.offer_symmetric()
+        {
+            ask(&mut asks, connection, offer.message_id, offer.bytes);
+        }
+        let (frames, mut arrived) = mpsc::channel(COMMANDS_MAX);
+        let reader = tokio::spawn(read_frames(connection.clone(), frames));
+        let reason = loop {
+            let (transmits, events) = self.session.due();
+            self.tell(events).await;
+            for Transmit { message_id, bytes } in transmits {
+                let began = Instant::now();
+                ask(&mut asks, connection, message_id, bytes);
+                self.tell(vec![Event::Step { step: Step::Sent, message_id, took_us: micros(began) }]).await;
+            }
+            let pause = if acks.is_empty() { self.until_due() } else { ACK_AFTER };
+            tokio::select! {
+                biased;
+                command = self.inbox.recv() => {
+                    if let Err(closed) = self.command(command).await {
+                        reader.abort();
+                        return Err(closed);
+                    }
+                }
+                frame = arrived.recv() => match frame {
+                    Some(Ok(bytes)) => {
+                        let received = self.session.receive(&bytes);
+                        acks.extend(received.acknowledge);
+                        self.tell(received.events).await;
+                    }
+                    Some(Err(reason)) => break reason,
+                    None => break "the connection ended".to_owned(),
+                },
+                Some(Ok((id, answer))) = asks.join_next() => {
+                    let events = match answer {
+                        Ok(reply) => self.session.replied(id, reply),
+                        Err(_) => {
+                            self.session.unanswered(id);
+                            Vec::new()
+                        }
+                    };
+                    self.tell(events).await;
+                }
+                () = tokio::time::sleep(pause) => {
+                    acknowledge(&mut asks, connection, &mut acks);
+                }
+            }
+            if acks.len() >= ACK_IDS {
+                acknowledge(&mut asks, connection, &mut acks);
+            }
+        };
+        reader.abort();
+        Ok(reason)
+    }
+
+    fn until_due(&self) -> Duration {
+        let next = self.session.next_ms().unwrap_or(u64::MAX);
+        Duration::from_millis(next.saturating_sub((self.clock)()).max(1)).min(SLEEP_MAX)
+    }
+
+    async fn command(&mut self, command: Option<Command>) -> Result<(), Closed> {
+        match command {
+            None | Some(Command::Close) => Err(Closed),
+            Some(Command::Compose { correlation, body, reply }) => {
+                let began = Instant::now();
+                let composed = self.session.compose(correlation, body);
+                let step = |step, message_id, took_us| Event::Step { step, message_id, took_us };
+                let steps = composed.as_ref().ok().map(|id| [step(Step::Composed, *id, 0), step(Step::Signed, *id, micros(began))]);
+                // Whoever asked and left does not want the answer; the message is kept.
+                drop(reply.send(composed));
+                self.tell(steps.into_iter().flatten().collect()).await;
+                Ok(())
+            }
+            Some(Command::Waiting(reply)) => {
+                let _ = reply.send(self.session.waiting());
+                Ok(())
+            }
+        }
+    }
+
+    async fn tell(&self, events: Vec<Event>) {
+        for event in events {
+            // Nobody reads any more.
+            drop(self.events.send(event).await);
+        }
+    }
+}
+
+type Answered = ([u8; 16], Result<Reply, TransportError>);
+
+fn ask(asks: &mut JoinSet<Answered>, connection: &Connection, id: [u8; 16], bytes: Vec<u8>) {
+    let connection = connection.clone();
+    asks.spawn(async move { (id, transport::ask(&connection, &bytes).await) });
+}
+
+/// The answer to an acknowledgement says nothing: what was not taken comes again.
+fn acknowledge(asks: &mut JoinSet<Answered>, connection: &Connection, acks: &mut Vec<[u8; 16]>) {
+    if acks.is_empty() {
+        return;
+    }
+    let message_ids = std::mem::take(acks).into_iter().map(ByteArray::from).collect();
+    if let Ok(payload) = minicbor::to_vec(Ack { message_ids }) {
+        ask(asks, connection, [0; 16], framed([0; 16], [0; 16], wire::ACK, &payload));
+    }
+}
+
+async fn read_frames(connection: Connection, frames: mpsc::Sender<Result<Vec<u8>, String>>) {
+    loop {
+        let frame = transport::next_frame(&connection).await;
+        let ended = matches!(frame, Err(TransportError::Connection(_)));
+        let frame = match frame {
+            Err(TransportError::Stream(_)) => continue,
+            frame => frame.map_err(|error| error.to_string()),
+        };
+        if frames.send(frame).await.is_err() || ended {
+            return;
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! QUIC to the service: connection, and one frame per stream, with explicit limits.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use quinn::{ClientConfig, Connection, Endpoint, IdleTimeout, TransportConfig, VarInt, crypto::rustls::QuicClientConfig};
+
+use crate::wire::{Reply, STREAM_BYTES_MAX};
+
+const IDLE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// An answer takes a commit; one that takes this long is asked for again.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A reply holds keys or a receipt.
+const REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// Why the service was not reached.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    #[error("the TLS configuration does not allow QUIC")]
+    Config,
+    #[error("the connection cannot begin")]
+    Connect(#[source] quinn::ConnectError),
+    #[error("the connection ended: {0}")]
+    Connection(#[source] quinn::ConnectionError),
+    #[error("the stream ended: {0}")]
+    Stream(String),
+    #[error("no answer in time")]
+    Timeout,
+    #[error("the answer does not decode")]
+    Reply,
+}
+
+/// The limits of a device's connection; both ends use them.
+pub fn limits() -> TransportConfig {
+    let mut limits = TransportConfig::default();
+    limits
+        .max_concurrent_bidi_streams(VarInt::from_u32(16))
+        .max_concurrent_uni_streams(VarInt::from_u32(16))
+        .stream_receive_window(VarInt::from_u32(128 * 1024))
+        .receive_window(VarInt::from_u32(1024 * 1024))
+        .send_window(1024 * 1024)
+        .datagram_receive_buffer_size(None)
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE.as_millis() as u32))));
+    limits
+}
+
+/// Connects with a certificate.
+///
+/// # Errors
+/// See [`TransportError`].
+pub async fn connect(endpoint: &Endpoint, addr: SocketAddr, server_name: &str, tls: Arc<rustls::ClientConfig>) -> Result<Connection, TransportError> {
+    let quic = QuicClientConfig::try_from(tls).map_err(|_| TransportError::Config)?;
+    let mut config = ClientConfig::new(Arc::new(quic));
+    config.transport_config(Arc::new(limits()));
+    let connecting = endpoint.connect_with(config, addr, server_name).map_err(TransportError::Connect)?;
+    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(connected) => connected.map_err(TransportError::Connection),
+        Err(_) => Err(TransportError::Timeout),
+    }
+}
+
+/// Sends a frame and reads the answer.
+///
+/// # Errors
+/// See [`TransportError`]; the frame may have arrived all the same.
+pub async fn ask(connection: &Connection, frame: &[u8]) -> Result<Reply, TransportError> {
+    let exchange = async {
+        let (mut send, mut receive) = connection.open_bi().await.map_err(TransportError::Connection)?;
+        send.write_all(frame).await.map_err(|error| TransportError::Stream(error.to_string()))?;
+        send.finish().map_err(|error| TransportError::Stream(error.to_string()))?;
+        let reply = receive.read_to_end(REPLY_BYTES_MAX).await.map_err(|error| TransportError::Stream(error.to_string()))?;
+        minicbor::decode(&reply).map_err(|_| TransportError::Reply)
+    };
+    tokio::time::timeout(REPLY_TIMEOUT, exchange).await.unwrap_or(Err(TransportError::Timeout))
+}
+
+/// The next frame that the service sends.
+///
+/// # Errors
+/// The end of the connection, or of the stream.
+pub async fn next_frame(connection: &Connection) -> Result<Vec<u8>, TransportError> {
+    let mut stream = connection.accept_uni().await.map_err(TransportError::Connection)?;
+    stream.read_to_end(STREAM_BYTES_MAX).await.map_err(|error| TransportError::Stream(error.to_string()))
+}

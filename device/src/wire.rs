@@ -1,0 +1,125 @@
+//! What devices and the service say on a connection: one frame per stream.
+//!
+//! A device opens a bidirectional stream, writes a frame header and a payload by its class, and
+//! reads one [`Reply`]. The service opens a unidirectional stream for each sealed message. CBOR with
+//! numbered fields that only grow.
+
+use minicbor::{Decode, Encode, bytes::ByteArray};
+
+/// ALPN of device connections.
+pub const ALPN: &[u8] = b"fieldmesh-device/1";
+/// Bytes of a stream: an envelope and its frame.
+pub const STREAM_BYTES_MAX: usize = 64 * 1024 + 256;
+/// Identifiers in one acknowledgement.
+pub const ACK_IDS_MAX: usize = 256;
+
+/// Frame classes.
+pub const HELLO: u8 = 0;
+pub const SEALED: u8 = 1;
+pub const ACK: u8 = 2;
+
+/// Application close codes of a connection.
+pub mod close {
+    pub const SHUTTING_DOWN: u32 = 0x100;
+    /// The certificate is not a device's of this cluster and region.
+    pub const WRONG_PROFILE: u32 = 0x101;
+    /// The certificate is right, and the entity does not exist or may not connect.
+    pub const UNKNOWN_ENTITY: u32 = 0x102;
+    /// The same device connected again.
+    pub const REPLACED: u32 = 0x103;
+}
+
+/// The name that messages to the service of a region carry.
+pub fn service_audience(region: &str) -> String {
+    format!("svc_{region}")
+}
+
+/// First frame of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    /// The device's signed key bundle.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub bundle: Vec<u8>,
+}
+
+/// Messages that the device has.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Ack {
+    #[n(0)]
+    pub message_ids: Vec<ByteArray<16>>,
+}
+
+/// What a device needs to write to the service.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ServiceKeys {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub id: [u8; 16],
+    /// The signer's certificate, then its issuer's, DER.
+    #[n(1)]
+    pub chain: Vec<minicbor::bytes::ByteVec>,
+    /// Signed key bundle.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub bundle: Vec<u8>,
+}
+
+/// The service's answer on a device's stream.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Reply {
+    /// Durable on a quorum; the signed receipt follows as a message.
+    #[n(0)]
+    Accepted,
+    /// Too much is waiting.
+    #[n(1)]
+    Busy {
+        #[n(0)]
+        retry_after_ms: u32,
+    },
+    /// Not believed. The reason is not told.
+    #[n(2)]
+    Rejected,
+    /// Sealed for a key that is gone: seal again.
+    #[n(3)]
+    StaleKey {
+        #[n(0)]
+        service: ServiceKeys,
+    },
+    /// A frame with a signed, sealed receipt for this very message.
+    #[n(4)]
+    Receipt {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        sealed: Vec<u8>,
+    },
+    #[n(5)]
+    Hello {
+        #[n(0)]
+        service: ServiceKeys,
+        #[n(1)]
+        now_ms: u64,
+    },
+    /// Malformed before anything was opened.
+    #[n(6)]
+    BadEnvelope,
+    /// Nothing was written, or the outcome is open: send again.
+    #[n(7)]
+    Unavailable {
+        #[n(0)]
+        retry_after_ms: u32,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn the_bytes_are_frozen() {
+        let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(hex(minicbor::to_vec(Reply::Accepted).unwrap()), "820080");
+        assert_eq!(hex(minicbor::to_vec(Reply::Busy { retry_after_ms: 200 }).unwrap()), "82018118c8");
+        let ack = Ack { message_ids: vec![ByteArray::from([7; 16])] };
+        assert_eq!(hex(minicbor::to_vec(ack).unwrap()), format!("818150{}", "07".repeat(16)));
+        assert_eq!(hex(minicbor::to_vec(Hello { bundle: vec![1] }).unwrap()), "814101");
+    }
+}

@@ -1,0 +1,140 @@
+//! The command line: arguments, output, exit codes.
+//!
+//! Exit codes: 0 done; 1 the operation failed or a promise was broken; 2 usage or configuration;
+//! 3 refused by the server; 69 the server cannot be reached; 74 storage failed. With `--json` the
+//! last line of standard output is one object.
+
+mod api;
+mod demo;
+mod import;
+mod lists;
+mod output;
+pub mod population;
+//REPLAY mod replay;
+//REPLAY mod replay_input;
+mod serve;
+mod watch;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+pub use output::CliError;
+use output::Output;
+
+use crate::config::{Config, LogFormat};
+
+/// Confidential service requests, dispatched.
+#[derive(Debug, Parser)]
+#[command(name = "fieldmesh", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Configuration file; see cluster.toml.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    /// Directory of the node.
+    #[arg(long, global = true)]
+    data_dir: Option<PathBuf>,
+    /// One JSON object as the last line of the output.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Makes a deployment: root, issuing CA, keys.
+    Init(serve::InitArgs),
+    /// Runs the node of a deployment.
+    Node(serve::NodeArgs),
+    /// Runs one node with everything embedded; makes the deployment where there is none.
+    Dev(serve::DevArgs),
+    /// Shows one ticket's way through all 18 steps of the claim.
+    Demo(demo::DemoArgs),
+    /// Sends a service desk's log through the whole loop, with real devices, and reports.
+    //REPLAY Replay(replay::ReplayArgs),
+    /// Tickets: list, show, explain, watch.
+    #[command(subcommand)]
+    Ticket(lists::TicketVerb),
+    /// Technicians: list, import.
+    #[command(subcommand)]
+    Tech(lists::TechVerb),
+    /// Customers: list, import.
+    #[command(subcommand)]
+    Customer(lists::CustomerVerb),
+    /// The certification authority: one-time tokens.
+    #[command(subcommand)]
+    Ca(lists::CaVerb),
+}
+
+/// Runs the command.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.verb.common().json);
+    let result = run(cli.verb, &output);
+    output.finish(result)
+}
+
+impl Verb {
+    fn common(&self) -> &Common {
+        match self {
+            Self::Init(args) => &args.common,
+            Self::Node(args) => &args.common,
+            Self::Dev(args) => &args.common,
+            Self::Demo(args) => &args.common,
+            //REPLAY Self::Replay(args) => &args.common,
+            Self::Ticket(verb) => verb.common(),
+            Self::Tech(verb) => verb.common(),
+            Self::Customer(verb) => verb.common(),
+            Self::Ca(verb) => verb.common(),
+        }
+    }
+}
+
+fn run(verb: Verb, output: &Output) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failed(format!("no runtime: {error}")))?;
+    runtime.block_on(async {
+        match verb {
+            Verb::Init(args) => serve::init(&args, output),
+            Verb::Node(args) => serve::node(&args, output).await,
+            Verb::Dev(args) => serve::dev(&args, output).await,
+            Verb::Demo(args) => demo::run(&args, output).await,
+            //REPLAY Verb::Replay(args) => replay::run(&args, output).await,
+            Verb::Ticket(verb) => lists::ticket(&verb, output).await,
+            Verb::Tech(verb) => lists::tech(&verb, output).await,
+            Verb::Customer(verb) => lists::customer(&verb, output).await,
+            Verb::Ca(verb) => lists::ca(&verb, output).await,
+        }
+    })
+}
+
+/// The configuration with the flags of the command on top.
+pub(crate) fn configuration(common: &Common, flags: &[(&str, Option<String>)]) -> Result<Config, CliError> {
+    let mut overrides: Vec<(String, String)> =
+        flags.iter().filter_map(|(key, value)| value.clone().map(|value| ((*key).to_owned(), value))).collect();
+    if let Some(dir) = &common.data_dir {
+        overrides.push(("node.data_dir".into(), dir.display().to_string()));
+    }
+    Config::load(common.config.as_deref(), &overrides).map_err(|error| CliError::usage(output::chain(&error)))
+}
+
+/// Log lines go to standard error, so that standard output is for results.
+pub(crate) fn start_logging(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match config.log.format {
+        LogFormat::Text => builder.compact().try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    if started.is_err() {
+        tracing::debug!("logging was started before");
+    }
+}

@@ -1,0 +1,219 @@
+//! `ticket`, `tech`, `customer`, `ca`: what operators read and register.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{CliError, Common, Output, api::Api, import, watch};
+use crate::{
+    story::{ChoiceStory, TicketStory},
+    web::rest::{MintedToken, NewToken, Page},
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Rows at most.
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+    /// Rows behind this identifier.
+    #[arg(long)]
+    after: Option<String>,
+    /// Only rows in this state.
+    #[arg(long)]
+    state: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdArgs {
+    #[command(flatten)]
+    common: Common,
+    id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    common: Common,
+    /// End after so many messages.
+    #[arg(long)]
+    limit: Option<u64>,
+    /// Also the steps of the claim.
+    #[arg(long)]
+    steps: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// CSV with a header line.
+    pub(crate) file: PathBuf,
+    /// Import the good rows and report the bad ones.
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TicketVerb {
+    /// Lists tickets.
+    List(ListArgs),
+    /// Shows a ticket with its history.
+    Show(IdArgs),
+    /// Shows why its technicians were chosen.
+    Explain(IdArgs),
+    /// Follows tickets live.
+    Watch(WatchArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TechVerb {
+    /// Lists technicians.
+    List(ListArgs),
+    /// Registers technicians: name,lat,lon,capacity,skills (category:level, space-separated).
+    Import(ImportArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CustomerVerb {
+    /// Lists customers.
+    List(ListArgs),
+    /// Registers customers: name,lat,lon,tier.
+    Import(ImportArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CaVerb {
+    /// Mints a one-time token for a device's enrollment.
+    Token(IdArgs),
+}
+
+impl TicketVerb {
+    pub(crate) fn common(&self) -> &Common {
+        match self {
+            Self::List(args) => &args.common,
+            Self::Show(args) | Self::Explain(args) => &args.common,
+            Self::Watch(args) => &args.common,
+        }
+    }
+}
+
+impl TechVerb {
+    pub(crate) fn common(&self) -> &Common {
+        match self {
+            Self::List(args) => &args.common,
+            Self::Import(args) => &args.common,
+        }
+    }
+}
+
+impl CustomerVerb {
+    pub(crate) fn common(&self) -> &Common {
+        match self {
+            Self::List(args) => &args.common,
+            Self::Import(args) => &args.common,
+        }
+    }
+}
+
+impl CaVerb {
+    pub(crate) fn common(&self) -> &Common {
+        let Self::Token(args) = self;
+        &args.common
+    }
+}
+
+/// Keeps what a user typed from changing the path.
+fn plain(text: &str) -> Result<&str, CliError> {
+    let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if is_plain { Ok(text) } else { Err(CliError::usage(format!("{text:?} is not an identifier or state"))) }
+}
+
+async fn list(kind: &str, args: &ListArgs, output: &Output) -> Result<(), CliError> {
+    let mut path = format!("/v1/{kind}?limit={}", args.limit);
+    for (key, value) in [("after", &args.after), ("state", &args.state)] {
+        if let Some(value) = value {
+            path = format!("{path}&{key}={}", plain(value)?);
+        }
+    }
+    let page: Page = Api::from_common(&args.common)?.get(&path).await?;
+    for row in &page.rows {
+        let priority = row.priority.map(|priority| format!("P{priority}")).unwrap_or_default();
+        output.say(format_args!("{:<30} {:<16} {priority:<3} {}", row.id, row.state, row.technician.as_deref().unwrap_or_default()));
+    }
+    if let Some(next) = &page.next {
+        output.say(format_args!("more behind --after {next}"));
+    }
+    output.result(json!(page));
+    Ok(())
+}
+
+pub(crate) async fn ticket(verb: &TicketVerb, output: &Output) -> Result<(), CliError> {
+    match verb {
+        TicketVerb::List(args) => list("tickets", args, output).await,
+        TicketVerb::Show(args) => {
+            let story: TicketStory = Api::from_common(&args.common)?.get(&format!("/v1/tickets/{}", plain(&args.id)?)).await?;
+            output.say(format_args!("{} is {}, priority {}", story.id, story.state, story.priority));
+            for event in &story.events {
+                output.say(format_args!("{}  {:<14} {}", event.at_ms, event.event, event.detail));
+            }
+            output.say(format_args!("hash chain {}", story.chain));
+            output.result(json!(story));
+            Ok(())
+        }
+        TicketVerb::Explain(args) => {
+            let path = format!("/v1/tickets/{}/explanation", plain(&args.id)?);
+            let choices: Vec<ChoiceStory> = Api::from_common(&args.common)?.get(&path).await?;
+            for choice in &choices {
+                explain(choice, output);
+            }
+            output.result(json!({ "choices": choices }));
+            Ok(())
+        }
+        TicketVerb::Watch(args) => watch::run(&Api::from_common(&args.common)?, args.steps, args.limit, output).await,
+    }
+}
+
+fn explain(choice: &ChoiceStory, output: &Output) {
+    let chosen = choice.chosen.as_deref().unwrap_or("nobody");
+    output.say(format_args!("{}  rules {}: chose {chosen}", choice.at_ms, choice.rule_version));
+    for candidate in &choice.candidates {
+        output.say(format_args!(
+            "  {:<30} cost {:>6} s = travel {} ({} m) + load {} + over-qualified {} + fairness {}",
+            candidate.technician,
+            candidate.cost_s,
+            candidate.travel_s,
+            candidate.distance_m,
+            candidate.load_s,
+            candidate.over_qualification_s,
+            candidate.fairness_s
+        ));
+    }
+    for exclusion in &choice.excluded {
+        output.say(format_args!("  {:<30} out: {}", exclusion.technician, exclusion.reason));
+    }
+}
+
+pub(crate) async fn tech(verb: &TechVerb, output: &Output) -> Result<(), CliError> {
+    match verb {
+        TechVerb::List(args) => list("technicians", args, output).await,
+        TechVerb::Import(args) => import::technicians(args, output).await,
+    }
+}
+
+pub(crate) async fn customer(verb: &CustomerVerb, output: &Output) -> Result<(), CliError> {
+    match verb {
+        CustomerVerb::List(args) => list("customers", args, output).await,
+        CustomerVerb::Import(args) => import::customers(args, output).await,
+    }
+}
+
+pub(crate) async fn ca(verb: &CaVerb, output: &Output) -> Result<(), CliError> {
+    let CaVerb::Token(args) = verb;
+    let token: MintedToken = Api::from_common(&args.common)?.post("/v1/tokens", &NewToken { id: args.id.clone() }).await?;
+    output.say(format_args!("user   {}\nsecret {}", token.user, token.secret));
+    output.result(json!(token));
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! What a command prints, and how it ends.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this file is the command's voice")]
+
+use std::{error::Error, fmt::Display, process::ExitCode, sync::{Mutex, PoisonError}};
+
+use serde_json::Value;
+
+/// Why a command failed, with its exit code.
+#[derive(Debug)]
+pub struct CliError {
+    code: u8,
+    text: String,
+}
+
+impl CliError {
+    pub fn failed(text: impl Display) -> Self {
+        Self { code: 1, text: text.to_string() }
+    }
+
+    pub fn usage(text: impl Display) -> Self {
+        Self { code: 2, text: text.to_string() }
+    }
+
+    pub fn refused(text: impl Display) -> Self {
+        Self { code: 3, text: text.to_string() }
+    }
+
+    pub fn unreachable(text: impl Display) -> Self {
+        Self { code: 69, text: text.to_string() }
+    }
+}
+
+impl Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// An error with its causes in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text.replace('\n', " ")
+}
+
+/// Text for people, or one JSON object for programs.
+pub struct Output {
+    json: bool,
+    result: Mutex<Option<Value>>,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json, result: Mutex::new(None) }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// A line for people.
+    pub(crate) fn say(&self, line: impl Display) {
+        if !self.json {
+            println!("{line}");
+        }
+    }
+
+    /// A JSON line now: for commands that go on.
+    pub(crate) fn tell(&self, value: &Value) {
+        if self.json {
+            println!("{value}");
+        }
+    }
+
+    /// The object that the command ends with.
+    pub(crate) fn result(&self, value: Value) {
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+    }
+
+    pub(crate) fn finish(&self, result: Result<(), CliError>) -> ExitCode {
+        let value = self.result.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match result {
+            Ok(()) => {
+                if let Some(value) = value {
+                    self.tell(&value);
+                }
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("fieldmesh: {error}");
+                let mut object = value.unwrap_or_else(|| serde_json::json!({}));
+                object["error"] = Value::String(error.text.clone());
+                self.tell(&object);
+                ExitCode::from(error.code)
+            }
+        }
+    }
+}

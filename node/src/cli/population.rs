@@ -1,0 +1,116 @@
+//! Customers and technicians with real devices: registered, invited, enrolled over HTTPS, connected
+//! over QUIC. What the demonstration and the replay work with.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use fieldmesh_actors::seams::{Clock as _, Entropy as _};
+use fieldmesh_device::{Client, ClientConfig, Event, enroll, keys::DeviceKeys, outbox::MemoryOutbox, session::SessionParts, spawn, wire};
+use fieldmesh_domain::EntityId;
+use fieldmesh_envelope::SoftwareSigner;
+use fieldmesh_pki::{
+    KeyMaterial, TrustStore,
+    tls::{Credentials, PeerVerifier, client_config},
+};
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use super::{CliError, api::Api};
+use crate::{
+    edge::{self, Endpoint},
+    os::{SystemClock, SystemEntropy},
+    web::rest::{Created, MintedToken, NewCustomer, NewTechnician, NewToken},
+};
+
+/// A device with its own keys and its own mind.
+pub struct Device {
+    pub id: EntityId,
+    pub client: Client,
+    pub events: mpsc::Receiver<Event>,
+}
+
+/// A certificate with its key, before the device connects.
+pub struct Enrolled {
+    pub id: EntityId,
+    credentials: Credentials,
+    root: Vec<u8>,
+}
+
+/// Registers and enrolls, then connects.
+#[derive(Clone)]
+pub struct Population {
+    api: Api,
+    endpoint: Endpoint,
+    devices: SocketAddr,
+    symmetric: bool,
+}
+
+fn clock() -> fieldmesh_device::Clock {
+    Arc::new(|| SystemClock.now_ms())
+}
+
+fn device_failed(error: impl std::fmt::Display) -> CliError {
+    CliError::failed(format!("a device failed: {error}"))
+}
+
+impl Population {
+    /// Devices share one UDP socket; each has its own keys and connection.
+    pub fn new(api: Api, symmetric: bool) -> Result<Self, CliError> {
+        let endpoint = edge::client(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(device_failed)?;
+        let devices = api.devices.parse().map_err(device_failed)?;
+        Ok(Self { api, endpoint, devices, symmetric })
+    }
+
+    pub async fn customer(&self, customer: &NewCustomer) -> Result<Enrolled, CliError> {
+        let created: Created = self.api.post("/v1/customers", customer).await?;
+        self.enroll(created.id).await
+    }
+
+    pub async fn technician(&self, technician: &NewTechnician) -> Result<Enrolled, CliError> {
+        let created: Created = self.api.post("/v1/technicians", technician).await?;
+        self.enroll(created.id).await
+    }
+
+    async fn enroll(&self, id: String) -> Result<Enrolled, CliError> {
+        let token: MintedToken = self.api.post("/v1/tokens", &NewToken { id }).await?;
+        let key = KeyMaterial::generate().map_err(device_failed)?;
+        let secret = Zeroizing::new(token.secret);
+        let enrolled = enroll::enroll(&self.api.server, &token.user, &secret, &key, &clock()).await.map_err(device_failed)?;
+        let id = token.user.parse().map_err(device_failed)?;
+        let credentials = Credentials { chain: enrolled.chain, pkcs8: Zeroizing::new(key.pkcs8().to_vec()) };
+        Ok(Enrolled { id, credentials, root: enrolled.root })
+    }
+
+    /// Starts the device's client.
+    pub fn connect(&self, enrolled: Enrolled) -> Result<Device, CliError> {
+        let Enrolled { id, credentials, root } = enrolled;
+        let leaf = credentials.chain.first().ok_or_else(|| device_failed("no certificate"))?;
+        let signer = SoftwareSigner::from_pkcs8(&credentials.pkcs8, leaf).map_err(device_failed)?;
+        let mut keys = DeviceKeys { signer: Arc::new(signer), hpke: Vec::new() };
+        keys.rotate(SystemClock.now_ms() / 1000).map_err(device_failed)?;
+        let trust = Arc::new(TrustStore::new(vec![root], Vec::new()).map_err(device_failed)?);
+        let verifier = PeerVerifier {
+            trust: Arc::clone(&trust),
+            now: Arc::new(|| SystemClock.now_ms() / 1000),
+            revoked: Arc::new(|_, _| false),
+            client_may_be_unknown: false,
+        };
+        let tls = client_config(Arc::new(verifier), Some(&credentials), wire::ALPN).map_err(device_failed)?;
+        let session = SessionParts {
+            me: id,
+            keys,
+            trust,
+            outbox: Box::new(MemoryOutbox::default()),
+            clock: clock(),
+            entropy: Arc::new(|bytes| SystemEntropy::default().fill(bytes)),
+        };
+        let (client, events) = spawn(ClientConfig {
+            session,
+            endpoint: self.endpoint.clone(),
+            addr: self.devices,
+            server_name: "localhost".into(),
+            tls: Arc::new(tls),
+            symmetric: self.symmetric,
+        });
+        Ok(Device { id, client, events })
+    }
+}

@@ -1,0 +1,250 @@
+//! The stored bytes of Raft's own records: entries, votes, log ids, memberships.
+//!
+//! A record is `version | CRC-32 | CBOR`. openraft's types are foreign, so the CBOR is written by
+//! hand; `tests` freezes it. **Invariant:** a record that does not decode whole is an error, never
+//! a default. **Not here:** the payload of a proposal (`actors::commit`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use minicbor::{Decoder, Encoder, encode::Write};
+use openraft::{
+    EntryPayload, Membership,
+    impls::{EmptyNode, leader_id_std::LeaderId},
+    vote::leader_id_std::CommittedLeaderId,
+};
+
+use super::{Entry, LogId, Proposal, StoredMembership, Vote};
+
+/// Version of the record format.
+const VERSION: u8 = 1;
+/// Version byte and checksum.
+const HEADER_BYTES: usize = 5;
+
+/// Why stored bytes are not a record.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    #[error("the record has {0} bytes, fewer than its header")]
+    Short(usize),
+    #[error("the record has version {0}, this program knows version 1")]
+    Version(u8),
+    #[error("the checksum says {expected:08x}, the content {found:08x}")]
+    Checksum { expected: u32, found: u32 },
+    #[error("the content does not decode")]
+    Content(#[from] minicbor::decode::Error),
+    #[error("the content has bytes behind its end")]
+    Trailing,
+    #[error("the content has an unknown kind {0}")]
+    Kind(u8),
+}
+
+type EncodeResult<W> = Result<(), minicbor::encode::Error<<W as Write>::Error>>;
+
+fn record(write: impl FnOnce(&mut Encoder<&mut Vec<u8>>) -> Result<(), minicbor::encode::Error<core::convert::Infallible>>) -> Vec<u8> {
+    let mut bytes = vec![VERSION, 0, 0, 0, 0];
+    if let Err(error) = write(&mut Encoder::new(&mut bytes)) {
+        // A vector never refuses bytes; the type cannot say so.
+        tracing::error!(%error, "encoding into memory failed");
+    }
+    let crc = crc32fast::hash(&bytes[HEADER_BYTES..]);
+    bytes[1..HEADER_BYTES].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+fn content(bytes: &[u8]) -> Result<&[u8], CodecError> {
+    let [version, a, b, c, d, content @ ..] = bytes else {
+        return Err(CodecError::Short(bytes.len()));
+    };
+    if *version != VERSION {
+        return Err(CodecError::Version(*version));
+    }
+    let expected = u32::from_be_bytes([*a, *b, *c, *d]);
+    let found = crc32fast::hash(content);
+    if expected != found {
+        return Err(CodecError::Checksum { expected, found });
+    }
+    Ok(content)
+}
+
+fn whole<T>(bytes: &[u8], read: impl FnOnce(&mut Decoder<'_>) -> Result<T, CodecError>) -> Result<T, CodecError> {
+    let content = content(bytes)?;
+    let mut decoder = Decoder::new(content);
+    let value = read(&mut decoder)?;
+    if decoder.position() == content.len() { Ok(value) } else { Err(CodecError::Trailing) }
+}
+
+fn put_log_id<W: Write>(e: &mut Encoder<W>, id: &LogId) -> EncodeResult<W> {
+    e.array(2)?.u64(id.leader_id.term)?.u64(id.index)?;
+    Ok(())
+}
+
+fn get_log_id(d: &mut Decoder<'_>) -> Result<LogId, CodecError> {
+    d.array()?;
+    let term = d.u64()?;
+    Ok(LogId::new(CommittedLeaderId::new(term), d.u64()?))
+}
+
+fn put_optional_log_id<W: Write>(e: &mut Encoder<W>, id: Option<&LogId>) -> EncodeResult<W> {
+    match id {
+        Some(id) => put_log_id(e, id),
+        None => e.null().map(|_| ()),
+    }
+}
+
+fn get_optional_log_id(d: &mut Decoder<'_>) -> Result<Option<LogId>, CodecError> {
+    if d.datatype()? == minicbor::data::Type::Null {
+        d.null()?;
+        return Ok(None);
+    }
+    get_log_id(d).map(Some)
+}
+
+fn put_membership<W: Write>(e: &mut Encoder<W>, membership: &Membership<u64, EmptyNode>) -> EncodeResult<W> {
+    let configs = membership.get_joint_config();
+    e.array(2)?.array(configs.len() as u64)?;
+    for config in configs {
+        e.array(config.len() as u64)?;
+        for id in config {
+            e.u64(*id)?;
+        }
+    }
+    e.array(membership.nodes().count() as u64)?;
+    for (id, _) in membership.nodes() {
+        e.u64(*id)?;
+    }
+    Ok(())
+}
+
+fn get_ids(d: &mut Decoder<'_>) -> Result<BTreeSet<u64>, CodecError> {
+    Ok(d.array_iter::<u64>()?.collect::<Result<_, _>>()?)
+}
+
+fn get_membership(d: &mut Decoder<'_>) -> Result<Membership<u64, EmptyNode>, CodecError> {
+    d.array()?;
+    let mut configs = Vec::new();
+    for _ in 0..d.array()?.unwrap_or(0) {
+        configs.push(get_ids(d)?);
+    }
+    let nodes: BTreeMap<u64, EmptyNode> = get_ids(d)?.into_iter().map(|id| (id, EmptyNode::default())).collect();
+    Ok(Membership::new_with_defaults(configs, nodes.into_keys()))
+}
+
+/// An entry of the log.
+pub fn encode_entry(entry: &Entry) -> Vec<u8> {
+    record(|e| {
+        e.array(3)?;
+        put_log_id(e, &entry.log_id)?;
+        match &entry.payload {
+            EntryPayload::Blank => e.u8(0)?.null()?,
+            EntryPayload::Normal(proposal) => e.u8(1)?.bytes(&proposal.0)?,
+            EntryPayload::Membership(membership) => {
+                e.u8(2)?;
+                return put_membership(e, membership);
+            }
+        };
+        Ok(())
+    })
+}
+
+pub fn decode_entry(bytes: &[u8]) -> Result<Entry, CodecError> {
+    whole(bytes, |d| {
+        d.array()?;
+        let log_id = get_log_id(d)?;
+        let payload = match d.u8()? {
+            0 => {
+                d.null()?;
+                EntryPayload::Blank
+            }
+            1 => EntryPayload::Normal(Proposal(Bytes::copy_from_slice(d.bytes()?))),
+            2 => EntryPayload::Membership(get_membership(d)?),
+            kind => return Err(CodecError::Kind(kind)),
+        };
+        Ok(Entry { log_id, payload })
+    })
+}
+
+/// A vote: term, candidate, granted by a quorum.
+pub fn encode_vote(vote: &Vote) -> Vec<u8> {
+    record(|e| {
+        e.array(3)?.u64(vote.leader_id.term)?.u64(vote.leader_id.voted_for)?.bool(vote.committed)?;
+        Ok(())
+    })
+}
+
+pub fn decode_vote(bytes: &[u8]) -> Result<Vote, CodecError> {
+    whole(bytes, |d| {
+        d.array()?;
+        let leader_id = LeaderId { term: d.u64()?, voted_for: d.u64()? };
+        Ok(Vote { leader_id, committed: d.bool()? })
+    })
+}
+
+/// A log id or its absence.
+pub fn encode_log_id(id: Option<&LogId>) -> Vec<u8> {
+    record(|e| put_optional_log_id(e, id))
+}
+
+pub fn decode_log_id(bytes: &[u8]) -> Result<Option<LogId>, CodecError> {
+    whole(bytes, get_optional_log_id)
+}
+
+/// What a state table says of itself: the last applied entry and the membership then.
+pub fn encode_applied(applied: Option<&LogId>, membership: &StoredMembership) -> Vec<u8> {
+    record(|e| {
+        e.array(3)?;
+        put_optional_log_id(e, applied)?;
+        put_optional_log_id(e, membership.log_id().as_ref())?;
+        put_membership(e, membership.membership())
+    })
+}
+
+pub fn decode_applied(bytes: &[u8]) -> Result<(Option<LogId>, StoredMembership), CodecError> {
+    whole(bytes, |d| {
+        d.array()?;
+        let applied = get_optional_log_id(d)?;
+        let at = get_optional_log_id(d)?;
+        Ok((applied, StoredMembership::new(at, get_membership(d)?)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    fn id(term: u64, index: u64) -> LogId {
+        LogId::new(CommittedLeaderId::new(term), index)
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    #[test]
+    fn the_stored_bytes_are_frozen() {
+        let entry = Entry { log_id: id(3, 7), payload: EntryPayload::Normal(Proposal(Bytes::from_static(b"hi"))) };
+        let bytes = encode_entry(&entry);
+        assert_eq!(hex(&bytes[HEADER_BYTES..]), "83820307014268 69".replace(' ', ""));
+        assert_eq!(decode_entry(&bytes).unwrap(), entry);
+        let vote = Vote::new(4, 1);
+        assert_eq!(hex(&encode_vote(&vote)[HEADER_BYTES..]), "830401f4");
+        assert_eq!(decode_vote(&encode_vote(&vote)).unwrap(), vote);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let membership = Membership::new_with_defaults(vec![BTreeSet::from([1, 2])], [1, 2, 3]);
+        let entry = Entry { log_id: id(1, 2), payload: EntryPayload::Membership(membership) };
+        let bytes = encode_entry(&entry);
+        assert_eq!(decode_entry(&bytes).unwrap(), entry);
+        for at in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[at / 8] ^= 1 << (at % 8);
+            assert!(decode_entry(&bad).is_err(), "bit {at}");
+        }
+        for cut in 0..bytes.len() {
+            assert!(decode_entry(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! One Raft group on this node: start, propose, watch leadership, stop.
+//!
+//! **Invariant:** [`Group::propose`] returns an outcome only after the entry is on a quorum's disk
+//! and applied here. **Not here:** what to do with leadership (`node`).
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use fieldmesh_actors::commit::{Proposal as Content, Settle, ShardId};
+use openraft::{
+    Config, SnapshotPolicy,
+    errors::{ClientWriteError, RaftError},
+    impls::EmptyNode,
+    raft::WatchChangeHandle,
+};
+use tokio::sync::watch;
+
+use super::{Outcome, Proposal, Raft, Runtime, log_store::LogStore, machine::Machine, network::NoPeers, Types};
+use crate::store::{Engine, Role, StoreError, Table, keys::GroupId, rows, writer::LogWriter};
+
+/// Entries between snapshots: at about 2 KiB an entry the log of a group stays near 100 MiB.
+const SNAPSHOT_EVERY: u64 = 50_000;
+/// Entries kept behind a snapshot, so that a follower that was briefly away needs no snapshot.
+const KEEP_BEHIND_SNAPSHOT: u64 = 5_000;
+/// Largest log entry: a commit above it is a bug of the proposer, and is refused before the log.
+pub const ENTRY_BYTES_MAX: usize = 1 << 20;
+
+/// How a group is started.
+pub struct GroupOptions {
+    pub group: GroupId,
+    /// The shard number that outbox rows carry.
+    pub shard: ShardId,
+    pub node: u64,
+    /// Seeds election jitter.
+    pub seed: u64,
+    pub heartbeat: Duration,
+    pub election_min: Duration,
+    pub election_max: Duration,
+}
+
+/// Why a group did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the storage of group {group} cannot be used")]
+    Store { group: GroupId, #[source] source: StoreError },
+    #[error("group {group} cannot start: {reason}")]
+    Raft { group: GroupId, reason: String },
+}
+
+/// Why a proposal has no outcome.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ProposeError {
+    #[error("this node does not lead the group")]
+    NotLeader { hint: Option<u64> },
+    #[error("the leader changed under the proposal, which may or may not be committed")]
+    Unknown,
+    #[error("the entry has {bytes} bytes, at most {ENTRY_BYTES_MAX} are allowed")]
+    TooLarge { bytes: usize },
+    #[error("the group has stopped: {0}")]
+    Stopped(String),
+}
+
+/// A running group.
+#[derive(Clone)]
+pub struct Group {
+    pub group: GroupId,
+    raft: Raft,
+    table: Arc<dyn Table>,
+    leading: watch::Receiver<Option<u64>>,
+    /// Ends the watch on leadership when the last handle goes.
+    _watching: Arc<WatchChangeHandle<Types>>,
+}
+
+impl Group {
+    /// Opens the group's tables and starts it; a fresh group starts with this node as its voter.
+    ///
+    /// # Errors
+    /// Damaged storage, by table and record; a group that openraft refuses.
+    pub async fn start(
+        options: GroupOptions,
+        engine: &dyn Engine,
+        log: Arc<dyn Table>,
+        writer: LogWriter,
+    ) -> Result<Self, StartError> {
+        let group = options.group;
+        let store = |source| StartError::Store { group, source };
+        let raft_error = |error: String| StartError::Raft { group, reason: error };
+        let table = engine.open(&format!("state-{group}"), Role::State).map_err(store)?;
+        let log_store = LogStore::open(group, log, writer).map_err(store)?;
+        let checked = log_store.check().map_err(store)?;
+        let machine = Machine::open(options.shard, Arc::clone(&table)).map_err(store)?;
+        let config = config(&options).validate().map_err(|error| raft_error(error.to_string()))?;
+        let started = Raft::new(options.node, Arc::new(config), NoPeers, log_store, machine);
+        let raft = Runtime::scope(options.seed, started).await.map_err(|error| raft_error(error.to_string()))?;
+        let (tell, leading) = watch::channel(None);
+        let lost = tell.clone();
+        let watching = Runtime::scope(options.seed, async {
+            raft.on_leader_change(
+                move |leader| {
+                    tell.send_replace(Some(leader.term));
+                    async {}
+                },
+                move |_| {
+                    lost.send_replace(None);
+                    async {}
+                },
+            )
+        });
+        let watching = Arc::new(watching.await);
+        let fresh = !raft.is_initialized().await.map_err(|error| raft_error(error.to_string()))?;
+        if fresh {
+            let members = BTreeMap::from([(options.node, EmptyNode::default())]);
+            raft.initialize(members).await.map_err(|error| raft_error(error.to_string()))?;
+        } else {
+            // The only voter has nobody to wait for.
+            raft.trigger().elect(false).await.map_err(|error| raft_error(error.to_string()))?;
+        }
+        tracing::info!(group, entries = checked, fresh, "group started");
+        Ok(Self { group, raft, table, leading, _watching: watching })
+    }
+
+    /// The term this node leads in, or none.
+    pub fn leading(&self) -> watch::Receiver<Option<u64>> {
+        self.leading.clone()
+    }
+
+    /// The applied state, for reads by the leader.
+    pub fn table(&self) -> Arc<dyn Table> {
+        Arc::clone(&self.table)
+    }
+
+    /// Commits and applies.
+    ///
+    /// # Errors
+    /// [`ProposeError::Unknown`] says that the outcome is open: repeat only what is idempotent.
+    pub async fn propose(&self, content: &Content) -> Result<Outcome, ProposeError> {
+        let bytes = rows::encode(content);
+        if bytes.len() > ENTRY_BYTES_MAX {
+            return Err(ProposeError::TooLarge { bytes: bytes.len() });
+        }
+        match self.raft.client_write(Proposal(Bytes::from(bytes))).await {
+            Ok(response) => Ok(response.data),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
+                Err(ProposeError::NotLeader { hint: to.leader_id })
+            }
+            Err(RaftError::APIError(_)) => Err(ProposeError::Unknown),
+            Err(RaftError::Fatal(error)) => Err(ProposeError::Stopped(error.to_string())),
+        }
+    }
+
+    /// Waits until everything committed before is applied here.
+    ///
+    /// # Errors
+    /// As [`Group::propose`].
+    pub async fn barrier(&self) -> Result<(), ProposeError> {
+        self.propose(&Content::Settle(Settle::default())).await.map(|_| ())
+    }
+
+    /// Stops the group; its storage stays as it is.
+    pub async fn stop(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(group = self.group, %error, "the group did not stop cleanly");
+        }
+    }
+}
+
+fn config(options: &GroupOptions) -> Config {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Config {
+        cluster_name: format!("group-{}", options.group),
+        heartbeat_interval: millis(options.heartbeat),
+        election_timeout_min: millis(options.election_min),
+        election_timeout_max: millis(options.election_max),
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
+        max_in_snapshot_log_to_keep: KEEP_BEHIND_SNAPSHOT,
+        ..Config::default()
+    }
+}

@@ -1,0 +1,246 @@
+//! One group's view of the node's log: openraft's log storage over the shared writer.
+//!
+//! Recent entries are served from memory, because replication and apply read back what was just
+//! appended; older ones from the table. All writes of a group pass the one queue in order: votes
+//! have no fast path.
+//!
+//! **Invariant:** `append` completes its callback only from the writer, after the sync.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    io,
+    ops::{Bound, RangeBounds},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use openraft::{
+    LogState, OptionalSend, RaftLogReader, entry::RaftEntry,
+    storage::{IOFlushed, RaftLogStorage},
+};
+
+use super::{Entry, LogId, Types, Vote, codec, invalid};
+use crate::store::{
+    Batch, StoreError, Table,
+    keys::{GroupId, log},
+    writer::LogWriter,
+};
+
+/// Entries kept in memory per group: what openraft may have in flight, with room. At about 2 KiB an
+/// entry this is 8 MiB.
+const CACHE_ENTRIES_MAX: usize = 4096;
+
+/// The log of one group.
+#[derive(Clone)]
+pub struct LogStore {
+    group: GroupId,
+    table: Arc<dyn Table>,
+    writer: LogWriter,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    cache: BTreeMap<u64, Entry>,
+    last: Option<LogId>,
+    purged: Option<LogId>,
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+    /// The committed id that the next append carries to disk; it never gets a sync of its own.
+    committed_dirty: bool,
+}
+
+impl LogStore {
+    /// Reads what the table holds of the group.
+    ///
+    /// # Errors
+    /// A record that does not decode, by name; nothing is changed.
+    pub fn open(group: GroupId, table: Arc<dyn Table>, writer: LogWriter) -> Result<Self, StoreError> {
+        let purged = read(&*table, &log::purged(group), codec::decode_log_id)?.flatten();
+        let committed = read(&*table, &log::committed(group), codec::decode_log_id)?.flatten();
+        let vote = read(&*table, &log::vote(group), codec::decode_vote)?;
+        let last = match table.last(&log::entry(group, 0), &log::entries_end(group))? {
+            Some((key, value)) => Some(decode(&key, &value, codec::decode_entry)?.log_id),
+            None => purged,
+        };
+        let shared = Shared { last, purged, vote, committed, ..Shared::default() };
+        Ok(Self { group, table, writer, shared: Arc::new(Mutex::new(shared)) })
+    }
+
+    /// Decodes every entry, so that damage is found at start and not when a peer asks.
+    ///
+    /// # Errors
+    /// The first entry that is damaged or missing between its neighbours.
+    pub fn check(&self) -> Result<u64, StoreError> {
+        const PAGE: usize = 1024;
+        let mut from = log::entry(self.group, 0);
+        let mut expected = None;
+        let mut count = 0;
+        loop {
+            let page = self.table.scan(&from, &log::entries_end(self.group), PAGE)?;
+            for (key, value) in &page {
+                let index = decode(key, value, codec::decode_entry)?.log_id.index;
+                if expected.is_some_and(|expected| expected != index) {
+                    return Err(corrupt(key, &format!("expected entry {expected:?}, found {index}")));
+                }
+                expected = Some(index + 1);
+                count += 1;
+            }
+            let Some((last, _)) = page.last() else { return Ok(count) };
+            from.clone_from(last);
+            from.push(0);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // A panic under this lock cannot leave it half changed: each change is one assignment.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_range(&self, from: u64, until: u64) -> Result<Vec<Entry>, StoreError> {
+        // The lock is held over the table read, so that no entry leaves the cache in between.
+        let shared = self.lock();
+        let cached_from = shared.cache.keys().next().copied().unwrap_or(u64::MAX);
+        let stored_until = until.min(cached_from);
+        let mut found = Vec::new();
+        if from < stored_until {
+            let limit = usize::try_from(stored_until - from).unwrap_or(usize::MAX);
+            let range = (log::entry(self.group, from), log::entry(self.group, stored_until));
+            for (key, value) in self.table.scan(&range.0, &range.1, limit)? {
+                found.push(decode(&key, &value, codec::decode_entry)?);
+            }
+        }
+        let cached = from.max(cached_from);
+        if cached < until {
+            found.extend(shared.cache.range(cached..until).map(|(_, entry)| entry.clone()));
+        }
+        Ok(found)
+    }
+}
+
+fn read<T>(
+    table: &dyn Table,
+    key: &[u8],
+    read: impl FnOnce(&[u8]) -> Result<T, codec::CodecError>,
+) -> Result<Option<T>, StoreError> {
+    table.get(key)?.map(|value| decode(key, &value, read)).transpose()
+}
+
+fn decode<T>(
+    key: &[u8],
+    value: &[u8],
+    read: impl FnOnce(&[u8]) -> Result<T, codec::CodecError>,
+) -> Result<T, StoreError> {
+    read(value).map_err(|error| corrupt(key, &error.to_string()))
+}
+
+fn corrupt(key: &[u8], fact: &str) -> StoreError {
+    let record = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    StoreError::Corrupt { table: "log".into(), record, fact: fact.to_owned() }
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, io::Error> {
+        let from = match range.start_bound() {
+            Bound::Included(at) => *at,
+            Bound::Excluded(at) => at + 1,
+            Bound::Unbounded => 0,
+        };
+        let until = match range.end_bound() {
+            Bound::Included(at) => at + 1,
+            Bound::Excluded(at) => *at,
+            Bound::Unbounded => self.lock().last.map_or(0, |id| id.index + 1),
+        };
+        Ok(self.read_range(from, until)?)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.lock().vote)
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
+        let shared = self.lock();
+        Ok(LogState { last_purged_log_id: shared.purged, last_log_id: shared.last })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let mut batch = Batch::default();
+        batch.put(log::vote(self.group), codec::encode_vote(vote));
+        self.lock().vote = Some(*vote);
+        Ok(self.writer.write(batch).await?)
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        let mut shared = self.lock();
+        shared.committed = committed;
+        shared.committed_dirty = true;
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.lock().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut batch = Batch::default();
+        {
+            let mut shared = self.lock();
+            for entry in entries {
+                batch.put(log::entry(self.group, entry.index()), codec::encode_entry(&entry));
+                shared.last = Some(entry.log_id);
+                shared.cache.insert(entry.index(), entry);
+            }
+            while shared.cache.len() > CACHE_ENTRIES_MAX {
+                shared.cache.pop_first();
+            }
+            if std::mem::take(&mut shared.committed_dirty) {
+                batch.put(log::committed(self.group), codec::encode_log_id(shared.committed.as_ref()));
+            }
+        }
+        let done = move |result: Result<(), StoreError>| callback.io_completed(result.map_err(io::Error::from));
+        self.writer.submit(batch, Box::new(done)).await;
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let from = last.map_or(0, |id| id.index + 1);
+        let mut batch = Batch::default();
+        batch.delete_range(log::entry(self.group, from), log::entries_end(self.group));
+        {
+            let mut shared = self.lock();
+            shared.cache.split_off(&from);
+            shared.last = last.or(shared.purged);
+        }
+        Ok(self.writer.write(batch).await?)
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        let mut batch = Batch::default();
+        batch.delete_range(log::entry(self.group, 0), log::entry(self.group, upto.index + 1));
+        batch.put(log::purged(self.group), codec::encode_log_id(Some(&upto)));
+        {
+            let mut shared = self.lock();
+            shared.cache = shared.cache.split_off(&(upto.index + 1));
+            shared.purged = Some(upto);
+            if shared.last.is_none_or(|last| last.index < upto.index) {
+                shared.last = Some(upto);
+            }
+        }
+        self.writer.write(batch).await.map_err(invalid)
+    }
+}

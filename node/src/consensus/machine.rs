@@ -1,0 +1,333 @@
+//! The state machine of a group: applies commits to the group's state table.
+//!
+//! Every entry is one batch that also carries the applied index, so a crash reopens the table at a
+//! consistent older point and openraft applies the rest again. Nothing here looks inside sealed
+//! payloads.
+//!
+//! **Invariants:** the outcome of an entry depends on the table and the entry alone; an entity's
+//! version never moves without its events; a cause is consumed once. **Not here:** deciding
+//! (`domain`), sealing (`journal`), reading for actors (`journal`).
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use fieldmesh_actors::commit::{Cause, Commit, Proposal, Settle, ShardId, Verdict};
+use futures_util::{Stream, StreamExt};
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder,
+    storage::{EntryResponder, RaftStateMachine, Snapshot, SnapshotMeta},
+};
+
+use super::{LogId, Outcome, StoredMembership, Types, codec, invalid};
+use crate::store::{
+    Batch, StoreError, Table,
+    keys::state,
+    rows::{self, Cursor, DedupRow, Head, TimerRow},
+};
+
+type Meta = SnapshotMeta<openraft::alias::CommittedLeaderIdOf<Types>, u64, openraft::impls::EmptyNode>;
+type TableSnapshot = Snapshot<openraft::alias::CommittedLeaderIdOf<Types>, u64, openraft::impls::EmptyNode, Arc<dyn Table>>;
+
+/// Rows copied per batch when a snapshot is installed.
+const INSTALL_ROWS: usize = 1024;
+
+/// One group's state machine.
+#[derive(Clone)]
+pub struct Machine {
+    shard: ShardId,
+    table: Arc<dyn Table>,
+    applied: Arc<Mutex<Applied>>,
+}
+
+#[derive(Default)]
+struct Applied {
+    last: Option<LogId>,
+    membership: StoredMembership,
+    snapshot: Option<(Meta, Arc<dyn Table>)>,
+}
+
+impl Machine {
+    /// Reads how far the table has come.
+    ///
+    /// # Errors
+    /// The table's own record of that does not decode.
+    pub fn open(shard: ShardId, table: Arc<dyn Table>) -> Result<Self, StoreError> {
+        let mut applied = Applied::default();
+        if let Some(value) = table.get(&state::applied())? {
+            (applied.last, applied.membership) =
+                codec::decode_applied(&value).map_err(|error| StoreError::Corrupt {
+                    table: format!("state of shard {shard}"),
+                    record: "applied".into(),
+                    fact: error.to_string(),
+                })?;
+        }
+        Ok(Self { shard, table, applied: Arc::new(Mutex::new(applied)) })
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Applied) -> T) -> T {
+        // Each change is a few assignments that cannot panic between them.
+        change(&mut self.applied.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn apply_one(&self, entry: super::Entry) -> Result<Outcome, StoreError> {
+        let mut batch = Batch::default();
+        let outcome = match &entry.payload {
+            EntryPayload::Blank => Outcome::Nothing,
+            EntryPayload::Membership(membership) => {
+                self.with(|a| a.membership = StoredMembership::new(Some(entry.log_id), membership.clone()));
+                Outcome::Nothing
+            }
+            EntryPayload::Normal(proposal) => match minicbor::decode::<Proposal>(&proposal.0) {
+                Ok(Proposal::Commit(commit)) => Outcome::Decided(self.commit(&commit, &mut batch)?),
+                Ok(Proposal::Settle(settle)) => {
+                    self.settle(&settle, &mut batch)?;
+                    Outcome::Decided(Verdict::Applied { tells: Vec::new() })
+                }
+                Err(error) => {
+                    tracing::error!(%error, log_id = %entry.log_id, "an entry does not decode; it changes nothing");
+                    Outcome::Undecodable
+                }
+            },
+        };
+        let applied = self.with(|a| {
+            a.last = Some(entry.log_id);
+            codec::encode_applied(a.last.as_ref(), &a.membership)
+        });
+        batch.put(state::applied(), applied);
+        self.table.write(batch)?;
+        Ok(outcome)
+    }
+
+    fn commit(&self, commit: &Commit, batch: &mut Batch) -> Result<Verdict, StoreError> {
+        let entity = commit.entity.to_bytes();
+        let head: Head = rows::read(&*self.table, &state::head(&entity))?.unwrap_or_default();
+        if !self.consume(commit, batch)? {
+            batch.ops.clear();
+            return Ok(Verdict::Consumed);
+        }
+        if head.version != commit.expected_version {
+            batch.ops.clear();
+            return Ok(Verdict::Conflict { found: head.version });
+        }
+        if commit.event_count > 0 {
+            let next = Head {
+                version: head.version + u64::from(commit.event_count),
+                chain: commit.chain,
+                owner: commit.owner.to_bytes(),
+            };
+            batch.put(state::head(&entity), rows::encode(&next));
+            batch.put(state::events(&entity, head.version), commit.record.clone());
+        }
+        if let Some(snapshot) = &commit.snapshot {
+            batch.put(state::snapshot(&entity), snapshot.clone());
+        }
+        if let Some(key) = &commit.new_key {
+            batch.put(state::data_key(&commit.owner.to_bytes()), key.clone());
+        }
+        let tells = self.put_tells(commit, batch)?;
+        for mail in &commit.mail {
+            let to = mail.to.to_bytes();
+            batch.put(state::mail(&to, mail.number), rows::encode(mail));
+            batch.put(state::mail_last(&to), mail.number.to_be_bytes());
+        }
+        self.put_timers(commit, batch)?;
+        for row in &commit.index {
+            let id = row.id();
+            batch.put(state::index(id.kind() as u8, &id.to_bytes()), rows::encode(row));
+        }
+        Ok(Verdict::Applied { tells })
+    }
+
+    /// Consumes the cause; false where somebody did before.
+    fn consume(&self, commit: &Commit, batch: &mut Batch) -> Result<bool, StoreError> {
+        match &commit.cause {
+            Cause::Device { device, message_id, content, expires_s, .. } => {
+                let device = device.to_bytes();
+                let key = state::dedup(&device, message_id);
+                if !cfg!(fieldmesh_mutant = "dedup_off") && self.table.get(&key)?.is_some() {
+                    return Ok(false);
+                }
+                let seen = commit.seen.clone();
+                let (window, receipt) = seen.map_or_else(Default::default, |s| (s.window, s.receipt));
+                let row = DedupRow { content: *content, receipt, at_ms: commit.at_ms };
+                batch.put(key, rows::encode(&row));
+                batch.put(state::dedup_expiry(*expires_s, &device, message_id), []);
+                batch.put(state::window(&device), window);
+                Ok(true)
+            }
+            Cause::Outbox { from, number } if *from == self.shard => {
+                let key = state::outbox(self.shard, *number);
+                let waits = self.table.get(&key)?.is_some();
+                batch.delete(key);
+                Ok(waits)
+            }
+            Cause::Outbox { from, number } => {
+                let key = state::cursor(*from);
+                let mut cursor: Cursor = rows::read(&*self.table, &key)?.unwrap_or_default();
+                let fresh = cursor.take(*number);
+                batch.put(key, rows::encode(&cursor));
+                Ok(fresh)
+            }
+            Cause::Timer { name, generation } => {
+                let entity = commit.entity.to_bytes();
+                let key = state::timer_name(&entity, *name);
+                let Some(row) = rows::read::<TimerRow>(&*self.table, &key)? else { return Ok(false) };
+                if row.generation != *generation {
+                    return Ok(false);
+                }
+                batch.delete(state::timer_due(row.due_ms, &entity, *name));
+                batch.delete(key);
+                Ok(true)
+            }
+            Cause::Operator { .. } => Ok(true),
+        }
+    }
+
+    fn put_tells(&self, commit: &Commit, batch: &mut Batch) -> Result<Vec<u64>, StoreError> {
+        let mut next = BTreeMap::new();
+        let mut numbers = Vec::with_capacity(commit.tells.len());
+        for tell in &commit.tells {
+            let number = match next.get(&tell.shard) {
+                Some(number) => *number,
+                None => rows::read_u64(&*self.table, &state::outbox_next(tell.shard))?.unwrap_or(1),
+            };
+            next.insert(tell.shard, number + 1);
+            batch.put(
+                state::outbox(tell.shard, number),
+                rows::encode(&rows::OutboxRow { tell: tell.clone(), owner: commit.owner }),
+            );
+            numbers.push(number);
+        }
+        for (shard, number) in next {
+            batch.put(state::outbox_next(shard), number.to_be_bytes());
+        }
+        Ok(numbers)
+    }
+
+    fn put_timers(&self, commit: &Commit, batch: &mut Batch) -> Result<(), StoreError> {
+        let entity = commit.entity.to_bytes();
+        let fired = match &commit.cause {
+            Cause::Timer { name, .. } => Some(*name),
+            Cause::Device { .. } | Cause::Outbox { .. } | Cause::Operator { .. } => None,
+        };
+        for timer in &commit.timers {
+            let key = state::timer_name(&entity, timer.name);
+            // The fired timer's rows are deleted by this very batch already.
+            if fired != Some(timer.name)
+                && let Some(old) = rows::read::<TimerRow>(&*self.table, &key)?
+            {
+                batch.delete(state::timer_due(old.due_ms, &entity, timer.name));
+            }
+            match timer.due_ms {
+                Some(due_ms) => {
+                    let row = TimerRow { due_ms, generation: timer.generation };
+                    batch.put(state::timer_due(due_ms, &entity, timer.name), timer.generation.to_be_bytes());
+                    batch.put(key, rows::encode(&row));
+                }
+                None => batch.delete(key),
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(&self, settle: &Settle, batch: &mut Batch) -> Result<(), StoreError> {
+        const FORGET_MAX: usize = 1024;
+        for (to, number) in &settle.mail {
+            batch.delete(state::mail(&to.to_bytes(), *number));
+        }
+        for (shard, number) in &settle.outbox {
+            batch.delete(state::outbox(*shard, *number));
+        }
+        if let Some(before) = settle.forget_before_s {
+            let (from, until) = state::dedup_expired(before);
+            for (key, _) in self.table.scan(&from, &until, FORGET_MAX)? {
+                // The key ends with device and message id: 16 bytes each.
+                if let Some((device, message)) = rows::device_and_message(&key) {
+                    batch.delete(state::dedup(&device, &message));
+                }
+                batch.delete(key);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = Arc<dyn Table>;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok(self.with(|a| (a.last, a.membership.clone())))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some(next) = entries.next().await {
+            let (entry, responder) = next?;
+            let outcome = self.apply_one(entry)?;
+            if let Some(responder) = responder {
+                responder.send(outcome);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &Meta, snapshot: Arc<dyn Table>) -> Result<(), io::Error> {
+        let end = vec![u8::MAX];
+        let mut clear = Batch::default();
+        clear.delete_range([], end.clone());
+        self.table.write(clear)?;
+        let mut from = Vec::new();
+        loop {
+            let page = snapshot.scan(&from, &end, INSTALL_ROWS)?;
+            let Some((last, _)) = page.last() else { break };
+            from.clone_from(last);
+            from.push(0);
+            let mut batch = Batch::default();
+            for (key, value) in page {
+                batch.put(key, value);
+            }
+            self.table.write(batch)?;
+        }
+        let mut batch = Batch::default();
+        batch.put(state::applied(), codec::encode_applied(meta.last_log_id.as_ref(), &meta.last_membership));
+        self.table.write(batch)?;
+        self.table.sync().await?;
+        self.with(|a| {
+            a.last = meta.last_log_id;
+            a.membership = meta.last_membership.clone();
+            a.snapshot = Some((meta.clone(), snapshot));
+        });
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<TableSnapshot>, io::Error> {
+        let current = self.with(|a| a.snapshot.clone());
+        Ok(current.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for Machine {
+    type SnapshotData = Arc<dyn Table>;
+
+    /// The state is durable up to the snapshot before it is announced, so that the log may be
+    /// purged up to there.
+    async fn build_snapshot(&mut self) -> Result<TableSnapshot, io::Error> {
+        let frozen = self.table.checkpoint()?;
+        let applied = frozen.get(&state::applied())?.unwrap_or_else(|| codec::encode_applied(None, &StoredMembership::default()));
+        let (last_log_id, last_membership) = codec::decode_applied(&applied).map_err(invalid)?;
+        self.table.sync().await?;
+        let meta = Meta { last_log_id, last_membership };
+        self.with(|a| a.snapshot = Some((meta.clone(), Arc::clone(&frozen))));
+        Ok(Snapshot { meta, snapshot: frozen })
+    }
+}

@@ -1,0 +1,177 @@
+//! The QUIC edge: devices' connections, one frame per stream.
+//!
+//! The edge knows who is connected, by certificate, and takes frames to the intake and mail to the
+//! device. It routes without reading: what it carries is sealed.
+//!
+//! **Invariants:** a connection without a device certificate of this cluster and region is closed
+//! with a code of its own before any frame is read; every read has a limit and a deadline.
+
+mod session;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use fieldmesh_device::wire::close;
+use fieldmesh_domain::{EntityId, EntityKind};
+use fieldmesh_envelope::VerifyingKey;
+use fieldmesh_pki::{Identity, Kind, TrustStore, Usage};
+pub use quinn::{Endpoint, crypto::rustls::NoInitialCipherSuite};
+use quinn::{Connection, Incoming, ServerConfig, VarInt, crypto::rustls::QuicServerConfig};
+use tokio::sync::Semaphore;
+
+use crate::intake::{Intake, Peer};
+
+/// Handshakes under way at a time; more wait in the socket.
+const HANDSHAKES_MAX: usize = 256;
+/// A peer that does not finish the handshake by then is dropped.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Half-open connections that may wait; more are refused by the endpoint.
+const INCOMING_MAX: usize = 1024;
+/// Bytes that one half-open connection, and all together, may have buffered.
+const INCOMING_BUFFER: u64 = 64 << 10;
+const INCOMING_BUFFER_TOTAL: u64 = 16 << 20;
+
+/// The QUIC side of a TLS configuration, with explicit limits.
+///
+/// # Errors
+/// Where the TLS configuration does not allow QUIC.
+pub fn server_config(tls: rustls::ServerConfig) -> Result<ServerConfig, NoInitialCipherSuite> {
+    let quic = QuicServerConfig::try_from(Arc::new(tls))?;
+    let mut config = ServerConfig::with_crypto(Arc::new(quic));
+    config
+        .transport_config(Arc::new(fieldmesh_device::transport::limits()))
+        .max_incoming(INCOMING_MAX)
+        .incoming_buffer_size(INCOMING_BUFFER)
+        .incoming_buffer_size_total(INCOMING_BUFFER_TOTAL);
+    Ok(config)
+}
+
+/// Opens the UDP socket for devices.
+///
+/// # Errors
+/// Where the address cannot be used.
+pub fn bind(address: SocketAddr, config: ServerConfig) -> io::Result<Endpoint> {
+    Endpoint::server(config, address)
+}
+
+/// Closes every connection: devices come back later.
+pub fn shut(endpoint: &Endpoint) {
+    endpoint.close(VarInt::from_u32(close::SHUTTING_DOWN), b"shutting down");
+}
+
+/// What the edge needs.
+pub struct EdgeOptions {
+    pub endpoint: Endpoint,
+    pub intake: Arc<Intake>,
+    pub trust: Arc<TrustStore>,
+    pub cluster: String,
+    pub region: String,
+}
+
+/// The device edge of a node.
+pub struct Edge {
+    options: EdgeOptions,
+    sessions: AtomicU64,
+}
+
+impl Edge {
+    pub fn new(options: EdgeOptions) -> Arc<Self> {
+        Arc::new(Self { options, sessions: AtomicU64::new(0) })
+    }
+
+    /// Accepts connections until the endpoint is closed.
+    pub async fn run(self: Arc<Self>) {
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        while let Some(incoming) = self.options.endpoint.accept().await {
+            let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
+            let edge = Arc::clone(&self);
+            tokio::spawn(async move {
+                let connected = edge.handshake(incoming).await;
+                drop(permit);
+                if let Some((connection, peer)) = connected {
+                    let number = edge.sessions.fetch_add(1, Ordering::Relaxed);
+                    session::run(&edge, connection, peer, number).await;
+                }
+            });
+        }
+    }
+
+    async fn handshake(&self, incoming: Incoming) -> Option<(Connection, Peer)> {
+        let from = incoming.remote_address();
+        let connecting = match incoming.accept() {
+            Ok(connecting) => connecting,
+            Err(error) => {
+                tracing::debug!(%from, %error, "a connection ended before it began");
+                return None;
+            }
+        };
+        let connection = match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => {
+                metrics::counter!("fieldmesh_edge_refused_total", "why" => "handshake").increment(1);
+                tracing::warn!(%from, %error, "a device's connection was refused");
+                return None;
+            }
+            Err(_) => {
+                metrics::counter!("fieldmesh_edge_refused_total", "why" => "timeout").increment(1);
+                return None;
+            }
+        };
+        match self.peer(&connection) {
+            Ok(peer) => Some((connection, peer)),
+            Err((code, why)) => {
+                metrics::counter!("fieldmesh_edge_refused_total", "why" => why).increment(1);
+                tracing::warn!(%from, why, "a device's connection was refused");
+                connection.close(VarInt::from_u32(code), why.as_bytes());
+                None
+            }
+        }
+    }
+
+    /// Who the certificate says it is, if that is a device of this cluster and region.
+    fn peer(&self, connection: &Connection) -> Result<Peer, (u32, &'static str)> {
+        let unknown = (close::UNKNOWN_ENTITY, "unknown entity");
+        let chain = connection.peer_identity().ok_or(unknown)?;
+        let chain = chain.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().map_err(|_| unknown)?;
+        let (leaf, rest) = chain.split_first().ok_or(unknown)?;
+        let rest: Vec<&[u8]> = rest.iter().map(AsRef::as_ref).collect();
+        let now_s = self.options.intake.clock.now_ms() / 1000;
+        let certificate =
+            self.options.trust.verify(leaf, &rest, Usage::ClientAuth, now_s).map_err(|_| unknown)?;
+        let kind = device_kind(&certificate.identity).ok_or((close::WRONG_PROFILE, "wrong profile"))?;
+        let here = certificate.identity.cluster == self.options.cluster && certificate.identity.region == self.options.region;
+        if !here {
+            return Err((close::WRONG_PROFILE, "wrong cluster or region"));
+        }
+        let entity = EntityId::from_bytes(certificate.identity.id).map_err(|_| unknown)?;
+        if entity.kind() != kind {
+            return Err((close::WRONG_PROFILE, "wrong profile"));
+        }
+        let key = VerifyingKey::from_sec1(&certificate.public_point).map_err(|_| unknown)?;
+        Ok(Peer { entity, name: entity.to_string(), key, x5t: certificate.thumbprint })
+    }
+}
+
+fn device_kind(identity: &Identity) -> Option<EntityKind> {
+    match identity.kind {
+        Kind::Customer => Some(EntityKind::Customer),
+        Kind::Technician => Some(EntityKind::Technician),
+        Kind::Node | Kind::Operator | Kind::Service => None,
+    }
+}
+
+/// A UDP socket for devices that run in this process.
+///
+/// # Errors
+/// Where the address cannot be used.
+pub fn client(address: SocketAddr) -> io::Result<Endpoint> {
+    Endpoint::client(address)
+}

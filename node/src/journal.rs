@@ -1,0 +1,169 @@
+//! The journal of one shard: seals what entities decide, commits it, and reads it back.
+//!
+//! Entries that reach the log hold only ciphertext and routing: events, snapshots, commands to other
+//! entities and messages for devices are sealed here, by the leader, under the owner's data key.
+//!
+//! **Invariants:** `append` returns only what is on a quorum's disk and applied; a new data key is
+//! used only after the commit that stores it. **Not here:** deciding (`domain`), applying
+//! (`consensus::machine`).
+
+mod read;
+mod write;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use fieldmesh_actors::{
+    commit::{Cause, Draft, Proposal, Settle, ShardId},
+    seams::{Appended, Clock, Entropy, Journal, JournalError, Loaded, MailItem, OutboxItem, Pending, Replay, TimerItem},
+};
+use fieldmesh_domain::EntityId;
+
+pub use read::{HistoryEntry, Record};
+
+use crate::{
+    consensus::{Group, ProposeError},
+    placement::ShardMap,
+    sealing::{Key, SealError},
+    service::Service,
+    steps::Steps,
+    store::{StoreError, Table, keys::state},
+};
+
+/// Unwrapped data keys in memory: 48 bytes each.
+const CACHED_KEYS_MAX: usize = 16_384;
+
+/// The journal of a shard that this node leads.
+#[derive(Clone)]
+pub struct ShardJournal {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shard: ShardId,
+    group: Group,
+    table: Arc<dyn Table>,
+    map: ShardMap,
+    service: Arc<Service>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    steps: Steps,
+    keys: Mutex<BTreeMap<EntityId, Key>>,
+    /// The next mail number of each recipient, once one was given in this term.
+    mail_next: Mutex<BTreeMap<EntityId, u64>>,
+}
+
+/// What a journal needs.
+pub struct JournalOptions {
+    pub shard: ShardId,
+    pub group: Group,
+    pub map: ShardMap,
+    pub service: Arc<Service>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub steps: Steps,
+}
+
+impl ShardJournal {
+    pub fn new(options: JournalOptions) -> Self {
+        let JournalOptions { shard, group, map, service, clock, entropy, steps } = options;
+        let table = group.table();
+        let (keys, mail_next) = Default::default();
+        Self { inner: Arc::new(Inner { shard, group, table, map, service, clock, entropy, steps, keys, mail_next }) }
+    }
+
+    /// Everything that happened to an entity, oldest first.
+    ///
+    /// # Errors
+    /// Damaged or erased data.
+    pub fn history(&self, entity: EntityId) -> Result<Vec<HistoryEntry>, JournalError> {
+        self.inner.history(entity)
+    }
+}
+
+impl Journal for ShardJournal {
+    fn load(&self, entity: EntityId) -> Result<Loaded, JournalError> {
+        self.inner.load(entity)
+    }
+
+    fn append(&self, draft: Draft) -> Pending<Result<Appended, JournalError>> {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move { inner.append(draft).await })
+    }
+
+    fn replay(&self, cause: &Cause) -> Result<Replay, JournalError> {
+        self.inner.replay(cause)
+    }
+
+    fn settle(&self, mut settle: Settle) -> Pending<Result<(), JournalError>> {
+        let inner = Arc::clone(&self.inner);
+        settle.forget_before_s = Some(inner.clock.now_ms() / 1000);
+        Box::pin(async move {
+            inner.group.propose(&Proposal::Settle(settle)).await.map(|_| ()).map_err(propose_error)
+        })
+    }
+
+    fn outbox(&self, limit: usize) -> Result<Vec<OutboxItem>, JournalError> {
+        self.inner.outbox(limit)
+    }
+
+    fn timers(&self, limit: usize) -> Result<Vec<TimerItem>, JournalError> {
+        self.inner.timers(limit)
+    }
+
+    fn mail(&self, to: EntityId, limit: usize) -> Result<Vec<MailItem>, JournalError> {
+        self.inner.mail(to, limit)
+    }
+}
+
+impl Inner {
+    /// The owner's data key, if it has one that was not destroyed.
+    fn key(&self, owner: EntityId) -> Result<Option<Key>, JournalError> {
+        if let Some(key) = lock(&self.keys).get(&owner) {
+            return Ok(Some(key.clone()));
+        }
+        let bytes = owner.to_bytes();
+        let Some(wrapped) = self.table.get(&state::data_key(&bytes)).map_err(store_error)? else {
+            return Ok(None);
+        };
+        let key = Key::unwrap(self.service.region_key(), &bytes, &wrapped).map_err(seal_error)?;
+        self.remember(owner, key.clone());
+        Ok(Some(key))
+    }
+
+    fn remember(&self, owner: EntityId, key: Key) {
+        let mut keys = lock(&self.keys);
+        if keys.len() >= CACHED_KEYS_MAX {
+            // Any victim does: a key is one read and one unwrap away.
+            keys.pop_first();
+        }
+        keys.insert(owner, key);
+    }
+
+    fn existing_key(&self, owner: EntityId) -> Result<Key, JournalError> {
+        self.key(owner)?.ok_or(JournalError::Erased { owner })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The maps behind these locks are caches: a panic leaves them usable.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn store_error(error: StoreError) -> JournalError {
+    JournalError::Failed(error.to_string())
+}
+
+fn seal_error(error: SealError) -> JournalError {
+    JournalError::Failed(error.to_string())
+}
+
+fn propose_error(error: ProposeError) -> JournalError {
+    match error {
+        ProposeError::NotLeader { .. } => JournalError::NotLeader,
+        ProposeError::Unknown | ProposeError::Stopped(_) => JournalError::Unknown,
+        ProposeError::TooLarge { .. } => JournalError::Failed(error.to_string()),
+    }
+}

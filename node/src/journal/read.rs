@@ -1,0 +1,234 @@
+//! Reading back: entities, rows for the pumps, and the history of an entity.
+
+use std::sync::Arc;
+
+use fieldmesh_actors::{
+    commit::{Cause, Mail},
+    seams::{JournalError, Loaded, MailItem, OutboxItem, Replay, TimerItem},
+};
+use fieldmesh_domain::{Aggregate, EntityId, EntityKind, IndexRow};
+use fieldmesh_envelope::SeqVerdict;
+use minicbor::{Decode, Encode};
+
+use super::{Inner, seal_error, store_error, write::{chain_hash, record_place}};
+use crate::{
+    sealing::Place,
+    store::{
+        Row,
+        keys::state,
+        rows::{self, DedupRow, Head, OutboxRow, SnapshotRow},
+    },
+};
+
+/// Event records read per page.
+const PAGE: usize = 256;
+
+/// The events of one step with why and when they happened; what the hash chain covers.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct Record {
+    #[n(0)]
+    pub cause: Cause,
+    /// Unix milliseconds by the leader's clock then.
+    #[n(1)]
+    pub at_ms: u64,
+    #[n(2)]
+    pub rule_version: u32,
+    /// Hash of the record before.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub previous: [u8; 32],
+    #[n(4)]
+    pub events: Vec<Vec<u8>>,
+}
+
+/// A record of an entity's history, in plain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistoryEntry {
+    /// The entity's version before it.
+    pub version: u64,
+    pub record: Record,
+    /// Hash of this record.
+    pub chain: [u8; 32],
+}
+
+impl Inner {
+    pub(super) fn head(&self, entity: EntityId) -> Result<Option<Head>, JournalError> {
+        rows::read(&*self.table, &state::head(&entity.to_bytes())).map_err(store_error)
+    }
+
+    pub(super) fn load(&self, entity: EntityId) -> Result<Loaded, JournalError> {
+        let Some(head) = self.head(entity)? else { return Ok(Loaded::default()) };
+        let owner = EntityId::from_bytes(head.owner)
+            .map_err(|_| JournalError::Failed(format!("the owner of {entity} does not decode")))?;
+        let key = self.existing_key(owner)?;
+        let stored: Option<SnapshotRow> =
+            rows::read(&*self.table, &state::snapshot(&entity.to_bytes())).map_err(store_error)?;
+        let mut loaded = Loaded { version: head.version, chain: head.chain, owner: Some(owner), ..Loaded::default() };
+        let mut from = 0;
+        if let Some(row) = stored {
+            let place = record_place(entity, row.version);
+            let plain = key.open(Place::Snapshot, &place, &row.sealed).map_err(seal_error)?;
+            loaded.snapshot = Some(plain.to_vec());
+            from = row.version;
+        }
+        for entry in self.records(entity, from)? {
+            loaded.events.extend(entry.record.events);
+        }
+        Ok(loaded)
+    }
+
+    pub(super) fn history(&self, entity: EntityId) -> Result<Vec<HistoryEntry>, JournalError> {
+        self.records(entity, 0)
+    }
+
+    /// The records from a version on, with their chain checked.
+    fn records(&self, entity: EntityId, version: u64) -> Result<Vec<HistoryEntry>, JournalError> {
+        let Some(head) = self.head(entity)? else { return Ok(Vec::new()) };
+        let owner = EntityId::from_bytes(head.owner)
+            .map_err(|_| JournalError::Failed(format!("the owner of {entity} does not decode")))?;
+        let key = self.existing_key(owner)?;
+        let id = entity.to_bytes();
+        let until = state::events(&id, u64::MAX);
+        let mut from = state::events(&id, version);
+        let mut found: Vec<HistoryEntry> = Vec::new();
+        let mut next = version;
+        loop {
+            let page = self.table.scan(&from, &until, PAGE).map_err(store_error)?;
+            for (row_key, sealed) in &page {
+                let plain = key.open(Place::Events, &record_place(entity, next), sealed).map_err(seal_error)?;
+                let record: Record = rows::decode(row_key, &plain).map_err(store_error)?;
+                let broken = found.last().is_some_and(|before| before.chain != record.previous);
+                if broken {
+                    return Err(JournalError::Failed(format!("the hash chain of {entity} breaks at version {next}")));
+                }
+                let events = record.events.len() as u64;
+                found.push(HistoryEntry { version: next, chain: chain_hash(&plain), record });
+                next += events;
+            }
+            let Some((last, _)) = page.last() else { break };
+            from.clone_from(last);
+            from.push(0);
+        }
+        let ends_at_head = found.last().is_none_or(|last| last.chain == head.chain);
+        if next != head.version || !ends_at_head {
+            return Err(JournalError::Failed(format!(
+                "the history of {entity} ends at version {next}, its head says {}",
+                head.version
+            )));
+        }
+        Ok(found)
+    }
+
+    pub(super) fn replay(&self, cause: &Cause) -> Result<Replay, JournalError> {
+        let Cause::Device { device, message_id, content, sequence, .. } = cause else { return Ok(Replay::New) };
+        if cfg!(fieldmesh_mutant = "dedup_off") {
+            return Ok(Replay::New);
+        }
+        let key = state::dedup(&device.to_bytes(), message_id);
+        if let Some(row) = rows::read::<DedupRow>(&*self.table, &key).map_err(store_error)? {
+            if row.content != *content {
+                return Ok(Replay::Forged);
+            }
+            let data_key = self.existing_key(*device)?;
+            let receipt = data_key.open(Place::Receipt, message_id, &row.receipt).map_err(seal_error)?;
+            return Ok(Replay::Repeated { receipt: receipt.to_vec() });
+        }
+        match self.window(*device)?.check(*sequence) {
+            SeqVerdict::Fresh => Ok(Replay::New),
+            SeqVerdict::Seen | SeqVerdict::TooOld => Ok(Replay::OutOfWindow),
+        }
+    }
+
+    pub(super) fn outbox(&self, limit: usize) -> Result<Vec<OutboxItem>, JournalError> {
+        let (from, until) = state::outbox_range();
+        let mut items = Vec::new();
+        for (row_key, value) in self.table.scan(&from, &until, limit).map_err(store_error)? {
+            let row: OutboxRow = rows::decode(&row_key, &value).map_err(store_error)?;
+            let to = row.tell.to;
+            let Some(key) = self.key(row.owner)? else {
+                // The owner was erased with all that it had to say.
+                continue;
+            };
+            let plain = key.open(Place::Tell, &to.to_bytes(), &row.tell.sealed).map_err(seal_error)?;
+            let command = rows::decode(&row_key, &plain).map_err(store_error)?;
+            let number = trailing_u64(&row_key)?;
+            items.push(OutboxItem { shard: row.tell.shard, number, to, command });
+        }
+        Ok(items)
+    }
+
+    pub(super) fn timers(&self, limit: usize) -> Result<Vec<TimerItem>, JournalError> {
+        let (from, until) = state::timer_range();
+        let rows = self.table.scan(&from, &until, limit).map_err(store_error)?;
+        rows.iter().map(timer).collect()
+    }
+
+    pub(super) fn mail(&self, to: EntityId, limit: usize) -> Result<Vec<MailItem>, JournalError> {
+        let (from, until) = state::mail_of(&to.to_bytes());
+        let rows = self.table.scan(&from, &until, limit).map_err(store_error)?;
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let key = self.existing_key(to)?;
+        let mut items = Vec::with_capacity(rows.len());
+        for (row_key, value) in rows {
+            let mail: Mail = rows::decode(&row_key, &value).map_err(store_error)?;
+            let signed = key.open(Place::Mail, &mail.message_id, &mail.sealed).map_err(seal_error)?;
+            let signed = Arc::from(signed.as_slice());
+            items.push(MailItem { to, number: mail.number, message_id: mail.message_id, signed });
+        }
+        Ok(items)
+    }
+}
+
+impl super::ShardJournal {
+    /// An entity's present state.
+    ///
+    /// # Errors
+    /// Damaged or erased data.
+    pub fn state<A: Aggregate>(&self, entity: EntityId) -> Result<A, JournalError> {
+        let damaged = |error: minicbor::decode::Error| JournalError::Failed(format!("{entity} does not decode: {error}"));
+        let loaded = self.inner.load(entity)?;
+        let mut state: A = match &loaded.snapshot {
+            Some(bytes) => minicbor::decode(bytes).map_err(damaged)?,
+            None => A::default(),
+        };
+        for bytes in &loaded.events {
+            state.evolve(&minicbor::decode(bytes).map_err(damaged)?);
+        }
+        Ok(state)
+    }
+
+    /// Index rows of a kind, by id, behind `after`.
+    ///
+    /// # Errors
+    /// A failed read.
+    pub fn index(&self, kind: EntityKind, after: Option<EntityId>, limit: usize) -> Result<Vec<IndexRow>, JournalError> {
+        let (mut from, until) = state::index_of(kind as u8);
+        if let Some(after) = after {
+            from = state::index(kind as u8, &after.to_bytes());
+            from.push(0);
+        }
+        let rows = self.inner.table.scan(&from, &until, limit).map_err(store_error)?;
+        rows.iter().map(|(key, value)| rows::decode(key, value).map_err(store_error)).collect()
+    }
+}
+
+fn trailing_u64(key: &[u8]) -> Result<u64, JournalError> {
+    let bytes = key.last_chunk::<8>().ok_or_else(|| JournalError::Failed("an outbox key is too short".into()))?;
+    Ok(u64::from_be_bytes(*bytes))
+}
+
+/// A timer from its due row: kind, due, entity, name → generation.
+fn timer((key, value): &Row) -> Result<TimerItem, JournalError> {
+    let damaged = || JournalError::Failed("a timer row does not decode".into());
+    let (due, rest) = key.get(1..).and_then(<[u8]>::split_first_chunk::<8>).ok_or_else(damaged)?;
+    let (entity, rest) = rest.split_first_chunk::<16>().ok_or_else(damaged)?;
+    let [name] = rest else { return Err(damaged()) };
+    let generation = <[u8; 4]>::try_from(value.as_slice()).map_err(|_| damaged())?;
+    Ok(TimerItem {
+        due_ms: u64::from_be_bytes(*due),
+        entity: EntityId::from_bytes(*entity).map_err(|_| damaged())?,
+        name: *name,
+        generation: u32::from_be_bytes(generation),
+    })
+}

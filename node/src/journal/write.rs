@@ -1,0 +1,217 @@
+//! Sealing a draft into a commit, and proposing it.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use fieldmesh_actors::{
+    commit::{Cause, Commit, Draft, DraftMessage, Mail, Proposal, Seen, Tell, Verdict},
+    seams::{Appended, JournalError, MailItem, OutboxItem},
+};
+use fieldmesh_domain::{Command, EntityId, MessageKind};
+use fieldmesh_envelope::ReplayWindow;
+use tokio::time::Instant;
+
+use super::{Inner, Record, lock, propose_error, seal_error, store_error};
+use crate::{
+    consensus::Outcome,
+    sealing::{Key, Place},
+    steps::Act,
+    store::{
+        keys::state,
+        rows::{self, SnapshotRow},
+    },
+};
+
+/// A draft sealed, with what the neighbours need in plain once it is committed.
+struct Sealed {
+    commit: Commit,
+    tells: Vec<(EntityId, Command)>,
+    mail: Vec<MailItem>,
+    key: Key,
+}
+
+impl Inner {
+    pub(super) async fn append(&self, draft: Draft) -> Result<Appended, JournalError> {
+        let began = Instant::now();
+        let (entity, owner) = (draft.entity, draft.owner);
+        let index = draft.index.clone();
+        let Sealed { commit, tells, mail, key } = self.seal(draft)?;
+        let (is_new_key, commit_is_empty) = (commit.new_key.is_some(), commit.event_count == 0);
+        let (version, chain) = (commit.expected_version + u64::from(commit.event_count), commit.chain);
+        let shards: Vec<u32> = commit.tells.iter().map(|tell| tell.shard).collect();
+        let outcome = self.group.propose(&Proposal::Commit(Box::new(commit))).await.map_err(propose_error)?;
+        let numbers = match outcome {
+            Outcome::Decided(Verdict::Applied { tells }) => tells,
+            Outcome::Decided(Verdict::Conflict { found }) => return Err(JournalError::Conflict { found }),
+            Outcome::Decided(Verdict::Consumed) => return Err(JournalError::Consumed),
+            Outcome::Nothing | Outcome::Undecodable => {
+                return Err(JournalError::Failed("the state machine did not understand the commit".into()));
+            }
+        };
+        if is_new_key {
+            self.remember(owner, key);
+        }
+        if !commit_is_empty {
+            self.steps.done(Act::Committed, entity, began);
+            self.steps.committed(index);
+        }
+        let rows = tells.into_iter().zip(numbers).zip(shards);
+        let tells = rows.map(|(((to, command), number), shard)| OutboxItem { shard, number, to, command }).collect();
+        Ok(Appended { version, chain, tells, mail })
+    }
+
+    fn seal(&self, draft: Draft) -> Result<Sealed, JournalError> {
+        let (key, new_key) = match self.key(draft.owner)? {
+            Some(key) => (key, None),
+            None => {
+                let key = Key::generate(&*self.entropy);
+                let owner = draft.owner.to_bytes();
+                let wrapped = key.wrap(self.service.region_key(), &owner, &*self.entropy).map_err(seal_error)?;
+                (key, Some(wrapped))
+            }
+        };
+        let event_count = u32::try_from(draft.events.len()).map_err(|_| too_many())?;
+        let seen = self.seen(&draft, &key)?;
+        let (record, chain) = self.seal_record(&draft, &key)?;
+        let snapshot = self.seal_snapshot(&draft, &key)?;
+        let mut tells = Vec::with_capacity(draft.tells.len());
+        for (to, command) in &draft.tells {
+            let plain = rows::encode(command);
+            let sealed = key.seal(Place::Tell, &to.to_bytes(), &plain, &*self.entropy).map_err(seal_error)?;
+            tells.push(Tell { to: *to, shard: self.map.shard_of(*to), sealed });
+        }
+        let mut mail = Vec::with_capacity(draft.messages.len());
+        let mut items = Vec::with_capacity(draft.messages.len());
+        for message in draft.messages {
+            if message.to != draft.owner {
+                return Err(JournalError::Failed(format!("{} is not the owner's device", message.to)));
+            }
+            let (row, item) = self.compose(message, &key)?;
+            mail.push(row);
+            items.push(item);
+        }
+        let commit = Commit {
+            entity: draft.entity,
+            owner: draft.owner,
+            expected_version: draft.expected_version,
+            cause: draft.cause,
+            at_ms: draft.at_ms,
+            event_count,
+            record,
+            chain,
+            snapshot,
+            new_key,
+            tells,
+            mail,
+            timers: draft.timers,
+            index: draft.index,
+            seen,
+        };
+        Ok(Sealed { commit, tells: draft.tells, mail: items, key })
+    }
+
+    fn seal_record(&self, draft: &Draft, key: &Key) -> Result<(Vec<u8>, [u8; 32]), JournalError> {
+        if draft.events.is_empty() {
+            return Ok((Vec::new(), draft.previous));
+        }
+        let record = Record {
+            cause: draft.cause.clone(),
+            at_ms: draft.at_ms,
+            rule_version: draft.rule_version,
+            previous: draft.previous,
+            events: draft.events.clone(),
+        };
+        let plain = rows::encode(&record);
+        let chain = chain_hash(&plain);
+        let place = record_place(draft.entity, draft.expected_version);
+        let sealed = key.seal(Place::Events, &place, &plain, &*self.entropy).map_err(seal_error)?;
+        Ok((sealed, chain))
+    }
+
+    fn seal_snapshot(&self, draft: &Draft, key: &Key) -> Result<Option<Vec<u8>>, JournalError> {
+        let Some(plain) = &draft.snapshot else { return Ok(None) };
+        let version = draft.expected_version + draft.events.len() as u64;
+        let place = record_place(draft.entity, version);
+        let sealed = key.seal(Place::Snapshot, &place, plain, &*self.entropy).map_err(seal_error)?;
+        Ok(Some(rows::encode(&SnapshotRow { version, sealed })))
+    }
+
+    /// What replay protection keeps: the device's window moved on, and the receipt.
+    fn seen(&self, draft: &Draft, key: &Key) -> Result<Option<Seen>, JournalError> {
+        let Cause::Device { device, message_id, sequence, .. } = &draft.cause else { return Ok(None) };
+        let mut window = self.window(*device)?;
+        window.accept(*sequence);
+        let receipt = draft
+            .messages
+            .iter()
+            .find(|message| matches!(message.kind, MessageKind::Receipt) && message.correlation == Some(*message_id));
+        let receipt = receipt.map_or(&[][..], |message| &message.body);
+        let receipt = key.seal(Place::Receipt, message_id, receipt, &*self.entropy).map_err(seal_error)?;
+        Ok(Some(Seen { window: window.to_bytes().to_vec(), receipt }))
+    }
+
+    pub(super) fn window(&self, device: EntityId) -> Result<ReplayWindow, JournalError> {
+        let stored = self.table.get(&state::window(&device.to_bytes())).map_err(store_error)?;
+        match stored.filter(|bytes| !bytes.is_empty()) {
+            Some(bytes) => ReplayWindow::from_bytes(&bytes)
+                .map_err(|_| JournalError::Failed(format!("the receive window of {device} does not decode"))),
+            None => Ok(ReplayWindow::default()),
+        }
+    }
+
+    fn compose(&self, message: DraftMessage, key: &Key) -> Result<(Mail, MailItem), JournalError> {
+        let number = self.next_mail_number(message.to)?;
+        let mut message_id = [0; 16];
+        self.entropy.fill(&mut message_id);
+        let to = message.to;
+        let now_s = self.clock.now_ms() / 1000;
+        let signed = self
+            .service
+            .compose(message, message_id, number, now_s)
+            .map_err(|error| JournalError::Failed(format!("a message cannot be signed: {error}")))?;
+        let sealed = key.seal(Place::Mail, &message_id, &signed, &*self.entropy).map_err(seal_error)?;
+        let item = MailItem { to, number, message_id, signed: Arc::from(signed) };
+        Ok((Mail { to, number, message_id, sealed }, item))
+    }
+
+    /// Numbers are given in memory while this node leads; a commit that fails leaves a gap, which
+    /// the device's window allows.
+    fn next_mail_number(&self, to: EntityId) -> Result<u64, JournalError> {
+        let mut next = lock(&self.mail_next);
+        let number = match next.get(&to) {
+            Some(number) => *number,
+            None => rows::read_u64(&*self.table, &state::mail_last(&to.to_bytes())).map_err(store_error)?.unwrap_or(0) + 1,
+        };
+        if next.len() >= super::CACHED_KEYS_MAX {
+            // Evicting one whose commit is under way would give its number twice: start over only
+            // where the table already knows the number.
+            let known = next.iter().find(|(id, number)| {
+                let stored = rows::read_u64(&*self.table, &state::mail_last(&id.to_bytes()));
+                matches!(stored, Ok(Some(last)) if last + 1 == **number)
+            });
+            if let Some(id) = known.map(|(id, _)| *id) {
+                next.remove(&id);
+            }
+        }
+        next.insert(to, number + 1);
+        Ok(number)
+    }
+}
+
+fn too_many() -> JournalError {
+    JournalError::Failed("one step has too many events".into())
+}
+
+/// The additional data of an entity's record: entity and version.
+pub(super) fn record_place(entity: EntityId, version: u64) -> Vec<u8> {
+    let mut place = entity.to_bytes().to_vec();
+    place.extend_from_slice(&version.to_be_bytes());
+    place
+}
+
+/// The head of the chain after a record, which itself holds the head before it.
+pub(super) fn chain_hash(record: &[u8]) -> [u8; 32] {
+    let mut chain = [0; 32];
+    chain.copy_from_slice(digest(&SHA256, record).as_ref());
+    chain
+}

@@ -1,0 +1,28 @@
+//! The node: engines, transports and the operator's command around the actors.
+//!
+//! Reading order: [`node`] builds the parts; [`edge`] takes devices' frames, [`intake`] opens and
+//! verifies them, `fieldmesh_actors` decides, [`journal`] seals and commits, [`consensus`] and
+//! [`store`] make it last. **Not here:** domain rules (`fieldmesh_domain`), the message format
+//! (`fieldmesh_envelope`), certificates (`fieldmesh_pki`).
+
+pub mod cli;
+pub mod config;
+pub mod consensus;
+pub mod courier;
+pub mod deployment;
+pub mod edge;
+pub mod files;
+pub mod generator;
+pub mod intake;
+pub mod issuer;
+pub mod journal;
+pub mod node;
+pub mod os;
+pub mod placement;
+pub mod sealing;
+pub mod server;
+pub mod service;
+pub mod steps;
+pub mod store;
+pub mod story;
+pub mod web;

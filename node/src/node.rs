@@ -1,0 +1,232 @@
+//! A node: builds the parts in order, owns their order of ending.
+//!
+//! Everything that differs between a machine and the simulation comes in as [`NodeParts`]; from here
+//! on both run the same code.
+//!
+//! **Invariant:** a shard's actors run only while this node leads its group, after everything
+//! committed before was applied. **Not here:** files and command lines (`cli`), HTTPS (`web`).
+
+use std::{sync::Arc, time::Duration};
+
+use fieldmesh_actors::{
+    Answer, AskError, Shard, ShardHandle, ShardOptions, Supervisor,
+    commit::{Cause, ShardId},
+    seams::{Clock, Entropy},
+};
+use fieldmesh_domain::{Command, EntityId};
+use fieldmesh_pki::TrustStore;
+use tokio::task::JoinHandle;
+
+use crate::{
+    consensus::group::{Group, GroupOptions, StartError},
+    courier::NodeCourier,
+    edge::{self, Edge, EdgeOptions, Endpoint},
+    intake::Intake,
+    journal::{JournalOptions, ShardJournal},
+    placement::ShardMap,
+    service::{Service, ServiceError, ServiceSecrets},
+    steps::Steps,
+    store::{Engine, Role, StoreError, writer::{LogWriter, OnFatal}},
+};
+
+/// Pause before a shard that failed is started anew: a fault that repeats must not spin.
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
+
+/// Timing of the Raft groups.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    pub heartbeat: Duration,
+    pub election_min: Duration,
+    pub election_max: Duration,
+}
+
+/// Everything a node is made of.
+pub struct NodeParts {
+    pub cluster: String,
+    pub region: String,
+    /// The node's number in the cluster.
+    pub number: u64,
+    pub map: ShardMap,
+    pub timing: Timing,
+    pub awake_max: usize,
+    pub engine: Arc<dyn Engine>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub service: ServiceSecrets,
+    pub trust: Arc<TrustStore>,
+    /// Where devices connect.
+    pub endpoint: Endpoint,
+    pub on_fatal: OnFatal,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error("the log cannot be opened")]
+    Log(#[source] StoreError),
+    #[error(transparent)]
+    Group(#[from] StartError),
+    #[error("the service's keys cannot be used")]
+    Service(#[from] ServiceError),
+    #[error("the supervision tree cannot start: {0}")]
+    Supervisor(String),
+}
+
+/// A running node.
+pub struct Node {
+    pub courier: Arc<NodeCourier>,
+    pub service: Arc<Service>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub steps: Steps,
+    pub region: String,
+    journals: Vec<(ShardId, ShardJournal)>,
+    groups: Vec<Group>,
+    tasks: Vec<JoinHandle<()>>,
+    endpoint: Endpoint,
+    root: Supervisor,
+}
+
+impl Node {
+    /// Starts everything; devices may connect on return, and are answered once [`Node::ready`].
+    ///
+    /// # Errors
+    /// Damaged storage, unusable keys.
+    pub async fn start(parts: NodeParts) -> Result<Self, NodeError> {
+        let (clock, entropy, engine) = (Arc::clone(&parts.clock), Arc::clone(&parts.entropy), Arc::clone(&parts.engine));
+        let map = parts.map;
+        let log = engine.open("log", Role::Log).map_err(NodeError::Log)?;
+        let (writer, task) = LogWriter::new(Arc::clone(&log), Arc::clone(&parts.on_fatal));
+        engine.spawn_writer(Box::pin(task));
+        let steps = Steps::new(clock.now_ms());
+        let service = Arc::new(Service::new(parts.service, clock.now_ms() / 1000)?);
+        let courier = Arc::new(NodeCourier::new(map));
+        let root = Supervisor::start().await.map_err(|error| NodeError::Supervisor(error.to_string()))?;
+        let (mut groups, mut journals, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+        for shard in map.shards() {
+            let mut seed = [0; 8];
+            entropy.fill(&mut seed);
+            let Timing { heartbeat, election_min, election_max } = parts.timing;
+            let options = GroupOptions {
+                group: shard,
+                shard,
+                node: parts.number,
+                seed: u64::from_be_bytes(seed),
+                heartbeat,
+                election_min,
+                election_max,
+            };
+            let group = Group::start(options, &*engine, Arc::clone(&log), writer.clone()).await?;
+            let journal = ShardJournal::new(JournalOptions {
+                shard,
+                group: group.clone(),
+                map,
+                service: Arc::clone(&service),
+                clock: Arc::clone(&clock),
+                entropy: Arc::clone(&entropy),
+                steps: steps.clone(),
+            });
+            let options = ShardOptions {
+                shard,
+                clock: Arc::clone(&clock),
+                journal: Arc::new(journal.clone()),
+                courier: Arc::clone(&courier) as _,
+                awake_max: parts.awake_max,
+            };
+            tasks.push(tokio::spawn(lead(group.clone(), options, Arc::clone(&courier), root.clone())));
+            journals.push((shard, journal));
+            groups.push(group);
+        }
+        let intake = Arc::new(Intake {
+            service: Arc::clone(&service),
+            courier: Arc::clone(&courier),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            steps: steps.clone(),
+        });
+        let edge = Edge::new(EdgeOptions {
+            endpoint: parts.endpoint.clone(),
+            intake,
+            trust: parts.trust,
+            cluster: parts.cluster,
+            region: parts.region.clone(),
+        });
+        tasks.push(tokio::spawn(edge.run()));
+        let (endpoint, region) = (parts.endpoint, parts.region);
+        Ok(Self { courier, service, clock, entropy, steps, region, journals, groups, tasks, endpoint, root })
+    }
+
+    /// Ends when every shard answers.
+    pub async fn ready(&self) {
+        const POLL: Duration = Duration::from_millis(5);
+        while !self.courier.is_complete() {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Asks an entity on behalf of an operator.
+    ///
+    /// # Errors
+    /// The entity's refusal, or why it cannot be asked now.
+    pub async fn ask(&self, entity: EntityId, command: Command) -> Result<Answer, AskError> {
+        let shard = self.courier.shard_for(entity).ok_or(AskError::NotLeader)?;
+        let mut command_id = [0; 16];
+        self.entropy.fill(&mut command_id);
+        let credit = shard.credits.try_take().ok_or(AskError::Busy { retry_after_ms: fieldmesh_actors::admission::RETRY_AFTER_MS })?;
+        shard.ask(entity, command, Cause::Operator { command_id }, Some(credit)).await
+    }
+
+    /// The journal that holds an entity, for reading.
+    pub fn journal_of(&self, entity: EntityId) -> Option<&ShardJournal> {
+        let owner = self.courier.map().shard_of(entity);
+        self.journals.iter().find(|(shard, _)| *shard == owner).map(|(_, journal)| journal)
+    }
+
+    pub fn journals(&self) -> impl Iterator<Item = &ShardJournal> {
+        self.journals.iter().map(|(_, journal)| journal)
+    }
+
+    /// Ends in order: devices first, then shards, then groups.
+    pub async fn stop(self) {
+        edge::shut(&self.endpoint);
+        for shard in self.courier.map().shards() {
+            if let Some(handle) = self.courier.close_shard(shard) {
+                handle.stop().await;
+            }
+        }
+        for task in &self.tasks {
+            task.abort();
+        }
+        for group in &self.groups {
+            group.stop().await;
+        }
+        self.root.stop();
+    }
+}
+
+/// Runs a shard whenever this node leads its group.
+async fn lead(group: Group, options: ShardOptions, courier: Arc<NodeCourier>, root: Supervisor) {
+    let mut leading = group.leading();
+    loop {
+        let Ok(term) = leading.wait_for(Option::is_some).await.map(|term| *term) else { return };
+        match start(&group, &options, &root).await {
+            Ok(handle) => {
+                courier.open_shard(options.shard, handle.clone());
+                tokio::select! {
+                    biased;
+                    lost = leading.wait_for(|now| *now != term) => drop(lost),
+                    () = handle.ended() => {}
+                }
+                courier.close_shard(options.shard);
+                handle.stop().await;
+            }
+            Err(error) => tracing::warn!(shard = options.shard, error, "a shard cannot start yet"),
+        }
+        tokio::time::sleep(RESTART_PAUSE).await;
+    }
+}
+
+async fn start(group: &Group, options: &ShardOptions, root: &Supervisor) -> Result<ShardHandle, String> {
+    group.barrier().await.map_err(|error| error.to_string())?;
+    Shard::start(options.clone(), root).await.map_err(|error| error.to_string())
+}

@@ -1,0 +1,152 @@
+//! A whole server on this machine: deployment, engine, sockets, node, HTTPS.
+//!
+//! **Not here:** what it is used for (`cli`), simulation (which builds a `Node` of other parts).
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use fieldmesh_actors::seams::{Clock, Entropy};
+use fieldmesh_pki::tls::{Now, PeerVerifier, device_server_config, https_server_config};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::{
+    config::Config,
+    deployment::{Deployment, DeploymentError, DeploymentParts, Keeper},
+    edge,
+    files,
+    issuer::Issuer,
+    node::{Node, NodeError, NodeParts},
+    os::{SystemClock, SystemEntropy},
+    placement::ShardMap,
+    store::rocks::Rocks,
+    web::{Shared, Web},
+};
+
+/// How often the service's HPKE keys are looked at; they live for days.
+const ROTATE_EVERY: Duration = Duration::from_secs(600);
+/// Exit code after the log failed: the machine's disk needs a look.
+pub const EXIT_STORAGE: i32 = 74;
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error(transparent)]
+    Deployment(#[from] DeploymentError),
+    #[error("{path} cannot be made")]
+    Directory { path: PathBuf, #[source] source: io::Error },
+    #[error("{key} = {address} cannot be listened on")]
+    Listen { key: &'static str, address: SocketAddr, #[source] source: io::Error },
+    #[error("the node did not start")]
+    Node(#[from] NodeError),
+    #[error("TLS cannot be configured: {0}")]
+    Tls(String),
+    #[error("metrics cannot be recorded")]
+    Metrics(#[from] BuildError),
+}
+
+/// A running server.
+pub struct Server {
+    pub node: Arc<Node>,
+    pub devices: SocketAddr,
+    pub https: SocketAddr,
+    web: Web,
+    rotation: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts everything and waits until every shard answers.
+    ///
+    /// # Errors
+    /// See [`ServerError`]; nothing stays running.
+    pub async fn start(config: &Config, passphrase: &[u8]) -> Result<Self, ServerError> {
+        let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (Arc::new(SystemClock), Arc::new(SystemEntropy::default()));
+        let (parts, keeper) = Deployment::open(config, passphrase, &*clock, &*entropy)?.keeper();
+        let DeploymentParts { dir, facts, root, trust, node: credentials, issuing, service } = parts;
+        let db = dir.join("db");
+        files::make_private_dir(&db).map_err(|source| ServerError::Directory { path: db.clone(), source })?;
+        let metrics = recorder()?;
+        let seconds = Arc::clone(&clock);
+        let now: Now = Arc::new(move || seconds.now_ms() / 1000);
+        let verifier = |client_may_be_unknown| {
+            let (trust, now) = (Arc::clone(&trust), Arc::clone(&now));
+            Arc::new(PeerVerifier { trust, now, revoked: Arc::new(|_, _| false), client_may_be_unknown })
+        };
+        let tls = |error: rustls::Error| ServerError::Tls(error.to_string());
+        let device_tls = device_server_config(&credentials, verifier(false), fieldmesh_device::wire::ALPN).map_err(tls)?;
+        let https_tls = https_server_config(&credentials, verifier(true)).map_err(tls)?;
+        let quic = edge::server_config(device_tls).map_err(|error| ServerError::Tls(error.to_string()))?;
+        let (devices, https) = (config.listen.devices, config.listen.https);
+        let listener = TcpListener::bind(https)
+            .map_err(|source| ServerError::Listen { key: "listen.https", address: https, source })?;
+        let endpoint = edge::bind(devices, quic)
+            .map_err(|source| ServerError::Listen { key: "listen.devices", address: devices, source })?;
+        let devices = endpoint.local_addr().map_err(|source| ServerError::Listen { key: "listen.devices", address: devices, source })?;
+        let node = Node::start(NodeParts {
+            cluster: facts.cluster.clone(),
+            region: facts.region.clone(),
+            number: facts.number,
+            map: ShardMap::new(facts.shards),
+            timing: config.raft.timing(),
+            awake_max: config.node.entities_awake_max,
+            engine: Arc::new(Rocks::new(&db)),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            service,
+            trust: Arc::clone(&trust),
+            endpoint,
+            on_fatal: Arc::new(|error| {
+                tracing::error!(%error, "the log failed: the node ends, and recovers when it is started again");
+                std::process::exit(EXIT_STORAGE);
+            }),
+        });
+        let node = Arc::new(node.await?);
+        node.ready().await;
+        let issuer = Arc::new(Issuer::new(facts.cluster, facts.region, issuing, root, trust));
+        let shared = Shared { node: Arc::clone(&node), issuer, metrics, devices };
+        let web = Web::start(listener, https_tls, config.listen.https_workers, shared)
+            .map_err(|source| ServerError::Listen { key: "listen.https", address: https, source })?;
+        let rotation = tokio::spawn(rotate(Arc::clone(&node), keeper));
+        Ok(Self { https: web.address, devices, node, web, rotation })
+    }
+
+    /// Ends in order: requests, devices, shards, log.
+    pub async fn stop(self) {
+        self.rotation.abort();
+        self.web.stop().await;
+        // The HTTPS threads drop their handles when they end; whoever is last stops the node.
+        if let Some(node) = Arc::into_inner(self.node) {
+            node.stop().await;
+        }
+    }
+}
+
+async fn rotate(node: Arc<Node>, mut keeper: Keeper) {
+    loop {
+        tokio::time::sleep(ROTATE_EVERY).await;
+        match node.service.rotate(node.clock.now_ms() / 1000) {
+            Ok(None) => {}
+            Ok(Some(keys)) => match keeper.keep(&keys, &*node.entropy) {
+                Ok(()) => tracing::info!(keys = keys.len(), "the service's HPKE keys were rotated"),
+                Err(error) => tracing::error!(%error, "rotated keys could not be stored"),
+            },
+            Err(error) => tracing::error!(%error, "HPKE keys could not be rotated"),
+        }
+    }
+}
+
+/// The process-wide recorder; installed once.
+fn recorder() -> Result<PrometheusHandle, ServerError> {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    if let Some(handle) = HANDLE.get() {
+        return Ok(handle.clone());
+    }
+    let buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("seconds".into()), &buckets)?;
+    let handle = builder.install_recorder()?;
+    Ok(HANDLE.get_or_init(|| handle).clone())
+}

@@ -1,0 +1,121 @@
+//! The disk seam: ordered tables with batches, and two engines behind it.
+//!
+//! A node has one *log* table for all Raft groups and one *state* table per group. A write to
+//! either is visible at once and durable only after [`Table::sync`]; a crash loses every write that
+//! was not synced, in both engines alike. [`rocks`] is the product, [`simulated`] is the same
+//! contract in memory with pending and synced writes, for the deterministic simulation.
+//!
+//! **Invariant:** a batch is atomic: after a crash all of it is there or none.
+//! **Not here:** what the bytes mean ([`keys`]), who syncs when ([`writer`]), Raft (`consensus`).
+
+pub mod keys;
+pub mod rocks;
+pub mod rows;
+pub mod simulated;
+pub mod writer;
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+/// Why the disk did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The engine refused to open a table; nothing was changed on disk.
+    #[error("cannot open table {table} in {place}: {reason}")]
+    Open { table: String, place: String, reason: String },
+    /// A read failed, which includes a checksum mismatch.
+    #[error("cannot read table {table}: {reason}")]
+    Read { table: String, reason: String },
+    /// A write or sync failed: the process must end and recover from the log.
+    #[error("cannot write table {table}: {reason}")]
+    Write { table: String, reason: String },
+    /// A record is there and does not decode, or its checksum is wrong.
+    #[error("table {table}, record {record}: {fact}; restore this node's data from a peer or a backup, nothing was changed")]
+    Corrupt { table: String, record: String, fact: String },
+}
+
+impl From<StoreError> for std::io::Error {
+    fn from(error: StoreError) -> Self {
+        Self::other(error)
+    }
+}
+
+/// A future that owns what it needs.
+pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A key with its value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
+/// One change of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    Put(Vec<u8>, Vec<u8>),
+    Delete(Vec<u8>),
+    /// From the first key, inclusive, to the second, exclusive.
+    DeleteRange(Vec<u8>, Vec<u8>),
+}
+
+/// Changes that become visible and durable together.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    pub ops: Vec<Op>,
+}
+
+impl Batch {
+    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.ops.push(Op::Put(key.into(), value.into()));
+    }
+
+    pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
+        self.ops.push(Op::Delete(key.into()));
+    }
+
+    pub fn delete_range(&mut self, from: impl Into<Vec<u8>>, until: impl Into<Vec<u8>>) {
+        self.ops.push(Op::DeleteRange(from.into(), until.into()));
+    }
+}
+
+/// What a table is for, which decides how the engine is tuned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Write-ahead logged: [`Table::sync`] costs one fsync of the log.
+    Log,
+    /// No write-ahead log: [`Table::sync`] flushes to sorted files. The Raft log replays the rest.
+    State,
+}
+
+/// An ordered map of bytes on a disk.
+pub trait Table: Send + Sync + 'static {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Rows with `from <= key < until` in order, at most `limit`.
+    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Row>, StoreError>;
+    /// The last row with `from <= key < until`.
+    fn last(&self, from: &[u8], until: &[u8]) -> Result<Option<Row>, StoreError>;
+    /// Visible on return, durable after the next [`Table::sync`].
+    fn write(&self, batch: Batch) -> Result<(), StoreError>;
+    /// Every write before the call is durable when the future ends. May block its thread.
+    fn sync(&self) -> Pending<Result<(), StoreError>>;
+    /// A frozen copy of all that is visible now, readable until it is dropped.
+    fn checkpoint(&self) -> Result<Arc<dyn Table>, StoreError>;
+}
+
+/// Where tables come from.
+pub trait Engine: Send + Sync + 'static {
+    /// Opens or creates a table.
+    fn open(&self, table: &str, role: Role) -> Result<Arc<dyn Table>, StoreError>;
+    /// Starts the task that owns the log. The product gives it a thread of its own, because a sync
+    /// blocks; the simulation a task.
+    fn spawn_writer(&self, task: Pending<()>);
+}
+
+/// The smallest key greater than every key that starts with `prefix`.
+pub fn prefix_end(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.last_mut() {
+        if *last < u8::MAX {
+            *last += 1;
+            return end;
+        }
+        end.pop();
+    }
+    vec![u8::MAX; prefix.len() + 1]
+}

@@ -1,0 +1,162 @@
+//! The bytes of every key, in one place.
+//!
+//! A byte once given to a kind of row is never given to another, and field order is scan order;
+//! integers are big-endian so that they sort. Retired kinds stay listed.
+//!
+//! **Not here:** the values (`consensus::machine`, `consensus::log_store`).
+
+/// A group's number in the log table.
+pub type GroupId = u32;
+
+/// A key under construction; kept on the heap because tables take vectors.
+#[derive(Debug, Clone)]
+pub struct Key(Vec<u8>);
+
+impl Key {
+    fn of(kind: u8) -> Self {
+        let mut bytes = Vec::with_capacity(34);
+        bytes.push(kind);
+        Self(bytes)
+    }
+    fn u8(mut self, value: u8) -> Self {
+        self.0.push(value);
+        self
+    }
+    fn u32(mut self, value: u32) -> Self {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+    fn u64(mut self, value: u64) -> Self {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+    fn id(mut self, value: &[u8; 16]) -> Self {
+        self.0.extend_from_slice(value);
+        self
+    }
+    fn done(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// Keys of the log table: kind, group, then what the kind needs.
+pub mod log {
+    use super::{GroupId, Key};
+
+    const ENTRY: u8 = b'e';
+    const VOTE: u8 = b'v';
+    const COMMITTED: u8 = b'c';
+    const PURGED: u8 = b'p';
+
+    pub fn entry(group: GroupId, index: u64) -> Vec<u8> {
+        Key::of(ENTRY).u32(group).u64(index).done()
+    }
+    /// The first key behind all entries of a group.
+    pub fn entries_end(group: GroupId) -> Vec<u8> {
+        Key::of(ENTRY).u32(group + 1).done()
+    }
+    pub fn vote(group: GroupId) -> Vec<u8> {
+        Key::of(VOTE).u32(group).done()
+    }
+    pub fn committed(group: GroupId) -> Vec<u8> {
+        Key::of(COMMITTED).u32(group).done()
+    }
+    pub fn purged(group: GroupId) -> Vec<u8> {
+        Key::of(PURGED).u32(group).done()
+    }
+}
+
+/// Keys of a group's state table.
+pub mod state {
+    use super::Key;
+
+    const META: u8 = b'm';
+    const HEAD: u8 = b'h';
+    const EVENTS: u8 = b'e';
+    const SNAPSHOT: u8 = b's';
+    const DATA_KEY: u8 = b'k';
+    const OUTBOX: u8 = b'o';
+    const CURSOR: u8 = b'c';
+    const TIMER_DUE: u8 = b't';
+    const TIMER_NAME: u8 = b'u';
+    const MAIL: u8 = b'l';
+    const DEDUP: u8 = b'd';
+    const DEDUP_EXPIRY: u8 = b'x';
+    const WINDOW: u8 = b'w';
+    const INDEX: u8 = b'i';
+
+    /// What was applied last, and the membership then.
+    pub fn applied() -> Vec<u8> {
+        Key::of(META).u8(1).done()
+    }
+    /// The next outbox number towards a shard.
+    pub fn outbox_next(shard: u32) -> Vec<u8> {
+        Key::of(META).u8(2).u32(shard).done()
+    }
+    /// Version and hash chain of an entity.
+    pub fn head(entity: &[u8; 16]) -> Vec<u8> {
+        Key::of(HEAD).id(entity).done()
+    }
+    /// The events of one commit, by the version before it.
+    pub fn events(entity: &[u8; 16], version: u64) -> Vec<u8> {
+        Key::of(EVENTS).id(entity).u64(version).done()
+    }
+    pub fn snapshot(entity: &[u8; 16]) -> Vec<u8> {
+        Key::of(SNAPSHOT).id(entity).done()
+    }
+    /// The wrapped data key of a customer, technician or desk.
+    pub fn data_key(owner: &[u8; 16]) -> Vec<u8> {
+        Key::of(DATA_KEY).id(owner).done()
+    }
+    pub fn outbox(shard: u32, number: u64) -> Vec<u8> {
+        Key::of(OUTBOX).u32(shard).u64(number).done()
+    }
+    pub fn outbox_range() -> (Vec<u8>, Vec<u8>) {
+        (vec![OUTBOX], vec![OUTBOX + 1])
+    }
+    /// What was taken from another shard's outbox.
+    pub fn cursor(shard: u32) -> Vec<u8> {
+        Key::of(CURSOR).u32(shard).done()
+    }
+    pub fn timer_due(due_ms: u64, entity: &[u8; 16], name: u8) -> Vec<u8> {
+        Key::of(TIMER_DUE).u64(due_ms).id(entity).u8(name).done()
+    }
+    pub fn timer_range() -> (Vec<u8>, Vec<u8>) {
+        (vec![TIMER_DUE], vec![TIMER_DUE + 1])
+    }
+    pub fn timer_name(entity: &[u8; 16], name: u8) -> Vec<u8> {
+        Key::of(TIMER_NAME).id(entity).u8(name).done()
+    }
+    pub fn mail(recipient: &[u8; 16], number: u64) -> Vec<u8> {
+        Key::of(MAIL).id(recipient).u64(number).done()
+    }
+    pub fn mail_of(recipient: &[u8; 16]) -> (Vec<u8>, Vec<u8>) {
+        let prefix = Key::of(MAIL).id(recipient).done();
+        let end = crate::store::prefix_end(&prefix);
+        (prefix, end)
+    }
+    /// The last mail number given to a recipient.
+    pub fn mail_last(recipient: &[u8; 16]) -> Vec<u8> {
+        Key::of(META).u8(3).id(recipient).done()
+    }
+    pub fn dedup(device: &[u8; 16], message: &[u8; 16]) -> Vec<u8> {
+        Key::of(DEDUP).id(device).id(message).done()
+    }
+    pub fn dedup_expiry(expires_s: u64, device: &[u8; 16], message: &[u8; 16]) -> Vec<u8> {
+        Key::of(DEDUP_EXPIRY).u64(expires_s).id(device).id(message).done()
+    }
+    /// All dedup rows that expired before a second.
+    pub fn dedup_expired(before_s: u64) -> (Vec<u8>, Vec<u8>) {
+        (vec![DEDUP_EXPIRY], Key::of(DEDUP_EXPIRY).u64(before_s).done())
+    }
+    /// The sequence window of a device.
+    pub fn window(device: &[u8; 16]) -> Vec<u8> {
+        Key::of(WINDOW).id(device).done()
+    }
+    pub fn index(kind: u8, entity: &[u8; 16]) -> Vec<u8> {
+        Key::of(INDEX).u8(kind).id(entity).done()
+    }
+    pub fn index_of(kind: u8) -> (Vec<u8>, Vec<u8>) {
+        (Key::of(INDEX).u8(kind).done(), Key::of(INDEX).u8(kind + 1).done())
+    }
+}

@@ -1,0 +1,255 @@
+//! RocksDB behind the [`Table`] seam: the only file that knows the crate.
+//!
+//! The log is write-ahead logged and synced by [`Table::sync`] alone; a state table has no
+//! write-ahead log, because the Raft log replays what a crash takes. Recycled log files stay off
+//! (they lose data on crash, facebook/rocksdb#12918), and the manifest tracks the synced log files,
+//! so that a missing one is an error at start instead of a silent cut.
+//!
+//! **Invariant:** opening never repairs, truncates or overwrites what it cannot read.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use rocksdb::{
+    BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, Direction, IteratorMode,
+    Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
+};
+
+use super::{Batch, Engine, Op, Pending, Role, Row, StoreError, Table};
+
+/// Bytes of block cache that all tables of a node share.
+const BLOCK_CACHE_BYTES: usize = 64 << 20;
+/// Bytes of a table's memtable before it is flushed; two may exist, so a node with ten groups stays
+/// below 200 MiB of write buffers.
+const WRITE_BUFFER_BYTES: usize = 8 << 20;
+/// The log's write-ahead files above which RocksDB flushes the oldest memtable.
+const WAL_BYTES_MAX: u64 = 64 << 20;
+/// Open files per table, so that ten groups stay far below the usual limit of 1,024.
+const OPEN_FILES_MAX: i32 = 64;
+
+/// Tables in folders below one directory.
+pub struct Rocks {
+    dir: PathBuf,
+    cache: Cache,
+}
+
+impl Rocks {
+    /// Uses `dir`, which must exist and be writable.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), cache: Cache::new_lru_cache(BLOCK_CACHE_BYTES) }
+    }
+
+    fn options(&self, role: Role) -> Options {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+        options.set_max_open_files(OPEN_FILES_MAX);
+        options.set_compression_type(DBCompressionType::Lz4);
+        options.set_recycle_log_file_num(0);
+        options.set_keep_log_file_num(2);
+        options.set_track_and_verify_wals_in_manifest(true);
+        options.set_paranoid_checks(true);
+        let mut blocks = BlockBasedOptions::default();
+        blocks.set_block_cache(&self.cache);
+        blocks.set_bloom_filter(10.0, false);
+        options.set_block_based_table_factory(&blocks);
+        if role == Role::Log {
+            // A torn last record was never acknowledged and may go; damage before it may not.
+            options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+            options.set_max_total_wal_size(WAL_BYTES_MAX);
+        }
+        options
+    }
+}
+
+impl Engine for Rocks {
+    fn open(&self, table: &str, role: Role) -> Result<Arc<dyn Table>, StoreError> {
+        let path = self.dir.join(table);
+        let db = DB::open(&self.options(role), &path).map_err(|error| StoreError::Open {
+            table: table.to_owned(),
+            place: path.display().to_string(),
+            reason: error.into_string(),
+        })?;
+        let shared = Shared { db, path, name: table.to_owned(), role, checkpoints: AtomicU64::new(0) };
+        remove_checkpoints(&shared.path);
+        Ok(Arc::new(RocksTable { shared: Arc::new(shared) }))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the log's writer blocks in fsync: a thread of its own")]
+    fn spawn_writer(&self, task: Pending<()>) {
+        let thread = std::thread::Builder::new().name("log-writer".into());
+        let handle = tokio::runtime::Handle::current();
+        if let Err(error) = thread.spawn(move || handle.block_on(task)) {
+            // Without the writer nothing is ever acknowledged: say why, loudly, and end.
+            tracing::error!(%error, "cannot start the log writer");
+            std::process::abort();
+        }
+    }
+}
+
+struct Shared {
+    db: DB,
+    path: PathBuf,
+    name: String,
+    role: Role,
+    checkpoints: AtomicU64,
+}
+
+struct RocksTable {
+    shared: Arc<Shared>,
+}
+
+impl RocksTable {
+    fn read_error(&self, error: &rocksdb::Error) -> StoreError {
+        StoreError::Read { table: self.shared.name.clone(), reason: error.to_string() }
+    }
+
+    fn rows(&self, mode: IteratorMode<'_>, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+        let mut range = ReadOptions::default();
+        range.set_iterate_lower_bound(from.to_vec());
+        range.set_iterate_upper_bound(until.to_vec());
+        let mut rows = Vec::new();
+        for row in self.shared.db.iterator_opt(mode, range).take(limit) {
+            let (key, value) = row.map_err(|error| self.read_error(&error))?;
+            rows.push((key.into_vec(), value.into_vec()));
+        }
+        Ok(rows)
+    }
+}
+
+impl Table for RocksTable {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.shared.db.get(key).map_err(|error| self.read_error(&error))
+    }
+
+    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.rows(IteratorMode::From(from, Direction::Forward), from, until, limit)
+    }
+
+    fn last(&self, from: &[u8], until: &[u8]) -> Result<Option<Row>, StoreError> {
+        Ok(self.rows(IteratorMode::End, from, until, 1)?.pop())
+    }
+
+    fn write(&self, batch: Batch) -> Result<(), StoreError> {
+        let mut native = WriteBatch::default();
+        for op in &batch.ops {
+            match op {
+                Op::Put(key, value) => native.put(key, value),
+                Op::Delete(key) => native.delete(key),
+                Op::DeleteRange(from, until) => native.delete_range(from, until),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(self.shared.role == Role::State);
+        self.shared.db.write_opt(native, &options).map_err(|error| write_error(&self.shared, &error))
+    }
+
+    fn sync(&self) -> Pending<Result<(), StoreError>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let done = match shared.role {
+                Role::Log => shared.db.flush_wal(true),
+                Role::State => shared.db.flush(),
+            };
+            done.map_err(|error| write_error(&shared, &error))
+        })
+    }
+
+    fn checkpoint(&self) -> Result<Arc<dyn Table>, StoreError> {
+        let number = self.shared.checkpoints.fetch_add(1, Ordering::Relaxed);
+        let path = checkpoint_path(&self.shared.path, number);
+        let made = Checkpoint::new(&self.shared.db).and_then(|point| point.create_checkpoint(&path));
+        made.map_err(|error| write_error(&self.shared, &error))?;
+        Ok(Arc::new(Frozen { path, name: self.shared.name.clone() }))
+    }
+}
+
+fn write_error(shared: &Shared, error: &rocksdb::Error) -> StoreError {
+    StoreError::Write { table: shared.name.clone(), reason: error.to_string() }
+}
+
+fn checkpoint_path(table: &Path, number: u64) -> PathBuf {
+    table.with_extension(format!("checkpoint-{number}"))
+}
+
+/// Checkpoints are hard links that only the running process can use: those of an earlier one go.
+#[expect(clippy::disallowed_methods, reason = "this file is the disk seam")]
+fn remove_checkpoints(table: &Path) {
+    for number in 0.. {
+        let path = checkpoint_path(table, number);
+        if !path.exists() || std::fs::remove_dir_all(&path).is_err() {
+            return;
+        }
+    }
+}
+
+/// A checkpoint on disk, opened for each read: they are rare and it must not hold files open.
+struct Frozen {
+    path: PathBuf,
+    name: String,
+}
+
+impl Frozen {
+    fn table(&self) -> Result<RocksTable, StoreError> {
+        let db = DB::open_for_read_only(&Options::default(), &self.path, false).map_err(|error| {
+            StoreError::Open {
+                table: self.name.clone(),
+                place: self.path.display().to_string(),
+                reason: error.into_string(),
+            }
+        })?;
+        let shared = Shared {
+            db,
+            path: self.path.clone(),
+            name: self.name.clone(),
+            role: Role::State,
+            checkpoints: AtomicU64::new(0),
+        };
+        Ok(RocksTable { shared: Arc::new(shared) })
+    }
+
+    fn frozen(&self) -> StoreError {
+        StoreError::Write { table: self.name.clone(), reason: "a checkpoint is read-only".into() }
+    }
+}
+
+impl Drop for Frozen {
+    #[expect(clippy::disallowed_methods, reason = "this file is the disk seam")]
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "a checkpoint stays on disk until the next start");
+        }
+    }
+}
+
+impl Table for Frozen {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.table()?.get(key)
+    }
+
+    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.table()?.scan(from, until, limit)
+    }
+
+    fn last(&self, from: &[u8], until: &[u8]) -> Result<Option<Row>, StoreError> {
+        self.table()?.last(from, until)
+    }
+
+    fn write(&self, _batch: Batch) -> Result<(), StoreError> {
+        Err(self.frozen())
+    }
+
+    fn sync(&self) -> Pending<Result<(), StoreError>> {
+        let error = self.frozen();
+        Box::pin(async move { Err(error) })
+    }
+
+    fn checkpoint(&self) -> Result<Arc<dyn Table>, StoreError> {
+        Err(self.frozen())
+    }
+}

@@ -1,0 +1,157 @@
+//! A disk in memory that forgets what was not synced: the storage engine of the simulation.
+//!
+//! Each table keeps the durable rows, and the batches written since. A sync takes a simulated
+//! while, and makes durable exactly what was written before it began; [`Disk::crash`] drops the
+//! rest. The disk outlives the node that uses it, as a real one does.
+//!
+//! **Invariant:** no wall clock, no thread, no file. **Not here:** torn sectors and bit flips.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{Batch, Engine, Op, Pending, Role, Row, StoreError, Table};
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A simulated disk with its tables.
+#[derive(Debug, Clone, Default)]
+pub struct Disk {
+    tables: Arc<Mutex<BTreeMap<String, Arc<SimulatedTable>>>>,
+    sync_takes: Duration,
+}
+
+/// One table of the disk.
+#[derive(Debug, Default)]
+pub struct SimulatedTable {
+    state: Mutex<State>,
+    sync_takes: Duration,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    durable: Rows,
+    visible: Rows,
+    pending: Vec<Batch>,
+    /// Batches made durable since the start, plus those pending: numbers them for a sync.
+    written: u64,
+    synced: u64,
+}
+
+impl Disk {
+    /// A disk whose sync takes so long.
+    pub fn new(sync_takes: Duration) -> Self {
+        Self { tables: Arc::default(), sync_takes }
+    }
+
+    /// Power is lost: all that was not synced is gone, in every table.
+    pub fn crash(&self) {
+        for table in lock(&self.tables).values() {
+            let mut state = lock(&table.state);
+            state.visible = state.durable.clone();
+            state.synced = state.written;
+            state.pending.clear();
+        }
+    }
+}
+
+impl Engine for Disk {
+    fn open(&self, table: &str, _role: Role) -> Result<Arc<dyn Table>, StoreError> {
+        let mut tables = lock(&self.tables);
+        let found = tables.entry(table.to_owned()).or_insert_with(|| {
+            Arc::new(SimulatedTable { state: Mutex::default(), sync_takes: self.sync_takes })
+        });
+        Ok(Arc::new(Arc::clone(found)))
+    }
+
+    fn spawn_writer(&self, task: Pending<()>) {
+        tokio::spawn(task);
+    }
+}
+
+/// The simulation runs on one thread, so a poisoned lock only follows a panic that already fails
+/// the run.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn apply(rows: &mut Rows, batch: &Batch) {
+    for op in &batch.ops {
+        match op {
+            Op::Put(key, value) => {
+                rows.insert(key.clone(), value.clone());
+            }
+            Op::Delete(key) => {
+                rows.remove(key);
+            }
+            Op::DeleteRange(from, until) => {
+                if from < until {
+                    let doomed: Vec<_> =
+                        rows.range(from.clone()..until.clone()).map(|(k, _)| k.clone()).collect();
+                    for key in doomed {
+                        rows.remove(&key);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Table for Arc<SimulatedTable> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(lock(&self.state).visible.get(key).cloned())
+    }
+
+    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+        if from >= until {
+            return Ok(Vec::new());
+        }
+        let state = lock(&self.state);
+        let range = state.visible.range(from.to_vec()..until.to_vec());
+        Ok(range.take(limit).map(|(k, v)| (k.clone(), v.clone())).collect())
+    }
+
+    fn last(&self, from: &[u8], until: &[u8]) -> Result<Option<Row>, StoreError> {
+        if from >= until {
+            return Ok(None);
+        }
+        let state = lock(&self.state);
+        let mut range = state.visible.range(from.to_vec()..until.to_vec());
+        Ok(range.next_back().map(|(k, v)| (k.clone(), v.clone())))
+    }
+
+    fn write(&self, batch: Batch) -> Result<(), StoreError> {
+        let mut state = lock(&self.state);
+        apply(&mut state.visible, &batch);
+        state.pending.push(batch);
+        state.written += 1;
+        Ok(())
+    }
+
+    fn sync(&self) -> Pending<Result<(), StoreError>> {
+        let table = Arc::clone(self);
+        let upto = lock(&self.state).written;
+        Box::pin(async move {
+            tokio::time::sleep(table.sync_takes).await;
+            let mut state = lock(&table.state);
+            if upto > state.synced {
+                let count = usize::try_from(upto - state.synced).unwrap_or(usize::MAX);
+                let count = count.min(state.pending.len());
+                let ready: Vec<Batch> = state.pending.drain(..count).collect();
+                for batch in &ready {
+                    apply(&mut state.durable, batch);
+                }
+                state.synced = upto;
+            }
+            Ok(())
+        })
+    }
+
+    fn checkpoint(&self) -> Result<Arc<dyn Table>, StoreError> {
+        let rows = lock(&self.state).visible.clone();
+        let state = State { durable: rows.clone(), visible: rows, ..State::default() };
+        Ok(Arc::new(Arc::new(SimulatedTable { state: Mutex::new(state), sync_takes: self.sync_takes })))
+    }
+}

@@ -1,0 +1,118 @@
+//! The HTTPS edge on actix-web: enrollment, REST v1, live streams, health, metrics.
+//!
+//! It runs on threads of its own and reaches the node through [`Node`]. Operators prove themselves
+//! with an operator certificate; enrolling devices with a one-time token; everybody else gets
+//! health and CA certificates only.
+//!
+//! **Invariants:** bodies are limited before they are read; every error is an RFC 9457 problem with
+//! a request id. **Not here:** rules of any kind.
+
+pub mod est;
+pub mod operator;
+pub mod problem;
+pub mod rest;
+pub mod watch;
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, mpsc},
+};
+
+use actix_tls::accept::rustls_0_23::TlsStream;
+use actix_web::{App, HttpResponse, HttpServer, dev::{Extensions, ServerHandle}, rt::net::TcpStream, web};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::{issuer::Issuer, node::Node};
+
+/// Largest body of a request: an enrollment is below 8 KiB, a bulk import sends pages.
+const BODY_BYTES_MAX: usize = 64 << 10;
+/// Connections per worker; an enrollment holds one for a few milliseconds.
+const CONNECTIONS_MAX: usize = 4096;
+
+/// What every handler may use.
+#[derive(Clone)]
+pub struct Shared {
+    pub node: Arc<Node>,
+    pub issuer: Arc<Issuer>,
+    pub metrics: PrometheusHandle,
+    /// Where devices connect, for those who ask.
+    pub devices: SocketAddr,
+}
+
+/// The client's certificate chain, leaf first, as TLS verified it.
+#[derive(Clone)]
+pub struct PeerChain(pub Vec<Vec<u8>>);
+
+/// A running HTTPS server.
+pub struct Web {
+    pub address: SocketAddr,
+    handle: ServerHandle,
+}
+
+impl Web {
+    /// Serves on an open listener, on threads of its own.
+    ///
+    /// # Errors
+    /// Where the server cannot start.
+    pub fn start(listener: TcpListener, tls: rustls::ServerConfig, workers: usize, shared: Shared) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let (tell, told) = mpsc::channel();
+        let serve = move || {
+            let server = HttpServer::new(move || App::new().configure(|app| routes(app, &shared)))
+                .workers(workers)
+                .max_connections(CONNECTIONS_MAX)
+                .disable_signals()
+                .shutdown_timeout(2)
+                .on_connect(remember_peer)
+                .listen_rustls_0_23(listener, tls);
+            actix_web::rt::System::new().block_on(async move {
+                match server {
+                    Ok(server) => {
+                        let server = server.run();
+                        // Whoever started the server waits for this.
+                        drop(tell.send(Ok(server.handle())));
+                        if let Err(error) = server.await {
+                            tracing::error!(%error, "the HTTPS server ended");
+                        }
+                    }
+                    Err(error) => drop(tell.send(Err(error))),
+                }
+            });
+        };
+        spawn(serve)?;
+        let handle = told.recv().map_err(|_| io::Error::other("the HTTPS server ended while starting"))??;
+        Ok(Self { address, handle })
+    }
+
+    /// Ends the server after the requests under way.
+    pub async fn stop(self) {
+        self.handle.stop(true).await;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "actix owns its threads; this is their first")]
+fn spawn(serve: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name("https".into()).spawn(serve).map(|_| ())
+}
+
+fn remember_peer(connection: &dyn std::any::Any, extensions: &mut Extensions) {
+    let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() else { return };
+    let (_, session) = stream.get_ref();
+    if let Some(chain) = session.peer_certificates() {
+        extensions.insert(PeerChain(chain.iter().map(|der| der.to_vec()).collect()));
+    }
+}
+
+fn routes(app: &mut web::ServiceConfig, shared: &Shared) {
+    app.app_data(web::Data::new(shared.clone()))
+        .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+        .app_data(web::JsonConfig::default().limit(BODY_BYTES_MAX).error_handler(problem::from_json))
+        .app_data(web::QueryConfig::default().error_handler(problem::from_query))
+        .route("/healthz", web::get().to(HttpResponse::Ok))
+        .route("/readyz", web::get().to(rest::ready))
+        .route("/metrics", web::get().to(rest::metrics))
+        .service(web::scope("/.well-known/est/{label}").configure(est::routes))
+        .service(web::scope("/v1").configure(rest::routes))
+        .default_service(web::to(problem::not_found));
+}
