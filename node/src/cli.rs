@@ -10,8 +10,8 @@ mod import;
 mod lists;
 mod output;
 pub mod population;
-//REPLAY mod replay;
-//REPLAY mod replay_input;
+mod replay;
+mod replay_input;
 mod serve;
 mod watch;
 
@@ -57,7 +57,7 @@ enum Verb {
     /// Shows one ticket's way through all 18 steps of the claim.
     Demo(demo::DemoArgs),
     /// Sends a service desk's log through the whole loop, with real devices, and reports.
-    //REPLAY Replay(replay::ReplayArgs),
+    Replay(replay::ReplayArgs),
     /// Tickets: list, show, explain, watch.
     #[command(subcommand)]
     Ticket(lists::TicketVerb),
@@ -87,7 +87,7 @@ impl Verb {
             Self::Node(args) => &args.common,
             Self::Dev(args) => &args.common,
             Self::Demo(args) => &args.common,
-            //REPLAY Self::Replay(args) => &args.common,
+            Self::Replay(args) => &args.common,
             Self::Ticket(verb) => verb.common(),
             Self::Tech(verb) => verb.common(),
             Self::Customer(verb) => verb.common(),
@@ -107,7 +107,7 @@ fn run(verb: Verb, output: &Output) -> Result<(), CliError> {
             Verb::Node(args) => serve::node(&args, output).await,
             Verb::Dev(args) => serve::dev(&args, output).await,
             Verb::Demo(args) => demo::run(&args, output).await,
-            //REPLAY Verb::Replay(args) => replay::run(&args, output).await,
+            Verb::Replay(args) => replay::run(&args, output).await,
             Verb::Ticket(verb) => lists::ticket(&verb, output).await,
             Verb::Tech(verb) => lists::tech(&verb, output).await,
             Verb::Customer(verb) => lists::customer(&verb, output).await,

@@ -12,6 +12,7 @@ pub mod courier;
 pub mod deployment;
 pub mod edge;
 pub mod files;
+pub mod floor;
 pub mod generator;
 pub mod intake;
 pub mod issuer;

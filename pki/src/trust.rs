@@ -140,8 +140,16 @@ fn parse_leaf(leaf: &[u8], usage: Usage) -> Result<PeerCertificate, TrustError> 
         _ => None,
     });
     let (Some(uri), None) = (uris.next(), uris.next()) else { return Err(TrustError::BadIdentity) };
+    let identity: Identity = uri.parse().map_err(|_| TrustError::BadIdentity)?;
+    // The issuing CA is constrained to DNS names of its region: without this one, a region could
+    // speak for another.
+    let dns_name = identity.dns_name();
+    let is_named = names.value.general_names.iter().any(|name| matches!(name, GeneralName::DNSName(dns) if *dns == dns_name));
+    if !is_named {
+        return Err(TrustError::BadIdentity);
+    }
     Ok(PeerCertificate {
-        identity: uri.parse().map_err(|_| TrustError::BadIdentity)?,
+        identity,
         serial: parsed.raw_serial().to_vec(),
         not_after: u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0),
         issuer_hash: sha256(parsed.issuer().as_raw()),

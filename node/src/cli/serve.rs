@@ -130,6 +130,7 @@ pub(crate) async fn dev(args: &DevArgs, output: &Output) -> Result<(), CliError>
 }
 
 async fn serve(server: Server, config: &Config, output: &Output) -> Result<(), CliError> {
+    write_addresses(&config.node.data_dir, &server)?;
     let dir = config.node.data_dir.display().to_string();
     output.say(format_args!("ready: HTTPS https://{}, devices {} (UDP), data {dir}", server.https, server.devices));
     output.tell(&json!({
@@ -139,7 +140,6 @@ async fn serve(server: Server, config: &Config, output: &Output) -> Result<(), C
         "data_dir": dir,
         "pid": std::process::id(),
     }));
-    write_addresses(&config.node.data_dir, &server)?;
     wait_for_signal().await;
     server.stop().await;
     Ok(())

@@ -1,0 +1,292 @@
+//! `fieldmesh replay FILE`: a real service desk's log through the whole loop, and what came of it.
+//!
+//! The server is a process of its own, so that its processor time is its own; callers and assignees
+//! are devices in this process, each with its keys, each signing, sealing, opening and answering over
+//! QUIC. Technicians hold as many tickets as come: the log does not say how many one can hold.
+
+mod server_process;
+mod tally;
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use clap::Args;
+use fieldmesh_device::{Client, Event};
+use fieldmesh_domain::{
+    EntityId,
+    message::{AlertBody, Answer, Location, RequestBody, ResponseBody},
+};
+use futures_util::{StreamExt, stream};
+use serde_json::json;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+
+use self::{server_process::ServerProcess, tally::Tally};
+use super::{
+    CliError, Common, Output,
+    import::progress,
+    population::{Device, Enrolled, Population},
+    replay_input::{Incident, Log, load},
+};
+use crate::{
+    files,
+    web::rest::{NewCustomer, NewSkill, NewTechnician},
+};
+
+/// Enrollments under way at a time.
+const ENROLL_AT_ONCE: usize = 16;
+/// Requests without a confirmation at a time, at full speed: what keeps two cores busy.
+const IN_FLIGHT_MAX: usize = 128;
+/// How long the end waits for stragglers without any progress.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// CSV with: incident, opened_at, caller, location, category, subcategory, impact, urgency,
+    /// assignee.
+    file: PathBuf,
+    /// How many times faster than the log, or "max".
+    #[arg(long, default_value = "max")]
+    speed: String,
+    /// Requests at most.
+    #[arg(long, default_value_t = usize::MAX)]
+    limit: usize,
+    /// CSV of cities with latitude and longitude; default: cities.csv beside the log, if there.
+    #[arg(long)]
+    cities: Option<PathBuf>,
+    /// Kill the server with SIGKILL so many times at random moments, and start it again.
+    #[arg(long, default_value_t = 0)]
+    kills: usize,
+    /// Seal with session keys instead of HPKE for each message.
+    #[arg(long)]
+    symmetric: bool,
+}
+
+/// Something that a device saw.
+pub(super) struct Sighting {
+    device: EntityId,
+    event: Event,
+    at: Instant,
+}
+
+pub(crate) async fn run(args: &ReplayArgs, output: &Output) -> Result<(), CliError> {
+    let speed = match args.speed.as_str() {
+        "max" => None,
+        text => Some(text.parse::<u64>().ok().filter(|speed| *speed > 0).ok_or_else(|| CliError::usage("--speed is a number or max"))?),
+    };
+    let beside = args.file.with_file_name("cities.csv");
+    let cities = args.cities.clone().or_else(|| beside.exists().then_some(beside));
+    let log = load(&args.file, cities.as_deref(), args.limit)?;
+    let temporary = args.common.data_dir.is_none();
+    let dir = args.common.data_dir.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("fieldmesh-replay-{}", std::process::id())));
+    let mut server = ServerProcess::start(&dir).await?;
+    let replayed = replay(args, speed, &log, &mut server, output).await;
+    server.stop().await;
+    if temporary && let Err(error) = files::remove_dir(&dir) {
+        output.say(format_args!("{} stays: {error}", dir.display()));
+    }
+    replayed
+}
+
+async fn replay(args: &ReplayArgs, speed: Option<u64>, log: &Log, server: &mut ServerProcess, output: &Output) -> Result<(), CliError> {
+    let placing = match log.cities {
+        0 => "locations are placed around one point (no cities.csv)".to_owned(),
+        count => format!("locations are placed on {count} real cities by a fixed seed: the placing is assigned, not from the log"),
+    };
+    output.say(format_args!("{} requests; {placing}", log.incidents.len()));
+    let population = Population::new(server.api()?, args.symmetric)?;
+    let (seen, mut sightings) = mpsc::channel(4096);
+    let customers = enroll(log, &population, seen, output).await?;
+    wait_connected(customers.len() + log.assignees.len(), &mut sightings, output).await?;
+    let before = server.usage().await?;
+    let mut tally = Tally::default();
+    let began = Instant::now();
+    let bar = progress(log.incidents.len() as u64, output);
+    bar.set_message("confirmed");
+    let mut kills = kill_points(args.kills, log.incidents.len());
+    for (index, incident) in log.incidents.iter().enumerate() {
+        if kills.last() == Some(&index) {
+            kills.pop();
+            server.kill_and_restart().await?;
+        }
+        match speed {
+            Some(speed) => {
+                let due = began + Duration::from_millis(incident.at_min * 60_000 / speed);
+                drain_until(due, &mut tally, &mut sightings).await;
+            }
+            None => {
+                while tally.open() >= IN_FLIGHT_MAX {
+                    match timeout(PATIENCE, sightings.recv()).await {
+                        Ok(Some(sighting)) => tally.see(&sighting),
+                        Ok(None) | Err(_) => break,
+                    }
+                }
+            }
+        }
+        let client = customers.get(&incident.caller).ok_or_else(|| CliError::failed("a caller has no device"))?;
+        let sent = Instant::now();
+        let id = client.1.request(&request(incident)).await.map_err(|error| CliError::failed(format!("no request: {error}")))?;
+        tally.sent(client.0, id, sent);
+        while let Ok(sighting) = sightings.try_recv() {
+            tally.see(&sighting);
+        }
+        bar.set_position(tally.confirmed() as u64);
+    }
+    while tally.open() > 0 {
+        match timeout(PATIENCE, sightings.recv()).await {
+            Ok(Some(sighting)) => tally.see(&sighting),
+            Ok(None) | Err(_) => break,
+        }
+        bar.set_position(tally.confirmed() as u64);
+    }
+    bar.finish_and_clear();
+    let took = began.elapsed();
+    let usage = server.usage().await?.since(&before);
+    let unfilled = server.count_tickets("unfilled").await?;
+    report(&tally, unfilled, took, &usage, args, output)
+}
+
+fn request(incident: &Incident) -> RequestBody {
+    let Incident { place, category, subcategory, impact, urgency, .. } = incident;
+    RequestBody {
+        category: *category,
+        subcategory: *subcategory,
+        impact: *impact,
+        urgency: *urgency,
+        location: Location::from(*place),
+        text: format!("category {category}, subcategory {subcategory}"),
+    }
+}
+
+/// The indexes before which the server is killed, last first; spread by a fixed rule with jitter.
+fn kill_points(kills: usize, requests: usize) -> Vec<usize> {
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+    let mut random = StdRng::seed_from_u64(requests as u64);
+    let mut points: Vec<usize> = (0..kills).map(|_| random.random_range(1..requests.max(2))).collect();
+    points.sort_unstable();
+    points.dedup();
+    points.reverse();
+    points
+}
+
+async fn drain_until(due: Instant, tally: &mut Tally, sightings: &mut mpsc::Receiver<Sighting>) {
+    loop {
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(due) => return,
+            sighting = sightings.recv() => match sighting {
+                Some(sighting) => tally.see(&sighting),
+                None => return,
+            },
+        }
+    }
+}
+
+type Customers = BTreeMap<String, (EntityId, Client)>;
+
+async fn enroll(log: &Log, population: &Population, seen: mpsc::Sender<Sighting>, output: &Output) -> Result<Customers, CliError> {
+    let homes: BTreeMap<&str, &Incident> = log.incidents.iter().map(|incident| (incident.caller.as_str(), incident)).collect();
+    let places: Vec<_> = log.incidents.iter().map(|incident| incident.place).collect();
+    let bar = progress((homes.len() + log.assignees.len()) as u64, output);
+    bar.set_message("devices enrolled");
+    let technicians = log.assignees.iter().enumerate().map(|(index, (name, categories))| {
+        let skills = categories.iter().map(|category| NewSkill { category: *category, level: 3 }).collect();
+        let home = places[index * 7919 % places.len()];
+        let technician = NewTechnician { name: format!("assignee {name}"), home, skills, capacity: u16::MAX };
+        let (population, bar) = (population.clone(), bar.clone());
+        async move {
+            let enrolled = population.technician(&technician).await;
+            bar.inc(1);
+            enrolled
+        }
+    });
+    let technicians: Vec<Result<Enrolled, CliError>> = stream::iter(technicians).buffer_unordered(ENROLL_AT_ONCE).collect().await;
+    for technician in technicians {
+        tokio::spawn(live(population.connect(technician?)?, seen.clone()));
+    }
+    let customers = homes.into_iter().map(|(caller, incident)| {
+        let customer = NewCustomer { name: format!("caller {caller}"), location: incident.place, tier: 2 };
+        let (population, bar) = (population.clone(), bar.clone());
+        async move {
+            let enrolled = population.customer(&customer).await;
+            bar.inc(1);
+            enrolled.map(|enrolled| (caller.to_owned(), enrolled))
+        }
+    });
+    let customers: Vec<_> = stream::iter(customers).buffer_unordered(ENROLL_AT_ONCE).collect().await;
+    let mut connected = Customers::new();
+    for customer in customers {
+        let (caller, enrolled) = customer?;
+        let device = population.connect(enrolled)?;
+        connected.insert(caller, (device.id, device.client.clone()));
+        tokio::spawn(live(device, seen.clone()));
+    }
+    bar.finish_and_clear();
+    Ok(connected)
+}
+
+/// A device: tells what it sees; a technician's accepts what it is offered.
+async fn live(mut device: Device, seen: mpsc::Sender<Sighting>) {
+    while let Some(event) = device.events.recv().await {
+        let at = Instant::now();
+        if let Event::Alert { message_id, body: AlertBody { ticket, offer, .. } } = &event {
+            let response = ResponseBody { ticket: *ticket, offer: *offer, answer: Answer::Accept { eta_min: 30 } };
+            if let Err(error) = device.client.respond(Some(*message_id), &response).await {
+                tracing::error!(%error, "a technician's device cannot answer");
+            }
+        }
+        let is_told = !matches!(event, Event::Step { .. } | Event::Disconnected { .. });
+        if is_told && seen.send(Sighting { device: device.id, event, at }).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn wait_connected(devices: usize, sightings: &mut mpsc::Receiver<Sighting>, output: &Output) -> Result<(), CliError> {
+    let mut connected = 0;
+    while connected < devices {
+        match timeout(PATIENCE, sightings.recv()).await {
+            Ok(Some(Sighting { event: Event::Connected, .. })) => connected += 1,
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return Err(CliError::failed(format!("only {connected} of {devices} devices connected"))),
+        }
+    }
+    output.say(format_args!("{devices} devices connected"));
+    Ok(())
+}
+
+fn report(tally: &Tally, unfilled: usize, took: Duration, usage: &server_process::Usage, args: &ReplayArgs, output: &Output) -> Result<(), CliError> {
+    let confirmed = tally.confirmed();
+    let loops = confirmed.max(1) as u64;
+    let floor_us = crate::floor::crypto_floor_us().map_err(CliError::failed)?;
+    let cpu_us = usage.cpu_us / loops;
+    let lost = tally.unconfirmed().saturating_sub(unfilled);
+    let result = json!({
+        "requests": tally.requests(),
+        "confirmed": confirmed,
+        "unfilled": unfilled,
+        "lost": lost,
+        "duplicates": tally.duplicates(),
+        "double_assignments": tally.double_assignments(),
+        "submit_to_receipt_ms": tally.to_receipt(),
+        "submit_to_alert_ms": tally.to_alert(),
+        "submit_to_confirmation_ms": tally.to_confirmation(),
+        "loops_per_second": loops as f64 / took.as_secs_f64(),
+        "server_cpu_us_per_loop": cpu_us,
+        "crypto_floor_us_per_loop": floor_us,
+        "server_cpu_to_floor": cpu_us as f64 / floor_us as f64,
+        "fsyncs_per_loop": usage.syncs as f64 / loops as f64,
+        "log_rounds": usage.rounds,
+        "kills": args.kills,
+        "seconds": took.as_secs_f64(),
+    });
+    for (key, value) in result.as_object().into_iter().flatten() {
+        output.say(format_args!("{key:<28} {value}"));
+    }
+    output.result(result);
+    let broken = lost + tally.duplicates() + tally.double_assignments();
+    if broken > 0 { Err(CliError::failed("a promise was broken: see lost, duplicates, double_assignments")) } else { Ok(()) }
+}

@@ -1,0 +1,110 @@
+//! What became of each request, as the devices saw it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fieldmesh_device::Event;
+use fieldmesh_domain::{EntityId, message::ReceiptStatus};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::Sighting;
+
+struct Request {
+    sent: Instant,
+    receipt: Option<Instant>,
+    alert: Option<Instant>,
+    confirmation: Option<Instant>,
+    /// Dispatches that the customer saw, each with its technician.
+    dispatched: Vec<Option<EntityId>>,
+}
+
+/// All requests by their ticket.
+#[derive(Default)]
+pub(super) struct Tally {
+    requests: BTreeMap<EntityId, Request>,
+    tickets: BTreeMap<[u8; 16], EntityId>,
+    confirmed: usize,
+}
+
+impl Tally {
+    pub(super) fn sent(&mut self, customer: EntityId, message_id: [u8; 16], sent: Instant) {
+        let ticket = EntityId::ticket_of(customer, message_id);
+        let request = Request { sent, receipt: None, alert: None, confirmation: None, dispatched: Vec::new() };
+        self.requests.insert(ticket, request);
+        self.tickets.insert(message_id, ticket);
+    }
+
+    pub(super) fn see(&mut self, sighting: &Sighting) {
+        let at = sighting.at;
+        match &sighting.event {
+            Event::Receipt { message_id, body } if body.status == ReceiptStatus::Received => {
+                if let Some(request) = self.tickets.get(message_id).and_then(|ticket| self.requests.get_mut(ticket)) {
+                    request.receipt.get_or_insert(at);
+                }
+            }
+            Event::Alert { body, .. } => {
+                if let Some(request) = self.requests.get_mut(&body.ticket) {
+                    request.alert.get_or_insert(at);
+                }
+            }
+            Event::Confirmation { body, .. } if body.number == 2 => {
+                if let Some(request) = self.requests.get_mut(&body.ticket) {
+                    request.dispatched.push(body.technician);
+                    if request.confirmation.is_none() {
+                        request.confirmation = Some(at);
+                        self.confirmed += 1;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn requests(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(super) fn confirmed(&self) -> usize {
+        self.confirmed
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.requests.len() - self.confirmed
+    }
+
+    pub(super) fn unconfirmed(&self) -> usize {
+        self.open()
+    }
+
+    /// Dispatches that a customer saw more than once.
+    pub(super) fn duplicates(&self) -> usize {
+        self.requests.values().map(|request| request.dispatched.len().saturating_sub(1)).sum()
+    }
+
+    /// Tickets that were confirmed with two technicians.
+    pub(super) fn double_assignments(&self) -> usize {
+        let technicians = |request: &Request| request.dispatched.iter().flatten().collect::<BTreeSet<_>>().len();
+        self.requests.values().filter(|request| technicians(request) > 1).count()
+    }
+
+    fn spans(&self, to: impl Fn(&Request) -> Option<Instant>) -> Value {
+        let mut micros: Vec<u128> =
+            self.requests.values().filter_map(|request| to(request).map(|at| (at - request.sent).as_micros())).collect();
+        micros.sort_unstable();
+        let at = |percent: usize| micros.get((micros.len() * percent / 100).min(micros.len().saturating_sub(1))).copied();
+        let millis = |micros: Option<u128>| micros.map(|micros| micros as f64 / 1000.0);
+        json!({ "p50": millis(at(50)), "p99": millis(at(99)) })
+    }
+
+    pub(super) fn to_receipt(&self) -> Value {
+        self.spans(|request| request.receipt)
+    }
+
+    pub(super) fn to_alert(&self) -> Value {
+        self.spans(|request| request.alert)
+    }
+
+    pub(super) fn to_confirmation(&self) -> Value {
+        self.spans(|request| request.confirmation)
+    }
+}
