@@ -7,8 +7,12 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use fieldmesh_domain::{
-    Aggregate, Command, Ctx, Effect, EntityId, Rejection, customer::Customer, desk::Desk,
-    technician::Technician, ticket::{self, Ticket}, time::Millis,
+    Aggregate, Command, Ctx, Effect, EntityId, Rejection,
+    customer::Customer,
+    desk::Desk,
+    technician::Technician,
+    ticket::{self, Ticket},
+    time::Millis,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -66,7 +70,10 @@ pub enum AskError {
 impl AskError {
     /// Whether the same ask may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::NotLeader | Self::Unknown | Self::Parked | Self::Journal(_))
+        matches!(
+            self,
+            Self::Busy { .. } | Self::NotLeader | Self::Unknown | Self::Parked | Self::Journal(_)
+        )
     }
 }
 
@@ -144,15 +151,34 @@ impl<A: Hosted> Actor for Entity<A> {
     type State = Awake<A>;
     type Arguments = (EntityId, Arc<Deps>);
 
-    async fn pre_start(&self, _me: ActorRef<Turn>, (id, deps): Self::Arguments) -> Result<Awake<A>, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        _me: ActorRef<Turn>,
+        (id, deps): Self::Arguments,
+    ) -> Result<Awake<A>, ActorProcessingErr> {
         Ok(Awake::load(id, deps)?)
     }
 
-    async fn handle(&self, me: ActorRef<Turn>, turn: Turn, awake: &mut Awake<A>) -> Result<(), ActorProcessingErr> {
-        let Ask { command, cause, reply, credit, .. } = turn.ask;
+    async fn handle(
+        &self,
+        me: ActorRef<Turn>,
+        turn: Turn,
+        awake: &mut Awake<A>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Ask {
+            command,
+            cause,
+            reply,
+            credit,
+            ..
+        } = turn.ask;
         let answer = awake.step(command, cause).await;
         // After an open or foreign write the state here is a guess: the next ask reloads it.
-        let stale = awake.stale || matches!(&answer, Err(AskError::Unknown | AskError::NotLeader | AskError::Journal(_)));
+        let stale = awake.stale
+            || matches!(
+                &answer,
+                Err(AskError::Unknown | AskError::NotLeader | AskError::Journal(_))
+            );
         drop(credit);
         // A caller that left does not want the answer.
         drop(reply.send(answer));
@@ -171,7 +197,9 @@ struct Step {
 
 impl<A: Hosted> Awake<A> {
     fn load(id: EntityId, deps: Arc<Deps>) -> Result<Self, JournalError> {
-        let damaged = |error: minicbor::decode::Error| JournalError::Failed(format!("{id} does not decode: {error}"));
+        let damaged = |error: minicbor::decode::Error| {
+            JournalError::Failed(format!("{id} does not decode: {error}"))
+        };
         let loaded = deps.journal.load(id)?;
         let snapshot_bytes = loaded.snapshot.as_ref().map_or(0, Vec::len);
         let mut state: A = match &loaded.snapshot {
@@ -184,18 +212,46 @@ impl<A: Hosted> Awake<A> {
             state.evolve(&event);
             since_snapshot += bytes.len();
         }
-        let Loaded { version, chain, owner, .. } = loaded;
-        Ok(Self { id, deps, state, version, chain, owner, since_snapshot, snapshot_bytes, stale: false })
+        let Loaded {
+            version,
+            chain,
+            owner,
+            ..
+        } = loaded;
+        Ok(Self {
+            id,
+            deps,
+            state,
+            version,
+            chain,
+            owner,
+            since_snapshot,
+            snapshot_bytes,
+            stale: false,
+        })
     }
 
     async fn step(&mut self, command: Command, cause: Cause) -> Result<Answer, AskError> {
-        match self.deps.journal.replay(&cause).map_err(AskError::Journal)? {
+        match self
+            .deps
+            .journal
+            .replay(&cause)
+            .map_err(AskError::Journal)?
+        {
             Replay::New => {}
-            Replay::Repeated { receipt } => return Ok(Answer::AlreadyDone { receipt: Some(receipt) }),
+            Replay::Repeated { receipt } => {
+                return Ok(Answer::AlreadyDone {
+                    receipt: Some(receipt),
+                });
+            }
             Replay::Forged => return Err(AskError::Forged),
             Replay::OutOfWindow => return Err(AskError::OutOfWindow),
         }
-        let ctx = Ctx { now: Millis(self.deps.clock.now_ms()), id: self.id, rule_version: RULE_VERSION };
+        let ctx = Ctx {
+            now: Millis(self.deps.clock.now_ms()),
+            id: self.id,
+            rule_version: RULE_VERSION,
+        };
         let owner = self.owner.unwrap_or_else(|| key_owner(self.id, &command));
         let internal = matches!(cause, Cause::Outbox { .. } | Cause::Timer { .. });
         let decided = match A::own(command) {
@@ -221,7 +277,13 @@ impl<A: Hosted> Awake<A> {
 
     /// Moves the state and collects what follows. The state is ahead of the log until the append
     /// returns; where it fails, the actor ends and the next ask reloads.
-    fn prepare(&mut self, events: &[A::Event], cause: Cause, owner: EntityId, ctx: &Ctx) -> Result<Step, AskError> {
+    fn prepare(
+        &mut self,
+        events: &[A::Event],
+        cause: Cause,
+        owner: EntityId,
+        ctx: &Ctx,
+    ) -> Result<Step, AskError> {
         let mut draft = Draft {
             entity: self.id,
             owner,
@@ -267,8 +329,12 @@ impl<A: Hosted> Awake<A> {
                 return Ok(Answer::AlreadyDone { receipt: None });
             }
             Err(JournalError::NotLeader) => return Err(AskError::NotLeader),
-            Err(JournalError::Unknown | JournalError::Conflict { .. }) => return Err(AskError::Unknown),
-            Err(error @ (JournalError::Erased { .. } | JournalError::Failed(_))) => return Err(AskError::Journal(error)),
+            Err(JournalError::Unknown | JournalError::Conflict { .. }) => {
+                return Err(AskError::Unknown);
+            }
+            Err(error @ (JournalError::Erased { .. } | JournalError::Failed(_))) => {
+                return Err(AskError::Journal(error));
+            }
         };
         self.version = appended.version;
         self.chain = appended.chain;
@@ -281,20 +347,35 @@ impl<A: Hosted> Awake<A> {
         }
         // A neighbour that is gone means that the shard is stopping; its rows are in the log.
         if !appended.tells.is_empty() {
-            drop(self.deps.outbox.send_message(outbox::Msg::New(appended.tells)));
+            drop(
+                self.deps
+                    .outbox
+                    .send_message(outbox::Msg::New(appended.tells)),
+            );
         }
         if !appended.mail.is_empty() {
-            drop(self.deps.mailroom.send_message(mailroom::Msg::New(appended.mail)));
+            drop(
+                self.deps
+                    .mailroom
+                    .send_message(mailroom::Msg::New(appended.mail)),
+            );
         }
         if !timers.is_empty() {
-            drop(self.deps.timers.send_message(timers::Msg::Changed { entity: self.id, timers }));
+            drop(self.deps.timers.send_message(timers::Msg::Changed {
+                entity: self.id,
+                timers,
+            }));
         }
-        Ok(Answer::Done { version: self.version })
+        Ok(Answer::Done {
+            version: self.version,
+        })
     }
 }
 
 fn encode<T: minicbor::Encode<()>>(value: &T) -> Result<Vec<u8>, AskError> {
-    minicbor::to_vec(value).map_err(|error| AskError::Journal(JournalError::Failed(format!("encoding failed: {error}"))))
+    minicbor::to_vec(value).map_err(|error| {
+        AskError::Journal(JournalError::Failed(format!("encoding failed: {error}")))
+    })
 }
 
 /// A ticket's payloads are its customer's, so that erasing the customer erases them.
@@ -308,18 +389,35 @@ fn key_owner(id: EntityId, command: &Command) -> EntityId {
 fn add_effect(draft: &mut Draft, effect: Effect) {
     match effect {
         Effect::Tell { to, command } => draft.tells.push((to, command)),
-        Effect::Message { to, kind, correlation, body } => {
-            draft.messages.push(DraftMessage { to, kind, correlation, body });
+        Effect::Message {
+            to,
+            kind,
+            correlation,
+            body,
+        } => {
+            draft.messages.push(DraftMessage {
+                to,
+                kind,
+                correlation,
+                body,
+            });
         }
-        Effect::SetTimer { name, generation, due } => draft.timers.push(TimerChange {
+        Effect::SetTimer {
+            name,
+            generation,
+            due,
+        } => draft.timers.push(TimerChange {
             name: name as u8,
             generation,
             due_ms: Some(due.0),
         }),
         Effect::CancelTimer { name } => {
-            draft.timers.push(TimerChange { name: name as u8, generation: 0, due_ms: None });
+            draft.timers.push(TimerChange {
+                name: name as u8,
+                generation: 0,
+                due_ms: None,
+            });
         }
         Effect::Index(row) => draft.index.push(row),
     }
 }
-

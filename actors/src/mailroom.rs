@@ -29,9 +29,16 @@ pub enum Msg {
     /// Mail that was just committed.
     New(Vec<MailItem>),
     /// A device has a session on some node.
-    Attached { device: EntityId },
-    Detached { device: EntityId },
-    Acknowledged { device: EntityId, message_ids: Vec<[u8; 16]> },
+    Attached {
+        device: EntityId,
+    },
+    Detached {
+        device: EntityId,
+    },
+    Acknowledged {
+        device: EntityId,
+        message_ids: Vec<[u8; 16]>,
+    },
     Settle,
     Tick,
 }
@@ -65,12 +72,27 @@ impl Actor for Mailroom {
     type State = State;
     type Arguments = (Arc<dyn Clock>, Arc<dyn Journal>, Arc<dyn Courier>);
 
-    async fn pre_start(&self, me: ActorRef<Msg>, (clock, journal, courier): Self::Arguments) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        me: ActorRef<Msg>,
+        (clock, journal, courier): Self::Arguments,
+    ) -> Result<State, ActorProcessingErr> {
         me.send_after(TICK, || Msg::Tick);
-        Ok(State { clock, journal, courier, devices: BTreeMap::new(), settled: Vec::new() })
+        Ok(State {
+            clock,
+            journal,
+            courier,
+            devices: BTreeMap::new(),
+            settled: Vec::new(),
+        })
     }
 
-    async fn handle(&self, me: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        me: ActorRef<Msg>,
+        msg: Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         match msg {
             Msg::New(mail) => {
                 for item in mail {
@@ -78,13 +100,22 @@ impl Actor for Mailroom {
                 }
             }
             Msg::Attached { device } => {
-                state.devices.insert(device, Attached { behind: true, ..Attached::default() });
+                state.devices.insert(
+                    device,
+                    Attached {
+                        behind: true,
+                        ..Attached::default()
+                    },
+                );
                 state.refill(device)?;
             }
             Msg::Detached { device } => {
                 state.devices.remove(&device);
             }
-            Msg::Acknowledged { device, message_ids } => state.acknowledged(&me, device, &message_ids)?,
+            Msg::Acknowledged {
+                device,
+                message_ids,
+            } => state.acknowledged(&me, device, &message_ids)?,
             Msg::Settle => state.settle().await,
             Msg::Tick => {
                 state.resend()?;
@@ -97,19 +128,29 @@ impl Actor for Mailroom {
 
 impl State {
     fn push_new(&mut self, mail: MailItem) {
-        let Some(device) = self.devices.get_mut(&mail.to) else { return };
+        let Some(device) = self.devices.get_mut(&mail.to) else {
+            return;
+        };
         if device.waiting.len() >= WINDOW_ROWS {
             device.behind = true;
             return;
         }
         // Full or closed sessions are served by the next tick.
         self.courier.push(&mail);
-        device.waiting.insert(mail.message_id, Pushed { mail, at_ms: self.clock.now_ms() });
+        device.waiting.insert(
+            mail.message_id,
+            Pushed {
+                mail,
+                at_ms: self.clock.now_ms(),
+            },
+        );
     }
 
     /// Pushes what the table holds for a device, as far as the window allows.
     fn refill(&mut self, to: EntityId) -> Result<(), ActorProcessingErr> {
-        let Some(device) = self.devices.get_mut(&to) else { return Ok(()) };
+        let Some(device) = self.devices.get_mut(&to) else {
+            return Ok(());
+        };
         if !device.behind {
             return Ok(());
         }
@@ -118,7 +159,10 @@ impl State {
         let settled = &self.settled;
         let fresh: Vec<MailItem> = rows
             .into_iter()
-            .filter(|row| !device.waiting.contains_key(&row.message_id) && !settled.contains(&(to, row.number)))
+            .filter(|row| {
+                !device.waiting.contains_key(&row.message_id)
+                    && !settled.contains(&(to, row.number))
+            })
             .collect();
         for mail in fresh {
             self.push_new(mail);
@@ -126,10 +170,21 @@ impl State {
         Ok(())
     }
 
-    fn acknowledged(&mut self, me: &ActorRef<Msg>, to: EntityId, ids: &[[u8; 16]]) -> Result<(), ActorProcessingErr> {
-        let Some(device) = self.devices.get_mut(&to) else { return Ok(()) };
+    fn acknowledged(
+        &mut self,
+        me: &ActorRef<Msg>,
+        to: EntityId,
+        ids: &[[u8; 16]],
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(device) = self.devices.get_mut(&to) else {
+            return Ok(());
+        };
         let was_empty = self.settled.is_empty();
-        self.settled.extend(ids.iter().filter_map(|id| device.waiting.remove(id)).map(|pushed| (to, pushed.mail.number)));
+        self.settled.extend(
+            ids.iter()
+                .filter_map(|id| device.waiting.remove(id))
+                .map(|pushed| (to, pushed.mail.number)),
+        );
         if was_empty && !self.settled.is_empty() {
             me.send_after(SETTLE_AFTER, || Msg::Settle);
         }
@@ -144,7 +199,14 @@ impl State {
             return;
         }
         let mail = std::mem::take(&mut self.settled);
-        if let Err(error) = self.journal.settle(Settle { mail, ..Settle::default() }).await {
+        if let Err(error) = self
+            .journal
+            .settle(Settle {
+                mail,
+                ..Settle::default()
+            })
+            .await
+        {
             // The rows stay and are pushed again; the device drops what it has seen.
             tracing::debug!(%error, "acknowledged mail stays until it is acknowledged again");
         }
@@ -154,7 +216,11 @@ impl State {
         let now = self.clock.now_ms();
         let mut behind = Vec::new();
         for (id, device) in &mut self.devices {
-            for pushed in device.waiting.values_mut().filter(|pushed| pushed.at_ms + RESEND_AFTER_MS <= now) {
+            for pushed in device
+                .waiting
+                .values_mut()
+                .filter(|pushed| pushed.at_ms + RESEND_AFTER_MS <= now)
+            {
                 metrics::counter!("fieldmesh_mail_resent_total").increment(1);
                 self.courier.push(&pushed.mail);
                 pushed.at_ms = now;

@@ -41,8 +41,14 @@ pub(crate) enum Msg {
     New(Vec<OutboxItem>),
     /// Rows may have been missed: read the table.
     Rescan,
-    Told { to: EntityId, number: u64, result: Result<(), AskError> },
-    Retry { to: EntityId },
+    Told {
+        to: EntityId,
+        number: u64,
+        result: Result<(), AskError>,
+    },
+    Retry {
+        to: EntityId,
+    },
     Settle,
 }
 
@@ -75,7 +81,11 @@ impl Actor for Outbox {
     type State = State;
     type Arguments = (ShardId, Arc<dyn Journal>, Arc<dyn Courier>);
 
-    async fn pre_start(&self, me: ActorRef<Msg>, (shard, journal, courier): Self::Arguments) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        me: ActorRef<Msg>,
+        (shard, journal, courier): Self::Arguments,
+    ) -> Result<State, ActorProcessingErr> {
         me.send_message(Msg::Rescan)?;
         Ok(State {
             shard,
@@ -90,7 +100,12 @@ impl Actor for Outbox {
         })
     }
 
-    async fn handle(&self, me: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        me: ActorRef<Msg>,
+        msg: Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         match msg {
             Msg::New(rows) => state.hold(rows),
             Msg::Rescan => state.behind = true,
@@ -122,7 +137,11 @@ impl State {
             let to = row.to;
             let lane = self.lanes.entry(to).or_default();
             // A rescan may bring an older row than those that came by message.
-            let at = lane.rows.iter().rposition(|held| held.number < row.number).map_or(0, |at| at + 1);
+            let at = lane
+                .rows
+                .iter()
+                .rposition(|held| held.number < row.number)
+                .map_or(0, |at| at + 1);
             let at = if lane.busy { at.max(1) } else { at };
             lane.rows.insert(at.min(lane.rows.len()), row);
             if lane.rows.len() == 1 && !lane.busy {
@@ -133,9 +152,15 @@ impl State {
 
     fn send(&mut self, me: &ActorRef<Msg>) {
         while self.in_flight < IN_FLIGHT_MAX {
-            let Some(to) = self.ready.pop_front() else { break };
-            let Some(lane) = self.lanes.get_mut(&to) else { continue };
-            let Some(row) = lane.rows.front().cloned() else { continue };
+            let Some(to) = self.ready.pop_front() else {
+                break;
+            };
+            let Some(lane) = self.lanes.get_mut(&to) else {
+                continue;
+            };
+            let Some(row) = lane.rows.front().cloned() else {
+                continue;
+            };
             if std::mem::replace(&mut lane.busy, true) {
                 continue;
             }
@@ -151,16 +176,26 @@ impl State {
         }
     }
 
-    fn told(&mut self, me: &ActorRef<Msg>, to: EntityId, number: u64, result: Result<(), AskError>) {
+    fn told(
+        &mut self,
+        me: &ActorRef<Msg>,
+        to: EntityId,
+        number: u64,
+        result: Result<(), AskError>,
+    ) {
         self.in_flight -= 1;
-        let Some(lane) = self.lanes.get_mut(&to) else { return };
+        let Some(lane) = self.lanes.get_mut(&to) else {
+            return;
+        };
         lane.busy = false;
         if let Err(error) = result.as_ref()
             && error.is_retryable()
         {
             lane.failures = lane.failures.saturating_add(1);
             metrics::counter!("fieldmesh_outbox_retries_total").increment(1);
-            let pause = RETRY_MIN.saturating_mul(1 << lane.failures.min(8)).min(RETRY_MAX);
+            let pause = RETRY_MIN
+                .saturating_mul(1 << lane.failures.min(8))
+                .min(RETRY_MAX);
             me.send_after(pause, move || Msg::Retry { to });
             return;
         }
@@ -190,7 +225,10 @@ impl State {
         if self.settled.is_empty() {
             return;
         }
-        let settle = Settle { outbox: self.settled.clone(), ..Settle::default() };
+        let settle = Settle {
+            outbox: self.settled.clone(),
+            ..Settle::default()
+        };
         match self.journal.settle(settle).await {
             Ok(()) => self.settled.clear(),
             // The receiver refuses a row it took, so telling again is only work.

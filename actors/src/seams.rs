@@ -82,7 +82,9 @@ pub struct Appended {
 pub enum Replay {
     New,
     /// The very same content was accepted before; this was its receipt.
-    Repeated { receipt: Vec<u8> },
+    Repeated {
+        receipt: Vec<u8>,
+    },
     /// The message id was used for other content: an attack or a broken client.
     Forged,
     /// The sequence number is behind the window.

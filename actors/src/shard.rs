@@ -10,8 +10,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use fieldmesh_domain::{
-    Command, EntityId, EntityKind, TimerName, customer::Customer, customer, desk::Desk, desk,
-    technician::Technician, technician, ticket::Ticket, ticket,
+    Command, EntityId, EntityKind, TimerName, customer, customer::Customer, desk, desk::Desk,
+    technician, technician::Technician, ticket, ticket::Ticket,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::oneshot;
@@ -79,24 +79,41 @@ impl ShardHandle {
         credit: Option<crate::admission::Credit>,
     ) -> Result<Answer, AskError> {
         let (reply, answer) = oneshot::channel();
-        let ask = Ask { to, command, cause, reply, credit };
-        self.actor.send_message(Msg::Ask(ask)).map_err(|_| AskError::NotLeader)?;
+        let ask = Ask {
+            to,
+            command,
+            cause,
+            reply,
+            credit,
+        };
+        self.actor
+            .send_message(Msg::Ask(ask))
+            .map_err(|_| AskError::NotLeader)?;
         answer.await.unwrap_or(Err(AskError::Unknown))
     }
 
     /// A device's session began here.
     pub fn attached(&self, device: EntityId) {
-        drop(self.mailroom.send_message(mailroom::Msg::Attached { device }));
+        drop(
+            self.mailroom
+                .send_message(mailroom::Msg::Attached { device }),
+        );
     }
 
     /// A device's session ended.
     pub fn detached(&self, device: EntityId) {
-        drop(self.mailroom.send_message(mailroom::Msg::Detached { device }));
+        drop(
+            self.mailroom
+                .send_message(mailroom::Msg::Detached { device }),
+        );
     }
 
     /// A device has these messages.
     pub fn acknowledged(&self, device: EntityId, message_ids: Vec<[u8; 16]>) {
-        drop(self.mailroom.send_message(mailroom::Msg::Acknowledged { device, message_ids }));
+        drop(self.mailroom.send_message(mailroom::Msg::Acknowledged {
+            device,
+            message_ids,
+        }));
     }
 
     /// Counts the entities.
@@ -105,7 +122,9 @@ impl ShardHandle {
     /// [`AskError::NotLeader`] where the shard has stopped.
     pub async fn census(&self) -> Result<Census, AskError> {
         let (reply, census) = oneshot::channel();
-        self.actor.send_message(Msg::Census(reply)).map_err(|_| AskError::NotLeader)?;
+        self.actor
+            .send_message(Msg::Census(reply))
+            .map_err(|_| AskError::NotLeader)?;
         census.await.map_err(|_| AskError::NotLeader)
     }
 
@@ -132,12 +151,22 @@ impl Shard {
     ///
     /// # Errors
     /// Where the journal cannot be read.
-    pub async fn start(options: ShardOptions, supervisor: &Supervisor) -> Result<ShardHandle, SpawnErr> {
+    pub async fn start(
+        options: ShardOptions,
+        supervisor: &Supervisor,
+    ) -> Result<ShardHandle, SpawnErr> {
         let credits = Credits::new(SHARD_CREDITS);
         let (tell, told) = oneshot::channel();
-        let (actor, _) = Actor::spawn_linked(None, Self, (options, tell), supervisor.actor.get_cell()).await?;
-        let mailroom = told.await.map_err(|_| SpawnErr::StartupFailed("the shard stopped while starting".into()))?;
-        Ok(ShardHandle { actor, mailroom, credits })
+        let (actor, _) =
+            Actor::spawn_linked(None, Self, (options, tell), supervisor.actor.get_cell()).await?;
+        let mailroom = told
+            .await
+            .map_err(|_| SpawnErr::StartupFailed("the shard stopped while starting".into()))?;
+        Ok(ShardHandle {
+            actor,
+            mailroom,
+            credits,
+        })
     }
 }
 
@@ -164,12 +193,26 @@ impl Actor for Shard {
     type State = State;
     type Arguments = (ShardOptions, oneshot::Sender<ActorRef<mailroom::Msg>>);
 
-    async fn pre_start(&self, me: ActorRef<Msg>, (options, started): Self::Arguments) -> Result<State, ActorProcessingErr> {
-        let ShardOptions { shard, clock, journal, courier, .. } = options.clone();
+    async fn pre_start(
+        &self,
+        me: ActorRef<Msg>,
+        (options, started): Self::Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let ShardOptions {
+            shard,
+            clock,
+            journal,
+            courier,
+            ..
+        } = options.clone();
         let cell = me.get_cell();
         let arguments = (shard, Arc::clone(&journal), Arc::clone(&courier));
         let (outbox, _) = Actor::spawn_linked(None, Outbox, arguments, cell.clone()).await?;
-        let arguments = timers::Arguments { clock: Arc::clone(&clock), journal: Arc::clone(&journal), shard: me };
+        let arguments = timers::Arguments {
+            clock: Arc::clone(&clock),
+            journal: Arc::clone(&journal),
+            shard: me,
+        };
         let (timers, _) = Actor::spawn_linked(None, Timers, arguments, cell.clone()).await?;
         let arguments = (Arc::clone(&clock), Arc::clone(&journal), courier);
         let (mailroom, _) = Actor::spawn_linked(None, Mailroom, arguments, cell).await?;
@@ -177,7 +220,13 @@ impl Actor for Shard {
         drop(started.send(mailroom.clone()));
         Ok(State {
             options,
-            deps: Arc::new(Deps { clock, journal, outbox, timers, mailroom }),
+            deps: Arc::new(Deps {
+                clock,
+                journal,
+                outbox,
+                timers,
+                mailroom,
+            }),
             slots: BTreeMap::new(),
             by_actor: BTreeMap::new(),
             idle_order: BTreeMap::new(),
@@ -186,7 +235,12 @@ impl Actor for Shard {
         })
     }
 
-    async fn handle(&self, me: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        me: ActorRef<Msg>,
+        msg: Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         match msg {
             Msg::Ask(ask) => state.route(&me, ask),
             Msg::Census(reply) => drop(reply.send(state.census())),
@@ -194,11 +248,18 @@ impl Actor for Shard {
         Ok(())
     }
 
-    async fn handle_supervisor_evt(&self, _me: ActorRef<Msg>, event: SupervisionEvent, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle_supervisor_evt(
+        &self,
+        _me: ActorRef<Msg>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let (cell, failure) = match event {
             SupervisionEvent::ActorFailed(cell, error) => (cell, Some(error)),
             SupervisionEvent::ActorTerminated(cell, _, _) => (cell, None),
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {
+                return Ok(());
+            }
         };
         let Some(entity) = state.forget(cell.get_id().pid()) else {
             if state.is_an_entity(cell.get_id().pid()) || failure.is_none() {
@@ -222,7 +283,11 @@ impl Actor for Shard {
 impl State {
     fn route(&mut self, me: &ActorRef<Msg>, ask: Ask) {
         let to = ask.to;
-        if self.strikes.get(&to).is_some_and(|strikes| *strikes >= STRIKES_MAX) {
+        if self
+            .strikes
+            .get(&to)
+            .is_some_and(|strikes| *strikes >= STRIKES_MAX)
+        {
             drop(ask.reply.send(Err(AskError::Parked)));
             return;
         }
@@ -235,12 +300,16 @@ impl State {
         }
         self.clock += 1;
         let now = self.clock;
-        let Some(slot) = self.slots.get_mut(&to) else { return };
+        let Some(slot) = self.slots.get_mut(&to) else {
+            return;
+        };
         self.idle_order.remove(&slot.used);
         self.idle_order.insert(now, to);
         slot.used = now;
         let Some(place) = slot.load.try_enter() else {
-            drop(ask.reply.send(Err(AskError::Busy { retry_after_ms: RETRY_AFTER_MS })));
+            drop(ask.reply.send(Err(AskError::Busy {
+                retry_after_ms: RETRY_AFTER_MS,
+            })));
             return;
         };
         // A send fails only where the actor has just ended: the dropped reply says "unknown", and
@@ -257,22 +326,42 @@ impl State {
             EntityKind::Desk => self.spawn::<Desk>(me, id),
         }?;
         self.by_actor.insert(actor.get_id().pid(), id);
-        self.slots.insert(id, Slot { actor, load: Load::default(), used: 0 });
+        self.slots.insert(
+            id,
+            Slot {
+                actor,
+                load: Load::default(),
+                used: 0,
+            },
+        );
         metrics::gauge!("fieldmesh_entities_awake").increment(1);
         Ok(())
     }
 
-    fn spawn<A: Hosted>(&self, me: &ActorRef<Msg>, id: EntityId) -> Result<ActorRef<Turn>, SpawnErr> {
+    fn spawn<A: Hosted>(
+        &self,
+        me: &ActorRef<Msg>,
+        id: EntityId,
+    ) -> Result<ActorRef<Turn>, SpawnErr> {
         let arguments = (id, Arc::clone(&self.deps));
-        let (actor, _) = ractor::ActorRuntime::spawn_linked_instant(None, Entity::<A>::new(), arguments, me.get_cell())?;
+        let (actor, _) = ractor::ActorRuntime::spawn_linked_instant(
+            None,
+            Entity::<A>::new(),
+            arguments,
+            me.get_cell(),
+        )?;
         Ok(actor)
     }
 
     /// Retires the least recently used entities above the limit, unless they are at work.
     fn retire(&mut self) {
         while self.slots.len() > self.options.awake_max {
-            let Some((used, id)) = self.idle_order.pop_first() else { return };
-            let Some(slot) = self.slots.get(&id) else { continue };
+            let Some((used, id)) = self.idle_order.pop_first() else {
+                return;
+            };
+            let Some(slot) = self.slots.get(&id) else {
+                continue;
+            };
             if !slot.load.is_idle() {
                 self.idle_order.insert(used, id);
                 return;
@@ -293,13 +382,24 @@ impl State {
     }
 
     fn is_an_entity(&self, pid: u64) -> bool {
-        let parts = [self.deps.outbox.get_id(), self.deps.timers.get_id(), self.deps.mailroom.get_id()];
+        let parts = [
+            self.deps.outbox.get_id(),
+            self.deps.timers.get_id(),
+            self.deps.mailroom.get_id(),
+        ];
         parts.iter().all(|part| part.pid() != pid)
     }
 
     fn census(&self) -> Census {
-        let parked = self.strikes.values().filter(|strikes| **strikes >= STRIKES_MAX).count();
-        Census { awake: self.slots.len(), parked }
+        let parked = self
+            .strikes
+            .values()
+            .filter(|strikes| **strikes >= STRIKES_MAX)
+            .count();
+        Census {
+            awake: self.slots.len(),
+            parked,
+        }
     }
 }
 
@@ -308,7 +408,9 @@ pub(crate) fn timer_command(timer: TimerItem) -> Option<Command> {
     let (name, generation) = (TimerName::from_u8(timer.name)?, timer.generation);
     Some(match timer.entity.kind() {
         EntityKind::Customer => Command::Customer(customer::Command::Timer { name, generation }),
-        EntityKind::Technician => Command::Technician(technician::Command::Timer { name, generation }),
+        EntityKind::Technician => {
+            Command::Technician(technician::Command::Timer { name, generation })
+        }
         EntityKind::Ticket => Command::Ticket(ticket::Command::Timer { name, generation }),
         EntityKind::Desk => Command::Desk(desk::Command::Timer { name, generation }),
     })

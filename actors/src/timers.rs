@@ -4,7 +4,11 @@
 //! a timer that is due while nobody leads fires after the next start, at a bounded rate.
 //! **Not here:** what a timer means (`domain`).
 
-use std::{collections::{BTreeMap, BTreeSet}, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use fieldmesh_domain::EntityId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -29,10 +33,16 @@ const RETRY_AFTER_MS: u64 = 1_000;
 /// Messages of the wheel.
 #[derive(Debug)]
 pub(crate) enum Msg {
-    Changed { entity: EntityId, timers: Vec<TimerChange> },
+    Changed {
+        entity: EntityId,
+        timers: Vec<TimerChange>,
+    },
     Rescan,
     Tick,
-    Answered { timer: TimerItem, again: bool },
+    Answered {
+        timer: TimerItem,
+        again: bool,
+    },
 }
 
 pub(crate) struct Timers;
@@ -57,13 +67,28 @@ impl Actor for Timers {
     type State = State;
     type Arguments = Arguments;
 
-    async fn pre_start(&self, me: ActorRef<Msg>, outside: Arguments) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        me: ActorRef<Msg>,
+        outside: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
         me.send_message(Msg::Rescan)?;
         me.send_message(Msg::Tick)?;
-        Ok(State { outside, wheel: BTreeSet::new(), by_name: BTreeMap::new(), in_flight: 0, horizon_ms: 0 })
+        Ok(State {
+            outside,
+            wheel: BTreeSet::new(),
+            by_name: BTreeMap::new(),
+            in_flight: 0,
+            horizon_ms: 0,
+        })
     }
 
-    async fn handle(&self, me: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        me: ActorRef<Msg>,
+        msg: Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         match msg {
             Msg::Changed { entity, timers } => state.changed(entity, &timers),
             Msg::Rescan => state.rescan()?,
@@ -86,7 +111,12 @@ impl State {
             }
             let Some(due_ms) = timer.due_ms else { continue };
             if due_ms <= self.horizon_ms {
-                self.insert(TimerItem { due_ms, entity, name: timer.name, generation: timer.generation });
+                self.insert(TimerItem {
+                    due_ms,
+                    entity,
+                    name: timer.name,
+                    generation: timer.generation,
+                });
             }
         }
     }
@@ -97,7 +127,9 @@ impl State {
         }
         self.wheel.insert(timer);
         while self.wheel.len() > WHEEL_ROWS {
-            let Some(last) = self.wheel.pop_last() else { return };
+            let Some(last) = self.wheel.pop_last() else {
+                return;
+            };
             self.by_name.remove(&(last.entity, last.name));
             self.horizon_ms = self.wheel.last().map_or(0, |timer| timer.due_ms);
         }
@@ -106,7 +138,11 @@ impl State {
     fn rescan(&mut self) -> Result<(), ActorProcessingErr> {
         let rows = self.outside.journal.timers(WHEEL_ROWS)?;
         let full = rows.len() == WHEEL_ROWS;
-        self.horizon_ms = if full { rows.last().map_or(0, |timer| timer.due_ms) } else { u64::MAX };
+        self.horizon_ms = if full {
+            rows.last().map_or(0, |timer| timer.due_ms)
+        } else {
+            u64::MAX
+        };
         for timer in rows {
             self.insert(timer);
         }
@@ -125,13 +161,31 @@ impl State {
             self.rescan()?;
         }
         while self.in_flight < IN_FLIGHT_MAX {
-            let Some(timer) = self.wheel.first().copied().filter(|timer| timer.due_ms <= now) else { break };
+            let Some(timer) = self
+                .wheel
+                .first()
+                .copied()
+                .filter(|timer| timer.due_ms <= now)
+            else {
+                break;
+            };
             self.wheel.remove(&timer);
-            let Some(command) = shard::timer_command(timer) else { continue };
+            let Some(command) = shard::timer_command(timer) else {
+                continue;
+            };
             self.in_flight += 1;
             let (reply, answer) = oneshot::channel();
-            let cause = Cause::Timer { name: timer.name, generation: timer.generation };
-            let ask = Ask { to: timer.entity, command, cause, reply, credit: None };
+            let cause = Cause::Timer {
+                name: timer.name,
+                generation: timer.generation,
+            };
+            let ask = Ask {
+                to: timer.entity,
+                command,
+                cause,
+                reply,
+                credit: None,
+            };
             self.outside.shard.send_message(shard::Msg::Ask(ask))?;
             let me = me.clone();
             tokio::spawn(async move {

@@ -53,7 +53,11 @@ pub enum ClientError {
 }
 
 enum Command {
-    Compose { correlation: Option<[u8; 16]>, body: Vec<u8>, reply: oneshot::Sender<Result<[u8; 16], ComposeError>> },
+    Compose {
+        correlation: Option<[u8; 16]>,
+        body: Vec<u8>,
+        reply: oneshot::Sender<Result<[u8; 16], ComposeError>>,
+    },
     Waiting(oneshot::Sender<usize>),
     Close,
 }
@@ -65,10 +69,21 @@ pub struct Client {
 }
 
 impl Client {
-    async fn compose(&self, correlation: Option<[u8; 16]>, body: Vec<u8>) -> Result<[u8; 16], ClientError> {
+    async fn compose(
+        &self,
+        correlation: Option<[u8; 16]>,
+        body: Vec<u8>,
+    ) -> Result<[u8; 16], ClientError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Compose { correlation, body, reply };
-        self.commands.send(command).await.map_err(|_| ClientError::Ended)?;
+        let command = Command::Compose {
+            correlation,
+            body,
+            reply,
+        };
+        self.commands
+            .send(command)
+            .await
+            .map_err(|_| ClientError::Ended)?;
         Ok(answer.await.map_err(|_| ClientError::Ended)??)
     }
 
@@ -77,15 +92,27 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn request(&self, body: &RequestBody) -> Result<[u8; 16], ClientError> {
-        self.compose(None, minicbor::to_vec(body).map_err(|_| ClientError::Encode)?).await
+        self.compose(
+            None,
+            minicbor::to_vec(body).map_err(|_| ClientError::Encode)?,
+        )
+        .await
     }
 
     /// Answers an alert, or reports progress.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn respond(&self, alert: Option<[u8; 16]>, body: &ResponseBody) -> Result<[u8; 16], ClientError> {
-        self.compose(alert, minicbor::to_vec(body).map_err(|_| ClientError::Encode)?).await
+    pub async fn respond(
+        &self,
+        alert: Option<[u8; 16]>,
+        body: &ResponseBody,
+    ) -> Result<[u8; 16], ClientError> {
+        self.compose(
+            alert,
+            minicbor::to_vec(body).map_err(|_| ClientError::Encode)?,
+        )
+        .await
     }
 
     /// Messages without a receipt.
@@ -94,7 +121,10 @@ impl Client {
     /// [`ClientError::Ended`].
     pub async fn waiting(&self) -> Result<usize, ClientError> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Waiting(reply)).await.map_err(|_| ClientError::Ended)?;
+        self.commands
+            .send(Command::Waiting(reply))
+            .await
+            .map_err(|_| ClientError::Ended)?;
         answer.await.map_err(|_| ClientError::Ended)
     }
 
@@ -109,10 +139,28 @@ impl Client {
 pub fn spawn(config: ClientConfig) -> (Client, mpsc::Receiver<Event>) {
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (events, outlet) = mpsc::channel(EVENTS_MAX);
-    let ClientConfig { session, endpoint, addr, server_name, tls, symmetric } = config;
+    let ClientConfig {
+        session,
+        endpoint,
+        addr,
+        server_name,
+        tls,
+        symmetric,
+    } = config;
     let random = Arc::clone(&session.entropy);
     let clock = Arc::clone(&session.clock);
-    let driver = Driver { session: Session::new(session), inbox, events, endpoint, addr, server_name, tls, symmetric, random, clock };
+    let driver = Driver {
+        session: Session::new(session),
+        inbox,
+        events,
+        endpoint,
+        addr,
+        server_name,
+        tls,
+        symmetric,
+        random,
+        clock,
+    };
     tokio::spawn(driver.run());
     (Client { commands }, outlet)
 }
@@ -159,23 +207,44 @@ impl Driver {
     }
 
     async fn open(&mut self) -> Result<Connection, TransportError> {
-        let connection = transport::connect(&self.endpoint, self.addr, &self.server_name, Arc::clone(&self.tls)).await?;
+        let connection = transport::connect(
+            &self.endpoint,
+            self.addr,
+            &self.server_name,
+            Arc::clone(&self.tls),
+        )
+        .await?;
         // The service's identifier is not known before its first word; the hello needs none.
-        let hello = self.session.hello([0; 16]).map_err(|error| TransportError::Stream(error.to_string()))?;
+        let hello = self
+            .session
+            .hello([0; 16])
+            .map_err(|error| TransportError::Stream(error.to_string()))?;
         match transport::ask(&connection, &hello).await? {
             Reply::Hello { service, .. } if self.session.welcome(&service) => {}
-            Reply::Hello { .. } => return Err(TransportError::Stream("the service's keys are not believed".into())),
-            reply => return Err(TransportError::Stream(format!("the service is not ready: {reply:?}"))),
+            Reply::Hello { .. } => {
+                return Err(TransportError::Stream(
+                    "the service's keys are not believed".into(),
+                ));
+            }
+            reply => {
+                return Err(TransportError::Stream(format!(
+                    "the service is not ready: {reply:?}"
+                )));
+            }
         }
         Ok(connection)
     }
 
     /// Waits between two attempts, and goes on composing meanwhile.
     async fn pause(&mut self, failures: u32) -> Result<(), Closed> {
-        let longest = CONNECT_MIN_MS.saturating_mul(1 << failures.min(7)).min(CONNECT_MAX_MS);
+        let longest = CONNECT_MIN_MS
+            .saturating_mul(1 << failures.min(7))
+            .min(CONNECT_MAX_MS);
         let mut jitter = [0];
         (self.random)(&mut jitter);
-        let pause = tokio::time::sleep(Duration::from_millis(longest / 2 + longest * u64::from(jitter[0]) / 512));
+        let pause = tokio::time::sleep(Duration::from_millis(
+            longest / 2 + longest * u64::from(jitter[0]) / 512,
+        ));
         tokio::pin!(pause);
         loop {
             tokio::select! {
@@ -203,9 +272,18 @@ impl Driver {
             for Transmit { message_id, bytes } in transmits {
                 let began = Instant::now();
                 ask(&mut asks, connection, message_id, bytes);
-                self.tell(vec![Event::Step { step: Step::Sent, message_id, took_us: micros(began) }]).await;
+                self.tell(vec![Event::Step {
+                    step: Step::Sent,
+                    message_id,
+                    took_us: micros(began),
+                }])
+                .await;
             }
-            let pause = if acks.is_empty() { self.until_due() } else { ACK_AFTER };
+            let pause = if acks.is_empty() {
+                self.until_due()
+            } else {
+                ACK_AFTER
+            };
             tokio::select! {
                 biased;
                 command = self.inbox.recv() => {
@@ -253,11 +331,24 @@ impl Driver {
     async fn command(&mut self, command: Option<Command>) -> Result<(), Closed> {
         match command {
             None | Some(Command::Close) => Err(Closed),
-            Some(Command::Compose { correlation, body, reply }) => {
+            Some(Command::Compose {
+                correlation,
+                body,
+                reply,
+            }) => {
                 let began = Instant::now();
                 let composed = self.session.compose(correlation, body);
-                let step = |step, message_id, took_us| Event::Step { step, message_id, took_us };
-                let steps = composed.as_ref().ok().map(|id| [step(Step::Composed, *id, 0), step(Step::Signed, *id, micros(began))]);
+                let step = |step, message_id, took_us| Event::Step {
+                    step,
+                    message_id,
+                    took_us,
+                };
+                let steps = composed.as_ref().ok().map(|id| {
+                    [
+                        step(Step::Composed, *id, 0),
+                        step(Step::Signed, *id, micros(began)),
+                    ]
+                });
                 // Whoever asked and left does not want the answer; the message is kept.
                 drop(reply.send(composed));
                 self.tell(steps.into_iter().flatten().collect()).await;
@@ -290,9 +381,17 @@ fn acknowledge(asks: &mut JoinSet<Answered>, connection: &Connection, acks: &mut
     if acks.is_empty() {
         return;
     }
-    let message_ids = std::mem::take(acks).into_iter().map(ByteArray::from).collect();
+    let message_ids = std::mem::take(acks)
+        .into_iter()
+        .map(ByteArray::from)
+        .collect();
     if let Ok(payload) = minicbor::to_vec(Ack { message_ids }) {
-        ask(asks, connection, [0; 16], framed([0; 16], [0; 16], wire::ACK, &payload));
+        ask(
+            asks,
+            connection,
+            [0; 16],
+            framed([0; 16], [0; 16], wire::ACK, &payload),
+        );
     }
 }
 

@@ -26,7 +26,11 @@ pub enum EnrollError {
     #[error("the secret is not a token of Fieldmesh")]
     Token,
     #[error("the server {server} cannot be reached")]
-    Reach { server: String, #[source] source: std::io::Error },
+    Reach {
+        server: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("no answer in time")]
     Timeout,
     #[error("the server refused with {status}: {text}")]
@@ -48,24 +52,53 @@ pub struct Enrolled {
 ///
 /// # Errors
 /// See [`EnrollError`].
-pub async fn enroll(server: &str, user: &str, secret: &Zeroizing<String>, key: &KeyMaterial, clock: &Clock) -> Result<Enrolled, EnrollError> {
+pub async fn enroll(
+    server: &str,
+    user: &str,
+    secret: &Zeroizing<String>,
+    key: &KeyMaterial,
+    clock: &Clock,
+) -> Result<Enrolled, EnrollError> {
     let pin = token_pin(secret).ok_or(EnrollError::Token)?;
     let now = Arc::clone(clock);
-    let verifier = PinnedRoot { pin, now: Arc::new(move || now() / 1000) };
-    let tls = Arc::new(client_config(Arc::new(verifier), None, b"http/1.1").map_err(|_| EnrollError::Key)?);
+    let verifier = PinnedRoot {
+        pin,
+        now: Arc::new(move || now() / 1000),
+    };
+    let tls = Arc::new(
+        client_config(Arc::new(verifier), None, b"http/1.1").map_err(|_| EnrollError::Key)?,
+    );
     let cas = call(server, &tls, "GET", "cacerts", "", "").await?;
     let cas = certificates(&cas)?;
-    let root = cas.iter().find(|der| pin == sha256(der)).ok_or(EnrollError::Answer("the root is missing"))?.clone();
-    let issuing = cas.into_iter().find(|der| *der != root).ok_or(EnrollError::Answer("the issuing CA is missing"))?;
+    let root = cas
+        .iter()
+        .find(|der| pin == sha256(der))
+        .ok_or(EnrollError::Answer("the root is missing"))?
+        .clone();
+    let issuing = cas
+        .into_iter()
+        .find(|der| *der != root)
+        .ok_or(EnrollError::Answer("the issuing CA is missing"))?;
     let csr = estwire::encode(&create_csr(key).map_err(|_| EnrollError::Key)?);
     let basic = Zeroizing::new(STANDARD.encode(format!("{user}:{}", secret.as_str())));
-    let headers = Zeroizing::new(format!("Authorization: Basic {}\r\nContent-Type: application/pkcs10\r\nContent-Transfer-Encoding: base64\r\n", *basic));
+    let headers = Zeroizing::new(format!(
+        "Authorization: Basic {}\r\nContent-Type: application/pkcs10\r\nContent-Transfer-Encoding: base64\r\n",
+        *basic
+    ));
     let answer = call(server, &tls, "POST", "simpleenroll", &headers, &csr).await?;
-    let leaf = certificates(&answer)?.into_iter().next().ok_or(EnrollError::Answer("the certificate is missing"))?;
+    let leaf = certificates(&answer)?
+        .into_iter()
+        .next()
+        .ok_or(EnrollError::Answer("the certificate is missing"))?;
     TrustStore::new(vec![root.clone()], vec![issuing.clone()])
-        .and_then(|trust| trust.verify(&leaf, &[], fieldmesh_pki::Usage::ClientAuth, clock() / 1000))
+        .and_then(|trust| {
+            trust.verify(&leaf, &[], fieldmesh_pki::Usage::ClientAuth, clock() / 1000)
+        })
         .map_err(|_| EnrollError::Answer("the certificate does not verify"))?;
-    Ok(Enrolled { chain: vec![leaf, issuing], root })
+    Ok(Enrolled {
+        chain: vec![leaf, issuing],
+        root,
+    })
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -76,16 +109,38 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 fn certificates(body: &[u8]) -> Result<Vec<Vec<u8>>, EnrollError> {
     let der = estwire::decode(body).map_err(|_| EnrollError::Answer("the body is not base64"))?;
-    pkcs7::parse_certs_only(&der).map_err(|_| EnrollError::Answer("the body is not a certs-only message"))
+    pkcs7::parse_certs_only(&der)
+        .map_err(|_| EnrollError::Answer("the body is not a certs-only message"))
 }
 
-async fn call(server: &str, tls: &Arc<rustls::ClientConfig>, method: &str, operation: &str, headers: &str, body: &str) -> Result<Vec<u8>, EnrollError> {
+async fn call(
+    server: &str,
+    tls: &Arc<rustls::ClientConfig>,
+    method: &str,
+    operation: &str,
+    headers: &str,
+    body: &str,
+) -> Result<Vec<u8>, EnrollError> {
     let path = format!("/.well-known/est/device/{operation}");
-    let request = Request { server, method, path: &path, headers, body: body.as_bytes() };
-    let answer = timeout(TIMEOUT, http::exchange(&request, tls)).await.map_err(|_| EnrollError::Timeout)?;
-    let (status, body) = answer.map_err(|source| EnrollError::Reach { server: server.to_owned(), source })?;
+    let request = Request {
+        server,
+        method,
+        path: &path,
+        headers,
+        body: body.as_bytes(),
+    };
+    let answer = timeout(TIMEOUT, http::exchange(&request, tls))
+        .await
+        .map_err(|_| EnrollError::Timeout)?;
+    let (status, body) = answer.map_err(|source| EnrollError::Reach {
+        server: server.to_owned(),
+        source,
+    })?;
     match status {
         200 => Ok(body),
-        status => Err(EnrollError::Refused { status, text: String::from_utf8_lossy(&body).into_owned() }),
+        status => Err(EnrollError::Refused {
+            status,
+            text: String::from_utf8_lossy(&body).into_owned(),
+        }),
     }
 }

@@ -32,12 +32,27 @@ pub struct Request<'a> {
 ///
 /// # Errors
 /// As network and TLS say; an answer that is too large or not HTTP.
-pub async fn exchange(request: &Request<'_>, tls: &Arc<rustls::ClientConfig>) -> io::Result<(u16, Vec<u8>)> {
-    let Request { server, method, path, headers, body } = request;
-    let host = server.rsplit_once(':').map_or(*server, |(host, _)| host).trim_matches(['[', ']']).to_owned();
+pub async fn exchange(
+    request: &Request<'_>,
+    tls: &Arc<rustls::ClientConfig>,
+) -> io::Result<(u16, Vec<u8>)> {
+    let Request {
+        server,
+        method,
+        path,
+        headers,
+        body,
+    } = request;
+    let host = server
+        .rsplit_once(':')
+        .map_or(*server, |(host, _)| host)
+        .trim_matches(['[', ']'])
+        .to_owned();
     let name = ServerName::try_from(host).map_err(io::Error::other)?;
     let stream = TcpStream::connect(server).await?;
-    let mut stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
+    let mut stream = TlsConnector::from(Arc::clone(tls))
+        .connect(name, stream)
+        .await?;
     let length = body.len();
     // The headers may hold a token.
     let head = Zeroizing::new(format!(
@@ -48,8 +63,14 @@ pub async fn exchange(request: &Request<'_>, tls: &Arc<rustls::ClientConfig>) ->
     stream.flush().await?;
     let mut answer = Vec::new();
     // Servers may end TLS without a word; what counts is in the length header.
-    let read = stream.take(RESPONSE_BYTES_MAX).read_to_end(&mut answer).await;
-    parse(&answer).ok_or_else(|| read.err().unwrap_or_else(|| io::Error::other("the answer is not a complete HTTP answer")))
+    let read = stream
+        .take(RESPONSE_BYTES_MAX)
+        .read_to_end(&mut answer)
+        .await;
+    parse(&answer).ok_or_else(|| {
+        read.err()
+            .unwrap_or_else(|| io::Error::other("the answer is not a complete HTTP answer"))
+    })
 }
 
 /// Status and body of an answer that is complete.
@@ -58,7 +79,9 @@ fn parse(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
     let head = std::str::from_utf8(&answer[..end]).ok()?;
     let mut lines = head.split("\r\n");
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-    let length = lines.filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = lines
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     let length: usize = length?.1.trim().parse().ok()?;
     let body = answer.get(end + 4..)?.get(..length)?;
     Some((status, body.to_vec()))

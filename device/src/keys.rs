@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use fieldmesh_envelope::{HpkePrivateKey, HpkePublicKey, KeyBundle, KeyError, KeyRing, SignError, Signer, sign_bundle};
+use fieldmesh_envelope::{
+    HpkePrivateKey, HpkePublicKey, KeyBundle, KeyError, KeyRing, SignError, Signer, sign_bundle,
+};
 
 /// A device offers a new HPKE key after this.
 pub const HPKE_OFFERED_S: u64 = 24 * 3600;
@@ -45,14 +47,25 @@ impl DeviceKeys {
             return Ok(self.hpke.len() != before);
         }
         let (private, public) = HpkePrivateKey::generate()?;
-        self.hpke.push(DeviceHpke { private: Arc::new(private), public, made_s: now_s });
+        self.hpke.push(DeviceHpke {
+            private: Arc::new(private),
+            public,
+            made_s: now_s,
+        });
         Ok(true)
     }
 
     pub(crate) fn ring(&self) -> KeyRing {
         let mut ring = KeyRing::default();
         for key in &self.hpke {
-            if ring.insert(Arc::clone(&key.private), key.made_s, key.made_s + HPKE_ACCEPTED_S).is_err() {
+            if ring
+                .insert(
+                    Arc::clone(&key.private),
+                    key.made_s,
+                    key.made_s + HPKE_ACCEPTED_S,
+                )
+                .is_err()
+            {
                 // Rotation keeps at most seven keys and one new, which the ring has room for.
                 tracing::error!("a device holds more HPKE keys than it may");
             }
@@ -61,7 +74,11 @@ impl DeviceKeys {
     }
 
     pub(crate) fn bundle(&self, owner: &str) -> Result<Vec<u8>, SignError> {
-        let newest = self.hpke.iter().max_by_key(|key| key.made_s).ok_or(SignError::Key)?;
+        let newest = self
+            .hpke
+            .iter()
+            .max_by_key(|key| key.made_s)
+            .ok_or(SignError::Key)?;
         let bundle = KeyBundle {
             owner: owner.to_owned(),
             serial: newest.made_s,

@@ -29,8 +29,14 @@ pub enum OutboxError {
     #[error("{ENTRIES_MAX} messages are waiting already")]
     Full,
     #[error("the outbox {path} cannot be used")]
-    Io { path: PathBuf, #[source] source: io::Error },
-    #[error("the outbox {path} is damaged at byte {at}: move it away to go on without the messages in it")]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "the outbox {path} is damaged at byte {at}: move it away to go on without the messages in it"
+    )]
     Damaged { path: PathBuf, at: usize },
 }
 
@@ -82,10 +88,17 @@ impl Memory {
             Change::Answered(id) => {
                 self.entries.remove(id);
             }
-            Change::Received { message_id, expires_s } => {
+            Change::Received {
+                message_id,
+                expires_s,
+            } => {
                 self.seen.insert(*message_id, *expires_s);
                 while self.seen.len() > SEEN_MAX {
-                    let oldest = self.seen.iter().min_by_key(|(_, expires)| **expires).map(|(id, _)| *id);
+                    let oldest = self
+                        .seen
+                        .iter()
+                        .min_by_key(|(_, expires)| **expires)
+                        .map(|(id, _)| *id);
                     oldest.map(|id| self.seen.remove(&id));
                 }
             }
@@ -140,16 +153,31 @@ impl FileOutbox {
     ///
     /// # Errors
     /// An unusable file, or a damaged one by byte.
-    pub fn open(path: &Path, key: &Zeroizing<[u8; 32]>, now_s: u64, entropy: crate::Entropy) -> Result<Self, OutboxError> {
-        let io = |source| OutboxError::Io { path: path.to_owned(), source };
-        let key = UnboundKey::new(&AES_256_GCM, &**key).map(LessSafeKey::new).map_err(|_| io(io::Error::other("bad key")))?;
+    pub fn open(
+        path: &Path,
+        key: &Zeroizing<[u8; 32]>,
+        now_s: u64,
+        entropy: crate::Entropy,
+    ) -> Result<Self, OutboxError> {
+        let io = |source| OutboxError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let key = UnboundKey::new(&AES_256_GCM, &**key)
+            .map(LessSafeKey::new)
+            .map_err(|_| io(io::Error::other("bad key")))?;
         let bytes = files::read_if_there(path).map_err(io)?.unwrap_or_default();
         let mut memory = Memory::default();
         let mut at = 0;
         let mut number = 0;
         loop {
-            let damaged = || OutboxError::Damaged { path: path.to_owned(), at };
-            let Some((record, next)) = next_record(&bytes, at).map_err(|_| damaged())? else { break };
+            let damaged = || OutboxError::Damaged {
+                path: path.to_owned(),
+                at,
+            };
+            let Some((record, next)) = next_record(&bytes, at).map_err(|_| damaged())? else {
+                break;
+            };
             let plain = unseal(&key, number, record).ok_or_else(damaged)?;
             memory.apply(&minicbor::decode(&plain).map_err(|_| damaged())?);
             at = next;
@@ -157,27 +185,47 @@ impl FileOutbox {
         }
         memory.seen.retain(|_, expires| *expires > now_s);
         let file = AppendFile::create(&path.with_extension("new")).map_err(io)?;
-        let mut outbox = Self { path: path.to_owned(), file, key, written: 0, entropy, memory: Memory::default() };
+        let mut outbox = Self {
+            path: path.to_owned(),
+            file,
+            key,
+            written: 0,
+            entropy,
+            memory: Memory::default(),
+        };
         // Sequence numbers never go back, even when their messages are gone.
         if memory.last_sequence > 0 {
             let sequence = memory.last_sequence;
-            outbox.append(&Change::Added(Entry { message_id: [0; 16], signed: Vec::new(), expires_s: 0, sequence }))?;
+            outbox.append(&Change::Added(Entry {
+                message_id: [0; 16],
+                signed: Vec::new(),
+                expires_s: 0,
+                sequence,
+            }))?;
             outbox.append(&Change::Answered([0; 16]))?;
         }
         for entry in memory.entries.into_values() {
             outbox.append(&Change::Added(entry))?;
         }
         for (message_id, expires_s) in memory.seen {
-            outbox.append(&Change::Received { message_id, expires_s })?;
+            outbox.append(&Change::Received {
+                message_id,
+                expires_s,
+            })?;
         }
         outbox.file.rename(path).map_err(io)?;
         Ok(outbox)
     }
 
     fn append(&mut self, change: &Change) -> Result<(), OutboxError> {
-        let io = |source| OutboxError::Io { path: self.path.clone(), source };
-        let plain = minicbor::to_vec(change).map_err(|_| io(io::Error::other("a record does not encode")))?;
-        let sealed = seal(&self.key, self.written, &plain, &self.entropy).ok_or_else(|| io(io::Error::other("sealing failed")))?;
+        let io = |source| OutboxError::Io {
+            path: self.path.clone(),
+            source,
+        };
+        let plain = minicbor::to_vec(change)
+            .map_err(|_| io(io::Error::other("a record does not encode")))?;
+        let sealed = seal(&self.key, self.written, &plain, &self.entropy)
+            .ok_or_else(|| io(io::Error::other("sealing failed")))?;
         self.file.append(&sealed).map_err(io)?;
         self.written += 1;
         self.memory.apply(change);
@@ -201,8 +249,13 @@ const HEAD_BYTES: usize = 8;
 
 /// The record at `at` and the place of the next; none at the end or in a torn tail.
 fn next_record(bytes: &[u8], at: usize) -> Result<Option<(&[u8], usize)>, ()> {
-    let Some(head) = bytes.get(at..at + HEAD_BYTES) else { return Ok(None) };
-    let number = |part: &[u8]| part.iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+    let Some(head) = bytes.get(at..at + HEAD_BYTES) else {
+        return Ok(None);
+    };
+    let number = |part: &[u8]| {
+        part.iter()
+            .fold(0_u32, |number, byte| number << 8 | u32::from(*byte))
+    };
     let length = number(&head[..4]);
     if length != !number(&head[4..]) || length as usize > RECORD_BYTES_MAX {
         return Err(());
@@ -216,7 +269,8 @@ fn seal(key: &LessSafeKey, number: u64, plain: &[u8], entropy: &crate::Entropy) 
     entropy(&mut nonce);
     let mut content = plain.to_vec();
     let nonce_used = Nonce::assume_unique_for_key(nonce);
-    key.seal_in_place_append_tag(nonce_used, Aad::from(number.to_be_bytes()), &mut content).ok()?;
+    key.seal_in_place_append_tag(nonce_used, Aad::from(number.to_be_bytes()), &mut content)
+        .ok()?;
     let length = u32::try_from(NONCE_LEN + content.len()).ok()?;
     let mut record = length.to_be_bytes().to_vec();
     record.extend_from_slice(&(!length).to_be_bytes());
@@ -229,25 +283,42 @@ fn unseal(key: &LessSafeKey, number: u64, record: &[u8]) -> Option<Zeroizing<Vec
     let (nonce, content) = record.split_first_chunk::<NONCE_LEN>()?;
     let mut plain = Zeroizing::new(content.to_vec());
     let aad = Aad::from(number.to_be_bytes());
-    let length = key.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut plain).ok()?.len();
+    let length = key
+        .open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut plain)
+        .ok()?
+        .len();
     plain.truncate(length);
     Some(plain)
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests fail by panicking and damage files")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::disallowed_methods,
+        reason = "tests fail by panicking and damage files"
+    )]
 
     use std::sync::Arc;
 
     use super::*;
 
     fn open(path: &Path) -> Result<FileOutbox, OutboxError> {
-        FileOutbox::open(path, &Zeroizing::new([9; 32]), 0, Arc::new(|bytes| bytes.fill(3)))
+        FileOutbox::open(
+            path,
+            &Zeroizing::new([9; 32]),
+            0,
+            Arc::new(|bytes| bytes.fill(3)),
+        )
     }
 
     fn entry(number: u8) -> Entry {
-        Entry { message_id: [number; 16], signed: b"MARKER".repeat(20), expires_s: 100, sequence: u64::from(number) }
+        Entry {
+            message_id: [number; 16],
+            signed: b"MARKER".repeat(20),
+            expires_s: 100,
+            sequence: u64::from(number),
+        }
     }
 
     #[test]
@@ -259,10 +330,20 @@ mod tests {
             outbox.record(Change::Added(entry(number))).unwrap();
         }
         outbox.record(Change::Answered([3; 16])).unwrap();
-        outbox.record(Change::Received { message_id: [8; 16], expires_s: 50 }).unwrap();
+        outbox
+            .record(Change::Received {
+                message_id: [8; 16],
+                expires_s: 50,
+            })
+            .unwrap();
         let before = outbox.memory().clone();
         drop(outbox);
-        assert!(!std::fs::read(&path).unwrap().windows(6).any(|window| window == b"MARKER"));
+        assert!(
+            !std::fs::read(&path)
+                .unwrap()
+                .windows(6)
+                .any(|window| window == b"MARKER")
+        );
         for _ in 0..2 {
             assert_eq!(open(&path).unwrap().memory(), &before);
         }
@@ -281,14 +362,25 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for cut in first..whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            assert_eq!(open(&path).unwrap().memory().entries.len(), 1, "cut at {cut}");
+            assert_eq!(
+                open(&path).unwrap().memory().entries.len(),
+                1,
+                "cut at {cut}"
+            );
         }
         for at in 0..first {
             let mut bad = whole.clone();
             bad[at] ^= 0x10;
             std::fs::write(&path, &bad).unwrap();
-            assert!(matches!(open(&path), Err(OutboxError::Damaged { at: 0, .. })), "byte {at}");
-            assert_eq!(std::fs::read(&path).unwrap(), bad, "a refused file is not touched");
+            assert!(
+                matches!(open(&path), Err(OutboxError::Damaged { at: 0, .. })),
+                "byte {at}"
+            );
+            assert_eq!(
+                std::fs::read(&path).unwrap(),
+                bad,
+                "a refused file is not touched"
+            );
         }
     }
 }

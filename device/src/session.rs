@@ -5,15 +5,17 @@
 //! verified receipt or its expiry ends it; a received message yields one event, however often it
 //! comes; a poison message blocks no other. **Not here:** sockets and timers (`client`).
 
+mod types;
+
+pub use types::{ComposeError, Event, Received, Step, Transmit};
+
 use std::{collections::BTreeMap, sync::Arc};
 
-use fieldmesh_domain::{
-    EntityId, EntityKind,
-    message::{AlertBody, ConfirmationBody, ReceiptBody},
-};
+use fieldmesh_domain::{EntityId, EntityKind, message::ReceiptBody};
 use fieldmesh_envelope::{
-    Claims, Content, Frame, HpkePublicKey, Message, MessageType, OuterKind, SessionOffer, SessionReceiver, SessionSender, SignError, Signed,
-    VerifyingKey, open, outer_algorithm, seal, sign, verify, verify_bundle,
+    Claims, Content, Frame, HpkePublicKey, Message, MessageType, OuterKind, SessionOffer,
+    SessionReceiver, SessionSender, SignError, Signed, VerifyingKey, open, outer_algorithm, seal,
+    sign, verify, verify_bundle,
 };
 use fieldmesh_pki::{Kind, TrustStore, Usage};
 use tokio::time::Instant;
@@ -22,7 +24,7 @@ use zeroize::Zeroizing;
 use crate::{
     Clock, Entropy,
     keys::DeviceKeys,
-    outbox::{Change, Entry, Outbox, OutboxError},
+    outbox::{Change, Entry, Outbox},
     wire::{self, Hello, Reply, ServiceKeys, service_audience},
 };
 
@@ -37,57 +39,6 @@ const RECEIPT_WAIT_MS: u64 = 30_000;
 const IN_FLIGHT_MAX: usize = 8;
 /// A session's keys live as long as its connection, and no longer than this.
 const SESSION_LIFE_S: u64 = 24 * 3600;
-
-/// What the owner of a device learns.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    Connected,
-    Disconnected { reason: String },
-    /// The service has, or refuses, the message with this id.
-    Receipt { message_id: [u8; 16], body: ReceiptBody },
-    /// For a technician: work is offered.
-    Alert { message_id: [u8; 16], body: AlertBody },
-    Confirmation { message_id: [u8; 16], request: Option<[u8; 16]>, sequence: u64, body: ConfirmationBody },
-    /// The message was not received in time and is given up.
-    Expired { message_id: [u8; 16] },
-    /// A step of the claim was done; for people who watch.
-    Step { step: Step, message_id: [u8; 16], took_us: u64 },
-}
-
-/// What a device does for a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    Composed,
-    Signed,
-    Sealed,
-    /// Handed to the network.
-    Sent,
-    Opened,
-}
-
-/// Why a message was not composed.
-#[derive(Debug, thiserror::Error)]
-pub enum ComposeError {
-    #[error("the message cannot be signed")]
-    Sign(#[from] SignError),
-    #[error("the message cannot be kept")]
-    Outbox(#[from] OutboxError),
-}
-
-/// A frame to send.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transmit {
-    pub message_id: [u8; 16],
-    pub bytes: Vec<u8>,
-}
-
-/// What came of a received frame.
-#[derive(Debug, Default)]
-pub struct Received {
-    /// To acknowledge.
-    pub acknowledge: Option<[u8; 16]>,
-    pub events: Vec<Event>,
-}
 
 /// Whom the device writes to.
 struct Service {
@@ -142,9 +93,21 @@ pub struct SessionParts {
 
 impl Session {
     pub fn new(parts: SessionParts) -> Self {
-        let SessionParts { me, keys, trust, outbox, clock, entropy } = parts;
+        let SessionParts {
+            me,
+            keys,
+            trust,
+            outbox,
+            clock,
+            entropy,
+        } = parts;
         let region = me.region().to_string();
-        let progress = outbox.memory().entries.keys().map(|id| (*id, Progress::default())).collect();
+        let progress = outbox
+            .memory()
+            .entries
+            .keys()
+            .map(|id| (*id, Progress::default()))
+            .collect();
         Self {
             me,
             name: me.to_string(),
@@ -176,7 +139,13 @@ impl Session {
         self.outbox.memory().entries.len()
     }
 
-    fn compose_signed(&self, kind: MessageType, correlation: Option<[u8; 16]>, body: Vec<u8>, sequence: u64) -> Result<([u8; 16], Signed), SignError> {
+    fn compose_signed(
+        &self,
+        kind: MessageType,
+        correlation: Option<[u8; 16]>,
+        body: Vec<u8>,
+        sequence: u64,
+    ) -> Result<([u8; 16], Signed), SignError> {
         let now_s = self.now_s();
         let message_id = self.random();
         let claims = Claims {
@@ -186,20 +155,41 @@ impl Session {
             exp: now_s + MESSAGE_LIFE_S,
             cti: message_id,
         };
-        let content = Content { kind, seq: sequence, correlation, body };
-        Ok((message_id, sign(&Message { claims, content }, &*self.keys.signer)?))
+        let content = Content {
+            kind,
+            seq: sequence,
+            correlation,
+            body,
+        };
+        Ok((
+            message_id,
+            sign(&Message { claims, content }, &*self.keys.signer)?,
+        ))
     }
 
     /// Signs a message and keeps it; it is durable on return.
     ///
     /// # Errors
     /// Where the key store or the outbox refuses.
-    pub fn compose(&mut self, correlation: Option<[u8; 16]>, body: Vec<u8>) -> Result<[u8; 16], ComposeError> {
-        let kind = if self.me.kind() == EntityKind::Customer { MessageType::Request } else { MessageType::Response };
+    pub fn compose(
+        &mut self,
+        correlation: Option<[u8; 16]>,
+        body: Vec<u8>,
+    ) -> Result<[u8; 16], ComposeError> {
+        let kind = if self.me.kind() == EntityKind::Customer {
+            MessageType::Request
+        } else {
+            MessageType::Response
+        };
         let sequence = self.outbox.memory().last_sequence + 1;
         let (message_id, signed) = self.compose_signed(kind, correlation, body, sequence)?;
         let expires_s = signed.unverified_claims().exp;
-        let entry = Entry { message_id, signed: signed.as_bytes().to_vec(), expires_s, sequence };
+        let entry = Entry {
+            message_id,
+            signed: signed.as_bytes().to_vec(),
+            expires_s,
+            sequence,
+        };
         self.outbox.record(Change::Added(entry))?;
         self.progress.insert(message_id, Progress::default());
         Ok(message_id)
@@ -210,8 +200,15 @@ impl Session {
     /// # Errors
     /// Where the key store refuses.
     pub fn hello(&self, service_id: [u8; 16]) -> Result<Vec<u8>, SignError> {
-        let hello = Hello { bundle: self.keys.bundle(&self.name)? };
-        Ok(framed(service_id, self.random(), wire::HELLO, &encoded(&hello)))
+        let hello = Hello {
+            bundle: self.keys.bundle(&self.name)?,
+        };
+        Ok(framed(
+            service_id,
+            self.random(),
+            wire::HELLO,
+            &encoded(&hello),
+        ))
     }
 
     /// The service's keys: believed only with its chain and signature.
@@ -229,13 +226,21 @@ impl Session {
         let rest: Vec<&[u8]> = rest.iter().map(|der| der.as_slice()).collect();
         let now_s = self.now_s();
         let certificate = self.trust.verify(leaf, &rest, Usage::Signing, now_s).ok()?;
-        if certificate.identity.kind != Kind::Service || certificate.identity.region != self.region || certificate.identity.id != keys.id {
+        if certificate.identity.kind != Kind::Service
+            || certificate.identity.region != self.region
+            || certificate.identity.id != keys.id
+        {
             return None;
         }
         let signer = VerifyingKey::from_sec1(&certificate.public_point).ok()?;
         let x5t = certificate.thumbprint;
         let bundle = verify_bundle(&keys.bundle, &signer, &x5t, &self.audience, now_s).ok()?;
-        Some(Service { id: keys.id, key: bundle.best(now_s)?.clone(), signer, x5t })
+        Some(Service {
+            id: keys.id,
+            key: bundle.best(now_s)?.clone(),
+            signer,
+            x5t,
+        })
     }
 
     /// A connection is gone: what was under way is sent again on the next one.
@@ -251,28 +256,56 @@ impl Session {
     /// agrees.
     pub fn offer_symmetric(&mut self) -> Option<Transmit> {
         let service = self.service.as_ref()?;
-        let offer = SessionOffer::new(&Zeroizing::new(self.random()), self.now_s() + SESSION_LIFE_S);
+        let offer = SessionOffer::new(
+            &Zeroizing::new(self.random()),
+            self.now_s() + SESSION_LIFE_S,
+        );
         // Sequence 0 stands outside the window: the offer is not in the outbox.
-        let (message_id, signed) = self.compose_signed(MessageType::Session, None, offer.encode_body().to_vec(), 0).ok()?;
-        let frame = Frame { to: service.id, message_id, class: wire::SEALED };
+        let (message_id, signed) = self
+            .compose_signed(MessageType::Session, None, offer.encode_body().to_vec(), 0)
+            .ok()?;
+        let frame = Frame {
+            to: service.id,
+            message_id,
+            class: wire::SEALED,
+        };
         let outer = seal(&signed, &frame, &service.key).ok()?;
         let (mut sender, receiver) = offer.offering_ends();
         // The keys end with the connection, so no counter can come back.
         sender.reserve(u64::MAX);
-        self.symmetric = Some(Symmetric { offer_id: message_id, agreed: false, sender, receiver });
-        Some(Transmit { message_id, bytes: framed(service.id, message_id, wire::SEALED, &outer) })
+        self.symmetric = Some(Symmetric {
+            offer_id: message_id,
+            agreed: false,
+            sender,
+            receiver,
+        });
+        Some(Transmit {
+            message_id,
+            bytes: framed(service.id, message_id, wire::SEALED, &outer),
+        })
     }
 
     /// Messages to send now, sealed; and events for those that are given up.
     pub fn due(&mut self) -> (Vec<Transmit>, Vec<Event>) {
         let (now, mut transmits, mut events) = ((self.clock)(), Vec::new(), Vec::new());
-        let mut in_flight = self.progress.values().filter(|progress| progress.in_flight).count();
-        let mut order: Vec<(u64, [u8; 16])> =
-            self.outbox.memory().entries.values().map(|entry| (entry.sequence, entry.message_id)).collect();
+        let mut in_flight = self
+            .progress
+            .values()
+            .filter(|progress| progress.in_flight)
+            .count();
+        let mut order: Vec<(u64, [u8; 16])> = self
+            .outbox
+            .memory()
+            .entries
+            .values()
+            .map(|entry| (entry.sequence, entry.message_id))
+            .collect();
         order.sort_unstable();
         for (_, id) in order {
             let progress = self.progress.get(&id).copied().unwrap_or_default();
-            let Some(entry) = self.outbox.memory().entries.get(&id) else { continue };
+            let Some(entry) = self.outbox.memory().entries.get(&id) else {
+                continue;
+            };
             if entry.expires_s <= now / 1000 {
                 self.finish(id);
                 events.push(Event::Expired { message_id: id });
@@ -282,10 +315,23 @@ impl Session {
                 continue;
             }
             let began = Instant::now();
-            let Some(transmit) = self.sealed(id) else { continue };
+            let Some(transmit) = self.sealed(id) else {
+                continue;
+            };
             in_flight += 1;
-            self.progress.insert(id, Progress { in_flight: true, tries: progress.tries + 1, next_ms: 0 });
-            events.push(Event::Step { step: Step::Sealed, message_id: id, took_us: micros(began) });
+            self.progress.insert(
+                id,
+                Progress {
+                    in_flight: true,
+                    tries: progress.tries + 1,
+                    next_ms: 0,
+                },
+            );
+            events.push(Event::Step {
+                step: Step::Sealed,
+                message_id: id,
+                took_us: micros(began),
+            });
             transmits.push(transmit);
         }
         (transmits, events)
@@ -293,23 +339,39 @@ impl Session {
 
     fn sealed(&mut self, id: [u8; 16]) -> Option<Transmit> {
         let service = self.service.as_ref()?;
-        let signed = Signed::from_bytes(self.outbox.memory().entries.get(&id)?.signed.clone()).ok()?;
-        let frame = Frame { to: service.id, message_id: id, class: wire::SEALED };
+        let signed =
+            Signed::from_bytes(self.outbox.memory().entries.get(&id)?.signed.clone()).ok()?;
+        let frame = Frame {
+            to: service.id,
+            message_id: id,
+            class: wire::SEALED,
+        };
         let outer = match self.symmetric.as_mut().filter(|symmetric| symmetric.agreed) {
             Some(symmetric) => symmetric.sender.seal(&signed, &frame).ok()?,
             None => seal(&signed, &frame, &service.key).ok()?,
         };
-        Some(Transmit { message_id: id, bytes: framed(service.id, id, wire::SEALED, &outer) })
+        Some(Transmit {
+            message_id: id,
+            bytes: framed(service.id, id, wire::SEALED, &outer),
+        })
     }
 
     /// When [`Self::due`] has something to do next, in Unix milliseconds.
     pub fn next_ms(&self) -> Option<u64> {
-        self.progress.values().filter(|progress| !progress.in_flight).map(|progress| progress.next_ms).min()
+        self.progress
+            .values()
+            .filter(|progress| !progress.in_flight)
+            .map(|progress| progress.next_ms)
+            .min()
     }
 
     /// The answer to a transmitted message.
     pub fn replied(&mut self, id: [u8; 16], reply: Reply) -> Vec<Event> {
-        if let Some(symmetric) = self.symmetric.as_mut().filter(|symmetric| symmetric.offer_id == id) {
+        if let Some(symmetric) = self
+            .symmetric
+            .as_mut()
+            .filter(|symmetric| symmetric.offer_id == id)
+        {
             symmetric.agreed = reply == Reply::Accepted;
             return Vec::new();
         }
@@ -323,7 +385,11 @@ impl Session {
             Reply::StaleKey { service } => {
                 self.symmetric = None;
                 self.welcome(&service);
-                let pause = if self.tries(id) <= 2 { 0 } else { self.pause(id) };
+                let pause = if self.tries(id) <= 2 {
+                    0
+                } else {
+                    self.pause(id)
+                };
                 self.again_at(id, now + pause);
             }
             Reply::Receipt { sealed } => {
@@ -352,7 +418,9 @@ impl Session {
 
     /// Doubles with each try, and differs between devices.
     fn pause(&self, id: [u8; 16]) -> u64 {
-        let longest = RETRY_MIN_MS.saturating_mul(1 << self.tries(id).min(7)).min(RETRY_MAX_MS);
+        let longest = RETRY_MIN_MS
+            .saturating_mul(1 << self.tries(id).min(7))
+            .min(RETRY_MAX_MS);
         let [jitter] = self.random::<1>();
         longest / 2 + longest * u64::from(jitter) / 512
     }
@@ -383,17 +451,32 @@ impl Session {
         };
         let message_id = frame.message_id;
         let acknowledge = Some(message_id);
-        if self.outbox.memory().seen.contains_key(&message_id) {
-            return Received { acknowledge, events: Vec::new() };
+        if !cfg!(fieldmesh_mutant = "dedup_off")
+            && self.outbox.memory().seen.contains_key(&message_id)
+        {
+            return Received {
+                acknowledge,
+                events: Vec::new(),
+            };
         }
-        let change = Change::Received { message_id, expires_s: message.claims.exp };
+        let change = Change::Received {
+            message_id,
+            expires_s: message.claims.exp,
+        };
         if let Err(error) = self.outbox.record(change) {
             tracing::error!(%error, "a received message cannot be noted, so it is not acknowledged");
             return Received::default();
         }
-        let mut events = vec![Event::Step { step: Step::Opened, message_id, took_us: micros(began) }];
+        let mut events = vec![Event::Step {
+            step: Step::Opened,
+            message_id,
+            took_us: micros(began),
+        }];
         events.extend(self.event(message_id, &message));
-        Received { acknowledge, events }
+        Received {
+            acknowledge,
+            events,
+        }
     }
 
     fn open(&mut self, bytes: &[u8]) -> Option<(Frame, Message)> {
@@ -405,16 +488,24 @@ impl Session {
         let now_s = self.now_s();
         let signed = match outer_algorithm(outer).ok()? {
             OuterKind::Hpke { .. } => open(outer, &frame, &self.keys.ring(), now_s).ok()?,
-            OuterKind::Session { .. } => self.symmetric.as_mut()?.receiver.open(outer, &frame).ok()?,
+            OuterKind::Session { .. } => {
+                self.symmetric.as_mut()?.receiver.open(outer, &frame).ok()?
+            }
         };
         let service = self.service.as_ref()?;
         let message = verify(&signed, &service.signer, &service.x5t, &self.name, now_s).ok()?;
-        let is_from_service = message.claims.iss == self.audience && message.claims.cti == frame.message_id;
+        let is_from_service =
+            message.claims.iss == self.audience && message.claims.cti == frame.message_id;
         is_from_service.then_some((frame, message))
     }
 
     fn event(&mut self, message_id: [u8; 16], message: &Message) -> Option<Event> {
-        let Content { kind, correlation, body, seq } = &message.content;
+        let Content {
+            kind,
+            correlation,
+            body,
+            seq,
+        } = &message.content;
         match kind {
             MessageType::Receipt => {
                 let body: ReceiptBody = minicbor::decode(body).ok()?;
@@ -422,12 +513,23 @@ impl Session {
                 if self.outbox.memory().entries.contains_key(&answered) {
                     self.finish(answered);
                 }
-                Some(Event::Receipt { message_id: answered, body })
+                Some(Event::Receipt {
+                    message_id: answered,
+                    body,
+                })
             }
-            MessageType::Alert => Some(Event::Alert { message_id, body: minicbor::decode(body).ok()? }),
+            MessageType::Alert => Some(Event::Alert {
+                message_id,
+                body: minicbor::decode(body).ok()?,
+            }),
             MessageType::Confirmation => {
                 let body = minicbor::decode(body).ok()?;
-                Some(Event::Confirmation { message_id, request: *correlation, sequence: *seq, body })
+                Some(Event::Confirmation {
+                    message_id,
+                    request: *correlation,
+                    sequence: *seq,
+                    body,
+                })
             }
             MessageType::Request | MessageType::Response | MessageType::Session => None,
         }
@@ -446,7 +548,12 @@ fn encoded<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
 
 /// A frame header with its payload.
 pub(crate) fn framed(to: [u8; 16], message_id: [u8; 16], class: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Frame { to, message_id, class }.encode();
+    let mut bytes = Frame {
+        to,
+        message_id,
+        class,
+    }
+    .encode();
     bytes.extend_from_slice(payload);
     bytes
 }

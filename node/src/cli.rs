@@ -117,19 +117,28 @@ fn run(verb: Verb, output: &Output) -> Result<(), CliError> {
 }
 
 /// The configuration with the flags of the command on top.
-pub(crate) fn configuration(common: &Common, flags: &[(&str, Option<String>)]) -> Result<Config, CliError> {
-    let mut overrides: Vec<(String, String)> =
-        flags.iter().filter_map(|(key, value)| value.clone().map(|value| ((*key).to_owned(), value))).collect();
+pub(crate) fn configuration(
+    common: &Common,
+    flags: &[(&str, Option<String>)],
+) -> Result<Config, CliError> {
+    let mut overrides: Vec<(String, String)> = flags
+        .iter()
+        .filter_map(|(key, value)| value.clone().map(|value| ((*key).to_owned(), value)))
+        .collect();
     if let Some(dir) = &common.data_dir {
         overrides.push(("node.data_dir".into(), dir.display().to_string()));
     }
-    Config::load(common.config.as_deref(), &overrides).map_err(|error| CliError::usage(output::chain(&error)))
+    Config::load(common.config.as_deref(), &overrides)
+        .map_err(|error| CliError::usage(output::chain(&error)))
 }
 
 /// Log lines go to standard error, so that standard output is for results.
 pub(crate) fn start_logging(config: &Config) {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = match config.log.format {
         LogFormat::Text => builder.compact().try_init(),
         LogFormat::Json => builder.json().try_init(),

@@ -4,7 +4,11 @@
 //! program cannot disagree. **Invariant:** an unknown key or a value out of range is an error that
 //! names it. **Not here:** secrets, which are never configuration.
 
-use std::{net::SocketAddr, path::{Path, PathBuf}, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use fieldmesh_domain::Region;
 use serde::Deserialize;
@@ -19,7 +23,11 @@ pub enum ConfigError {
     #[error("the configuration is refused")]
     Read(#[source] config::ConfigError),
     #[error("{key} = {value:?} is refused: {reason}")]
-    Value { key: &'static str, value: String, reason: &'static str },
+    Value {
+        key: &'static str,
+        value: String,
+        reason: &'static str,
+    },
 }
 
 /// All of it.
@@ -85,44 +93,96 @@ impl Config {
     /// # Errors
     /// An unreadable file, an unknown key, a value of the wrong type or out of range: by name.
     pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
-        let mut builder = config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
+        let mut builder = config::Config::builder()
+            .add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
         if let Some(path) = file {
             builder = builder.add_source(config::File::from(path).format(config::FileFormat::Toml));
         }
-        builder = builder.add_source(config::Environment::with_prefix("FIELDMESH").separator("__").try_parsing(true));
+        builder = builder.add_source(
+            config::Environment::with_prefix("FIELDMESH")
+                .separator("__")
+                .try_parsing(true),
+        );
         for (key, value) in flags {
-            builder = builder.set_override(key, value.as_str()).map_err(ConfigError::Read)?;
+            builder = builder
+                .set_override(key, value.as_str())
+                .map_err(ConfigError::Read)?;
         }
-        let config: Self = builder.build().and_then(config::Config::try_deserialize).map_err(ConfigError::Read)?;
+        let config: Self = builder
+            .build()
+            .and_then(config::Config::try_deserialize)
+            .map_err(ConfigError::Read)?;
         config.check()?;
         Ok(config)
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |key, value: &dyn ToString, reason| Err(ConfigError::Value { key, value: value.to_string(), reason });
+        let refuse = |key, value: &dyn ToString, reason| {
+            Err(ConfigError::Value {
+                key,
+                value: value.to_string(),
+                reason,
+            })
+        };
         let name = &self.cluster.name;
-        let is_dns = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
-        if name.is_empty() || name.len() > 64 || !name.chars().all(is_dns) || name.starts_with(['.', '-']) {
-            return refuse("cluster.name", name, "use a DNS name of at most 64 of [a-z0-9.-]");
+        let is_dns =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
+        if name.is_empty()
+            || name.len() > 64
+            || !name.chars().all(is_dns)
+            || name.starts_with(['.', '-'])
+        {
+            return refuse(
+                "cluster.name",
+                name,
+                "use a DNS name of at most 64 of [a-z0-9.-]",
+            );
         }
         if self.cluster.region.parse::<Region>().is_err() {
-            return refuse("cluster.region", &self.cluster.region, "use 1 to 4 of [a-z0-9]");
+            return refuse(
+                "cluster.region",
+                &self.cluster.region,
+                "use 1 to 4 of [a-z0-9]",
+            );
         }
         if self.node.number == 0 {
-            return refuse("node.number", &self.node.number, "nodes are numbered from 1");
+            return refuse(
+                "node.number",
+                &self.node.number,
+                "nodes are numbered from 1",
+            );
         }
         if self.node.shards == 0 || self.node.shards > SHARDS_MAX {
             return refuse("node.shards", &self.node.shards, "use 1 to 64");
         }
         if self.node.entities_awake_max == 0 {
-            return refuse("node.entities_awake_max", &self.node.entities_awake_max, "at least one entity must be awake");
+            return refuse(
+                "node.entities_awake_max",
+                &self.node.entities_awake_max,
+                "at least one entity must be awake",
+            );
         }
         if self.listen.https_workers == 0 {
-            return refuse("listen.https_workers", &self.listen.https_workers, "at least one worker must run");
+            return refuse(
+                "listen.https_workers",
+                &self.listen.https_workers,
+                "at least one worker must run",
+            );
         }
-        let RaftConfig { heartbeat_ms, election_min_ms, election_max_ms } = self.raft;
-        if heartbeat_ms == 0 || election_min_ms < 2 * heartbeat_ms || election_max_ms <= election_min_ms {
-            return refuse("raft.election_min_ms", &election_min_ms, "needs 2 × heartbeat_ms <= election_min_ms < election_max_ms");
+        let RaftConfig {
+            heartbeat_ms,
+            election_min_ms,
+            election_max_ms,
+        } = self.raft;
+        if heartbeat_ms == 0
+            || election_min_ms < 2 * heartbeat_ms
+            || election_max_ms <= election_min_ms
+        {
+            return refuse(
+                "raft.election_min_ms",
+                &election_min_ms,
+                "needs 2 × heartbeat_ms <= election_min_ms < election_max_ms",
+            );
         }
         Ok(())
     }
@@ -163,8 +223,15 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_refused_by_key() {
-        for (key, value) in [("cluster.region", "europe"), ("node.shards", "0"), ("raft.heartbeat_ms", "200"), ("cluster.name", "A b")] {
-            let error = Config::load(None, &flag(key, value)).unwrap_err().to_string();
+        for (key, value) in [
+            ("cluster.region", "europe"),
+            ("node.shards", "0"),
+            ("raft.heartbeat_ms", "200"),
+            ("cluster.name", "A b"),
+        ] {
+            let error = Config::load(None, &flag(key, value))
+                .unwrap_err()
+                .to_string();
             let section = key.split('.').next().unwrap();
             assert!(error.contains(section), "{key}: {error}");
         }

@@ -15,11 +15,17 @@ mod certificates;
 
 pub(crate) use certificates::all_from_pem as pem_objects;
 
-use std::{io, path::{Path, PathBuf}, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use fieldmesh_actors::seams::{Clock, Entropy};
 use fieldmesh_envelope::SoftwareSigner;
-use fieldmesh_pki::{IssueError, IssuingCa, KeyMaterial, RootCa, TrustStore, tls::Credentials, vault};
+use fieldmesh_pki::{
+    IssueError, IssuingCa, KeyMaterial, RootCa, TrustStore, tls::Credentials, vault,
+};
 use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
 
@@ -38,17 +44,29 @@ const FORMAT: u32 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum DeploymentError {
     #[error("{path} cannot be read or written")]
-    File { path: PathBuf, #[source] source: io::Error },
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("{path} holds a deployment already: choose another directory")]
     Exists { path: PathBuf },
     #[error("{path} holds no deployment: run `fieldmesh init` first")]
     Missing { path: PathBuf },
     #[error("{path} was made with {key} = {found}, the configuration says {wanted}")]
-    Other { path: PathBuf, key: &'static str, found: String, wanted: String },
+    Other {
+        path: PathBuf,
+        key: &'static str,
+        found: String,
+        wanted: String,
+    },
     #[error("{path} has format {found}, this program knows format {FORMAT}")]
     Format { path: PathBuf, found: u32 },
     #[error("{path}: {source}")]
-    Vault { path: PathBuf, source: vault::VaultError },
+    Vault {
+        path: PathBuf,
+        source: vault::VaultError,
+    },
     #[error("{path} does not decode")]
     Damaged { path: PathBuf },
     #[error("a certificate cannot be issued")]
@@ -146,9 +164,17 @@ fn random<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
     bytes
 }
 
-fn seal_file(path: &Path, passphrase: &[u8], plain: &[u8], entropy: &dyn Entropy) -> Result<(), DeploymentError> {
+fn seal_file(
+    path: &Path,
+    passphrase: &[u8],
+    plain: &[u8],
+    entropy: &dyn Entropy,
+) -> Result<(), DeploymentError> {
     let sealed = vault::seal(passphrase, plain, random(entropy), random(entropy));
-    let sealed = sealed.map_err(|source| DeploymentError::Vault { path: path.to_owned(), source })?;
+    let sealed = sealed.map_err(|source| DeploymentError::Vault {
+        path: path.to_owned(),
+        source,
+    })?;
     files::write(path, &sealed, Access::Owner).map_err(file(path))
 }
 
@@ -162,7 +188,12 @@ impl Deployment {
     ///
     /// # Errors
     /// Where there is one already, or files cannot be written.
-    pub fn create(config: &Config, passphrase: &[u8], clock: &dyn Clock, entropy: &dyn Entropy) -> Result<(), DeploymentError> {
+    pub fn create(
+        config: &Config,
+        passphrase: &[u8],
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) -> Result<(), DeploymentError> {
         let dir = &config.node.data_dir;
         if Self::is_there(dir) {
             return Err(DeploymentError::Exists { path: dir.clone() });
@@ -181,8 +212,13 @@ impl Deployment {
         let root = RootCa::create(&facts.cluster, now_s, random(entropy))?;
         let issuing = root.issue_issuing(&facts.region, now_s, random(entropy))?;
         let service_key = KeyMaterial::generate().map_err(key_error)?;
-        let service_certificate =
-            issuing.issue_for(service_key.public_point(), &facts.service_identity(), &[], now_s, random(entropy))?;
+        let service_certificate = issuing.issue_for(
+            service_key.public_point(),
+            &facts.service_identity(),
+            &[],
+            now_s,
+            random(entropy),
+        )?;
         let secrets = Secrets {
             region_key: *Key::generate(entropy).expose(),
             issuing_key: issuing.key().pkcs8().to_vec(),
@@ -192,60 +228,138 @@ impl Deployment {
             service_certificate: service_certificate.der,
             hpke: Vec::new(),
         };
-        seal_file(&dir.join("root.key.sealed"), passphrase, root.key().pkcs8(), entropy)?;
-        seal_file(&dir.join("secrets.sealed"), passphrase, &Zeroizing::new(rows::encode(&secrets)), entropy)?;
+        seal_file(
+            &dir.join("root.key.sealed"),
+            passphrase,
+            root.key().pkcs8(),
+            entropy,
+        )?;
+        seal_file(
+            &dir.join("secrets.sealed"),
+            passphrase,
+            &Zeroizing::new(rows::encode(&secrets)),
+            entropy,
+        )?;
         let pem = certificates::pem(root.certificate());
-        files::write(&dir.join("root.pem"), pem.as_bytes(), Access::Everybody).map_err(file(dir))?;
+        files::write(&dir.join("root.pem"), pem.as_bytes(), Access::Everybody)
+            .map_err(file(dir))?;
         // Last, so that a directory with this file is whole.
-        files::write(&dir.join("deployment.cbor"), &rows::encode(&facts), Access::Owner).map_err(file(dir))
+        files::write(
+            &dir.join("deployment.cbor"),
+            &rows::encode(&facts),
+            Access::Owner,
+        )
+        .map_err(file(dir))
     }
 
     /// Opens a deployment, renews what is due, and writes an operator's certificate.
     ///
     /// # Errors
     /// Every fact that does not fit, by name.
-    pub fn open(config: &Config, passphrase: &[u8], clock: &dyn Clock, entropy: &dyn Entropy) -> Result<Self, DeploymentError> {
+    pub fn open(
+        config: &Config,
+        passphrase: &[u8],
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, DeploymentError> {
         let dir = config.node.data_dir.clone();
         let facts = read_facts(&dir, config)?;
         let path = dir.join("secrets.sealed");
         let sealed = files::read(&path).map_err(file(&path))?;
-        let plain = vault::open(passphrase, &sealed).map_err(|source| DeploymentError::Vault { path: path.clone(), source })?;
-        let mut secrets: Secrets = minicbor::decode(&plain).map_err(|_| DeploymentError::Damaged { path })?;
+        let plain = vault::open(passphrase, &sealed).map_err(|source| DeploymentError::Vault {
+            path: path.clone(),
+            source,
+        })?;
+        let mut secrets: Secrets =
+            minicbor::decode(&plain).map_err(|_| DeploymentError::Damaged { path })?;
         let root_path = dir.join("root.pem");
         let root = certificates::from_pem(&files::read(&root_path).map_err(file(&root_path))?)
             .ok_or(DeploymentError::Damaged { path: root_path })?;
         let now_s = clock.now_ms() / 1000;
         let issuing_key = KeyMaterial::from_pkcs8(&secrets.issuing_key).map_err(key_error)?;
         let issuing = IssuingCa::from_parts(issuing_key, secrets.issuing_certificate.clone())?;
-        let trust = TrustStore::new(vec![root.clone()], vec![issuing.certificate().to_vec()]).map_err(key_error)?;
+        let trust = TrustStore::new(vec![root.clone()], vec![issuing.certificate().to_vec()])
+            .map_err(key_error)?;
         let trust = Arc::new(trust);
         let service_key = KeyMaterial::from_pkcs8(&secrets.service_key).map_err(key_error)?;
         if certificates::is_due(&trust, &secrets.service_certificate, now_s) {
             let identity = facts.service_identity();
-            secrets.service_certificate = issuing.issue_for(service_key.public_point(), &identity, &[], now_s, random(entropy))?.der;
+            secrets.service_certificate = issuing
+                .issue_for(
+                    service_key.public_point(),
+                    &identity,
+                    &[],
+                    now_s,
+                    random(entropy),
+                )?
+                .der;
         }
         let hpke = certificates::hpke(&mut secrets, now_s)?;
-        seal_file(&dir.join("secrets.sealed"), passphrase, &Zeroizing::new(rows::encode(&secrets)), entropy)?;
+        seal_file(
+            &dir.join("secrets.sealed"),
+            passphrase,
+            &Zeroizing::new(rows::encode(&secrets)),
+            entropy,
+        )?;
         let node = certificates::node(&facts, &secrets, &issuing, &root, config, now_s, entropy)?;
         certificates::write_operator(&dir, &facts, &issuing, now_s, entropy)?;
-        let signer = SoftwareSigner::from_pkcs8(&secrets.service_key, &secrets.service_certificate).map_err(key_error)?;
+        let signer = SoftwareSigner::from_pkcs8(&secrets.service_key, &secrets.service_certificate)
+            .map_err(key_error)?;
         let service = ServiceSecrets {
             id: facts.service_id,
             region: facts.region.clone(),
             region_key: Key::from_bytes(Zeroizing::new(secrets.region_key)),
             signer,
-            chain: vec![secrets.service_certificate.clone(), issuing.certificate().to_vec()],
+            chain: vec![
+                secrets.service_certificate.clone(),
+                issuing.certificate().to_vec(),
+            ],
             hpke,
         };
         let passphrase = Zeroizing::new(passphrase.to_vec());
-        Ok(Self { dir, facts, root, trust, node, issuing, service, secrets, passphrase })
+        Ok(Self {
+            dir,
+            facts,
+            root,
+            trust,
+            node,
+            issuing,
+            service,
+            secrets,
+            passphrase,
+        })
     }
 
     /// What rewrites the sealed file when the service's HPKE keys rotate.
     pub fn keeper(self) -> (DeploymentParts, Keeper) {
-        let Self { dir, facts, root, trust, node, issuing, service, secrets, passphrase } = self;
-        let keeper = Keeper { path: dir.join("secrets.sealed"), secrets, passphrase };
-        (DeploymentParts { dir, facts, root, trust, node, issuing, service }, keeper)
+        let Self {
+            dir,
+            facts,
+            root,
+            trust,
+            node,
+            issuing,
+            service,
+            secrets,
+            passphrase,
+        } = self;
+        let keeper = Keeper {
+            path: dir.join("secrets.sealed"),
+            secrets,
+            passphrase,
+        };
+        (
+            DeploymentParts {
+                dir,
+                facts,
+                root,
+                trust,
+                node,
+                issuing,
+                service,
+            },
+            keeper,
+        )
     }
 }
 
@@ -270,31 +384,73 @@ pub struct Keeper {
 impl Keeper {
     /// # Errors
     /// Where the file cannot be written.
-    pub fn keep(&mut self, keys: &[StoredHpke], entropy: &dyn Entropy) -> Result<(), DeploymentError> {
-        self.secrets.hpke = keys.iter().map(|key| HpkeRow { pair: key.private.to_bytes().to_vec(), made_s: key.made_s }).collect();
-        seal_file(&self.path, &self.passphrase, &Zeroizing::new(rows::encode(&self.secrets)), entropy)
+    pub fn keep(
+        &mut self,
+        keys: &[StoredHpke],
+        entropy: &dyn Entropy,
+    ) -> Result<(), DeploymentError> {
+        self.secrets.hpke = keys
+            .iter()
+            .map(|key| HpkeRow {
+                pair: key.private.to_bytes().to_vec(),
+                made_s: key.made_s,
+            })
+            .collect();
+        seal_file(
+            &self.path,
+            &self.passphrase,
+            &Zeroizing::new(rows::encode(&self.secrets)),
+            entropy,
+        )
     }
 }
 
 fn read_facts(dir: &Path, config: &Config) -> Result<Facts, DeploymentError> {
     let path = dir.join("deployment.cbor");
     if !path.exists() {
-        return Err(DeploymentError::Missing { path: dir.to_owned() });
+        return Err(DeploymentError::Missing {
+            path: dir.to_owned(),
+        });
     }
     let bytes = files::read(&path).map_err(file(&path))?;
-    let facts: Facts = minicbor::decode(&bytes).map_err(|_| DeploymentError::Damaged { path: path.clone() })?;
+    let facts: Facts =
+        minicbor::decode(&bytes).map_err(|_| DeploymentError::Damaged { path: path.clone() })?;
     if facts.format != FORMAT {
-        return Err(DeploymentError::Format { path, found: facts.format });
+        return Err(DeploymentError::Format {
+            path,
+            found: facts.format,
+        });
     }
     let same = [
-        ("cluster.name", facts.cluster.clone(), config.cluster.name.clone()),
-        ("cluster.region", facts.region.clone(), config.cluster.region.clone()),
-        ("node.number", facts.number.to_string(), config.node.number.to_string()),
-        ("node.shards", facts.shards.to_string(), config.node.shards.to_string()),
+        (
+            "cluster.name",
+            facts.cluster.clone(),
+            config.cluster.name.clone(),
+        ),
+        (
+            "cluster.region",
+            facts.region.clone(),
+            config.cluster.region.clone(),
+        ),
+        (
+            "node.number",
+            facts.number.to_string(),
+            config.node.number.to_string(),
+        ),
+        (
+            "node.shards",
+            facts.shards.to_string(),
+            config.node.shards.to_string(),
+        ),
     ];
     for (key, found, wanted) in same {
         if found != wanted {
-            return Err(DeploymentError::Other { path, key, found, wanted });
+            return Err(DeploymentError::Other {
+                path,
+                key,
+                found,
+                wanted,
+            });
         }
     }
     Ok(facts)

@@ -10,7 +10,7 @@ mod session;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,12 +18,16 @@ use std::{
     time::Duration,
 };
 
+use aws_lc_rs::hmac;
 use fieldmesh_device::wire::close;
 use fieldmesh_domain::{EntityId, EntityKind};
 use fieldmesh_envelope::VerifyingKey;
 use fieldmesh_pki::{Identity, Kind, TrustStore, Usage};
+use quinn::{
+    Connection, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt,
+    crypto::rustls::QuicServerConfig,
+};
 pub use quinn::{Endpoint, crypto::rustls::NoInitialCipherSuite};
-use quinn::{Connection, Incoming, ServerConfig, VarInt, crypto::rustls::QuicServerConfig};
 use tokio::sync::Semaphore;
 
 use crate::intake::{Intake, Peer};
@@ -56,10 +60,21 @@ pub fn server_config(tls: rustls::ServerConfig) -> Result<ServerConfig, NoInitia
 
 /// Opens the UDP socket for devices.
 ///
+/// `reset_key` outlives a restart, so that devices of before are told at once that their
+/// connection is gone (RFC 9000 §10.3) instead of waiting for it to fall silent.
+///
 /// # Errors
 /// Where the address cannot be used.
-pub fn bind(address: SocketAddr, config: ServerConfig) -> io::Result<Endpoint> {
-    Endpoint::server(config, address)
+#[expect(clippy::disallowed_methods, reason = "quinn takes an open socket")]
+pub fn bind(
+    address: SocketAddr,
+    config: ServerConfig,
+    reset_key: &[u8; 32],
+) -> io::Result<Endpoint> {
+    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, reset_key);
+    let endpoint = EndpointConfig::new(Arc::new(reset_key));
+    let socket = UdpSocket::bind(address)?;
+    Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime))
 }
 
 /// Closes every connection: devices come back later.
@@ -84,14 +99,19 @@ pub struct Edge {
 
 impl Edge {
     pub fn new(options: EdgeOptions) -> Arc<Self> {
-        Arc::new(Self { options, sessions: AtomicU64::new(0) })
+        Arc::new(Self {
+            options,
+            sessions: AtomicU64::new(0),
+        })
     }
 
     /// Accepts connections until the endpoint is closed.
     pub async fn run(self: Arc<Self>) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         while let Some(incoming) = self.options.endpoint.accept().await {
-            let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
+            let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else {
+                return;
+            };
             let edge = Arc::clone(&self);
             tokio::spawn(async move {
                 let connected = edge.handshake(incoming).await;
@@ -116,7 +136,8 @@ impl Edge {
         let connection = match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
-                metrics::counter!("fieldmesh_edge_refused_total", "why" => "handshake").increment(1);
+                metrics::counter!("fieldmesh_edge_refused_total", "why" => "handshake")
+                    .increment(1);
                 tracing::warn!(%from, %error, "a device's connection was refused");
                 return None;
             }
@@ -140,14 +161,21 @@ impl Edge {
     fn peer(&self, connection: &Connection) -> Result<Peer, (u32, &'static str)> {
         let unknown = (close::UNKNOWN_ENTITY, "unknown entity");
         let chain = connection.peer_identity().ok_or(unknown)?;
-        let chain = chain.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().map_err(|_| unknown)?;
+        let chain = chain
+            .downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>()
+            .map_err(|_| unknown)?;
         let (leaf, rest) = chain.split_first().ok_or(unknown)?;
         let rest: Vec<&[u8]> = rest.iter().map(AsRef::as_ref).collect();
         let now_s = self.options.intake.clock.now_ms() / 1000;
-        let certificate =
-            self.options.trust.verify(leaf, &rest, Usage::ClientAuth, now_s).map_err(|_| unknown)?;
-        let kind = device_kind(&certificate.identity).ok_or((close::WRONG_PROFILE, "wrong profile"))?;
-        let here = certificate.identity.cluster == self.options.cluster && certificate.identity.region == self.options.region;
+        let certificate = self
+            .options
+            .trust
+            .verify(leaf, &rest, Usage::ClientAuth, now_s)
+            .map_err(|_| unknown)?;
+        let kind =
+            device_kind(&certificate.identity).ok_or((close::WRONG_PROFILE, "wrong profile"))?;
+        let here = certificate.identity.cluster == self.options.cluster
+            && certificate.identity.region == self.options.region;
         if !here {
             return Err((close::WRONG_PROFILE, "wrong cluster or region"));
         }
@@ -156,7 +184,12 @@ impl Edge {
             return Err((close::WRONG_PROFILE, "wrong profile"));
         }
         let key = VerifyingKey::from_sec1(&certificate.public_point).map_err(|_| unknown)?;
-        Ok(Peer { entity, name: entity.to_string(), key, x5t: certificate.thumbprint })
+        Ok(Peer {
+            entity,
+            name: entity.to_string(),
+            key,
+            x5t: certificate.thumbprint,
+        })
     }
 }
 

@@ -6,7 +6,8 @@
 use std::{hint::black_box, sync::Arc};
 
 use fieldmesh_envelope::{
-    Claims, Content, Frame, HpkePrivateKey, KeyRing, Message, MessageType, SoftwareSigner, VerifyingKey, open, seal, sign, verify,
+    Claims, Content, Frame, HpkePrivateKey, KeyRing, Message, MessageType, SoftwareSigner,
+    VerifyingKey, open, seal, sign, verify,
 };
 use fieldmesh_pki::KeyMaterial;
 use tokio::time::Instant;
@@ -22,15 +23,32 @@ const NOW_S: u64 = 1_700_000_000;
 pub fn crypto_floor_us() -> Result<u64, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let key = KeyMaterial::generate().map_err(|error| text(&error))?;
-    let signer = SoftwareSigner::from_pkcs8(key.pkcs8(), b"certificate").map_err(|error| text(&error))?;
+    let signer =
+        SoftwareSigner::from_pkcs8(key.pkcs8(), b"certificate").map_err(|error| text(&error))?;
     let verifying = VerifyingKey::from_sec1(key.public_point()).map_err(|error| text(&error))?;
     let (private, public) = HpkePrivateKey::generate().map_err(|error| text(&error))?;
     let mut ring = KeyRing::default();
-    ring.insert(Arc::new(private), NOW_S - 1, NOW_S + 1000).map_err(|error| text(&error))?;
-    let claims = Claims { iss: "a".into(), aud: "b".into(), iat: NOW_S, exp: NOW_S + 100, cti: [1; 16] };
-    let content = Content { kind: MessageType::Request, seq: 1, correlation: Some([2; 16]), body: vec![0; 100] };
+    ring.insert(Arc::new(private), NOW_S - 1, NOW_S + 1000)
+        .map_err(|error| text(&error))?;
+    let claims = Claims {
+        iss: "a".into(),
+        aud: "b".into(),
+        iat: NOW_S,
+        exp: NOW_S + 100,
+        cti: [1; 16],
+    };
+    let content = Content {
+        kind: MessageType::Request,
+        seq: 1,
+        correlation: Some([2; 16]),
+        body: vec![0; 100],
+    };
     let message = Message { claims, content };
-    let frame = Frame { to: [3; 16], message_id: [1; 16], class: 1 };
+    let frame = Frame {
+        to: [3; 16],
+        message_id: [1; 16],
+        class: 1,
+    };
     let began = Instant::now();
     for _ in 0..ROUNDS {
         let signed = sign(&message, &signer).map_err(|error| text(&error))?;

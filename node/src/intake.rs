@@ -6,7 +6,12 @@
 
 use std::sync::Arc;
 
-use fieldmesh_actors::{Answer, AskError, admission::RETRY_AFTER_MS, commit::{Cause, DraftMessage}, seams::{Clock, Entropy}};
+use fieldmesh_actors::{
+    Answer, AskError,
+    admission::RETRY_AFTER_MS,
+    commit::{Cause, DraftMessage},
+    seams::{Clock, Entropy},
+};
 use fieldmesh_device::wire::Reply;
 use fieldmesh_domain::{
     Command, EntityId, EntityKind, MessageKind, customer,
@@ -15,8 +20,8 @@ use fieldmesh_domain::{
     time::Millis,
 };
 use fieldmesh_envelope::{
-    Frame, HpkePublicKey, Message, MessageType, OpenError, OuterKind, Signed, VerifyError, VerifyingKey, open, outer_algorithm,
-    seal, verify,
+    Frame, HpkePublicKey, Message, MessageType, OpenError, OuterKind, Signed, VerifyError,
+    VerifyingKey, open, outer_algorithm, seal, verify,
 };
 use tokio::time::Instant;
 
@@ -70,18 +75,30 @@ impl Fault {
 
 impl Intake {
     /// What the device is told. `sealing_key` is for answers that must be signed and sealed.
-    pub async fn take(&self, peer: &Peer, frame: &Frame, outer: &[u8], sealing_key: Option<&HpkePublicKey>) -> Reply {
+    pub async fn take(
+        &self,
+        peer: &Peer,
+        frame: &Frame,
+        outer: &[u8],
+        sealing_key: Option<&HpkePublicKey>,
+    ) -> Reply {
         let Some(shard) = self.courier.shard_for(peer.entity) else {
-            return Reply::Unavailable { retry_after_ms: RETRY_AFTER_MS };
+            return Reply::Unavailable {
+                retry_after_ms: RETRY_AFTER_MS,
+            };
         };
         let Some(credit) = shard.credits.try_take() else {
             metrics::counter!("fieldmesh_intake_busy_total").increment(1);
-            return Reply::Busy { retry_after_ms: RETRY_AFTER_MS };
+            return Reply::Busy {
+                retry_after_ms: RETRY_AFTER_MS,
+            };
         };
         let (message, content) = match self.open(peer, frame, outer) {
             Ok(opened) => opened,
             Err(Ended::Fault(fault)) => return self.fault(peer, fault),
-            Err(Ended::Expired) => return self.receipt(peer, frame.message_id, ReceiptStatus::Expired, sealing_key),
+            Err(Ended::Expired) => {
+                return self.receipt(peer, frame.message_id, ReceiptStatus::Expired, sealing_key);
+            }
         };
         let id = message.claims.cti;
         let cause = Cause::Device {
@@ -96,7 +113,9 @@ impl Intake {
         };
         match shard.ask(peer.entity, command, cause, Some(credit)).await {
             Ok(Answer::Done { .. } | Answer::AlreadyDone { receipt: None }) => Reply::Accepted,
-            Ok(Answer::AlreadyDone { receipt: Some(body) }) => self.stored_receipt(peer, id, body, sealing_key),
+            Ok(Answer::AlreadyDone {
+                receipt: Some(body),
+            }) => self.stored_receipt(peer, id, body, sealing_key),
             Err(AskError::Rejected(rejection)) => {
                 tracing::info!(entity = %peer.entity, %rejection, "a message was refused");
                 self.receipt(peer, id, ReceiptStatus::Invalid, sealing_key)
@@ -106,11 +125,20 @@ impl Intake {
                 metrics::counter!("fieldmesh_intake_forged_total").increment(1);
                 self.receipt(peer, id, ReceiptStatus::Replay, sealing_key)
             }
-            Err(AskError::OutOfWindow) => self.receipt(peer, id, ReceiptStatus::Replay, sealing_key),
+            Err(AskError::OutOfWindow) => {
+                self.receipt(peer, id, ReceiptStatus::Replay, sealing_key)
+            }
             Err(AskError::Busy { retry_after_ms }) => Reply::Busy { retry_after_ms },
-            Err(error @ (AskError::NotLeader | AskError::Unknown | AskError::Parked | AskError::Journal(_))) => {
+            Err(
+                error @ (AskError::NotLeader
+                | AskError::Unknown
+                | AskError::Parked
+                | AskError::Journal(_)),
+            ) => {
                 tracing::warn!(entity = %peer.entity, %error, "a message waits");
-                Reply::Unavailable { retry_after_ms: RETRY_AFTER_MS }
+                Reply::Unavailable {
+                    retry_after_ms: RETRY_AFTER_MS,
+                }
             }
         }
     }
@@ -144,13 +172,14 @@ impl Intake {
     }
 
     fn verify(&self, peer: &Peer, signed: &Signed, now_s: u64) -> Result<Message, Ended> {
-        let message = verify(signed, &peer.key, &peer.x5t, self.service.audience(), now_s).map_err(|error| match error {
-            VerifyError::Expired { .. } => Ended::Expired,
-            error => {
-                tracing::debug!(entity = %peer.entity, %error, "a message does not verify");
-                Ended::Fault(Fault::Unverified)
-            }
-        })?;
+        let message = verify(signed, &peer.key, &peer.x5t, self.service.audience(), now_s)
+            .map_err(|error| match error {
+                VerifyError::Expired { .. } => Ended::Expired,
+                error => {
+                    tracing::debug!(entity = %peer.entity, %error, "a message does not verify");
+                    Ended::Fault(Fault::Unverified)
+                }
+            })?;
         if message.claims.iss != peer.name {
             return Err(Ended::Fault(Fault::Misaddressed));
         }
@@ -164,11 +193,19 @@ impl Intake {
             (EntityKind::Customer, MessageType::Request) => {
                 let body: RequestBody = whole(&message.content.body)?;
                 let received_at = Millis(self.clock.now_ms());
-                Some(Command::Customer(customer::Command::Request { message_id, content_hash, body, received_at }))
+                Some(Command::Customer(customer::Command::Request {
+                    message_id,
+                    content_hash,
+                    body,
+                    received_at,
+                }))
             }
             (EntityKind::Technician, MessageType::Response) => {
                 let body: ResponseBody = whole(&message.content.body)?;
-                Some(Command::Technician(technician::Command::Answer { message_id, body }))
+                Some(Command::Technician(technician::Command::Answer {
+                    message_id,
+                    body,
+                }))
             }
             _ => None,
         }
@@ -179,27 +216,56 @@ impl Intake {
         tracing::warn!(entity = %peer.entity, fault = fault.name(), "a message was dropped");
         match fault {
             Fault::Malformed => Reply::BadEnvelope,
-            Fault::UnknownKey => Reply::StaleKey { service: self.service.public_keys() },
+            Fault::UnknownKey => Reply::StaleKey {
+                service: self.service.public_keys(),
+            },
             Fault::Undecryptable | Fault::Unverified | Fault::Misaddressed => Reply::Rejected,
         }
     }
 
     /// A signed, sealed receipt that is not stored: a refusal that the device can prove.
-    fn receipt(&self, peer: &Peer, message_id: [u8; 16], status: ReceiptStatus, key: Option<&HpkePublicKey>) -> Reply {
-        let body = ReceiptBody { status, ticket: None, reason: String::new() };
+    fn receipt(
+        &self,
+        peer: &Peer,
+        message_id: [u8; 16],
+        status: ReceiptStatus,
+        key: Option<&HpkePublicKey>,
+    ) -> Reply {
+        let body = ReceiptBody {
+            status,
+            ticket: None,
+            reason: String::new(),
+        };
         match minicbor::to_vec(&body) {
             Ok(body) => self.stored_receipt(peer, message_id, body, key),
             Err(_) => Reply::Rejected,
         }
     }
 
-    fn stored_receipt(&self, peer: &Peer, message_id: [u8; 16], body: Vec<u8>, key: Option<&HpkePublicKey>) -> Reply {
-        let Some(key) = key else { return Reply::Rejected };
+    fn stored_receipt(
+        &self,
+        peer: &Peer,
+        message_id: [u8; 16],
+        body: Vec<u8>,
+        key: Option<&HpkePublicKey>,
+    ) -> Reply {
+        let Some(key) = key else {
+            return Reply::Rejected;
+        };
         let mut own_id = [0; 16];
         self.entropy.fill(&mut own_id);
-        let message = DraftMessage { to: peer.entity, kind: MessageKind::Receipt, correlation: Some(message_id), body };
+        let message = DraftMessage {
+            to: peer.entity,
+            kind: MessageKind::Receipt,
+            correlation: Some(message_id),
+            body,
+        };
         // Sequence 0 stands outside the mailbox: the device tells it by its correlation alone.
-        let frame = Frame { to: peer.entity.to_bytes(), message_id: own_id, class: fieldmesh_device::wire::SEALED };
+        let frame = Frame {
+            to: peer.entity.to_bytes(),
+            message_id: own_id,
+            class: fieldmesh_device::wire::SEALED,
+        };
         let sealed = self
             .service
             .compose(message, own_id, 0, self.clock.now_ms() / 1000)

@@ -30,8 +30,20 @@ pub struct Issued {
 }
 
 impl Issuer {
-    pub fn new(cluster: String, region: String, ca: IssuingCa, root: Vec<u8>, trust: Arc<TrustStore>) -> Self {
-        Self { cluster, region, ca, root, trust }
+    pub fn new(
+        cluster: String,
+        region: String,
+        ca: IssuingCa,
+        root: Vec<u8>,
+        trust: Arc<TrustStore>,
+    ) -> Self {
+        Self {
+            cluster,
+            region,
+            ca,
+            root,
+            trust,
+        }
     }
 
     pub fn trust(&self) -> &TrustStore {
@@ -55,26 +67,46 @@ impl Issuer {
             EntityKind::Technician => Kind::Technician,
             EntityKind::Ticket | EntityKind::Desk => return None,
         };
-        Some(Identity { cluster: self.cluster.clone(), region: self.region.clone(), kind, id: entity.to_bytes() })
+        Some(Identity {
+            cluster: self.cluster.clone(),
+            region: self.region.clone(),
+            kind,
+            id: entity.to_bytes(),
+        })
     }
 
     /// Checks the request and signs what the profile says.
     ///
     /// # Errors
     /// A request that is malformed, or asks for what the entity is not.
-    pub fn issue(&self, csr: &[u8], entity: EntityId, entropy: &dyn Entropy, now_s: u64) -> Result<Issued, Problem> {
-        let identity = self.identity(entity).ok_or_else(|| Problem::invalid("the user is not a device's owner"))?;
-        let checked = check_csr(csr).map_err(|error| Problem::invalid(format_args!("the request is refused: {error}")))?;
+    pub fn issue(
+        &self,
+        csr: &[u8],
+        entity: EntityId,
+        entropy: &dyn Entropy,
+        now_s: u64,
+    ) -> Result<Issued, Problem> {
+        let identity = self
+            .identity(entity)
+            .ok_or_else(|| Problem::invalid("the user is not a device's owner"))?;
+        let checked = check_csr(csr)
+            .map_err(|error| Problem::invalid(format_args!("the request is refused: {error}")))?;
         checked
             .check_identity(&identity)
             .map_err(|error| Problem::invalid(format_args!("the request is refused: {error}")))?;
         let mut serial = [0; 16];
         entropy.fill(&mut serial);
-        let certificate = self.ca.issue(&checked, &identity, &[], now_s, serial).map_err(|error| {
-            tracing::error!(%error, "a certificate could not be issued");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "not-issued", error)
-        })?;
-        Ok(Issued { certificate, public_key_hash: sha256(checked.spki()) })
+        let certificate = self
+            .ca
+            .issue(&checked, &identity, &[], now_s, serial)
+            .map_err(|error| {
+                tracing::error!(%error, "a certificate could not be issued");
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "not-issued", error)
+            })?;
+        Ok(Issued {
+            certificate,
+            public_key_hash: sha256(checked.spki()),
+        })
     }
 }
 

@@ -17,7 +17,10 @@ use std::{
 
 use fieldmesh_actors::{
     commit::{Cause, Draft, Proposal, Settle, ShardId},
-    seams::{Appended, Clock, Entropy, Journal, JournalError, Loaded, MailItem, OutboxItem, Pending, Replay, TimerItem},
+    seams::{
+        Appended, Clock, Entropy, Journal, JournalError, Loaded, MailItem, OutboxItem, Pending,
+        Replay, TimerItem,
+    },
 };
 use fieldmesh_domain::EntityId;
 
@@ -68,10 +71,31 @@ pub struct JournalOptions {
 
 impl ShardJournal {
     pub fn new(options: JournalOptions) -> Self {
-        let JournalOptions { shard, group, map, service, clock, entropy, steps } = options;
+        let JournalOptions {
+            shard,
+            group,
+            map,
+            service,
+            clock,
+            entropy,
+            steps,
+        } = options;
         let table = group.table();
         let (keys, mail_next) = Default::default();
-        Self { inner: Arc::new(Inner { shard, group, table, map, service, clock, entropy, steps, keys, mail_next }) }
+        Self {
+            inner: Arc::new(Inner {
+                shard,
+                group,
+                table,
+                map,
+                service,
+                clock,
+                entropy,
+                steps,
+                keys,
+                mail_next,
+            }),
+        }
     }
 
     /// Everything that happened to an entity, oldest first.
@@ -101,7 +125,12 @@ impl Journal for ShardJournal {
         let inner = Arc::clone(&self.inner);
         settle.forget_before_s = Some(inner.clock.now_ms() / 1000);
         Box::pin(async move {
-            inner.group.propose(&Proposal::Settle(settle)).await.map(|_| ()).map_err(propose_error)
+            inner
+                .group
+                .propose(&Proposal::Settle(settle))
+                .await
+                .map(|_| ())
+                .map_err(propose_error)
         })
     }
 
@@ -125,7 +154,11 @@ impl Inner {
             return Ok(Some(key.clone()));
         }
         let bytes = owner.to_bytes();
-        let Some(wrapped) = self.table.get(&state::data_key(&bytes)).map_err(store_error)? else {
+        let Some(wrapped) = self
+            .table
+            .get(&state::data_key(&bytes))
+            .map_err(store_error)?
+        else {
             return Ok(None);
         };
         let key = Key::unwrap(self.service.region_key(), &bytes, &wrapped).map_err(seal_error)?;

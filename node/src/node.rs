@@ -26,7 +26,10 @@ use crate::{
     placement::ShardMap,
     service::{Service, ServiceError, ServiceSecrets},
     steps::Steps,
-    store::{Engine, Role, StoreError, writer::{LogWriter, OnFatal}},
+    store::{
+        Engine, Role, StoreError,
+        writer::{LogWriter, OnFatal},
+    },
 };
 
 /// Pause before a shard that failed is started anew: a fault that repeats must not spin.
@@ -93,7 +96,11 @@ impl Node {
     /// # Errors
     /// Damaged storage, unusable keys.
     pub async fn start(parts: NodeParts) -> Result<Self, NodeError> {
-        let (clock, entropy, engine) = (Arc::clone(&parts.clock), Arc::clone(&parts.entropy), Arc::clone(&parts.engine));
+        let (clock, entropy, engine) = (
+            Arc::clone(&parts.clock),
+            Arc::clone(&parts.entropy),
+            Arc::clone(&parts.engine),
+        );
         let map = parts.map;
         let log = engine.open("log", Role::Log).map_err(NodeError::Log)?;
         let (writer, task) = LogWriter::new(Arc::clone(&log), Arc::clone(&parts.on_fatal));
@@ -101,12 +108,18 @@ impl Node {
         let steps = Steps::new(clock.now_ms());
         let service = Arc::new(Service::new(parts.service, clock.now_ms() / 1000)?);
         let courier = Arc::new(NodeCourier::new(map));
-        let root = Supervisor::start().await.map_err(|error| NodeError::Supervisor(error.to_string()))?;
+        let root = Supervisor::start()
+            .await
+            .map_err(|error| NodeError::Supervisor(error.to_string()))?;
         let (mut groups, mut journals, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
         for shard in map.shards() {
             let mut seed = [0; 8];
             entropy.fill(&mut seed);
-            let Timing { heartbeat, election_min, election_max } = parts.timing;
+            let Timing {
+                heartbeat,
+                election_min,
+                election_max,
+            } = parts.timing;
             let options = GroupOptions {
                 group: shard,
                 shard,
@@ -133,7 +146,12 @@ impl Node {
                 courier: Arc::clone(&courier) as _,
                 awake_max: parts.awake_max,
             };
-            tasks.push(tokio::spawn(lead(group.clone(), options, Arc::clone(&courier), root.clone())));
+            tasks.push(tokio::spawn(lead(
+                group.clone(),
+                options,
+                Arc::clone(&courier),
+                root.clone(),
+            )));
             journals.push((shard, journal));
             groups.push(group);
         }
@@ -153,7 +171,19 @@ impl Node {
         });
         tasks.push(tokio::spawn(edge.run()));
         let (endpoint, region) = (parts.endpoint, parts.region);
-        Ok(Self { courier, service, clock, entropy, steps, region, journals, groups, tasks, endpoint, root })
+        Ok(Self {
+            courier,
+            service,
+            clock,
+            entropy,
+            steps,
+            region,
+            journals,
+            groups,
+            tasks,
+            endpoint,
+            root,
+        })
     }
 
     /// Ends when every shard answers.
@@ -172,14 +202,26 @@ impl Node {
         let shard = self.courier.shard_for(entity).ok_or(AskError::NotLeader)?;
         let mut command_id = [0; 16];
         self.entropy.fill(&mut command_id);
-        let credit = shard.credits.try_take().ok_or(AskError::Busy { retry_after_ms: fieldmesh_actors::admission::RETRY_AFTER_MS })?;
-        shard.ask(entity, command, Cause::Operator { command_id }, Some(credit)).await
+        let credit = shard.credits.try_take().ok_or(AskError::Busy {
+            retry_after_ms: fieldmesh_actors::admission::RETRY_AFTER_MS,
+        })?;
+        shard
+            .ask(
+                entity,
+                command,
+                Cause::Operator { command_id },
+                Some(credit),
+            )
+            .await
     }
 
     /// The journal that holds an entity, for reading.
     pub fn journal_of(&self, entity: EntityId) -> Option<&ShardJournal> {
         let owner = self.courier.map().shard_of(entity);
-        self.journals.iter().find(|(shard, _)| *shard == owner).map(|(_, journal)| journal)
+        self.journals
+            .iter()
+            .find(|(shard, _)| *shard == owner)
+            .map(|(_, journal)| journal)
     }
 
     pub fn journals(&self) -> impl Iterator<Item = &ShardJournal> {
@@ -208,7 +250,9 @@ impl Node {
 async fn lead(group: Group, options: ShardOptions, courier: Arc<NodeCourier>, root: Supervisor) {
     let mut leading = group.leading();
     loop {
-        let Ok(term) = leading.wait_for(Option::is_some).await.map(|term| *term) else { return };
+        let Ok(term) = leading.wait_for(Option::is_some).await.map(|term| *term) else {
+            return;
+        };
         match start(&group, &options, &root).await {
             Ok(handle) => {
                 courier.open_shard(options.shard, handle.clone());
@@ -226,7 +270,13 @@ async fn lead(group: Group, options: ShardOptions, courier: Arc<NodeCourier>, ro
     }
 }
 
-async fn start(group: &Group, options: &ShardOptions, root: &Supervisor) -> Result<ShardHandle, String> {
+async fn start(
+    group: &Group,
+    options: &ShardOptions,
+    root: &Supervisor,
+) -> Result<ShardHandle, String> {
     group.barrier().await.map_err(|error| error.to_string())?;
-    Shard::start(options.clone(), root).await.map_err(|error| error.to_string())
+    Shard::start(options.clone(), root)
+        .await
+        .map_err(|error| error.to_string())
 }

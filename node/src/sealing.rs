@@ -9,7 +9,10 @@
 
 use std::fmt;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hmac,
+};
 use fieldmesh_actors::seams::Entropy;
 use zeroize::Zeroizing;
 
@@ -54,6 +57,14 @@ impl Key {
         Self(bytes)
     }
 
+    /// A key for another purpose that follows from this one and says nothing about it.
+    pub fn derive(&self, purpose: &[u8]) -> [u8; KEY_BYTES] {
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &*self.0), purpose);
+        let mut key = [0; KEY_BYTES];
+        key.copy_from_slice(tag.as_ref());
+        key
+    }
+
     /// For sealing the key under another one.
     pub fn expose(&self) -> &[u8; KEY_BYTES] {
         &self.0
@@ -63,7 +74,13 @@ impl Key {
     ///
     /// # Errors
     /// Only where the plaintext is larger than the cipher allows (64 GiB).
-    pub fn seal(&self, place: Place, record: &[u8], plain: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>, SealError> {
+    pub fn seal(
+        &self,
+        place: Place,
+        record: &[u8],
+        plain: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0; NONCE_LEN];
         entropy.fill(&mut nonce);
         let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + AES_256_GCM.tag_len());
@@ -82,7 +99,12 @@ impl Key {
     ///
     /// # Errors
     /// [`SealError`] for anything else.
-    pub fn open(&self, place: Place, record: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    pub fn open(
+        &self,
+        place: Place,
+        record: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(SealError)?;
         let mut plain = Zeroizing::new(sealed.to_vec());
         let opened = self.cipher()?.open_in_place(
@@ -99,7 +121,12 @@ impl Key {
     ///
     /// # Errors
     /// As [`Key::seal`].
-    pub fn wrap(&self, wrapping: &Self, owner: &[u8; 16], entropy: &dyn Entropy) -> Result<Vec<u8>, SealError> {
+    pub fn wrap(
+        &self,
+        wrapping: &Self,
+        owner: &[u8; 16],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, SealError> {
         wrapping.seal(Place::DataKey, owner, self.expose(), entropy)
     }
 
@@ -114,7 +141,9 @@ impl Key {
     }
 
     fn cipher(&self) -> Result<LessSafeKey, SealError> {
-        UnboundKey::new(&AES_256_GCM, &*self.0).map(LessSafeKey::new).map_err(|_| SealError)
+        UnboundKey::new(&AES_256_GCM, &*self.0)
+            .map(LessSafeKey::new)
+            .map_err(|_| SealError)
     }
 }
 
@@ -143,16 +172,28 @@ mod tests {
     fn a_record_opens_only_at_its_place_and_whole() {
         let entropy = Counter(0.into());
         let key = Key::generate(&entropy);
-        let sealed = key.seal(Place::Events, b"one", b"secret", &entropy).unwrap();
-        assert_eq!(&**key.open(Place::Events, b"one", &sealed).unwrap(), b"secret");
+        let sealed = key
+            .seal(Place::Events, b"one", b"secret", &entropy)
+            .unwrap();
+        assert_eq!(
+            &**key.open(Place::Events, b"one", &sealed).unwrap(),
+            b"secret"
+        );
         assert!(key.open(Place::Events, b"two", &sealed).is_err());
         assert!(key.open(Place::Mail, b"one", &sealed).is_err());
-        assert!(Key::generate(&entropy).open(Place::Events, b"one", &sealed).is_err());
+        assert!(
+            Key::generate(&entropy)
+                .open(Place::Events, b"one", &sealed)
+                .is_err()
+        );
         for at in 0..sealed.len() {
             let mut bad = sealed.clone();
             bad[at] ^= 1;
             assert!(key.open(Place::Events, b"one", &bad).is_err(), "byte {at}");
-            assert!(key.open(Place::Events, b"one", &sealed[..at]).is_err(), "cut at {at}");
+            assert!(
+                key.open(Place::Events, b"one", &sealed[..at]).is_err(),
+                "cut at {at}"
+            );
         }
     }
 
@@ -161,7 +202,10 @@ mod tests {
         let entropy = Counter(7.into());
         let (region, data) = (Key::generate(&entropy), Key::generate(&entropy));
         let wrapped = data.wrap(&region, &[1; 16], &entropy).unwrap();
-        assert_eq!(Key::unwrap(&region, &[1; 16], &wrapped).unwrap().expose(), data.expose());
+        assert_eq!(
+            Key::unwrap(&region, &[1; 16], &wrapped).unwrap().expose(),
+            data.expose()
+        );
         assert!(Key::unwrap(&region, &[2; 16], &wrapped).is_err());
     }
 }

@@ -17,8 +17,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use crate::{
     config::Config,
     deployment::{Deployment, DeploymentError, DeploymentParts, Keeper},
-    edge,
-    files,
+    edge, files,
     issuer::Issuer,
     node::{Node, NodeError, NodeParts},
     os::{SystemClock, SystemEntropy},
@@ -38,9 +37,18 @@ pub enum ServerError {
     #[error(transparent)]
     Deployment(#[from] DeploymentError),
     #[error("{path} cannot be made")]
-    Directory { path: PathBuf, #[source] source: io::Error },
+    Directory {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("{key} = {address} cannot be listened on")]
-    Listen { key: &'static str, address: SocketAddr, #[source] source: io::Error },
+    Listen {
+        key: &'static str,
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
     #[error("the node did not start")]
     Node(#[from] NodeError),
     #[error("TLS cannot be configured: {0}")]
@@ -64,28 +72,65 @@ impl Server {
     /// # Errors
     /// See [`ServerError`]; nothing stays running.
     pub async fn start(config: &Config, passphrase: &[u8]) -> Result<Self, ServerError> {
-        let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (Arc::new(SystemClock), Arc::new(SystemEntropy::default()));
+        let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
+            (Arc::new(SystemClock), Arc::new(SystemEntropy::default()));
         let (parts, keeper) = Deployment::open(config, passphrase, &*clock, &*entropy)?.keeper();
-        let DeploymentParts { dir, facts, root, trust, node: credentials, issuing, service } = parts;
+        let DeploymentParts {
+            dir,
+            facts,
+            root,
+            trust,
+            node: credentials,
+            issuing,
+            service,
+        } = parts;
         let db = dir.join("db");
-        files::make_private_dir(&db).map_err(|source| ServerError::Directory { path: db.clone(), source })?;
+        files::make_private_dir(&db).map_err(|source| ServerError::Directory {
+            path: db.clone(),
+            source,
+        })?;
         let metrics = recorder()?;
         let seconds = Arc::clone(&clock);
         let now: Now = Arc::new(move || seconds.now_ms() / 1000);
         let verifier = |client_may_be_unknown| {
             let (trust, now) = (Arc::clone(&trust), Arc::clone(&now));
-            Arc::new(PeerVerifier { trust, now, revoked: Arc::new(|_, _| false), client_may_be_unknown })
+            Arc::new(PeerVerifier {
+                trust,
+                now,
+                revoked: Arc::new(|_, _| false),
+                client_may_be_unknown,
+            })
         };
         let tls = |error: rustls::Error| ServerError::Tls(error.to_string());
-        let device_tls = device_server_config(&credentials, verifier(false), fieldmesh_device::wire::ALPN).map_err(tls)?;
+        let device_tls =
+            device_server_config(&credentials, verifier(false), fieldmesh_device::wire::ALPN)
+                .map_err(tls)?;
         let https_tls = https_server_config(&credentials, verifier(true)).map_err(tls)?;
-        let quic = edge::server_config(device_tls).map_err(|error| ServerError::Tls(error.to_string()))?;
+        let quic =
+            edge::server_config(device_tls).map_err(|error| ServerError::Tls(error.to_string()))?;
         let (devices, https) = (config.listen.devices, config.listen.https);
-        let listener = TcpListener::bind(https)
-            .map_err(|source| ServerError::Listen { key: "listen.https", address: https, source })?;
-        let endpoint = edge::bind(devices, quic)
-            .map_err(|source| ServerError::Listen { key: "listen.devices", address: devices, source })?;
-        let devices = endpoint.local_addr().map_err(|source| ServerError::Listen { key: "listen.devices", address: devices, source })?;
+        let listener = TcpListener::bind(https).map_err(|source| ServerError::Listen {
+            key: "listen.https",
+            address: https,
+            source,
+        })?;
+        let endpoint = edge::bind(
+            devices,
+            quic,
+            &service.region_key.derive(b"stateless reset"),
+        )
+        .map_err(|source| ServerError::Listen {
+            key: "listen.devices",
+            address: devices,
+            source,
+        })?;
+        let devices = endpoint
+            .local_addr()
+            .map_err(|source| ServerError::Listen {
+                key: "listen.devices",
+                address: devices,
+                source,
+            })?;
         let node = Node::start(NodeParts {
             cluster: facts.cluster.clone(),
             region: facts.region.clone(),
@@ -106,12 +151,34 @@ impl Server {
         });
         let node = Arc::new(node.await?);
         node.ready().await;
-        let issuer = Arc::new(Issuer::new(facts.cluster, facts.region, issuing, root, trust));
-        let shared = Shared { node: Arc::clone(&node), issuer, metrics, devices };
-        let web = Web::start(listener, https_tls, config.listen.https_workers, shared)
-            .map_err(|source| ServerError::Listen { key: "listen.https", address: https, source })?;
+        let issuer = Arc::new(Issuer::new(
+            facts.cluster,
+            facts.region,
+            issuing,
+            root,
+            trust,
+        ));
+        let shared = Shared {
+            node: Arc::clone(&node),
+            issuer,
+            metrics,
+            devices,
+        };
+        let web = Web::start(listener, https_tls, config.listen.https_workers, shared).map_err(
+            |source| ServerError::Listen {
+                key: "listen.https",
+                address: https,
+                source,
+            },
+        )?;
         let rotation = tokio::spawn(rotate(Arc::clone(&node), keeper));
-        Ok(Self { https: web.address, devices, node, web, rotation })
+        Ok(Self {
+            https: web.address,
+            devices,
+            node,
+            web,
+            rotation,
+        })
     }
 
     /// Ends in order: requests, devices, shards, log.
@@ -145,8 +212,11 @@ fn recorder() -> Result<PrometheusHandle, ServerError> {
     if let Some(handle) = HANDLE.get() {
         return Ok(handle.clone());
     }
-    let buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
-    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("seconds".into()), &buckets)?;
+    let buckets = [
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    ];
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("seconds".into()), &buckets)?;
     let handle = builder.install_recorder()?;
     Ok(HANDLE.get_or_init(|| handle).clone())
 }

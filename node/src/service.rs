@@ -11,8 +11,8 @@ use fieldmesh_actors::commit::DraftMessage;
 use fieldmesh_device::wire::{ServiceKeys, service_audience};
 use fieldmesh_domain::MessageKind;
 use fieldmesh_envelope::{
-    Claims, Content, HpkePrivateKey, HpkePublicKey, KeyBundle, KeyRing, Message, MessageType, SignError, Signed, Signer,
-    SoftwareSigner, sign, sign_bundle,
+    Claims, Content, HpkePrivateKey, HpkePublicKey, KeyBundle, KeyRing, Message, MessageType,
+    SignError, Signed, Signer, SoftwareSigner, sign, sign_bundle,
 };
 
 use crate::sealing::Key;
@@ -109,7 +109,11 @@ impl Service {
 
     /// What a device needs to write to the service.
     pub fn public_keys(&self) -> ServiceKeys {
-        ServiceKeys { id: self.id, chain: self.chain.iter().cloned().map(Into::into).collect(), bundle: self.keys().bundle.clone() }
+        ServiceKeys {
+            id: self.id,
+            chain: self.chain.iter().cloned().map(Into::into).collect(),
+            bundle: self.keys().bundle.clone(),
+        }
     }
 
     /// Makes a new HPKE key where the newest is a day old, and destroys those past their life.
@@ -119,7 +123,9 @@ impl Service {
     /// Where a key cannot be made.
     pub fn rotate(&self, now_s: u64) -> Result<Option<Vec<StoredHpke>>, ServiceError> {
         let stored = self.keys().stored.clone();
-        let Some(next) = rotated(&stored, now_s)? else { return Ok(None) };
+        let Some(next) = rotated(&stored, now_s)? else {
+            return Ok(None);
+        };
         let keys = build(next.clone(), &self.signer, &self.audience, now_s)?;
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         Ok(Some(next))
@@ -129,7 +135,13 @@ impl Service {
     ///
     /// # Errors
     /// Where the signer fails.
-    pub fn compose(&self, message: DraftMessage, message_id: [u8; 16], seq: u64, now_s: u64) -> Result<Vec<u8>, SignError> {
+    pub fn compose(
+        &self,
+        message: DraftMessage,
+        message_id: [u8; 16],
+        seq: u64,
+        now_s: u64,
+    ) -> Result<Vec<u8>, SignError> {
         let kind = match message.kind {
             MessageKind::Receipt => MessageType::Receipt,
             MessageKind::Alert => MessageType::Alert,
@@ -142,7 +154,12 @@ impl Service {
             exp: now_s + MESSAGE_LIFE_S,
             cti: message_id,
         };
-        let content = Content { kind, seq, correlation: message.correlation, body: message.body };
+        let content = Content {
+            kind,
+            seq,
+            correlation: message.correlation,
+            body: message.body,
+        };
         let signed: Signed = sign(&Message { claims, content }, &self.signer as &dyn Signer)?;
         Ok(signed.as_bytes().to_vec())
     }
@@ -150,25 +167,46 @@ impl Service {
 
 /// The keys as they should be now, or none where they are.
 pub fn rotated(stored: &[StoredHpke], now_s: u64) -> Result<Option<Vec<StoredHpke>>, ServiceError> {
-    let mut next: Vec<StoredHpke> = stored.iter().filter(|key| key.made_s + HPKE_ACCEPTED_S > now_s).cloned().collect();
+    let mut next: Vec<StoredHpke> = stored
+        .iter()
+        .filter(|key| key.made_s + HPKE_ACCEPTED_S > now_s)
+        .cloned()
+        .collect();
     let newest = next.iter().map(|key| key.made_s).max();
     if newest.is_none_or(|made_s| made_s + HPKE_OFFERED_S <= now_s) {
-        let (private, public) = HpkePrivateKey::generate().map_err(|error| ServiceError::Hpke(error.to_string()))?;
-        next.push(StoredHpke { private: Arc::new(private), public, made_s: now_s });
+        let (private, public) =
+            HpkePrivateKey::generate().map_err(|error| ServiceError::Hpke(error.to_string()))?;
+        next.push(StoredHpke {
+            private: Arc::new(private),
+            public,
+            made_s: now_s,
+        });
     } else if next.len() == stored.len() {
         return Ok(None);
     }
     Ok(Some(next))
 }
 
-fn build(stored: Vec<StoredHpke>, signer: &SoftwareSigner, audience: &str, now_s: u64) -> Result<Keys, ServiceError> {
+fn build(
+    stored: Vec<StoredHpke>,
+    signer: &SoftwareSigner,
+    audience: &str,
+    now_s: u64,
+) -> Result<Keys, ServiceError> {
     let stored = rotated(&stored, now_s)?.unwrap_or(stored);
     let mut ring = KeyRing::default();
     for key in &stored {
-        ring.insert(Arc::clone(&key.private), key.made_s, key.made_s + HPKE_ACCEPTED_S)
-            .map_err(|error| ServiceError::Hpke(error.to_string()))?;
+        ring.insert(
+            Arc::clone(&key.private),
+            key.made_s,
+            key.made_s + HPKE_ACCEPTED_S,
+        )
+        .map_err(|error| ServiceError::Hpke(error.to_string()))?;
     }
-    let newest = stored.iter().max_by_key(|key| key.made_s).ok_or_else(|| ServiceError::Hpke("no key".into()))?;
+    let newest = stored
+        .iter()
+        .max_by_key(|key| key.made_s)
+        .ok_or_else(|| ServiceError::Hpke("no key".into()))?;
     let bundle = KeyBundle {
         owner: audience.to_owned(),
         serial: newest.made_s,
@@ -177,5 +215,9 @@ fn build(stored: Vec<StoredHpke>, signer: &SoftwareSigner, audience: &str, now_s
         keys: vec![newest.public.clone()],
     };
     let bundle = sign_bundle(&bundle, signer as &dyn Signer)?;
-    Ok(Keys { stored, ring: Arc::new(ring), bundle })
+    Ok(Keys {
+        stored,
+        ring: Arc::new(ring),
+        bundle,
+    })
 }

@@ -58,7 +58,12 @@ impl Steps {
     pub fn new(now_ms: u64) -> Self {
         let (watchers, _) = broadcast::channel(BACKLOG);
         let (rows, _) = broadcast::channel(BACKLOG);
-        Self { started: Instant::now(), started_us: now_ms * 1000, watchers, rows }
+        Self {
+            started: Instant::now(),
+            started_us: now_ms * 1000,
+            watchers,
+            rows,
+        }
     }
 
     pub fn watch(&self) -> broadcast::Receiver<Step> {
@@ -85,7 +90,13 @@ impl Steps {
         }
         let now = Instant::now();
         let micros = |from: Instant| u64::try_from((now - from).as_micros()).unwrap_or(u64::MAX);
-        let step = Step { act, entity, at_us: self.started_us + micros(self.started), took_us: micros(began), at: now };
+        let step = Step {
+            act,
+            entity,
+            at_us: self.started_us + micros(self.started),
+            took_us: micros(began),
+            at: now,
+        };
         // Nobody listens any more.
         drop(self.watchers.send(step));
     }

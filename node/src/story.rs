@@ -65,7 +65,8 @@ pub struct ExclusionStory {
 }
 
 fn decode(bytes: &[u8]) -> Result<Event, JournalError> {
-    minicbor::decode(bytes).map_err(|error| JournalError::Failed(format!("an event does not decode: {error}")))
+    minicbor::decode(bytes)
+        .map_err(|error| JournalError::Failed(format!("an event does not decode: {error}")))
 }
 
 /// Tells a ticket's story.
@@ -80,7 +81,12 @@ pub fn tell(id: EntityId, history: &[HistoryEntry]) -> Result<TicketStory, Journ
             let event = decode(bytes)?;
             ticket.evolve(&event);
             let (name, detail) = describe(&event);
-            events.push(EventStory { at_ms: entry.record.at_ms, event: name.into(), detail, rule_version: entry.record.rule_version });
+            events.push(EventStory {
+                at_ms: entry.record.at_ms,
+                event: name.into(),
+                detail,
+                rule_version: entry.record.rule_version,
+            });
         }
     }
     let chain = history.last().map(|entry| entry.chain).unwrap_or_default();
@@ -97,15 +103,31 @@ pub fn tell(id: EntityId, history: &[HistoryEntry]) -> Result<TicketStory, Journ
 /// Names an event; no personal data beyond identifiers.
 fn describe(event: &Event) -> (&'static str, String) {
     match event {
-        Event::Opened { customer, body, .. } => ("opened", format!("by {customer}, category {}", body.category)),
+        Event::Opened { customer, body, .. } => (
+            "opened",
+            format!("by {customer}, category {}", body.category),
+        ),
         Event::Triaged { priority } => ("triaged", format!("priority {priority}")),
         Event::MatchAsked { .. } => ("matching", String::new()),
-        Event::Offered { technician, epoch, .. } => ("offered", format!("to {technician}, offer {epoch}")),
-        Event::Unfilled { choice, .. } => ("unfilled", format!("{} technicians excluded", choice.excluded_count)),
+        Event::Offered {
+            technician, epoch, ..
+        } => ("offered", format!("to {technician}, offer {epoch}")),
+        Event::Unfilled { choice, .. } => (
+            "unfilled",
+            format!("{} technicians excluded", choice.excluded_count),
+        ),
         Event::OfferExpired => ("offer_expired", String::new()),
-        Event::OfferRefused { technician, reason } => ("offer_refused", format!("by {technician}: {reason:?}")),
-        Event::Accepted { technician, eta_min, .. } => ("accepted", format!("by {technician}, in {eta_min} min")),
-        Event::LateAcceptRefused { technician, .. } => ("late_accept_refused", format!("of {technician}")),
+        Event::OfferRefused { technician, reason } => {
+            ("offer_refused", format!("by {technician}: {reason:?}"))
+        }
+        Event::Accepted {
+            technician,
+            eta_min,
+            ..
+        } => ("accepted", format!("by {technician}, in {eta_min} min")),
+        Event::LateAcceptRefused { technician, .. } => {
+            ("late_accept_refused", format!("of {technician}"))
+        }
         Event::Progressed { progress, .. } => ("progressed", format!("{progress:?}")),
         Event::Overdue { .. } => ("overdue", String::new()),
         Event::Cancelled => ("cancelled", String::new()),
@@ -122,8 +144,12 @@ pub fn choices(history: &[HistoryEntry]) -> Result<Vec<ChoiceStory>, JournalErro
     for entry in history {
         for bytes in &entry.record.events {
             match decode(bytes)? {
-                Event::Offered { technician, choice, .. } => choices.push(explain(entry.record.at_ms, Some(technician), &choice)),
-                Event::Unfilled { choice, .. } => choices.push(explain(entry.record.at_ms, None, &choice)),
+                Event::Offered {
+                    technician, choice, ..
+                } => choices.push(explain(entry.record.at_ms, Some(technician), &choice)),
+                Event::Unfilled { choice, .. } => {
+                    choices.push(explain(entry.record.at_ms, None, &choice))
+                }
                 _ => {}
             }
         }
@@ -141,8 +167,10 @@ fn explain(at_ms: u64, chosen: Option<EntityId>, choice: &Choice) -> ChoiceStory
         over_qualification_s: candidate.over_qualification_s,
         fairness_s: candidate.fairness_s,
     });
-    let excluded =
-        choice.excluded.iter().map(|(id, reason)| ExclusionStory { technician: id.to_string(), reason: reason.name().into() });
+    let excluded = choice.excluded.iter().map(|(id, reason)| ExclusionStory {
+        technician: id.to_string(),
+        reason: reason.name().into(),
+    });
     ChoiceStory {
         at_ms,
         rule_version: choice.rule_version,

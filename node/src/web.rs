@@ -20,7 +20,12 @@ use std::{
 };
 
 use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::{App, HttpResponse, HttpServer, dev::{Extensions, ServerHandle}, rt::net::TcpStream, web};
+use actix_web::{
+    App, HttpResponse, HttpServer,
+    dev::{Extensions, ServerHandle},
+    rt::net::TcpStream,
+    web,
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{issuer::Issuer, node::Node};
@@ -55,7 +60,12 @@ impl Web {
     ///
     /// # Errors
     /// Where the server cannot start.
-    pub fn start(listener: TcpListener, tls: rustls::ServerConfig, workers: usize, shared: Shared) -> io::Result<Self> {
+    pub fn start(
+        listener: TcpListener,
+        tls: rustls::ServerConfig,
+        workers: usize,
+        shared: Shared,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (tell, told) = mpsc::channel();
         let serve = move || {
@@ -81,7 +91,9 @@ impl Web {
             });
         };
         spawn(serve)?;
-        let handle = told.recv().map_err(|_| io::Error::other("the HTTPS server ended while starting"))??;
+        let handle = told
+            .recv()
+            .map_err(|_| io::Error::other("the HTTPS server ended while starting"))??;
         Ok(Self { address, handle })
     }
 
@@ -91,13 +103,21 @@ impl Web {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "actix owns its threads; this is their first")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "actix owns its threads; this is their first"
+)]
 fn spawn(serve: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new().name("https".into()).spawn(serve).map(|_| ())
+    std::thread::Builder::new()
+        .name("https".into())
+        .spawn(serve)
+        .map(|_| ())
 }
 
 fn remember_peer(connection: &dyn std::any::Any, extensions: &mut Extensions) {
-    let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() else { return };
+    let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() else {
+        return;
+    };
     let (_, session) = stream.get_ref();
     if let Some(chain) = session.peer_certificates() {
         extensions.insert(PeerChain(chain.iter().map(|der| der.to_vec()).collect()));
@@ -107,7 +127,11 @@ fn remember_peer(connection: &dyn std::any::Any, extensions: &mut Extensions) {
 fn routes(app: &mut web::ServiceConfig, shared: &Shared) {
     app.app_data(web::Data::new(shared.clone()))
         .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
-        .app_data(web::JsonConfig::default().limit(BODY_BYTES_MAX).error_handler(problem::from_json))
+        .app_data(
+            web::JsonConfig::default()
+                .limit(BODY_BYTES_MAX)
+                .error_handler(problem::from_json),
+        )
         .app_data(web::QueryConfig::default().error_handler(problem::from_query))
         .route("/healthz", web::get().to(HttpResponse::Ok))
         .route("/readyz", web::get().to(rest::ready))

@@ -64,8 +64,14 @@ impl CheckedCsr {
     /// [`CsrError::ForeignName`].
     pub fn check_identity(&self, identity: &Identity) -> Result<(), CsrError> {
         let (uri, dns) = (identity.to_string(), identity.dns_name());
-        let own = !self.has_other_names && self.uris.iter().all(|name| *name == uri) && self.dns_names.iter().all(|name| *name == dns);
-        if own { Ok(()) } else { Err(CsrError::ForeignName) }
+        let own = !self.has_other_names
+            && self.uris.iter().all(|name| *name == uri)
+            && self.dns_names.iter().all(|name| *name == dns);
+        if own {
+            Ok(())
+        } else {
+            Err(CsrError::ForeignName)
+        }
     }
 }
 
@@ -77,18 +83,26 @@ pub fn check_csr(der: &[u8]) -> Result<CheckedCsr, CsrError> {
     if der.len() > CSR_BYTES_MAX {
         return Err(CsrError::TooLarge);
     }
-    let (rest, request) = X509CertificationRequest::from_der(der).map_err(|_| CsrError::Malformed)?;
+    let (rest, request) =
+        X509CertificationRequest::from_der(der).map_err(|_| CsrError::Malformed)?;
     if !rest.is_empty() {
         return Err(CsrError::Trailing);
     }
     let key = &request.certification_request_info.subject_pki;
-    let curve = key.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok());
+    let curve = key
+        .algorithm
+        .parameters
+        .as_ref()
+        .and_then(|any| any.as_oid().ok());
     let point = key.subject_public_key.data.as_ref();
-    let is_p256 = key.algorithm.algorithm.to_id_string() == EC_PUBLIC_KEY && curve.is_some_and(|oid| oid.to_id_string() == P256);
+    let is_p256 = key.algorithm.algorithm.to_id_string() == EC_PUBLIC_KEY
+        && curve.is_some_and(|oid| oid.to_id_string() == P256);
     if !is_p256 || point.len() != 65 || point[0] != 4 {
         return Err(CsrError::Key);
     }
-    request.verify_signature().map_err(|_| CsrError::Signature)?;
+    request
+        .verify_signature()
+        .map_err(|_| CsrError::Signature)?;
     let mut checked = CheckedCsr {
         spki: key.raw.to_vec(),
         point: point.to_vec(),
@@ -98,8 +112,12 @@ pub fn check_csr(der: &[u8]) -> Result<CheckedCsr, CsrError> {
     };
     for extension in request.requested_extensions().into_iter().flatten() {
         match extension {
-            ParsedExtension::BasicConstraints(constraints) if constraints.ca => return Err(CsrError::AsksForCa),
-            ParsedExtension::KeyUsage(usage) if usage.key_cert_sign() || usage.crl_sign() => return Err(CsrError::AsksForCa),
+            ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
+                return Err(CsrError::AsksForCa);
+            }
+            ParsedExtension::KeyUsage(usage) if usage.key_cert_sign() || usage.crl_sign() => {
+                return Err(CsrError::AsksForCa);
+            }
             ParsedExtension::SubjectAlternativeName(names) => {
                 for name in &names.general_names {
                     match name {
@@ -120,6 +138,8 @@ pub fn check_csr(der: &[u8]) -> Result<CheckedCsr, CsrError> {
 /// # Errors
 /// Where the key cannot sign.
 pub fn create_csr(key: &KeyMaterial) -> Result<Vec<u8>, KeyError> {
-    let request = CertificateParams::default().serialize_request(&key.pair).map_err(|_| KeyError::Malformed)?;
+    let request = CertificateParams::default()
+        .serialize_request(&key.pair)
+        .map_err(|_| KeyError::Malformed)?;
     Ok(request.der().to_vec())
 }

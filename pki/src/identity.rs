@@ -22,7 +22,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Node, Self::Customer, Self::Technician, Self::Operator, Self::Service];
+    const ALL: [Self; 5] = [
+        Self::Node,
+        Self::Customer,
+        Self::Technician,
+        Self::Operator,
+        Self::Service,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -47,7 +53,13 @@ pub struct Identity {
 impl Identity {
     /// The name that stands beside the URI, because DNS names are what libraries constrain.
     pub fn dns_name(&self) -> String {
-        format!("{}.{}.{}.{}", Uuid(&self.id), self.kind.name(), self.region, self.cluster)
+        format!(
+            "{}.{}.{}.{}",
+            Uuid(&self.id),
+            self.kind.name(),
+            self.region,
+            self.cluster
+        )
     }
 }
 
@@ -71,8 +83,15 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
         return None;
     }
     let mut id = [0; 16];
-    let mut digits = text.bytes().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23)).map(|(_, byte)| byte);
-    if [8, 13, 18, 23].iter().any(|at| text.as_bytes()[*at] != b'-') {
+    let mut digits = text
+        .bytes()
+        .enumerate()
+        .filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23))
+        .map(|(_, byte)| byte);
+    if [8, 13, 18, 23]
+        .iter()
+        .any(|at| text.as_bytes()[*at] != b'-')
+    {
         return None;
     }
     for byte in &mut id {
@@ -90,7 +109,14 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "spiffe://{}/region/{}/{}/{}", self.cluster, self.region, self.kind.name(), Uuid(&self.id))
+        write!(
+            f,
+            "spiffe://{}/region/{}/{}/{}",
+            self.cluster,
+            self.region,
+            self.kind.name(),
+            Uuid(&self.id)
+        )
     }
 }
 
@@ -103,17 +129,33 @@ impl FromStr for Identity {
         }
         let rest = text.strip_prefix("spiffe://").ok_or(IdentityError)?;
         let parts: Vec<&str> = rest.split('/').collect();
-        let [cluster, "region", region, kind, id] = parts[..] else { return Err(IdentityError) };
-        let is_dns = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
+        let [cluster, "region", region, kind, id] = parts[..] else {
+            return Err(IdentityError);
+        };
+        let is_dns =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
         if cluster.is_empty() || !cluster.chars().all(is_dns) {
             return Err(IdentityError);
         }
-        if region.is_empty() || region.len() > 4 || !region.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()) {
+        if region.is_empty()
+            || region.len() > 4
+            || !region
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+        {
             return Err(IdentityError);
         }
-        let kind = Kind::ALL.into_iter().find(|known| known.name() == kind).ok_or(IdentityError)?;
+        let kind = Kind::ALL
+            .into_iter()
+            .find(|known| known.name() == kind)
+            .ok_or(IdentityError)?;
         let id = parse_uuid(id).ok_or(IdentityError)?;
-        Ok(Self { cluster: cluster.to_owned(), region: region.to_owned(), kind, id })
+        Ok(Self {
+            cluster: cluster.to_owned(),
+            region: region.to_owned(),
+            kind,
+            id,
+        })
     }
 }
 

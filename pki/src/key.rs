@@ -33,16 +33,24 @@ impl KeyMaterial {
     /// # Errors
     /// Where the random generator fails.
     pub fn generate() -> Result<Self, KeyError> {
-        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|_| KeyError::Generate)?;
-        Ok(Self { pkcs8: Zeroizing::new(pair.serialize_der()), pair })
+        let pair =
+            KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|_| KeyError::Generate)?;
+        Ok(Self {
+            pkcs8: Zeroizing::new(pair.serialize_der()),
+            pair,
+        })
     }
 
     /// # Errors
     /// Where the bytes are another kind of key.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
         let key = PrivatePkcs8KeyDer::from(der.to_vec());
-        let pair = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256).map_err(|_| KeyError::Malformed)?;
-        Ok(Self { pkcs8: Zeroizing::new(der.to_vec()), pair })
+        let pair = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256)
+            .map_err(|_| KeyError::Malformed)?;
+        Ok(Self {
+            pkcs8: Zeroizing::new(der.to_vec()),
+            pair,
+        })
     }
 
     pub fn pkcs8(&self) -> &[u8] {

@@ -29,20 +29,47 @@ impl Profile {
     }
 
     pub(crate) fn extended_key_usages(&self) -> Vec<ExtendedKeyUsagePurpose> {
-        let client = self.client_auth.then_some(ExtendedKeyUsagePurpose::ClientAuth);
-        let server = self.server_auth.then_some(ExtendedKeyUsagePurpose::ServerAuth);
+        let client = self
+            .client_auth
+            .then_some(ExtendedKeyUsagePurpose::ClientAuth);
+        let server = self
+            .server_auth
+            .then_some(ExtendedKeyUsagePurpose::ServerAuth);
         server.into_iter().chain(client).collect()
     }
 }
 
 /// The profile of a kind.
 pub fn profile(kind: Kind) -> Profile {
-    let device = Profile { lifetime_s: 90 * DAY_S, signs_messages: true, client_auth: true, server_auth: false };
+    let device = Profile {
+        lifetime_s: 90 * DAY_S,
+        signs_messages: true,
+        client_auth: true,
+        server_auth: false,
+    };
     match kind {
-        Kind::Node => Profile { lifetime_s: 7 * DAY_S, signs_messages: false, client_auth: true, server_auth: true },
+        Kind::Node => Profile {
+            lifetime_s: 7 * DAY_S,
+            signs_messages: false,
+            client_auth: true,
+            server_auth: true,
+        },
         Kind::Customer => device,
-        Kind::Technician => Profile { lifetime_s: 30 * DAY_S, ..device },
-        Kind::Operator => Profile { lifetime_s: 12 * HOUR_S, signs_messages: false, client_auth: true, server_auth: false },
-        Kind::Service => Profile { lifetime_s: 7 * DAY_S, signs_messages: true, client_auth: false, server_auth: false },
+        Kind::Technician => Profile {
+            lifetime_s: 30 * DAY_S,
+            ..device
+        },
+        Kind::Operator => Profile {
+            lifetime_s: 12 * HOUR_S,
+            signs_messages: false,
+            client_auth: true,
+            server_auth: false,
+        },
+        Kind::Service => Profile {
+            lifetime_s: 7 * DAY_S,
+            signs_messages: true,
+            client_auth: false,
+            server_auth: false,
+        },
     }
 }

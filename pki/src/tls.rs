@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, NoKeyLog, ServerConfig, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, NoKeyLog,
+    ServerConfig, SignatureScheme,
     client::{
         Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -37,7 +38,11 @@ pub struct Credentials {
 
 impl Credentials {
     fn chain(&self) -> Vec<CertificateDer<'static>> {
-        self.chain.iter().cloned().map(CertificateDer::from).collect()
+        self.chain
+            .iter()
+            .cloned()
+            .map(CertificateDer::from)
+            .collect()
     }
 
     fn key(&self) -> PrivateKeyDer<'static> {
@@ -61,9 +66,17 @@ impl core::fmt::Debug for PeerVerifier {
 }
 
 impl PeerVerifier {
-    fn check(&self, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], usage: Usage) -> Result<PeerCertificate, Error> {
+    fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        usage: Usage,
+    ) -> Result<PeerCertificate, Error> {
         let rest: Vec<&[u8]> = rest.iter().map(AsRef::as_ref).collect();
-        let peer = self.trust.verify(leaf, &rest, usage, (self.now)()).map_err(|error| Error::InvalidCertificate(reason(&error)))?;
+        let peer = self
+            .trust
+            .verify(leaf, &rest, usage, (self.now)())
+            .map_err(|error| Error::InvalidCertificate(reason(&error)))?;
         if (self.revoked)(&peer.issuer_hash, &peer.serial) {
             return Err(Error::InvalidCertificate(CertificateError::Revoked));
         }
@@ -95,12 +108,32 @@ fn schemes() -> Vec<SignatureScheme> {
 
 macro_rules! signatures {
     () => {
-        fn verify_tls12_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
-            verify_tls12_signature(message, cert, dss, &aws_lc_rs::default_provider().signature_verification_algorithms)
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls12_signature(
+                message,
+                cert,
+                dss,
+                &aws_lc_rs::default_provider().signature_verification_algorithms,
+            )
         }
 
-        fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
-            verify_tls13_signature(message, cert, dss, &aws_lc_rs::default_provider().signature_verification_algorithms)
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls13_signature(
+                message,
+                cert,
+                dss,
+                &aws_lc_rs::default_provider().signature_verification_algorithms,
+            )
         }
 
         fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -118,7 +151,12 @@ impl ClientCertVerifier for PeerVerifier {
         !self.client_may_be_unknown
     }
 
-    fn verify_client_cert(&self, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], _now: UnixTime) -> Result<ClientCertVerified, Error> {
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
         self.check(leaf, rest, Usage::ClientAuth)?;
         Ok(ClientCertVerified::assertion())
     }
@@ -140,7 +178,9 @@ impl ServerCertVerifier for PeerVerifier {
         if peer.identity.kind == Kind::Node {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+            Err(Error::InvalidCertificate(
+                CertificateError::ApplicationVerificationFailure,
+            ))
         }
     }
 
@@ -170,7 +210,10 @@ impl ServerCertVerifier for PinnedRoot {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let unknown = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
-        let root = rest.iter().find(|der| sha256(der) == self.pin).ok_or_else(unknown)?;
+        let root = rest
+            .iter()
+            .find(|der| sha256(der) == self.pin)
+            .ok_or_else(unknown)?;
         let trust = TrustStore::new(vec![root.to_vec()], Vec::new()).map_err(|_| unknown())?;
         let verifier = PeerVerifier {
             trust: Arc::new(trust),
@@ -197,7 +240,11 @@ fn harden(mut config: ServerConfig, alpn: &[&[u8]]) -> ServerConfig {
 ///
 /// # Errors
 /// Where key and certificate do not fit.
-pub fn device_server_config(credentials: &Credentials, verifier: Arc<PeerVerifier>, alpn: &[u8]) -> Result<ServerConfig, Error> {
+pub fn device_server_config(
+    credentials: &Credentials,
+    verifier: Arc<PeerVerifier>,
+    alpn: &[u8],
+) -> Result<ServerConfig, Error> {
     let config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(verifier)
@@ -210,7 +257,10 @@ pub fn device_server_config(credentials: &Credentials, verifier: Arc<PeerVerifie
 ///
 /// # Errors
 /// Where key and certificate do not fit.
-pub fn https_server_config(credentials: &Credentials, verifier: Arc<PeerVerifier>) -> Result<ServerConfig, Error> {
+pub fn https_server_config(
+    credentials: &Credentials,
+    verifier: Arc<PeerVerifier>,
+) -> Result<ServerConfig, Error> {
     let config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13, &TLS12])?
         .with_client_cert_verifier(verifier)
@@ -222,13 +272,19 @@ pub fn https_server_config(credentials: &Credentials, verifier: Arc<PeerVerifier
 ///
 /// # Errors
 /// Where key and certificate do not fit.
-pub fn client_config(verifier: Arc<dyn ServerCertVerifier>, credentials: Option<&Credentials>, alpn: &[u8]) -> Result<ClientConfig, Error> {
+pub fn client_config(
+    verifier: Arc<dyn ServerCertVerifier>,
+    credentials: Option<&Credentials>,
+    alpn: &[u8],
+) -> Result<ClientConfig, Error> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(verifier);
     let mut config = match credentials {
-        Some(credentials) => builder.with_client_auth_cert(credentials.chain(), credentials.key())?,
+        Some(credentials) => {
+            builder.with_client_auth_cert(credentials.chain(), credentials.key())?
+        }
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![alpn.to_vec()];

@@ -25,8 +25,15 @@ impl core::fmt::Debug for Token {
 /// A token from 32 random bytes.
 pub fn mint(user: &str, random: [u8; 32], root_pin: [u8; 32]) -> Token {
     let random = Zeroizing::new(random);
-    let secret = format!("fm1.{}.{}", URL_SAFE_NO_PAD.encode(*random), URL_SAFE_NO_PAD.encode(root_pin));
-    Token { user: user.to_owned(), secret: Zeroizing::new(secret) }
+    let secret = format!(
+        "fm1.{}.{}",
+        URL_SAFE_NO_PAD.encode(*random),
+        URL_SAFE_NO_PAD.encode(root_pin)
+    );
+    Token {
+        user: user.to_owned(),
+        secret: Zeroizing::new(secret),
+    }
 }
 
 /// What is stored of a token.
@@ -37,7 +44,11 @@ pub fn token_hash(secret: &str) -> [u8; 32] {
 /// The root's hash inside a token, if it is one.
 pub fn token_pin(secret: &str) -> Option<[u8; 32]> {
     let mut parts = secret.split('.');
-    let (Some("fm1"), Some(_), Some(pin), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else { return None };
+    let (Some("fm1"), Some(_), Some(pin), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return None;
+    };
     URL_SAFE_NO_PAD.decode(pin).ok()?.try_into().ok()
 }
 

@@ -26,20 +26,32 @@ pub enum VaultError {
     Refused,
 }
 
-fn cipher(passphrase: &[u8], memory_kib: u32, passes: u32, salt: &[u8]) -> Result<LessSafeKey, VaultError> {
+fn cipher(
+    passphrase: &[u8],
+    memory_kib: u32,
+    passes: u32,
+    salt: &[u8],
+) -> Result<LessSafeKey, VaultError> {
     let params = Params::new(memory_kib, passes, 1, Some(32)).map_err(|_| VaultError::Malformed)?;
     let mut key = Zeroizing::new([0; 32]);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(passphrase, salt, &mut *key)
         .map_err(|_| VaultError::Malformed)?;
-    UnboundKey::new(&AES_256_GCM, &*key).map(LessSafeKey::new).map_err(|_| VaultError::Malformed)
+    UnboundKey::new(&AES_256_GCM, &*key)
+        .map(LessSafeKey::new)
+        .map_err(|_| VaultError::Malformed)
 }
 
 /// Seals secrets; salt and nonce must be random.
 ///
 /// # Errors
 /// Only where the machine has not the memory for it.
-pub fn seal(passphrase: &[u8], plain: &[u8], salt: [u8; 16], nonce: [u8; 12]) -> Result<Vec<u8>, VaultError> {
+pub fn seal(
+    passphrase: &[u8],
+    plain: &[u8],
+    salt: [u8; 16],
+    nonce: [u8; 12],
+) -> Result<Vec<u8>, VaultError> {
     let mut sealed = Vec::with_capacity(HEADER_BYTES + NONCE_BYTES + plain.len() + 16);
     sealed.extend_from_slice(MAGIC);
     sealed.extend_from_slice(&MEMORY_KIB.to_be_bytes());
@@ -49,7 +61,11 @@ pub fn seal(passphrase: &[u8], plain: &[u8], salt: [u8; 16], nonce: [u8; 12]) ->
     sealed.extend_from_slice(&nonce);
     let mut content = plain.to_vec();
     cipher(passphrase, MEMORY_KIB, PASSES, &salt)?
-        .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(header), &mut content)
+        .seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(header),
+            &mut content,
+        )
         .map_err(|_| VaultError::Refused)?;
     sealed.extend_from_slice(&content);
     Ok(sealed)
@@ -60,16 +76,28 @@ pub fn seal(passphrase: &[u8], plain: &[u8], salt: [u8; 16], nonce: [u8; 12]) ->
 /// # Errors
 /// See [`VaultError`].
 pub fn open(passphrase: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-    let (header, rest) = sealed.split_at_checked(HEADER_BYTES).ok_or(VaultError::Malformed)?;
-    let (nonce, content) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(VaultError::Malformed)?;
-    let number = |at: usize| header[at..at + 4].iter().fold(0, |number, byte| number << 8 | u32::from(*byte));
+    let (header, rest) = sealed
+        .split_at_checked(HEADER_BYTES)
+        .ok_or(VaultError::Malformed)?;
+    let (nonce, content) = rest
+        .split_first_chunk::<NONCE_BYTES>()
+        .ok_or(VaultError::Malformed)?;
+    let number = |at: usize| {
+        header[at..at + 4]
+            .iter()
+            .fold(0, |number, byte| number << 8 | u32::from(*byte))
+    };
     let (memory_kib, passes) = (number(4), number(8));
     if header[..4] != *MAGIC || memory_kib > MEMORY_KIB_MAX || passes > PASSES_MAX {
         return Err(VaultError::Malformed);
     }
     let mut plain = Zeroizing::new(content.to_vec());
     let length = cipher(passphrase, memory_kib, passes, &header[12..])?
-        .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(header), &mut plain)
+        .open_in_place(
+            Nonce::assume_unique_for_key(*nonce),
+            Aad::from(header),
+            &mut plain,
+        )
         .map_err(|_| VaultError::Refused)?
         .len();
     plain.truncate(length);

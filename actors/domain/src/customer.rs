@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use minicbor::{Decode, Encode};
 
 use crate::{
-    Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, IndexRow, MessageKind, Rejection, RejectionCode, TimerName,
-    encoded,
+    Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, IndexRow, MessageKind,
+    Rejection, RejectionCode, TimerName, encoded,
     enrollment::{Change, Enrollment, Issued, Token},
     message::{Location, ReceiptBody, ReceiptStatus, RequestBody},
     ticket,
@@ -180,7 +180,11 @@ impl Customer {
     fn register(&self, name: &str, location: Location, tier: u8) -> Result<Vec<Event>, Rejection> {
         if self.standing != Standing::Unknown {
             let same = self.name == name && self.location == location && self.tier == tier;
-            return if same { Ok(vec![]) } else { Rejection::new(RejectionCode::Exists, "the customer exists with other data") };
+            return if same {
+                Ok(vec![])
+            } else {
+                Rejection::new(RejectionCode::Exists, "the customer exists with other data")
+            };
         }
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
             return Rejection::new(RejectionCode::Invalid, "a name has 1 to 256 bytes");
@@ -188,14 +192,29 @@ impl Customer {
         if !location.is_on_earth() {
             return Rejection::new(RejectionCode::Invalid, "the location is not on earth");
         }
-        Ok(vec![Event::Registered { name: name.to_owned(), location, tier }])
+        Ok(vec![Event::Registered {
+            name: name.to_owned(),
+            location,
+            tier,
+        }])
     }
 
-    fn request(&self, message_id: [u8; 16], content_hash: [u8; 32], body: &RequestBody, received_at: Millis, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
+    fn request(
+        &self,
+        message_id: [u8; 16],
+        content_hash: [u8; 32],
+        body: &RequestBody,
+        received_at: Millis,
+        ctx: &Ctx,
+    ) -> Result<Vec<Event>, Rejection> {
         match self.standing {
             Standing::Enrolled | Standing::Active => {}
-            Standing::Unknown | Standing::Invited => return Rejection::new(RejectionCode::NotNow, "the device is not enrolled"),
-            Standing::Suspended => return Rejection::new(RejectionCode::NotNow, "the customer is suspended"),
+            Standing::Unknown | Standing::Invited => {
+                return Rejection::new(RejectionCode::NotNow, "the device is not enrolled");
+            }
+            Standing::Suspended => {
+                return Rejection::new(RejectionCode::NotNow, "the customer is suspended");
+            }
         }
         let ticket = EntityId::ticket_of(ctx.id, message_id);
         if self.open.contains(&ticket) {
@@ -205,7 +224,13 @@ impl Customer {
         if self.open.len() >= OPEN_TICKETS_MAX {
             return Rejection::new(RejectionCode::Limit, "the customer has 256 open tickets");
         }
-        Ok(vec![Event::Requested { message_id, content_hash, ticket, body: body.clone(), received_at }])
+        Ok(vec![Event::Requested {
+            message_id,
+            content_hash,
+            ticket,
+            body: body.clone(),
+            received_at,
+        }])
     }
 }
 
@@ -219,11 +244,31 @@ impl Aggregate for Customer {
             return Rejection::new(RejectionCode::Unknown, "there is no such customer");
         }
         match command {
-            Command::Register { name, location, tier } => self.register(name, *location, *tier),
-            Command::Invite { token_hash, expires } => {
-                self.enrollment.invite(Token { hash: *token_hash, expires: *expires }, ctx).map(changes)
-            }
-            Command::Enroll { token_hash, public_key_hash, serial, not_after, certificate } => {
+            Command::Register {
+                name,
+                location,
+                tier,
+            } => self.register(name, *location, *tier),
+            Command::Invite {
+                token_hash,
+                expires,
+            } => self
+                .enrollment
+                .invite(
+                    Token {
+                        hash: *token_hash,
+                        expires: *expires,
+                    },
+                    ctx,
+                )
+                .map(changes),
+            Command::Enroll {
+                token_hash,
+                public_key_hash,
+                serial,
+                not_after,
+                certificate,
+            } => {
                 let issued = Issued {
                     token_hash: *token_hash,
                     public_key_hash: *public_key_hash,
@@ -233,13 +278,22 @@ impl Aggregate for Customer {
                 };
                 self.enrollment.enroll(issued, ctx).map(changes)
             }
-            Command::PublishKeys { serial, bundle } => self.enrollment.publish(*serial, bundle).map(changes),
-            Command::Request { message_id, content_hash, body, received_at } => {
-                self.request(*message_id, *content_hash, body, *received_at, ctx)
+            Command::PublishKeys { serial, bundle } => {
+                self.enrollment.publish(*serial, bundle).map(changes)
             }
+            Command::Request {
+                message_id,
+                content_hash,
+                body,
+                received_at,
+            } => self.request(*message_id, *content_hash, body, *received_at, ctx),
             Command::TicketClosed { ticket } => {
                 let open = self.open.contains(ticket);
-                Ok(if open { vec![Event::TicketClosed { ticket: *ticket }] } else { vec![] })
+                Ok(if open {
+                    vec![Event::TicketClosed { ticket: *ticket }]
+                } else {
+                    vec![]
+                })
             }
             Command::Suspend if self.standing == Standing::Suspended => Ok(vec![]),
             Command::Suspend => Ok(vec![Event::Suspended]),
@@ -250,7 +304,11 @@ impl Aggregate for Customer {
 
     fn evolve(&mut self, event: &Event) {
         match event {
-            Event::Registered { name, location, tier } => {
+            Event::Registered {
+                name,
+                location,
+                tier,
+            } => {
                 self.standing = Standing::Invited;
                 self.name.clone_from(name);
                 self.location = *location;
@@ -276,17 +334,48 @@ impl Aggregate for Customer {
 
     fn react(&self, event: &Event, id: EntityId) -> Vec<Effect> {
         match event {
-            Event::Requested { message_id, ticket, body, .. } => {
-                let receipt = ReceiptBody { status: ReceiptStatus::Received, ticket: Some(*ticket), reason: String::new() };
-                let open = ticket::Command::Open { customer: id, message_id: *message_id, body: body.clone(), tier: self.tier };
+            Event::Requested {
+                message_id,
+                ticket,
+                body,
+                ..
+            } => {
+                let receipt = ReceiptBody {
+                    status: ReceiptStatus::Received,
+                    ticket: Some(*ticket),
+                    reason: String::new(),
+                };
+                let open = ticket::Command::Open {
+                    customer: id,
+                    message_id: *message_id,
+                    body: body.clone(),
+                    tier: self.tier,
+                };
                 vec![
-                    Effect::Message { to: id, kind: MessageKind::Receipt, correlation: Some(*message_id), body: encoded(&receipt) },
-                    Effect::Tell { to: *ticket, command: AnyCommand::Ticket(open) },
-                    Effect::Index(IndexRow::Customer { id, state: self.standing }),
+                    Effect::Message {
+                        to: id,
+                        kind: MessageKind::Receipt,
+                        correlation: Some(*message_id),
+                        body: encoded(&receipt),
+                    },
+                    Effect::Tell {
+                        to: *ticket,
+                        command: AnyCommand::Ticket(open),
+                    },
+                    Effect::Index(IndexRow::Customer {
+                        id,
+                        state: self.standing,
+                    }),
                 ]
             }
-            Event::Registered { .. } | Event::Suspended | Event::Resumed | Event::Enrollment(Change::Enrolled(_)) => {
-                vec![Effect::Index(IndexRow::Customer { id, state: self.standing })]
+            Event::Registered { .. }
+            | Event::Suspended
+            | Event::Resumed
+            | Event::Enrollment(Change::Enrolled(_)) => {
+                vec![Effect::Index(IndexRow::Customer {
+                    id,
+                    state: self.standing,
+                })]
             }
             Event::Enrollment(_) | Event::TicketClosed { .. } => vec![],
         }

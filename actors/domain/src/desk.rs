@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 
 use crate::{
-    Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, Rejection, RejectionCode, TimerName,
+    Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, Rejection, RejectionCode,
+    TimerName,
     message::Location,
     selection::{self, Choice, Fit, Need},
     technician::Skill,
@@ -132,9 +133,16 @@ impl Desk {
             assigned: known.assigned,
         });
         let choice = selection::choose(need, options, rule_version);
-        let mut events: Vec<Event> = held_by.map(|_| Event::TakenBack { ticket }).into_iter().collect();
+        let mut events: Vec<Event> = held_by
+            .map(|_| Event::TakenBack { ticket })
+            .into_iter()
+            .collect();
         events.push(match choice.candidates.first() {
-            Some(best) => Event::Chosen { ticket, technician: best.technician, choice },
+            Some(best) => Event::Chosen {
+                ticket,
+                technician: best.technician,
+                choice,
+            },
             None => Event::NobodyFits { ticket, choice },
         });
         events
@@ -161,12 +169,17 @@ impl Aggregate for Desk {
                 None if self.technicians.len() >= TECHNICIANS_MAX => {
                     Rejection::new(RejectionCode::Limit, "the desk knows 100,000 technicians")
                 }
-                _ => Ok(vec![Event::TechnicianChanged { id: *id, summary: summary.clone() }]),
+                _ => Ok(vec![Event::TechnicianChanged {
+                    id: *id,
+                    summary: summary.clone(),
+                }]),
             },
             Command::Match { ticket, need } => Ok(self.choose(*ticket, need, ctx.rule_version)),
-            Command::Done { ticket } => {
-                Ok(if self.given.contains_key(ticket) { vec![Event::TakenBack { ticket: *ticket }] } else { vec![] })
-            }
+            Command::Done { ticket } => Ok(if self.given.contains_key(ticket) {
+                vec![Event::TakenBack { ticket: *ticket }]
+            } else {
+                vec![]
+            }),
             Command::Timer { .. } => Ok(vec![]),
         }
     }
@@ -174,9 +187,15 @@ impl Aggregate for Desk {
     fn evolve(&mut self, event: &Event) {
         match event {
             Event::TechnicianChanged { id, summary } => {
-                self.technicians.entry(*id).or_default().summary.clone_from(summary);
+                self.technicians
+                    .entry(*id)
+                    .or_default()
+                    .summary
+                    .clone_from(summary);
             }
-            Event::Chosen { ticket, technician, .. } => {
+            Event::Chosen {
+                ticket, technician, ..
+            } => {
                 self.given.insert(*ticket, *technician);
                 let known = self.technicians.entry(*technician).or_default();
                 known.load = known.load.saturating_add(1);
@@ -188,12 +207,30 @@ impl Aggregate for Desk {
     }
 
     fn react(&self, event: &Event, _id: EntityId) -> Vec<Effect> {
-        let tell = |ticket: &EntityId, command| vec![Effect::Tell { to: *ticket, command: AnyCommand::Ticket(command) }];
+        let tell = |ticket: &EntityId, command| {
+            vec![Effect::Tell {
+                to: *ticket,
+                command: AnyCommand::Ticket(command),
+            }]
+        };
         match event {
-            Event::Chosen { ticket, technician, choice } => {
-                tell(ticket, ticket::Command::Offer { technician: *technician, choice: choice.clone() })
-            }
-            Event::NobodyFits { ticket, choice } => tell(ticket, ticket::Command::NobodyFits { choice: choice.clone() }),
+            Event::Chosen {
+                ticket,
+                technician,
+                choice,
+            } => tell(
+                ticket,
+                ticket::Command::Offer {
+                    technician: *technician,
+                    choice: choice.clone(),
+                },
+            ),
+            Event::NobodyFits { ticket, choice } => tell(
+                ticket,
+                ticket::Command::NobodyFits {
+                    choice: choice.clone(),
+                },
+            ),
             Event::TechnicianChanged { .. } | Event::TakenBack { .. } => vec![],
         }
     }

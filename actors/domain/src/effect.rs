@@ -65,7 +65,9 @@ pub enum IndexRow {
 impl IndexRow {
     pub fn id(&self) -> EntityId {
         match self {
-            Self::Ticket { id, .. } | Self::Technician { id, .. } | Self::Customer { id, .. } => *id,
+            Self::Ticket { id, .. } | Self::Technician { id, .. } | Self::Customer { id, .. } => {
+                *id
+            }
         }
     }
 }
@@ -74,10 +76,24 @@ impl IndexRow {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// A command for another entity, delivered effectively once.
-    Tell { to: EntityId, command: Command },
+    Tell {
+        to: EntityId,
+        command: Command,
+    },
     /// A sealed message for the device of a customer or technician.
-    Message { to: EntityId, kind: MessageKind, correlation: Option<[u8; 16]>, body: Vec<u8> },
-    SetTimer { name: TimerName, generation: u32, due: Millis },
-    CancelTimer { name: TimerName },
+    Message {
+        to: EntityId,
+        kind: MessageKind,
+        correlation: Option<[u8; 16]>,
+        body: Vec<u8>,
+    },
+    SetTimer {
+        name: TimerName,
+        generation: u32,
+        due: Millis,
+    },
+    CancelTimer {
+        name: TimerName,
+    },
     Index(IndexRow),
 }

@@ -84,12 +84,20 @@ impl Enrollment {
             && token.hash == issued.token_hash
         {
             if token.expires <= ctx.now {
-                return Rejection::new(RejectionCode::Token, "the token has expired: ask for a new one");
+                return Rejection::new(
+                    RejectionCode::Token,
+                    "the token has expired: ask for a new one",
+                );
             }
             return Ok(vec![Change::Enrolled(issued)]);
         }
         match &self.issued {
-            Some(old) if old.token_hash == issued.token_hash && old.public_key_hash == issued.public_key_hash => Ok(vec![]),
+            Some(old)
+                if old.token_hash == issued.token_hash
+                    && old.public_key_hash == issued.public_key_hash =>
+            {
+                Ok(vec![])
+            }
             Some(old) if old.token_hash == issued.token_hash => {
                 Rejection::new(RejectionCode::Token, "the token was spent with another key")
             }
@@ -105,9 +113,15 @@ impl Enrollment {
             return Rejection::new(RejectionCode::Invalid, "the key bundle is too large");
         }
         match serial.cmp(&self.bundle_serial) {
-            core::cmp::Ordering::Less => Rejection::new(RejectionCode::Invalid, "the key bundle is older than the one in force"),
+            core::cmp::Ordering::Less => Rejection::new(
+                RejectionCode::Invalid,
+                "the key bundle is older than the one in force",
+            ),
             core::cmp::Ordering::Equal => Ok(vec![]),
-            core::cmp::Ordering::Greater => Ok(vec![Change::KeysPublished { serial, bundle: bundle.to_vec() }]),
+            core::cmp::Ordering::Greater => Ok(vec![Change::KeysPublished {
+                serial,
+                bundle: bundle.to_vec(),
+            }]),
         }
     }
 

@@ -33,8 +33,15 @@ impl Region {
     fn from_padded(bytes: [u8; 4]) -> Result<Self, IdError> {
         let length = bytes.iter().position(|byte| *byte == 0).unwrap_or(4);
         let (code, padding) = bytes.split_at(length);
-        let is_code = !code.is_empty() && code.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        if is_code && padding.iter().all(|byte| *byte == 0) { Ok(Self(bytes)) } else { Err(IdError::Region) }
+        let is_code = !code.is_empty()
+            && code
+                .iter()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        if is_code && padding.iter().all(|byte| *byte == 0) {
+            Ok(Self(bytes))
+        } else {
+            Err(IdError::Region)
+        }
     }
 }
 
@@ -43,14 +50,20 @@ impl FromStr for Region {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         let mut bytes = [0; 4];
-        bytes.get_mut(..text.len()).ok_or(IdError::Region)?.copy_from_slice(text.as_bytes());
+        bytes
+            .get_mut(..text.len())
+            .ok_or(IdError::Region)?
+            .copy_from_slice(text.as_bytes());
         Self::from_padded(bytes)
     }
 }
 
 impl fmt::Display for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().take_while(|byte| **byte != 0).try_for_each(|byte| write!(f, "{}", char::from(*byte)))
+        self.0
+            .iter()
+            .take_while(|byte| **byte != 0)
+            .try_for_each(|byte| write!(f, "{}", char::from(*byte)))
     }
 }
 
@@ -96,7 +109,12 @@ impl EntityId {
         seed[32] = 1;
         random[..8].copy_from_slice(&low.to_be_bytes());
         random[8..].copy_from_slice(&fnv1a(&seed).to_be_bytes()[..2]);
-        Self::build(EntityKind::Ticket, customer.region(), customer.slot(), random)
+        Self::build(
+            EntityKind::Ticket,
+            customer.region(),
+            customer.slot(),
+            random,
+        )
     }
 
     /// A region's desk.
@@ -117,7 +135,11 @@ impl EntityId {
     pub fn from_bytes(bytes: [u8; 16]) -> Result<Self, IdError> {
         Region::from_padded([bytes[0], bytes[1], bytes[2], bytes[3]])?;
         // Four bits between kind and slot have no meaning yet.
-        if u16::from_be_bytes([bytes[4], bytes[5]]) & 0x3c00 != 0 { Err(IdError::Text) } else { Ok(Self(bytes)) }
+        if u16::from_be_bytes([bytes[4], bytes[5]]) & 0x3c00 != 0 {
+            Err(IdError::Text)
+        } else {
+            Ok(Self(bytes))
+        }
     }
 
     pub fn to_bytes(self) -> [u8; 16] {
@@ -144,16 +166,25 @@ impl EntityId {
 
 /// 64-bit FNV-1a (draft-eastlake-fnv): spreads, and needs no secret.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 impl fmt::Display for EntityId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}_{}_", self.kind().prefix(), self.region())?;
         // 96 bits, and four zero bits to fill the last character.
-        let bits = self.0[4..].iter().fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte)) << 4;
+        let bits = self.0[4..]
+            .iter()
+            .fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte))
+            << 4;
         for at in (0..TEXT_CHARS).rev() {
-            write!(f, "{}", char::from(ALPHABET[(bits >> (5 * at) & 31) as usize]))?;
+            write!(
+                f,
+                "{}",
+                char::from(ALPHABET[(bits >> (5 * at) & 31) as usize])
+            )?;
         }
         Ok(())
     }
@@ -170,7 +201,9 @@ impl FromStr for EntityId {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         let mut parts = text.split('_');
-        let (Some(prefix), Some(region), Some(rest), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        let (Some(prefix), Some(region), Some(rest), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return Err(IdError::Text);
         };
         if rest.len() != TEXT_CHARS {
@@ -178,7 +211,10 @@ impl FromStr for EntityId {
         }
         let mut bits = 0_u128;
         for char in rest.bytes() {
-            let digit = ALPHABET.iter().position(|known| *known == char).ok_or(IdError::Text)?;
+            let digit = ALPHABET
+                .iter()
+                .position(|known| *known == char)
+                .ok_or(IdError::Text)?;
             bits = bits << 5 | digit as u128;
         }
         if bits & 15 != 0 {
@@ -189,20 +225,32 @@ impl FromStr for EntityId {
         bytes[..4].copy_from_slice(&region.0);
         bytes[4..].copy_from_slice(&(bits >> 4).to_be_bytes()[4..]);
         let id = Self::from_bytes(bytes)?;
-        if id.kind().prefix() == prefix { Ok(id) } else { Err(IdError::Kind) }
+        if id.kind().prefix() == prefix {
+            Ok(id)
+        } else {
+            Err(IdError::Kind)
+        }
     }
 }
 
 impl<C> Encode<C> for EntityId {
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), minicbor::encode::Error<W::Error>> {
+    fn encode<W: Write>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
         e.bytes(&self.0)?.ok()
     }
 }
 
 impl<'b, C> Decode<'b, C> for EntityId {
     fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
-        let bytes = d.bytes()?.try_into().map_err(|_| minicbor::decode::Error::message("an identifier has 16 bytes"))?;
-        Self::from_bytes(bytes).map_err(|_| minicbor::decode::Error::message("malformed identifier"))
+        let bytes = d
+            .bytes()?
+            .try_into()
+            .map_err(|_| minicbor::decode::Error::message("an identifier has 16 bytes"))?;
+        Self::from_bytes(bytes)
+            .map_err(|_| minicbor::decode::Error::message("malformed identifier"))
     }
 }
 
@@ -217,9 +265,16 @@ mod tests {
     #[test]
     fn the_text_form_is_frozen() {
         let region = "eu1".parse().unwrap();
-        let id = EntityId::new(EntityKind::Customer, region, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        let id = EntityId::new(
+            EntityKind::Customer,
+            region,
+            [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+        );
         assert_eq!(id.to_string().parse(), Ok(id));
-        assert_eq!(EntityId::desk(region).to_string(), "dsk_eu1_r0000000000000000000");
+        assert_eq!(
+            EntityId::desk(region).to_string(),
+            "dsk_eu1_r0000000000000000000"
+        );
         assert!("cus_eu1_r0000000000000000000".parse::<EntityId>().is_err());
         assert!("dsk_eu1_r0000000000000000001".parse::<EntityId>().is_err());
     }

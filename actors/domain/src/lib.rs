@@ -38,10 +38,28 @@ pub struct Ctx {
 
 /// A pure state machine with its own commands and events.
 pub trait Aggregate:
-    Default + Clone + core::fmt::Debug + PartialEq + Send + Sync + 'static + minicbor::Encode<()> + for<'b> minicbor::Decode<'b, ()>
+    Default
+    + Clone
+    + core::fmt::Debug
+    + PartialEq
+    + Send
+    + Sync
+    + 'static
+    + minicbor::Encode<()>
+    + for<'b> minicbor::Decode<'b, ()>
 {
-    type Command: Clone + core::fmt::Debug + Send + minicbor::Encode<()> + for<'b> minicbor::Decode<'b, ()>;
-    type Event: Clone + core::fmt::Debug + PartialEq + Send + Sync + minicbor::Encode<()> + for<'b> minicbor::Decode<'b, ()>;
+    type Command: Clone
+        + core::fmt::Debug
+        + Send
+        + minicbor::Encode<()>
+        + for<'b> minicbor::Decode<'b, ()>;
+    type Event: Clone
+        + core::fmt::Debug
+        + PartialEq
+        + Send
+        + Sync
+        + minicbor::Encode<()>
+        + for<'b> minicbor::Decode<'b, ()>;
     const KIND: EntityKind;
 
     /// The events that the command leads to; none where it is already true.

@@ -177,10 +177,16 @@ impl ResponseBody {
     /// Free text that is too long.
     pub fn check(&self) -> Result<(), Rejection> {
         let text = match &self.answer {
-            Answer::Decline { reason: text } | Answer::Completed { note: text } | Answer::CannotComplete { reason: text } => text,
+            Answer::Decline { reason: text }
+            | Answer::Completed { note: text }
+            | Answer::CannotComplete { reason: text } => text,
             Answer::Accept { .. } | Answer::EnRoute | Answer::OnSite => return Ok(()),
         };
-        if text.len() > TEXT_BYTES_MAX { Rejection::new(RejectionCode::Invalid, "the text has more than 4096 bytes") } else { Ok(()) }
+        if text.len() > TEXT_BYTES_MAX {
+            Rejection::new(RejectionCode::Invalid, "the text has more than 4096 bytes")
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -65,7 +65,10 @@ pub struct Candidate {
 
 impl Candidate {
     pub fn cost_s(&self) -> u32 {
-        self.travel_s.saturating_add(self.load_s).saturating_add(self.over_qualification_s).saturating_add(self.fairness_s)
+        self.travel_s
+            .saturating_add(self.load_s)
+            .saturating_add(self.over_qualification_s)
+            .saturating_add(self.fairness_s)
     }
 }
 
@@ -111,8 +114,15 @@ pub struct Need {
 }
 
 /// Chooses among all technicians of a region.
-pub fn choose<'a>(need: &Need, options: impl Iterator<Item = Fit<'a>>, rule_version: u32) -> Choice {
-    let mut choice = Choice { rule_version, ..Choice::default() };
+pub fn choose<'a>(
+    need: &Need,
+    options: impl Iterator<Item = Fit<'a>>,
+    rule_version: u32,
+) -> Choice {
+    let mut choice = Choice {
+        rule_version,
+        ..Choice::default()
+    };
     let mut fit = Vec::new();
     for option in options {
         match exclusion(need, &option) {
@@ -127,13 +137,19 @@ pub fn choose<'a>(need: &Need, options: impl Iterator<Item = Fit<'a>>, rule_vers
     }
     let least = fit.iter().map(|option| option.assigned).min().unwrap_or(0);
     choice.candidates = fit.iter().map(|option| cost(need, option, least)).collect();
-    choice.candidates.sort_by_key(|candidate| (candidate.cost_s(), candidate.technician));
+    choice
+        .candidates
+        .sort_by_key(|candidate| (candidate.cost_s(), candidate.technician));
     choice.candidates.truncate(CANDIDATES_MAX);
     choice
 }
 
 fn level(need: &Need, skills: &[Skill]) -> Option<u8> {
-    skills.iter().filter(|skill| skill.category == need.category).map(|skill| skill.level).max()
+    skills
+        .iter()
+        .filter(|skill| skill.category == need.category)
+        .map(|skill| skill.level)
+        .max()
 }
 
 fn exclusion(need: &Need, option: &Fit<'_>) -> Option<Exclusion> {
@@ -211,7 +227,11 @@ fn arcsine_of_root(square: i64) -> i64 {
     while high - low > 1 {
         let middle = i64::midpoint(low, high);
         let sine = sine(middle);
-        if sine * sine / ONE <= square { low = middle } else { high = middle }
+        if sine * sine / ONE <= square {
+            low = middle
+        } else {
+            high = middle
+        }
     }
     low
 }
@@ -221,15 +241,29 @@ mod tests {
     use super::*;
 
     fn at(lat: f64, lon: f64) -> Location {
-        Location { lat_e6: (lat * 1e6) as i32, lon_e6: (lon * 1e6) as i32 }
+        Location {
+            lat_e6: (lat * 1e6) as i32,
+            lon_e6: (lon * 1e6) as i32,
+        }
     }
 
     #[test]
     fn distances_agree_with_known_ones() {
-        let (paris, london, sydney) = (at(48.8566, 2.3522), at(51.5074, -0.1278), at(-33.8688, 151.2093));
-        for (a, b, metres) in [(paris, london, 343_556_u32), (paris, sydney, 16_960_000), (paris, paris, 0)] {
+        let (paris, london, sydney) = (
+            at(48.8566, 2.3522),
+            at(51.5074, -0.1278),
+            at(-33.8688, 151.2093),
+        );
+        for (a, b, metres) in [
+            (paris, london, 343_556_u32),
+            (paris, sydney, 16_960_000),
+            (paris, paris, 0),
+        ] {
             let found = distance_m(a, b);
-            assert!(found.abs_diff(metres) <= metres / 200 + 20, "{found} is not {metres}");
+            assert!(
+                found.abs_diff(metres) <= metres / 200 + 20,
+                "{found} is not {metres}"
+            );
             assert_eq!(found, distance_m(b, a));
         }
         // Across the date line, and pole to pole.

@@ -6,111 +6,23 @@
 //!
 //! **Invariants:** holdings never exceed the capacity; an offer older than one seen is refused.
 
+mod types;
+
+pub use types::{Command, Duty, Event, Holding, LEVEL_MAX, Phase, SKILLS_MAX, Shift, Skill};
+
 use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
 
 use crate::{
-    Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, IndexRow, MessageKind, Rejection, RejectionCode, TimerName,
+    Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, IndexRow, MessageKind,
+    Rejection, RejectionCode,
     customer::NAME_BYTES_MAX,
     desk, encoded,
     enrollment::{Change, Enrollment, Issued, Token},
-    message::{AlertBody, Answer, Location, OfferId, ReceiptBody, ReceiptStatus, ResponseBody},
+    message::{AlertBody, Answer, Location, ReceiptBody, ReceiptStatus, ResponseBody},
     ticket::{self, Progress, RefusalReason},
-    time::Millis,
 };
-
-pub const SKILLS_MAX: usize = 256;
-/// The levels of a skill are 1 to this.
-pub const LEVEL_MAX: u8 = 5;
-
-/// A skill with its level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-pub struct Skill {
-    #[n(0)]
-    pub category: u16,
-    #[n(1)]
-    pub level: u8,
-}
-
-/// When a technician works by itself, without being told.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
-#[cbor(index_only)]
-pub enum Shift {
-    /// From "on shift" to "off shift".
-    #[default]
-    #[n(0)]
-    Always,
-}
-
-/// What a technician does now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
-#[cbor(index_only)]
-pub enum Duty {
-    /// Not registered.
-    #[default]
-    #[n(0)]
-    Unknown,
-    #[n(1)]
-    OffShift,
-    #[n(2)]
-    Available,
-    /// Holds an offer that is not answered yet.
-    #[n(3)]
-    Reserved,
-    #[n(4)]
-    Committed,
-    #[n(5)]
-    EnRoute,
-    #[n(6)]
-    OnSite,
-    #[n(7)]
-    Suspended,
-}
-
-impl Duty {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::OffShift => "off_shift",
-            Self::Available => "available",
-            Self::Reserved => "reserved",
-            Self::Committed => "committed",
-            Self::EnRoute => "en_route",
-            Self::OnSite => "on_site",
-            Self::Suspended => "suspended",
-        }
-    }
-}
-
-/// How far a held ticket has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-#[cbor(index_only)]
-pub enum Phase {
-    #[n(0)]
-    Reserved,
-    #[n(1)]
-    Committed,
-    #[n(2)]
-    EnRoute,
-    #[n(3)]
-    OnSite,
-}
-
-/// A ticket in the technician's hands.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Holding {
-    #[n(0)]
-    pub offer: OfferId,
-    #[n(1)]
-    pub phase: Phase,
-    /// A reservation is dead after this.
-    #[n(2)]
-    pub expires: Millis,
-    /// The last message about it, so that its repetition is known.
-    #[cbor(n(3), with = "minicbor::bytes")]
-    pub answered_by: Option<[u8; 16]>,
-}
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Technician {
@@ -134,169 +46,6 @@ pub struct Technician {
     pub enrollment: Enrollment,
     #[n(9)]
     pub holdings: BTreeMap<EntityId, Holding>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub enum Command {
-    #[n(0)]
-    Register {
-        #[n(0)]
-        name: String,
-        #[n(1)]
-        skills: Vec<Skill>,
-        #[n(2)]
-        home: Location,
-        #[n(3)]
-        capacity: u16,
-        #[n(4)]
-        shift: Shift,
-    },
-    #[n(1)]
-    Invite {
-        #[cbor(n(0), with = "minicbor::bytes")]
-        token_hash: [u8; 32],
-        #[n(1)]
-        expires: Millis,
-    },
-    #[n(2)]
-    Enroll {
-        #[cbor(n(0), with = "minicbor::bytes")]
-        token_hash: [u8; 32],
-        #[cbor(n(1), with = "minicbor::bytes")]
-        public_key_hash: [u8; 32],
-        #[cbor(n(2), with = "minicbor::bytes")]
-        serial: Vec<u8>,
-        #[n(3)]
-        not_after: u64,
-        #[cbor(n(4), with = "minicbor::bytes")]
-        certificate: Vec<u8>,
-    },
-    #[n(3)]
-    PublishKeys {
-        #[n(0)]
-        serial: u64,
-        #[cbor(n(1), with = "minicbor::bytes")]
-        bundle: Vec<u8>,
-    },
-    #[n(4)]
-    GoOnShift,
-    #[n(5)]
-    GoOffShift,
-    #[n(6)]
-    Reserve {
-        #[n(0)]
-        alert: AlertBody,
-    },
-    #[n(7)]
-    Release {
-        #[n(0)]
-        ticket: EntityId,
-        #[n(1)]
-        offer: OfferId,
-    },
-    /// The device's response, verified.
-    #[n(8)]
-    Answer {
-        #[cbor(n(0), with = "minicbor::bytes")]
-        message_id: [u8; 16],
-        #[n(1)]
-        body: ResponseBody,
-    },
-    #[n(9)]
-    Timer {
-        #[n(0)]
-        name: TimerName,
-        #[n(1)]
-        generation: u32,
-    },
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub enum Event {
-    #[n(0)]
-    Registered {
-        #[n(0)]
-        name: String,
-        #[n(1)]
-        skills: Vec<Skill>,
-        #[n(2)]
-        home: Location,
-        #[n(3)]
-        capacity: u16,
-        #[n(4)]
-        shift: Shift,
-    },
-    #[n(1)]
-    Enrollment(#[n(0)] Change),
-    #[n(2)]
-    WentOnShift,
-    #[n(3)]
-    WentOffShift,
-    #[n(4)]
-    Reserved {
-        #[n(0)]
-        alert: AlertBody,
-    },
-    #[n(5)]
-    Refused {
-        #[n(0)]
-        ticket: EntityId,
-        #[n(1)]
-        offer: OfferId,
-        #[n(2)]
-        reason: RefusalReason,
-    },
-    #[n(6)]
-    Released {
-        #[n(0)]
-        ticket: EntityId,
-        /// It was promised to the technician, who must be told.
-        #[n(1)]
-        was_committed: bool,
-    },
-    #[n(7)]
-    Accepted {
-        #[n(0)]
-        ticket: EntityId,
-        #[n(1)]
-        offer: OfferId,
-        #[n(2)]
-        eta_min: u16,
-        #[cbor(n(3), with = "minicbor::bytes")]
-        message_id: [u8; 16],
-    },
-    #[n(8)]
-    Declined {
-        #[n(0)]
-        ticket: EntityId,
-        #[n(1)]
-        offer: OfferId,
-        #[n(2)]
-        reason: String,
-        #[cbor(n(3), with = "minicbor::bytes")]
-        message_id: [u8; 16],
-    },
-    #[n(9)]
-    Progressed {
-        #[n(0)]
-        ticket: EntityId,
-        #[n(1)]
-        offer: OfferId,
-        #[n(2)]
-        progress: Progress,
-        #[cbor(n(3), with = "minicbor::bytes")]
-        message_id: [u8; 16],
-    },
-    /// An answer that changed nothing; the device gets a receipt all the same.
-    #[n(10)]
-    AnswerNoted {
-        #[n(0)]
-        ticket: EntityId,
-        #[n(1)]
-        status: ReceiptStatus,
-        #[cbor(n(2), with = "minicbor::bytes")]
-        message_id: [u8; 16],
-    },
 }
 
 fn changes(changes: Vec<Change>) -> Vec<Event> {
@@ -323,10 +72,29 @@ impl Technician {
     }
 
     fn register(&self, command: &Command) -> Result<Vec<Event>, Rejection> {
-        let Command::Register { name, skills, home, capacity, shift } = command else { return Ok(vec![]) };
+        let Command::Register {
+            name,
+            skills,
+            home,
+            capacity,
+            shift,
+        } = command
+        else {
+            return Ok(vec![]);
+        };
         if self.registered {
-            let same = self.name == *name && self.skills == *skills && self.home == *home && self.capacity == *capacity;
-            return if same { Ok(vec![]) } else { Rejection::new(RejectionCode::Exists, "the technician exists with other data") };
+            let same = self.name == *name
+                && self.skills == *skills
+                && self.home == *home
+                && self.capacity == *capacity;
+            return if same {
+                Ok(vec![])
+            } else {
+                Rejection::new(
+                    RejectionCode::Exists,
+                    "the technician exists with other data",
+                )
+            };
         }
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
             return Rejection::new(RejectionCode::Invalid, "a name has 1 to 256 bytes");
@@ -334,18 +102,37 @@ impl Technician {
         if !home.is_on_earth() {
             return Rejection::new(RejectionCode::Invalid, "the home is not on earth");
         }
-        if skills.len() > SKILLS_MAX || skills.iter().any(|skill| !(1..=LEVEL_MAX).contains(&skill.level)) {
-            return Rejection::new(RejectionCode::Invalid, "at most 256 skills, with levels 1 to 5");
+        if skills.len() > SKILLS_MAX
+            || skills
+                .iter()
+                .any(|skill| !(1..=LEVEL_MAX).contains(&skill.level))
+        {
+            return Rejection::new(
+                RejectionCode::Invalid,
+                "at most 256 skills, with levels 1 to 5",
+            );
         }
         if *capacity == 0 {
             return Rejection::new(RejectionCode::Invalid, "the capacity is at least 1");
         }
-        Ok(vec![Event::Registered { name: name.clone(), skills: skills.clone(), home: *home, capacity: *capacity, shift: *shift }])
+        Ok(vec![Event::Registered {
+            name: name.clone(),
+            skills: skills.clone(),
+            home: *home,
+            capacity: *capacity,
+            shift: *shift,
+        }])
     }
 
     fn reserve(&self, alert: &AlertBody, ctx: &Ctx) -> Vec<Event> {
         let (ticket, offer) = (alert.ticket, alert.offer);
-        let refuse = |reason| vec![Event::Refused { ticket, offer, reason }];
+        let refuse = |reason| {
+            vec![Event::Refused {
+                ticket,
+                offer,
+                reason,
+            }]
+        };
         match self.holdings.get(&ticket) {
             Some(held) if held.offer >= offer => return vec![],
             Some(held) if held.phase != Phase::Reserved => return refuse(RefusalReason::Busy),
@@ -364,35 +151,74 @@ impl Technician {
         if others >= usize::from(self.capacity) {
             return refuse(RefusalReason::Busy);
         }
-        vec![Event::Reserved { alert: alert.clone() }]
+        vec![Event::Reserved {
+            alert: alert.clone(),
+        }]
     }
 
-    fn answer(&self, message_id: [u8; 16], body: &ResponseBody, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
+    fn answer(
+        &self,
+        message_id: [u8; 16],
+        body: &ResponseBody,
+        ctx: &Ctx,
+    ) -> Result<Vec<Event>, Rejection> {
         body.check()?;
         let (ticket, offer) = (body.ticket, body.offer);
-        let note = |status| Ok(vec![Event::AnswerNoted { ticket, status, message_id }]);
-        let Some(held) = self.holdings.get(&ticket).filter(|held| held.offer == offer) else {
+        let note = |status| {
+            Ok(vec![Event::AnswerNoted {
+                ticket,
+                status,
+                message_id,
+            }])
+        };
+        let Some(held) = self
+            .holdings
+            .get(&ticket)
+            .filter(|held| held.offer == offer)
+        else {
             return note(ReceiptStatus::NoLongerYours);
         };
         if held.answered_by == Some(message_id) {
             return Ok(vec![]);
         }
-        let progress = |progress| Ok(vec![Event::Progressed { ticket, offer, progress, message_id }]);
+        let progress = |progress| {
+            Ok(vec![Event::Progressed {
+                ticket,
+                offer,
+                progress,
+                message_id,
+            }])
+        };
         match (&body.answer, held.phase) {
-            (Answer::Accept { .. } | Answer::Decline { .. }, Phase::Reserved) if held.expires < ctx.now => note(ReceiptStatus::NoLongerYours),
-            (Answer::Accept { eta_min }, Phase::Reserved) => Ok(vec![Event::Accepted { ticket, offer, eta_min: *eta_min, message_id }]),
-            (Answer::Decline { reason }, Phase::Reserved) => {
-                Ok(vec![Event::Declined { ticket, offer, reason: reason.clone(), message_id }])
+            (Answer::Accept { .. } | Answer::Decline { .. }, Phase::Reserved)
+                if held.expires < ctx.now =>
+            {
+                note(ReceiptStatus::NoLongerYours)
             }
+            (Answer::Accept { eta_min }, Phase::Reserved) => Ok(vec![Event::Accepted {
+                ticket,
+                offer,
+                eta_min: *eta_min,
+                message_id,
+            }]),
+            (Answer::Decline { reason }, Phase::Reserved) => Ok(vec![Event::Declined {
+                ticket,
+                offer,
+                reason: reason.clone(),
+                message_id,
+            }]),
             (Answer::Accept { .. }, _) => note(ReceiptStatus::Received),
             (Answer::EnRoute, Phase::Committed) => progress(Progress::EnRoute),
             (Answer::OnSite, Phase::Committed | Phase::EnRoute) => progress(Progress::OnSite),
             (Answer::Completed { note }, Phase::Committed | Phase::EnRoute | Phase::OnSite) => {
                 progress(Progress::Completed { note: note.clone() })
             }
-            (Answer::CannotComplete { reason }, Phase::Committed | Phase::EnRoute | Phase::OnSite) => {
-                progress(Progress::CannotComplete { reason: reason.clone() })
-            }
+            (
+                Answer::CannotComplete { reason },
+                Phase::Committed | Phase::EnRoute | Phase::OnSite,
+            ) => progress(Progress::CannotComplete {
+                reason: reason.clone(),
+            }),
             _ => note(ReceiptStatus::Invalid),
         }
     }
@@ -405,12 +231,19 @@ impl Technician {
             capacity: self.capacity,
         };
         let command = desk::Command::Technician { id, summary };
-        Effect::Tell { to: EntityId::desk(id.region()), command: AnyCommand::Desk(command) }
+        Effect::Tell {
+            to: EntityId::desk(id.region()),
+            command: AnyCommand::Desk(command),
+        }
     }
 
     fn index(&self, id: EntityId) -> Effect {
         let load = u16::try_from(self.holdings.len()).unwrap_or(u16::MAX);
-        Effect::Index(IndexRow::Technician { id, state: self.duty(), load })
+        Effect::Index(IndexRow::Technician {
+            id,
+            state: self.duty(),
+            load,
+        })
     }
 }
 
@@ -425,10 +258,26 @@ impl Aggregate for Technician {
         }
         match command {
             Command::Register { .. } => self.register(command),
-            Command::Invite { token_hash, expires } => {
-                self.enrollment.invite(Token { hash: *token_hash, expires: *expires }, ctx).map(changes)
-            }
-            Command::Enroll { token_hash, public_key_hash, serial, not_after, certificate } => {
+            Command::Invite {
+                token_hash,
+                expires,
+            } => self
+                .enrollment
+                .invite(
+                    Token {
+                        hash: *token_hash,
+                        expires: *expires,
+                    },
+                    ctx,
+                )
+                .map(changes),
+            Command::Enroll {
+                token_hash,
+                public_key_hash,
+                serial,
+                not_after,
+                certificate,
+            } => {
                 let issued = Issued {
                     token_hash: *token_hash,
                     public_key_hash: *public_key_hash,
@@ -438,13 +287,29 @@ impl Aggregate for Technician {
                 };
                 self.enrollment.enroll(issued, ctx).map(changes)
             }
-            Command::PublishKeys { serial, bundle } => self.enrollment.publish(*serial, bundle).map(changes),
-            Command::GoOnShift => Ok(if self.on_shift { vec![] } else { vec![Event::WentOnShift] }),
-            Command::GoOffShift => Ok(if self.on_shift { vec![Event::WentOffShift] } else { vec![] }),
+            Command::PublishKeys { serial, bundle } => {
+                self.enrollment.publish(*serial, bundle).map(changes)
+            }
+            Command::GoOnShift => Ok(if self.on_shift {
+                vec![]
+            } else {
+                vec![Event::WentOnShift]
+            }),
+            Command::GoOffShift => Ok(if self.on_shift {
+                vec![Event::WentOffShift]
+            } else {
+                vec![]
+            }),
             Command::Reserve { alert } => Ok(self.reserve(alert, ctx)),
             Command::Release { ticket, offer } => {
-                let held = self.holdings.get(ticket).filter(|held| held.offer <= *offer);
-                let released = held.map(|held| Event::Released { ticket: *ticket, was_committed: held.phase != Phase::Reserved });
+                let held = self
+                    .holdings
+                    .get(ticket)
+                    .filter(|held| held.offer <= *offer);
+                let released = held.map(|held| Event::Released {
+                    ticket: *ticket,
+                    was_committed: held.phase != Phase::Reserved,
+                });
                 Ok(released.into_iter().collect())
             }
             Command::Answer { message_id, body } => self.answer(*message_id, body, ctx),
@@ -454,7 +319,13 @@ impl Aggregate for Technician {
 
     fn evolve(&mut self, event: &Event) {
         match event {
-            Event::Registered { name, skills, home, capacity, shift } => {
+            Event::Registered {
+                name,
+                skills,
+                home,
+                capacity,
+                shift,
+            } => {
                 self.registered = true;
                 self.name.clone_from(name);
                 self.skills.clone_from(skills);
@@ -466,14 +337,26 @@ impl Aggregate for Technician {
             Event::WentOnShift => self.on_shift = true,
             Event::WentOffShift => self.on_shift = false,
             Event::Reserved { alert } => {
-                let holding = Holding { offer: alert.offer, phase: Phase::Reserved, expires: alert.expires, answered_by: None };
+                let holding = Holding {
+                    offer: alert.offer,
+                    phase: Phase::Reserved,
+                    expires: alert.expires,
+                    answered_by: None,
+                };
                 self.holdings.insert(alert.ticket, holding);
             }
             Event::Released { ticket, .. } | Event::Declined { ticket, .. } => {
                 self.holdings.remove(ticket);
             }
-            Event::Accepted { ticket, message_id, .. } => self.advance(*ticket, Phase::Committed, *message_id),
-            Event::Progressed { ticket, progress, message_id, .. } => match progress {
+            Event::Accepted {
+                ticket, message_id, ..
+            } => self.advance(*ticket, Phase::Committed, *message_id),
+            Event::Progressed {
+                ticket,
+                progress,
+                message_id,
+                ..
+            } => match progress {
                 Progress::EnRoute => self.advance(*ticket, Phase::EnRoute, *message_id),
                 Progress::OnSite => self.advance(*ticket, Phase::OnSite, *message_id),
                 Progress::Completed { .. } | Progress::CannotComplete { .. } => {
@@ -485,39 +368,108 @@ impl Aggregate for Technician {
     }
 
     fn react(&self, event: &Event, id: EntityId) -> Vec<Effect> {
-        let tell = |ticket: &EntityId, command| Effect::Tell { to: *ticket, command: AnyCommand::Ticket(command) };
+        let tell = |ticket: &EntityId, command| Effect::Tell {
+            to: *ticket,
+            command: AnyCommand::Ticket(command),
+        };
         match event {
-            Event::Registered { .. } | Event::WentOnShift | Event::WentOffShift | Event::Enrollment(Change::Enrolled(_)) => {
+            Event::Registered { .. }
+            | Event::WentOnShift
+            | Event::WentOffShift
+            | Event::Enrollment(Change::Enrolled(_)) => {
                 vec![self.tell_desk(id), self.index(id)]
             }
             Event::Enrollment(_) => vec![],
             Event::Reserved { alert } => vec![
-                Effect::Message { to: id, kind: MessageKind::Alert, correlation: None, body: encoded(alert) },
+                Effect::Message {
+                    to: id,
+                    kind: MessageKind::Alert,
+                    correlation: None,
+                    body: encoded(alert),
+                },
                 self.index(id),
             ],
-            Event::Refused { ticket, offer, reason } => {
-                vec![tell(ticket, ticket::Command::Refused { technician: id, offer: *offer, reason: *reason })]
+            Event::Refused {
+                ticket,
+                offer,
+                reason,
+            } => {
+                vec![tell(
+                    ticket,
+                    ticket::Command::Refused {
+                        technician: id,
+                        offer: *offer,
+                        reason: *reason,
+                    },
+                )]
             }
-            Event::Released { ticket, was_committed } => {
+            Event::Released {
+                ticket,
+                was_committed,
+            } => {
                 let mut effects = vec![self.index(id)];
                 if *was_committed {
                     effects.push(receipt(id, *ticket, ReceiptStatus::NoLongerYours, None));
                 }
                 effects
             }
-            Event::Accepted { ticket, offer, eta_min, message_id } => {
-                let accept = ticket::Command::Accept { technician: id, offer: *offer, name: self.name.clone(), eta_min: *eta_min };
-                vec![receipt(id, *ticket, ReceiptStatus::Received, Some(*message_id)), tell(ticket, accept), self.index(id)]
+            Event::Accepted {
+                ticket,
+                offer,
+                eta_min,
+                message_id,
+            } => {
+                let accept = ticket::Command::Accept {
+                    technician: id,
+                    offer: *offer,
+                    name: self.name.clone(),
+                    eta_min: *eta_min,
+                };
+                vec![
+                    receipt(id, *ticket, ReceiptStatus::Received, Some(*message_id)),
+                    tell(ticket, accept),
+                    self.index(id),
+                ]
             }
-            Event::Declined { ticket, offer, message_id, .. } => {
-                let declined = ticket::Command::Refused { technician: id, offer: *offer, reason: RefusalReason::Declined };
-                vec![receipt(id, *ticket, ReceiptStatus::Received, Some(*message_id)), tell(ticket, declined), self.index(id)]
+            Event::Declined {
+                ticket,
+                offer,
+                message_id,
+                ..
+            } => {
+                let declined = ticket::Command::Refused {
+                    technician: id,
+                    offer: *offer,
+                    reason: RefusalReason::Declined,
+                };
+                vec![
+                    receipt(id, *ticket, ReceiptStatus::Received, Some(*message_id)),
+                    tell(ticket, declined),
+                    self.index(id),
+                ]
             }
-            Event::Progressed { ticket, offer, progress, message_id } => {
-                let told = ticket::Command::Progress { technician: id, offer: *offer, progress: progress.clone() };
-                vec![receipt(id, *ticket, ReceiptStatus::Received, Some(*message_id)), tell(ticket, told), self.index(id)]
+            Event::Progressed {
+                ticket,
+                offer,
+                progress,
+                message_id,
+            } => {
+                let told = ticket::Command::Progress {
+                    technician: id,
+                    offer: *offer,
+                    progress: progress.clone(),
+                };
+                vec![
+                    receipt(id, *ticket, ReceiptStatus::Received, Some(*message_id)),
+                    tell(ticket, told),
+                    self.index(id),
+                ]
             }
-            Event::AnswerNoted { ticket, status, message_id } => vec![receipt(id, *ticket, *status, Some(*message_id))],
+            Event::AnswerNoted {
+                ticket,
+                status,
+                message_id,
+            } => vec![receipt(id, *ticket, *status, Some(*message_id))],
         }
     }
 }
@@ -531,7 +483,21 @@ impl Technician {
     }
 }
 
-fn receipt(id: EntityId, ticket: EntityId, status: ReceiptStatus, correlation: Option<[u8; 16]>) -> Effect {
-    let body = ReceiptBody { status, ticket: Some(ticket), reason: String::new() };
-    Effect::Message { to: id, kind: MessageKind::Receipt, correlation, body: encoded(&body) }
+fn receipt(
+    id: EntityId,
+    ticket: EntityId,
+    status: ReceiptStatus,
+    correlation: Option<[u8; 16]>,
+) -> Effect {
+    let body = ReceiptBody {
+        status,
+        ticket: Some(ticket),
+        reason: String::new(),
+    };
+    Effect::Message {
+        to: id,
+        kind: MessageKind::Receipt,
+        correlation,
+        body: encoded(&body),
+    }
 }

@@ -17,8 +17,8 @@ pub use types::{Command, Event, Progress, RefusalReason, Stage};
 use minicbor::{Decode, Encode};
 
 use crate::{
-    Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, IndexRow, MessageKind, Rejection, RejectionCode, TimerName,
-    customer, desk, encoded,
+    Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, IndexRow, MessageKind,
+    Rejection, RejectionCode, TimerName, customer, desk, encoded,
     message::{AlertBody, ConfirmationBody, OfferId, RequestBody},
     selection::{Choice, Need},
     technician,
@@ -74,7 +74,10 @@ pub struct Ticket {
 
 impl Ticket {
     fn offer(&self) -> OfferId {
-        OfferId { epoch: self.epoch, seq: 0 }
+        OfferId {
+            epoch: self.epoch,
+            seq: 0,
+        }
     }
 
     /// The technician that the command is from holds the present offer.
@@ -83,7 +86,9 @@ impl Ticket {
     }
 
     fn matching(&self, now: Millis) -> Event {
-        Event::MatchAsked { due: now.after_s(MATCH_LIFE_S) }
+        Event::MatchAsked {
+            due: now.after_s(MATCH_LIFE_S),
+        }
     }
 
     fn timer(&self, generation: u32, now: Millis) -> Vec<Event> {
@@ -94,42 +99,84 @@ impl Ticket {
             Stage::Matching | Stage::Unfilled => vec![self.matching(now)],
             Stage::Offered => vec![Event::OfferExpired, self.matching(now)],
             Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused => {
-                vec![Event::Overdue { due: now.after_s(PROGRESS_GRACE_S) }]
+                vec![Event::Overdue {
+                    due: now.after_s(PROGRESS_GRACE_S),
+                }]
             }
             Stage::Completed => vec![Event::Closed],
-            Stage::Unknown | Stage::Received | Stage::Triaged | Stage::CannotComplete | Stage::Cancelled | Stage::Closed => vec![],
+            Stage::Unknown
+            | Stage::Received
+            | Stage::Triaged
+            | Stage::CannotComplete
+            | Stage::Cancelled
+            | Stage::Closed => vec![],
         }
     }
 
-    fn refused(&self, technician: EntityId, offer: OfferId, reason: RefusalReason, now: Millis) -> Vec<Event> {
+    fn refused(
+        &self,
+        technician: EntityId,
+        offer: OfferId,
+        reason: RefusalReason,
+        now: Millis,
+    ) -> Vec<Event> {
         if self.stage != Stage::Offered || !self.is_current(technician, offer) {
             return vec![];
         }
-        vec![Event::OfferRefused { technician, reason }, self.matching(now)]
+        vec![
+            Event::OfferRefused { technician, reason },
+            self.matching(now),
+        ]
     }
 
-    fn accept(&self, technician: EntityId, offer: OfferId, name: &str, eta_min: u16, now: Millis) -> Vec<Event> {
+    fn accept(
+        &self,
+        technician: EntityId,
+        offer: OfferId,
+        name: &str,
+        eta_min: u16,
+        now: Millis,
+    ) -> Vec<Event> {
         let current = self.is_current(technician, offer);
         match self.stage {
             Stage::Offered if current => {
                 let due = now.after_s(u64::from(eta_min) * 60 + PROGRESS_GRACE_S);
-                vec![Event::Accepted { technician, name: name.to_owned(), eta_min, due }]
+                vec![Event::Accepted {
+                    technician,
+                    name: name.to_owned(),
+                    eta_min,
+                    due,
+                }]
             }
             _ if current => vec![],
             _ => vec![Event::LateAcceptRefused { technician, offer }],
         }
     }
 
-    fn progress(&self, technician: EntityId, offer: OfferId, progress: &Progress, now: Millis) -> Vec<Event> {
-        let at_work = matches!(self.stage, Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused);
+    fn progress(
+        &self,
+        technician: EntityId,
+        offer: OfferId,
+        progress: &Progress,
+        now: Millis,
+    ) -> Vec<Event> {
+        let at_work = matches!(
+            self.stage,
+            Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused
+        );
         if !at_work || !self.is_current(technician, offer) {
             return vec![];
         }
         let due = match progress {
             Progress::Completed { .. } => now.after_s(CONFIRM_LIFE_S),
-            Progress::EnRoute | Progress::OnSite | Progress::CannotComplete { .. } => now.after_s(PROGRESS_GRACE_S),
+            Progress::EnRoute | Progress::OnSite | Progress::CannotComplete { .. } => {
+                now.after_s(PROGRESS_GRACE_S)
+            }
         };
-        let mut events = vec![Event::Progressed { progress: progress.clone(), due }];
+        let mut events = vec![Event::Progressed {
+            progress: progress.clone(),
+            due,
+        }];
         if matches!(progress, Progress::CannotComplete { .. }) {
             events.push(self.matching(now));
         }
@@ -161,25 +208,57 @@ impl Aggregate for Ticket {
         }
         Ok(match command {
             Command::Open { .. } if self.stage != Stage::Unknown => vec![],
-            Command::Open { customer, message_id, body, tier } => vec![
-                Event::Opened { customer: *customer, message_id: *message_id, body: body.clone(), at: ctx.now },
-                Event::Triaged { priority: triage::priority(body, *tier) },
+            Command::Open {
+                customer,
+                message_id,
+                body,
+                tier,
+            } => vec![
+                Event::Opened {
+                    customer: *customer,
+                    message_id: *message_id,
+                    body: body.clone(),
+                    at: ctx.now,
+                },
+                Event::Triaged {
+                    priority: triage::priority(body, *tier),
+                },
                 self.matching(ctx.now),
             ],
-            Command::Offer { technician, choice } if self.stage == Stage::Matching => vec![Event::Offered {
-                technician: *technician,
-                epoch: self.epoch + 1,
-                due: ctx.now.after_s(triage::offer_life_s(self.priority)),
-                choice: choice.clone(),
-            }],
+            Command::Offer { technician, choice } if self.stage == Stage::Matching => {
+                vec![Event::Offered {
+                    technician: *technician,
+                    epoch: self.epoch + 1,
+                    due: ctx.now.after_s(triage::offer_life_s(self.priority)),
+                    choice: choice.clone(),
+                }]
+            }
             Command::NobodyFits { choice } if self.stage == Stage::Matching => {
-                let pause = RETRY_MIN_S.saturating_mul(1 << self.tries.min(4)).min(RETRY_MAX_S);
-                vec![Event::Unfilled { due: ctx.now.after_s(pause), choice: choice.clone() }]
+                let pause = RETRY_MIN_S
+                    .saturating_mul(1 << self.tries.min(4))
+                    .min(RETRY_MAX_S);
+                vec![Event::Unfilled {
+                    due: ctx.now.after_s(pause),
+                    choice: choice.clone(),
+                }]
             }
             Command::Offer { .. } | Command::NobodyFits { .. } => vec![],
-            Command::Refused { technician, offer, reason } => self.refused(*technician, *offer, *reason, ctx.now),
-            Command::Accept { technician, offer, name, eta_min } => self.accept(*technician, *offer, name, *eta_min, ctx.now),
-            Command::Progress { technician, offer, progress } => self.progress(*technician, *offer, progress, ctx.now),
+            Command::Refused {
+                technician,
+                offer,
+                reason,
+            } => self.refused(*technician, *offer, *reason, ctx.now),
+            Command::Accept {
+                technician,
+                offer,
+                name,
+                eta_min,
+            } => self.accept(*technician, *offer, name, *eta_min, ctx.now),
+            Command::Progress {
+                technician,
+                offer,
+                progress,
+            } => self.progress(*technician, *offer, progress, ctx.now),
             Command::Cancel => match self.stage {
                 Stage::Completed | Stage::Closed | Stage::Cancelled => vec![],
                 _ => vec![Event::Cancelled],
@@ -188,13 +267,21 @@ impl Aggregate for Ticket {
                 Stage::Completed => vec![Event::Closed],
                 _ => vec![],
             },
-            Command::Timer { name: TimerName::Deadline, generation } => self.timer(*generation, ctx.now),
+            Command::Timer {
+                name: TimerName::Deadline,
+                generation,
+            } => self.timer(*generation, ctx.now),
         })
     }
 
     fn evolve(&mut self, event: &Event) {
         match event {
-            Event::Opened { customer, message_id, body, at } => {
+            Event::Opened {
+                customer,
+                message_id,
+                body,
+                at,
+            } => {
                 self.stage = Stage::Received;
                 self.customer = Some(*customer);
                 self.message_id = Some(*message_id);
@@ -210,7 +297,12 @@ impl Aggregate for Ticket {
                 self.technician = None;
                 self.set_due(*due);
             }
-            Event::Offered { technician, epoch, due, .. } => {
+            Event::Offered {
+                technician,
+                epoch,
+                due,
+                ..
+            } => {
                 self.stage = Stage::Offered;
                 self.technician = Some(*technician);
                 self.epoch = *epoch;
@@ -250,20 +342,37 @@ impl Aggregate for Ticket {
     }
 
     fn react(&self, event: &Event, id: EntityId) -> Vec<Effect> {
-        let deadline = Effect::SetTimer { name: TimerName::Deadline, generation: self.generation, due: self.due };
+        let deadline = Effect::SetTimer {
+            name: TimerName::Deadline,
+            generation: self.generation,
+            due: self.due,
+        };
         match event {
             Event::Opened { .. } | Event::Triaged { .. } | Event::OfferRefused { .. } => vec![],
             Event::MatchAsked { .. } => vec![self.ask_desk(id), deadline, self.index(id)],
-            Event::Offered { technician, choice, .. } => vec![self.reserve(id, *technician, choice), deadline, self.index(id)],
+            Event::Offered {
+                technician, choice, ..
+            } => vec![
+                self.reserve(id, *technician, choice),
+                deadline,
+                self.index(id),
+            ],
             Event::Unfilled { .. } => vec![deadline, self.index(id)],
             // The technician is read from the end of the list of those asked.
-            Event::OfferExpired => self.asked.last().map(|technician| self.release(id, *technician, self.offer())).into_iter().collect(),
+            Event::OfferExpired => self
+                .asked
+                .last()
+                .map(|technician| self.release(id, *technician, self.offer()))
+                .into_iter()
+                .collect(),
             Event::Accepted { eta_min, .. } => {
                 let mut effects = self.confirm(id, 2, Some(*eta_min), String::new());
                 effects.extend([deadline, self.index(id)]);
                 effects
             }
-            Event::LateAcceptRefused { technician, offer } => vec![self.release(id, *technician, *offer)],
+            Event::LateAcceptRefused { technician, offer } => {
+                vec![self.release(id, *technician, *offer)]
+            }
             Event::Progressed { progress, .. } => {
                 let mut effects = match progress {
                     Progress::EnRoute | Progress::OnSite => vec![],
@@ -272,7 +381,9 @@ impl Aggregate for Ticket {
                         effects.push(self.tell_desk(id, desk::Command::Done { ticket: id }));
                         effects
                     }
-                    Progress::CannotComplete { reason } => self.confirm(id, 3, None, reason.clone()),
+                    Progress::CannotComplete { reason } => {
+                        self.confirm(id, 3, None, reason.clone())
+                    }
                 };
                 effects.extend([deadline, self.index(id)]);
                 effects
@@ -280,7 +391,10 @@ impl Aggregate for Ticket {
             Event::Overdue { .. } => vec![deadline],
             Event::Cancelled => {
                 let mut effects = vec![self.tell_desk(id, desk::Command::Done { ticket: id })];
-                effects.extend(self.technician.map(|technician| self.release(id, technician, self.offer())));
+                effects.extend(
+                    self.technician
+                        .map(|technician| self.release(id, technician, self.offer())),
+                );
                 effects.extend(self.end(id));
                 effects
             }
@@ -291,12 +405,27 @@ impl Aggregate for Ticket {
 
 impl Ticket {
     fn index(&self, id: EntityId) -> Effect {
-        let Self { stage, priority, opened_at, technician, .. } = self;
-        Effect::Index(IndexRow::Ticket { id, state: *stage, priority: *priority, opened_at: *opened_at, technician: *technician })
+        let Self {
+            stage,
+            priority,
+            opened_at,
+            technician,
+            ..
+        } = self;
+        Effect::Index(IndexRow::Ticket {
+            id,
+            state: *stage,
+            priority: *priority,
+            opened_at: *opened_at,
+            technician: *technician,
+        })
     }
 
     fn tell_desk(&self, id: EntityId, command: desk::Command) -> Effect {
-        Effect::Tell { to: EntityId::desk(id.region()), command: AnyCommand::Desk(command) }
+        Effect::Tell {
+            to: EntityId::desk(id.region()),
+            command: AnyCommand::Desk(command),
+        }
     }
 
     fn ask_desk(&self, id: EntityId) -> Effect {
@@ -312,7 +441,10 @@ impl Ticket {
 
     fn reserve(&self, id: EntityId, technician: EntityId, choice: &Choice) -> Effect {
         let body = self.body.as_ref();
-        let chosen = choice.candidates.iter().find(|candidate| candidate.technician == technician);
+        let chosen = choice
+            .candidates
+            .iter()
+            .find(|candidate| candidate.technician == technician);
         let alert = AlertBody {
             ticket: id,
             offer: self.offer(),
@@ -324,16 +456,24 @@ impl Ticket {
             text: body.map(|body| body.text.clone()).unwrap_or_default(),
             expires: self.due,
         };
-        Effect::Tell { to: technician, command: AnyCommand::Technician(technician::Command::Reserve { alert }) }
+        Effect::Tell {
+            to: technician,
+            command: AnyCommand::Technician(technician::Command::Reserve { alert }),
+        }
     }
 
     fn release(&self, id: EntityId, technician: EntityId, offer: OfferId) -> Effect {
         let command = technician::Command::Release { ticket: id, offer };
-        Effect::Tell { to: technician, command: AnyCommand::Technician(command) }
+        Effect::Tell {
+            to: technician,
+            command: AnyCommand::Technician(command),
+        }
     }
 
     fn confirm(&self, id: EntityId, number: u8, eta_min: Option<u16>, text: String) -> Vec<Effect> {
-        let Some(customer) = self.customer else { return vec![] };
+        let Some(customer) = self.customer else {
+            return vec![];
+        };
         let body = ConfirmationBody {
             number,
             ticket: id,
@@ -343,13 +483,26 @@ impl Ticket {
             text,
         };
         let kind = MessageKind::Confirmation;
-        vec![Effect::Message { to: customer, kind, correlation: self.message_id, body: encoded(&body) }]
+        vec![Effect::Message {
+            to: customer,
+            kind,
+            correlation: self.message_id,
+            body: encoded(&body),
+        }]
     }
 
     fn end(&self, id: EntityId) -> Vec<Effect> {
-        let mut effects = vec![Effect::CancelTimer { name: TimerName::Deadline }, self.index(id)];
+        let mut effects = vec![
+            Effect::CancelTimer {
+                name: TimerName::Deadline,
+            },
+            self.index(id),
+        ];
         let closed = customer::Command::TicketClosed { ticket: id };
-        effects.extend(self.customer.map(|customer| Effect::Tell { to: customer, command: AnyCommand::Customer(closed) }));
+        effects.extend(self.customer.map(|customer| Effect::Tell {
+            to: customer,
+            command: AnyCommand::Customer(closed),
+        }));
         effects
     }
 }

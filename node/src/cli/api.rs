@@ -34,46 +34,82 @@ impl Api {
     pub(crate) fn from_dir(dir: &Path) -> Result<Self, CliError> {
         let read = |name: &str| {
             let path = dir.join(name);
-            files::read(&path).map_err(|error| CliError::usage(format!("{}: {error}; is a node running with this --data-dir?", path.display())))
+            files::read(&path).map_err(|error| {
+                CliError::usage(format!(
+                    "{}: {error}; is a node running with this --data-dir?",
+                    path.display()
+                ))
+            })
         };
         let addresses: serde_json::Value = serde_json::from_slice(&read("addresses.json")?)
             .map_err(|error| CliError::usage(format!("addresses.json does not parse: {error}")))?;
         let address = |key: &str| {
-            addresses[key].as_str().map(str::to_owned).ok_or_else(|| CliError::usage(format!("addresses.json names no {key} address")))
+            addresses[key]
+                .as_str()
+                .map(str::to_owned)
+                .ok_or_else(|| CliError::usage(format!("addresses.json names no {key} address")))
         };
         let root = pem_objects(&read("root.pem")?);
-        let trust = TrustStore::new(root, Vec::new()).map_err(|error| CliError::usage(format!("root.pem: {error}")))?;
-        let key = pem_objects(&read("operator.key")?).pop().ok_or_else(|| CliError::usage("operator.key holds no key"))?;
-        let credentials = Credentials { chain: pem_objects(&read("operator.pem")?), pkcs8: Zeroizing::new(key) };
+        let trust = TrustStore::new(root, Vec::new())
+            .map_err(|error| CliError::usage(format!("root.pem: {error}")))?;
+        let key = pem_objects(&read("operator.key")?)
+            .pop()
+            .ok_or_else(|| CliError::usage("operator.key holds no key"))?;
+        let credentials = Credentials {
+            chain: pem_objects(&read("operator.pem")?),
+            pkcs8: Zeroizing::new(key),
+        };
         let verifier = PeerVerifier {
             trust: Arc::new(trust),
             now: Arc::new(|| SystemClock.now_ms() / 1000),
             revoked: Arc::new(|_, _| false),
             client_may_be_unknown: false,
         };
-        let tls = client_config(Arc::new(verifier), Some(&credentials), b"http/1.1")
-            .map_err(|error| CliError::usage(format!("the operator's key cannot be used: {error}")))?;
-        Ok(Self { server: address("https")?, devices: address("devices")?, tls: Arc::new(tls) })
+        let tls = client_config(Arc::new(verifier), Some(&credentials), b"http/1.1").map_err(
+            |error| CliError::usage(format!("the operator's key cannot be used: {error}")),
+        )?;
+        Ok(Self {
+            server: address("https")?,
+            devices: address("devices")?,
+            tls: Arc::new(tls),
+        })
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
         self.call("GET", path, &[]).await
     }
 
-    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CliError> {
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CliError> {
         let body = serde_json::to_vec(body).map_err(CliError::failed)?;
         self.call("POST", path, &body).await
     }
 
-    async fn call<T: DeserializeOwned>(&self, method: &str, path: &str, body: &[u8]) -> Result<T, CliError> {
-        let headers = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Result<T, CliError> {
+        let headers = if body.is_empty() {
+            ""
+        } else {
+            "Content-Type: application/json\r\n"
+        };
         let (status, answer) = self.exchange(method, path, headers, body).await?;
         if !(200..300).contains(&status) {
             let problem: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
             let detail = problem["detail"].as_str().unwrap_or("no detail");
-            return Err(CliError::refused(format!("{method} {path}: {status} {detail}")));
+            return Err(CliError::refused(format!(
+                "{method} {path}: {status} {detail}"
+            )));
         }
-        serde_json::from_slice(&answer).map_err(|error| CliError::failed(format!("{path}: the answer does not parse: {error}")))
+        serde_json::from_slice(&answer).map_err(|error| {
+            CliError::failed(format!("{path}: the answer does not parse: {error}"))
+        })
     }
 
     /// The text of a page without meaning to this program.
@@ -82,10 +118,26 @@ impl Api {
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
-    async fn exchange(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Result<(u16, Vec<u8>), CliError> {
-        let request = Request { server: &self.server, method, path, headers, body };
-        let unreachable = |why: String| CliError::unreachable(format!("{} cannot be reached: {why}", self.server));
+    async fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> Result<(u16, Vec<u8>), CliError> {
+        let request = Request {
+            server: &self.server,
+            method,
+            path,
+            headers,
+            body,
+        };
+        let unreachable = |why: String| {
+            CliError::unreachable(format!("{} cannot be reached: {why}", self.server))
+        };
         let answer = tokio::time::timeout(TIMEOUT, exchange(&request, &self.tls)).await;
-        answer.map_err(|_| unreachable("no answer in time".into()))?.map_err(|error| unreachable(error.to_string()))
+        answer
+            .map_err(|_| unreachable("no answer in time".into()))?
+            .map_err(|error| unreachable(error.to_string()))
     }
 }

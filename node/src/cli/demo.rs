@@ -26,7 +26,8 @@ use super::{
     serve::{start_development, write_addresses},
 };
 use crate::{
-    files, generator::Generator,
+    files,
+    generator::Generator,
     server::Server,
     steps::{Act, Step as NodeStep},
 };
@@ -53,7 +54,10 @@ pub(crate) struct DemoArgs {
 
 pub(crate) async fn run(args: &DemoArgs, output: &Output) -> Result<(), CliError> {
     let temporary = args.common.data_dir.is_none().then(temporary_dir);
-    let dir = temporary.clone().or_else(|| args.common.data_dir.clone()).unwrap_or_default();
+    let dir = temporary
+        .clone()
+        .or_else(|| args.common.data_dir.clone())
+        .unwrap_or_default();
     let any_port = Some("127.0.0.1:0".to_owned());
     let flags = [
         ("node.data_dir", Some(dir.display().to_string())),
@@ -61,7 +65,13 @@ pub(crate) async fn run(args: &DemoArgs, output: &Output) -> Result<(), CliError
         ("listen.devices", any_port),
         ("log.filter", Some("error".to_owned())),
     ];
-    let config = configuration(&Common { data_dir: None, ..args.common.clone() }, &flags)?;
+    let config = configuration(
+        &Common {
+            data_dir: None,
+            ..args.common.clone()
+        },
+        &flags,
+    )?;
     super::start_logging(&config);
     let server = start_development(&config).await?;
     write_addresses(&dir, &server)?;
@@ -79,7 +89,12 @@ fn temporary_dir() -> PathBuf {
     std::env::temp_dir().join(format!("fieldmesh-demo-{}", std::process::id()))
 }
 
-async fn show(args: &DemoArgs, server: &Server, dir: &std::path::Path, output: &Output) -> Result<(), CliError> {
+async fn show(
+    args: &DemoArgs,
+    server: &Server,
+    dir: &std::path::Path,
+    output: &Output,
+) -> Result<(), CliError> {
     let population = Population::new(Api::from_dir(dir)?, false)?;
     let mut generator = Generator::new(args.seed);
     output.say("a customer's and five technicians' devices enroll with one-time tokens …");
@@ -87,7 +102,8 @@ async fn show(args: &DemoArgs, server: &Server, dir: &std::path::Path, output: &
     let customer = population.connect(population.customer(&generator.customer()).await?)?;
     let mut technicians = Vec::new();
     for _ in 0..TECHNICIANS {
-        technicians.push(population.connect(population.technician(&generator.technician()).await?)?);
+        technicians
+            .push(population.connect(population.technician(&generator.technician()).await?)?);
     }
     let ask = customer.client.clone();
     let customer_id = customer.id;
@@ -125,13 +141,21 @@ async fn live(mut device: Device, seen: mpsc::Sender<Sighting>) {
             Event::Alert { message_id, body } => Some((*message_id, body.clone())),
             _ => None,
         };
-        let sighting = Sighting { device: device.id, event, at: Instant::now() };
+        let sighting = Sighting {
+            device: device.id,
+            event,
+            at: Instant::now(),
+        };
         if seen.send(sighting).await.is_err() {
             return;
         }
         if let Some((message_id, body)) = alert {
             let AlertBody { ticket, offer, .. } = body;
-            let response = ResponseBody { ticket, offer, answer: Answer::Accept { eta_min: 25 } };
+            let response = ResponseBody {
+                ticket,
+                offer,
+                answer: Answer::Accept { eta_min: 25 },
+            };
             if let Err(error) = device.client.respond(Some(message_id), &response).await {
                 tracing::error!(%error, "a technician's device cannot answer");
             }
@@ -145,7 +169,9 @@ async fn wait_connected(sightings: &mut mpsc::Receiver<Sighting>) -> Result<(), 
         while connected <= TECHNICIANS {
             match sightings.recv().await?.event {
                 Event::Connected => connected += 1,
-                Event::Disconnected { reason } => tracing::error!(reason, "a device lost its connection"),
+                Event::Disconnected { reason } => {
+                    tracing::error!(reason, "a device lost its connection")
+                }
                 _ => {}
             }
         }
@@ -197,14 +223,23 @@ async fn one_ticket(
     mut node: broadcast::Receiver<NodeStep>,
 ) -> Result<Story, CliError> {
     let began = Instant::now();
-    let request = customer.request(body).await.map_err(|error| CliError::failed(format!("no request: {error}")))?;
+    let request = customer
+        .request(body)
+        .await
+        .map_err(|error| CliError::failed(format!("no request: {error}")))?;
     let mut device_steps = Vec::new();
     let confirmed = async {
         while let Some(Sighting { device, event, at }) = sightings.recv().await {
             let at_us = micros(at - began);
             match event {
-                Event::Step { step, took_us, .. } => device_steps.push((device.kind(), step, at_us, took_us)),
-                Event::Confirmation { request: Some(id), body, .. } if id == request && body.number == 2 => return Some((body, at_us)),
+                Event::Step { step, took_us, .. } => {
+                    device_steps.push((device.kind(), step, at_us, took_us))
+                }
+                Event::Confirmation {
+                    request: Some(id),
+                    body,
+                    ..
+                } if id == request && body.number == 2 => return Some((body, at_us)),
                 _ => {}
             }
         }
@@ -219,7 +254,11 @@ async fn one_ticket(
         node_steps.push(step);
     }
     let rows = rows(&device_steps, &node_steps, began, total_us);
-    Ok(Story { rows, confirmation, total_us })
+    Ok(Story {
+        rows,
+        confirmation,
+        total_us,
+    })
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -232,11 +271,21 @@ type DeviceStep = (EntityKind, Step, u64, u64);
 fn rows(device: &[DeviceStep], node: &[NodeStep], began: Instant, total_us: u64) -> Vec<Row> {
     use EntityKind::{Customer, Desk, Technician, Ticket};
     let on_device = |kind, step| {
-        device.iter().find(|seen| seen.0 == kind && seen.1 == step).map_or((0, 0), |seen| (seen.2, seen.3))
+        device
+            .iter()
+            .find(|seen| seen.0 == kind && seen.1 == step)
+            .map_or((0, 0), |seen| (seen.2, seen.3))
     };
     let on_node = |kind, act, after: u64| {
-        let seen = node.iter().filter(|step| step.entity.kind() == kind && step.act == act);
-        let mut timed = seen.map(|step| (micros(step.at.saturating_duration_since(began)), step.took_us));
+        let seen = node
+            .iter()
+            .filter(|step| step.entity.kind() == kind && step.act == act);
+        let mut timed = seen.map(|step| {
+            (
+                micros(step.at.saturating_duration_since(began)),
+                step.took_us,
+            )
+        });
         timed.find(|(at_us, _)| *at_us >= after).unwrap_or((0, 0))
     };
     let alert = on_node(Technician, Act::Committed, 0);
@@ -244,38 +293,151 @@ fn rows(device: &[DeviceStep], node: &[NodeStep], began: Instant, total_us: u64)
     let updated = on_node(Technician, Act::Committed, answered.0);
     let accepted = on_node(Ticket, Act::Committed, answered.0);
     let sent = on_node(Customer, Act::Transmitted, accepted.0);
-    let (phone, service, desk, van) = ("customer's device", "service", "desk", "technician's device");
-    let row = |number, what, who, (at_us, took_us)| Row { number, what, who, at_us, took_us };
+    let (phone, service, desk, van) = (
+        "customer's device",
+        "service",
+        "desk",
+        "technician's device",
+    );
+    let row = |number, what, who, (at_us, took_us)| Row {
+        number,
+        what,
+        who,
+        at_us,
+        took_us,
+    };
     vec![
-        row("1", "generates the service request", phone, on_device(Customer, Step::Composed)),
-        row("2", "signs it (ECDSA P-256)", phone, on_device(Customer, Step::Signed)),
-        row("3", "encrypts it (HPKE)", phone, on_device(Customer, Step::Sealed)),
-        row("4", "transmits it (QUIC, mutual TLS)", phone, on_device(Customer, Step::Sent)),
-        row("5", "decrypts it", service, on_node(Customer, Act::Decrypted, 0)),
-        row("6", "validates signature, chain, replay", service, on_node(Customer, Act::Validated, 0)),
-        row("7", "updates secured information (fsynced)", service, on_node(Customer, Act::Committed, 0)),
-        row("8", "detects the triggering event", service, on_node(Ticket, Act::Committed, 0)),
-        row("9", "selects a technician by itself", desk, on_node(Desk, Act::Committed, 0)),
+        row(
+            "1",
+            "generates the service request",
+            phone,
+            on_device(Customer, Step::Composed),
+        ),
+        row(
+            "2",
+            "signs it (ECDSA P-256)",
+            phone,
+            on_device(Customer, Step::Signed),
+        ),
+        row(
+            "3",
+            "encrypts it (HPKE)",
+            phone,
+            on_device(Customer, Step::Sealed),
+        ),
+        row(
+            "4",
+            "transmits it (QUIC, mutual TLS)",
+            phone,
+            on_device(Customer, Step::Sent),
+        ),
+        row(
+            "5",
+            "decrypts it",
+            service,
+            on_node(Customer, Act::Decrypted, 0),
+        ),
+        row(
+            "6",
+            "validates signature, chain, replay",
+            service,
+            on_node(Customer, Act::Validated, 0),
+        ),
+        row(
+            "7",
+            "updates secured information (fsynced)",
+            service,
+            on_node(Customer, Act::Committed, 0),
+        ),
+        row(
+            "8",
+            "detects the triggering event",
+            service,
+            on_node(Ticket, Act::Committed, 0),
+        ),
+        row(
+            "9",
+            "selects a technician by itself",
+            desk,
+            on_node(Desk, Act::Committed, 0),
+        ),
         row("10", "generates the alert", service, alert),
-        row("11", "encrypts the alert", service, on_node(Technician, Act::Encrypted, alert.0)),
-        row("12", "transmits the alert", service, on_node(Technician, Act::Transmitted, alert.0)),
-        row("13", "decrypts the alert", van, on_device(Technician, Step::Opened)),
-        row("14", "generates and signs the response", van, on_device(Technician, Step::Signed)),
-        row("15", "encrypts the response", van, on_device(Technician, Step::Sealed)),
-        row("16", "transmits the response", van, on_device(Technician, Step::Sent)),
-        row("17", "decrypts it, updates its information", service, (updated.0, updated.1 + answered.1)),
-        row("18", "transmits the confirmation", service, if sent.0 == 0 { (total_us, 0) } else { sent }),
+        row(
+            "11",
+            "encrypts the alert",
+            service,
+            on_node(Technician, Act::Encrypted, alert.0),
+        ),
+        row(
+            "12",
+            "transmits the alert",
+            service,
+            on_node(Technician, Act::Transmitted, alert.0),
+        ),
+        row(
+            "13",
+            "decrypts the alert",
+            van,
+            on_device(Technician, Step::Opened),
+        ),
+        row(
+            "14",
+            "generates and signs the response",
+            van,
+            on_device(Technician, Step::Signed),
+        ),
+        row(
+            "15",
+            "encrypts the response",
+            van,
+            on_device(Technician, Step::Sealed),
+        ),
+        row(
+            "16",
+            "transmits the response",
+            van,
+            on_device(Technician, Step::Sent),
+        ),
+        row(
+            "17",
+            "decrypts it, updates its information",
+            service,
+            (updated.0, updated.1 + answered.1),
+        ),
+        row(
+            "18",
+            "transmits the confirmation",
+            service,
+            if sent.0 == 0 { (total_us, 0) } else { sent },
+        ),
     ]
 }
 
 fn print(story: &Story, customer: EntityId, output: &Output) {
-    output.say(format_args!("\nticket {} of {customer}", story.confirmation.ticket));
-    output.say(format_args!("{:>4}  {:<20} {:<40} {:>10} {:>10}", "step", "who", "what", "at ms", "took ms"));
+    output.say(format_args!(
+        "\nticket {} of {customer}",
+        story.confirmation.ticket
+    ));
+    output.say(format_args!(
+        "{:>4}  {:<20} {:<40} {:>10} {:>10}",
+        "step", "who", "what", "at ms", "took ms"
+    ));
     let millis = |micros: u64| format!("{}.{:03}", micros / 1000, micros % 1000);
     for row in &story.rows {
-        output.say(format_args!("{:>4}  {:<20} {:<40} {:>10} {:>10}", row.number, row.who, row.what, millis(row.at_us), millis(row.took_us)));
+        output.say(format_args!(
+            "{:>4}  {:<20} {:<40} {:>10} {:>10}",
+            row.number,
+            row.who,
+            row.what,
+            millis(row.at_us),
+            millis(row.took_us)
+        ));
     }
-    let technician = story.confirmation.technician.map(|id| id.to_string()).unwrap_or_default();
+    let technician = story
+        .confirmation
+        .technician
+        .map(|id| id.to_string())
+        .unwrap_or_default();
     output.say(format_args!(
         "confirmed to the customer after {} ms: {} ({technician}) arrives in {} min",
         millis(story.total_us),

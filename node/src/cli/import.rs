@@ -35,24 +35,41 @@ struct TechnicianRow {
 /// Decimal degrees as millionths, without rounding surprises.
 pub(crate) fn degrees_e6(text: &str, max: i32) -> Result<i32, String> {
     let fault = || format!("{text:?} is not a number of degrees up to {max}");
-    let (sign, digits) = text.trim().strip_prefix('-').map_or((1, text.trim()), |rest| (-1, rest));
+    let (sign, digits) = text
+        .trim()
+        .strip_prefix('-')
+        .map_or((1, text.trim()), |rest| (-1, rest));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let is_number = !whole.is_empty() && [whole, fraction].iter().all(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_number = !whole.is_empty()
+        && [whole, fraction]
+            .iter()
+            .all(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
     if !is_number || whole.len() > 3 {
         return Err(fault());
     }
     let fraction: String = fraction.chars().chain("000000".chars()).take(6).collect();
     let value: i32 = format!("{whole}{fraction}").parse().map_err(|_| fault())?;
-    if value > max * 1_000_000 { Err(fault()) } else { Ok(sign * value) }
+    if value > max * 1_000_000 {
+        Err(fault())
+    } else {
+        Ok(sign * value)
+    }
 }
 
 fn point(lat: &str, lon: &str) -> Result<Point, String> {
-    Ok(Point { lat_e6: degrees_e6(lat, 90)?, lon_e6: degrees_e6(lon, 180)? })
+    Ok(Point {
+        lat_e6: degrees_e6(lat, 90)?,
+        lon_e6: degrees_e6(lon, 180)?,
+    })
 }
 
 fn name(name: String) -> Result<String, String> {
     let name = name.trim().to_owned();
-    if name.is_empty() || name.len() > 256 { Err("a name has 1 to 256 bytes".into()) } else { Ok(name) }
+    if name.is_empty() || name.len() > 256 {
+        Err("a name has 1 to 256 bytes".into())
+    } else {
+        Ok(name)
+    }
 }
 
 fn customer(row: CustomerRow) -> Result<NewCustomer, String> {
@@ -60,7 +77,11 @@ fn customer(row: CustomerRow) -> Result<NewCustomer, String> {
     if !(1..=5).contains(&tier) {
         return Err(format!("tier {tier} is not 1 to 5"));
     }
-    Ok(NewCustomer { name: name(row.name)?, location: point(&row.lat, &row.lon)?, tier })
+    Ok(NewCustomer {
+        name: name(row.name)?,
+        location: point(&row.lat, &row.lon)?,
+        tier,
+    })
 }
 
 fn technician(row: TechnicianRow) -> Result<NewTechnician, String> {
@@ -68,7 +89,10 @@ fn technician(row: TechnicianRow) -> Result<NewTechnician, String> {
     for text in row.skills.split_whitespace() {
         let fault = || format!("skill {text:?} is not category:level with a level of 1 to 5");
         let (category, level) = text.split_once(':').ok_or_else(fault)?;
-        let skill = NewSkill { category: category.parse().map_err(|_| fault())?, level: level.parse().map_err(|_| fault())? };
+        let skill = NewSkill {
+            category: category.parse().map_err(|_| fault())?,
+            level: level.parse().map_err(|_| fault())?,
+        };
         if !(1..=5).contains(&skill.level) {
             return Err(fault());
         }
@@ -78,7 +102,12 @@ fn technician(row: TechnicianRow) -> Result<NewTechnician, String> {
     if capacity == 0 {
         return Err("capacity is at least 1".into());
     }
-    Ok(NewTechnician { name: name(row.name)?, home: point(&row.lat, &row.lon)?, skills, capacity })
+    Ok(NewTechnician {
+        name: name(row.name)?,
+        home: point(&row.lat, &row.lon)?,
+        skills,
+        capacity,
+    })
 }
 
 /// A line that cannot be imported.
@@ -87,12 +116,19 @@ struct Bad {
     reason: String,
 }
 
-fn read<R: DeserializeOwned, T>(args: &ImportArgs, parse: impl Fn(R) -> Result<T, String>) -> Result<(Vec<T>, Vec<Bad>), CliError> {
+fn read<R: DeserializeOwned, T>(
+    args: &ImportArgs,
+    parse: impl Fn(R) -> Result<T, String>,
+) -> Result<(Vec<T>, Vec<Bad>), CliError> {
     let path = args.file.display();
-    let file = files::open(&args.file).map_err(|error| CliError::usage(format!("{path}: {error}")))?;
+    let file =
+        files::open(&args.file).map_err(|error| CliError::usage(format!("{path}: {error}")))?;
     let mut reader = csv::Reader::from_reader(file);
     let (mut good, mut bad) = (Vec::new(), Vec::new());
-    let headers = reader.headers().map_err(|error| CliError::usage(format!("{path}: {error}")))?.clone();
+    let headers = reader
+        .headers()
+        .map_err(|error| CliError::usage(format!("{path}: {error}")))?
+        .clone();
     for (index, record) in reader.records().enumerate() {
         // The header is line 1.
         let line = index as u64 + 2;
@@ -108,15 +144,26 @@ fn read<R: DeserializeOwned, T>(args: &ImportArgs, parse: impl Fn(R) -> Result<T
     Ok((good, bad))
 }
 
-async fn import<T: serde::Serialize>(kind: &str, args: &ImportArgs, (good, bad): (Vec<T>, Vec<Bad>), output: &Output) -> Result<(), CliError> {
+async fn import<T: serde::Serialize>(
+    kind: &str,
+    args: &ImportArgs,
+    (good, bad): (Vec<T>, Vec<Bad>),
+    output: &Output,
+) -> Result<(), CliError> {
     for Bad { line, reason } in bad.iter().take(BAD_ROWS_SHOWN) {
         output.say(format_args!("line {line}: {reason}"));
     }
-    let bad_rows: Vec<_> = bad.iter().map(|bad| json!({ "line": bad.line, "reason": bad.reason })).collect();
+    let bad_rows: Vec<_> = bad
+        .iter()
+        .map(|bad| json!({ "line": bad.line, "reason": bad.reason }))
+        .collect();
     if !bad.is_empty() && !args.skip_bad {
         output.result(json!({ "imported": 0, "bad": bad_rows }));
         let Bad { line, reason } = &bad[0];
-        let text = format!("{} bad rows, first at line {line}: {reason}; nothing was imported (--skip-bad imports the rest)", bad.len());
+        let text = format!(
+            "{} bad rows, first at line {line}: {reason}; nothing was imported (--skip-bad imports the rest)",
+            bad.len()
+        );
         return Err(CliError::usage(text));
     }
     let api = Api::from_common(&args.common)?;
@@ -128,7 +175,11 @@ async fn import<T: serde::Serialize>(kind: &str, args: &ImportArgs, (good, bad):
         bar.inc(1);
     }
     bar.finish_and_clear();
-    output.say(format_args!("imported {}, skipped {}", ids.len(), bad.len()));
+    output.say(format_args!(
+        "imported {}, skipped {}",
+        ids.len(),
+        bad.len()
+    ));
     output.result(json!({ "imported": ids.len(), "ids": ids, "bad": bad_rows }));
     Ok(())
 }
@@ -138,7 +189,8 @@ pub(crate) fn progress(length: u64, output: &Output) -> ProgressBar {
     if output.is_json() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length).with_style(style)
 }
 
@@ -156,7 +208,12 @@ mod tests {
 
     #[test]
     fn degrees_are_exact() {
-        for (text, value) in [("48.8566", 48_856_600), ("-0.1", -100_000), ("90", 90_000_000), ("1.23456789", 1_234_567)] {
+        for (text, value) in [
+            ("48.8566", 48_856_600),
+            ("-0.1", -100_000),
+            ("90", 90_000_000),
+            ("1.23456789", 1_234_567),
+        ] {
             assert_eq!(degrees_e6(text, 90), Ok(value));
         }
         for text in ["", "-", "1e3", "91", "90.000001", "NaN", "1,5", "+1"] {

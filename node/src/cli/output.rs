@@ -1,7 +1,16 @@
 //! What a command prints, and how it ends.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this file is the command's voice")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this file is the command's voice"
+)]
 
-use std::{error::Error, fmt::Display, process::ExitCode, sync::{Mutex, PoisonError}};
+use std::{
+    error::Error,
+    fmt::Display,
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+};
 
 use serde_json::Value;
 
@@ -14,19 +23,31 @@ pub struct CliError {
 
 impl CliError {
     pub fn failed(text: impl Display) -> Self {
-        Self { code: 1, text: text.to_string() }
+        Self {
+            code: 1,
+            text: text.to_string(),
+        }
     }
 
     pub fn usage(text: impl Display) -> Self {
-        Self { code: 2, text: text.to_string() }
+        Self {
+            code: 2,
+            text: text.to_string(),
+        }
     }
 
     pub fn refused(text: impl Display) -> Self {
-        Self { code: 3, text: text.to_string() }
+        Self {
+            code: 3,
+            text: text.to_string(),
+        }
     }
 
     pub fn unreachable(text: impl Display) -> Self {
-        Self { code: 69, text: text.to_string() }
+        Self {
+            code: 69,
+            text: text.to_string(),
+        }
     }
 }
 
@@ -58,7 +79,10 @@ pub struct Output {
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, result: Mutex::new(None) }
+        Self {
+            json,
+            result: Mutex::new(None),
+        }
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -85,7 +109,11 @@ impl Output {
     }
 
     pub(crate) fn finish(&self, result: Result<(), CliError>) -> ExitCode {
-        let value = self.result.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let value = self
+            .result
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         match result {
             Ok(()) => {
                 if let Some(value) = value {

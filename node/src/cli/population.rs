@@ -4,7 +4,10 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use fieldmesh_actors::seams::{Clock as _, Entropy as _};
-use fieldmesh_device::{Client, ClientConfig, Event, enroll, keys::DeviceKeys, outbox::MemoryOutbox, session::SessionParts, spawn, wire};
+use fieldmesh_device::{
+    Client, ClientConfig, Event, enroll, keys::DeviceKeys, outbox::MemoryOutbox,
+    session::SessionParts, spawn, wire,
+};
 use fieldmesh_domain::EntityId;
 use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_pki::{
@@ -55,9 +58,15 @@ fn device_failed(error: impl std::fmt::Display) -> CliError {
 impl Population {
     /// Devices share one UDP socket; each has its own keys and connection.
     pub fn new(api: Api, symmetric: bool) -> Result<Self, CliError> {
-        let endpoint = edge::client(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(device_failed)?;
+        let endpoint =
+            edge::client(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(device_failed)?;
         let devices = api.devices.parse().map_err(device_failed)?;
-        Ok(Self { api, endpoint, devices, symmetric })
+        Ok(Self {
+            api,
+            endpoint,
+            devices,
+            symmetric,
+        })
     }
 
     pub async fn customer(&self, customer: &NewCustomer) -> Result<Enrolled, CliError> {
@@ -74,19 +83,39 @@ impl Population {
         let token: MintedToken = self.api.post("/v1/tokens", &NewToken { id }).await?;
         let key = KeyMaterial::generate().map_err(device_failed)?;
         let secret = Zeroizing::new(token.secret);
-        let enrolled = enroll::enroll(&self.api.server, &token.user, &secret, &key, &clock()).await.map_err(device_failed)?;
+        let enrolled = enroll::enroll(&self.api.server, &token.user, &secret, &key, &clock())
+            .await
+            .map_err(device_failed)?;
         let id = token.user.parse().map_err(device_failed)?;
-        let credentials = Credentials { chain: enrolled.chain, pkcs8: Zeroizing::new(key.pkcs8().to_vec()) };
-        Ok(Enrolled { id, credentials, root: enrolled.root })
+        let credentials = Credentials {
+            chain: enrolled.chain,
+            pkcs8: Zeroizing::new(key.pkcs8().to_vec()),
+        };
+        Ok(Enrolled {
+            id,
+            credentials,
+            root: enrolled.root,
+        })
     }
 
     /// Starts the device's client.
     pub fn connect(&self, enrolled: Enrolled) -> Result<Device, CliError> {
-        let Enrolled { id, credentials, root } = enrolled;
-        let leaf = credentials.chain.first().ok_or_else(|| device_failed("no certificate"))?;
+        let Enrolled {
+            id,
+            credentials,
+            root,
+        } = enrolled;
+        let leaf = credentials
+            .chain
+            .first()
+            .ok_or_else(|| device_failed("no certificate"))?;
         let signer = SoftwareSigner::from_pkcs8(&credentials.pkcs8, leaf).map_err(device_failed)?;
-        let mut keys = DeviceKeys { signer: Arc::new(signer), hpke: Vec::new() };
-        keys.rotate(SystemClock.now_ms() / 1000).map_err(device_failed)?;
+        let mut keys = DeviceKeys {
+            signer: Arc::new(signer),
+            hpke: Vec::new(),
+        };
+        keys.rotate(SystemClock.now_ms() / 1000)
+            .map_err(device_failed)?;
         let trust = Arc::new(TrustStore::new(vec![root], Vec::new()).map_err(device_failed)?);
         let verifier = PeerVerifier {
             trust: Arc::clone(&trust),
@@ -94,7 +123,8 @@ impl Population {
             revoked: Arc::new(|_, _| false),
             client_may_be_unknown: false,
         };
-        let tls = client_config(Arc::new(verifier), Some(&credentials), wire::ALPN).map_err(device_failed)?;
+        let tls = client_config(Arc::new(verifier), Some(&credentials), wire::ALPN)
+            .map_err(device_failed)?;
         let session = SessionParts {
             me: id,
             keys,

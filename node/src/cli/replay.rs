@@ -75,13 +75,23 @@ pub(super) struct Sighting {
 pub(crate) async fn run(args: &ReplayArgs, output: &Output) -> Result<(), CliError> {
     let speed = match args.speed.as_str() {
         "max" => None,
-        text => Some(text.parse::<u64>().ok().filter(|speed| *speed > 0).ok_or_else(|| CliError::usage("--speed is a number or max"))?),
+        text => Some(
+            text.parse::<u64>()
+                .ok()
+                .filter(|speed| *speed > 0)
+                .ok_or_else(|| CliError::usage("--speed is a number or max"))?,
+        ),
     };
     let beside = args.file.with_file_name("cities.csv");
-    let cities = args.cities.clone().or_else(|| beside.exists().then_some(beside));
+    let cities = args
+        .cities
+        .clone()
+        .or_else(|| beside.exists().then_some(beside));
     let log = load(&args.file, cities.as_deref(), args.limit)?;
     let temporary = args.common.data_dir.is_none();
-    let dir = args.common.data_dir.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("fieldmesh-replay-{}", std::process::id())));
+    let dir = args.common.data_dir.clone().unwrap_or_else(|| {
+        std::env::temp_dir().join(format!("fieldmesh-replay-{}", std::process::id()))
+    });
     let mut server = ServerProcess::start(&dir).await?;
     let replayed = replay(args, speed, &log, &mut server, output).await;
     server.stop().await;
@@ -91,16 +101,29 @@ pub(crate) async fn run(args: &ReplayArgs, output: &Output) -> Result<(), CliErr
     replayed
 }
 
-async fn replay(args: &ReplayArgs, speed: Option<u64>, log: &Log, server: &mut ServerProcess, output: &Output) -> Result<(), CliError> {
+async fn replay(
+    args: &ReplayArgs,
+    speed: Option<u64>,
+    log: &Log,
+    server: &mut ServerProcess,
+    output: &Output,
+) -> Result<(), CliError> {
     let placing = match log.cities {
         0 => "locations are placed around one point (no cities.csv)".to_owned(),
-        count => format!("locations are placed on {count} real cities by a fixed seed: the placing is assigned, not from the log"),
+        count => format!(
+            "locations are placed on {count} real cities by a fixed seed: the placing is assigned, not from the log"
+        ),
     };
     output.say(format_args!("{} requests; {placing}", log.incidents.len()));
     let population = Population::new(server.api()?, args.symmetric)?;
     let (seen, mut sightings) = mpsc::channel(4096);
     let customers = enroll(log, &population, seen, output).await?;
-    wait_connected(customers.len() + log.assignees.len(), &mut sightings, output).await?;
+    wait_connected(
+        customers.len() + log.assignees.len(),
+        &mut sightings,
+        output,
+    )
+    .await?;
     let before = server.usage().await?;
     let mut tally = Tally::default();
     let began = Instant::now();
@@ -126,9 +149,15 @@ async fn replay(args: &ReplayArgs, speed: Option<u64>, log: &Log, server: &mut S
                 }
             }
         }
-        let client = customers.get(&incident.caller).ok_or_else(|| CliError::failed("a caller has no device"))?;
+        let client = customers
+            .get(&incident.caller)
+            .ok_or_else(|| CliError::failed("a caller has no device"))?;
         let sent = Instant::now();
-        let id = client.1.request(&request(incident)).await.map_err(|error| CliError::failed(format!("no request: {error}")))?;
+        let id = client
+            .1
+            .request(&request(incident))
+            .await
+            .map_err(|error| CliError::failed(format!("no request: {error}")))?;
         tally.sent(client.0, id, sent);
         while let Ok(sighting) = sightings.try_recv() {
             tally.see(&sighting);
@@ -150,7 +179,14 @@ async fn replay(args: &ReplayArgs, speed: Option<u64>, log: &Log, server: &mut S
 }
 
 fn request(incident: &Incident) -> RequestBody {
-    let Incident { place, category, subcategory, impact, urgency, .. } = incident;
+    let Incident {
+        place,
+        category,
+        subcategory,
+        impact,
+        urgency,
+        ..
+    } = incident;
     RequestBody {
         category: *category,
         subcategory: *subcategory,
@@ -165,7 +201,9 @@ fn request(incident: &Incident) -> RequestBody {
 fn kill_points(kills: usize, requests: usize) -> Vec<usize> {
     use rand::{RngExt, SeedableRng, rngs::StdRng};
     let mut random = StdRng::seed_from_u64(requests as u64);
-    let mut points: Vec<usize> = (0..kills).map(|_| random.random_range(1..requests.max(2))).collect();
+    let mut points: Vec<usize> = (0..kills)
+        .map(|_| random.random_range(1..requests.max(2)))
+        .collect();
     points.sort_unstable();
     points.dedup();
     points.reverse();
@@ -187,28 +225,63 @@ async fn drain_until(due: Instant, tally: &mut Tally, sightings: &mut mpsc::Rece
 
 type Customers = BTreeMap<String, (EntityId, Client)>;
 
-async fn enroll(log: &Log, population: &Population, seen: mpsc::Sender<Sighting>, output: &Output) -> Result<Customers, CliError> {
-    let homes: BTreeMap<&str, &Incident> = log.incidents.iter().map(|incident| (incident.caller.as_str(), incident)).collect();
-    let places: Vec<_> = log.incidents.iter().map(|incident| incident.place).collect();
+async fn enroll(
+    log: &Log,
+    population: &Population,
+    seen: mpsc::Sender<Sighting>,
+    output: &Output,
+) -> Result<Customers, CliError> {
+    let homes: BTreeMap<&str, &Incident> = log
+        .incidents
+        .iter()
+        .map(|incident| (incident.caller.as_str(), incident))
+        .collect();
+    let places: Vec<_> = log
+        .incidents
+        .iter()
+        .map(|incident| incident.place)
+        .collect();
     let bar = progress((homes.len() + log.assignees.len()) as u64, output);
     bar.set_message("devices enrolled");
-    let technicians = log.assignees.iter().enumerate().map(|(index, (name, categories))| {
-        let skills = categories.iter().map(|category| NewSkill { category: *category, level: 3 }).collect();
-        let home = places[index * 7919 % places.len()];
-        let technician = NewTechnician { name: format!("assignee {name}"), home, skills, capacity: u16::MAX };
-        let (population, bar) = (population.clone(), bar.clone());
-        async move {
-            let enrolled = population.technician(&technician).await;
-            bar.inc(1);
-            enrolled
-        }
-    });
-    let technicians: Vec<Result<Enrolled, CliError>> = stream::iter(technicians).buffer_unordered(ENROLL_AT_ONCE).collect().await;
+    let technicians = log
+        .assignees
+        .iter()
+        .enumerate()
+        .map(|(index, (name, categories))| {
+            let skills = categories
+                .iter()
+                .map(|category| NewSkill {
+                    category: *category,
+                    level: 3,
+                })
+                .collect();
+            let home = places[index * 7919 % places.len()];
+            let technician = NewTechnician {
+                name: format!("assignee {name}"),
+                home,
+                skills,
+                capacity: u16::MAX,
+            };
+            let (population, bar) = (population.clone(), bar.clone());
+            async move {
+                let enrolled = population.technician(&technician).await;
+                bar.inc(1);
+                enrolled
+            }
+        });
+    let technicians: Vec<Result<Enrolled, CliError>> = stream::iter(technicians)
+        .buffer_unordered(ENROLL_AT_ONCE)
+        .collect()
+        .await;
     for technician in technicians {
         tokio::spawn(live(population.connect(technician?)?, seen.clone()));
     }
     let customers = homes.into_iter().map(|(caller, incident)| {
-        let customer = NewCustomer { name: format!("caller {caller}"), location: incident.place, tier: 2 };
+        let customer = NewCustomer {
+            name: format!("caller {caller}"),
+            location: incident.place,
+            tier: 2,
+        };
         let (population, bar) = (population.clone(), bar.clone());
         async move {
             let enrolled = population.customer(&customer).await;
@@ -216,7 +289,10 @@ async fn enroll(log: &Log, population: &Population, seen: mpsc::Sender<Sighting>
             enrolled.map(|enrolled| (caller.to_owned(), enrolled))
         }
     });
-    let customers: Vec<_> = stream::iter(customers).buffer_unordered(ENROLL_AT_ONCE).collect().await;
+    let customers: Vec<_> = stream::iter(customers)
+        .buffer_unordered(ENROLL_AT_ONCE)
+        .collect()
+        .await;
     let mut connected = Customers::new();
     for customer in customers {
         let (caller, enrolled) = customer?;
@@ -232,33 +308,68 @@ async fn enroll(log: &Log, population: &Population, seen: mpsc::Sender<Sighting>
 async fn live(mut device: Device, seen: mpsc::Sender<Sighting>) {
     while let Some(event) = device.events.recv().await {
         let at = Instant::now();
-        if let Event::Alert { message_id, body: AlertBody { ticket, offer, .. } } = &event {
-            let response = ResponseBody { ticket: *ticket, offer: *offer, answer: Answer::Accept { eta_min: 30 } };
+        if let Event::Alert {
+            message_id,
+            body: AlertBody { ticket, offer, .. },
+        } = &event
+        {
+            let response = ResponseBody {
+                ticket: *ticket,
+                offer: *offer,
+                answer: Answer::Accept { eta_min: 30 },
+            };
             if let Err(error) = device.client.respond(Some(*message_id), &response).await {
                 tracing::error!(%error, "a technician's device cannot answer");
             }
         }
         let is_told = !matches!(event, Event::Step { .. } | Event::Disconnected { .. });
-        if is_told && seen.send(Sighting { device: device.id, event, at }).await.is_err() {
+        if is_told
+            && seen
+                .send(Sighting {
+                    device: device.id,
+                    event,
+                    at,
+                })
+                .await
+                .is_err()
+        {
             return;
         }
     }
 }
 
-async fn wait_connected(devices: usize, sightings: &mut mpsc::Receiver<Sighting>, output: &Output) -> Result<(), CliError> {
+async fn wait_connected(
+    devices: usize,
+    sightings: &mut mpsc::Receiver<Sighting>,
+    output: &Output,
+) -> Result<(), CliError> {
     let mut connected = 0;
     while connected < devices {
         match timeout(PATIENCE, sightings.recv()).await {
-            Ok(Some(Sighting { event: Event::Connected, .. })) => connected += 1,
+            Ok(Some(Sighting {
+                event: Event::Connected,
+                ..
+            })) => connected += 1,
             Ok(Some(_)) => {}
-            Ok(None) | Err(_) => return Err(CliError::failed(format!("only {connected} of {devices} devices connected"))),
+            Ok(None) | Err(_) => {
+                return Err(CliError::failed(format!(
+                    "only {connected} of {devices} devices connected"
+                )));
+            }
         }
     }
     output.say(format_args!("{devices} devices connected"));
     Ok(())
 }
 
-fn report(tally: &Tally, unfilled: usize, took: Duration, usage: &server_process::Usage, args: &ReplayArgs, output: &Output) -> Result<(), CliError> {
+fn report(
+    tally: &Tally,
+    unfilled: usize,
+    took: Duration,
+    usage: &server_process::Usage,
+    args: &ReplayArgs,
+    output: &Output,
+) -> Result<(), CliError> {
     let confirmed = tally.confirmed();
     let loops = confirmed.max(1) as u64;
     let floor_us = crate::floor::crypto_floor_us().map_err(CliError::failed)?;
@@ -288,5 +399,11 @@ fn report(tally: &Tally, unfilled: usize, took: Duration, usage: &server_process
     }
     output.result(result);
     let broken = lost + tally.duplicates() + tally.double_assignments();
-    if broken > 0 { Err(CliError::failed("a promise was broken: see lost, duplicates, double_assignments")) } else { Ok(()) }
+    if broken > 0 {
+        Err(CliError::failed(
+            "a promise was broken: see lost, duplicates, double_assignments",
+        ))
+    } else {
+        Ok(())
+    }
 }

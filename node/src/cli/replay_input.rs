@@ -4,7 +4,10 @@
 //! impact, urgency, assignee`; others are ignored. An empty field was unknown; impact and urgency
 //! are 1 to 3.
 
-use std::{collections::{BTreeMap, BTreeSet}, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -63,26 +66,40 @@ fn minutes(text: &str) -> Option<u64> {
     let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
     let (hour, minute) = time.split_once(':')?;
     let (hour, minute): (i64, i64) = (hour.parse().ok()?, minute.get(..2)?.parse().ok()?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || !(0..24).contains(&hour) || !(0..60).contains(&minute) {
+    if !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+        || !(0..24).contains(&hour)
+        || !(0..60).contains(&minute)
+    {
         return None;
     }
     let year = year - i64::from(month <= 2);
     let era = year.div_euclid(400);
     let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
     let year_of_era = year.rem_euclid(400);
-    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
+    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100
+        + day_of_year
+        - 719_468;
     u64::try_from((days * 24 + hour) * 60 + minute).ok()
 }
 
 fn number<T: std::str::FromStr + Default>(text: &str) -> Option<T> {
-    if text.is_empty() { Some(T::default()) } else { text.parse().ok() }
+    if text.is_empty() {
+        Some(T::default())
+    } else {
+        text.parse().ok()
+    }
 }
 
 fn read<R: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<R>, CliError> {
     let name = path.display();
     let file = files::open(path).map_err(|error| CliError::usage(format!("{name}: {error}")))?;
     let mut reader = csv::Reader::from_reader(file);
-    reader.deserialize().take(ROWS_MAX).collect::<Result<_, _>>().map_err(|error| CliError::usage(format!("{name}: {error}")))
+    reader
+        .deserialize()
+        .take(ROWS_MAX)
+        .collect::<Result<_, _>>()
+        .map_err(|error| CliError::usage(format!("{name}: {error}")))
 }
 
 /// Reads the log, and places its locations on cities.
@@ -90,38 +107,62 @@ pub(crate) fn load(path: &Path, cities: Option<&Path>, limit: usize) -> Result<L
     let rows: Vec<Row> = read(path)?;
     let mut places = Vec::new();
     if let Some(cities) = cities {
-        for City { latitude, longitude } in read(cities)? {
+        for City {
+            latitude,
+            longitude,
+        } in read(cities)?
+        {
             let fault = |error: String| CliError::usage(format!("{}: {error}", cities.display()));
-            places.push(Point { lat_e6: degrees_e6(&latitude, 90).map_err(fault)?, lon_e6: degrees_e6(&longitude, 180).map_err(fault)? });
+            places.push(Point {
+                lat_e6: degrees_e6(&latitude, 90).map_err(fault)?,
+                lon_e6: degrees_e6(&longitude, 180).map_err(fault)?,
+            });
         }
     }
-    let mut log = Log { cities: places.len(), ..Log::default() };
+    let mut log = Log {
+        cities: places.len(),
+        ..Log::default()
+    };
     let mut placed: BTreeMap<String, Point> = BTreeMap::new();
     let mut random = StdRng::seed_from_u64(PLACING_SEED);
     for (index, row) in rows.into_iter().enumerate() {
-        let fault = |what: &str| CliError::usage(format!("{}: line {}: {what}", path.display(), index + 2));
+        let fault =
+            |what: &str| CliError::usage(format!("{}: line {}: {what}", path.display(), index + 2));
         let category = number(&row.category).ok_or_else(|| fault("category is not a number"))?;
         if !row.assignee.is_empty() {
-            log.assignees.entry(row.assignee).or_default().insert(category);
+            log.assignees
+                .entry(row.assignee)
+                .or_default()
+                .insert(category);
         }
         if log.incidents.len() >= limit {
             continue;
         }
-        let place = *placed.entry(row.location).or_insert_with(|| place(&places, &mut random));
-        let level = |text: &str| number::<u8>(text).map(|level| if level == 0 { 3 } else { level }).filter(|level| (1..=3).contains(level));
+        let place = *placed
+            .entry(row.location)
+            .or_insert_with(|| place(&places, &mut random));
+        let level = |text: &str| {
+            number::<u8>(text)
+                .map(|level| if level == 0 { 3 } else { level })
+                .filter(|level| (1..=3).contains(level))
+        };
         log.incidents.push(Incident {
-            at_min: minutes(&row.opened_at).ok_or_else(|| fault("opened_at is not YYYY-MM-DDTHH:MM"))?,
+            at_min: minutes(&row.opened_at)
+                .ok_or_else(|| fault("opened_at is not YYYY-MM-DDTHH:MM"))?,
             caller: row.caller,
             place,
             category,
-            subcategory: number(&row.subcategory).ok_or_else(|| fault("subcategory is not a number"))?,
+            subcategory: number(&row.subcategory)
+                .ok_or_else(|| fault("subcategory is not a number"))?,
             impact: level(&row.impact).ok_or_else(|| fault("impact is not 1 to 3"))?,
             urgency: level(&row.urgency).ok_or_else(|| fault("urgency is not 1 to 3"))?,
         });
     }
     log.incidents.sort_by_key(|incident| incident.at_min);
     let first = log.incidents.first().map_or(0, |incident| incident.at_min);
-    log.incidents.iter_mut().for_each(|incident| incident.at_min -= first);
+    log.incidents
+        .iter_mut()
+        .for_each(|incident| incident.at_min -= first);
     if log.incidents.is_empty() {
         return Err(CliError::usage(format!("{}: no incidents", path.display())));
     }
@@ -130,7 +171,10 @@ pub(crate) fn load(path: &Path, cities: Option<&Path>, limit: usize) -> Result<L
 
 fn place(places: &[Point], random: &mut StdRng) -> Point {
     match places.len() {
-        0 => Point { lat_e6: random.random_range(48_000_000..49_000_000), lon_e6: random.random_range(2_000_000..3_000_000) },
+        0 => Point {
+            lat_e6: random.random_range(48_000_000..49_000_000),
+            lon_e6: random.random_range(2_000_000..3_000_000),
+        },
         count => places[random.random_range(0..count)],
     }
 }
@@ -142,8 +186,18 @@ mod tests {
     #[test]
     fn civil_times_are_counted_right() {
         assert_eq!(minutes("1970-01-01T00:00"), Some(0));
-        assert_eq!(minutes("2016-02-29T01:16"), Some((16_860 * 24 + 1) * 60 + 16));
-        for bad in ["", "2016-02-29", "2016-13-01T00:00", "2016-02-29T24:00", "x-y-zT0:00", "2016-02-29T1:é"] {
+        assert_eq!(
+            minutes("2016-02-29T01:16"),
+            Some((16_860 * 24 + 1) * 60 + 16)
+        );
+        for bad in [
+            "",
+            "2016-02-29",
+            "2016-13-01T00:00",
+            "2016-02-29T24:00",
+            "x-y-zT0:00",
+            "2016-02-29T1:é",
+        ] {
             assert_eq!(minutes(bad), None, "{bad}");
         }
     }

@@ -1,6 +1,9 @@
 //! `init`, `node` and `dev`: a deployment made, a node run.
 
-use std::{io::Write, path::{Path, PathBuf}};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use serde_json::json;
@@ -57,12 +60,17 @@ pub(crate) struct DevArgs {
 
 fn passphrase(args: &PassphraseArgs) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let mut text = match &args.passphrase_file {
-        Some(path) => Zeroizing::new(files::read(path).map_err(|error| CliError::usage(format!("{}: {error}", path.display())))?),
+        Some(path) => Zeroizing::new(
+            files::read(path)
+                .map_err(|error| CliError::usage(format!("{}: {error}", path.display())))?,
+        ),
         None => {
             let mut line = Zeroizing::new(String::new());
             // A prompt that cannot be shown is no reason not to read.
             drop(std::io::stderr().write_all(b"passphrase: "));
-            std::io::stdin().read_line(&mut line).map_err(|error| CliError::usage(format!("no passphrase: {error}")))?;
+            std::io::stdin()
+                .read_line(&mut line)
+                .map_err(|error| CliError::usage(format!("no passphrase: {error}")))?;
             Zeroizing::new(line.as_bytes().to_vec())
         }
     };
@@ -70,7 +78,9 @@ fn passphrase(args: &PassphraseArgs) -> Result<Zeroizing<Vec<u8>>, CliError> {
         text.pop();
     }
     if text.len() < PASSPHRASE_BYTES_MIN {
-        return Err(CliError::usage("the passphrase has fewer than 12 characters"));
+        return Err(CliError::usage(
+            "the passphrase has fewer than 12 characters",
+        ));
     }
     Ok(text)
 }
@@ -92,14 +102,17 @@ pub(crate) fn development_passphrase(dir: &Path) -> Result<Zeroizing<Vec<u8>>, C
 }
 
 fn create(config: &Config, passphrase: &[u8]) -> Result<(), CliError> {
-    Deployment::create(config, passphrase, &SystemClock, &SystemEntropy::default()).map_err(|error| CliError::usage(chain(&error)))
+    Deployment::create(config, passphrase, &SystemClock, &SystemEntropy::default())
+        .map_err(|error| CliError::usage(chain(&error)))
 }
 
 pub(crate) fn init(args: &InitArgs, output: &Output) -> Result<(), CliError> {
     let config = configuration(&args.common, &[])?;
     create(&config, &passphrase(&args.passphrase)?)?;
     let dir = config.node.data_dir.display();
-    output.say(format_args!("made {dir}; move {dir}/root.key.sealed to an offline medium"));
+    output.say(format_args!(
+        "made {dir}; move {dir}/root.key.sealed to an offline medium"
+    ));
     output.result(json!({ "data_dir": dir.to_string(), "cluster": config.cluster.name, "region": config.cluster.region }));
     Ok(())
 }
@@ -110,19 +123,26 @@ pub(crate) async fn start_development(config: &Config) -> Result<Server, CliErro
     if !Deployment::is_there(&config.node.data_dir) {
         create(config, &passphrase)?;
     }
-    Server::start(config, &passphrase).await.map_err(|error| CliError::usage(chain(&error)))
+    Server::start(config, &passphrase)
+        .await
+        .map_err(|error| CliError::usage(chain(&error)))
 }
 
 pub(crate) async fn node(args: &NodeArgs, output: &Output) -> Result<(), CliError> {
     let config = configuration(&args.common, &[])?;
     start_logging(&config);
     let passphrase = passphrase(&args.passphrase)?;
-    let server = Server::start(&config, &passphrase).await.map_err(|error| CliError::usage(chain(&error)))?;
+    let server = Server::start(&config, &passphrase)
+        .await
+        .map_err(|error| CliError::usage(chain(&error)))?;
     serve(server, &config, output).await
 }
 
 pub(crate) async fn dev(args: &DevArgs, output: &Output) -> Result<(), CliError> {
-    let flags = [("listen.https", args.https.clone()), ("listen.devices", args.devices.clone())];
+    let flags = [
+        ("listen.https", args.https.clone()),
+        ("listen.devices", args.devices.clone()),
+    ];
     let config = configuration(&args.common, &flags)?;
     start_logging(&config);
     let server = start_development(&config).await?;
@@ -132,7 +152,10 @@ pub(crate) async fn dev(args: &DevArgs, output: &Output) -> Result<(), CliError>
 async fn serve(server: Server, config: &Config, output: &Output) -> Result<(), CliError> {
     write_addresses(&config.node.data_dir, &server)?;
     let dir = config.node.data_dir.display().to_string();
-    output.say(format_args!("ready: HTTPS https://{}, devices {} (UDP), data {dir}", server.https, server.devices));
+    output.say(format_args!(
+        "ready: HTTPS https://{}, devices {} (UDP), data {dir}",
+        server.https, server.devices
+    ));
     output.tell(&json!({
         "ready": true,
         "https": format!("https://{}", server.https),
@@ -147,7 +170,8 @@ async fn serve(server: Server, config: &Config, output: &Output) -> Result<(), C
 
 /// So that commands on this machine find the node, whatever its ports.
 pub(crate) fn write_addresses(dir: &Path, server: &Server) -> Result<(), CliError> {
-    let text = json!({ "https": server.https.to_string(), "devices": server.devices.to_string() }).to_string();
+    let text = json!({ "https": server.https.to_string(), "devices": server.devices.to_string() })
+        .to_string();
     files::write(&dir.join("addresses.json"), text.as_bytes(), Access::Owner)
         .map_err(|error| CliError::failed(format!("addresses.json cannot be written: {error}")))
 }
@@ -163,4 +187,3 @@ async fn wait_for_signal() {
         Err(_) => drop(interrupt.await),
     }
 }
-

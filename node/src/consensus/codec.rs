@@ -40,7 +40,11 @@ pub enum CodecError {
 
 type EncodeResult<W> = Result<(), minicbor::encode::Error<<W as Write>::Error>>;
 
-fn record(write: impl FnOnce(&mut Encoder<&mut Vec<u8>>) -> Result<(), minicbor::encode::Error<core::convert::Infallible>>) -> Vec<u8> {
+fn record(
+    write: impl FnOnce(
+        &mut Encoder<&mut Vec<u8>>,
+    ) -> Result<(), minicbor::encode::Error<core::convert::Infallible>>,
+) -> Vec<u8> {
     let mut bytes = vec![VERSION, 0, 0, 0, 0];
     if let Err(error) = write(&mut Encoder::new(&mut bytes)) {
         // A vector never refuses bytes; the type cannot say so.
@@ -66,11 +70,18 @@ fn content(bytes: &[u8]) -> Result<&[u8], CodecError> {
     Ok(content)
 }
 
-fn whole<T>(bytes: &[u8], read: impl FnOnce(&mut Decoder<'_>) -> Result<T, CodecError>) -> Result<T, CodecError> {
+fn whole<T>(
+    bytes: &[u8],
+    read: impl FnOnce(&mut Decoder<'_>) -> Result<T, CodecError>,
+) -> Result<T, CodecError> {
     let content = content(bytes)?;
     let mut decoder = Decoder::new(content);
     let value = read(&mut decoder)?;
-    if decoder.position() == content.len() { Ok(value) } else { Err(CodecError::Trailing) }
+    if decoder.position() == content.len() {
+        Ok(value)
+    } else {
+        Err(CodecError::Trailing)
+    }
 }
 
 fn put_log_id<W: Write>(e: &mut Encoder<W>, id: &LogId) -> EncodeResult<W> {
@@ -99,7 +110,10 @@ fn get_optional_log_id(d: &mut Decoder<'_>) -> Result<Option<LogId>, CodecError>
     get_log_id(d).map(Some)
 }
 
-fn put_membership<W: Write>(e: &mut Encoder<W>, membership: &Membership<u64, EmptyNode>) -> EncodeResult<W> {
+fn put_membership<W: Write>(
+    e: &mut Encoder<W>,
+    membership: &Membership<u64, EmptyNode>,
+) -> EncodeResult<W> {
     let configs = membership.get_joint_config();
     e.array(2)?.array(configs.len() as u64)?;
     for config in configs {
@@ -125,7 +139,10 @@ fn get_membership(d: &mut Decoder<'_>) -> Result<Membership<u64, EmptyNode>, Cod
     for _ in 0..d.array()?.unwrap_or(0) {
         configs.push(get_ids(d)?);
     }
-    let nodes: BTreeMap<u64, EmptyNode> = get_ids(d)?.into_iter().map(|id| (id, EmptyNode::default())).collect();
+    let nodes: BTreeMap<u64, EmptyNode> = get_ids(d)?
+        .into_iter()
+        .map(|id| (id, EmptyNode::default()))
+        .collect();
     Ok(Membership::new_with_defaults(configs, nodes.into_keys()))
 }
 
@@ -166,7 +183,10 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, CodecError> {
 /// A vote: term, candidate, granted by a quorum.
 pub fn encode_vote(vote: &Vote) -> Vec<u8> {
     record(|e| {
-        e.array(3)?.u64(vote.leader_id.term)?.u64(vote.leader_id.voted_for)?.bool(vote.committed)?;
+        e.array(3)?
+            .u64(vote.leader_id.term)?
+            .u64(vote.leader_id.voted_for)?
+            .bool(vote.committed)?;
         Ok(())
     })
 }
@@ -174,8 +194,14 @@ pub fn encode_vote(vote: &Vote) -> Vec<u8> {
 pub fn decode_vote(bytes: &[u8]) -> Result<Vote, CodecError> {
     whole(bytes, |d| {
         d.array()?;
-        let leader_id = LeaderId { term: d.u64()?, voted_for: d.u64()? };
-        Ok(Vote { leader_id, committed: d.bool()? })
+        let leader_id = LeaderId {
+            term: d.u64()?,
+            voted_for: d.u64()?,
+        };
+        Ok(Vote {
+            leader_id,
+            committed: d.bool()?,
+        })
     })
 }
 
@@ -223,9 +249,15 @@ mod tests {
 
     #[test]
     fn the_stored_bytes_are_frozen() {
-        let entry = Entry { log_id: id(3, 7), payload: EntryPayload::Normal(Proposal(Bytes::from_static(b"hi"))) };
+        let entry = Entry {
+            log_id: id(3, 7),
+            payload: EntryPayload::Normal(Proposal(Bytes::from_static(b"hi"))),
+        };
         let bytes = encode_entry(&entry);
-        assert_eq!(hex(&bytes[HEADER_BYTES..]), "83820307014268 69".replace(' ', ""));
+        assert_eq!(
+            hex(&bytes[HEADER_BYTES..]),
+            "83820307014268 69".replace(' ', "")
+        );
         assert_eq!(decode_entry(&bytes).unwrap(), entry);
         let vote = Vote::new(4, 1);
         assert_eq!(hex(&encode_vote(&vote)[HEADER_BYTES..]), "830401f4");
@@ -235,7 +267,10 @@ mod tests {
     #[test]
     fn every_flipped_bit_is_noticed() {
         let membership = Membership::new_with_defaults(vec![BTreeSet::from([1, 2])], [1, 2, 3]);
-        let entry = Entry { log_id: id(1, 2), payload: EntryPayload::Membership(membership) };
+        let entry = Entry {
+            log_id: id(1, 2),
+            payload: EntryPayload::Membership(membership),
+        };
         let bytes = encode_entry(&entry);
         assert_eq!(decode_entry(&bytes).unwrap(), entry);
         for at in 0..bytes.len() * 8 {

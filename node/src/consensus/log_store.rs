@@ -15,7 +15,8 @@ use std::{
 };
 
 use openraft::{
-    LogState, OptionalSend, RaftLogReader, entry::RaftEntry,
+    LogState, OptionalSend, RaftLogReader,
+    entry::RaftEntry,
     storage::{IOFlushed, RaftLogStorage},
 };
 
@@ -55,7 +56,11 @@ impl LogStore {
     ///
     /// # Errors
     /// A record that does not decode, by name; nothing is changed.
-    pub fn open(group: GroupId, table: Arc<dyn Table>, writer: LogWriter) -> Result<Self, StoreError> {
+    pub fn open(
+        group: GroupId,
+        table: Arc<dyn Table>,
+        writer: LogWriter,
+    ) -> Result<Self, StoreError> {
         let purged = read(&*table, &log::purged(group), codec::decode_log_id)?.flatten();
         let committed = read(&*table, &log::committed(group), codec::decode_log_id)?.flatten();
         let vote = read(&*table, &log::vote(group), codec::decode_vote)?;
@@ -63,8 +68,19 @@ impl LogStore {
             Some((key, value)) => Some(decode(&key, &value, codec::decode_entry)?.log_id),
             None => purged,
         };
-        let shared = Shared { last, purged, vote, committed, ..Shared::default() };
-        Ok(Self { group, table, writer, shared: Arc::new(Mutex::new(shared)) })
+        let shared = Shared {
+            last,
+            purged,
+            vote,
+            committed,
+            ..Shared::default()
+        };
+        Ok(Self {
+            group,
+            table,
+            writer,
+            shared: Arc::new(Mutex::new(shared)),
+        })
     }
 
     /// Decodes every entry, so that damage is found at start and not when a peer asks.
@@ -77,16 +93,23 @@ impl LogStore {
         let mut expected = None;
         let mut count = 0;
         loop {
-            let page = self.table.scan(&from, &log::entries_end(self.group), PAGE)?;
+            let page = self
+                .table
+                .scan(&from, &log::entries_end(self.group), PAGE)?;
             for (key, value) in &page {
                 let index = decode(key, value, codec::decode_entry)?.log_id.index;
                 if expected.is_some_and(|expected| expected != index) {
-                    return Err(corrupt(key, &format!("expected entry {expected:?}, found {index}")));
+                    return Err(corrupt(
+                        key,
+                        &format!("expected entry {expected:?}, found {index}"),
+                    ));
                 }
                 expected = Some(index + 1);
                 count += 1;
             }
-            let Some((last, _)) = page.last() else { return Ok(count) };
+            let Some((last, _)) = page.last() else {
+                return Ok(count);
+            };
             from.clone_from(last);
             from.push(0);
         }
@@ -105,14 +128,22 @@ impl LogStore {
         let mut found = Vec::new();
         if from < stored_until {
             let limit = usize::try_from(stored_until - from).unwrap_or(usize::MAX);
-            let range = (log::entry(self.group, from), log::entry(self.group, stored_until));
+            let range = (
+                log::entry(self.group, from),
+                log::entry(self.group, stored_until),
+            );
             for (key, value) in self.table.scan(&range.0, &range.1, limit)? {
                 found.push(decode(&key, &value, codec::decode_entry)?);
             }
         }
         let cached = from.max(cached_from);
         if cached < until {
-            found.extend(shared.cache.range(cached..until).map(|(_, entry)| entry.clone()));
+            found.extend(
+                shared
+                    .cache
+                    .range(cached..until)
+                    .map(|(_, entry)| entry.clone()),
+            );
         }
         Ok(found)
     }
@@ -123,7 +154,10 @@ fn read<T>(
     key: &[u8],
     read: impl FnOnce(&[u8]) -> Result<T, codec::CodecError>,
 ) -> Result<Option<T>, StoreError> {
-    table.get(key)?.map(|value| decode(key, &value, read)).transpose()
+    table
+        .get(key)?
+        .map(|value| decode(key, &value, read))
+        .transpose()
 }
 
 fn decode<T>(
@@ -136,7 +170,11 @@ fn decode<T>(
 
 fn corrupt(key: &[u8], fact: &str) -> StoreError {
     let record = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    StoreError::Corrupt { table: "log".into(), record, fact: fact.to_owned() }
+    StoreError::Corrupt {
+        table: "log".into(),
+        record,
+        fact: fact.to_owned(),
+    }
 }
 
 impl RaftLogReader<Types> for LogStore {
@@ -167,7 +205,10 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
         let shared = self.lock();
-        Ok(LogState { last_purged_log_id: shared.purged, last_log_id: shared.last })
+        Ok(LogState {
+            last_purged_log_id: shared.purged,
+            last_log_id: shared.last,
+        })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -201,7 +242,10 @@ impl RaftLogStorage<Types> for LogStore {
         {
             let mut shared = self.lock();
             for entry in entries {
-                batch.put(log::entry(self.group, entry.index()), codec::encode_entry(&entry));
+                batch.put(
+                    log::entry(self.group, entry.index()),
+                    codec::encode_entry(&entry),
+                );
                 shared.last = Some(entry.log_id);
                 shared.cache.insert(entry.index(), entry);
             }
@@ -209,10 +253,15 @@ impl RaftLogStorage<Types> for LogStore {
                 shared.cache.pop_first();
             }
             if std::mem::take(&mut shared.committed_dirty) {
-                batch.put(log::committed(self.group), codec::encode_log_id(shared.committed.as_ref()));
+                batch.put(
+                    log::committed(self.group),
+                    codec::encode_log_id(shared.committed.as_ref()),
+                );
             }
         }
-        let done = move |result: Result<(), StoreError>| callback.io_completed(result.map_err(io::Error::from));
+        let done = move |result: Result<(), StoreError>| {
+            callback.io_completed(result.map_err(io::Error::from))
+        };
         self.writer.submit(batch, Box::new(done)).await;
         Ok(())
     }
@@ -231,7 +280,10 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
         let mut batch = Batch::default();
-        batch.delete_range(log::entry(self.group, 0), log::entry(self.group, upto.index + 1));
+        batch.delete_range(
+            log::entry(self.group, 0),
+            log::entry(self.group, upto.index + 1),
+        );
         batch.put(log::purged(self.group), codec::encode_log_id(Some(&upto)));
         {
             let mut shared = self.lock();

@@ -28,8 +28,14 @@ use crate::store::{
     rows::{self, Cursor, DedupRow, Head, TimerRow},
 };
 
-type Meta = SnapshotMeta<openraft::alias::CommittedLeaderIdOf<Types>, u64, openraft::impls::EmptyNode>;
-type TableSnapshot = Snapshot<openraft::alias::CommittedLeaderIdOf<Types>, u64, openraft::impls::EmptyNode, Arc<dyn Table>>;
+type Meta =
+    SnapshotMeta<openraft::alias::CommittedLeaderIdOf<Types>, u64, openraft::impls::EmptyNode>;
+type TableSnapshot = Snapshot<
+    openraft::alias::CommittedLeaderIdOf<Types>,
+    u64,
+    openraft::impls::EmptyNode,
+    Arc<dyn Table>,
+>;
 
 /// Rows copied per batch when a snapshot is installed.
 const INSTALL_ROWS: usize = 1024;
@@ -64,7 +70,11 @@ impl Machine {
                     fact: error.to_string(),
                 })?;
         }
-        Ok(Self { shard, table, applied: Arc::new(Mutex::new(applied)) })
+        Ok(Self {
+            shard,
+            table,
+            applied: Arc::new(Mutex::new(applied)),
+        })
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut Applied) -> T) -> T {
@@ -77,7 +87,9 @@ impl Machine {
         let outcome = match &entry.payload {
             EntryPayload::Blank => Outcome::Nothing,
             EntryPayload::Membership(membership) => {
-                self.with(|a| a.membership = StoredMembership::new(Some(entry.log_id), membership.clone()));
+                self.with(|a| {
+                    a.membership = StoredMembership::new(Some(entry.log_id), membership.clone())
+                });
                 Outcome::Nothing
             }
             EntryPayload::Normal(proposal) => match minicbor::decode::<Proposal>(&proposal.0) {
@@ -110,7 +122,9 @@ impl Machine {
         }
         if head.version != commit.expected_version {
             batch.ops.clear();
-            return Ok(Verdict::Conflict { found: head.version });
+            return Ok(Verdict::Conflict {
+                found: head.version,
+            });
         }
         if commit.event_count > 0 {
             let next = Head {
@@ -136,7 +150,10 @@ impl Machine {
         self.put_timers(commit, batch)?;
         for row in &commit.index {
             let id = row.id();
-            batch.put(state::index(id.kind() as u8, &id.to_bytes()), rows::encode(row));
+            batch.put(
+                state::index(id.kind() as u8, &id.to_bytes()),
+                rows::encode(row),
+            );
         }
         Ok(Verdict::Applied { tells })
     }
@@ -144,15 +161,26 @@ impl Machine {
     /// Consumes the cause; false where somebody did before.
     fn consume(&self, commit: &Commit, batch: &mut Batch) -> Result<bool, StoreError> {
         match &commit.cause {
-            Cause::Device { device, message_id, content, expires_s, .. } => {
+            Cause::Device {
+                device,
+                message_id,
+                content,
+                expires_s,
+                ..
+            } => {
                 let device = device.to_bytes();
                 let key = state::dedup(&device, message_id);
                 if !cfg!(fieldmesh_mutant = "dedup_off") && self.table.get(&key)?.is_some() {
                     return Ok(false);
                 }
                 let seen = commit.seen.clone();
-                let (window, receipt) = seen.map_or_else(Default::default, |s| (s.window, s.receipt));
-                let row = DedupRow { content: *content, receipt, at_ms: commit.at_ms };
+                let (window, receipt) =
+                    seen.map_or_else(Default::default, |s| (s.window, s.receipt));
+                let row = DedupRow {
+                    content: *content,
+                    receipt,
+                    at_ms: commit.at_ms,
+                };
                 batch.put(key, rows::encode(&row));
                 batch.put(state::dedup_expiry(*expires_s, &device, message_id), []);
                 batch.put(state::window(&device), window);
@@ -174,7 +202,9 @@ impl Machine {
             Cause::Timer { name, generation } => {
                 let entity = commit.entity.to_bytes();
                 let key = state::timer_name(&entity, *name);
-                let Some(row) = rows::read::<TimerRow>(&*self.table, &key)? else { return Ok(false) };
+                let Some(row) = rows::read::<TimerRow>(&*self.table, &key)? else {
+                    return Ok(false);
+                };
                 if row.generation != *generation {
                     return Ok(false);
                 }
@@ -197,7 +227,10 @@ impl Machine {
             next.insert(tell.shard, number + 1);
             batch.put(
                 state::outbox(tell.shard, number),
-                rows::encode(&rows::OutboxRow { tell: tell.clone(), owner: commit.owner }),
+                rows::encode(&rows::OutboxRow {
+                    tell: tell.clone(),
+                    owner: commit.owner,
+                }),
             );
             numbers.push(number);
         }
@@ -223,8 +256,14 @@ impl Machine {
             }
             match timer.due_ms {
                 Some(due_ms) => {
-                    let row = TimerRow { due_ms, generation: timer.generation };
-                    batch.put(state::timer_due(due_ms, &entity, timer.name), timer.generation.to_be_bytes());
+                    let row = TimerRow {
+                        due_ms,
+                        generation: timer.generation,
+                    };
+                    batch.put(
+                        state::timer_due(due_ms, &entity, timer.name),
+                        timer.generation.to_be_bytes(),
+                    );
                     batch.put(key, rows::encode(&row));
                 }
                 None => batch.delete(key),
@@ -281,7 +320,11 @@ impl RaftStateMachine<Types> for Machine {
         self.clone()
     }
 
-    async fn install_snapshot(&mut self, meta: &Meta, snapshot: Arc<dyn Table>) -> Result<(), io::Error> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &Meta,
+        snapshot: Arc<dyn Table>,
+    ) -> Result<(), io::Error> {
         let end = vec![u8::MAX];
         let mut clear = Batch::default();
         clear.delete_range([], end.clone());
@@ -299,7 +342,10 @@ impl RaftStateMachine<Types> for Machine {
             self.table.write(batch)?;
         }
         let mut batch = Batch::default();
-        batch.put(state::applied(), codec::encode_applied(meta.last_log_id.as_ref(), &meta.last_membership));
+        batch.put(
+            state::applied(),
+            codec::encode_applied(meta.last_log_id.as_ref(), &meta.last_membership),
+        );
         self.table.write(batch)?;
         self.table.sync().await?;
         self.with(|a| {
@@ -323,11 +369,19 @@ impl RaftSnapshotBuilder<Types> for Machine {
     /// purged up to there.
     async fn build_snapshot(&mut self) -> Result<TableSnapshot, io::Error> {
         let frozen = self.table.checkpoint()?;
-        let applied = frozen.get(&state::applied())?.unwrap_or_else(|| codec::encode_applied(None, &StoredMembership::default()));
+        let applied = frozen
+            .get(&state::applied())?
+            .unwrap_or_else(|| codec::encode_applied(None, &StoredMembership::default()));
         let (last_log_id, last_membership) = codec::decode_applied(&applied).map_err(invalid)?;
         self.table.sync().await?;
-        let meta = Meta { last_log_id, last_membership };
+        let meta = Meta {
+            last_log_id,
+            last_membership,
+        };
         self.with(|a| a.snapshot = Some((meta.clone(), Arc::clone(&frozen))));
-        Ok(Snapshot { meta, snapshot: frozen })
+        Ok(Snapshot {
+            meta,
+            snapshot: frozen,
+        })
     }
 }

@@ -11,7 +11,9 @@ use openraft::{
     errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
     impls::EmptyNode,
     network::RPCOption,
-    raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+    },
 };
 use std::sync::Arc;
 
@@ -31,7 +33,10 @@ impl RaftNetworkFactory<Types> for NoPeers {
 }
 
 fn unreachable_peer() -> Unreachable<Types> {
-    Unreachable::new(&io::Error::new(io::ErrorKind::NotConnected, "this cluster has one node"))
+    Unreachable::new(&io::Error::new(
+        io::ErrorKind::NotConnected,
+        "this cluster has one node",
+    ))
 }
 
 impl RaftNetworkV2<Types> for NoPeers {
@@ -45,11 +50,19 @@ impl RaftNetworkV2<Types> for NoPeers {
         Err(unreachable_peer().into())
     }
 
-    async fn vote(&mut self, _rpc: VoteRequest<Types>, _option: RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
+    async fn vote(
+        &mut self,
+        _rpc: VoteRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         Err(unreachable_peer().into())
     }
 
-    async fn pre_vote(&mut self, _rpc: VoteRequest<Types>, _option: RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
+    async fn pre_vote(
+        &mut self,
+        _rpc: VoteRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         Err(unreachable_peer().into())
     }
 

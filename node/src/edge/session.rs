@@ -36,7 +36,12 @@ pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, peer: Peer, nu
     let (mail, queue) = mpsc::channel(SESSION_MAIL_MAX);
     let (sealing_key, known) = watch::channel(None);
     let device = peer.entity;
-    let open = Arc::new(Open { edge: Arc::clone(edge), connection, peer, sealing_key });
+    let open = Arc::new(Open {
+        edge: Arc::clone(edge),
+        connection,
+        peer,
+        sealing_key,
+    });
     let sender = tokio::spawn(send_mail(Arc::clone(&open), queue, known));
     metrics::gauge!("fieldmesh_edge_sessions").increment(1);
     let mut attached = Some(Session { number, mail });
@@ -77,7 +82,9 @@ async fn serve(open: &Open, mut send: SendStream, mut receive: RecvStream) {
         }
     };
     let reply = open.reply(&bytes).await;
-    let Ok(reply) = minicbor::to_vec(&reply) else { return };
+    let Ok(reply) = minicbor::to_vec(&reply) else {
+        return;
+    };
     // A device that left does not want the answer.
     if send.write_all(&reply).await.is_ok() {
         drop(send.finish());
@@ -86,13 +93,19 @@ async fn serve(open: &Open, mut send: SendStream, mut receive: RecvStream) {
 
 impl Open {
     async fn reply(&self, bytes: &[u8]) -> Reply {
-        let Ok((frame, header)) = Frame::decode(bytes) else { return Reply::BadEnvelope };
+        let Ok((frame, header)) = Frame::decode(bytes) else {
+            return Reply::BadEnvelope;
+        };
         let payload = &bytes[header..];
         match frame.class {
             wire::HELLO => self.hello(payload).await,
             wire::SEALED => {
                 let key = self.sealing_key.borrow().clone();
-                self.edge.options.intake.take(&self.peer, &frame, payload, key.as_ref()).await
+                self.edge
+                    .options
+                    .intake
+                    .take(&self.peer, &frame, payload, key.as_ref())
+                    .await
             }
             wire::ACK => self.acknowledge(payload),
             _ => Reply::BadEnvelope,
@@ -100,10 +113,17 @@ impl Open {
     }
 
     async fn hello(&self, payload: &[u8]) -> Reply {
-        let Ok(hello) = minicbor::decode::<Hello>(payload) else { return Reply::BadEnvelope };
+        let Ok(hello) = minicbor::decode::<Hello>(payload) else {
+            return Reply::BadEnvelope;
+        };
         let intake = &self.edge.options.intake;
         let now_s = intake.clock.now_ms() / 1000;
-        let Peer { entity, name, key, x5t } = &self.peer;
+        let Peer {
+            entity,
+            name,
+            key,
+            x5t,
+        } = &self.peer;
         let bundle = match verify_bundle(&hello.bundle, key, x5t, name, now_s) {
             Ok(bundle) => bundle,
             Err(error) => {
@@ -111,41 +131,67 @@ impl Open {
                 return Reply::Rejected;
             }
         };
-        let Some(best) = bundle.best(now_s).cloned() else { return Reply::Rejected };
+        let Some(best) = bundle.best(now_s).cloned() else {
+            return Reply::Rejected;
+        };
         let serial = bundle.serial;
         let command = match entity.kind() {
-            EntityKind::Customer => Command::Customer(customer::Command::PublishKeys { serial, bundle: hello.bundle }),
-            EntityKind::Technician => Command::Technician(technician::Command::PublishKeys { serial, bundle: hello.bundle }),
+            EntityKind::Customer => Command::Customer(customer::Command::PublishKeys {
+                serial,
+                bundle: hello.bundle,
+            }),
+            EntityKind::Technician => Command::Technician(technician::Command::PublishKeys {
+                serial,
+                bundle: hello.bundle,
+            }),
             EntityKind::Ticket | EntityKind::Desk => return Reply::Rejected,
         };
         let mut command_id = [0; 16];
         intake.entropy.fill(&mut command_id);
-        let Some(shard) = intake.courier.shard_for(*entity) else { return Reply::Unavailable { retry_after_ms: 200 } };
+        let Some(shard) = intake.courier.shard_for(*entity) else {
+            return Reply::Unavailable {
+                retry_after_ms: 200,
+            };
+        };
         let credit = shard.credits.try_take();
-        match shard.ask(*entity, command, Cause::Operator { command_id }, credit).await {
+        match shard
+            .ask(*entity, command, Cause::Operator { command_id }, credit)
+            .await
+        {
             Ok(Answer::Done { .. } | Answer::AlreadyDone { .. }) => {}
             Err(AskError::Rejected(rejection)) => {
                 tracing::warn!(%entity, %rejection, "a device was refused");
-                self.connection.close(VarInt::from_u32(close::UNKNOWN_ENTITY), b"unknown entity");
+                self.connection
+                    .close(VarInt::from_u32(close::UNKNOWN_ENTITY), b"unknown entity");
                 return Reply::Rejected;
             }
             Err(error) => {
                 tracing::warn!(%entity, %error, "a hello waits");
-                return Reply::Unavailable { retry_after_ms: 200 };
+                return Reply::Unavailable {
+                    retry_after_ms: 200,
+                };
             }
         }
         self.sealing_key.send_replace(Some(best));
-        Reply::Hello { service: intake.service.public_keys(), now_ms: intake.clock.now_ms() }
+        Reply::Hello {
+            service: intake.service.public_keys(),
+            now_ms: intake.clock.now_ms(),
+        }
     }
 
     fn acknowledge(&self, payload: &[u8]) -> Reply {
-        let Ok(ack) = minicbor::decode::<Ack>(payload) else { return Reply::BadEnvelope };
+        let Ok(ack) = minicbor::decode::<Ack>(payload) else {
+            return Reply::BadEnvelope;
+        };
         if ack.message_ids.len() > wire::ACK_IDS_MAX {
             return Reply::BadEnvelope;
         }
         let courier = &self.edge.options.intake.courier;
         if let Some(shard) = courier.shard_for(self.peer.entity) {
-            shard.acknowledged(self.peer.entity, ack.message_ids.into_iter().map(Into::into).collect());
+            shard.acknowledged(
+                self.peer.entity,
+                ack.message_ids.into_iter().map(Into::into).collect(),
+            );
         }
         Reply::Accepted
     }
@@ -154,8 +200,14 @@ impl Open {
     async fn transmit(&self, mail: MailItem, key: &HpkePublicKey) {
         let steps = &self.edge.options.intake.steps;
         let began = Instant::now();
-        let frame = Frame { to: mail.to.to_bytes(), message_id: mail.message_id, class: wire::SEALED };
-        let sealed = Signed::from_bytes(mail.signed.to_vec()).ok().and_then(|signed| seal(&signed, &frame, key).ok());
+        let frame = Frame {
+            to: mail.to.to_bytes(),
+            message_id: mail.message_id,
+            class: wire::SEALED,
+        };
+        let sealed = Signed::from_bytes(mail.signed.to_vec())
+            .ok()
+            .and_then(|signed| seal(&signed, &frame, key).ok());
         let Some(outer) = sealed else {
             tracing::error!(to = %mail.to, "stored mail cannot be sealed");
             return;
@@ -164,7 +216,9 @@ impl Open {
         let began = Instant::now();
         let mut bytes = frame.encode();
         bytes.extend_from_slice(&outer);
-        let Ok(mut stream) = self.connection.open_uni().await else { return };
+        let Ok(mut stream) = self.connection.open_uni().await else {
+            return;
+        };
         if stream.write_all(&bytes).await.is_ok() {
             // The device's acknowledgement says what arrived, not this.
             drop(stream.finish());
@@ -174,12 +228,19 @@ impl Open {
 }
 
 /// Sends mail as it comes; ends, and with it the connection, when a newer session takes over.
-async fn send_mail(open: Arc<Open>, mut queue: mpsc::Receiver<MailItem>, known: watch::Receiver<Option<HpkePublicKey>>) {
+async fn send_mail(
+    open: Arc<Open>,
+    mut queue: mpsc::Receiver<MailItem>,
+    known: watch::Receiver<Option<HpkePublicKey>>,
+) {
     while let Some(mail) = queue.recv().await {
         let key = known.borrow().clone();
         if let Some(key) = key {
             open.transmit(mail, &key).await;
         }
     }
-    open.connection.close(VarInt::from_u32(close::REPLACED), b"replaced by a newer connection");
+    open.connection.close(
+        VarInt::from_u32(close::REPLACED),
+        b"replaced by a newer connection",
+    );
 }

@@ -10,7 +10,10 @@ use fieldmesh_domain::{Aggregate, EntityId, EntityKind, IndexRow};
 use fieldmesh_envelope::SeqVerdict;
 use minicbor::{Decode, Encode};
 
-use super::{Inner, seal_error, store_error, write::{chain_hash, record_place}};
+use super::{
+    Inner, seal_error, store_error,
+    write::{chain_hash, record_place},
+};
 use crate::{
     sealing::Place,
     store::{
@@ -56,17 +59,26 @@ impl Inner {
     }
 
     pub(super) fn load(&self, entity: EntityId) -> Result<Loaded, JournalError> {
-        let Some(head) = self.head(entity)? else { return Ok(Loaded::default()) };
+        let Some(head) = self.head(entity)? else {
+            return Ok(Loaded::default());
+        };
         let owner = EntityId::from_bytes(head.owner)
             .map_err(|_| JournalError::Failed(format!("the owner of {entity} does not decode")))?;
         let key = self.existing_key(owner)?;
         let stored: Option<SnapshotRow> =
             rows::read(&*self.table, &state::snapshot(&entity.to_bytes())).map_err(store_error)?;
-        let mut loaded = Loaded { version: head.version, chain: head.chain, owner: Some(owner), ..Loaded::default() };
+        let mut loaded = Loaded {
+            version: head.version,
+            chain: head.chain,
+            owner: Some(owner),
+            ..Loaded::default()
+        };
         let mut from = 0;
         if let Some(row) = stored {
             let place = record_place(entity, row.version);
-            let plain = key.open(Place::Snapshot, &place, &row.sealed).map_err(seal_error)?;
+            let plain = key
+                .open(Place::Snapshot, &place, &row.sealed)
+                .map_err(seal_error)?;
             loaded.snapshot = Some(plain.to_vec());
             from = row.version;
         }
@@ -82,7 +94,9 @@ impl Inner {
 
     /// The records from a version on, with their chain checked.
     fn records(&self, entity: EntityId, version: u64) -> Result<Vec<HistoryEntry>, JournalError> {
-        let Some(head) = self.head(entity)? else { return Ok(Vec::new()) };
+        let Some(head) = self.head(entity)? else {
+            return Ok(Vec::new());
+        };
         let owner = EntityId::from_bytes(head.owner)
             .map_err(|_| JournalError::Failed(format!("the owner of {entity} does not decode")))?;
         let key = self.existing_key(owner)?;
@@ -94,14 +108,24 @@ impl Inner {
         loop {
             let page = self.table.scan(&from, &until, PAGE).map_err(store_error)?;
             for (row_key, sealed) in &page {
-                let plain = key.open(Place::Events, &record_place(entity, next), sealed).map_err(seal_error)?;
+                let plain = key
+                    .open(Place::Events, &record_place(entity, next), sealed)
+                    .map_err(seal_error)?;
                 let record: Record = rows::decode(row_key, &plain).map_err(store_error)?;
-                let broken = found.last().is_some_and(|before| before.chain != record.previous);
+                let broken = found
+                    .last()
+                    .is_some_and(|before| before.chain != record.previous);
                 if broken {
-                    return Err(JournalError::Failed(format!("the hash chain of {entity} breaks at version {next}")));
+                    return Err(JournalError::Failed(format!(
+                        "the hash chain of {entity} breaks at version {next}"
+                    )));
                 }
                 let events = record.events.len() as u64;
-                found.push(HistoryEntry { version: next, chain: chain_hash(&plain), record });
+                found.push(HistoryEntry {
+                    version: next,
+                    chain: chain_hash(&plain),
+                    record,
+                });
                 next += events;
             }
             let Some((last, _)) = page.last() else { break };
@@ -119,7 +143,16 @@ impl Inner {
     }
 
     pub(super) fn replay(&self, cause: &Cause) -> Result<Replay, JournalError> {
-        let Cause::Device { device, message_id, content, sequence, .. } = cause else { return Ok(Replay::New) };
+        let Cause::Device {
+            device,
+            message_id,
+            content,
+            sequence,
+            ..
+        } = cause
+        else {
+            return Ok(Replay::New);
+        };
         if cfg!(fieldmesh_mutant = "dedup_off") {
             return Ok(Replay::New);
         }
@@ -129,8 +162,12 @@ impl Inner {
                 return Ok(Replay::Forged);
             }
             let data_key = self.existing_key(*device)?;
-            let receipt = data_key.open(Place::Receipt, message_id, &row.receipt).map_err(seal_error)?;
-            return Ok(Replay::Repeated { receipt: receipt.to_vec() });
+            let receipt = data_key
+                .open(Place::Receipt, message_id, &row.receipt)
+                .map_err(seal_error)?;
+            return Ok(Replay::Repeated {
+                receipt: receipt.to_vec(),
+            });
         }
         match self.window(*device)?.check(*sequence) {
             SeqVerdict::Fresh => Ok(Replay::New),
@@ -148,10 +185,17 @@ impl Inner {
                 // The owner was erased with all that it had to say.
                 continue;
             };
-            let plain = key.open(Place::Tell, &to.to_bytes(), &row.tell.sealed).map_err(seal_error)?;
+            let plain = key
+                .open(Place::Tell, &to.to_bytes(), &row.tell.sealed)
+                .map_err(seal_error)?;
             let command = rows::decode(&row_key, &plain).map_err(store_error)?;
             let number = trailing_u64(&row_key)?;
-            items.push(OutboxItem { shard: row.tell.shard, number, to, command });
+            items.push(OutboxItem {
+                shard: row.tell.shard,
+                number,
+                to,
+                command,
+            });
         }
         Ok(items)
     }
@@ -172,9 +216,16 @@ impl Inner {
         let mut items = Vec::with_capacity(rows.len());
         for (row_key, value) in rows {
             let mail: Mail = rows::decode(&row_key, &value).map_err(store_error)?;
-            let signed = key.open(Place::Mail, &mail.message_id, &mail.sealed).map_err(seal_error)?;
+            let signed = key
+                .open(Place::Mail, &mail.message_id, &mail.sealed)
+                .map_err(seal_error)?;
             let signed = Arc::from(signed.as_slice());
-            items.push(MailItem { to, number: mail.number, message_id: mail.message_id, signed });
+            items.push(MailItem {
+                to,
+                number: mail.number,
+                message_id: mail.message_id,
+                signed,
+            });
         }
         Ok(items)
     }
@@ -186,7 +237,9 @@ impl super::ShardJournal {
     /// # Errors
     /// Damaged or erased data.
     pub fn state<A: Aggregate>(&self, entity: EntityId) -> Result<A, JournalError> {
-        let damaged = |error: minicbor::decode::Error| JournalError::Failed(format!("{entity} does not decode: {error}"));
+        let damaged = |error: minicbor::decode::Error| {
+            JournalError::Failed(format!("{entity} does not decode: {error}"))
+        };
         let loaded = self.inner.load(entity)?;
         let mut state: A = match &loaded.snapshot {
             Some(bytes) => minicbor::decode(bytes).map_err(damaged)?,
@@ -202,26 +255,42 @@ impl super::ShardJournal {
     ///
     /// # Errors
     /// A failed read.
-    pub fn index(&self, kind: EntityKind, after: Option<EntityId>, limit: usize) -> Result<Vec<IndexRow>, JournalError> {
+    pub fn index(
+        &self,
+        kind: EntityKind,
+        after: Option<EntityId>,
+        limit: usize,
+    ) -> Result<Vec<IndexRow>, JournalError> {
         let (mut from, until) = state::index_of(kind as u8);
         if let Some(after) = after {
             from = state::index(kind as u8, &after.to_bytes());
             from.push(0);
         }
-        let rows = self.inner.table.scan(&from, &until, limit).map_err(store_error)?;
-        rows.iter().map(|(key, value)| rows::decode(key, value).map_err(store_error)).collect()
+        let rows = self
+            .inner
+            .table
+            .scan(&from, &until, limit)
+            .map_err(store_error)?;
+        rows.iter()
+            .map(|(key, value)| rows::decode(key, value).map_err(store_error))
+            .collect()
     }
 }
 
 fn trailing_u64(key: &[u8]) -> Result<u64, JournalError> {
-    let bytes = key.last_chunk::<8>().ok_or_else(|| JournalError::Failed("an outbox key is too short".into()))?;
+    let bytes = key
+        .last_chunk::<8>()
+        .ok_or_else(|| JournalError::Failed("an outbox key is too short".into()))?;
     Ok(u64::from_be_bytes(*bytes))
 }
 
 /// A timer from its due row: kind, due, entity, name → generation.
 fn timer((key, value): &Row) -> Result<TimerItem, JournalError> {
     let damaged = || JournalError::Failed("a timer row does not decode".into());
-    let (due, rest) = key.get(1..).and_then(<[u8]>::split_first_chunk::<8>).ok_or_else(damaged)?;
+    let (due, rest) = key
+        .get(1..)
+        .and_then(<[u8]>::split_first_chunk::<8>)
+        .ok_or_else(damaged)?;
     let (entity, rest) = rest.split_first_chunk::<16>().ok_or_else(damaged)?;
     let [name] = rest else { return Err(damaged()) };
     let generation = <[u8; 4]>::try_from(value.as_slice()).map_err(|_| damaged())?;

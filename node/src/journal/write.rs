@@ -35,17 +35,33 @@ impl Inner {
         let began = Instant::now();
         let (entity, owner) = (draft.entity, draft.owner);
         let index = draft.index.clone();
-        let Sealed { commit, tells, mail, key } = self.seal(draft)?;
+        let Sealed {
+            commit,
+            tells,
+            mail,
+            key,
+        } = self.seal(draft)?;
         let (is_new_key, commit_is_empty) = (commit.new_key.is_some(), commit.event_count == 0);
-        let (version, chain) = (commit.expected_version + u64::from(commit.event_count), commit.chain);
+        let (version, chain) = (
+            commit.expected_version + u64::from(commit.event_count),
+            commit.chain,
+        );
         let shards: Vec<u32> = commit.tells.iter().map(|tell| tell.shard).collect();
-        let outcome = self.group.propose(&Proposal::Commit(Box::new(commit))).await.map_err(propose_error)?;
+        let outcome = self
+            .group
+            .propose(&Proposal::Commit(Box::new(commit)))
+            .await
+            .map_err(propose_error)?;
         let numbers = match outcome {
             Outcome::Decided(Verdict::Applied { tells }) => tells,
-            Outcome::Decided(Verdict::Conflict { found }) => return Err(JournalError::Conflict { found }),
+            Outcome::Decided(Verdict::Conflict { found }) => {
+                return Err(JournalError::Conflict { found });
+            }
             Outcome::Decided(Verdict::Consumed) => return Err(JournalError::Consumed),
             Outcome::Nothing | Outcome::Undecodable => {
-                return Err(JournalError::Failed("the state machine did not understand the commit".into()));
+                return Err(JournalError::Failed(
+                    "the state machine did not understand the commit".into(),
+                ));
             }
         };
         if is_new_key {
@@ -56,8 +72,20 @@ impl Inner {
             self.steps.committed(index);
         }
         let rows = tells.into_iter().zip(numbers).zip(shards);
-        let tells = rows.map(|(((to, command), number), shard)| OutboxItem { shard, number, to, command }).collect();
-        Ok(Appended { version, chain, tells, mail })
+        let tells = rows
+            .map(|(((to, command), number), shard)| OutboxItem {
+                shard,
+                number,
+                to,
+                command,
+            })
+            .collect();
+        Ok(Appended {
+            version,
+            chain,
+            tells,
+            mail,
+        })
     }
 
     fn seal(&self, draft: Draft) -> Result<Sealed, JournalError> {
@@ -66,7 +94,9 @@ impl Inner {
             None => {
                 let key = Key::generate(&*self.entropy);
                 let owner = draft.owner.to_bytes();
-                let wrapped = key.wrap(self.service.region_key(), &owner, &*self.entropy).map_err(seal_error)?;
+                let wrapped = key
+                    .wrap(self.service.region_key(), &owner, &*self.entropy)
+                    .map_err(seal_error)?;
                 (key, Some(wrapped))
             }
         };
@@ -77,14 +107,23 @@ impl Inner {
         let mut tells = Vec::with_capacity(draft.tells.len());
         for (to, command) in &draft.tells {
             let plain = rows::encode(command);
-            let sealed = key.seal(Place::Tell, &to.to_bytes(), &plain, &*self.entropy).map_err(seal_error)?;
-            tells.push(Tell { to: *to, shard: self.map.shard_of(*to), sealed });
+            let sealed = key
+                .seal(Place::Tell, &to.to_bytes(), &plain, &*self.entropy)
+                .map_err(seal_error)?;
+            tells.push(Tell {
+                to: *to,
+                shard: self.map.shard_of(*to),
+                sealed,
+            });
         }
         let mut mail = Vec::with_capacity(draft.messages.len());
         let mut items = Vec::with_capacity(draft.messages.len());
         for message in draft.messages {
             if message.to != draft.owner {
-                return Err(JournalError::Failed(format!("{} is not the owner's device", message.to)));
+                return Err(JournalError::Failed(format!(
+                    "{} is not the owner's device",
+                    message.to
+                )));
             }
             let (row, item) = self.compose(message, &key)?;
             mail.push(row);
@@ -107,7 +146,12 @@ impl Inner {
             index: draft.index,
             seen,
         };
-        Ok(Sealed { commit, tells: draft.tells, mail: items, key })
+        Ok(Sealed {
+            commit,
+            tells: draft.tells,
+            mail: items,
+            key,
+        })
     }
 
     fn seal_record(&self, draft: &Draft, key: &Key) -> Result<(Vec<u8>, [u8; 32]), JournalError> {
@@ -124,37 +168,59 @@ impl Inner {
         let plain = rows::encode(&record);
         let chain = chain_hash(&plain);
         let place = record_place(draft.entity, draft.expected_version);
-        let sealed = key.seal(Place::Events, &place, &plain, &*self.entropy).map_err(seal_error)?;
+        let sealed = key
+            .seal(Place::Events, &place, &plain, &*self.entropy)
+            .map_err(seal_error)?;
         Ok((sealed, chain))
     }
 
     fn seal_snapshot(&self, draft: &Draft, key: &Key) -> Result<Option<Vec<u8>>, JournalError> {
-        let Some(plain) = &draft.snapshot else { return Ok(None) };
+        let Some(plain) = &draft.snapshot else {
+            return Ok(None);
+        };
         let version = draft.expected_version + draft.events.len() as u64;
         let place = record_place(draft.entity, version);
-        let sealed = key.seal(Place::Snapshot, &place, plain, &*self.entropy).map_err(seal_error)?;
+        let sealed = key
+            .seal(Place::Snapshot, &place, plain, &*self.entropy)
+            .map_err(seal_error)?;
         Ok(Some(rows::encode(&SnapshotRow { version, sealed })))
     }
 
     /// What replay protection keeps: the device's window moved on, and the receipt.
     fn seen(&self, draft: &Draft, key: &Key) -> Result<Option<Seen>, JournalError> {
-        let Cause::Device { device, message_id, sequence, .. } = &draft.cause else { return Ok(None) };
+        let Cause::Device {
+            device,
+            message_id,
+            sequence,
+            ..
+        } = &draft.cause
+        else {
+            return Ok(None);
+        };
         let mut window = self.window(*device)?;
         window.accept(*sequence);
-        let receipt = draft
-            .messages
-            .iter()
-            .find(|message| matches!(message.kind, MessageKind::Receipt) && message.correlation == Some(*message_id));
+        let receipt = draft.messages.iter().find(|message| {
+            matches!(message.kind, MessageKind::Receipt) && message.correlation == Some(*message_id)
+        });
         let receipt = receipt.map_or(&[][..], |message| &message.body);
-        let receipt = key.seal(Place::Receipt, message_id, receipt, &*self.entropy).map_err(seal_error)?;
-        Ok(Some(Seen { window: window.to_bytes().to_vec(), receipt }))
+        let receipt = key
+            .seal(Place::Receipt, message_id, receipt, &*self.entropy)
+            .map_err(seal_error)?;
+        Ok(Some(Seen {
+            window: window.to_bytes().to_vec(),
+            receipt,
+        }))
     }
 
     pub(super) fn window(&self, device: EntityId) -> Result<ReplayWindow, JournalError> {
-        let stored = self.table.get(&state::window(&device.to_bytes())).map_err(store_error)?;
+        let stored = self
+            .table
+            .get(&state::window(&device.to_bytes()))
+            .map_err(store_error)?;
         match stored.filter(|bytes| !bytes.is_empty()) {
-            Some(bytes) => ReplayWindow::from_bytes(&bytes)
-                .map_err(|_| JournalError::Failed(format!("the receive window of {device} does not decode"))),
+            Some(bytes) => ReplayWindow::from_bytes(&bytes).map_err(|_| {
+                JournalError::Failed(format!("the receive window of {device} does not decode"))
+            }),
             None => Ok(ReplayWindow::default()),
         }
     }
@@ -168,10 +234,27 @@ impl Inner {
         let signed = self
             .service
             .compose(message, message_id, number, now_s)
-            .map_err(|error| JournalError::Failed(format!("a message cannot be signed: {error}")))?;
-        let sealed = key.seal(Place::Mail, &message_id, &signed, &*self.entropy).map_err(seal_error)?;
-        let item = MailItem { to, number, message_id, signed: Arc::from(signed) };
-        Ok((Mail { to, number, message_id, sealed }, item))
+            .map_err(|error| {
+                JournalError::Failed(format!("a message cannot be signed: {error}"))
+            })?;
+        let sealed = key
+            .seal(Place::Mail, &message_id, &signed, &*self.entropy)
+            .map_err(seal_error)?;
+        let item = MailItem {
+            to,
+            number,
+            message_id,
+            signed: Arc::from(signed),
+        };
+        Ok((
+            Mail {
+                to,
+                number,
+                message_id,
+                sealed,
+            },
+            item,
+        ))
     }
 
     /// Numbers are given in memory while this node leads; a commit that fails leaves a gap, which
@@ -180,7 +263,12 @@ impl Inner {
         let mut next = lock(&self.mail_next);
         let number = match next.get(&to) {
             Some(number) => *number,
-            None => rows::read_u64(&*self.table, &state::mail_last(&to.to_bytes())).map_err(store_error)?.unwrap_or(0) + 1,
+            None => {
+                rows::read_u64(&*self.table, &state::mail_last(&to.to_bytes()))
+                    .map_err(store_error)?
+                    .unwrap_or(0)
+                    + 1
+            }
         };
         if next.len() >= super::CACHED_KEYS_MAX {
             // Evicting one whose commit is under way would give its number twice: start over only

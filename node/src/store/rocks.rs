@@ -41,7 +41,10 @@ pub struct Rocks {
 impl Rocks {
     /// Uses `dir`, which must exist and be writable.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), cache: Cache::new_lru_cache(BLOCK_CACHE_BYTES) }
+        Self {
+            dir: dir.into(),
+            cache: Cache::new_lru_cache(BLOCK_CACHE_BYTES),
+        }
     }
 
     fn options(&self, role: Role) -> Options {
@@ -75,12 +78,23 @@ impl Engine for Rocks {
             place: path.display().to_string(),
             reason: error.into_string(),
         })?;
-        let shared = Shared { db, path, name: table.to_owned(), role, checkpoints: AtomicU64::new(0) };
+        let shared = Shared {
+            db,
+            path,
+            name: table.to_owned(),
+            role,
+            checkpoints: AtomicU64::new(0),
+        };
         remove_checkpoints(&shared.path);
-        Ok(Arc::new(RocksTable { shared: Arc::new(shared) }))
+        Ok(Arc::new(RocksTable {
+            shared: Arc::new(shared),
+        }))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the log's writer blocks in fsync: a thread of its own")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the log's writer blocks in fsync: a thread of its own"
+    )]
     fn spawn_writer(&self, task: Pending<()>) {
         let thread = std::thread::Builder::new().name("log-writer".into());
         let handle = tokio::runtime::Handle::current();
@@ -106,10 +120,19 @@ struct RocksTable {
 
 impl RocksTable {
     fn read_error(&self, error: &rocksdb::Error) -> StoreError {
-        StoreError::Read { table: self.shared.name.clone(), reason: error.to_string() }
+        StoreError::Read {
+            table: self.shared.name.clone(),
+            reason: error.to_string(),
+        }
     }
 
-    fn rows(&self, mode: IteratorMode<'_>, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+    fn rows(
+        &self,
+        mode: IteratorMode<'_>,
+        from: &[u8],
+        until: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
         let mut range = ReadOptions::default();
         range.set_iterate_lower_bound(from.to_vec());
         range.set_iterate_upper_bound(until.to_vec());
@@ -124,11 +147,19 @@ impl RocksTable {
 
 impl Table for RocksTable {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.shared.db.get(key).map_err(|error| self.read_error(&error))
+        self.shared
+            .db
+            .get(key)
+            .map_err(|error| self.read_error(&error))
     }
 
     fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.rows(IteratorMode::From(from, Direction::Forward), from, until, limit)
+        self.rows(
+            IteratorMode::From(from, Direction::Forward),
+            from,
+            until,
+            limit,
+        )
     }
 
     fn last(&self, from: &[u8], until: &[u8]) -> Result<Option<Row>, StoreError> {
@@ -146,7 +177,10 @@ impl Table for RocksTable {
         }
         let mut options = WriteOptions::default();
         options.disable_wal(self.shared.role == Role::State);
-        self.shared.db.write_opt(native, &options).map_err(|error| write_error(&self.shared, &error))
+        self.shared
+            .db
+            .write_opt(native, &options)
+            .map_err(|error| write_error(&self.shared, &error))
     }
 
     fn sync(&self) -> Pending<Result<(), StoreError>> {
@@ -163,14 +197,21 @@ impl Table for RocksTable {
     fn checkpoint(&self) -> Result<Arc<dyn Table>, StoreError> {
         let number = self.shared.checkpoints.fetch_add(1, Ordering::Relaxed);
         let path = checkpoint_path(&self.shared.path, number);
-        let made = Checkpoint::new(&self.shared.db).and_then(|point| point.create_checkpoint(&path));
+        let made =
+            Checkpoint::new(&self.shared.db).and_then(|point| point.create_checkpoint(&path));
         made.map_err(|error| write_error(&self.shared, &error))?;
-        Ok(Arc::new(Frozen { path, name: self.shared.name.clone() }))
+        Ok(Arc::new(Frozen {
+            path,
+            name: self.shared.name.clone(),
+        }))
     }
 }
 
 fn write_error(shared: &Shared, error: &rocksdb::Error) -> StoreError {
-    StoreError::Write { table: shared.name.clone(), reason: error.to_string() }
+    StoreError::Write {
+        table: shared.name.clone(),
+        reason: error.to_string(),
+    }
 }
 
 fn checkpoint_path(table: &Path, number: u64) -> PathBuf {
@@ -196,13 +237,14 @@ struct Frozen {
 
 impl Frozen {
     fn table(&self) -> Result<RocksTable, StoreError> {
-        let db = DB::open_for_read_only(&Options::default(), &self.path, false).map_err(|error| {
-            StoreError::Open {
-                table: self.name.clone(),
-                place: self.path.display().to_string(),
-                reason: error.into_string(),
-            }
-        })?;
+        let db =
+            DB::open_for_read_only(&Options::default(), &self.path, false).map_err(|error| {
+                StoreError::Open {
+                    table: self.name.clone(),
+                    place: self.path.display().to_string(),
+                    reason: error.into_string(),
+                }
+            })?;
         let shared = Shared {
             db,
             path: self.path.clone(),
@@ -210,11 +252,16 @@ impl Frozen {
             role: Role::State,
             checkpoints: AtomicU64::new(0),
         };
-        Ok(RocksTable { shared: Arc::new(shared) })
+        Ok(RocksTable {
+            shared: Arc::new(shared),
+        })
     }
 
     fn frozen(&self) -> StoreError {
-        StoreError::Write { table: self.name.clone(), reason: "a checkpoint is read-only".into() }
+        StoreError::Write {
+            table: self.name.clone(),
+            reason: "a checkpoint is read-only".into(),
+        }
     }
 }
 

@@ -80,9 +80,16 @@ impl Cursor {
         if number <= self.low || number > self.low + Self::WINDOW {
             return false;
         }
-        let Err(at) = self.above.binary_search(&number) else { return false };
+        let Err(at) = self.above.binary_search(&number) else {
+            return false;
+        };
         self.above.insert(at, number);
-        let run = self.above.iter().zip(self.low + 1..).take_while(|(have, want)| **have == *want).count();
+        let run = self
+            .above
+            .iter()
+            .zip(self.low + 1..)
+            .take_while(|(have, want)| **have == *want)
+            .count();
         self.above.drain(..run);
         self.low += run as u64;
         true
@@ -107,13 +114,18 @@ pub fn decode<T: for<'b> Decode<'b, ()>>(key: &[u8], value: &[u8]) -> Result<T, 
 }
 
 /// Reads and decodes a value.
-pub fn read<T: for<'b> Decode<'b, ()>>(table: &dyn Table, key: &[u8]) -> Result<Option<T>, StoreError> {
+pub fn read<T: for<'b> Decode<'b, ()>>(
+    table: &dyn Table,
+    key: &[u8],
+) -> Result<Option<T>, StoreError> {
     table.get(key)?.map(|value| decode(key, &value)).transpose()
 }
 
 /// Reads a big-endian number.
 pub fn read_u64(table: &dyn Table, key: &[u8]) -> Result<Option<u64>, StoreError> {
-    let Some(value) = table.get(key)? else { return Ok(None) };
+    let Some(value) = table.get(key)? else {
+        return Ok(None);
+    };
     let bytes = <[u8; 8]>::try_from(value.as_slice()).map_err(|_| StoreError::Corrupt {
         table: "state".into(),
         record: key.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -139,7 +151,13 @@ mod tests {
         assert!(cursor.take(2));
         assert!(!cursor.take(2));
         assert!(cursor.take(1));
-        assert_eq!(cursor, Cursor { low: 2, above: Vec::new() });
+        assert_eq!(
+            cursor,
+            Cursor {
+                low: 2,
+                above: Vec::new()
+            }
+        );
         assert!(!cursor.take(1));
         assert!(cursor.take(4) && cursor.take(3));
         assert_eq!(cursor.low, 4);

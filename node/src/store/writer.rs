@@ -39,7 +39,10 @@ pub struct LogWriter {
 
 impl LogWriter {
     /// The queue and the task that must run for it.
-    pub fn new(table: Arc<dyn Table>, on_fatal: OnFatal) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub fn new(
+        table: Arc<dyn Table>,
+        on_fatal: OnFatal,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
         (Self { jobs }, run(table, queue, on_fatal))
     }
@@ -55,13 +58,17 @@ impl LogWriter {
     pub async fn write(&self, batch: Batch) -> Result<(), StoreError> {
         let (tell, told) = tokio::sync::oneshot::channel();
         // A caller that left does not want the answer.
-        self.submit(batch, Box::new(move |result| drop(tell.send(result)))).await;
+        self.submit(batch, Box::new(move |result| drop(tell.send(result))))
+            .await;
         told.await.unwrap_or_else(|_| Err(stopped()))
     }
 }
 
 fn stopped() -> StoreError {
-    StoreError::Write { table: "log".into(), reason: "the log writer has stopped".into() }
+    StoreError::Write {
+        table: "log".into(),
+        reason: "the log writer has stopped".into(),
+    }
 }
 
 async fn run(table: Arc<dyn Table>, mut queue: mpsc::Receiver<Job>, on_fatal: OnFatal) {
@@ -86,7 +93,11 @@ async fn run(table: Arc<dyn Table>, mut queue: mpsc::Receiver<Job>, on_fatal: On
 }
 
 #[cfg(not(fieldmesh_mutant = "ack_before_sync"))]
-async fn write_round(table: &Arc<dyn Table>, batch: Batch, _waiting: &mut Vec<Completion>) -> Result<(), StoreError> {
+async fn write_round(
+    table: &Arc<dyn Table>,
+    batch: Batch,
+    _waiting: &mut Vec<Completion>,
+) -> Result<(), StoreError> {
     table.write(batch)?;
     metrics::counter!("fieldmesh_log_syncs_total").increment(1);
     table.sync().await
@@ -94,7 +105,11 @@ async fn write_round(table: &Arc<dyn Table>, batch: Batch, _waiting: &mut Vec<Co
 
 /// A deliberate bug for the mutation gate: acknowledges what is not durable yet.
 #[cfg(fieldmesh_mutant = "ack_before_sync")]
-async fn write_round(table: &Arc<dyn Table>, batch: Batch, waiting: &mut Vec<Completion>) -> Result<(), StoreError> {
+async fn write_round(
+    table: &Arc<dyn Table>,
+    batch: Batch,
+    waiting: &mut Vec<Completion>,
+) -> Result<(), StoreError> {
     table.write(batch)?;
     for done in waiting.drain(..) {
         done(Ok(()));

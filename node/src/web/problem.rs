@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use actix_web::{HttpRequest, HttpResponse, ResponseError, error::{JsonPayloadError, QueryPayloadError}, http::{StatusCode, header}};
+use actix_web::{
+    HttpRequest, HttpResponse, ResponseError,
+    error::{JsonPayloadError, QueryPayloadError},
+    http::{StatusCode, header},
+};
 use fieldmesh_actors::{AskError, seams::JournalError};
 use serde::Serialize;
 
@@ -22,7 +26,13 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(code: StatusCode, title: &'static str, detail: impl fmt::Display) -> Self {
-        Self { code, status: code.as_u16(), title, detail: detail.to_string(), retry_after_s: None }
+        Self {
+            code,
+            status: code.as_u16(),
+            title,
+            detail: detail.to_string(),
+            retry_after_s: None,
+        }
     }
 
     pub fn invalid(detail: impl fmt::Display) -> Self {
@@ -30,7 +40,11 @@ impl Problem {
     }
 
     pub fn missing(what: impl fmt::Display) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", format_args!("there is no {what}"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            format_args!("there is no {what}"),
+        )
     }
 
     pub fn busy(detail: impl fmt::Display) -> Self {
@@ -68,7 +82,9 @@ impl From<AskError> for Problem {
     fn from(error: AskError) -> Self {
         match &error {
             AskError::Rejected(rejection) => Self::new(StatusCode::CONFLICT, "refused", rejection),
-            AskError::Forged | AskError::OutOfWindow => Self::new(StatusCode::CONFLICT, "replay", &error),
+            AskError::Forged | AskError::OutOfWindow => {
+                Self::new(StatusCode::CONFLICT, "replay", &error)
+            }
             AskError::Busy { .. } | AskError::NotLeader | AskError::Unknown => Self::busy(&error),
             AskError::Parked | AskError::Journal(_) => {
                 tracing::error!(%error, "an operator's request failed");

@@ -1,7 +1,10 @@
 //! REST v1 for operators: register, list, show, explain; OpenAPI is served at `/v1/openapi.json`.
 
 use actix_web::{HttpResponse, http::StatusCode, web};
-use fieldmesh_domain::{Command, EntityId, EntityKind, IndexRow, Region, customer, message::Location, technician, time::Millis};
+use fieldmesh_domain::{
+    Command, EntityId, EntityKind, IndexRow, Region, customer, message::Location, technician,
+    time::Millis,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
@@ -16,8 +19,21 @@ const TOKEN_LIFE_MS: u64 = 24 * 3600 * 1000;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Fieldmesh", version = "1", description = "Operators' interface; authenticate with an operator certificate."),
-    paths(register_customer, register_technician, mint_token, tickets, customers, technicians, ticket, explanation)
+    info(
+        title = "Fieldmesh",
+        version = "1",
+        description = "Operators' interface; authenticate with an operator certificate."
+    ),
+    paths(
+        register_customer,
+        register_technician,
+        mint_token,
+        tickets,
+        customers,
+        technicians,
+        ticket,
+        explanation
+    )
 )]
 struct Api;
 
@@ -42,7 +58,11 @@ async fn openapi() -> HttpResponse {
 
 pub async fn ready(shared: web::Data<Shared>) -> HttpResponse {
     let ready = shared.node.courier.is_complete();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let shards: Vec<_> = shared
         .node
         .courier
@@ -50,12 +70,20 @@ pub async fn ready(shared: web::Data<Shared>) -> HttpResponse {
         .shards()
         .map(|shard| serde_json::json!({ "shard": shard, "ready": shared.node.courier.shard(shard).is_some() }))
         .collect();
-    std::future::ready(HttpResponse::build(status).json(serde_json::json!({ "ready": ready, "shards": shards }))).await
+    std::future::ready(
+        HttpResponse::build(status).json(serde_json::json!({ "ready": ready, "shards": shards })),
+    )
+    .await
 }
 
 pub async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
     let text = shared.metrics.render();
-    std::future::ready(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)).await
+    std::future::ready(
+        HttpResponse::Ok()
+            .content_type("text/plain; version=0.0.4")
+            .body(text),
+    )
+    .await
 }
 
 /// Where things are.
@@ -67,7 +95,10 @@ pub struct Info {
 }
 
 async fn info(_operator: Operator, shared: web::Data<Shared>) -> web::Json<Info> {
-    let info = Info { region: shared.node.region.clone(), devices: shared.devices.to_string() };
+    let info = Info {
+        region: shared.node.region.clone(),
+        devices: shared.devices.to_string(),
+    };
     std::future::ready(web::Json(info)).await
 }
 
@@ -81,7 +112,10 @@ pub struct Point {
 
 impl From<Point> for Location {
     fn from(point: Point) -> Self {
-        Self { lat_e6: point.lat_e6, lon_e6: point.lon_e6 }
+        Self {
+            lat_e6: point.lat_e6,
+            lon_e6: point.lon_e6,
+        }
     }
 }
 
@@ -132,7 +166,11 @@ pub struct Created {
 }
 
 fn fresh(shared: &Shared, kind: EntityKind) -> Result<EntityId, Problem> {
-    let region: Region = shared.node.region.parse().map_err(|_| Problem::invalid("the node's region is not valid"))?;
+    let region: Region = shared
+        .node
+        .region
+        .parse()
+        .map_err(|_| Problem::invalid("the node's region is not valid"))?;
     let mut random = [0; 10];
     shared.node.entropy.fill(&mut random);
     Ok(EntityId::new(kind, region, random))
@@ -140,23 +178,59 @@ fn fresh(shared: &Shared, kind: EntityKind) -> Result<EntityId, Problem> {
 
 /// Registers a customer.
 #[utoipa::path(post, path = "/v1/customers", request_body = NewCustomer, responses((status = 201, body = Created)))]
-async fn register_customer(_operator: Operator, body: web::Json<NewCustomer>, shared: web::Data<Shared>) -> Result<HttpResponse, Problem> {
+async fn register_customer(
+    _operator: Operator,
+    body: web::Json<NewCustomer>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
     let id = fresh(&shared, EntityKind::Customer)?;
-    let NewCustomer { name, location, tier } = body.into_inner();
-    let command = customer::Command::Register { name, location: location.into(), tier };
+    let NewCustomer {
+        name,
+        location,
+        tier,
+    } = body.into_inner();
+    let command = customer::Command::Register {
+        name,
+        location: location.into(),
+        tier,
+    };
     shared.node.ask(id, Command::Customer(command)).await?;
     Ok(HttpResponse::Created().json(Created { id: id.to_string() }))
 }
 
 /// Registers a technician.
 #[utoipa::path(post, path = "/v1/technicians", request_body = NewTechnician, responses((status = 201, body = Created)))]
-async fn register_technician(_operator: Operator, body: web::Json<NewTechnician>, shared: web::Data<Shared>) -> Result<HttpResponse, Problem> {
+async fn register_technician(
+    _operator: Operator,
+    body: web::Json<NewTechnician>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
     let id = fresh(&shared, EntityKind::Technician)?;
-    let NewTechnician { name, home, skills, capacity } = body.into_inner();
-    let skills = skills.into_iter().map(|skill| technician::Skill { category: skill.category, level: skill.level }).collect();
-    let command = technician::Command::Register { name, skills, home: home.into(), capacity, shift: technician::Shift::Always };
+    let NewTechnician {
+        name,
+        home,
+        skills,
+        capacity,
+    } = body.into_inner();
+    let skills = skills
+        .into_iter()
+        .map(|skill| technician::Skill {
+            category: skill.category,
+            level: skill.level,
+        })
+        .collect();
+    let command = technician::Command::Register {
+        name,
+        skills,
+        home: home.into(),
+        capacity,
+        shift: technician::Shift::Always,
+    };
     shared.node.ask(id, Command::Technician(command)).await?;
-    shared.node.ask(id, Command::Technician(technician::Command::GoOnShift)).await?;
+    shared
+        .node
+        .ask(id, Command::Technician(technician::Command::GoOnShift))
+        .await?;
     Ok(HttpResponse::Created().json(Created { id: id.to_string() }))
 }
 
@@ -178,8 +252,15 @@ pub struct MintedToken {
 
 /// Mints a one-time token for a customer's or technician's device.
 #[utoipa::path(post, path = "/v1/tokens", request_body = NewToken, responses((status = 201, body = MintedToken)))]
-async fn mint_token(_operator: Operator, body: web::Json<NewToken>, shared: web::Data<Shared>) -> Result<HttpResponse, Problem> {
-    let id: EntityId = body.id.parse().map_err(|_| Problem::invalid("id is not an identifier"))?;
+async fn mint_token(
+    _operator: Operator,
+    body: web::Json<NewToken>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
+    let id: EntityId = body
+        .id
+        .parse()
+        .map_err(|_| Problem::invalid("id is not an identifier"))?;
     let mut random = [0; 32];
     shared.node.entropy.fill(&mut random);
     let token = fieldmesh_pki::mint(&id.to_string(), random, shared.issuer.root_pin());
@@ -187,12 +268,26 @@ async fn mint_token(_operator: Operator, body: web::Json<NewToken>, shared: web:
     let expires_ms = shared.node.clock.now_ms() + TOKEN_LIFE_MS;
     let expires = Millis(expires_ms);
     let command = match id.kind() {
-        EntityKind::Customer => Command::Customer(customer::Command::Invite { token_hash, expires }),
-        EntityKind::Technician => Command::Technician(technician::Command::Invite { token_hash, expires }),
-        EntityKind::Ticket | EntityKind::Desk => return Err(Problem::invalid("only customers and technicians have devices")),
+        EntityKind::Customer => Command::Customer(customer::Command::Invite {
+            token_hash,
+            expires,
+        }),
+        EntityKind::Technician => Command::Technician(technician::Command::Invite {
+            token_hash,
+            expires,
+        }),
+        EntityKind::Ticket | EntityKind::Desk => {
+            return Err(Problem::invalid(
+                "only customers and technicians have devices",
+            ));
+        }
     };
     shared.node.ask(id, command).await?;
-    let minted = MintedToken { user: token.user, secret: token.secret.to_string(), expires_ms };
+    let minted = MintedToken {
+        user: token.user,
+        secret: token.secret.to_string(),
+        expires_ms,
+    };
     Ok(HttpResponse::Created().json(minted))
 }
 
@@ -226,7 +321,13 @@ impl From<&IndexRow> for RowView {
     fn from(row: &IndexRow) -> Self {
         let id = row.id().to_string();
         match row {
-            IndexRow::Ticket { state, priority, opened_at, technician, .. } => Self {
+            IndexRow::Ticket {
+                state,
+                priority,
+                opened_at,
+                technician,
+                ..
+            } => Self {
                 id,
                 state: state.name().into(),
                 priority: Some(*priority),
@@ -234,12 +335,22 @@ impl From<&IndexRow> for RowView {
                 opened_ms: Some(opened_at.0),
                 load: None,
             },
-            IndexRow::Technician { state, load, .. } => {
-                Self { id, state: state.name().into(), priority: None, technician: None, opened_ms: None, load: Some(*load) }
-            }
-            IndexRow::Customer { state, .. } => {
-                Self { id, state: state.name().into(), priority: None, technician: None, opened_ms: None, load: None }
-            }
+            IndexRow::Technician { state, load, .. } => Self {
+                id,
+                state: state.name().into(),
+                priority: None,
+                technician: None,
+                opened_ms: None,
+                load: Some(*load),
+            },
+            IndexRow::Customer { state, .. } => Self {
+                id,
+                state: state.name().into(),
+                priority: None,
+                technician: None,
+                opened_ms: None,
+                load: None,
+            },
         }
     }
 }
@@ -253,26 +364,51 @@ pub struct Page {
 }
 
 fn list(shared: &Shared, kind: EntityKind, query: &ListQuery) -> Result<web::Json<Page>, Problem> {
-    let after = query.after.as_deref().map(str::parse::<EntityId>).transpose().map_err(|_| Problem::invalid("after is not an identifier"))?;
+    let after = query
+        .after
+        .as_deref()
+        .map(str::parse::<EntityId>)
+        .transpose()
+        .map_err(|_| Problem::invalid("after is not an identifier"))?;
     let limit = query.limit.unwrap_or(PAGE_ROWS).clamp(1, PAGE_ROWS_MAX);
     let mut rows = Vec::new();
     for journal in shared.node.journals() {
-        rows.extend(matching(journal, kind, after, limit, query.state.as_deref())?);
+        rows.extend(matching(
+            journal,
+            kind,
+            after,
+            limit,
+            query.state.as_deref(),
+        )?);
     }
     rows.sort_by_key(IndexRow::id);
     let more = rows.len() > limit;
     rows.truncate(limit);
-    let next = rows.last().filter(|_| more || rows.len() == limit).map(|row| row.id().to_string());
-    Ok(web::Json(Page { rows: rows.iter().map(RowView::from).collect(), next }))
+    let next = rows
+        .last()
+        .filter(|_| more || rows.len() == limit)
+        .map(|row| row.id().to_string());
+    Ok(web::Json(Page {
+        rows: rows.iter().map(RowView::from).collect(),
+        next,
+    }))
 }
 
-fn matching(journal: &ShardJournal, kind: EntityKind, mut after: Option<EntityId>, limit: usize, state: Option<&str>) -> Result<Vec<IndexRow>, Problem> {
+fn matching(
+    journal: &ShardJournal,
+    kind: EntityKind,
+    mut after: Option<EntityId>,
+    limit: usize,
+    state: Option<&str>,
+) -> Result<Vec<IndexRow>, Problem> {
     let mut found = Vec::new();
     loop {
         let page = journal.index(kind, after, PAGE_ROWS_MAX)?;
         let last = page.last().map(IndexRow::id);
         let is_last = page.len() < PAGE_ROWS_MAX;
-        let wanted = page.into_iter().filter(|row| state.is_none_or(|state| RowView::from(row).state == state));
+        let wanted = page
+            .into_iter()
+            .filter(|row| state.is_none_or(|state| RowView::from(row).state == state));
         found.extend(wanted.take(limit - found.len()));
         if is_last || found.len() == limit {
             return Ok(found);
@@ -283,42 +419,84 @@ fn matching(journal: &ShardJournal, kind: EntityKind, mut after: Option<EntityId
 
 /// Lists tickets.
 #[utoipa::path(get, path = "/v1/tickets", params(ListQuery), responses((status = 200, body = Page)))]
-async fn tickets(_operator: Operator, query: web::Query<ListQuery>, shared: web::Data<Shared>) -> Result<web::Json<Page>, Problem> {
+async fn tickets(
+    _operator: Operator,
+    query: web::Query<ListQuery>,
+    shared: web::Data<Shared>,
+) -> Result<web::Json<Page>, Problem> {
     std::future::ready(list(&shared, EntityKind::Ticket, &query)).await
 }
 
 /// Lists customers.
 #[utoipa::path(get, path = "/v1/customers", params(ListQuery), responses((status = 200, body = Page)))]
-async fn customers(_operator: Operator, query: web::Query<ListQuery>, shared: web::Data<Shared>) -> Result<web::Json<Page>, Problem> {
+async fn customers(
+    _operator: Operator,
+    query: web::Query<ListQuery>,
+    shared: web::Data<Shared>,
+) -> Result<web::Json<Page>, Problem> {
     std::future::ready(list(&shared, EntityKind::Customer, &query)).await
 }
 
 /// Lists technicians.
 #[utoipa::path(get, path = "/v1/technicians", params(ListQuery), responses((status = 200, body = Page)))]
-async fn technicians(_operator: Operator, query: web::Query<ListQuery>, shared: web::Data<Shared>) -> Result<web::Json<Page>, Problem> {
+async fn technicians(
+    _operator: Operator,
+    query: web::Query<ListQuery>,
+    shared: web::Data<Shared>,
+) -> Result<web::Json<Page>, Problem> {
     std::future::ready(list(&shared, EntityKind::Technician, &query)).await
 }
 
-fn history(shared: &Shared, id: &str) -> Result<(EntityId, Vec<crate::journal::HistoryEntry>), Problem> {
-    let id: EntityId = id.parse().map_err(|_| Problem::invalid("this is not an identifier"))?;
+fn history(
+    shared: &Shared,
+    id: &str,
+) -> Result<(EntityId, Vec<crate::journal::HistoryEntry>), Problem> {
+    let id: EntityId = id
+        .parse()
+        .map_err(|_| Problem::invalid("this is not an identifier"))?;
     if id.kind() != EntityKind::Ticket {
         return Err(Problem::invalid("this is not a ticket's identifier"));
     }
-    let journal = shared.node.journal_of(id).ok_or_else(|| Problem::missing("such shard"))?;
+    let journal = shared
+        .node
+        .journal_of(id)
+        .ok_or_else(|| Problem::missing("such shard"))?;
     let history = journal.history(id)?;
-    if history.is_empty() { Err(Problem::missing("such ticket")) } else { Ok((id, history)) }
+    if history.is_empty() {
+        Err(Problem::missing("such ticket"))
+    } else {
+        Ok((id, history))
+    }
 }
 
 /// A ticket with its history, whose hash chain was checked.
 #[utoipa::path(get, path = "/v1/tickets/{id}", responses((status = 200, body = story::TicketStory)))]
-async fn ticket(_operator: Operator, id: web::Path<String>, shared: web::Data<Shared>) -> Result<web::Json<story::TicketStory>, Problem> {
+async fn ticket(
+    _operator: Operator,
+    id: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Result<web::Json<story::TicketStory>, Problem> {
     let (id, history) = history(&shared, &id)?;
-    std::future::ready(story::tell(id, &history).map(web::Json).map_err(Problem::from)).await
+    std::future::ready(
+        story::tell(id, &history)
+            .map(web::Json)
+            .map_err(Problem::from),
+    )
+    .await
 }
 
 /// Why its technicians were chosen.
 #[utoipa::path(get, path = "/v1/tickets/{id}/explanation", responses((status = 200, body = story::ChoiceStory)))]
-async fn explanation(_operator: Operator, id: web::Path<String>, shared: web::Data<Shared>) -> Result<web::Json<Vec<story::ChoiceStory>>, Problem> {
+async fn explanation(
+    _operator: Operator,
+    id: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Result<web::Json<Vec<story::ChoiceStory>>, Problem> {
     let (_, history) = history(&shared, &id)?;
-    std::future::ready(story::choices(&history).map(web::Json).map_err(Problem::from)).await
+    std::future::ready(
+        story::choices(&history)
+            .map(web::Json)
+            .map_err(Problem::from),
+    )
+    .await
 }

@@ -32,7 +32,9 @@ enum Message {
     Row(RowView),
     Step(Step),
     /// So many messages were lost because the subscriber was slow: list again.
-    Missed { count: u64 },
+    Missed {
+        count: u64,
+    },
 }
 
 pub async fn watch(
@@ -44,10 +46,22 @@ pub async fn watch(
 ) -> Result<HttpResponse, actix_web::Error> {
     let rows = shared.node.steps.watch_rows();
     let steps = query.steps.then(|| shared.node.steps.watch());
-    std::future::ready(ws::start(Subscriber { rows: Some(rows), steps, heard: now() }, &request, body)).await
+    std::future::ready(ws::start(
+        Subscriber {
+            rows: Some(rows),
+            steps,
+            heard: now(),
+        },
+        &request,
+        body,
+    ))
+    .await
 }
 
-#[expect(clippy::disallowed_methods, reason = "actix's worker runs on real time only")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "actix's worker runs on real time only"
+)]
 fn now() -> Instant {
     Instant::now()
 }
@@ -78,7 +92,10 @@ impl Actor for Subscriber {
     }
 }
 
-fn messages<T: Clone + Send + 'static>(from: Receiver<T>, wrap: impl Fn(T) -> Message + 'static) -> impl futures_util::Stream<Item = Message> {
+fn messages<T: Clone + Send + 'static>(
+    from: Receiver<T>,
+    wrap: impl Fn(T) -> Message + 'static,
+) -> impl futures_util::Stream<Item = Message> {
     futures_util::stream::unfold((from, wrap), |(mut from, wrap)| async move {
         let message = match from.recv().await {
             Ok(item) => wrap(item),
@@ -99,13 +116,23 @@ impl StreamHandler<Message> for Subscriber {
 }
 
 impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Subscriber {
-    fn handle(&mut self, message: Result<ws::Message, ws::ProtocolError>, context: &mut Self::Context) {
+    fn handle(
+        &mut self,
+        message: Result<ws::Message, ws::ProtocolError>,
+        context: &mut Self::Context,
+    ) {
         self.heard = now();
         match message {
             Ok(ws::Message::Ping(bytes)) => context.pong(&bytes),
             Ok(ws::Message::Close(_)) | Err(_) => context.stop(),
             // Subscribers have nothing to say.
-            Ok(ws::Message::Text(_) | ws::Message::Binary(_) | ws::Message::Continuation(_) | ws::Message::Pong(_) | ws::Message::Nop) => {}
+            Ok(
+                ws::Message::Text(_)
+                | ws::Message::Binary(_)
+                | ws::Message::Continuation(_)
+                | ws::Message::Pong(_)
+                | ws::Message::Nop,
+            ) => {}
         }
     }
 }

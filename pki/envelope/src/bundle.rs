@@ -3,7 +3,9 @@
 use crate::{
     DecodeError, HpkePublicKey, SignError, Signer, VerifyError, VerifyingKey,
     cbor::{ARRAY, MAP, Reader, Writer},
-    sign1::{ALG_ESP256, Sign1, read_alg, read_constant, read_name, read_x5t, write_x5t},
+    sign1::{
+        ALG_ESP256, NAME_BYTES_MAX, Sign1, read_alg, read_constant, read_name, read_x5t, write_x5t,
+    },
 };
 
 const TYPE: &str = "application/vnd.esd.keybundle+cbor";
@@ -39,12 +41,33 @@ impl KeyBundle {
 /// # Errors
 /// Where the key store refuses.
 pub fn sign_bundle(bundle: &KeyBundle, signer: &dyn Signer) -> Result<Vec<u8>, SignError> {
+    let fits = (1..=KEYS_MAX).contains(&(bundle.keys.len() as u64))
+        && bundle.owner.len() <= NAME_BYTES_MAX;
+    if !fits {
+        return Err(SignError::TooLarge);
+    }
     let mut protected = Writer::default();
-    protected.head(MAP, 3).uint(1).int(ALG_ESP256).uint(16).text(TYPE);
+    protected
+        .head(MAP, 3)
+        .uint(1)
+        .int(ALG_ESP256)
+        .uint(16)
+        .text(TYPE);
     write_x5t(&mut protected, &signer.certificate_thumbprint());
     let mut payload = Writer::default();
-    payload.head(MAP, 5).uint(1).text(&bundle.owner).uint(2).uint(bundle.serial);
-    payload.uint(3).uint(bundle.not_before).uint(4).uint(bundle.not_after).uint(5).head(ARRAY, bundle.keys.len() as u64);
+    payload
+        .head(MAP, 5)
+        .uint(1)
+        .text(&bundle.owner)
+        .uint(2)
+        .uint(bundle.serial);
+    payload
+        .uint(3)
+        .uint(bundle.not_before)
+        .uint(4)
+        .uint(bundle.not_after)
+        .uint(5)
+        .head(ARRAY, bundle.keys.len() as u64);
     for key in &bundle.keys {
         key.write(&mut payload);
     }
@@ -56,7 +79,13 @@ pub fn sign_bundle(bundle: &KeyBundle, signer: &dyn Signer) -> Result<Vec<u8>, S
 ///
 /// # Errors
 /// The first fact that is wrong.
-pub fn verify_bundle(bytes: &[u8], key: &VerifyingKey, x5t: &[u8; 32], owner: &str, now_s: u64) -> Result<KeyBundle, VerifyError> {
+pub fn verify_bundle(
+    bytes: &[u8],
+    key: &VerifyingKey,
+    x5t: &[u8; 32],
+    owner: &str,
+    now_s: u64,
+) -> Result<KeyBundle, VerifyError> {
     if bytes.len() > BUNDLE_BYTES_MAX {
         return Err(DecodeError::TooLarge.into());
     }
@@ -71,7 +100,10 @@ pub fn verify_bundle(bytes: &[u8], key: &VerifyingKey, x5t: &[u8; 32], owner: &s
     }
     protected.end()?;
     let bundle = read_payload(parts.payload)?;
-    key.check(&Sign1::to_be_signed(parts.protected, parts.payload), &parts.signature)?;
+    key.check(
+        &Sign1::to_be_signed(parts.protected, parts.payload),
+        &parts.signature,
+    )?;
     if bundle.owner != owner {
         return Err(VerifyError::Audience);
     }
@@ -79,7 +111,10 @@ pub fn verify_bundle(bytes: &[u8], key: &VerifyingKey, x5t: &[u8; 32], owner: &s
         return Err(VerifyError::Time);
     }
     if bundle.not_after <= now_s {
-        return Err(VerifyError::Expired { exp: bundle.not_after, now: now_s });
+        return Err(VerifyError::Expired {
+            exp: bundle.not_after,
+            now: now_s,
+        });
     }
     Ok(bundle)
 }
@@ -97,7 +132,15 @@ fn read_payload(bytes: &[u8]) -> Result<KeyBundle, DecodeError> {
     let not_after = reader.uint()?;
     reader.key(5)?;
     let count = reader.count(ARRAY, KEYS_MAX)?;
-    let keys = (0..count).map(|_| HpkePublicKey::read(&mut reader)).collect::<Result<_, _>>()?;
+    let keys = (0..count)
+        .map(|_| HpkePublicKey::read(&mut reader))
+        .collect::<Result<_, _>>()?;
     reader.end()?;
-    Ok(KeyBundle { owner, serial, not_before, not_after, keys })
+    Ok(KeyBundle {
+        owner,
+        serial,
+        not_before,
+        not_after,
+        keys,
+    })
 }

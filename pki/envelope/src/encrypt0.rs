@@ -1,6 +1,9 @@
 //! COSE_Encrypt0 (RFC 9052 §5.2) around a signed message, with HPKE-7 in its integrated mode.
 
-use rustls::crypto::{aws_lc_rs::hpke::DH_KEM_P256_HKDF_SHA256_AES_256, hpke::{EncapsulatedSecret, Hpke}};
+use rustls::crypto::{
+    aws_lc_rs::hpke::DH_KEM_P256_HKDF_SHA256_AES_256,
+    hpke::{EncapsulatedSecret, Hpke},
+};
 
 use crate::{
     ENVELOPE_BYTES_MAX, Frame, Signed,
@@ -82,7 +85,12 @@ impl<'a> Outer<'a> {
         }
         let ciphertext = reader.bytes()?;
         reader.end()?;
-        Ok(Self { kind, protected, unprotected, ciphertext })
+        Ok(Self {
+            kind,
+            protected,
+            unprotected,
+            ciphertext,
+        })
     }
 }
 
@@ -90,24 +98,50 @@ fn read_protected(bytes: &[u8]) -> Result<OuterKind, DecodeError> {
     let mut reader = Reader::new(bytes);
     reader.exactly(MAP, 3)?;
     let is_session = read_alg(&mut reader.clone(), ALG_A256GCM).is_ok();
-    read_alg(&mut reader, if is_session { ALG_A256GCM } else { ALG_HPKE7 })?;
+    read_alg(
+        &mut reader,
+        if is_session { ALG_A256GCM } else { ALG_HPKE7 },
+    )?;
     reader.key(3)?;
     reader.key(CONTENT_FORMAT as i64)?;
     reader.key(4)?;
     let kid = reader.fixed()?;
     reader.end()?;
-    Ok(if is_session { OuterKind::Session { sid: kid } } else { OuterKind::Hpke { kid } })
+    Ok(if is_session {
+        OuterKind::Session { sid: kid }
+    } else {
+        OuterKind::Hpke { kid }
+    })
 }
 
 pub(crate) fn write_protected(alg: i64, kid: &[u8; 8]) -> Vec<u8> {
     let mut writer = Writer::default();
-    writer.head(MAP, 3).uint(1).int(alg).uint(3).uint(CONTENT_FORMAT).uint(4).bytes(kid);
+    writer
+        .head(MAP, 3)
+        .uint(1)
+        .int(alg)
+        .uint(3)
+        .uint(CONTENT_FORMAT)
+        .uint(4)
+        .bytes(kid);
     writer.0
 }
 
-pub(crate) fn write_outer(protected: &[u8], label: i64, unprotected: &[u8], ciphertext: &[u8]) -> Vec<u8> {
+pub(crate) fn write_outer(
+    protected: &[u8],
+    label: i64,
+    unprotected: &[u8],
+    ciphertext: &[u8],
+) -> Vec<u8> {
     let mut writer = Writer::default();
-    writer.head(TAG, TAG_ENCRYPT0).head(ARRAY, 3).bytes(protected).head(MAP, 1).int(label).bytes(unprotected).bytes(ciphertext);
+    writer
+        .head(TAG, TAG_ENCRYPT0)
+        .head(ARRAY, 3)
+        .bytes(protected)
+        .head(MAP, 1)
+        .int(label)
+        .bytes(unprotected)
+        .bytes(ciphertext);
     writer.0
 }
 
@@ -118,7 +152,11 @@ pub(crate) fn additional(protected: &[u8], frame: &Frame) -> Vec<u8> {
 
 fn enc_structure(protected: &[u8], external: &[u8]) -> Vec<u8> {
     let mut writer = Writer::default();
-    writer.head(ARRAY, 3).text("Encrypt0").bytes(protected).bytes(external);
+    writer
+        .head(ARRAY, 3)
+        .text("Encrypt0")
+        .bytes(protected)
+        .bytes(external);
     writer.0
 }
 
@@ -134,11 +172,17 @@ pub fn outer_algorithm(outer: &[u8]) -> Result<OuterKind, DecodeError> {
 ///
 /// # Errors
 /// Where the recipient's key is not a point of the curve.
-pub fn seal(signed: &Signed, frame: &Frame, recipient: &HpkePublicKey) -> Result<Vec<u8>, SealError> {
+pub fn seal(
+    signed: &Signed,
+    frame: &Frame,
+    recipient: &HpkePublicKey,
+) -> Result<Vec<u8>, SealError> {
     let protected = write_protected(ALG_HPKE7, &recipient.kid());
     let aad = additional(&protected, frame);
     let suite: &dyn Hpke = DH_KEM_P256_HKDF_SHA256_AES_256;
-    let (ek, ciphertext) = suite.seal(&[], &aad, signed.as_bytes(), &recipient.for_hpke()).map_err(|_| SealError::Key)?;
+    let (ek, ciphertext) = suite
+        .seal(&[], &aad, signed.as_bytes(), &recipient.for_hpke())
+        .map_err(|_| SealError::Key)?;
     Ok(write_outer(&protected, LABEL_EK, &ek.0, &ciphertext))
 }
 
@@ -148,14 +192,29 @@ pub fn seal(signed: &Signed, frame: &Frame, recipient: &HpkePublicKey) -> Result
 /// See [`OpenError`].
 pub fn open(outer: &[u8], frame: &Frame, keys: &KeyRing, now_s: u64) -> Result<Signed, OpenError> {
     let outer = Outer::read(outer).map_err(OpenError::Malformed)?;
-    let OuterKind::Hpke { kid } = outer.kind else { return Err(OpenError::Malformed(DecodeError::Algorithm)) };
+    let OuterKind::Hpke { kid } = outer.kind else {
+        return Err(OpenError::Malformed(DecodeError::Algorithm));
+    };
     let key = keys.find(kid, now_s).ok_or(OpenError::UnknownKey { kid })?;
-    let plain = open_parts(&outer, &frame.external_aad(), key.for_hpke()).ok_or(OpenError::Failed)?;
+    let plain =
+        open_parts(&outer, &frame.external_aad(), key.for_hpke()).ok_or(OpenError::Failed)?;
     Signed::from_bytes(plain).map_err(|_| OpenError::Failed)
 }
 
-fn open_parts(outer: &Outer<'_>, external: &[u8], key: &rustls::crypto::hpke::HpkePrivateKey) -> Option<Vec<u8>> {
+fn open_parts(
+    outer: &Outer<'_>,
+    external: &[u8],
+    key: &rustls::crypto::hpke::HpkePrivateKey,
+) -> Option<Vec<u8>> {
     let aad = enc_structure(outer.protected, external);
     let suite: &dyn Hpke = DH_KEM_P256_HKDF_SHA256_AES_256;
-    suite.open(&EncapsulatedSecret(outer.unprotected.to_vec()), &[], &aad, outer.ciphertext, key).ok()
+    suite
+        .open(
+            &EncapsulatedSecret(outer.unprotected.to_vec()),
+            &[],
+            &aad,
+            outer.ciphertext,
+            key,
+        )
+        .ok()
 }

@@ -27,7 +27,12 @@ impl Frame {
     }
 
     pub(crate) fn write(&self, writer: &mut Writer) {
-        writer.head(ARRAY, 4).uint(VERSION).bytes(&self.to).bytes(&self.message_id).uint(u64::from(self.class));
+        writer
+            .head(ARRAY, 4)
+            .uint(VERSION)
+            .bytes(&self.to)
+            .bytes(&self.message_id)
+            .uint(u64::from(self.class));
     }
 
     /// The frame at the start of `input`, and its length in bytes.
@@ -41,7 +46,14 @@ impl Frame {
         let (to, message_id) = (reader.fixed()?, reader.fixed()?);
         let at = reader.position();
         let class = u8::try_from(reader.uint()?).map_err(|_| DecodeError::Shape(at))?;
-        Ok((Self { to, message_id, class }, reader.position()))
+        Ok((
+            Self {
+                to,
+                message_id,
+                class,
+            },
+            reader.position(),
+        ))
     }
 
     /// What ties a ciphertext to this frame: `["ESD1", frame]`.

@@ -50,7 +50,15 @@ impl HpkePublicKey {
         }
         // RFC 9679 §4: the thumbprint covers the required members only.
         let mut key = Writer::default();
-        key.head(MAP, 4).uint(1).uint(2).int(-1).uint(1).int(-2).bytes(&point[1..33]).int(-3).bytes(&point[33..]);
+        key.head(MAP, 4)
+            .uint(1)
+            .uint(2)
+            .int(-1)
+            .uint(1)
+            .int(-2)
+            .bytes(&point[1..33])
+            .int(-3)
+            .bytes(&point[33..]);
         let mut kid = [0; 8];
         kid.copy_from_slice(&sha256(&key.0)[..8]);
         Ok(Self { point, kid })
@@ -67,8 +75,19 @@ impl HpkePublicKey {
 
     /// COSE_Key with its algorithm (RFC 9052 §7).
     pub(crate) fn write(&self, writer: &mut Writer) {
-        writer.head(MAP, 5).uint(1).uint(2).uint(3).int(ALG_HPKE7).int(-1).uint(1);
-        writer.int(-2).bytes(&self.point[1..33]).int(-3).bytes(&self.point[33..]);
+        writer
+            .head(MAP, 5)
+            .uint(1)
+            .uint(2)
+            .uint(3)
+            .int(ALG_HPKE7)
+            .int(-1)
+            .uint(1);
+        writer
+            .int(-2)
+            .bytes(&self.point[1..33])
+            .int(-3)
+            .bytes(&self.point[33..]);
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -117,7 +136,13 @@ impl HpkePrivateKey {
         let suite: &dyn hpke::Hpke = DH_KEM_P256_HKDF_SHA256_AES_256;
         let (public, secret) = suite.generate_key_pair().map_err(|_| KeyError::Generate)?;
         let public = HpkePublicKey::from_sec1(&public.0).map_err(|_| KeyError::Generate)?;
-        Ok((Self { secret, public: public.clone() }, public))
+        Ok((
+            Self {
+                secret,
+                public: public.clone(),
+            },
+            public,
+        ))
     }
 
     /// The pair as bytes for sealing at rest: public point, then secret.
@@ -135,7 +160,10 @@ impl HpkePrivateKey {
             return Err(KeyError::Malformed);
         }
         let public = HpkePublicKey::from_sec1(point).map_err(|_| KeyError::Malformed)?;
-        let key = Self { secret: hpke::HpkePrivateKey::from(secret.to_vec()), public: public.clone() };
+        let key = Self {
+            secret: hpke::HpkePrivateKey::from(secret.to_vec()),
+            public: public.clone(),
+        };
         Ok((key, public))
     }
 
@@ -162,11 +190,20 @@ impl KeyRing {
     ///
     /// # Errors
     /// Where the ring is full.
-    pub fn insert(&mut self, key: Arc<HpkePrivateKey>, not_before: u64, not_after: u64) -> Result<(), KeyError> {
+    pub fn insert(
+        &mut self,
+        key: Arc<HpkePrivateKey>,
+        not_before: u64,
+        not_after: u64,
+    ) -> Result<(), KeyError> {
         if self.keys.len() >= RING_KEYS_MAX {
             return Err(KeyError::Full);
         }
-        self.keys.push(Held { key, not_before, not_after });
+        self.keys.push(Held {
+            key,
+            not_before,
+            not_after,
+        });
         Ok(())
     }
 
@@ -176,7 +213,11 @@ impl KeyRing {
     }
 
     pub(crate) fn find(&self, kid: [u8; 8], now_s: u64) -> Option<&HpkePrivateKey> {
-        let alive = |held: &&Held| held.key.public.kid == kid && held.not_before <= now_s.saturating_add(300) && now_s < held.not_after;
+        let alive = |held: &&Held| {
+            held.key.public.kid == kid
+                && held.not_before <= now_s.saturating_add(300)
+                && now_s < held.not_after
+        };
         self.keys.iter().find(alive).map(|held| &*held.key)
     }
 }

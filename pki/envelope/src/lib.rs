@@ -26,7 +26,10 @@ pub use frame::Frame;
 pub use keys::{HpkePrivateKey, HpkePublicKey, KeyError, KeyRing};
 pub use replay::{ReplayWindow, SeqVerdict};
 pub use session::{SessionOffer, SessionReceiver, SessionSender};
-pub use sign1::{Claims, Content, Message, MessageType, SignError, Signed, Signer, SoftwareSigner, VerifyError, VerifyingKey, sign, verify};
+pub use sign1::{
+    Claims, Content, Message, MessageType, SignError, Signed, Signer, SoftwareSigner, VerifyError,
+    VerifyingKey, sign, verify,
+};
 
 /// Message and recipient identifiers.
 pub type Bytes16 = [u8; 16];

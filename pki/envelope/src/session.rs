@@ -50,12 +50,24 @@ impl SessionOffer {
         sid.copy_from_slice(&random[..8]);
         outbound.copy_from_slice(&random[8..40]);
         inbound.copy_from_slice(&random[40..]);
-        Self { sid, outbound, inbound, expires }
+        Self {
+            sid,
+            outbound,
+            inbound,
+            expires,
+        }
     }
 
     pub fn encode_body(&self) -> Zeroizing<Vec<u8>> {
         let mut writer = Writer::default();
-        writer.head(MAP, 5).uint(1).bytes(&self.sid).uint(2).bytes(&*self.outbound).uint(3).bytes(&*self.inbound);
+        writer
+            .head(MAP, 5)
+            .uint(1)
+            .bytes(&self.sid)
+            .uint(2)
+            .bytes(&*self.outbound)
+            .uint(3)
+            .bytes(&*self.inbound);
         writer.uint(4).int(ALG_A256GCM).uint(5).uint(self.expires);
         Zeroizing::new(writer.0)
     }
@@ -78,17 +90,28 @@ impl SessionOffer {
         reader.key(5)?;
         let expires = reader.uint()?;
         reader.end()?;
-        Ok(Self { sid, outbound, inbound, expires })
+        Ok(Self {
+            sid,
+            outbound,
+            inbound,
+            expires,
+        })
     }
 
     /// The two ends as the one who offers has them.
     pub fn offering_ends(&self) -> (SessionSender, SessionReceiver) {
-        (SessionSender::new(self.sid, &self.outbound), SessionReceiver::new(self.sid, &self.inbound))
+        (
+            SessionSender::new(self.sid, &self.outbound),
+            SessionReceiver::new(self.sid, &self.inbound),
+        )
     }
 
     /// The two ends as the other has them.
     pub fn answering_ends(&self) -> (SessionSender, SessionReceiver) {
-        (SessionSender::new(self.sid, &self.inbound), SessionReceiver::new(self.sid, &self.outbound))
+        (
+            SessionSender::new(self.sid, &self.inbound),
+            SessionReceiver::new(self.sid, &self.outbound),
+        )
     }
 }
 
@@ -103,12 +126,18 @@ impl KeyType for OkmLength {
 fn ratchet(key: &Key) -> Option<Key> {
     let mut next = Key::default();
     let secret = Salt::new(HKDF_SHA256, &[]).extract(&**key);
-    secret.expand(&[b"esd ratchet"], OkmLength).ok()?.fill(&mut *next).ok()?;
+    secret
+        .expand(&[b"esd ratchet"], OkmLength)
+        .ok()?
+        .fill(&mut *next)
+        .ok()?;
     Some(next)
 }
 
 fn cipher(key: &Key) -> Option<LessSafeKey> {
-    UnboundKey::new(&AES_256_GCM, &**key).ok().map(LessSafeKey::new)
+    UnboundKey::new(&AES_256_GCM, &**key)
+        .ok()
+        .map(LessSafeKey::new)
 }
 
 fn iv(counter: u64) -> [u8; 12] {
@@ -134,7 +163,13 @@ impl fmt::Debug for SessionSender {
 
 impl SessionSender {
     fn new(sid: [u8; 8], key: &Key) -> Self {
-        Self { sid, key: key.clone(), step: 0, next: 0, reserved: 0 }
+        Self {
+            sid,
+            key: key.clone(),
+            step: 0,
+            next: 0,
+            reserved: 0,
+        }
     }
 
     /// Allows counters below `until`; the caller has made durable that they may be used.
@@ -179,7 +214,9 @@ impl SessionSender {
         let aad = Aad::from(additional(&protected, frame));
         let mut sealed = signed.as_bytes().to_vec();
         let cipher = cipher(&self.key).ok_or(SealError::Key)?;
-        cipher.seal_in_place_append_tag(Nonce::assume_unique_for_key(iv), aad, &mut sealed).map_err(|_| SealError::Key)?;
+        cipher
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(iv), aad, &mut sealed)
+            .map_err(|_| SealError::Key)?;
         self.next += 1;
         Ok(write_outer(&protected, LABEL_IV, &iv, &sealed))
     }
@@ -201,7 +238,12 @@ impl fmt::Debug for SessionReceiver {
 
 impl SessionReceiver {
     fn new(sid: [u8; 8], key: &Key) -> Self {
-        Self { sid, key: key.clone(), step: 0, window: ReplayWindow::default() }
+        Self {
+            sid,
+            key: key.clone(),
+            step: 0,
+            window: ReplayWindow::default(),
+        }
     }
 
     /// Opens a sealed message. Messages of an earlier ratchet step no longer open: the sender seals
@@ -216,8 +258,13 @@ impl SessionReceiver {
             OuterKind::Session { sid } => return Err(OpenError::UnknownKey { kid: sid }),
             OuterKind::Hpke { kid } => return Err(OpenError::UnknownKey { kid }),
         }
-        let nonce: [u8; 12] = outer.unprotected.try_into().map_err(|_| OpenError::Failed)?;
-        let counter = nonce[4..].iter().fold(0_u64, |counter, byte| counter << 8 | u64::from(*byte));
+        let nonce: [u8; 12] = outer
+            .unprotected
+            .try_into()
+            .map_err(|_| OpenError::Failed)?;
+        let counter = nonce[4..]
+            .iter()
+            .fold(0_u64, |counter, byte| counter << 8 | u64::from(*byte));
         if nonce[..4] != [0; 4] || counter == u64::MAX {
             return Err(OpenError::Failed);
         }
@@ -226,7 +273,10 @@ impl SessionReceiver {
             return Err(OpenError::Counter);
         }
         let step = counter / RATCHET_EVERY;
-        let ahead = step.checked_sub(self.step).filter(|ahead| *ahead <= SKIP_MAX).ok_or(OpenError::Counter)?;
+        let ahead = step
+            .checked_sub(self.step)
+            .filter(|ahead| *ahead <= SKIP_MAX)
+            .ok_or(OpenError::Counter)?;
         let mut key = self.key.clone();
         for _ in 0..ahead {
             key = ratchet(&key).ok_or(OpenError::Failed)?;

@@ -5,7 +5,9 @@ use core::fmt;
 use aws_lc_rs::{
     digest::{SHA256, digest},
     rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, UnparsedPublicKey},
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, UnparsedPublicKey,
+    },
 };
 
 use crate::{
@@ -25,9 +27,11 @@ const CLOCK_AHEAD_S: u64 = 300;
 /// A message lives at most this long.
 const LIFE_MAX_S: u64 = 7 * 24 * 3600;
 /// Names in claims: far above any identifier.
-const NAME_BYTES_MAX: usize = 128;
+pub(crate) const NAME_BYTES_MAX: usize = 128;
 /// Signed messages have one of these sizes, so that length says little (RFC 9180 §9.7.6).
-const SIZES: [usize; 11] = [512, 768, 1024, 1536, 2048, 3072, 4096, 8192, 16_384, 32_768, 64_512];
+const SIZES: [usize; 11] = [
+    512, 768, 1024, 1536, 2048, 3072, 4096, 8192, 16_384, 32_768, 64_512,
+];
 
 /// What kind of message it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +47,16 @@ pub enum MessageType {
 
 impl MessageType {
     fn from_number(number: u64) -> Option<Self> {
-        [Self::Request, Self::Alert, Self::Response, Self::Confirmation, Self::Receipt, Self::Session]
-            .into_iter()
-            .find(|kind| *kind as u64 == number)
+        [
+            Self::Request,
+            Self::Alert,
+            Self::Response,
+            Self::Confirmation,
+            Self::Receipt,
+            Self::Session,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u64 == number)
     }
 }
 
@@ -74,7 +85,13 @@ pub struct Content {
 
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Content({:?}, seq {}, {} bytes)", self.kind, self.seq, self.body.len())
+        write!(
+            f,
+            "Content({:?}, seq {}, {} bytes)",
+            self.kind,
+            self.seq,
+            self.body.len()
+        )
     }
 }
 
@@ -142,15 +159,25 @@ impl SoftwareSigner {
     /// # Errors
     /// Where the key is not P-256 in PKCS#8.
     pub fn from_pkcs8(pkcs8_der: &[u8], leaf_certificate_der: &[u8]) -> Result<Self, SignError> {
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8_der).map_err(|_| SignError::Key)?;
-        Ok(Self { key, thumbprint: sha256(leaf_certificate_der) })
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8_der)
+            .map_err(|_| SignError::Key)?;
+        Ok(Self {
+            key,
+            thumbprint: sha256(leaf_certificate_der),
+        })
     }
 }
 
 impl Signer for SoftwareSigner {
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
-        let signature = self.key.sign(&SystemRandom::new(), message).map_err(|_| SignError::Refused)?;
-        signature.as_ref().try_into().map_err(|_| SignError::Refused)
+        let signature = self
+            .key
+            .sign(&SystemRandom::new(), message)
+            .map_err(|_| SignError::Refused)?;
+        signature
+            .as_ref()
+            .try_into()
+            .map_err(|_| SignError::Refused)
     }
 
     fn certificate_thumbprint(&self) -> [u8; 32] {
@@ -166,8 +193,14 @@ impl VerifyingKey {
     /// # Errors
     /// Where the point is not uncompressed. A point off the curve fails to verify.
     pub fn from_sec1(uncompressed_point: &[u8]) -> Result<Self, DecodeError> {
-        let point: [u8; 65] = uncompressed_point.try_into().map_err(|_| DecodeError::Key)?;
-        if point[0] == 4 { Ok(Self(point)) } else { Err(DecodeError::Key) }
+        let point: [u8; 65] = uncompressed_point
+            .try_into()
+            .map_err(|_| DecodeError::Key)?;
+        if point[0] == 4 {
+            Ok(Self(point))
+        } else {
+            Err(DecodeError::Key)
+        }
     }
 
     pub(crate) fn check(&self, message: &[u8], signature: &[u8; 64]) -> Result<(), VerifyError> {
@@ -203,24 +236,43 @@ impl<'a> Sign1<'a> {
         let payload = reader.bytes()?;
         let signature = reader.fixed()?;
         reader.end()?;
-        Ok(Self { protected, payload, signature })
+        Ok(Self {
+            protected,
+            payload,
+            signature,
+        })
     }
 
     pub(crate) fn to_be_signed(protected: &[u8], payload: &[u8]) -> Vec<u8> {
         let mut writer = Writer::default();
-        writer.head(ARRAY, 4).text("Signature1").bytes(protected).bytes(&[]).bytes(payload);
+        writer
+            .head(ARRAY, 4)
+            .text("Signature1")
+            .bytes(protected)
+            .bytes(&[])
+            .bytes(payload);
         writer.0
     }
 
     pub(crate) fn write(protected: &[u8], payload: &[u8], signature: &[u8; 64]) -> Vec<u8> {
         let mut writer = Writer::default();
-        writer.head(TAG, TAG_SIGN1).head(ARRAY, 4).bytes(protected).head(MAP, 0).bytes(payload).bytes(signature);
+        writer
+            .head(TAG, TAG_SIGN1)
+            .head(ARRAY, 4)
+            .bytes(protected)
+            .head(MAP, 0)
+            .bytes(payload)
+            .bytes(signature);
         writer.0
     }
 }
 
 pub(crate) fn write_x5t(writer: &mut Writer, thumbprint: &[u8; 32]) {
-    writer.uint(34).head(ARRAY, 2).int(ALG_SHA256).bytes(thumbprint);
+    writer
+        .uint(34)
+        .head(ARRAY, 2)
+        .int(ALG_SHA256)
+        .bytes(thumbprint);
 }
 
 pub(crate) fn read_x5t(reader: &mut Reader<'_>) -> Result<[u8; 32], DecodeError> {
@@ -232,7 +284,11 @@ pub(crate) fn read_x5t(reader: &mut Reader<'_>) -> Result<[u8; 32], DecodeError>
 
 pub(crate) fn read_alg(reader: &mut Reader<'_>, alg: i64) -> Result<(), DecodeError> {
     reader.key(1)?;
-    if reader.int()? == alg { Ok(()) } else { Err(DecodeError::Algorithm) }
+    if reader.int()? == alg {
+        Ok(())
+    } else {
+        Err(DecodeError::Algorithm)
+    }
 }
 
 /// A signed message as bytes, of the right shape.
@@ -258,7 +314,12 @@ impl Signed {
         let (claims, x5t) = read_protected(parts.protected)?;
         read_payload(parts.payload)?;
         let content_hash = sha256(&Sign1::to_be_signed(parts.protected, parts.payload));
-        Ok(Self { bytes, claims, x5t, content_hash })
+        Ok(Self {
+            bytes,
+            claims,
+            x5t,
+            content_hash,
+        })
     }
 
     pub fn as_bytes(&self) -> &[u8] {
@@ -283,9 +344,26 @@ impl Signed {
 
 fn write_protected(claims: &Claims, thumbprint: &[u8; 32]) -> Vec<u8> {
     let mut writer = Writer::default();
-    writer.head(MAP, 5).uint(1).int(ALG_ESP256).uint(3).text(CONTENT_TYPE);
-    writer.uint(15).head(MAP, 5).uint(1).text(&claims.iss).uint(3).text(&claims.aud);
-    writer.uint(4).uint(claims.exp).uint(6).uint(claims.iat).uint(7).bytes(&claims.cti);
+    writer
+        .head(MAP, 5)
+        .uint(1)
+        .int(ALG_ESP256)
+        .uint(3)
+        .text(CONTENT_TYPE);
+    writer
+        .uint(15)
+        .head(MAP, 5)
+        .uint(1)
+        .text(&claims.iss)
+        .uint(3)
+        .text(&claims.aud);
+    writer
+        .uint(4)
+        .uint(claims.exp)
+        .uint(6)
+        .uint(claims.iat)
+        .uint(7)
+        .bytes(&claims.cti);
     writer.uint(16).text(TYPE);
     write_x5t(&mut writer, thumbprint);
     writer.0
@@ -313,27 +391,55 @@ fn read_protected(bytes: &[u8]) -> Result<(Claims, [u8; 32]), DecodeError> {
     read_constant(&mut reader, TYPE)?;
     let x5t = read_x5t(&mut reader)?;
     reader.end()?;
-    Ok((Claims { iss, aud, iat, exp, cti }, x5t))
+    Ok((
+        Claims {
+            iss,
+            aud,
+            iat,
+            exp,
+            cti,
+        },
+        x5t,
+    ))
 }
 
 pub(crate) fn read_constant(reader: &mut Reader<'_>, expected: &str) -> Result<(), DecodeError> {
     let at = reader.position();
-    if reader.text()? == expected { Ok(()) } else { Err(DecodeError::Shape(at)) }
+    if reader.text()? == expected {
+        Ok(())
+    } else {
+        Err(DecodeError::Shape(at))
+    }
 }
 
 pub(crate) fn read_name(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
     let name = reader.text()?;
-    if name.len() > NAME_BYTES_MAX { Err(DecodeError::TooLarge) } else { Ok(name.to_owned()) }
+    if name.len() > NAME_BYTES_MAX {
+        Err(DecodeError::TooLarge)
+    } else {
+        Ok(name.to_owned())
+    }
 }
 
 fn write_payload(content: &Content, padding: usize) -> Vec<u8> {
     let mut writer = Writer::default();
     let fields = 5 + u64::from(content.correlation.is_some());
-    writer.head(MAP, fields).uint(1).uint(PAYLOAD_VERSION).uint(2).uint(content.kind as u64).uint(3).uint(content.seq);
+    writer
+        .head(MAP, fields)
+        .uint(1)
+        .uint(PAYLOAD_VERSION)
+        .uint(2)
+        .uint(content.kind as u64)
+        .uint(3)
+        .uint(content.seq);
     if let Some(correlation) = &content.correlation {
         writer.uint(4).bytes(correlation);
     }
-    writer.uint(6).bytes(&content.body).uint(7).bytes(&vec![0; padding]);
+    writer
+        .uint(6)
+        .bytes(&content.body)
+        .uint(7)
+        .bytes(&vec![0; padding]);
     writer.0
 }
 
@@ -367,7 +473,12 @@ fn read_payload(bytes: &[u8]) -> Result<Content, DecodeError> {
         return Err(DecodeError::Shape(at));
     }
     reader.end()?;
-    Ok(Content { kind, seq, correlation, body })
+    Ok(Content {
+        kind,
+        seq,
+        correlation,
+        body,
+    })
 }
 
 /// The payload, padded so that the signed message has the next size of the list.
@@ -380,7 +491,9 @@ fn pad(protected: &[u8], content: &Content) -> Result<Vec<u8>, SignError> {
     for target in SIZES.into_iter().filter(|target| *target >= least) {
         // Length heads grow by steps, so the exact padding is a few bytes below the difference.
         for slack in 0..=8 {
-            let Some(padding) = (target - least).checked_sub(slack) else { break };
+            let Some(padding) = (target - least).checked_sub(slack) else {
+                break;
+            };
             let (found, payload) = size(padding);
             if found == target {
                 return Ok(payload);
@@ -405,7 +518,12 @@ pub fn sign(message: &Message, signer: &dyn Signer) -> Result<Signed, SignError>
     let to_be_signed = Sign1::to_be_signed(&protected, &payload);
     let signature = signer.sign(&to_be_signed)?;
     let bytes = Sign1::write(&protected, &payload, &signature);
-    Ok(Signed { bytes, claims: claims.clone(), x5t, content_hash: sha256(&to_be_signed) })
+    Ok(Signed {
+        bytes,
+        claims: claims.clone(),
+        x5t,
+        content_hash: sha256(&to_be_signed),
+    })
 }
 
 /// The message, if it is signed by this key under this certificate, for this audience, now.
@@ -413,21 +531,39 @@ pub fn sign(message: &Message, signer: &dyn Signer) -> Result<Signed, SignError>
 /// # Errors
 /// The first fact that is wrong. Only [`VerifyError::Expired`] is for the sender to know, and only
 /// after the signature was right.
-pub fn verify(signed: &Signed, key: &VerifyingKey, x5t: &[u8; 32], audience: &str, now_s: u64) -> Result<Message, VerifyError> {
+pub fn verify(
+    signed: &Signed,
+    key: &VerifyingKey,
+    x5t: &[u8; 32],
+    audience: &str,
+    now_s: u64,
+) -> Result<Message, VerifyError> {
     let parts = Sign1::read(&signed.bytes)?;
     if signed.x5t != *x5t {
         return Err(VerifyError::Certificate);
     }
-    key.check(&Sign1::to_be_signed(parts.protected, parts.payload), &parts.signature)?;
+    key.check(
+        &Sign1::to_be_signed(parts.protected, parts.payload),
+        &parts.signature,
+    )?;
     let claims = &signed.claims;
     if claims.aud != audience {
         return Err(VerifyError::Audience);
     }
-    if claims.iat > now_s.saturating_add(CLOCK_AHEAD_S) || claims.exp < claims.iat || claims.exp - claims.iat > LIFE_MAX_S {
+    if claims.iat > now_s.saturating_add(CLOCK_AHEAD_S)
+        || claims.exp < claims.iat
+        || claims.exp - claims.iat > LIFE_MAX_S
+    {
         return Err(VerifyError::Time);
     }
     if claims.exp <= now_s {
-        return Err(VerifyError::Expired { exp: claims.exp, now: now_s });
+        return Err(VerifyError::Expired {
+            exp: claims.exp,
+            now: now_s,
+        });
     }
-    Ok(Message { claims: claims.clone(), content: read_payload(parts.payload)? })
+    Ok(Message {
+        claims: claims.clone(),
+        content: read_payload(parts.payload)?,
+    })
 }

@@ -29,7 +29,13 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn sent(&mut self, customer: EntityId, message_id: [u8; 16], sent: Instant) {
         let ticket = EntityId::ticket_of(customer, message_id);
-        let request = Request { sent, receipt: None, alert: None, confirmation: None, dispatched: Vec::new() };
+        let request = Request {
+            sent,
+            receipt: None,
+            alert: None,
+            confirmation: None,
+            dispatched: Vec::new(),
+        };
         self.requests.insert(ticket, request);
         self.tickets.insert(message_id, ticket);
     }
@@ -38,7 +44,11 @@ impl Tally {
         let at = sighting.at;
         match &sighting.event {
             Event::Receipt { message_id, body } if body.status == ReceiptStatus::Received => {
-                if let Some(request) = self.tickets.get(message_id).and_then(|ticket| self.requests.get_mut(ticket)) {
+                if let Some(request) = self
+                    .tickets
+                    .get(message_id)
+                    .and_then(|ticket| self.requests.get_mut(ticket))
+                {
                     request.receipt.get_or_insert(at);
                 }
             }
@@ -78,20 +88,40 @@ impl Tally {
 
     /// Dispatches that a customer saw more than once.
     pub(super) fn duplicates(&self) -> usize {
-        self.requests.values().map(|request| request.dispatched.len().saturating_sub(1)).sum()
+        self.requests
+            .values()
+            .map(|request| request.dispatched.len().saturating_sub(1))
+            .sum()
     }
 
     /// Tickets that were confirmed with two technicians.
     pub(super) fn double_assignments(&self) -> usize {
-        let technicians = |request: &Request| request.dispatched.iter().flatten().collect::<BTreeSet<_>>().len();
-        self.requests.values().filter(|request| technicians(request) > 1).count()
+        let technicians = |request: &Request| {
+            request
+                .dispatched
+                .iter()
+                .flatten()
+                .collect::<BTreeSet<_>>()
+                .len()
+        };
+        self.requests
+            .values()
+            .filter(|request| technicians(request) > 1)
+            .count()
     }
 
     fn spans(&self, to: impl Fn(&Request) -> Option<Instant>) -> Value {
-        let mut micros: Vec<u128> =
-            self.requests.values().filter_map(|request| to(request).map(|at| (at - request.sent).as_micros())).collect();
+        let mut micros: Vec<u128> = self
+            .requests
+            .values()
+            .filter_map(|request| to(request).map(|at| (at - request.sent).as_micros()))
+            .collect();
         micros.sort_unstable();
-        let at = |percent: usize| micros.get((micros.len() * percent / 100).min(micros.len().saturating_sub(1))).copied();
+        let at = |percent: usize| {
+            micros
+                .get((micros.len() * percent / 100).min(micros.len().saturating_sub(1)))
+                .copied()
+        };
         let millis = |micros: Option<u128>| micros.map(|micros| micros as f64 / 1000.0);
         json!({ "p50": millis(at(50)), "p99": millis(at(99)) })
     }

@@ -1,0 +1,267 @@
+//! A technician's skills, phases, commands and events; field numbers are never used again.
+
+use minicbor::{Decode, Encode};
+
+use crate::{
+    TimerName,
+    enrollment::Change,
+    ids::EntityId,
+    message::{AlertBody, Location, OfferId, ReceiptStatus, ResponseBody},
+    ticket::{Progress, RefusalReason},
+    time::Millis,
+};
+
+pub const SKILLS_MAX: usize = 256;
+/// The levels of a skill are 1 to this.
+pub const LEVEL_MAX: u8 = 5;
+
+/// A skill with its level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Skill {
+    #[n(0)]
+    pub category: u16,
+    #[n(1)]
+    pub level: u8,
+}
+
+/// When a technician works by itself, without being told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Shift {
+    /// From "on shift" to "off shift".
+    #[default]
+    #[n(0)]
+    Always,
+}
+
+/// What a technician does now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Duty {
+    /// Not registered.
+    #[default]
+    #[n(0)]
+    Unknown,
+    #[n(1)]
+    OffShift,
+    #[n(2)]
+    Available,
+    /// Holds an offer that is not answered yet.
+    #[n(3)]
+    Reserved,
+    #[n(4)]
+    Committed,
+    #[n(5)]
+    EnRoute,
+    #[n(6)]
+    OnSite,
+    #[n(7)]
+    Suspended,
+}
+
+impl Duty {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::OffShift => "off_shift",
+            Self::Available => "available",
+            Self::Reserved => "reserved",
+            Self::Committed => "committed",
+            Self::EnRoute => "en_route",
+            Self::OnSite => "on_site",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+/// How far a held ticket has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Phase {
+    #[n(0)]
+    Reserved,
+    #[n(1)]
+    Committed,
+    #[n(2)]
+    EnRoute,
+    #[n(3)]
+    OnSite,
+}
+
+/// A ticket in the technician's hands.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Holding {
+    #[n(0)]
+    pub offer: OfferId,
+    #[n(1)]
+    pub phase: Phase,
+    /// A reservation is dead after this.
+    #[n(2)]
+    pub expires: Millis,
+    /// The last message about it, so that its repetition is known.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub answered_by: Option<[u8; 16]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Command {
+    #[n(0)]
+    Register {
+        #[n(0)]
+        name: String,
+        #[n(1)]
+        skills: Vec<Skill>,
+        #[n(2)]
+        home: Location,
+        #[n(3)]
+        capacity: u16,
+        #[n(4)]
+        shift: Shift,
+    },
+    #[n(1)]
+    Invite {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        token_hash: [u8; 32],
+        #[n(1)]
+        expires: Millis,
+    },
+    #[n(2)]
+    Enroll {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        token_hash: [u8; 32],
+        #[cbor(n(1), with = "minicbor::bytes")]
+        public_key_hash: [u8; 32],
+        #[cbor(n(2), with = "minicbor::bytes")]
+        serial: Vec<u8>,
+        #[n(3)]
+        not_after: u64,
+        #[cbor(n(4), with = "minicbor::bytes")]
+        certificate: Vec<u8>,
+    },
+    #[n(3)]
+    PublishKeys {
+        #[n(0)]
+        serial: u64,
+        #[cbor(n(1), with = "minicbor::bytes")]
+        bundle: Vec<u8>,
+    },
+    #[n(4)]
+    GoOnShift,
+    #[n(5)]
+    GoOffShift,
+    #[n(6)]
+    Reserve {
+        #[n(0)]
+        alert: AlertBody,
+    },
+    #[n(7)]
+    Release {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        offer: OfferId,
+    },
+    /// The device's response, verified.
+    #[n(8)]
+    Answer {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        message_id: [u8; 16],
+        #[n(1)]
+        body: ResponseBody,
+    },
+    #[n(9)]
+    Timer {
+        #[n(0)]
+        name: TimerName,
+        #[n(1)]
+        generation: u32,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Event {
+    #[n(0)]
+    Registered {
+        #[n(0)]
+        name: String,
+        #[n(1)]
+        skills: Vec<Skill>,
+        #[n(2)]
+        home: Location,
+        #[n(3)]
+        capacity: u16,
+        #[n(4)]
+        shift: Shift,
+    },
+    #[n(1)]
+    Enrollment(#[n(0)] Change),
+    #[n(2)]
+    WentOnShift,
+    #[n(3)]
+    WentOffShift,
+    #[n(4)]
+    Reserved {
+        #[n(0)]
+        alert: AlertBody,
+    },
+    #[n(5)]
+    Refused {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        offer: OfferId,
+        #[n(2)]
+        reason: RefusalReason,
+    },
+    #[n(6)]
+    Released {
+        #[n(0)]
+        ticket: EntityId,
+        /// It was promised to the technician, who must be told.
+        #[n(1)]
+        was_committed: bool,
+    },
+    #[n(7)]
+    Accepted {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        offer: OfferId,
+        #[n(2)]
+        eta_min: u16,
+        #[cbor(n(3), with = "minicbor::bytes")]
+        message_id: [u8; 16],
+    },
+    #[n(8)]
+    Declined {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        offer: OfferId,
+        #[n(2)]
+        reason: String,
+        #[cbor(n(3), with = "minicbor::bytes")]
+        message_id: [u8; 16],
+    },
+    #[n(9)]
+    Progressed {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        offer: OfferId,
+        #[n(2)]
+        progress: Progress,
+        #[cbor(n(3), with = "minicbor::bytes")]
+        message_id: [u8; 16],
+    },
+    /// An answer that changed nothing; the device gets a receipt all the same.
+    #[n(10)]
+    AnswerNoted {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        status: ReceiptStatus,
+        #[cbor(n(2), with = "minicbor::bytes")]
+        message_id: [u8; 16],
+    },
+}

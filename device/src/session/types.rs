@@ -1,0 +1,76 @@
+//! What goes into a session and comes out of it.
+
+use fieldmesh_domain::message::{AlertBody, ConfirmationBody, ReceiptBody};
+use fieldmesh_envelope::SignError;
+
+use crate::outbox::OutboxError;
+
+/// What the owner of a device learns.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    Connected,
+    Disconnected {
+        reason: String,
+    },
+    /// The service has, or refuses, the message with this id.
+    Receipt {
+        message_id: [u8; 16],
+        body: ReceiptBody,
+    },
+    /// For a technician: work is offered.
+    Alert {
+        message_id: [u8; 16],
+        body: AlertBody,
+    },
+    Confirmation {
+        message_id: [u8; 16],
+        request: Option<[u8; 16]>,
+        sequence: u64,
+        body: ConfirmationBody,
+    },
+    /// The message was not received in time and is given up.
+    Expired {
+        message_id: [u8; 16],
+    },
+    /// A step of the claim was done; for people who watch.
+    Step {
+        step: Step,
+        message_id: [u8; 16],
+        took_us: u64,
+    },
+}
+
+/// What a device does for a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Composed,
+    Signed,
+    Sealed,
+    /// Handed to the network.
+    Sent,
+    Opened,
+}
+
+/// Why a message was not composed.
+#[derive(Debug, thiserror::Error)]
+pub enum ComposeError {
+    #[error("the message cannot be signed")]
+    Sign(#[from] SignError),
+    #[error("the message cannot be kept")]
+    Outbox(#[from] OutboxError),
+}
+
+/// A frame to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    pub message_id: [u8; 16],
+    pub bytes: Vec<u8>,
+}
+
+/// What came of a received frame.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// To acknowledge.
+    pub acknowledge: Option<[u8; 16]>,
+    pub events: Vec<Event>,
+}

@@ -1,0 +1,116 @@
+//! quinn's socket on the simulated network.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    io::{self, IoSliceMut},
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use quinn::{
+    AsyncUdpSocket, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, UdpPoller,
+    udp::{RecvMeta, Transmit},
+};
+use tokio::sync::mpsc;
+use turmoil::net::UdpSocket;
+
+/// Datagrams that may wait for the endpoint; more are lost, as in a kernel.
+const BACKLOG: usize = 1024;
+const DATAGRAM_BYTES_MAX: usize = 2048;
+
+/// A simulated socket; a task of its own receives.
+pub struct SimulatedSocket {
+    socket: Arc<UdpSocket>,
+    arrived: Mutex<mpsc::Receiver<(Vec<u8>, SocketAddr)>>,
+}
+
+impl fmt::Debug for SimulatedSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SimulatedSocket")
+    }
+}
+
+impl SimulatedSocket {
+    pub async fn bind(port: u16) -> io::Result<Self> {
+        let socket = Arc::new(UdpSocket::bind(("0.0.0.0", port)).await?);
+        let (tell, arrived) = mpsc::channel(BACKLOG);
+        let receiving = Arc::clone(&socket);
+        tokio::spawn(async move {
+            let mut bytes = vec![0; DATAGRAM_BYTES_MAX];
+            while let Ok((length, from)) = receiving.recv_from(&mut bytes).await {
+                // A full queue loses the datagram.
+                drop(tell.try_send((bytes[..length].to_vec(), from)));
+            }
+        });
+        Ok(Self {
+            socket,
+            arrived: Mutex::new(arrived),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct AlwaysWritable;
+
+impl UdpPoller for AlwaysWritable {
+    fn poll_writable(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncUdpSocket for SimulatedSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(AlwaysWritable)
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        // An unreachable peer loses the datagram, as on a real network.
+        drop(
+            self.socket
+                .try_send_to(transmit.contents, transmit.destination),
+        );
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let received = self.arrived.lock().unwrap().poll_recv(cx);
+        match received {
+            Poll::Ready(Some((bytes, addr))) => {
+                bufs[0][..bytes.len()].copy_from_slice(&bytes);
+                meta[0] = RecvMeta {
+                    addr,
+                    len: bytes.len(),
+                    stride: bytes.len(),
+                    ecn: None,
+                    dst_ip: None,
+                };
+                Poll::Ready(Ok(1))
+            }
+            Poll::Ready(None) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+/// An endpoint on the simulated network, with connection identifiers that follow from the seed.
+pub async fn endpoint(port: u16, server: Option<ServerConfig>, seed: [u8; 32]) -> Endpoint {
+    let socket = SimulatedSocket::bind(port).await.unwrap();
+    let mut config = EndpointConfig::default();
+    config.rng_seed(Some(seed));
+    // One turn of the runtime, so that the receiving task runs before the first datagram.
+    poll_fn(|_| Poll::Ready(())).await;
+    Endpoint::new_with_abstract_socket(config, server, Arc::new(socket), Arc::new(TokioRuntime))
+        .unwrap()
+}
