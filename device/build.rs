@@ -1,10 +1,7 @@
 //! Lets the mutation gate build a deliberate bug: `FIELDMESH_MUTANT=<name>` sets
 //! `cfg(fieldmesh_mutant = "<name>")`. Only this package is compiled anew.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a build script reads its environment"
-)]
+#![expect(clippy::disallowed_methods, reason = "a build script reads its environment")]
 
 fn main() {
     println!("cargo::rerun-if-env-changed=FIELDMESH_MUTANT");

@@ -29,10 +29,7 @@ impl Credits {
 
     /// A credit, or none when the shard is full.
     pub fn try_take(&self) -> Option<Credit> {
-        Arc::clone(&self.0)
-            .try_acquire_owned()
-            .ok()
-            .map(|permit| Credit { _permit: permit })
+        Arc::clone(&self.0).try_acquire_owned().ok().map(|permit| Credit { _permit: permit })
     }
 }
 

@@ -165,13 +165,7 @@ impl<A: Hosted> Actor for Entity<A> {
         turn: Turn,
         awake: &mut Awake<A>,
     ) -> Result<(), ActorProcessingErr> {
-        let Ask {
-            command,
-            cause,
-            reply,
-            credit,
-            ..
-        } = turn.ask;
+        let Ask { command, cause, reply, credit, .. } = turn.ask;
         let answer = awake.step(command, cause).await;
         // After an open or foreign write the state here is a guess: the next ask reloads it.
         let stale = awake.stale
@@ -212,12 +206,7 @@ impl<A: Hosted> Awake<A> {
             state.evolve(&event);
             since_snapshot += bytes.len();
         }
-        let Loaded {
-            version,
-            chain,
-            owner,
-            ..
-        } = loaded;
+        let Loaded { version, chain, owner, .. } = loaded;
         Ok(Self {
             id,
             deps,
@@ -232,26 +221,16 @@ impl<A: Hosted> Awake<A> {
     }
 
     async fn step(&mut self, command: Command, cause: Cause) -> Result<Answer, AskError> {
-        match self
-            .deps
-            .journal
-            .replay(&cause)
-            .map_err(AskError::Journal)?
-        {
+        match self.deps.journal.replay(&cause).map_err(AskError::Journal)? {
             Replay::New => {}
             Replay::Repeated { receipt } => {
-                return Ok(Answer::AlreadyDone {
-                    receipt: Some(receipt),
-                });
+                return Ok(Answer::AlreadyDone { receipt: Some(receipt) });
             }
             Replay::Forged => return Err(AskError::Forged),
             Replay::OutOfWindow => return Err(AskError::OutOfWindow),
         }
-        let ctx = Ctx {
-            now: Millis(self.deps.clock.now_ms()),
-            id: self.id,
-            rule_version: RULE_VERSION,
-        };
+        let ctx =
+            Ctx { now: Millis(self.deps.clock.now_ms()), id: self.id, rule_version: RULE_VERSION };
         let owner = self.owner.unwrap_or_else(|| key_owner(self.id, &command));
         let internal = matches!(cause, Cause::Outbox { .. } | Cause::Timer { .. });
         let decided = match A::own(command) {
@@ -347,28 +326,15 @@ impl<A: Hosted> Awake<A> {
         }
         // A neighbour that is gone means that the shard is stopping; its rows are in the log.
         if !appended.tells.is_empty() {
-            drop(
-                self.deps
-                    .outbox
-                    .send_message(outbox::Msg::New(appended.tells)),
-            );
+            drop(self.deps.outbox.send_message(outbox::Msg::New(appended.tells)));
         }
         if !appended.mail.is_empty() {
-            drop(
-                self.deps
-                    .mailroom
-                    .send_message(mailroom::Msg::New(appended.mail)),
-            );
+            drop(self.deps.mailroom.send_message(mailroom::Msg::New(appended.mail)));
         }
         if !timers.is_empty() {
-            drop(self.deps.timers.send_message(timers::Msg::Changed {
-                entity: self.id,
-                timers,
-            }));
+            drop(self.deps.timers.send_message(timers::Msg::Changed { entity: self.id, timers }));
         }
-        Ok(Answer::Done {
-            version: self.version,
-        })
+        Ok(Answer::Done { version: self.version })
     }
 }
 
@@ -389,34 +355,14 @@ fn key_owner(id: EntityId, command: &Command) -> EntityId {
 fn add_effect(draft: &mut Draft, effect: Effect) {
     match effect {
         Effect::Tell { to, command } => draft.tells.push((to, command)),
-        Effect::Message {
-            to,
-            kind,
-            correlation,
-            body,
-        } => {
-            draft.messages.push(DraftMessage {
-                to,
-                kind,
-                correlation,
-                body,
-            });
+        Effect::Message { to, kind, correlation, body } => {
+            draft.messages.push(DraftMessage { to, kind, correlation, body });
         }
-        Effect::SetTimer {
-            name,
-            generation,
-            due,
-        } => draft.timers.push(TimerChange {
-            name: name as u8,
-            generation,
-            due_ms: Some(due.0),
-        }),
+        Effect::SetTimer { name, generation, due } => {
+            draft.timers.push(TimerChange { name: name as u8, generation, due_ms: Some(due.0) })
+        }
         Effect::CancelTimer { name } => {
-            draft.timers.push(TimerChange {
-                name: name as u8,
-                generation: 0,
-                due_ms: None,
-            });
+            draft.timers.push(TimerChange { name: name as u8, generation: 0, due_ms: None });
         }
         Effect::Index(row) => draft.index.push(row),
     }

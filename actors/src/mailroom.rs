@@ -78,13 +78,7 @@ impl Actor for Mailroom {
         (clock, journal, courier): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
         me.send_after(TICK, || Msg::Tick);
-        Ok(State {
-            clock,
-            journal,
-            courier,
-            devices: BTreeMap::new(),
-            settled: Vec::new(),
-        })
+        Ok(State { clock, journal, courier, devices: BTreeMap::new(), settled: Vec::new() })
     }
 
     async fn handle(
@@ -100,22 +94,15 @@ impl Actor for Mailroom {
                 }
             }
             Msg::Attached { device } => {
-                state.devices.insert(
-                    device,
-                    Attached {
-                        behind: true,
-                        ..Attached::default()
-                    },
-                );
+                state.devices.insert(device, Attached { behind: true, ..Attached::default() });
                 state.refill(device)?;
             }
             Msg::Detached { device } => {
                 state.devices.remove(&device);
             }
-            Msg::Acknowledged {
-                device,
-                message_ids,
-            } => state.acknowledged(&me, device, &message_ids)?,
+            Msg::Acknowledged { device, message_ids } => {
+                state.acknowledged(&me, device, &message_ids)?
+            }
             Msg::Settle => state.settle().await,
             Msg::Tick => {
                 state.resend()?;
@@ -137,13 +124,7 @@ impl State {
         }
         // Full or closed sessions are served by the next tick.
         self.courier.push(&mail);
-        device.waiting.insert(
-            mail.message_id,
-            Pushed {
-                mail,
-                at_ms: self.clock.now_ms(),
-            },
-        );
+        device.waiting.insert(mail.message_id, Pushed { mail, at_ms: self.clock.now_ms() });
     }
 
     /// Pushes what the table holds for a device, as far as the window allows.
@@ -199,14 +180,7 @@ impl State {
             return;
         }
         let mail = std::mem::take(&mut self.settled);
-        if let Err(error) = self
-            .journal
-            .settle(Settle {
-                mail,
-                ..Settle::default()
-            })
-            .await
-        {
+        if let Err(error) = self.journal.settle(Settle { mail, ..Settle::default() }).await {
             // The rows stay and are pushed again; the device drops what it has seen.
             tracing::debug!(%error, "acknowledged mail stays until it is acknowledged again");
         }
@@ -216,10 +190,8 @@ impl State {
         let now = self.clock.now_ms();
         let mut behind = Vec::new();
         for (id, device) in &mut self.devices {
-            for pushed in device
-                .waiting
-                .values_mut()
-                .filter(|pushed| pushed.at_ms + RESEND_AFTER_MS <= now)
+            for pushed in
+                device.waiting.values_mut().filter(|pushed| pushed.at_ms + RESEND_AFTER_MS <= now)
             {
                 metrics::counter!("fieldmesh_mail_resent_total").increment(1);
                 self.courier.push(&pushed.mail);

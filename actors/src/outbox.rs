@@ -137,11 +137,8 @@ impl State {
             let to = row.to;
             let lane = self.lanes.entry(to).or_default();
             // A rescan may bring an older row than those that came by message.
-            let at = lane
-                .rows
-                .iter()
-                .rposition(|held| held.number < row.number)
-                .map_or(0, |at| at + 1);
+            let at =
+                lane.rows.iter().rposition(|held| held.number < row.number).map_or(0, |at| at + 1);
             let at = if lane.busy { at.max(1) } else { at };
             lane.rows.insert(at.min(lane.rows.len()), row);
             if lane.rows.len() == 1 && !lane.busy {
@@ -193,9 +190,7 @@ impl State {
         {
             lane.failures = lane.failures.saturating_add(1);
             metrics::counter!("fieldmesh_outbox_retries_total").increment(1);
-            let pause = RETRY_MIN
-                .saturating_mul(1 << lane.failures.min(8))
-                .min(RETRY_MAX);
+            let pause = RETRY_MIN.saturating_mul(1 << lane.failures.min(8)).min(RETRY_MAX);
             me.send_after(pause, move || Msg::Retry { to });
             return;
         }
@@ -225,10 +220,7 @@ impl State {
         if self.settled.is_empty() {
             return;
         }
-        let settle = Settle {
-            outbox: self.settled.clone(),
-            ..Settle::default()
-        };
+        let settle = Settle { outbox: self.settled.clone(), ..Settle::default() };
         match self.journal.settle(settle).await {
             Ok(()) => self.settled.clear(),
             // The receiver refuses a row it took, so telling again is only work.

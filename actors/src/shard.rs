@@ -44,7 +44,7 @@ pub struct ShardOptions {
 /// Messages of the shard.
 #[derive(Debug)]
 pub enum Msg {
-    Ask(Ask),
+    Ask(Box<Ask>),
     /// How many entities are awake and parked.
     Census(oneshot::Sender<Census>),
 }
@@ -79,41 +79,24 @@ impl ShardHandle {
         credit: Option<crate::admission::Credit>,
     ) -> Result<Answer, AskError> {
         let (reply, answer) = oneshot::channel();
-        let ask = Ask {
-            to,
-            command,
-            cause,
-            reply,
-            credit,
-        };
-        self.actor
-            .send_message(Msg::Ask(ask))
-            .map_err(|_| AskError::NotLeader)?;
+        let ask = Ask { to, command, cause, reply, credit };
+        self.actor.send_message(Msg::Ask(Box::new(ask))).map_err(|_| AskError::NotLeader)?;
         answer.await.unwrap_or(Err(AskError::Unknown))
     }
 
     /// A device's session began here.
     pub fn attached(&self, device: EntityId) {
-        drop(
-            self.mailroom
-                .send_message(mailroom::Msg::Attached { device }),
-        );
+        drop(self.mailroom.send_message(mailroom::Msg::Attached { device }));
     }
 
     /// A device's session ended.
     pub fn detached(&self, device: EntityId) {
-        drop(
-            self.mailroom
-                .send_message(mailroom::Msg::Detached { device }),
-        );
+        drop(self.mailroom.send_message(mailroom::Msg::Detached { device }));
     }
 
     /// A device has these messages.
     pub fn acknowledged(&self, device: EntityId, message_ids: Vec<[u8; 16]>) {
-        drop(self.mailroom.send_message(mailroom::Msg::Acknowledged {
-            device,
-            message_ids,
-        }));
+        drop(self.mailroom.send_message(mailroom::Msg::Acknowledged { device, message_ids }));
     }
 
     /// Counts the entities.
@@ -122,9 +105,7 @@ impl ShardHandle {
     /// [`AskError::NotLeader`] where the shard has stopped.
     pub async fn census(&self) -> Result<Census, AskError> {
         let (reply, census) = oneshot::channel();
-        self.actor
-            .send_message(Msg::Census(reply))
-            .map_err(|_| AskError::NotLeader)?;
+        self.actor.send_message(Msg::Census(reply)).map_err(|_| AskError::NotLeader)?;
         census.await.map_err(|_| AskError::NotLeader)
     }
 
@@ -162,11 +143,7 @@ impl Shard {
         let mailroom = told
             .await
             .map_err(|_| SpawnErr::StartupFailed("the shard stopped while starting".into()))?;
-        Ok(ShardHandle {
-            actor,
-            mailroom,
-            credits,
-        })
+        Ok(ShardHandle { actor, mailroom, credits })
     }
 }
 
@@ -198,13 +175,7 @@ impl Actor for Shard {
         me: ActorRef<Msg>,
         (options, started): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        let ShardOptions {
-            shard,
-            clock,
-            journal,
-            courier,
-            ..
-        } = options.clone();
+        let ShardOptions { shard, clock, journal, courier, .. } = options.clone();
         let cell = me.get_cell();
         let arguments = (shard, Arc::clone(&journal), Arc::clone(&courier));
         let (outbox, _) = Actor::spawn_linked(None, Outbox, arguments, cell.clone()).await?;
@@ -220,13 +191,7 @@ impl Actor for Shard {
         drop(started.send(mailroom.clone()));
         Ok(State {
             options,
-            deps: Arc::new(Deps {
-                clock,
-                journal,
-                outbox,
-                timers,
-                mailroom,
-            }),
+            deps: Arc::new(Deps { clock, journal, outbox, timers, mailroom }),
             slots: BTreeMap::new(),
             by_actor: BTreeMap::new(),
             idle_order: BTreeMap::new(),
@@ -242,7 +207,7 @@ impl Actor for Shard {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match msg {
-            Msg::Ask(ask) => state.route(&me, ask),
+            Msg::Ask(ask) => state.route(&me, *ask),
             Msg::Census(reply) => drop(reply.send(state.census())),
         }
         Ok(())
@@ -283,11 +248,7 @@ impl Actor for Shard {
 impl State {
     fn route(&mut self, me: &ActorRef<Msg>, ask: Ask) {
         let to = ask.to;
-        if self
-            .strikes
-            .get(&to)
-            .is_some_and(|strikes| *strikes >= STRIKES_MAX)
-        {
+        if self.strikes.get(&to).is_some_and(|strikes| *strikes >= STRIKES_MAX) {
             drop(ask.reply.send(Err(AskError::Parked)));
             return;
         }
@@ -307,9 +268,7 @@ impl State {
         self.idle_order.insert(now, to);
         slot.used = now;
         let Some(place) = slot.load.try_enter() else {
-            drop(ask.reply.send(Err(AskError::Busy {
-                retry_after_ms: RETRY_AFTER_MS,
-            })));
+            drop(ask.reply.send(Err(AskError::Busy { retry_after_ms: RETRY_AFTER_MS })));
             return;
         };
         // A send fails only where the actor has just ended: the dropped reply says "unknown", and
@@ -326,14 +285,7 @@ impl State {
             EntityKind::Desk => self.spawn::<Desk>(me, id),
         }?;
         self.by_actor.insert(actor.get_id().pid(), id);
-        self.slots.insert(
-            id,
-            Slot {
-                actor,
-                load: Load::default(),
-                used: 0,
-            },
-        );
+        self.slots.insert(id, Slot { actor, load: Load::default(), used: 0 });
         metrics::gauge!("fieldmesh_entities_awake").increment(1);
         Ok(())
     }
@@ -382,24 +334,14 @@ impl State {
     }
 
     fn is_an_entity(&self, pid: u64) -> bool {
-        let parts = [
-            self.deps.outbox.get_id(),
-            self.deps.timers.get_id(),
-            self.deps.mailroom.get_id(),
-        ];
+        let parts =
+            [self.deps.outbox.get_id(), self.deps.timers.get_id(), self.deps.mailroom.get_id()];
         parts.iter().all(|part| part.pid() != pid)
     }
 
     fn census(&self) -> Census {
-        let parked = self
-            .strikes
-            .values()
-            .filter(|strikes| **strikes >= STRIKES_MAX)
-            .count();
-        Census {
-            awake: self.slots.len(),
-            parked,
-        }
+        let parked = self.strikes.values().filter(|strikes| **strikes >= STRIKES_MAX).count();
+        Census { awake: self.slots.len(), parked }
     }
 }
 

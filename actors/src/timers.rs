@@ -33,16 +33,10 @@ const RETRY_AFTER_MS: u64 = 1_000;
 /// Messages of the wheel.
 #[derive(Debug)]
 pub(crate) enum Msg {
-    Changed {
-        entity: EntityId,
-        timers: Vec<TimerChange>,
-    },
+    Changed { entity: EntityId, timers: Vec<TimerChange> },
     Rescan,
     Tick,
-    Answered {
-        timer: TimerItem,
-        again: bool,
-    },
+    Answered { timer: TimerItem, again: bool },
 }
 
 pub(crate) struct Timers;
@@ -138,11 +132,7 @@ impl State {
     fn rescan(&mut self) -> Result<(), ActorProcessingErr> {
         let rows = self.outside.journal.timers(WHEEL_ROWS)?;
         let full = rows.len() == WHEEL_ROWS;
-        self.horizon_ms = if full {
-            rows.last().map_or(0, |timer| timer.due_ms)
-        } else {
-            u64::MAX
-        };
+        self.horizon_ms = if full { rows.last().map_or(0, |timer| timer.due_ms) } else { u64::MAX };
         for timer in rows {
             self.insert(timer);
         }
@@ -161,11 +151,7 @@ impl State {
             self.rescan()?;
         }
         while self.in_flight < IN_FLIGHT_MAX {
-            let Some(timer) = self
-                .wheel
-                .first()
-                .copied()
-                .filter(|timer| timer.due_ms <= now)
+            let Some(timer) = self.wheel.first().copied().filter(|timer| timer.due_ms <= now)
             else {
                 break;
             };
@@ -175,18 +161,9 @@ impl State {
             };
             self.in_flight += 1;
             let (reply, answer) = oneshot::channel();
-            let cause = Cause::Timer {
-                name: timer.name,
-                generation: timer.generation,
-            };
-            let ask = Ask {
-                to: timer.entity,
-                command,
-                cause,
-                reply,
-                credit: None,
-            };
-            self.outside.shard.send_message(shard::Msg::Ask(ask))?;
+            let cause = Cause::Timer { name: timer.name, generation: timer.generation };
+            let ask = Ask { to: timer.entity, command, cause, reply, credit: None };
+            self.outside.shard.send_message(shard::Msg::Ask(Box::new(ask)))?;
             let me = me.clone();
             tokio::spawn(async move {
                 let again = match answer.await {

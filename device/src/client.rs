@@ -4,7 +4,6 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use fieldmesh_domain::message::{RequestBody, ResponseBody};
 use minicbor::bytes::ByteArray;
-use quinn::{Connection, Endpoint, VarInt};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -13,7 +12,7 @@ use tokio::{
 
 use crate::{
     session::{ComposeError, Event, Session, SessionParts, Step, Transmit, framed, micros},
-    transport::{self, TransportError},
+    transport::{self, Connection, Endpoint, TransportError},
     wire::{self, Ack, Reply},
 };
 
@@ -75,15 +74,8 @@ impl Client {
         body: Vec<u8>,
     ) -> Result<[u8; 16], ClientError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Compose {
-            correlation,
-            body,
-            reply,
-        };
-        self.commands
-            .send(command)
-            .await
-            .map_err(|_| ClientError::Ended)?;
+        let command = Command::Compose { correlation, body, reply };
+        self.commands.send(command).await.map_err(|_| ClientError::Ended)?;
         Ok(answer.await.map_err(|_| ClientError::Ended)??)
     }
 
@@ -92,11 +84,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn request(&self, body: &RequestBody) -> Result<[u8; 16], ClientError> {
-        self.compose(
-            None,
-            minicbor::to_vec(body).map_err(|_| ClientError::Encode)?,
-        )
-        .await
+        self.compose(None, minicbor::to_vec(body).map_err(|_| ClientError::Encode)?).await
     }
 
     /// Answers an alert, or reports progress.
@@ -108,11 +96,7 @@ impl Client {
         alert: Option<[u8; 16]>,
         body: &ResponseBody,
     ) -> Result<[u8; 16], ClientError> {
-        self.compose(
-            alert,
-            minicbor::to_vec(body).map_err(|_| ClientError::Encode)?,
-        )
-        .await
+        self.compose(alert, minicbor::to_vec(body).map_err(|_| ClientError::Encode)?).await
     }
 
     /// Messages without a receipt.
@@ -121,10 +105,7 @@ impl Client {
     /// [`ClientError::Ended`].
     pub async fn waiting(&self) -> Result<usize, ClientError> {
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .send(Command::Waiting(reply))
-            .await
-            .map_err(|_| ClientError::Ended)?;
+        self.commands.send(Command::Waiting(reply)).await.map_err(|_| ClientError::Ended)?;
         answer.await.map_err(|_| ClientError::Ended)
     }
 
@@ -139,14 +120,7 @@ impl Client {
 pub fn spawn(config: ClientConfig) -> (Client, mpsc::Receiver<Event>) {
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (events, outlet) = mpsc::channel(EVENTS_MAX);
-    let ClientConfig {
-        session,
-        endpoint,
-        addr,
-        server_name,
-        tls,
-        symmetric,
-    } = config;
+    let ClientConfig { session, endpoint, addr, server_name, tls, symmetric } = config;
     let random = Arc::clone(&session.entropy);
     let clock = Arc::clone(&session.clock);
     let driver = Driver {
@@ -189,7 +163,7 @@ impl Driver {
                 Ok(connection) => {
                     failures = 0;
                     let ended = self.serve(&connection).await;
-                    connection.close(VarInt::from_u32(0), b"");
+                    transport::close(&connection);
                     match ended {
                         Ok(reason) => reason,
                         Err(Closed) => return,
@@ -207,13 +181,9 @@ impl Driver {
     }
 
     async fn open(&mut self) -> Result<Connection, TransportError> {
-        let connection = transport::connect(
-            &self.endpoint,
-            self.addr,
-            &self.server_name,
-            Arc::clone(&self.tls),
-        )
-        .await?;
+        let connection =
+            transport::connect(&self.endpoint, self.addr, &self.server_name, Arc::clone(&self.tls))
+                .await?;
         // The service's identifier is not known before its first word; the hello needs none.
         let hello = self
             .session
@@ -222,14 +192,10 @@ impl Driver {
         match transport::ask(&connection, &hello).await? {
             Reply::Hello { service, .. } if self.session.welcome(&service) => {}
             Reply::Hello { .. } => {
-                return Err(TransportError::Stream(
-                    "the service's keys are not believed".into(),
-                ));
+                return Err(TransportError::Stream("the service's keys are not believed".into()));
             }
             reply => {
-                return Err(TransportError::Stream(format!(
-                    "the service is not ready: {reply:?}"
-                )));
+                return Err(TransportError::Stream(format!("the service is not ready: {reply:?}")));
             }
         }
         Ok(connection)
@@ -237,9 +203,7 @@ impl Driver {
 
     /// Waits between two attempts, and goes on composing meanwhile.
     async fn pause(&mut self, failures: u32) -> Result<(), Closed> {
-        let longest = CONNECT_MIN_MS
-            .saturating_mul(1 << failures.min(7))
-            .min(CONNECT_MAX_MS);
+        let longest = CONNECT_MIN_MS.saturating_mul(1 << failures.min(7)).min(CONNECT_MAX_MS);
         let mut jitter = [0];
         (self.random)(&mut jitter);
         let pause = tokio::time::sleep(Duration::from_millis(
@@ -279,11 +243,7 @@ impl Driver {
                 }])
                 .await;
             }
-            let pause = if acks.is_empty() {
-                self.until_due()
-            } else {
-                ACK_AFTER
-            };
+            let pause = if acks.is_empty() { self.until_due() } else { ACK_AFTER };
             tokio::select! {
                 biased;
                 command = self.inbox.recv() => {
@@ -331,23 +291,12 @@ impl Driver {
     async fn command(&mut self, command: Option<Command>) -> Result<(), Closed> {
         match command {
             None | Some(Command::Close) => Err(Closed),
-            Some(Command::Compose {
-                correlation,
-                body,
-                reply,
-            }) => {
+            Some(Command::Compose { correlation, body, reply }) => {
                 let began = Instant::now();
                 let composed = self.session.compose(correlation, body);
-                let step = |step, message_id, took_us| Event::Step {
-                    step,
-                    message_id,
-                    took_us,
-                };
+                let step = |step, message_id, took_us| Event::Step { step, message_id, took_us };
                 let steps = composed.as_ref().ok().map(|id| {
-                    [
-                        step(Step::Composed, *id, 0),
-                        step(Step::Signed, *id, micros(began)),
-                    ]
+                    [step(Step::Composed, *id, 0), step(Step::Signed, *id, micros(began))]
                 });
                 // Whoever asked and left does not want the answer; the message is kept.
                 drop(reply.send(composed));
@@ -381,17 +330,9 @@ fn acknowledge(asks: &mut JoinSet<Answered>, connection: &Connection, acks: &mut
     if acks.is_empty() {
         return;
     }
-    let message_ids = std::mem::take(acks)
-        .into_iter()
-        .map(ByteArray::from)
-        .collect();
+    let message_ids = std::mem::take(acks).into_iter().map(ByteArray::from).collect();
     if let Ok(payload) = minicbor::to_vec(Ack { message_ids }) {
-        ask(
-            asks,
-            connection,
-            [0; 16],
-            framed([0; 16], [0; 16], wire::ACK, &payload),
-        );
+        ask(asks, connection, [0; 16], framed([0; 16], [0; 16], wire::ACK, &payload));
     }
 }
 

@@ -61,10 +61,7 @@ pub async fn enroll(
 ) -> Result<Enrolled, EnrollError> {
     let pin = token_pin(secret).ok_or(EnrollError::Token)?;
     let now = Arc::clone(clock);
-    let verifier = PinnedRoot {
-        pin,
-        now: Arc::new(move || now() / 1000),
-    };
+    let verifier = PinnedRoot { pin, now: Arc::new(move || now() / 1000) };
     let tls = Arc::new(
         client_config(Arc::new(verifier), None, b"http/1.1").map_err(|_| EnrollError::Key)?,
     );
@@ -95,10 +92,7 @@ pub async fn enroll(
             trust.verify(&leaf, &[], fieldmesh_pki::Usage::ClientAuth, clock() / 1000)
         })
         .map_err(|_| EnrollError::Answer("the certificate does not verify"))?;
-    Ok(Enrolled {
-        chain: vec![leaf, issuing],
-        root,
-    })
+    Ok(Enrolled { chain: vec![leaf, issuing], root })
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -122,25 +116,15 @@ async fn call(
     body: &str,
 ) -> Result<Vec<u8>, EnrollError> {
     let path = format!("/.well-known/est/device/{operation}");
-    let request = Request {
-        server,
-        method,
-        path: &path,
-        headers,
-        body: body.as_bytes(),
-    };
-    let answer = timeout(TIMEOUT, http::exchange(&request, tls))
-        .await
-        .map_err(|_| EnrollError::Timeout)?;
-    let (status, body) = answer.map_err(|source| EnrollError::Reach {
-        server: server.to_owned(),
-        source,
-    })?;
+    let request = Request { server, method, path: &path, headers, body: body.as_bytes() };
+    let answer =
+        timeout(TIMEOUT, http::exchange(&request, tls)).await.map_err(|_| EnrollError::Timeout)?;
+    let (status, body) =
+        answer.map_err(|source| EnrollError::Reach { server: server.to_owned(), source })?;
     match status {
         200 => Ok(body),
-        status => Err(EnrollError::Refused {
-            status,
-            text: String::from_utf8_lossy(&body).into_owned(),
-        }),
+        status => {
+            Err(EnrollError::Refused { status, text: String::from_utf8_lossy(&body).into_owned() })
+        }
     }
 }

@@ -1,8 +1,5 @@
 //! The files of a device: the seam to its disk.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "this file is the seam to the file system"
-)]
+#![expect(clippy::disallowed_methods, reason = "this file is the seam to the file system")]
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -30,10 +27,7 @@ pub fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
 pub fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
     let mode = fs::metadata(path)?.permissions().mode();
     if mode & 0o077 != 0 {
-        let fact = format!(
-            "{} may be read by others: run chmod 600 on it",
-            path.display()
-        );
+        let fact = format!("{} may be read by others: run chmod 600 on it", path.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, fact));
     }
     fs::read(path)
@@ -55,10 +49,7 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// As the file system says.
 pub fn make_dir(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// A file that grows at its end, synced with each addition.
@@ -73,16 +64,9 @@ impl AppendFile {
     /// # Errors
     /// As the file system says.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path)?;
-        Ok(Self {
-            file,
-            path: path.to_owned(),
-        })
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        Ok(Self { file, path: path.to_owned() })
     }
 
     /// Durable on return.

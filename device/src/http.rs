@@ -36,13 +36,7 @@ pub async fn exchange(
     request: &Request<'_>,
     tls: &Arc<rustls::ClientConfig>,
 ) -> io::Result<(u16, Vec<u8>)> {
-    let Request {
-        server,
-        method,
-        path,
-        headers,
-        body,
-    } = request;
+    let Request { server, method, path, headers, body } = request;
     let host = server
         .rsplit_once(':')
         .map_or(*server, |(host, _)| host)
@@ -50,9 +44,7 @@ pub async fn exchange(
         .to_owned();
     let name = ServerName::try_from(host).map_err(io::Error::other)?;
     let stream = TcpStream::connect(server).await?;
-    let mut stream = TlsConnector::from(Arc::clone(tls))
-        .connect(name, stream)
-        .await?;
+    let mut stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
     let length = body.len();
     // The headers may hold a token.
     let head = Zeroizing::new(format!(
@@ -63,13 +55,9 @@ pub async fn exchange(
     stream.flush().await?;
     let mut answer = Vec::new();
     // Servers may end TLS without a word; what counts is in the length header.
-    let read = stream
-        .take(RESPONSE_BYTES_MAX)
-        .read_to_end(&mut answer)
-        .await;
+    let read = stream.take(RESPONSE_BYTES_MAX).read_to_end(&mut answer).await;
     parse(&answer).ok_or_else(|| {
-        read.err()
-            .unwrap_or_else(|| io::Error::other("the answer is not a complete HTTP answer"))
+        read.err().unwrap_or_else(|| io::Error::other("the answer is not a complete HTTP answer"))
     })
 }
 

@@ -47,11 +47,7 @@ impl DeviceKeys {
             return Ok(self.hpke.len() != before);
         }
         let (private, public) = HpkePrivateKey::generate()?;
-        self.hpke.push(DeviceHpke {
-            private: Arc::new(private),
-            public,
-            made_s: now_s,
-        });
+        self.hpke.push(DeviceHpke { private: Arc::new(private), public, made_s: now_s });
         Ok(true)
     }
 
@@ -59,11 +55,7 @@ impl DeviceKeys {
         let mut ring = KeyRing::default();
         for key in &self.hpke {
             if ring
-                .insert(
-                    Arc::clone(&key.private),
-                    key.made_s,
-                    key.made_s + HPKE_ACCEPTED_S,
-                )
+                .insert(Arc::clone(&key.private), key.made_s, key.made_s + HPKE_ACCEPTED_S)
                 .is_err()
             {
                 // Rotation keeps at most seven keys and one new, which the ring has room for.
@@ -74,11 +66,7 @@ impl DeviceKeys {
     }
 
     pub(crate) fn bundle(&self, owner: &str) -> Result<Vec<u8>, SignError> {
-        let newest = self
-            .hpke
-            .iter()
-            .max_by_key(|key| key.made_s)
-            .ok_or(SignError::Key)?;
+        let newest = self.hpke.iter().max_by_key(|key| key.made_s).ok_or(SignError::Key)?;
         let bundle = KeyBundle {
             owner: owner.to_owned(),
             serial: newest.made_s,

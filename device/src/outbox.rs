@@ -88,17 +88,11 @@ impl Memory {
             Change::Answered(id) => {
                 self.entries.remove(id);
             }
-            Change::Received {
-                message_id,
-                expires_s,
-            } => {
+            Change::Received { message_id, expires_s } => {
                 self.seen.insert(*message_id, *expires_s);
                 while self.seen.len() > SEEN_MAX {
-                    let oldest = self
-                        .seen
-                        .iter()
-                        .min_by_key(|(_, expires)| **expires)
-                        .map(|(id, _)| *id);
+                    let oldest =
+                        self.seen.iter().min_by_key(|(_, expires)| **expires).map(|(id, _)| *id);
                     oldest.map(|id| self.seen.remove(&id));
                 }
             }
@@ -159,10 +153,7 @@ impl FileOutbox {
         now_s: u64,
         entropy: crate::Entropy,
     ) -> Result<Self, OutboxError> {
-        let io = |source| OutboxError::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let io = |source| OutboxError::Io { path: path.to_owned(), source };
         let key = UnboundKey::new(&AES_256_GCM, &**key)
             .map(LessSafeKey::new)
             .map_err(|_| io(io::Error::other("bad key")))?;
@@ -171,10 +162,7 @@ impl FileOutbox {
         let mut at = 0;
         let mut number = 0;
         loop {
-            let damaged = || OutboxError::Damaged {
-                path: path.to_owned(),
-                at,
-            };
+            let damaged = || OutboxError::Damaged { path: path.to_owned(), at };
             let Some((record, next)) = next_record(&bytes, at).map_err(|_| damaged())? else {
                 break;
             };
@@ -208,20 +196,14 @@ impl FileOutbox {
             outbox.append(&Change::Added(entry))?;
         }
         for (message_id, expires_s) in memory.seen {
-            outbox.append(&Change::Received {
-                message_id,
-                expires_s,
-            })?;
+            outbox.append(&Change::Received { message_id, expires_s })?;
         }
         outbox.file.rename(path).map_err(io)?;
         Ok(outbox)
     }
 
     fn append(&mut self, change: &Change) -> Result<(), OutboxError> {
-        let io = |source| OutboxError::Io {
-            path: self.path.clone(),
-            source,
-        };
+        let io = |source| OutboxError::Io { path: self.path.clone(), source };
         let plain = minicbor::to_vec(change)
             .map_err(|_| io(io::Error::other("a record does not encode")))?;
         let sealed = seal(&self.key, self.written, &plain, &self.entropy)
@@ -252,10 +234,8 @@ fn next_record(bytes: &[u8], at: usize) -> Result<Option<(&[u8], usize)>, ()> {
     let Some(head) = bytes.get(at..at + HEAD_BYTES) else {
         return Ok(None);
     };
-    let number = |part: &[u8]| {
-        part.iter()
-            .fold(0_u32, |number, byte| number << 8 | u32::from(*byte))
-    };
+    let number =
+        |part: &[u8]| part.iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
     let length = number(&head[..4]);
     if length != !number(&head[4..]) || length as usize > RECORD_BYTES_MAX {
         return Err(());
@@ -269,8 +249,7 @@ fn seal(key: &LessSafeKey, number: u64, plain: &[u8], entropy: &crate::Entropy) 
     entropy(&mut nonce);
     let mut content = plain.to_vec();
     let nonce_used = Nonce::assume_unique_for_key(nonce);
-    key.seal_in_place_append_tag(nonce_used, Aad::from(number.to_be_bytes()), &mut content)
-        .ok()?;
+    key.seal_in_place_append_tag(nonce_used, Aad::from(number.to_be_bytes()), &mut content).ok()?;
     let length = u32::try_from(NONCE_LEN + content.len()).ok()?;
     let mut record = length.to_be_bytes().to_vec();
     record.extend_from_slice(&(!length).to_be_bytes());
@@ -283,10 +262,8 @@ fn unseal(key: &LessSafeKey, number: u64, record: &[u8]) -> Option<Zeroizing<Vec
     let (nonce, content) = record.split_first_chunk::<NONCE_LEN>()?;
     let mut plain = Zeroizing::new(content.to_vec());
     let aad = Aad::from(number.to_be_bytes());
-    let length = key
-        .open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut plain)
-        .ok()?
-        .len();
+    let length =
+        key.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut plain).ok()?.len();
     plain.truncate(length);
     Some(plain)
 }
@@ -304,12 +281,7 @@ mod tests {
     use super::*;
 
     fn open(path: &Path) -> Result<FileOutbox, OutboxError> {
-        FileOutbox::open(
-            path,
-            &Zeroizing::new([9; 32]),
-            0,
-            Arc::new(|bytes| bytes.fill(3)),
-        )
+        FileOutbox::open(path, &Zeroizing::new([9; 32]), 0, Arc::new(|bytes| bytes.fill(3)))
     }
 
     fn entry(number: u8) -> Entry {
@@ -330,20 +302,10 @@ mod tests {
             outbox.record(Change::Added(entry(number))).unwrap();
         }
         outbox.record(Change::Answered([3; 16])).unwrap();
-        outbox
-            .record(Change::Received {
-                message_id: [8; 16],
-                expires_s: 50,
-            })
-            .unwrap();
+        outbox.record(Change::Received { message_id: [8; 16], expires_s: 50 }).unwrap();
         let before = outbox.memory().clone();
         drop(outbox);
-        assert!(
-            !std::fs::read(&path)
-                .unwrap()
-                .windows(6)
-                .any(|window| window == b"MARKER")
-        );
+        assert!(!std::fs::read(&path).unwrap().windows(6).any(|window| window == b"MARKER"));
         for _ in 0..2 {
             assert_eq!(open(&path).unwrap().memory(), &before);
         }
@@ -362,25 +324,14 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for cut in first..whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            assert_eq!(
-                open(&path).unwrap().memory().entries.len(),
-                1,
-                "cut at {cut}"
-            );
+            assert_eq!(open(&path).unwrap().memory().entries.len(), 1, "cut at {cut}");
         }
         for at in 0..first {
             let mut bad = whole.clone();
             bad[at] ^= 0x10;
             std::fs::write(&path, &bad).unwrap();
-            assert!(
-                matches!(open(&path), Err(OutboxError::Damaged { at: 0, .. })),
-                "byte {at}"
-            );
-            assert_eq!(
-                std::fs::read(&path).unwrap(),
-                bad,
-                "a refused file is not touched"
-            );
+            assert!(matches!(open(&path), Err(OutboxError::Damaged { at: 0, .. })), "byte {at}");
+            assert_eq!(std::fs::read(&path).unwrap(), bad, "a refused file is not touched");
         }
     }
 }

@@ -93,21 +93,10 @@ pub struct SessionParts {
 
 impl Session {
     pub fn new(parts: SessionParts) -> Self {
-        let SessionParts {
-            me,
-            keys,
-            trust,
-            outbox,
-            clock,
-            entropy,
-        } = parts;
+        let SessionParts { me, keys, trust, outbox, clock, entropy } = parts;
         let region = me.region().to_string();
-        let progress = outbox
-            .memory()
-            .entries
-            .keys()
-            .map(|id| (*id, Progress::default()))
-            .collect();
+        let progress =
+            outbox.memory().entries.keys().map(|id| (*id, Progress::default())).collect();
         Self {
             me,
             name: me.to_string(),
@@ -155,16 +144,8 @@ impl Session {
             exp: now_s + MESSAGE_LIFE_S,
             cti: message_id,
         };
-        let content = Content {
-            kind,
-            seq: sequence,
-            correlation,
-            body,
-        };
-        Ok((
-            message_id,
-            sign(&Message { claims, content }, &*self.keys.signer)?,
-        ))
+        let content = Content { kind, seq: sequence, correlation, body };
+        Ok((message_id, sign(&Message { claims, content }, &*self.keys.signer)?))
     }
 
     /// Signs a message and keeps it; it is durable on return.
@@ -184,12 +165,7 @@ impl Session {
         let sequence = self.outbox.memory().last_sequence + 1;
         let (message_id, signed) = self.compose_signed(kind, correlation, body, sequence)?;
         let expires_s = signed.unverified_claims().exp;
-        let entry = Entry {
-            message_id,
-            signed: signed.as_bytes().to_vec(),
-            expires_s,
-            sequence,
-        };
+        let entry = Entry { message_id, signed: signed.as_bytes().to_vec(), expires_s, sequence };
         self.outbox.record(Change::Added(entry))?;
         self.progress.insert(message_id, Progress::default());
         Ok(message_id)
@@ -200,15 +176,8 @@ impl Session {
     /// # Errors
     /// Where the key store refuses.
     pub fn hello(&self, service_id: [u8; 16]) -> Result<Vec<u8>, SignError> {
-        let hello = Hello {
-            bundle: self.keys.bundle(&self.name)?,
-        };
-        Ok(framed(
-            service_id,
-            self.random(),
-            wire::HELLO,
-            &encoded(&hello),
-        ))
+        let hello = Hello { bundle: self.keys.bundle(&self.name)? };
+        Ok(framed(service_id, self.random(), wire::HELLO, &encoded(&hello)))
     }
 
     /// The service's keys: believed only with its chain and signature.
@@ -235,12 +204,7 @@ impl Session {
         let signer = VerifyingKey::from_sec1(&certificate.public_point).ok()?;
         let x5t = certificate.thumbprint;
         let bundle = verify_bundle(&keys.bundle, &signer, &x5t, &self.audience, now_s).ok()?;
-        Some(Service {
-            id: keys.id,
-            key: bundle.best(now_s)?.clone(),
-            signer,
-            x5t,
-        })
+        Some(Service { id: keys.id, key: bundle.best(now_s)?.clone(), signer, x5t })
     }
 
     /// A connection is gone: what was under way is sent again on the next one.
@@ -256,43 +220,25 @@ impl Session {
     /// agrees.
     pub fn offer_symmetric(&mut self) -> Option<Transmit> {
         let service = self.service.as_ref()?;
-        let offer = SessionOffer::new(
-            &Zeroizing::new(self.random()),
-            self.now_s() + SESSION_LIFE_S,
-        );
+        let offer =
+            SessionOffer::new(&Zeroizing::new(self.random()), self.now_s() + SESSION_LIFE_S);
         // Sequence 0 stands outside the window: the offer is not in the outbox.
         let (message_id, signed) = self
             .compose_signed(MessageType::Session, None, offer.encode_body().to_vec(), 0)
             .ok()?;
-        let frame = Frame {
-            to: service.id,
-            message_id,
-            class: wire::SEALED,
-        };
+        let frame = Frame { to: service.id, message_id, class: wire::SEALED };
         let outer = seal(&signed, &frame, &service.key).ok()?;
         let (mut sender, receiver) = offer.offering_ends();
         // The keys end with the connection, so no counter can come back.
         sender.reserve(u64::MAX);
-        self.symmetric = Some(Symmetric {
-            offer_id: message_id,
-            agreed: false,
-            sender,
-            receiver,
-        });
-        Some(Transmit {
-            message_id,
-            bytes: framed(service.id, message_id, wire::SEALED, &outer),
-        })
+        self.symmetric = Some(Symmetric { offer_id: message_id, agreed: false, sender, receiver });
+        Some(Transmit { message_id, bytes: framed(service.id, message_id, wire::SEALED, &outer) })
     }
 
     /// Messages to send now, sealed; and events for those that are given up.
     pub fn due(&mut self) -> (Vec<Transmit>, Vec<Event>) {
         let (now, mut transmits, mut events) = ((self.clock)(), Vec::new(), Vec::new());
-        let mut in_flight = self
-            .progress
-            .values()
-            .filter(|progress| progress.in_flight)
-            .count();
+        let mut in_flight = self.progress.values().filter(|progress| progress.in_flight).count();
         let mut order: Vec<(u64, [u8; 16])> = self
             .outbox
             .memory()
@@ -319,19 +265,9 @@ impl Session {
                 continue;
             };
             in_flight += 1;
-            self.progress.insert(
-                id,
-                Progress {
-                    in_flight: true,
-                    tries: progress.tries + 1,
-                    next_ms: 0,
-                },
-            );
-            events.push(Event::Step {
-                step: Step::Sealed,
-                message_id: id,
-                took_us: micros(began),
-            });
+            self.progress
+                .insert(id, Progress { in_flight: true, tries: progress.tries + 1, next_ms: 0 });
+            events.push(Event::Step { step: Step::Sealed, message_id: id, took_us: micros(began) });
             transmits.push(transmit);
         }
         (transmits, events)
@@ -341,19 +277,12 @@ impl Session {
         let service = self.service.as_ref()?;
         let signed =
             Signed::from_bytes(self.outbox.memory().entries.get(&id)?.signed.clone()).ok()?;
-        let frame = Frame {
-            to: service.id,
-            message_id: id,
-            class: wire::SEALED,
-        };
+        let frame = Frame { to: service.id, message_id: id, class: wire::SEALED };
         let outer = match self.symmetric.as_mut().filter(|symmetric| symmetric.agreed) {
             Some(symmetric) => symmetric.sender.seal(&signed, &frame).ok()?,
             None => seal(&signed, &frame, &service.key).ok()?,
         };
-        Some(Transmit {
-            message_id: id,
-            bytes: framed(service.id, id, wire::SEALED, &outer),
-        })
+        Some(Transmit { message_id: id, bytes: framed(service.id, id, wire::SEALED, &outer) })
     }
 
     /// When [`Self::due`] has something to do next, in Unix milliseconds.
@@ -367,10 +296,8 @@ impl Session {
 
     /// The answer to a transmitted message.
     pub fn replied(&mut self, id: [u8; 16], reply: Reply) -> Vec<Event> {
-        if let Some(symmetric) = self
-            .symmetric
-            .as_mut()
-            .filter(|symmetric| symmetric.offer_id == id)
+        if let Some(symmetric) =
+            self.symmetric.as_mut().filter(|symmetric| symmetric.offer_id == id)
         {
             symmetric.agreed = reply == Reply::Accepted;
             return Vec::new();
@@ -385,11 +312,7 @@ impl Session {
             Reply::StaleKey { service } => {
                 self.symmetric = None;
                 self.welcome(&service);
-                let pause = if self.tries(id) <= 2 {
-                    0
-                } else {
-                    self.pause(id)
-                };
+                let pause = if self.tries(id) <= 2 { 0 } else { self.pause(id) };
                 self.again_at(id, now + pause);
             }
             Reply::Receipt { sealed } => {
@@ -418,9 +341,7 @@ impl Session {
 
     /// Doubles with each try, and differs between devices.
     fn pause(&self, id: [u8; 16]) -> u64 {
-        let longest = RETRY_MIN_MS
-            .saturating_mul(1 << self.tries(id).min(7))
-            .min(RETRY_MAX_MS);
+        let longest = RETRY_MIN_MS.saturating_mul(1 << self.tries(id).min(7)).min(RETRY_MAX_MS);
         let [jitter] = self.random::<1>();
         longest / 2 + longest * u64::from(jitter) / 512
     }
@@ -454,29 +375,17 @@ impl Session {
         if !cfg!(fieldmesh_mutant = "dedup_off")
             && self.outbox.memory().seen.contains_key(&message_id)
         {
-            return Received {
-                acknowledge,
-                events: Vec::new(),
-            };
+            return Received { acknowledge, events: Vec::new() };
         }
-        let change = Change::Received {
-            message_id,
-            expires_s: message.claims.exp,
-        };
+        let change = Change::Received { message_id, expires_s: message.claims.exp };
         if let Err(error) = self.outbox.record(change) {
             tracing::error!(%error, "a received message cannot be noted, so it is not acknowledged");
             return Received::default();
         }
-        let mut events = vec![Event::Step {
-            step: Step::Opened,
-            message_id,
-            took_us: micros(began),
-        }];
+        let mut events =
+            vec![Event::Step { step: Step::Opened, message_id, took_us: micros(began) }];
         events.extend(self.event(message_id, &message));
-        Received {
-            acknowledge,
-            events,
-        }
+        Received { acknowledge, events }
     }
 
     fn open(&mut self, bytes: &[u8]) -> Option<(Frame, Message)> {
@@ -500,12 +409,7 @@ impl Session {
     }
 
     fn event(&mut self, message_id: [u8; 16], message: &Message) -> Option<Event> {
-        let Content {
-            kind,
-            correlation,
-            body,
-            seq,
-        } = &message.content;
+        let Content { kind, correlation, body, seq } = &message.content;
         match kind {
             MessageType::Receipt => {
                 let body: ReceiptBody = minicbor::decode(body).ok()?;
@@ -513,15 +417,11 @@ impl Session {
                 if self.outbox.memory().entries.contains_key(&answered) {
                     self.finish(answered);
                 }
-                Some(Event::Receipt {
-                    message_id: answered,
-                    body,
-                })
+                Some(Event::Receipt { message_id: answered, body })
             }
-            MessageType::Alert => Some(Event::Alert {
-                message_id,
-                body: minicbor::decode(body).ok()?,
-            }),
+            MessageType::Alert => {
+                Some(Event::Alert { message_id, body: minicbor::decode(body).ok()? })
+            }
             MessageType::Confirmation => {
                 let body = minicbor::decode(body).ok()?;
                 Some(Event::Confirmation {
@@ -548,12 +448,7 @@ fn encoded<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
 
 /// A frame header with its payload.
 pub(crate) fn framed(to: [u8; 16], message_id: [u8; 16], class: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Frame {
-        to,
-        message_id,
-        class,
-    }
-    .encode();
+    let mut bytes = Frame { to, message_id, class }.encode();
     bytes.extend_from_slice(payload);
     bytes
 }

@@ -2,10 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use quinn::{
-    ClientConfig, Connection, Endpoint, IdleTimeout, TransportConfig, VarInt,
-    crypto::rustls::QuicClientConfig,
-};
+use quinn::{ClientConfig, IdleTimeout, TransportConfig, VarInt, crypto::rustls::QuicClientConfig};
+pub use quinn::{Connection, Endpoint};
 
 use crate::wire::{Reply, STREAM_BYTES_MAX};
 
@@ -45,9 +43,7 @@ pub fn limits() -> TransportConfig {
         .send_window(1024 * 1024)
         .datagram_receive_buffer_size(None)
         .keep_alive_interval(Some(KEEP_ALIVE))
-        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(
-            IDLE.as_millis() as u32
-        ))));
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE.as_millis() as u32))));
     limits
 }
 
@@ -64,9 +60,8 @@ pub async fn connect(
     let quic = QuicClientConfig::try_from(tls).map_err(|_| TransportError::Config)?;
     let mut config = ClientConfig::new(Arc::new(quic));
     config.transport_config(Arc::new(limits()));
-    let connecting = endpoint
-        .connect_with(config, addr, server_name)
-        .map_err(TransportError::Connect)?;
+    let connecting =
+        endpoint.connect_with(config, addr, server_name).map_err(TransportError::Connect)?;
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(connected) => connected.map_err(TransportError::Connection),
         Err(_) => Err(TransportError::Timeout),
@@ -79,24 +74,17 @@ pub async fn connect(
 /// See [`TransportError`]; the frame may have arrived all the same.
 pub async fn ask(connection: &Connection, frame: &[u8]) -> Result<Reply, TransportError> {
     let exchange = async {
-        let (mut send, mut receive) = connection
-            .open_bi()
-            .await
-            .map_err(TransportError::Connection)?;
-        send.write_all(frame)
-            .await
-            .map_err(|error| TransportError::Stream(error.to_string()))?;
-        send.finish()
-            .map_err(|error| TransportError::Stream(error.to_string()))?;
+        let (mut send, mut receive) =
+            connection.open_bi().await.map_err(TransportError::Connection)?;
+        send.write_all(frame).await.map_err(|error| TransportError::Stream(error.to_string()))?;
+        send.finish().map_err(|error| TransportError::Stream(error.to_string()))?;
         let reply = receive
             .read_to_end(REPLY_BYTES_MAX)
             .await
             .map_err(|error| TransportError::Stream(error.to_string()))?;
         minicbor::decode(&reply).map_err(|_| TransportError::Reply)
     };
-    tokio::time::timeout(REPLY_TIMEOUT, exchange)
-        .await
-        .unwrap_or(Err(TransportError::Timeout))
+    tokio::time::timeout(REPLY_TIMEOUT, exchange).await.unwrap_or(Err(TransportError::Timeout))
 }
 
 /// The next frame that the service sends.
@@ -104,12 +92,14 @@ pub async fn ask(connection: &Connection, frame: &[u8]) -> Result<Reply, Transpo
 /// # Errors
 /// The end of the connection, or of the stream.
 pub async fn next_frame(connection: &Connection) -> Result<Vec<u8>, TransportError> {
-    let mut stream = connection
-        .accept_uni()
-        .await
-        .map_err(TransportError::Connection)?;
+    let mut stream = connection.accept_uni().await.map_err(TransportError::Connection)?;
     stream
         .read_to_end(STREAM_BYTES_MAX)
         .await
         .map_err(|error| TransportError::Stream(error.to_string()))
+}
+
+/// Ends a connection on purpose.
+pub fn close(connection: &Connection) {
+    connection.close(VarInt::from_u32(0), b"");
 }

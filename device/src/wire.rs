@@ -115,30 +115,15 @@ mod tests {
 
     #[test]
     fn the_bytes_are_frozen() {
-        let hex = |bytes: Vec<u8>| {
-            bytes
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-        };
+        let hex =
+            |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         assert_eq!(hex(minicbor::to_vec(Reply::Accepted).unwrap()), "820080");
         assert_eq!(
-            hex(minicbor::to_vec(Reply::Busy {
-                retry_after_ms: 200
-            })
-            .unwrap()),
+            hex(minicbor::to_vec(Reply::Busy { retry_after_ms: 200 }).unwrap()),
             "82018118c8"
         );
-        let ack = Ack {
-            message_ids: vec![ByteArray::from([7; 16])],
-        };
-        assert_eq!(
-            hex(minicbor::to_vec(ack).unwrap()),
-            format!("818150{}", "07".repeat(16))
-        );
-        assert_eq!(
-            hex(minicbor::to_vec(Hello { bundle: vec![1] }).unwrap()),
-            "814101"
-        );
+        let ack = Ack { message_ids: vec![ByteArray::from([7; 16])] };
+        assert_eq!(hex(minicbor::to_vec(ack).unwrap()), format!("818150{}", "07".repeat(16)));
+        assert_eq!(hex(minicbor::to_vec(Hello { bundle: vec![1] }).unwrap()), "814101");
     }
 }

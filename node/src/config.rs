@@ -23,11 +23,7 @@ pub enum ConfigError {
     #[error("the configuration is refused")]
     Read(#[source] config::ConfigError),
     #[error("{key} = {value:?} is refused: {reason}")]
-    Value {
-        key: &'static str,
-        value: String,
-        reason: &'static str,
-    },
+    Value { key: &'static str, value: String, reason: &'static str },
 }
 
 /// All of it.
@@ -99,30 +95,20 @@ impl Config {
             builder = builder.add_source(config::File::from(path).format(config::FileFormat::Toml));
         }
         builder = builder.add_source(
-            config::Environment::with_prefix("FIELDMESH")
-                .separator("__")
-                .try_parsing(true),
+            config::Environment::with_prefix("FIELDMESH").separator("__").try_parsing(true),
         );
         for (key, value) in flags {
-            builder = builder
-                .set_override(key, value.as_str())
-                .map_err(ConfigError::Read)?;
+            builder = builder.set_override(key, value.as_str()).map_err(ConfigError::Read)?;
         }
-        let config: Self = builder
-            .build()
-            .and_then(config::Config::try_deserialize)
-            .map_err(ConfigError::Read)?;
+        let config: Self =
+            builder.build().and_then(config::Config::try_deserialize).map_err(ConfigError::Read)?;
         config.check()?;
         Ok(config)
     }
 
     fn check(&self) -> Result<(), ConfigError> {
         let refuse = |key, value: &dyn ToString, reason| {
-            Err(ConfigError::Value {
-                key,
-                value: value.to_string(),
-                reason,
-            })
+            Err(ConfigError::Value { key, value: value.to_string(), reason })
         };
         let name = &self.cluster.name;
         let is_dns =
@@ -132,25 +118,13 @@ impl Config {
             || !name.chars().all(is_dns)
             || name.starts_with(['.', '-'])
         {
-            return refuse(
-                "cluster.name",
-                name,
-                "use a DNS name of at most 64 of [a-z0-9.-]",
-            );
+            return refuse("cluster.name", name, "use a DNS name of at most 64 of [a-z0-9.-]");
         }
         if self.cluster.region.parse::<Region>().is_err() {
-            return refuse(
-                "cluster.region",
-                &self.cluster.region,
-                "use 1 to 4 of [a-z0-9]",
-            );
+            return refuse("cluster.region", &self.cluster.region, "use 1 to 4 of [a-z0-9]");
         }
         if self.node.number == 0 {
-            return refuse(
-                "node.number",
-                &self.node.number,
-                "nodes are numbered from 1",
-            );
+            return refuse("node.number", &self.node.number, "nodes are numbered from 1");
         }
         if self.node.shards == 0 || self.node.shards > SHARDS_MAX {
             return refuse("node.shards", &self.node.shards, "use 1 to 64");
@@ -169,11 +143,7 @@ impl Config {
                 "at least one worker must run",
             );
         }
-        let RaftConfig {
-            heartbeat_ms,
-            election_min_ms,
-            election_max_ms,
-        } = self.raft;
+        let RaftConfig { heartbeat_ms, election_min_ms, election_max_ms } = self.raft;
         if heartbeat_ms == 0
             || election_min_ms < 2 * heartbeat_ms
             || election_max_ms <= election_min_ms
@@ -229,9 +199,7 @@ mod tests {
             ("raft.heartbeat_ms", "200"),
             ("cluster.name", "A b"),
         ] {
-            let error = Config::load(None, &flag(key, value))
-                .unwrap_err()
-                .to_string();
+            let error = Config::load(None, &flag(key, value)).unwrap_err().to_string();
             let section = key.split('.').next().unwrap();
             assert!(error.contains(section), "{key}: {error}");
         }

@@ -46,11 +46,7 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 
 impl NodeCourier {
     pub fn new(map: ShardMap) -> Self {
-        Self {
-            map,
-            shards: RwLock::default(),
-            sessions: RwLock::default(),
-        }
+        Self { map, shards: RwLock::default(), sessions: RwLock::default() }
     }
 
     pub fn map(&self) -> ShardMap {
@@ -70,10 +66,7 @@ impl NodeCourier {
     pub fn open_shard(&self, shard: ShardId, handle: ShardHandle) {
         // In this order a device that connects meanwhile is announced twice rather than never.
         write(&self.shards).insert(shard, handle.clone());
-        for device in read(&self.sessions)
-            .keys()
-            .filter(|id| self.map.shard_of(**id) == shard)
-        {
+        for device in read(&self.sessions).keys().filter(|id| self.map.shard_of(**id) == shard) {
             handle.attached(*device);
         }
     }
@@ -99,10 +92,7 @@ impl NodeCourier {
     /// Ends a session, unless a newer one took its place.
     pub fn detach(&self, device: EntityId, number: u64) {
         let mut sessions = write(&self.sessions);
-        if sessions
-            .get(&device)
-            .is_none_or(|session| session.number != number)
-        {
+        if sessions.get(&device).is_none_or(|session| session.number != number) {
             return;
         }
         sessions.remove(&device);
@@ -123,14 +113,8 @@ impl Courier for NodeCourier {
         let shard = self.shard(item.shard);
         Box::pin(async move {
             let shard = shard.ok_or(AskError::NotLeader)?;
-            let cause = Cause::Outbox {
-                from,
-                number: item.number,
-            };
-            shard
-                .ask(item.to, item.command, cause, None)
-                .await
-                .map(|_| ())
+            let cause = Cause::Outbox { from, number: item.number };
+            shard.ask(item.to, item.command, cause, None).await.map(|_| ())
         })
     }
 

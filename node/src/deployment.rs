@@ -54,19 +54,11 @@ pub enum DeploymentError {
     #[error("{path} holds no deployment: run `fieldmesh init` first")]
     Missing { path: PathBuf },
     #[error("{path} was made with {key} = {found}, the configuration says {wanted}")]
-    Other {
-        path: PathBuf,
-        key: &'static str,
-        found: String,
-        wanted: String,
-    },
+    Other { path: PathBuf, key: &'static str, found: String, wanted: String },
     #[error("{path} has format {found}, this program knows format {FORMAT}")]
     Format { path: PathBuf, found: u32 },
     #[error("{path}: {source}")]
-    Vault {
-        path: PathBuf,
-        source: vault::VaultError,
-    },
+    Vault { path: PathBuf, source: vault::VaultError },
     #[error("{path} does not decode")]
     Damaged { path: PathBuf },
     #[error("a certificate cannot be issued")]
@@ -171,10 +163,8 @@ fn seal_file(
     entropy: &dyn Entropy,
 ) -> Result<(), DeploymentError> {
     let sealed = vault::seal(passphrase, plain, random(entropy), random(entropy));
-    let sealed = sealed.map_err(|source| DeploymentError::Vault {
-        path: path.to_owned(),
-        source,
-    })?;
+    let sealed =
+        sealed.map_err(|source| DeploymentError::Vault { path: path.to_owned(), source })?;
     files::write(path, &sealed, Access::Owner).map_err(file(path))
 }
 
@@ -228,12 +218,7 @@ impl Deployment {
             service_certificate: service_certificate.der,
             hpke: Vec::new(),
         };
-        seal_file(
-            &dir.join("root.key.sealed"),
-            passphrase,
-            root.key().pkcs8(),
-            entropy,
-        )?;
+        seal_file(&dir.join("root.key.sealed"), passphrase, root.key().pkcs8(), entropy)?;
         seal_file(
             &dir.join("secrets.sealed"),
             passphrase,
@@ -244,12 +229,8 @@ impl Deployment {
         files::write(&dir.join("root.pem"), pem.as_bytes(), Access::Everybody)
             .map_err(file(dir))?;
         // Last, so that a directory with this file is whole.
-        files::write(
-            &dir.join("deployment.cbor"),
-            &rows::encode(&facts),
-            Access::Owner,
-        )
-        .map_err(file(dir))
+        files::write(&dir.join("deployment.cbor"), &rows::encode(&facts), Access::Owner)
+            .map_err(file(dir))
     }
 
     /// Opens a deployment, renews what is due, and writes an operator's certificate.
@@ -266,10 +247,8 @@ impl Deployment {
         let facts = read_facts(&dir, config)?;
         let path = dir.join("secrets.sealed");
         let sealed = files::read(&path).map_err(file(&path))?;
-        let plain = vault::open(passphrase, &sealed).map_err(|source| DeploymentError::Vault {
-            path: path.clone(),
-            source,
-        })?;
+        let plain = vault::open(passphrase, &sealed)
+            .map_err(|source| DeploymentError::Vault { path: path.clone(), source })?;
         let mut secrets: Secrets =
             minicbor::decode(&plain).map_err(|_| DeploymentError::Damaged { path })?;
         let root_path = dir.join("root.pem");
@@ -285,13 +264,7 @@ impl Deployment {
         if certificates::is_due(&trust, &secrets.service_certificate, now_s) {
             let identity = facts.service_identity();
             secrets.service_certificate = issuing
-                .issue_for(
-                    service_key.public_point(),
-                    &identity,
-                    &[],
-                    now_s,
-                    random(entropy),
-                )?
+                .issue_for(service_key.public_point(), &identity, &[], now_s, random(entropy))?
                 .der;
         }
         let hpke = certificates::hpke(&mut secrets, now_s)?;
@@ -303,63 +276,16 @@ impl Deployment {
         )?;
         let node = certificates::node(&facts, &secrets, &issuing, &root, config, now_s, entropy)?;
         certificates::write_operator(&dir, &facts, &issuing, now_s, entropy)?;
-        let signer = SoftwareSigner::from_pkcs8(&secrets.service_key, &secrets.service_certificate)
-            .map_err(key_error)?;
-        let service = ServiceSecrets {
-            id: facts.service_id,
-            region: facts.region.clone(),
-            region_key: Key::from_bytes(Zeroizing::new(secrets.region_key)),
-            signer,
-            chain: vec![
-                secrets.service_certificate.clone(),
-                issuing.certificate().to_vec(),
-            ],
-            hpke,
-        };
+        let service = service(&facts, &secrets, &issuing, hpke)?;
         let passphrase = Zeroizing::new(passphrase.to_vec());
-        Ok(Self {
-            dir,
-            facts,
-            root,
-            trust,
-            node,
-            issuing,
-            service,
-            secrets,
-            passphrase,
-        })
+        Ok(Self { dir, facts, root, trust, node, issuing, service, secrets, passphrase })
     }
 
     /// What rewrites the sealed file when the service's HPKE keys rotate.
     pub fn keeper(self) -> (DeploymentParts, Keeper) {
-        let Self {
-            dir,
-            facts,
-            root,
-            trust,
-            node,
-            issuing,
-            service,
-            secrets,
-            passphrase,
-        } = self;
-        let keeper = Keeper {
-            path: dir.join("secrets.sealed"),
-            secrets,
-            passphrase,
-        };
-        (
-            DeploymentParts {
-                dir,
-                facts,
-                root,
-                trust,
-                node,
-                issuing,
-                service,
-            },
-            keeper,
-        )
+        let Self { dir, facts, root, trust, node, issuing, service, secrets, passphrase } = self;
+        let keeper = Keeper { path: dir.join("secrets.sealed"), secrets, passphrase };
+        (DeploymentParts { dir, facts, root, trust, node, issuing, service }, keeper)
     }
 }
 
@@ -391,10 +317,7 @@ impl Keeper {
     ) -> Result<(), DeploymentError> {
         self.secrets.hpke = keys
             .iter()
-            .map(|key| HpkeRow {
-                pair: key.private.to_bytes().to_vec(),
-                made_s: key.made_s,
-            })
+            .map(|key| HpkeRow { pair: key.private.to_bytes().to_vec(), made_s: key.made_s })
             .collect();
         seal_file(
             &self.path,
@@ -405,52 +328,44 @@ impl Keeper {
     }
 }
 
+fn service(
+    facts: &Facts,
+    secrets: &Secrets,
+    issuing: &IssuingCa,
+    hpke: Vec<StoredHpke>,
+) -> Result<ServiceSecrets, DeploymentError> {
+    let signer = SoftwareSigner::from_pkcs8(&secrets.service_key, &secrets.service_certificate)
+        .map_err(key_error)?;
+    Ok(ServiceSecrets {
+        id: facts.service_id,
+        region: facts.region.clone(),
+        region_key: Key::from_bytes(Zeroizing::new(secrets.region_key)),
+        signer,
+        chain: vec![secrets.service_certificate.clone(), issuing.certificate().to_vec()],
+        hpke,
+    })
+}
+
 fn read_facts(dir: &Path, config: &Config) -> Result<Facts, DeploymentError> {
     let path = dir.join("deployment.cbor");
     if !path.exists() {
-        return Err(DeploymentError::Missing {
-            path: dir.to_owned(),
-        });
+        return Err(DeploymentError::Missing { path: dir.to_owned() });
     }
     let bytes = files::read(&path).map_err(file(&path))?;
     let facts: Facts =
         minicbor::decode(&bytes).map_err(|_| DeploymentError::Damaged { path: path.clone() })?;
     if facts.format != FORMAT {
-        return Err(DeploymentError::Format {
-            path,
-            found: facts.format,
-        });
+        return Err(DeploymentError::Format { path, found: facts.format });
     }
     let same = [
-        (
-            "cluster.name",
-            facts.cluster.clone(),
-            config.cluster.name.clone(),
-        ),
-        (
-            "cluster.region",
-            facts.region.clone(),
-            config.cluster.region.clone(),
-        ),
-        (
-            "node.number",
-            facts.number.to_string(),
-            config.node.number.to_string(),
-        ),
-        (
-            "node.shards",
-            facts.shards.to_string(),
-            config.node.shards.to_string(),
-        ),
+        ("cluster.name", facts.cluster.clone(), config.cluster.name.clone()),
+        ("cluster.region", facts.region.clone(), config.cluster.region.clone()),
+        ("node.number", facts.number.to_string(), config.node.number.to_string()),
+        ("node.shards", facts.shards.to_string(), config.node.shards.to_string()),
     ];
     for (key, found, wanted) in same {
         if found != wanted {
-            return Err(DeploymentError::Other {
-                path,
-                key,
-                found,
-                wanted,
-            });
+            return Err(DeploymentError::Other { path, key, found, wanted });
         }
     }
     Ok(facts)

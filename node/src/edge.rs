@@ -65,7 +65,6 @@ pub fn server_config(tls: rustls::ServerConfig) -> Result<ServerConfig, NoInitia
 ///
 /// # Errors
 /// Where the address cannot be used.
-#[expect(clippy::disallowed_methods, reason = "quinn takes an open socket")]
 pub fn bind(
     address: SocketAddr,
     config: ServerConfig,
@@ -99,10 +98,7 @@ pub struct Edge {
 
 impl Edge {
     pub fn new(options: EdgeOptions) -> Arc<Self> {
-        Arc::new(Self {
-            options,
-            sessions: AtomicU64::new(0),
-        })
+        Arc::new(Self { options, sessions: AtomicU64::new(0) })
     }
 
     /// Accepts connections until the endpoint is closed.
@@ -184,12 +180,7 @@ impl Edge {
             return Err((close::WRONG_PROFILE, "wrong profile"));
         }
         let key = VerifyingKey::from_sec1(&certificate.public_point).map_err(|_| unknown)?;
-        Ok(Peer {
-            entity,
-            name: entity.to_string(),
-            key,
-            x5t: certificate.thumbprint,
-        })
+        Ok(Peer { entity, name: entity.to_string(), key, x5t: certificate.thumbprint })
     }
 }
 

@@ -2,10 +2,7 @@
 //!
 //! **Invariants:** a file is replaced as a whole or not at all, also when the machine stops half-way;
 //! what is secret is readable by its owner only. **Not here:** the databases (`store`).
-#![expect(
-    clippy::disallowed_methods,
-    reason = "this file is the seam to the file system"
-)]
+#![expect(clippy::disallowed_methods, reason = "this file is the seam to the file system")]
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -29,10 +26,7 @@ pub enum Access {
 /// # Errors
 /// As the file system says.
 pub fn make_private_dir(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Writes a file so that a crash leaves the old or the new one.
@@ -45,19 +39,12 @@ pub fn write(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
         Access::Everybody => 0o644,
     };
     let fresh = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&fresh)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&fresh)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
-    match path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         // The name itself is durable only after this.
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
@@ -70,14 +57,9 @@ pub fn write(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
 /// As the file system says; a file above 16 MiB.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)?;
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "the file has more than 16 MiB",
-        ));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file has more than 16 MiB"));
     }
     Ok(bytes)
 }

@@ -28,15 +28,9 @@ pub fn crypto_floor_us() -> Result<u64, String> {
     let verifying = VerifyingKey::from_sec1(key.public_point()).map_err(|error| text(&error))?;
     let (private, public) = HpkePrivateKey::generate().map_err(|error| text(&error))?;
     let mut ring = KeyRing::default();
-    ring.insert(Arc::new(private), NOW_S - 1, NOW_S + 1000)
-        .map_err(|error| text(&error))?;
-    let claims = Claims {
-        iss: "a".into(),
-        aud: "b".into(),
-        iat: NOW_S,
-        exp: NOW_S + 100,
-        cti: [1; 16],
-    };
+    ring.insert(Arc::new(private), NOW_S - 1, NOW_S + 1000).map_err(|error| text(&error))?;
+    let claims =
+        Claims { iss: "a".into(), aud: "b".into(), iat: NOW_S, exp: NOW_S + 100, cti: [1; 16] };
     let content = Content {
         kind: MessageType::Request,
         seq: 1,
@@ -44,11 +38,7 @@ pub fn crypto_floor_us() -> Result<u64, String> {
         body: vec![0; 100],
     };
     let message = Message { claims, content };
-    let frame = Frame {
-        to: [3; 16],
-        message_id: [1; 16],
-        class: 1,
-    };
+    let frame = Frame { to: [3; 16], message_id: [1; 16], class: 1 };
     let began = Instant::now();
     for _ in 0..ROUNDS {
         let signed = sign(&message, &signer).map_err(|error| text(&error))?;

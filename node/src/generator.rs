@@ -35,10 +35,7 @@ const CATEGORIES: [(u16, u32); 12] = [
 /// Quartiles of the categories per technician.
 const SKILLS: [usize; 3] = [3, 6, 12];
 /// Paris; everybody is within half a degree.
-const CENTRE: Point = Point {
-    lat_e6: 48_856_600,
-    lon_e6: 2_352_200,
-};
+const CENTRE: Point = Point { lat_e6: 48_856_600, lon_e6: 2_352_200 };
 const SPREAD_E6: i32 = 400_000;
 
 /// The same seed gives the same desk.
@@ -50,11 +47,7 @@ pub struct Generator {
 
 impl Generator {
     pub fn new(seed: u64) -> Self {
-        Self {
-            random: StdRng::seed_from_u64(seed),
-            customers: 0,
-            technicians: 0,
-        }
+        Self { random: StdRng::seed_from_u64(seed), customers: 0, technicians: 0 }
     }
 
     fn weighted(&mut self, weights: &[u32]) -> usize {
@@ -72,10 +65,7 @@ impl Generator {
 
     fn place(&mut self) -> Point {
         let mut near = |centre: i32| centre + self.random.random_range(-SPREAD_E6..=SPREAD_E6);
-        Point {
-            lat_e6: near(CENTRE.lat_e6),
-            lon_e6: near(CENTRE.lon_e6),
-        }
+        Point { lat_e6: near(CENTRE.lat_e6), lon_e6: near(CENTRE.lon_e6) }
     }
 
     pub fn customer(&mut self) -> NewCustomer {
@@ -97,12 +87,8 @@ impl Generator {
         };
         let start = self.random.random_range(0..CATEGORIES.len());
         let skills = CATEGORIES.iter().cycle().skip(start).take(count);
-        let skills = skills
-            .map(|(category, _)| NewSkill {
-                category: *category,
-                level: 3,
-            })
-            .collect();
+        let skills =
+            skills.map(|(category, _)| NewSkill { category: *category, level: 3 }).collect();
         NewTechnician {
             name: format!("Technician {}", self.technicians),
             home: self.place(),

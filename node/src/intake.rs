@@ -83,15 +83,11 @@ impl Intake {
         sealing_key: Option<&HpkePublicKey>,
     ) -> Reply {
         let Some(shard) = self.courier.shard_for(peer.entity) else {
-            return Reply::Unavailable {
-                retry_after_ms: RETRY_AFTER_MS,
-            };
+            return Reply::Unavailable { retry_after_ms: RETRY_AFTER_MS };
         };
         let Some(credit) = shard.credits.try_take() else {
             metrics::counter!("fieldmesh_intake_busy_total").increment(1);
-            return Reply::Busy {
-                retry_after_ms: RETRY_AFTER_MS,
-            };
+            return Reply::Busy { retry_after_ms: RETRY_AFTER_MS };
         };
         let (message, content) = match self.open(peer, frame, outer) {
             Ok(opened) => opened,
@@ -113,9 +109,9 @@ impl Intake {
         };
         match shard.ask(peer.entity, command, cause, Some(credit)).await {
             Ok(Answer::Done { .. } | Answer::AlreadyDone { receipt: None }) => Reply::Accepted,
-            Ok(Answer::AlreadyDone {
-                receipt: Some(body),
-            }) => self.stored_receipt(peer, id, body, sealing_key),
+            Ok(Answer::AlreadyDone { receipt: Some(body) }) => {
+                self.stored_receipt(peer, id, body, sealing_key)
+            }
             Err(AskError::Rejected(rejection)) => {
                 tracing::info!(entity = %peer.entity, %rejection, "a message was refused");
                 self.receipt(peer, id, ReceiptStatus::Invalid, sealing_key)
@@ -136,9 +132,7 @@ impl Intake {
                 | AskError::Journal(_)),
             ) => {
                 tracing::warn!(entity = %peer.entity, %error, "a message waits");
-                Reply::Unavailable {
-                    retry_after_ms: RETRY_AFTER_MS,
-                }
+                Reply::Unavailable { retry_after_ms: RETRY_AFTER_MS }
             }
         }
     }
@@ -202,10 +196,7 @@ impl Intake {
             }
             (EntityKind::Technician, MessageType::Response) => {
                 let body: ResponseBody = whole(&message.content.body)?;
-                Some(Command::Technician(technician::Command::Answer {
-                    message_id,
-                    body,
-                }))
+                Some(Command::Technician(technician::Command::Answer { message_id, body }))
             }
             _ => None,
         }
@@ -216,9 +207,7 @@ impl Intake {
         tracing::warn!(entity = %peer.entity, fault = fault.name(), "a message was dropped");
         match fault {
             Fault::Malformed => Reply::BadEnvelope,
-            Fault::UnknownKey => Reply::StaleKey {
-                service: self.service.public_keys(),
-            },
+            Fault::UnknownKey => Reply::StaleKey { service: self.service.public_keys() },
             Fault::Undecryptable | Fault::Unverified | Fault::Misaddressed => Reply::Rejected,
         }
     }
@@ -231,11 +220,7 @@ impl Intake {
         status: ReceiptStatus,
         key: Option<&HpkePublicKey>,
     ) -> Reply {
-        let body = ReceiptBody {
-            status,
-            ticket: None,
-            reason: String::new(),
-        };
+        let body = ReceiptBody { status, ticket: None, reason: String::new() };
         match minicbor::to_vec(&body) {
             Ok(body) => self.stored_receipt(peer, message_id, body, key),
             Err(_) => Reply::Rejected,

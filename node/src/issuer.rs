@@ -5,13 +5,23 @@
 
 use std::sync::Arc;
 
-use actix_web::http::StatusCode;
 use aws_lc_rs::digest::{SHA256, digest};
 use fieldmesh_actors::seams::Entropy;
 use fieldmesh_domain::{EntityId, EntityKind};
-use fieldmesh_pki::{Certificate, Identity, IssuingCa, Kind, TrustStore, check_csr};
+use fieldmesh_pki::{
+    Certificate, CsrError, Identity, IssueError, IssuingCa, Kind, TrustStore, check_csr,
+};
 
-use crate::web::problem::Problem;
+/// Why no certificate was issued.
+#[derive(Debug, thiserror::Error)]
+pub enum IssuerError {
+    #[error("only customers and technicians have devices")]
+    NotDevice,
+    #[error("the request is refused: {0}")]
+    Request(CsrError),
+    #[error("the certificate could not be issued")]
+    Issue(#[source] IssueError),
+}
 
 /// Signs device certificates.
 pub struct Issuer {
@@ -37,13 +47,7 @@ impl Issuer {
         root: Vec<u8>,
         trust: Arc<TrustStore>,
     ) -> Self {
-        Self {
-            cluster,
-            region,
-            ca,
-            root,
-            trust,
-        }
+        Self { cluster, region, ca, root, trust }
     }
 
     pub fn trust(&self) -> &TrustStore {
@@ -85,28 +89,15 @@ impl Issuer {
         entity: EntityId,
         entropy: &dyn Entropy,
         now_s: u64,
-    ) -> Result<Issued, Problem> {
-        let identity = self
-            .identity(entity)
-            .ok_or_else(|| Problem::invalid("the user is not a device's owner"))?;
-        let checked = check_csr(csr)
-            .map_err(|error| Problem::invalid(format_args!("the request is refused: {error}")))?;
-        checked
-            .check_identity(&identity)
-            .map_err(|error| Problem::invalid(format_args!("the request is refused: {error}")))?;
+    ) -> Result<Issued, IssuerError> {
+        let identity = self.identity(entity).ok_or(IssuerError::NotDevice)?;
+        let checked = check_csr(csr).map_err(IssuerError::Request)?;
+        checked.check_identity(&identity).map_err(IssuerError::Request)?;
         let mut serial = [0; 16];
         entropy.fill(&mut serial);
-        let certificate = self
-            .ca
-            .issue(&checked, &identity, &[], now_s, serial)
-            .map_err(|error| {
-                tracing::error!(%error, "a certificate could not be issued");
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "not-issued", error)
-            })?;
-        Ok(Issued {
-            certificate,
-            public_key_hash: sha256(checked.spki()),
-        })
+        let certificate =
+            self.ca.issue(&checked, &identity, &[], now_s, serial).map_err(IssuerError::Issue)?;
+        Ok(Issued { certificate, public_key_hash: sha256(checked.spki()) })
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 use fieldmesh_actors::{
-    commit::{Cause, Draft, Proposal, Settle, ShardId},
+    commit::{Cause, Draft, Proposal, Settle},
     seams::{
         Appended, Clock, Entropy, Journal, JournalError, Loaded, MailItem, OutboxItem, Pending,
         Replay, TimerItem,
@@ -45,7 +45,6 @@ pub struct ShardJournal {
 }
 
 struct Inner {
-    shard: ShardId,
     group: Group,
     table: Arc<dyn Table>,
     map: ShardMap,
@@ -60,7 +59,6 @@ struct Inner {
 
 /// What a journal needs.
 pub struct JournalOptions {
-    pub shard: ShardId,
     pub group: Group,
     pub map: ShardMap,
     pub service: Arc<Service>,
@@ -71,20 +69,11 @@ pub struct JournalOptions {
 
 impl ShardJournal {
     pub fn new(options: JournalOptions) -> Self {
-        let JournalOptions {
-            shard,
-            group,
-            map,
-            service,
-            clock,
-            entropy,
-            steps,
-        } = options;
+        let JournalOptions { group, map, service, clock, entropy, steps } = options;
         let table = group.table();
         let (keys, mail_next) = Default::default();
         Self {
             inner: Arc::new(Inner {
-                shard,
                 group,
                 table,
                 map,
@@ -125,12 +114,7 @@ impl Journal for ShardJournal {
         let inner = Arc::clone(&self.inner);
         settle.forget_before_s = Some(inner.clock.now_ms() / 1000);
         Box::pin(async move {
-            inner
-                .group
-                .propose(&Proposal::Settle(settle))
-                .await
-                .map(|_| ())
-                .map_err(propose_error)
+            inner.group.propose(&Proposal::Settle(settle)).await.map(|_| ()).map_err(propose_error)
         })
     }
 
@@ -154,11 +138,7 @@ impl Inner {
             return Ok(Some(key.clone()));
         }
         let bytes = owner.to_bytes();
-        let Some(wrapped) = self
-            .table
-            .get(&state::data_key(&bytes))
-            .map_err(store_error)?
-        else {
+        let Some(wrapped) = self.table.get(&state::data_key(&bytes)).map_err(store_error)? else {
             return Ok(None);
         };
         let key = Key::unwrap(self.service.region_key(), &bytes, &wrapped).map_err(seal_error)?;

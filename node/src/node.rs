@@ -27,7 +27,7 @@ use crate::{
     service::{Service, ServiceError, ServiceSecrets},
     steps::Steps,
     store::{
-        Engine, Role, StoreError,
+        Engine, Role, StoreError, Table,
         writer::{LogWriter, OnFatal},
     },
 };
@@ -55,7 +55,6 @@ pub struct NodeParts {
     pub engine: Arc<dyn Engine>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
-    pub service: ServiceSecrets,
     pub trust: Arc<TrustStore>,
     /// Where devices connect.
     pub endpoint: Endpoint,
@@ -95,65 +94,29 @@ impl Node {
     ///
     /// # Errors
     /// Damaged storage, unusable keys.
-    pub async fn start(parts: NodeParts) -> Result<Self, NodeError> {
-        let (clock, entropy, engine) = (
-            Arc::clone(&parts.clock),
-            Arc::clone(&parts.entropy),
-            Arc::clone(&parts.engine),
-        );
+    pub async fn start(parts: NodeParts, service: ServiceSecrets) -> Result<Self, NodeError> {
+        let (clock, entropy, engine) =
+            (Arc::clone(&parts.clock), Arc::clone(&parts.entropy), Arc::clone(&parts.engine));
         let map = parts.map;
         let log = engine.open("log", Role::Log).map_err(NodeError::Log)?;
         let (writer, task) = LogWriter::new(Arc::clone(&log), Arc::clone(&parts.on_fatal));
         engine.spawn_writer(Box::pin(task));
         let steps = Steps::new(clock.now_ms());
-        let service = Arc::new(Service::new(parts.service, clock.now_ms() / 1000)?);
+        let service = Arc::new(Service::new(service, clock.now_ms() / 1000)?);
         let courier = Arc::new(NodeCourier::new(map));
-        let root = Supervisor::start()
-            .await
-            .map_err(|error| NodeError::Supervisor(error.to_string()))?;
-        let (mut groups, mut journals, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+        let root =
+            Supervisor::start().await.map_err(|error| NodeError::Supervisor(error.to_string()))?;
+        let shared = Shared { log, writer, engine, map, service, courier, steps, root };
+        let mut running = Vec::new();
         for shard in map.shards() {
-            let mut seed = [0; 8];
-            entropy.fill(&mut seed);
-            let Timing {
-                heartbeat,
-                election_min,
-                election_max,
-            } = parts.timing;
-            let options = GroupOptions {
-                group: shard,
-                shard,
-                node: parts.number,
-                seed: u64::from_be_bytes(seed),
-                heartbeat,
-                election_min,
-                election_max,
-            };
-            let group = Group::start(options, &*engine, Arc::clone(&log), writer.clone()).await?;
-            let journal = ShardJournal::new(JournalOptions {
-                shard,
-                group: group.clone(),
-                map,
-                service: Arc::clone(&service),
-                clock: Arc::clone(&clock),
-                entropy: Arc::clone(&entropy),
-                steps: steps.clone(),
-            });
-            let options = ShardOptions {
-                shard,
-                clock: Arc::clone(&clock),
-                journal: Arc::new(journal.clone()),
-                courier: Arc::clone(&courier) as _,
-                awake_max: parts.awake_max,
-            };
-            tasks.push(tokio::spawn(lead(
-                group.clone(),
-                options,
-                Arc::clone(&courier),
-                root.clone(),
-            )));
-            journals.push((shard, journal));
+            running.push(shared.start_shard(shard, &parts).await?);
+        }
+        let Shared { service, courier, steps, root, .. } = shared;
+        let (mut groups, mut journals, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+        for (shard, group, journal, task) in running {
             groups.push(group);
+            journals.push((shard, journal));
+            tasks.push(task);
         }
         let intake = Arc::new(Intake {
             service: Arc::clone(&service),
@@ -205,23 +168,13 @@ impl Node {
         let credit = shard.credits.try_take().ok_or(AskError::Busy {
             retry_after_ms: fieldmesh_actors::admission::RETRY_AFTER_MS,
         })?;
-        shard
-            .ask(
-                entity,
-                command,
-                Cause::Operator { command_id },
-                Some(credit),
-            )
-            .await
+        shard.ask(entity, command, Cause::Operator { command_id }, Some(credit)).await
     }
 
     /// The journal that holds an entity, for reading.
     pub fn journal_of(&self, entity: EntityId) -> Option<&ShardJournal> {
         let owner = self.courier.map().shard_of(entity);
-        self.journals
-            .iter()
-            .find(|(shard, _)| *shard == owner)
-            .map(|(_, journal)| journal)
+        self.journals.iter().find(|(shard, _)| *shard == owner).map(|(_, journal)| journal)
     }
 
     pub fn journals(&self) -> impl Iterator<Item = &ShardJournal> {
@@ -243,6 +196,58 @@ impl Node {
             group.stop().await;
         }
         self.root.stop();
+    }
+}
+
+/// What the shards of a node share while it starts.
+struct Shared {
+    log: Arc<dyn Table>,
+    writer: LogWriter,
+    engine: Arc<dyn Engine>,
+    map: ShardMap,
+    service: Arc<Service>,
+    courier: Arc<NodeCourier>,
+    steps: Steps,
+    root: Supervisor,
+}
+
+type Running = (ShardId, Group, ShardJournal, JoinHandle<()>);
+
+impl Shared {
+    async fn start_shard(&self, shard: ShardId, parts: &NodeParts) -> Result<Running, NodeError> {
+        let (clock, entropy) = (Arc::clone(&parts.clock), Arc::clone(&parts.entropy));
+        let mut seed = [0; 8];
+        entropy.fill(&mut seed);
+        let Timing { heartbeat, election_min, election_max } = parts.timing;
+        let options = GroupOptions {
+            group: shard,
+            shard,
+            node: parts.number,
+            seed: u64::from_be_bytes(seed),
+            heartbeat,
+            election_min,
+            election_max,
+        };
+        let (log, writer) = (Arc::clone(&self.log), self.writer.clone());
+        let group = Group::start(options, &*self.engine, log, writer).await?;
+        let journal = ShardJournal::new(JournalOptions {
+            group: group.clone(),
+            map: self.map,
+            service: Arc::clone(&self.service),
+            clock: Arc::clone(&clock),
+            entropy,
+            steps: self.steps.clone(),
+        });
+        let courier = Arc::clone(&self.courier);
+        let options = ShardOptions {
+            shard,
+            clock,
+            journal: Arc::new(journal.clone()),
+            courier: Arc::clone(&courier) as _,
+            awake_max: parts.awake_max,
+        };
+        let task = tokio::spawn(lead(group.clone(), options, courier, self.root.clone()));
+        Ok((shard, group, journal, task))
     }
 }
 
@@ -276,7 +281,5 @@ async fn start(
     root: &Supervisor,
 ) -> Result<ShardHandle, String> {
     group.barrier().await.map_err(|error| error.to_string())?;
-    Shard::start(options.clone(), root)
-        .await
-        .map_err(|error| error.to_string())
+    Shard::start(options.clone(), root).await.map_err(|error| error.to_string())
 }

@@ -15,9 +15,7 @@ impl Clock for SystemClock {
         // A clock before 1970 is no clock: certificates will say "not yet valid".
         std::time::SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| {
-                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-            })
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }
 

@@ -20,9 +20,7 @@ pub struct ShardMap {
 impl ShardMap {
     /// A map over so many shards, at least one and at most [`SHARDS_MAX`].
     pub fn new(shards: u32) -> Self {
-        Self {
-            shards: shards.clamp(1, SHARDS_MAX),
-        }
+        Self { shards: shards.clamp(1, SHARDS_MAX) }
     }
 
     /// Shards are numbered from 1; 0 is kept for the placement group.

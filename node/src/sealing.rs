@@ -141,9 +141,7 @@ impl Key {
     }
 
     fn cipher(&self) -> Result<LessSafeKey, SealError> {
-        UnboundKey::new(&AES_256_GCM, &*self.0)
-            .map(LessSafeKey::new)
-            .map_err(|_| SealError)
+        UnboundKey::new(&AES_256_GCM, &*self.0).map(LessSafeKey::new).map_err(|_| SealError)
     }
 }
 
@@ -172,28 +170,16 @@ mod tests {
     fn a_record_opens_only_at_its_place_and_whole() {
         let entropy = Counter(0.into());
         let key = Key::generate(&entropy);
-        let sealed = key
-            .seal(Place::Events, b"one", b"secret", &entropy)
-            .unwrap();
-        assert_eq!(
-            &**key.open(Place::Events, b"one", &sealed).unwrap(),
-            b"secret"
-        );
+        let sealed = key.seal(Place::Events, b"one", b"secret", &entropy).unwrap();
+        assert_eq!(&**key.open(Place::Events, b"one", &sealed).unwrap(), b"secret");
         assert!(key.open(Place::Events, b"two", &sealed).is_err());
         assert!(key.open(Place::Mail, b"one", &sealed).is_err());
-        assert!(
-            Key::generate(&entropy)
-                .open(Place::Events, b"one", &sealed)
-                .is_err()
-        );
+        assert!(Key::generate(&entropy).open(Place::Events, b"one", &sealed).is_err());
         for at in 0..sealed.len() {
             let mut bad = sealed.clone();
             bad[at] ^= 1;
             assert!(key.open(Place::Events, b"one", &bad).is_err(), "byte {at}");
-            assert!(
-                key.open(Place::Events, b"one", &sealed[..at]).is_err(),
-                "cut at {at}"
-            );
+            assert!(key.open(Place::Events, b"one", &sealed[..at]).is_err(), "cut at {at}");
         }
     }
 
@@ -202,10 +188,7 @@ mod tests {
         let entropy = Counter(7.into());
         let (region, data) = (Key::generate(&entropy), Key::generate(&entropy));
         let wrapped = data.wrap(&region, &[1; 16], &entropy).unwrap();
-        assert_eq!(
-            Key::unwrap(&region, &[1; 16], &wrapped).unwrap().expose(),
-            data.expose()
-        );
+        assert_eq!(Key::unwrap(&region, &[1; 16], &wrapped).unwrap().expose(), data.expose());
         assert!(Key::unwrap(&region, &[2; 16], &wrapped).is_err());
     }
 }

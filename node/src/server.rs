@@ -11,7 +11,10 @@ use std::{
 };
 
 use fieldmesh_actors::seams::{Clock, Entropy};
-use fieldmesh_pki::tls::{Now, PeerVerifier, device_server_config, https_server_config};
+use fieldmesh_pki::{
+    TrustStore,
+    tls::{Credentials, Now, PeerVerifier, Revoked, device_server_config, https_server_config},
+};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::{
@@ -75,63 +78,16 @@ impl Server {
         let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
             (Arc::new(SystemClock), Arc::new(SystemEntropy::default()));
         let (parts, keeper) = Deployment::open(config, passphrase, &*clock, &*entropy)?.keeper();
-        let DeploymentParts {
-            dir,
-            facts,
-            root,
-            trust,
-            node: credentials,
-            issuing,
-            service,
-        } = parts;
+        let DeploymentParts { dir, facts, root, trust, node: credentials, issuing, service } =
+            parts;
         let db = dir.join("db");
-        files::make_private_dir(&db).map_err(|source| ServerError::Directory {
-            path: db.clone(),
-            source,
-        })?;
+        files::make_private_dir(&db)
+            .map_err(|source| ServerError::Directory { path: db.clone(), source })?;
         let metrics = recorder()?;
-        let seconds = Arc::clone(&clock);
-        let now: Now = Arc::new(move || seconds.now_ms() / 1000);
-        let verifier = |client_may_be_unknown| {
-            let (trust, now) = (Arc::clone(&trust), Arc::clone(&now));
-            Arc::new(PeerVerifier {
-                trust,
-                now,
-                revoked: Arc::new(|_, _| false),
-                client_may_be_unknown,
-            })
-        };
-        let tls = |error: rustls::Error| ServerError::Tls(error.to_string());
-        let device_tls =
-            device_server_config(&credentials, verifier(false), fieldmesh_device::wire::ALPN)
-                .map_err(tls)?;
-        let https_tls = https_server_config(&credentials, verifier(true)).map_err(tls)?;
-        let quic =
-            edge::server_config(device_tls).map_err(|error| ServerError::Tls(error.to_string()))?;
-        let (devices, https) = (config.listen.devices, config.listen.https);
-        let listener = TcpListener::bind(https).map_err(|source| ServerError::Listen {
-            key: "listen.https",
-            address: https,
-            source,
-        })?;
-        let endpoint = edge::bind(
-            devices,
-            quic,
-            &service.region_key.derive(b"stateless reset"),
-        )
-        .map_err(|source| ServerError::Listen {
-            key: "listen.devices",
-            address: devices,
-            source,
-        })?;
-        let devices = endpoint
-            .local_addr()
-            .map_err(|source| ServerError::Listen {
-                key: "listen.devices",
-                address: devices,
-                source,
-            })?;
-        let node = Node::start(NodeParts {
+        let reset_key = service.region_key.derive(b"stateless reset");
+        let Sockets { listener, https_tls, endpoint, devices } =
+            Sockets::open(config, &credentials, &trust, &clock, &reset_key)?;
+        let parts = NodeParts {
             cluster: facts.cluster.clone(),
             region: facts.region.clone(),
             number: facts.number,
@@ -141,44 +97,23 @@ impl Server {
             engine: Arc::new(Rocks::new(&db)),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
-            service,
             trust: Arc::clone(&trust),
             endpoint,
             on_fatal: Arc::new(|error| {
                 tracing::error!(%error, "the log failed: the node ends, and recovers when it is started again");
                 std::process::exit(EXIT_STORAGE);
             }),
-        });
-        let node = Arc::new(node.await?);
-        node.ready().await;
-        let issuer = Arc::new(Issuer::new(
-            facts.cluster,
-            facts.region,
-            issuing,
-            root,
-            trust,
-        ));
-        let shared = Shared {
-            node: Arc::clone(&node),
-            issuer,
-            metrics,
-            devices,
         };
+        let node = Arc::new(Node::start(parts, service).await?);
+        node.ready().await;
+        let issuer = Arc::new(Issuer::new(facts.cluster, facts.region, issuing, root, trust));
+        let shared = Shared { node: Arc::clone(&node), issuer, metrics, devices };
+        let https = config.listen.https;
         let web = Web::start(listener, https_tls, config.listen.https_workers, shared).map_err(
-            |source| ServerError::Listen {
-                key: "listen.https",
-                address: https,
-                source,
-            },
+            |source| ServerError::Listen { key: "listen.https", address: https, source },
         )?;
         let rotation = tokio::spawn(rotate(Arc::clone(&node), keeper));
-        Ok(Self {
-            https: web.address,
-            devices,
-            node,
-            web,
-            rotation,
-        })
+        Ok(Self { https: web.address, devices, node, web, rotation })
     }
 
     /// Ends in order: requests, devices, shards, log.
@@ -189,6 +124,49 @@ impl Server {
         if let Some(node) = Arc::into_inner(self.node) {
             node.stop().await;
         }
+    }
+}
+
+/// The open sockets with their TLS.
+struct Sockets {
+    listener: TcpListener,
+    https_tls: rustls::ServerConfig,
+    endpoint: edge::Endpoint,
+    devices: SocketAddr,
+}
+
+impl Sockets {
+    fn open(
+        config: &Config,
+        credentials: &Credentials,
+        trust: &Arc<TrustStore>,
+        clock: &Arc<dyn Clock>,
+        reset_key: &[u8; 32],
+    ) -> Result<Self, ServerError> {
+        let seconds = Arc::clone(clock);
+        let now: Now = Arc::new(move || seconds.now_ms() / 1000);
+        let verifier = |client_may_be_unknown| {
+            let (trust, now) = (Arc::clone(trust), Arc::clone(&now));
+            let revoked: Revoked = Arc::new(|_, _| false);
+            Arc::new(PeerVerifier { trust, now, revoked, client_may_be_unknown })
+        };
+        let tls = |error: rustls::Error| ServerError::Tls(error.to_string());
+        let alpn = fieldmesh_device::wire::ALPN;
+        let device_tls = device_server_config(credentials, verifier(false), alpn).map_err(tls)?;
+        let https_tls = https_server_config(credentials, verifier(true)).map_err(tls)?;
+        let quic =
+            edge::server_config(device_tls).map_err(|error| ServerError::Tls(error.to_string()))?;
+        let (devices, https) = (config.listen.devices, config.listen.https);
+        let listener = TcpListener::bind(https).map_err(|source| ServerError::Listen {
+            key: "listen.https",
+            address: https,
+            source,
+        })?;
+        let refused =
+            |source| ServerError::Listen { key: "listen.devices", address: devices, source };
+        let endpoint = edge::bind(devices, quic, reset_key).map_err(refused)?;
+        let devices = endpoint.local_addr().map_err(refused)?;
+        Ok(Self { listener, https_tls, endpoint, devices })
     }
 }
 
@@ -212,9 +190,7 @@ fn recorder() -> Result<PrometheusHandle, ServerError> {
     if let Some(handle) = HANDLE.get() {
         return Ok(handle.clone());
     }
-    let buckets = [
-        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    ];
+    let buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("seconds".into()), &buckets)?;
     let handle = builder.install_recorder()?;

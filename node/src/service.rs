@@ -154,12 +154,7 @@ impl Service {
             exp: now_s + MESSAGE_LIFE_S,
             cti: message_id,
         };
-        let content = Content {
-            kind,
-            seq,
-            correlation: message.correlation,
-            body: message.body,
-        };
+        let content = Content { kind, seq, correlation: message.correlation, body: message.body };
         let signed: Signed = sign(&Message { claims, content }, &self.signer as &dyn Signer)?;
         Ok(signed.as_bytes().to_vec())
     }
@@ -167,20 +162,13 @@ impl Service {
 
 /// The keys as they should be now, or none where they are.
 pub fn rotated(stored: &[StoredHpke], now_s: u64) -> Result<Option<Vec<StoredHpke>>, ServiceError> {
-    let mut next: Vec<StoredHpke> = stored
-        .iter()
-        .filter(|key| key.made_s + HPKE_ACCEPTED_S > now_s)
-        .cloned()
-        .collect();
+    let mut next: Vec<StoredHpke> =
+        stored.iter().filter(|key| key.made_s + HPKE_ACCEPTED_S > now_s).cloned().collect();
     let newest = next.iter().map(|key| key.made_s).max();
     if newest.is_none_or(|made_s| made_s + HPKE_OFFERED_S <= now_s) {
         let (private, public) =
             HpkePrivateKey::generate().map_err(|error| ServiceError::Hpke(error.to_string()))?;
-        next.push(StoredHpke {
-            private: Arc::new(private),
-            public,
-            made_s: now_s,
-        });
+        next.push(StoredHpke { private: Arc::new(private), public, made_s: now_s });
     } else if next.len() == stored.len() {
         return Ok(None);
     }
@@ -196,12 +184,8 @@ fn build(
     let stored = rotated(&stored, now_s)?.unwrap_or(stored);
     let mut ring = KeyRing::default();
     for key in &stored {
-        ring.insert(
-            Arc::clone(&key.private),
-            key.made_s,
-            key.made_s + HPKE_ACCEPTED_S,
-        )
-        .map_err(|error| ServiceError::Hpke(error.to_string()))?;
+        ring.insert(Arc::clone(&key.private), key.made_s, key.made_s + HPKE_ACCEPTED_S)
+            .map_err(|error| ServiceError::Hpke(error.to_string()))?;
     }
     let newest = stored
         .iter()
@@ -215,9 +199,5 @@ fn build(
         keys: vec![newest.public.clone()],
     };
     let bundle = sign_bundle(&bundle, signer as &dyn Signer)?;
-    Ok(Keys {
-        stored,
-        ring: Arc::new(ring),
-        bundle,
-    })
+    Ok(Keys { stored, ring: Arc::new(ring), bundle })
 }

@@ -58,12 +58,7 @@ impl Steps {
     pub fn new(now_ms: u64) -> Self {
         let (watchers, _) = broadcast::channel(BACKLOG);
         let (rows, _) = broadcast::channel(BACKLOG);
-        Self {
-            started: Instant::now(),
-            started_us: now_ms * 1000,
-            watchers,
-            rows,
-        }
+        Self { started: Instant::now(), started_us: now_ms * 1000, watchers, rows }
     }
 
     pub fn watch(&self) -> broadcast::Receiver<Step> {

@@ -21,11 +21,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 pub enum StoreError {
     /// The engine refused to open a table; nothing was changed on disk.
     #[error("cannot open table {table} in {place}: {reason}")]
-    Open {
-        table: String,
-        place: String,
-        reason: String,
-    },
+    Open { table: String, place: String, reason: String },
     /// A read failed, which includes a checksum mismatch.
     #[error("cannot read table {table}: {reason}")]
     Read { table: String, reason: String },
@@ -36,11 +32,7 @@ pub enum StoreError {
     #[error(
         "table {table}, record {record}: {fact}; restore this node's data from a peer or a backup, nothing was changed"
     )]
-    Corrupt {
-        table: String,
-        record: String,
-        fact: String,
-    },
+    Corrupt { table: String, record: String, fact: String },
 }
 
 impl From<StoreError> for std::io::Error {

@@ -103,28 +103,24 @@ pub fn tell(id: EntityId, history: &[HistoryEntry]) -> Result<TicketStory, Journ
 /// Names an event; no personal data beyond identifiers.
 fn describe(event: &Event) -> (&'static str, String) {
     match event {
-        Event::Opened { customer, body, .. } => (
-            "opened",
-            format!("by {customer}, category {}", body.category),
-        ),
+        Event::Opened { customer, body, .. } => {
+            ("opened", format!("by {customer}, category {}", body.category))
+        }
         Event::Triaged { priority } => ("triaged", format!("priority {priority}")),
         Event::MatchAsked { .. } => ("matching", String::new()),
-        Event::Offered {
-            technician, epoch, ..
-        } => ("offered", format!("to {technician}, offer {epoch}")),
-        Event::Unfilled { choice, .. } => (
-            "unfilled",
-            format!("{} technicians excluded", choice.excluded_count),
-        ),
+        Event::Offered { technician, epoch, .. } => {
+            ("offered", format!("to {technician}, offer {epoch}"))
+        }
+        Event::Unfilled { choice, .. } => {
+            ("unfilled", format!("{} technicians excluded", choice.excluded_count))
+        }
         Event::OfferExpired => ("offer_expired", String::new()),
         Event::OfferRefused { technician, reason } => {
             ("offer_refused", format!("by {technician}: {reason:?}"))
         }
-        Event::Accepted {
-            technician,
-            eta_min,
-            ..
-        } => ("accepted", format!("by {technician}, in {eta_min} min")),
+        Event::Accepted { technician, eta_min, .. } => {
+            ("accepted", format!("by {technician}, in {eta_min} min"))
+        }
         Event::LateAcceptRefused { technician, .. } => {
             ("late_accept_refused", format!("of {technician}"))
         }
@@ -144,9 +140,9 @@ pub fn choices(history: &[HistoryEntry]) -> Result<Vec<ChoiceStory>, JournalErro
     for entry in history {
         for bytes in &entry.record.events {
             match decode(bytes)? {
-                Event::Offered {
-                    technician, choice, ..
-                } => choices.push(explain(entry.record.at_ms, Some(technician), &choice)),
+                Event::Offered { technician, choice, .. } => {
+                    choices.push(explain(entry.record.at_ms, Some(technician), &choice))
+                }
                 Event::Unfilled { choice, .. } => {
                     choices.push(explain(entry.record.at_ms, None, &choice))
                 }

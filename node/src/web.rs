@@ -67,7 +67,7 @@ impl Web {
         shared: Shared,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let (tell, told) = mpsc::channel();
+        let (tell, told) = mpsc::sync_channel(1);
         let serve = move || {
             let server = HttpServer::new(move || App::new().configure(|app| routes(app, &shared)))
                 .workers(workers)
@@ -103,15 +103,9 @@ impl Web {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "actix owns its threads; this is their first"
-)]
+#[expect(clippy::disallowed_methods, reason = "actix owns its threads; this is their first")]
 fn spawn(serve: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new()
-        .name("https".into())
-        .spawn(serve)
-        .map(|_| ())
+    std::thread::Builder::new().name("https".into()).spawn(serve).map(|_| ())
 }
 
 fn remember_peer(connection: &dyn std::any::Any, extensions: &mut Extensions) {
@@ -128,9 +122,7 @@ fn routes(app: &mut web::ServiceConfig, shared: &Shared) {
     app.app_data(web::Data::new(shared.clone()))
         .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
         .app_data(
-            web::JsonConfig::default()
-                .limit(BODY_BYTES_MAX)
-                .error_handler(problem::from_json),
+            web::JsonConfig::default().limit(BODY_BYTES_MAX).error_handler(problem::from_json),
         )
         .app_data(web::QueryConfig::default().error_handler(problem::from_query))
         .route("/healthz", web::get().to(HttpResponse::Ok))

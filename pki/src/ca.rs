@@ -120,17 +120,8 @@ impl RootCa {
             now_s.saturating_sub(BACKDATE_S),
             not_after,
         )?;
-        let der = params
-            .self_signed(&key.pair)
-            .map_err(IssueError::Sign)?
-            .der()
-            .to_vec();
-        Ok(Self {
-            key,
-            der,
-            cluster: cluster.to_owned(),
-            not_after,
-        })
+        let der = params.self_signed(&key.pair).map_err(IssueError::Sign)?.der().to_vec();
+        Ok(Self { key, der, cluster: cluster.to_owned(), not_after })
     }
 
     pub fn certificate(&self) -> &[u8] {
@@ -155,10 +146,7 @@ impl RootCa {
             KeyMaterial::generate().map_err(|_| IssueError::Sign(rcgen::Error::RingUnspecified))?;
         let not_after = now_s + ISSUING_LIFE_S;
         if not_after > self.not_after {
-            return Err(IssueError::OutlivesIssuer {
-                wanted: not_after,
-                issuer: self.not_after,
-            });
+            return Err(IssueError::OutlivesIssuer { wanted: not_after, issuer: self.not_after });
         }
         let name = format!("{} {region} issuing", self.cluster);
         let mut params = ca_params(
@@ -175,17 +163,8 @@ impl RootCa {
         });
         let root = ca_params(&root_name(&self.cluster), 1, [1; 16], 0, self.not_after)?;
         let issuer = Issuer::new(root, &self.key.pair);
-        let der = params
-            .signed_by(&key.pair, &issuer)
-            .map_err(IssueError::Sign)?
-            .der()
-            .to_vec();
-        Ok(IssuingCa {
-            key,
-            der,
-            name,
-            not_after,
-        })
+        let der = params.signed_by(&key.pair, &issuer).map_err(IssueError::Sign)?.der().to_vec();
+        Ok(IssuingCa { key, der, name, not_after })
     }
 }
 
@@ -200,20 +179,11 @@ impl IssuingCa {
         if parsed.public_key().subject_public_key.data.as_ref() != key.public_point() {
             return Err(IssueError::Parse);
         }
-        let name = parsed
-            .subject()
-            .iter_common_name()
-            .next()
-            .and_then(|name| name.as_str().ok());
+        let name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
         let name = name.ok_or(IssueError::Parse)?.to_owned();
         let not_after =
             u64::try_from(parsed.validity().not_after.timestamp()).map_err(|_| IssueError::Time)?;
-        Ok(Self {
-            key,
-            der,
-            name,
-            not_after,
-        })
+        Ok(Self { key, der, name, not_after })
     }
 
     pub fn certificate(&self) -> &[u8] {
@@ -255,27 +225,20 @@ impl IssuingCa {
         let (not_before, not_after) =
             (now_s.saturating_sub(BACKDATE_S), now_s + profile.lifetime_s);
         if not_after > self.not_after {
-            return Err(IssueError::OutlivesIssuer {
-                wanted: not_after,
-                issuer: self.not_after,
-            });
+            return Err(IssueError::OutlivesIssuer { wanted: not_after, issuer: self.not_after });
         }
         let serial = serial_number(serial);
         let mut params = base(&identity.dns_name(), serial, not_before, not_after)?;
         // Common names end at 64 characters (RFC 5280 A.1); the names that count are the SANs.
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(
-            DnType::CommonName,
-            format!("{} {}", identity.kind.name(), identity.region),
-        );
+        params
+            .distinguished_name
+            .push(DnType::CommonName, format!("{} {}", identity.kind.name(), identity.region));
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = profile.key_usages();
         params.extended_key_usages = profile.extended_key_usages();
-        let name = |text: String| {
-            text.as_str()
-                .try_into()
-                .map_err(|_| IssueError::Name(text.clone()))
-        };
+        let name =
+            |text: String| text.as_str().try_into().map_err(|_| IssueError::Name(text.clone()));
         params.subject_alt_names = vec![
             SanType::URI(name(identity.to_string())?),
             SanType::DnsName(name(identity.dns_name())?),
@@ -286,21 +249,11 @@ impl IssuingCa {
                 Err(_) => SanType::DnsName(name(text.clone())?),
             });
         }
-        let issuer = Issuer::new(
-            ca_params(&self.name, 0, [1; 16], 0, self.not_after)?,
-            &self.key.pair,
-        );
-        let der = params
-            .signed_by(&Point(point), &issuer)
-            .map_err(IssueError::Sign)?
-            .der()
-            .to_vec();
-        Ok(Certificate {
-            der,
-            serial,
-            not_before,
-            not_after,
-        })
+        let issuer =
+            Issuer::new(ca_params(&self.name, 0, [1; 16], 0, self.not_after)?, &self.key.pair);
+        let der =
+            params.signed_by(&Point(point), &issuer).map_err(IssueError::Sign)?.der().to_vec();
+        Ok(Certificate { der, serial, not_before, not_after })
     }
 }
 

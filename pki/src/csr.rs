@@ -67,11 +67,7 @@ impl CheckedCsr {
         let own = !self.has_other_names
             && self.uris.iter().all(|name| *name == uri)
             && self.dns_names.iter().all(|name| *name == dns);
-        if own {
-            Ok(())
-        } else {
-            Err(CsrError::ForeignName)
-        }
+        if own { Ok(()) } else { Err(CsrError::ForeignName) }
     }
 }
 
@@ -89,20 +85,14 @@ pub fn check_csr(der: &[u8]) -> Result<CheckedCsr, CsrError> {
         return Err(CsrError::Trailing);
     }
     let key = &request.certification_request_info.subject_pki;
-    let curve = key
-        .algorithm
-        .parameters
-        .as_ref()
-        .and_then(|any| any.as_oid().ok());
+    let curve = key.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok());
     let point = key.subject_public_key.data.as_ref();
     let is_p256 = key.algorithm.algorithm.to_id_string() == EC_PUBLIC_KEY
         && curve.is_some_and(|oid| oid.to_id_string() == P256);
     if !is_p256 || point.len() != 65 || point[0] != 4 {
         return Err(CsrError::Key);
     }
-    request
-        .verify_signature()
-        .map_err(|_| CsrError::Signature)?;
+    request.verify_signature().map_err(|_| CsrError::Signature)?;
     let mut checked = CheckedCsr {
         spki: key.raw.to_vec(),
         point: point.to_vec(),

@@ -24,10 +24,7 @@ pub fn decode(body: &[u8]) -> Result<Vec<u8>, BodyError> {
     if body.len() > BODY_BYTES_MAX {
         return Err(BodyError::TooLarge);
     }
-    let unwrapped: Vec<u8> = body
-        .iter()
-        .copied()
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .collect();
+    let unwrapped: Vec<u8> =
+        body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
     STANDARD.decode(unwrapped).map_err(|_| BodyError::NotBase64)
 }

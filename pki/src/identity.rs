@@ -22,13 +22,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [
-        Self::Node,
-        Self::Customer,
-        Self::Technician,
-        Self::Operator,
-        Self::Service,
-    ];
+    const ALL: [Self; 5] =
+        [Self::Node, Self::Customer, Self::Technician, Self::Operator, Self::Service];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -53,13 +48,7 @@ pub struct Identity {
 impl Identity {
     /// The name that stands beside the URI, because DNS names are what libraries constrain.
     pub fn dns_name(&self) -> String {
-        format!(
-            "{}.{}.{}.{}",
-            Uuid(&self.id),
-            self.kind.name(),
-            self.region,
-            self.cluster
-        )
+        format!("{}.{}.{}.{}", Uuid(&self.id), self.kind.name(), self.region, self.cluster)
     }
 }
 
@@ -88,10 +77,7 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
         .enumerate()
         .filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23))
         .map(|(_, byte)| byte);
-    if [8, 13, 18, 23]
-        .iter()
-        .any(|at| text.as_bytes()[*at] != b'-')
-    {
+    if [8, 13, 18, 23].iter().any(|at| text.as_bytes()[*at] != b'-') {
         return None;
     }
     for byte in &mut id {
@@ -139,23 +125,13 @@ impl FromStr for Identity {
         }
         if region.is_empty()
             || region.len() > 4
-            || !region
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+            || !region.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
         {
             return Err(IdentityError);
         }
-        let kind = Kind::ALL
-            .into_iter()
-            .find(|known| known.name() == kind)
-            .ok_or(IdentityError)?;
+        let kind = Kind::ALL.into_iter().find(|known| known.name() == kind).ok_or(IdentityError)?;
         let id = parse_uuid(id).ok_or(IdentityError)?;
-        Ok(Self {
-            cluster: cluster.to_owned(),
-            region: region.to_owned(),
-            kind,
-            id,
-        })
+        Ok(Self { cluster: cluster.to_owned(), region: region.to_owned(), kind, id })
     }
 }
 

@@ -35,10 +35,7 @@ impl KeyMaterial {
     pub fn generate() -> Result<Self, KeyError> {
         let pair =
             KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|_| KeyError::Generate)?;
-        Ok(Self {
-            pkcs8: Zeroizing::new(pair.serialize_der()),
-            pair,
-        })
+        Ok(Self { pkcs8: Zeroizing::new(pair.serialize_der()), pair })
     }
 
     /// # Errors
@@ -47,10 +44,7 @@ impl KeyMaterial {
         let key = PrivatePkcs8KeyDer::from(der.to_vec());
         let pair = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256)
             .map_err(|_| KeyError::Malformed)?;
-        Ok(Self {
-            pkcs8: Zeroizing::new(der.to_vec()),
-            pair,
-        })
+        Ok(Self { pkcs8: Zeroizing::new(der.to_vec()), pair })
     }
 
     pub fn pkcs8(&self) -> &[u8] {

@@ -27,18 +27,14 @@ pub fn certs_only(certificates: &[Vec<u8>]) -> Vec<u8> {
                 writer.write_sequence(|writer| {
                     writer.next().write_u8(1);
                     writer.next().write_set(|_| {});
-                    writer
-                        .next()
-                        .write_sequence(|writer| writer.next().write_oid(&data()));
-                    writer
-                        .next()
-                        .write_tagged_implicit(Tag::context(0), |writer| {
-                            writer.write_set(|writer| {
-                                for certificate in certificates {
-                                    writer.next().write_der(certificate);
-                                }
-                            });
+                    writer.next().write_sequence(|writer| writer.next().write_oid(&data()));
+                    writer.next().write_tagged_implicit(Tag::context(0), |writer| {
+                        writer.write_set(|writer| {
+                            for certificate in certificates {
+                                writer.next().write_der(certificate);
+                            }
                         });
+                    });
                     writer.next().write_set(|_| {});
                 });
             });
@@ -57,24 +53,16 @@ pub fn parse_certs_only(der: &[u8]) -> Result<Vec<Vec<u8>>, Pkcs7Error> {
             let certificates = reader.next().read_tagged(Tag::context(0), |reader| {
                 reader.read_sequence(|reader| {
                     reader.next().read_u8()?;
-                    reader
-                        .next()
-                        .read_set_of(|reader| reader.read_der().map(|_| ()))?;
-                    reader
-                        .next()
-                        .read_sequence(|reader| reader.next().read_oid())?;
+                    reader.next().read_set_of(|reader| reader.read_der().map(|_| ()))?;
+                    reader.next().read_sequence(|reader| reader.next().read_oid())?;
                     let mut found = Vec::new();
-                    reader
-                        .next()
-                        .read_tagged_implicit(Tag::context(0), |reader| {
-                            reader.read_set_of(|reader| {
-                                found.push(reader.read_der()?);
-                                Ok(())
-                            })
-                        })?;
-                    reader
-                        .next()
-                        .read_set_of(|reader| reader.read_der().map(|_| ()))?;
+                    reader.next().read_tagged_implicit(Tag::context(0), |reader| {
+                        reader.read_set_of(|reader| {
+                            found.push(reader.read_der()?);
+                            Ok(())
+                        })
+                    })?;
+                    reader.next().read_set_of(|reader| reader.read_der().map(|_| ()))?;
                     Ok(found)
                 })
             })?;

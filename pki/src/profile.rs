@@ -29,12 +29,8 @@ impl Profile {
     }
 
     pub(crate) fn extended_key_usages(&self) -> Vec<ExtendedKeyUsagePurpose> {
-        let client = self
-            .client_auth
-            .then_some(ExtendedKeyUsagePurpose::ClientAuth);
-        let server = self
-            .server_auth
-            .then_some(ExtendedKeyUsagePurpose::ServerAuth);
+        let client = self.client_auth.then_some(ExtendedKeyUsagePurpose::ClientAuth);
+        let server = self.server_auth.then_some(ExtendedKeyUsagePurpose::ServerAuth);
         server.into_iter().chain(client).collect()
     }
 }
@@ -55,10 +51,7 @@ pub fn profile(kind: Kind) -> Profile {
             server_auth: true,
         },
         Kind::Customer => device,
-        Kind::Technician => Profile {
-            lifetime_s: 30 * DAY_S,
-            ..device
-        },
+        Kind::Technician => Profile { lifetime_s: 30 * DAY_S, ..device },
         Kind::Operator => Profile {
             lifetime_s: 12 * HOUR_S,
             signs_messages: false,

@@ -38,11 +38,7 @@ pub struct Credentials {
 
 impl Credentials {
     fn chain(&self) -> Vec<CertificateDer<'static>> {
-        self.chain
-            .iter()
-            .cloned()
-            .map(CertificateDer::from)
-            .collect()
+        self.chain.iter().cloned().map(CertificateDer::from).collect()
     }
 
     fn key(&self) -> PrivateKeyDer<'static> {
@@ -178,9 +174,7 @@ impl ServerCertVerifier for PeerVerifier {
         if peer.identity.kind == Kind::Node {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(Error::InvalidCertificate(
-                CertificateError::ApplicationVerificationFailure,
-            ))
+            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
         }
     }
 
@@ -210,10 +204,7 @@ impl ServerCertVerifier for PinnedRoot {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let unknown = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
-        let root = rest
-            .iter()
-            .find(|der| sha256(der) == self.pin)
-            .ok_or_else(unknown)?;
+        let root = rest.iter().find(|der| sha256(der) == self.pin).ok_or_else(unknown)?;
         let trust = TrustStore::new(vec![root.to_vec()], Vec::new()).map_err(|_| unknown())?;
         let verifier = PeerVerifier {
             trust: Arc::new(trust),

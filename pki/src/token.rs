@@ -25,15 +25,9 @@ impl core::fmt::Debug for Token {
 /// A token from 32 random bytes.
 pub fn mint(user: &str, random: [u8; 32], root_pin: [u8; 32]) -> Token {
     let random = Zeroizing::new(random);
-    let secret = format!(
-        "fm1.{}.{}",
-        URL_SAFE_NO_PAD.encode(*random),
-        URL_SAFE_NO_PAD.encode(root_pin)
-    );
-    Token {
-        user: user.to_owned(),
-        secret: Zeroizing::new(secret),
-    }
+    let secret =
+        format!("fm1.{}.{}", URL_SAFE_NO_PAD.encode(*random), URL_SAFE_NO_PAD.encode(root_pin));
+    Token { user: user.to_owned(), secret: Zeroizing::new(secret) }
 }
 
 /// What is stored of a token.

@@ -77,15 +77,8 @@ impl TrustStore {
                 .map_err(|error| TrustError::Invalid(error.to_string()))?;
             anchors.push(anchor.to_owned());
         }
-        let intermediates = intermediates
-            .into_iter()
-            .map(CertificateDer::from)
-            .collect();
-        Ok(Self {
-            roots,
-            anchors,
-            intermediates,
-        })
+        let intermediates = intermediates.into_iter().map(CertificateDer::from).collect();
+        Ok(Self { roots, anchors, intermediates })
     }
 
     pub fn roots(&self) -> &[Vec<u8>] {
@@ -106,10 +99,8 @@ impl TrustStore {
         let leaf_der = CertificateDer::from(leaf);
         let end_entity = EndEntityCert::try_from(&leaf_der)
             .map_err(|error| TrustError::Invalid(error.to_string()))?;
-        let mut chain: Vec<CertificateDer<'_>> = intermediates
-            .iter()
-            .map(|der| CertificateDer::from(*der))
-            .collect();
+        let mut chain: Vec<CertificateDer<'_>> =
+            intermediates.iter().map(|der| CertificateDer::from(*der)).collect();
         chain.extend(self.intermediates.iter().cloned());
         let usage_check = match usage {
             // Issuing CAs have no extended usage, so the leaf's is demanded below.
@@ -121,15 +112,7 @@ impl TrustStore {
         let algorithms = [webpki::aws_lc_rs::ECDSA_P256_SHA256];
         let time = UnixTime::since_unix_epoch(Duration::from_secs(now_s));
         end_entity
-            .verify_for_usage(
-                &algorithms,
-                &self.anchors,
-                &chain,
-                time,
-                usage_check,
-                None,
-                None,
-            )
+            .verify_for_usage(&algorithms, &self.anchors, &chain, time, usage_check, None, None)
             .map_err(|error| explain(&error, now_s))?;
         parse_leaf(leaf, usage)
     }
@@ -137,14 +120,12 @@ impl TrustStore {
 
 fn explain(error: &webpki::Error, now: u64) -> TrustError {
     match error {
-        webpki::Error::CertExpired { not_after, .. } => TrustError::Expired {
-            not_after: not_after.as_secs(),
-            now,
-        },
-        webpki::Error::CertNotValidYet { not_before, .. } => TrustError::NotYetValid {
-            not_before: not_before.as_secs(),
-            now,
-        },
+        webpki::Error::CertExpired { not_after, .. } => {
+            TrustError::Expired { not_after: not_after.as_secs(), now }
+        }
+        webpki::Error::CertNotValidYet { not_before, .. } => {
+            TrustError::NotYetValid { not_before: not_before.as_secs(), now }
+        }
         webpki::Error::UnknownIssuer => TrustError::UnknownIssuer,
         webpki::Error::RequiredEkuNotFoundContext(_) => TrustError::WrongUsage,
         // A foreign root with our names fails here.
@@ -156,9 +137,7 @@ fn explain(error: &webpki::Error, now: u64) -> TrustError {
 fn parse_leaf(leaf: &[u8], usage: Usage) -> Result<PeerCertificate, TrustError> {
     let invalid = |_| TrustError::Invalid("the leaf does not parse".into());
     let (_, parsed) = x509_parser::parse_x509_certificate(leaf).map_err(invalid)?;
-    let extended = parsed
-        .extended_key_usage()
-        .map_err(|_| TrustError::WrongUsage)?;
+    let extended = parsed.extended_key_usage().map_err(|_| TrustError::WrongUsage)?;
     let fits = match (usage, extended) {
         (Usage::ClientAuth, Some(extended)) => extended.value.client_auth,
         (Usage::ServerAuth, Some(extended)) => extended.value.server_auth,
@@ -172,14 +151,10 @@ fn parse_leaf(leaf: &[u8], usage: Usage) -> Result<PeerCertificate, TrustError> 
         .subject_alternative_name()
         .map_err(|_| TrustError::BadIdentity)?
         .ok_or(TrustError::BadIdentity)?;
-    let mut uris = names
-        .value
-        .general_names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            _ => None,
-        });
+    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
     let (Some(uri), None) = (uris.next(), uris.next()) else {
         return Err(TrustError::BadIdentity);
     };

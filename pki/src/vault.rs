@@ -37,9 +37,7 @@ fn cipher(
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(passphrase, salt, &mut *key)
         .map_err(|_| VaultError::Malformed)?;
-    UnboundKey::new(&AES_256_GCM, &*key)
-        .map(LessSafeKey::new)
-        .map_err(|_| VaultError::Malformed)
+    UnboundKey::new(&AES_256_GCM, &*key).map(LessSafeKey::new).map_err(|_| VaultError::Malformed)
 }
 
 /// Seals secrets; salt and nonce must be random.
@@ -76,16 +74,10 @@ pub fn seal(
 /// # Errors
 /// See [`VaultError`].
 pub fn open(passphrase: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-    let (header, rest) = sealed
-        .split_at_checked(HEADER_BYTES)
-        .ok_or(VaultError::Malformed)?;
-    let (nonce, content) = rest
-        .split_first_chunk::<NONCE_BYTES>()
-        .ok_or(VaultError::Malformed)?;
+    let (header, rest) = sealed.split_at_checked(HEADER_BYTES).ok_or(VaultError::Malformed)?;
+    let (nonce, content) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(VaultError::Malformed)?;
     let number = |at: usize| {
-        header[at..at + 4]
-            .iter()
-            .fold(0, |number, byte| number << 8 | u32::from(*byte))
+        header[at..at + 4].iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
     };
     let (memory_kib, passes) = (number(4), number(8));
     if header[..4] != *MAGIC || memory_kib > MEMORY_KIB_MAX || passes > PASSES_MAX {
@@ -93,11 +85,7 @@ pub fn open(passphrase: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Vaul
     }
     let mut plain = Zeroizing::new(content.to_vec());
     let length = cipher(passphrase, memory_kib, passes, &header[12..])?
-        .open_in_place(
-            Nonce::assume_unique_for_key(*nonce),
-            Aad::from(header),
-            &mut plain,
-        )
+        .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(header), &mut plain)
         .map_err(|_| VaultError::Refused)?
         .len();
     plain.truncate(length);

@@ -25,40 +25,23 @@ impl Authority {
     pub fn new(now_s: u64) -> Self {
         let root = RootCa::create(CLUSTER, now_s, [1; 16]).unwrap();
         let issuing = root.issue_issuing(REGION, now_s, [2; 16]).unwrap();
-        Self {
-            root: root.certificate().to_vec(),
-            issuing,
-            now_s,
-        }
+        Self { root: root.certificate().to_vec(), issuing, now_s }
     }
 
     pub fn trust(&self) -> Arc<TrustStore> {
         Arc::new(
-            TrustStore::new(
-                vec![self.root.clone()],
-                vec![self.issuing.certificate().to_vec()],
-            )
-            .unwrap(),
+            TrustStore::new(vec![self.root.clone()], vec![self.issuing.certificate().to_vec()])
+                .unwrap(),
         )
     }
 
     pub fn credentials(&self, kind: Kind, id: [u8; 16]) -> Credentials {
         let key = KeyMaterial::generate().unwrap();
-        let identity = Identity {
-            cluster: CLUSTER.into(),
-            region: REGION.into(),
-            kind,
-            id,
-        };
-        let leaf = self
-            .issuing
-            .issue_for(key.public_point(), &identity, &[], self.now_s, id)
-            .unwrap();
+        let identity = Identity { cluster: CLUSTER.into(), region: REGION.into(), kind, id };
+        let leaf =
+            self.issuing.issue_for(key.public_point(), &identity, &[], self.now_s, id).unwrap();
         let chain = vec![leaf.der, self.issuing.certificate().to_vec()];
-        Credentials {
-            chain,
-            pkcs8: Zeroizing::new(key.pkcs8().to_vec()),
-        }
+        Credentials { chain, pkcs8: Zeroizing::new(key.pkcs8().to_vec()) }
     }
 
     pub fn device(&self, id: EntityId, kind: Kind) -> Credentials {
@@ -77,16 +60,8 @@ impl ServiceKit {
     pub fn new(authority: &Authority) -> Self {
         let id = [9; 16];
         let (private, public) = HpkePrivateKey::generate().unwrap();
-        let hpke = vec![StoredHpke {
-            private: Arc::new(private),
-            public,
-            made_s: authority.now_s,
-        }];
-        Self {
-            id,
-            credentials: authority.credentials(Kind::Service, id),
-            hpke,
-        }
+        let hpke = vec![StoredHpke { private: Arc::new(private), public, made_s: authority.now_s }];
+        Self { id, credentials: authority.credentials(Kind::Service, id), hpke }
     }
 
     pub fn secrets(&self) -> ServiceSecrets {

@@ -45,10 +45,7 @@ impl SimulatedSocket {
                 drop(tell.try_send((bytes[..length].to_vec(), from)));
             }
         });
-        Ok(Self {
-            socket,
-            arrived: Mutex::new(arrived),
-        })
+        Ok(Self { socket, arrived: Mutex::new(arrived) })
     }
 }
 
@@ -68,10 +65,7 @@ impl AsyncUdpSocket for SimulatedSocket {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         // An unreachable peer loses the datagram, as on a real network.
-        drop(
-            self.socket
-                .try_send_to(transmit.contents, transmit.destination),
-        );
+        drop(self.socket.try_send_to(transmit.contents, transmit.destination));
         Ok(())
     }
 

@@ -81,14 +81,7 @@ pub struct Plan {
 impl Plan {
     /// The plan of the sweep.
     pub fn of(seed: u64) -> Self {
-        Self {
-            seed,
-            customers: 2,
-            technicians: 3,
-            requests: 3,
-            crashes: 3,
-            cuts: 2,
-        }
+        Self { seed, customers: 2, technicians: 3, requests: 3, crashes: 3, cuts: 2 }
     }
 }
 
@@ -119,11 +112,7 @@ fn person(authority: &Authority, kind: EntityKind, number: usize) -> Person {
     } else {
         (Kind::Technician, "technician")
     };
-    Person {
-        id,
-        name: format!("{prefix}-{number}"),
-        credentials: authority.device(id, profile),
-    }
+    Person { id, name: format!("{prefix}-{number}"), credentials: authority.device(id, profile) }
 }
 
 /// Registers and enrolls whoever is not yet.
@@ -133,24 +122,12 @@ async fn populate(node: &Node, people: &[Person]) {
         let (token_hash, public_key_hash, serial, not_after) = enroll([5; 32]);
         let expires = Millis(u64::MAX);
         let certificate = person.credentials.chain[0].clone();
-        let (name, home) = (
-            person.name.clone(),
-            Location {
-                lat_e6: 48_000_000,
-                lon_e6: 2_000_000,
-            },
-        );
+        let (name, home) =
+            (person.name.clone(), Location { lat_e6: 48_000_000, lon_e6: 2_000_000 });
         let commands = match person.id.kind() {
             EntityKind::Customer => vec![
-                Command::Customer(customer::Command::Register {
-                    name,
-                    location: home,
-                    tier: 2,
-                }),
-                Command::Customer(customer::Command::Invite {
-                    token_hash,
-                    expires,
-                }),
+                Command::Customer(customer::Command::Register { name, location: home, tier: 2 }),
+                Command::Customer(customer::Command::Invite { token_hash, expires }),
                 Command::Customer(customer::Command::Enroll {
                     token_hash,
                     public_key_hash,
@@ -162,18 +139,12 @@ async fn populate(node: &Node, people: &[Person]) {
             _ => vec![
                 Command::Technician(technician::Command::Register {
                     name,
-                    skills: vec![Skill {
-                        category: 1,
-                        level: 3,
-                    }],
+                    skills: vec![Skill { category: 1, level: 3 }],
                     home,
                     capacity: 2,
                     shift: Shift::Always,
                 }),
-                Command::Technician(technician::Command::Invite {
-                    token_hash,
-                    expires,
-                }),
+                Command::Technician(technician::Command::Invite { token_hash, expires }),
                 Command::Technician(technician::Command::Enroll {
                     token_hash,
                     public_key_hash,
@@ -207,13 +178,9 @@ async fn run_node(
         client_may_be_unknown: false,
     };
     let tls = device_server_config(&credentials, Arc::new(verifier), wire::ALPN).unwrap();
-    let endpoint = udp::endpoint(
-        PORT,
-        Some(edge::server_config(tls).unwrap()),
-        [seed as u8; 32],
-    )
-    .await;
-    let node = Node::start(NodeParts {
+    let endpoint =
+        udp::endpoint(PORT, Some(edge::server_config(tls).unwrap()), [seed as u8; 32]).await;
+    let parts = NodeParts {
         cluster: CLUSTER.into(),
         region: REGION.into(),
         number: 1,
@@ -227,12 +194,11 @@ async fn run_node(
         engine: Arc::new(disk),
         clock: Arc::new(SimClock),
         entropy: Arc::new(SimEntropy::new(seed)),
-        service: kit.secrets(),
         trust: authority.trust(),
         endpoint,
         on_fatal: Arc::new(|error| panic!("the log failed: {error}")),
-    });
-    let node = node.await?;
+    };
+    let node = Node::start(parts, kit.secrets()).await?;
     node.ready().await;
     populate(&node, &people).await;
     std::future::pending::<()>().await;
@@ -251,10 +217,7 @@ async fn run_device(
     let signer =
         SoftwareSigner::from_pkcs8(&person.credentials.pkcs8, &person.credentials.chain[0])
             .unwrap();
-    let mut keys = DeviceKeys {
-        signer: Arc::new(signer),
-        hpke: Vec::new(),
-    };
+    let mut keys = DeviceKeys { signer: Arc::new(signer), hpke: Vec::new() };
     keys.rotate(EPOCH_MS / 1000).unwrap();
     let verifier = PeerVerifier {
         trust: authority.trust(),
@@ -277,7 +240,7 @@ async fn run_device(
         addr: (turmoil::lookup("node"), PORT).into(),
         server_name: "localhost".into(),
         tls: Arc::new(tls),
-        symmetric: seed % 2 == 0,
+        symmetric: seed.is_multiple_of(2),
     });
     let mut dice = StdRng::seed_from_u64(seed);
     let asking = client.clone();
@@ -291,18 +254,11 @@ async fn run_device(
                     subcategory: number as u16,
                     impact: 2,
                     urgency: 2,
-                    location: Location {
-                        lat_e6: 48_100_000,
-                        lon_e6: 2_100_000,
-                    },
+                    location: Location { lat_e6: 48_100_000, lon_e6: 2_100_000 },
                     text: "help".into(),
                 };
                 let message = asking.request(&body).await.unwrap();
-                wishes
-                    .lock()
-                    .unwrap()
-                    .requested
-                    .insert(EntityId::ticket_of(id, message));
+                wishes.lock().unwrap().requested.insert(EntityId::ticket_of(id, message));
             }
         });
     }
@@ -311,20 +267,14 @@ async fn run_device(
         if let Event::Alert { message_id, body } = &event {
             let declines = dice.random_range(0..4) == 0;
             let answer = if declines {
-                Answer::Decline {
-                    reason: String::new(),
-                }
+                Answer::Decline { reason: String::new() }
             } else {
                 Answer::Accept { eta_min: 10 }
             };
             client
                 .respond(
                     Some(*message_id),
-                    &ResponseBody {
-                        ticket: body.ticket,
-                        offer: body.offer,
-                        answer,
-                    },
+                    &ResponseBody { ticket: body.ticket, offer: body.offer, answer },
                 )
                 .await
                 .unwrap();
@@ -341,24 +291,16 @@ impl Seen {
             Event::Connected => "connected".to_owned(),
             Event::Disconnected { .. } => "disconnected".to_owned(),
             Event::Receipt { body, .. } => {
-                self.received.extend(
-                    body.ticket
-                        .filter(|_| person.id.kind() == EntityKind::Customer),
-                );
+                self.received
+                    .extend(body.ticket.filter(|_| person.id.kind() == EntityKind::Customer));
                 format!("receipt {:?} {:?}", body.status, body.ticket)
             }
             Event::Alert { body, .. } => format!("alert {} {:?}", body.ticket, body.offer),
             Event::Confirmation { body, .. } => {
                 if body.number == 2 {
-                    self.confirmed
-                        .entry(body.ticket)
-                        .or_default()
-                        .push(body.technician);
+                    self.confirmed.entry(body.ticket).or_default().push(body.technician);
                 }
-                format!(
-                    "confirmation {} {} {:?}",
-                    body.number, body.ticket, body.technician
-                )
+                format!("confirmation {} {} {:?}", body.number, body.ticket, body.technician)
             }
             Event::Expired { .. } => "expired".to_owned(),
         };
@@ -369,19 +311,13 @@ impl Seen {
     fn is_done(&self, plan: &Plan) -> bool {
         let all = plan.customers * plan.requests;
         self.requested.len() == all
-            && self
-                .requested
-                .iter()
-                .all(|ticket| self.confirmed.contains_key(ticket))
+            && self.requested.iter().all(|ticket| self.confirmed.contains_key(ticket))
     }
 
     /// What was promised and is not so.
     pub fn broken_laws(&self) -> Vec<String> {
         let mut broken = Vec::new();
-        for ticket in self
-            .received
-            .difference(&self.confirmed.keys().copied().collect())
-        {
+        for ticket in self.received.difference(&self.confirmed.keys().copied().collect()) {
             broken.push(format!("{ticket} was acknowledged and is lost"));
         }
         for ticket in &self.requested {
@@ -391,10 +327,7 @@ impl Seen {
         }
         for (ticket, technicians) in &self.confirmed {
             if technicians.len() > 1 {
-                broken.push(format!(
-                    "{ticket} was confirmed {} times",
-                    technicians.len()
-                ));
+                broken.push(format!("{ticket} was confirmed {} times", technicians.len()));
             }
             if technicians.iter().collect::<BTreeSet<_>>().len() > 1 {
                 broken.push(format!("{ticket} has two technicians"));
@@ -447,13 +380,7 @@ pub fn run(plan: Plan) -> Seen {
         let (person, authority, seen) = (person.clone(), Arc::clone(&authority), Arc::clone(&seen));
         let seed = plan.seed * 100 + index as u64 + 7;
         sim.host(person.name.clone(), move || {
-            run_device(
-                person.clone(),
-                Arc::clone(&authority),
-                Arc::clone(&seen),
-                plan,
-                seed,
-            )
+            run_device(person.clone(), Arc::clone(&authority), Arc::clone(&seen), plan, seed)
         });
     }
     drive(&mut sim, &disk, &plan, &people, &seen);
@@ -464,9 +391,7 @@ pub fn run(plan: Plan) -> Seen {
 /// Steps the simulation with its faults, then without, until all is done or patience ends.
 fn drive(sim: &mut turmoil::Sim<'_>, disk: &Disk, plan: &Plan, people: &[Person], seen: &Shared) {
     let mut dice = StdRng::seed_from_u64(plan.seed ^ 0xfa17);
-    let mut crashes: Vec<u64> = (0..plan.crashes)
-        .map(|_| dice.random_range(300..6000))
-        .collect();
+    let mut crashes: Vec<u64> = (0..plan.crashes).map(|_| dice.random_range(300..6000)).collect();
     let mut cuts: Vec<(u64, u64, usize)> = (0..plan.cuts)
         .map(|_| {
             (

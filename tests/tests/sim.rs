@@ -26,10 +26,7 @@ fn check(seed: u64) -> Result<(), String> {
     if broken.is_empty() {
         return Ok(());
     }
-    Err(format!(
-        "seed {seed}: {broken:?}\n{}",
-        seen.trace.join("\n")
-    ))
+    Err(format!("seed {seed}: {broken:?}\n{}", seen.trace.join("\n")))
 }
 
 #[test]

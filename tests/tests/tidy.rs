@@ -27,10 +27,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("fieldmesh-envelope", &[]),
     ("fieldmesh-pki", &[]),
     ("fieldmesh-actors", &["fieldmesh-domain"]),
-    (
-        "fieldmesh-device",
-        &["fieldmesh-domain", "fieldmesh-pki", "fieldmesh-envelope"],
-    ),
+    ("fieldmesh-device", &["fieldmesh-domain", "fieldmesh-pki", "fieldmesh-envelope"]),
     (
         "fieldmesh-node",
         &[
@@ -49,28 +46,14 @@ const IMPORT_ALL: &[&str] = &["fieldmesh-tests", "fieldmesh-benches"];
 const FENCES: &[(&[&str], &[&str])] = &[
     (&["ractor"], &["actors/"]),
     (
-        &[
-            "actix",
-            "actix_http",
-            "actix_rt",
-            "actix_web",
-            "actix_web_actors",
-        ],
+        &["actix", "actix_http", "actix_rt", "actix_web", "actix_web_actors"],
         &["node/src/web.rs", "node/src/web/"],
     ),
     (
         &["quinn", "quinn_proto", "quinn_udp"],
-        &[
-            "node/src/mesh",
-            "node/src/edge",
-            "device/src/transport",
-            "tests/",
-        ],
+        &["node/src/mesh", "node/src/edge", "device/src/transport", "tests/"],
     ),
-    (
-        &["openraft", "openraft_rt", "openraft_rt_tokio"],
-        &["node/src/consensus"],
-    ),
+    (&["openraft", "openraft_rt", "openraft_rt_tokio"], &["node/src/consensus"]),
     (&["rocksdb", "librocksdb_sys"], &["node/src/store"]),
 ];
 
@@ -81,24 +64,16 @@ const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Names that say nothing of the content, so that anything ends up there.
-const EMPTY_NAMES: &[&str] = &[
-    "common", "helper", "helpers", "manager", "misc", "mod", "util", "utils",
-];
+const EMPTY_NAMES: &[&str] =
+    &["common", "helper", "helpers", "manager", "misc", "mod", "util", "utils"];
 
 fn metadata() -> Metadata {
-    MetadataCommand::new()
-        .current_dir(root())
-        .no_deps()
-        .exec()
-        .unwrap()
+    MetadataCommand::new().current_dir(root()).no_deps().exec().unwrap()
 }
 
 fn sources() -> BTreeMap<String, Source> {
     let found = rust_files(text_files());
-    assert!(
-        !found.is_empty(),
-        "no Rust file found: the checks would pass without checking"
-    );
+    assert!(!found.is_empty(), "no Rust file found: the checks would pass without checking");
     found
 }
 
@@ -106,17 +81,12 @@ fn sources() -> BTreeMap<String, Source> {
 fn relative(path: &cargo_metadata::camino::Utf8Path) -> String {
     let root = root();
     let path = path.canonicalize_utf8().unwrap();
-    path.strip_prefix(root.to_str().unwrap())
-        .unwrap()
-        .to_string()
+    path.strip_prefix(root.to_str().unwrap()).unwrap().to_string()
 }
 
 /// The root file of each library, binary, test and benchmark.
 fn crate_roots(metadata: &Metadata) -> BTreeSet<String> {
-    let targets = metadata
-        .packages
-        .iter()
-        .flat_map(|package| &package.targets);
+    let targets = metadata.packages.iter().flat_map(|package| &package.targets);
     targets.map(|target| relative(&target.src_path)).collect()
 }
 
@@ -126,11 +96,7 @@ fn allowed(path: &str, places: &[&str]) -> bool {
 
 fn report(rule: &str, findings: &[String]) {
     let list = findings.join("\n  ");
-    assert!(
-        findings.is_empty(),
-        "{rule}: {} found\n  {list}",
-        findings.len()
-    );
+    assert!(findings.is_empty(), "{rule}: {} found\n  {list}", findings.len());
 }
 
 #[test]
@@ -142,9 +108,7 @@ fn packages_import_only_what_the_layout_allows() {
         let manifest = relative(&package.manifest_path);
         let text = std::fs::read_to_string(&package.manifest_path).unwrap();
         let line = |name: &str| text.lines().position(|l| l.starts_with(name)).unwrap_or(0) + 1;
-        let rule = IMPORTS
-            .iter()
-            .find(|(name, _)| *name == package.name.as_str());
+        let rule = IMPORTS.iter().find(|(name, _)| *name == package.name.as_str());
         if rule.is_none() && !IMPORT_ALL.contains(&package.name.as_str()) {
             findings.push(format!(
                 "{manifest}:1: {} has no rule; say in tidy.rs what it may import",
@@ -152,11 +116,7 @@ fn packages_import_only_what_the_layout_allows() {
             ));
             continue;
         }
-        for needed in package
-            .dependencies
-            .iter()
-            .map(|dependency| dependency.name.as_str())
-        {
+        for needed in package.dependencies.iter().map(|dependency| dependency.name.as_str()) {
             let at = format!("{manifest}:{}", line(needed));
             if ours.contains(needed) && rule.is_some_and(|(_, may)| !may.contains(&needed)) {
                 findings.push(format!(
@@ -188,9 +148,8 @@ fn engines_stay_behind_their_module() {
     let mut findings = Vec::new();
     for source in sources().values() {
         for (index, token) in source.tokens.iter().enumerate() {
-            let Some((_, places)) = FENCES
-                .iter()
-                .find(|(names, _)| names.contains(&token.text.as_str()))
+            let Some((_, places)) =
+                FENCES.iter().find(|(names, _)| names.contains(&token.text.as_str()))
             else {
                 continue;
             };
@@ -243,10 +202,7 @@ fn files_stay_short() {
                 source.path
             ));
         } else if lines > FILE_LINES_WARN {
-            eprintln!(
-                "tidy: {} has {lines} lines, more than {FILE_LINES_WARN}",
-                source.path
-            );
+            eprintln!("tidy: {} has {lines} lines, more than {FILE_LINES_WARN}", source.path);
         }
     }
     report("files too long", &findings);
@@ -312,11 +268,7 @@ fn each_file_belongs_to_a_crate() {
 #[test]
 fn the_text_speaks_of_the_product_alone() {
     // In pieces, so that this file does not find itself.
-    let folders = [
-        concat!("/ro", "ot"),
-        concat!("/wo", "rk"),
-        concat!("/home", "/"),
-    ];
+    let folders = [concat!("/ro", "ot"), concat!("/wo", "rk"), concat!("/home", "/")];
     let words = [concat!("TO", "DO"), concat!("FIX", "ME")];
     let notes = [concat!("research", "/"), concat!("shared", "/design")];
     let mut findings = Vec::new();
@@ -357,18 +309,10 @@ fn names_folder(line: &str, folder: &str) -> bool {
 #[test]
 fn folders_are_recognised_only_at_the_start_of_a_path() {
     let folder = concat!("/wo", "rk");
-    for line in [
-        format!("cd {folder}/main"),
-        format!("\"{folder}\""),
-        format!("={folder}"),
-    ] {
+    for line in [format!("cd {folder}/main"), format!("\"{folder}\""), format!("={folder}")] {
         assert!(names_folder(&line, folder), "{line}");
     }
-    for line in [
-        format!("https://x{folder}/y"),
-        format!("a{folder}"),
-        format!("{folder}ers/a"),
-    ] {
+    for line in [format!("https://x{folder}/y"), format!("a{folder}"), format!("{folder}ers/a")] {
         assert!(!names_folder(&line, folder), "{line}");
     }
 }

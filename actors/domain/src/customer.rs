@@ -192,11 +192,7 @@ impl Customer {
         if !location.is_on_earth() {
             return Rejection::new(RejectionCode::Invalid, "the location is not on earth");
         }
-        Ok(vec![Event::Registered {
-            name: name.to_owned(),
-            location,
-            tier,
-        }])
+        Ok(vec![Event::Registered { name: name.to_owned(), location, tier }])
     }
 
     fn request(
@@ -244,31 +240,12 @@ impl Aggregate for Customer {
             return Rejection::new(RejectionCode::Unknown, "there is no such customer");
         }
         match command {
-            Command::Register {
-                name,
-                location,
-                tier,
-            } => self.register(name, *location, *tier),
-            Command::Invite {
-                token_hash,
-                expires,
-            } => self
+            Command::Register { name, location, tier } => self.register(name, *location, *tier),
+            Command::Invite { token_hash, expires } => self
                 .enrollment
-                .invite(
-                    Token {
-                        hash: *token_hash,
-                        expires: *expires,
-                    },
-                    ctx,
-                )
+                .invite(Token { hash: *token_hash, expires: *expires }, ctx)
                 .map(changes),
-            Command::Enroll {
-                token_hash,
-                public_key_hash,
-                serial,
-                not_after,
-                certificate,
-            } => {
+            Command::Enroll { token_hash, public_key_hash, serial, not_after, certificate } => {
                 let issued = Issued {
                     token_hash: *token_hash,
                     public_key_hash: *public_key_hash,
@@ -281,19 +258,12 @@ impl Aggregate for Customer {
             Command::PublishKeys { serial, bundle } => {
                 self.enrollment.publish(*serial, bundle).map(changes)
             }
-            Command::Request {
-                message_id,
-                content_hash,
-                body,
-                received_at,
-            } => self.request(*message_id, *content_hash, body, *received_at, ctx),
+            Command::Request { message_id, content_hash, body, received_at } => {
+                self.request(*message_id, *content_hash, body, *received_at, ctx)
+            }
             Command::TicketClosed { ticket } => {
                 let open = self.open.contains(ticket);
-                Ok(if open {
-                    vec![Event::TicketClosed { ticket: *ticket }]
-                } else {
-                    vec![]
-                })
+                Ok(if open { vec![Event::TicketClosed { ticket: *ticket }] } else { vec![] })
             }
             Command::Suspend if self.standing == Standing::Suspended => Ok(vec![]),
             Command::Suspend => Ok(vec![Event::Suspended]),
@@ -304,11 +274,7 @@ impl Aggregate for Customer {
 
     fn evolve(&mut self, event: &Event) {
         match event {
-            Event::Registered {
-                name,
-                location,
-                tier,
-            } => {
+            Event::Registered { name, location, tier } => {
                 self.standing = Standing::Invited;
                 self.name.clone_from(name);
                 self.location = *location;
@@ -334,12 +300,7 @@ impl Aggregate for Customer {
 
     fn react(&self, event: &Event, id: EntityId) -> Vec<Effect> {
         match event {
-            Event::Requested {
-                message_id,
-                ticket,
-                body,
-                ..
-            } => {
+            Event::Requested { message_id, ticket, body, .. } => {
                 let receipt = ReceiptBody {
                     status: ReceiptStatus::Received,
                     ticket: Some(*ticket),
@@ -358,24 +319,15 @@ impl Aggregate for Customer {
                         correlation: Some(*message_id),
                         body: encoded(&receipt),
                     },
-                    Effect::Tell {
-                        to: *ticket,
-                        command: AnyCommand::Ticket(open),
-                    },
-                    Effect::Index(IndexRow::Customer {
-                        id,
-                        state: self.standing,
-                    }),
+                    Effect::Tell { to: *ticket, command: AnyCommand::Ticket(open) },
+                    Effect::Index(IndexRow::Customer { id, state: self.standing }),
                 ]
             }
             Event::Registered { .. }
             | Event::Suspended
             | Event::Resumed
             | Event::Enrollment(Change::Enrolled(_)) => {
-                vec![Effect::Index(IndexRow::Customer {
-                    id,
-                    state: self.standing,
-                })]
+                vec![Effect::Index(IndexRow::Customer { id, state: self.standing })]
             }
             Event::Enrollment(_) | Event::TicketClosed { .. } => vec![],
         }

@@ -133,16 +133,10 @@ impl Desk {
             assigned: known.assigned,
         });
         let choice = selection::choose(need, options, rule_version);
-        let mut events: Vec<Event> = held_by
-            .map(|_| Event::TakenBack { ticket })
-            .into_iter()
-            .collect();
+        let mut events: Vec<Event> =
+            held_by.map(|_| Event::TakenBack { ticket }).into_iter().collect();
         events.push(match choice.candidates.first() {
-            Some(best) => Event::Chosen {
-                ticket,
-                technician: best.technician,
-                choice,
-            },
+            Some(best) => Event::Chosen { ticket, technician: best.technician, choice },
             None => Event::NobodyFits { ticket, choice },
         });
         events
@@ -169,10 +163,7 @@ impl Aggregate for Desk {
                 None if self.technicians.len() >= TECHNICIANS_MAX => {
                     Rejection::new(RejectionCode::Limit, "the desk knows 100,000 technicians")
                 }
-                _ => Ok(vec![Event::TechnicianChanged {
-                    id: *id,
-                    summary: summary.clone(),
-                }]),
+                _ => Ok(vec![Event::TechnicianChanged { id: *id, summary: summary.clone() }]),
             },
             Command::Match { ticket, need } => Ok(self.choose(*ticket, need, ctx.rule_version)),
             Command::Done { ticket } => Ok(if self.given.contains_key(ticket) {
@@ -187,15 +178,9 @@ impl Aggregate for Desk {
     fn evolve(&mut self, event: &Event) {
         match event {
             Event::TechnicianChanged { id, summary } => {
-                self.technicians
-                    .entry(*id)
-                    .or_default()
-                    .summary
-                    .clone_from(summary);
+                self.technicians.entry(*id).or_default().summary.clone_from(summary);
             }
-            Event::Chosen {
-                ticket, technician, ..
-            } => {
+            Event::Chosen { ticket, technician, .. } => {
                 self.given.insert(*ticket, *technician);
                 let known = self.technicians.entry(*technician).or_default();
                 known.load = known.load.saturating_add(1);
@@ -208,29 +193,16 @@ impl Aggregate for Desk {
 
     fn react(&self, event: &Event, _id: EntityId) -> Vec<Effect> {
         let tell = |ticket: &EntityId, command| {
-            vec![Effect::Tell {
-                to: *ticket,
-                command: AnyCommand::Ticket(command),
-            }]
+            vec![Effect::Tell { to: *ticket, command: AnyCommand::Ticket(command) }]
         };
         match event {
-            Event::Chosen {
+            Event::Chosen { ticket, technician, choice } => tell(
                 ticket,
-                technician,
-                choice,
-            } => tell(
-                ticket,
-                ticket::Command::Offer {
-                    technician: *technician,
-                    choice: choice.clone(),
-                },
+                ticket::Command::Offer { technician: *technician, choice: choice.clone() },
             ),
-            Event::NobodyFits { ticket, choice } => tell(
-                ticket,
-                ticket::Command::NobodyFits {
-                    choice: choice.clone(),
-                },
-            ),
+            Event::NobodyFits { ticket, choice } => {
+                tell(ticket, ticket::Command::NobodyFits { choice: choice.clone() })
+            }
             Event::TechnicianChanged { .. } | Event::TakenBack { .. } => vec![],
         }
     }

@@ -118,10 +118,9 @@ impl Enrollment {
                 "the key bundle is older than the one in force",
             ),
             core::cmp::Ordering::Equal => Ok(vec![]),
-            core::cmp::Ordering::Greater => Ok(vec![Change::KeysPublished {
-                serial,
-                bundle: bundle.to_vec(),
-            }]),
+            core::cmp::Ordering::Greater => {
+                Ok(vec![Change::KeysPublished { serial, bundle: bundle.to_vec() }])
+            }
         }
     }
 

@@ -34,9 +34,7 @@ impl Region {
         let length = bytes.iter().position(|byte| *byte == 0).unwrap_or(4);
         let (code, padding) = bytes.split_at(length);
         let is_code = !code.is_empty()
-            && code
-                .iter()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+            && code.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
         if is_code && padding.iter().all(|byte| *byte == 0) {
             Ok(Self(bytes))
         } else {
@@ -50,10 +48,7 @@ impl FromStr for Region {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         let mut bytes = [0; 4];
-        bytes
-            .get_mut(..text.len())
-            .ok_or(IdError::Region)?
-            .copy_from_slice(text.as_bytes());
+        bytes.get_mut(..text.len()).ok_or(IdError::Region)?.copy_from_slice(text.as_bytes());
         Self::from_padded(bytes)
     }
 }
@@ -109,12 +104,7 @@ impl EntityId {
         seed[32] = 1;
         random[..8].copy_from_slice(&low.to_be_bytes());
         random[8..].copy_from_slice(&fnv1a(&seed).to_be_bytes()[..2]);
-        Self::build(
-            EntityKind::Ticket,
-            customer.region(),
-            customer.slot(),
-            random,
-        )
+        Self::build(EntityKind::Ticket, customer.region(), customer.slot(), random)
     }
 
     /// A region's desk.
@@ -175,16 +165,9 @@ impl fmt::Display for EntityId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}_{}_", self.kind().prefix(), self.region())?;
         // 96 bits, and four zero bits to fill the last character.
-        let bits = self.0[4..]
-            .iter()
-            .fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte))
-            << 4;
+        let bits = self.0[4..].iter().fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte)) << 4;
         for at in (0..TEXT_CHARS).rev() {
-            write!(
-                f,
-                "{}",
-                char::from(ALPHABET[(bits >> (5 * at) & 31) as usize])
-            )?;
+            write!(f, "{}", char::from(ALPHABET[(bits >> (5 * at) & 31) as usize]))?;
         }
         Ok(())
     }
@@ -211,10 +194,7 @@ impl FromStr for EntityId {
         }
         let mut bits = 0_u128;
         for char in rest.bytes() {
-            let digit = ALPHABET
-                .iter()
-                .position(|known| *known == char)
-                .ok_or(IdError::Text)?;
+            let digit = ALPHABET.iter().position(|known| *known == char).ok_or(IdError::Text)?;
             bits = bits << 5 | digit as u128;
         }
         if bits & 15 != 0 {
@@ -225,11 +205,7 @@ impl FromStr for EntityId {
         bytes[..4].copy_from_slice(&region.0);
         bytes[4..].copy_from_slice(&(bits >> 4).to_be_bytes()[4..]);
         let id = Self::from_bytes(bytes)?;
-        if id.kind().prefix() == prefix {
-            Ok(id)
-        } else {
-            Err(IdError::Kind)
-        }
+        if id.kind().prefix() == prefix { Ok(id) } else { Err(IdError::Kind) }
     }
 }
 
@@ -265,16 +241,9 @@ mod tests {
     #[test]
     fn the_text_form_is_frozen() {
         let region = "eu1".parse().unwrap();
-        let id = EntityId::new(
-            EntityKind::Customer,
-            region,
-            [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
-        );
+        let id = EntityId::new(EntityKind::Customer, region, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
         assert_eq!(id.to_string().parse(), Ok(id));
-        assert_eq!(
-            EntityId::desk(region).to_string(),
-            "dsk_eu1_r0000000000000000000"
-        );
+        assert_eq!(EntityId::desk(region).to_string(), "dsk_eu1_r0000000000000000000");
         assert!("cus_eu1_r0000000000000000000".parse::<EntityId>().is_err());
         assert!("dsk_eu1_r0000000000000000001".parse::<EntityId>().is_err());
     }

@@ -119,10 +119,7 @@ pub fn choose<'a>(
     options: impl Iterator<Item = Fit<'a>>,
     rule_version: u32,
 ) -> Choice {
-    let mut choice = Choice {
-        rule_version,
-        ..Choice::default()
-    };
+    let mut choice = Choice { rule_version, ..Choice::default() };
     let mut fit = Vec::new();
     for option in options {
         match exclusion(need, &option) {
@@ -137,19 +134,13 @@ pub fn choose<'a>(
     }
     let least = fit.iter().map(|option| option.assigned).min().unwrap_or(0);
     choice.candidates = fit.iter().map(|option| cost(need, option, least)).collect();
-    choice
-        .candidates
-        .sort_by_key(|candidate| (candidate.cost_s(), candidate.technician));
+    choice.candidates.sort_by_key(|candidate| (candidate.cost_s(), candidate.technician));
     choice.candidates.truncate(CANDIDATES_MAX);
     choice
 }
 
 fn level(need: &Need, skills: &[Skill]) -> Option<u8> {
-    skills
-        .iter()
-        .filter(|skill| skill.category == need.category)
-        .map(|skill| skill.level)
-        .max()
+    skills.iter().filter(|skill| skill.category == need.category).map(|skill| skill.level).max()
 }
 
 fn exclusion(need: &Need, option: &Fit<'_>) -> Option<Exclusion> {
@@ -182,10 +173,11 @@ fn cost(need: &Need, option: &Fit<'_>, least: u32) -> Candidate {
 /// Great-circle distance in metres, within 0.5 % (haversine in fixed point).
 pub fn distance_m(a: Location, b: Location) -> u32 {
     const EARTH_DIAMETER_M: i64 = 12_742_018;
-    let lat = half_sine(i64::from(a.lat_e6) - i64::from(b.lat_e6));
-    let lon = half_sine(i64::from(a.lon_e6) - i64::from(b.lon_e6));
-    let cosines = cosine(i64::from(a.lat_e6)) * cosine(i64::from(b.lat_e6)) / ONE;
-    let haversine = (lat * lat / ONE + cosines * (lon * lon / ONE) / ONE).clamp(0, ONE);
+    let lat = i128::from(half_sine(i64::from(a.lat_e6) - i64::from(b.lat_e6)));
+    let lon = i128::from(half_sine(i64::from(a.lon_e6) - i64::from(b.lon_e6)));
+    let cosines = i128::from(cosine(i64::from(a.lat_e6)) * cosine(i64::from(b.lat_e6)) / ONE);
+    // Squares keep all their 60 fractional bits: cut to 30, two neighbours would be 400 m apart.
+    let haversine = lat * lat + cosines * (lon * lon) / i128::from(ONE);
     let metres = EARTH_DIAMETER_M * arcsine_of_root(haversine) / ONE;
     u32::try_from(metres).unwrap_or(u32::MAX)
 }
@@ -221,17 +213,14 @@ fn cosine(degrees_e6: i64) -> i64 {
     sine(PI / 2 - radians(degrees_e6.abs()))
 }
 
-/// Arc sine of the square root, by bisection on the monotonous sine.
-fn arcsine_of_root(square: i64) -> i64 {
+/// Arc sine of the square root of a number with 60 fractional bits, by bisection on the monotonous
+/// sine.
+fn arcsine_of_root(square: i128) -> i64 {
     let (mut low, mut high) = (0, PI / 2);
     while high - low > 1 {
         let middle = i64::midpoint(low, high);
-        let sine = sine(middle);
-        if sine * sine / ONE <= square {
-            low = middle
-        } else {
-            high = middle
-        }
+        let sine = i128::from(sine(middle));
+        if sine * sine <= square { low = middle } else { high = middle }
     }
     low
 }
@@ -241,29 +230,18 @@ mod tests {
     use super::*;
 
     fn at(lat: f64, lon: f64) -> Location {
-        Location {
-            lat_e6: (lat * 1e6) as i32,
-            lon_e6: (lon * 1e6) as i32,
-        }
+        Location { lat_e6: (lat * 1e6) as i32, lon_e6: (lon * 1e6) as i32 }
     }
 
     #[test]
     fn distances_agree_with_known_ones() {
-        let (paris, london, sydney) = (
-            at(48.8566, 2.3522),
-            at(51.5074, -0.1278),
-            at(-33.8688, 151.2093),
-        );
-        for (a, b, metres) in [
-            (paris, london, 343_556_u32),
-            (paris, sydney, 16_960_000),
-            (paris, paris, 0),
-        ] {
+        let (paris, london, sydney) =
+            (at(48.8566, 2.3522), at(51.5074, -0.1278), at(-33.8688, 151.2093));
+        for (a, b, metres) in
+            [(paris, london, 343_556_u32), (paris, sydney, 16_960_000), (paris, paris, 0)]
+        {
             let found = distance_m(a, b);
-            assert!(
-                found.abs_diff(metres) <= metres / 200 + 20,
-                "{found} is not {metres}"
-            );
+            assert!(found.abs_diff(metres) <= metres / 200 + 20, "{found} is not {metres}");
             assert_eq!(found, distance_m(b, a));
         }
         // Across the date line, and pole to pole.

@@ -20,7 +20,7 @@ use crate::{
     customer::NAME_BYTES_MAX,
     desk, encoded,
     enrollment::{Change, Enrollment, Issued, Token},
-    message::{AlertBody, Answer, Location, ReceiptBody, ReceiptStatus, ResponseBody},
+    message::{AlertBody, Answer, Location, OfferId, ReceiptBody, ReceiptStatus, ResponseBody},
     ticket::{self, Progress, RefusalReason},
 };
 
@@ -72,14 +72,7 @@ impl Technician {
     }
 
     fn register(&self, command: &Command) -> Result<Vec<Event>, Rejection> {
-        let Command::Register {
-            name,
-            skills,
-            home,
-            capacity,
-            shift,
-        } = command
-        else {
+        let Command::Register { name, skills, home, capacity, shift } = command else {
             return Ok(vec![]);
         };
         if self.registered {
@@ -90,10 +83,7 @@ impl Technician {
             return if same {
                 Ok(vec![])
             } else {
-                Rejection::new(
-                    RejectionCode::Exists,
-                    "the technician exists with other data",
-                )
+                Rejection::new(RejectionCode::Exists, "the technician exists with other data")
             };
         }
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
@@ -103,9 +93,7 @@ impl Technician {
             return Rejection::new(RejectionCode::Invalid, "the home is not on earth");
         }
         if skills.len() > SKILLS_MAX
-            || skills
-                .iter()
-                .any(|skill| !(1..=LEVEL_MAX).contains(&skill.level))
+            || skills.iter().any(|skill| !(1..=LEVEL_MAX).contains(&skill.level))
         {
             return Rejection::new(
                 RejectionCode::Invalid,
@@ -126,13 +114,7 @@ impl Technician {
 
     fn reserve(&self, alert: &AlertBody, ctx: &Ctx) -> Vec<Event> {
         let (ticket, offer) = (alert.ticket, alert.offer);
-        let refuse = |reason| {
-            vec![Event::Refused {
-                ticket,
-                offer,
-                reason,
-            }]
-        };
+        let refuse = |reason| vec![Event::Refused { ticket, offer, reason }];
         match self.holdings.get(&ticket) {
             Some(held) if held.offer >= offer => return vec![],
             Some(held) if held.phase != Phase::Reserved => return refuse(RefusalReason::Busy),
@@ -151,9 +133,7 @@ impl Technician {
         if others >= usize::from(self.capacity) {
             return refuse(RefusalReason::Busy);
         }
-        vec![Event::Reserved {
-            alert: alert.clone(),
-        }]
+        vec![Event::Reserved { alert: alert.clone() }]
     }
 
     fn answer(
@@ -164,49 +144,27 @@ impl Technician {
     ) -> Result<Vec<Event>, Rejection> {
         body.check()?;
         let (ticket, offer) = (body.ticket, body.offer);
-        let note = |status| {
-            Ok(vec![Event::AnswerNoted {
-                ticket,
-                status,
-                message_id,
-            }])
-        };
-        let Some(held) = self
-            .holdings
-            .get(&ticket)
-            .filter(|held| held.offer == offer)
-        else {
+        let note = |status| Ok(vec![Event::AnswerNoted { ticket, status, message_id }]);
+        let Some(held) = self.holdings.get(&ticket).filter(|held| held.offer == offer) else {
             return note(ReceiptStatus::NoLongerYours);
         };
         if held.answered_by == Some(message_id) {
             return Ok(vec![]);
         }
-        let progress = |progress| {
-            Ok(vec![Event::Progressed {
-                ticket,
-                offer,
-                progress,
-                message_id,
-            }])
-        };
+        let progress =
+            |progress| Ok(vec![Event::Progressed { ticket, offer, progress, message_id }]);
         match (&body.answer, held.phase) {
             (Answer::Accept { .. } | Answer::Decline { .. }, Phase::Reserved)
                 if held.expires < ctx.now =>
             {
                 note(ReceiptStatus::NoLongerYours)
             }
-            (Answer::Accept { eta_min }, Phase::Reserved) => Ok(vec![Event::Accepted {
-                ticket,
-                offer,
-                eta_min: *eta_min,
-                message_id,
-            }]),
-            (Answer::Decline { reason }, Phase::Reserved) => Ok(vec![Event::Declined {
-                ticket,
-                offer,
-                reason: reason.clone(),
-                message_id,
-            }]),
+            (Answer::Accept { eta_min }, Phase::Reserved) => {
+                Ok(vec![Event::Accepted { ticket, offer, eta_min: *eta_min, message_id }])
+            }
+            (Answer::Decline { reason }, Phase::Reserved) => {
+                Ok(vec![Event::Declined { ticket, offer, reason: reason.clone(), message_id }])
+            }
             (Answer::Accept { .. }, _) => note(ReceiptStatus::Received),
             (Answer::EnRoute, Phase::Committed) => progress(Progress::EnRoute),
             (Answer::OnSite, Phase::Committed | Phase::EnRoute) => progress(Progress::OnSite),
@@ -216,9 +174,7 @@ impl Technician {
             (
                 Answer::CannotComplete { reason },
                 Phase::Committed | Phase::EnRoute | Phase::OnSite,
-            ) => progress(Progress::CannotComplete {
-                reason: reason.clone(),
-            }),
+            ) => progress(Progress::CannotComplete { reason: reason.clone() }),
             _ => note(ReceiptStatus::Invalid),
         }
     }
@@ -231,19 +187,12 @@ impl Technician {
             capacity: self.capacity,
         };
         let command = desk::Command::Technician { id, summary };
-        Effect::Tell {
-            to: EntityId::desk(id.region()),
-            command: AnyCommand::Desk(command),
-        }
+        Effect::Tell { to: EntityId::desk(id.region()), command: AnyCommand::Desk(command) }
     }
 
     fn index(&self, id: EntityId) -> Effect {
         let load = u16::try_from(self.holdings.len()).unwrap_or(u16::MAX);
-        Effect::Index(IndexRow::Technician {
-            id,
-            state: self.duty(),
-            load,
-        })
+        Effect::Index(IndexRow::Technician { id, state: self.duty(), load })
     }
 }
 
@@ -258,26 +207,11 @@ impl Aggregate for Technician {
         }
         match command {
             Command::Register { .. } => self.register(command),
-            Command::Invite {
-                token_hash,
-                expires,
-            } => self
+            Command::Invite { token_hash, expires } => self
                 .enrollment
-                .invite(
-                    Token {
-                        hash: *token_hash,
-                        expires: *expires,
-                    },
-                    ctx,
-                )
+                .invite(Token { hash: *token_hash, expires: *expires }, ctx)
                 .map(changes),
-            Command::Enroll {
-                token_hash,
-                public_key_hash,
-                serial,
-                not_after,
-                certificate,
-            } => {
+            Command::Enroll { token_hash, public_key_hash, serial, not_after, certificate } => {
                 let issued = Issued {
                     token_hash: *token_hash,
                     public_key_hash: *public_key_hash,
@@ -290,22 +224,13 @@ impl Aggregate for Technician {
             Command::PublishKeys { serial, bundle } => {
                 self.enrollment.publish(*serial, bundle).map(changes)
             }
-            Command::GoOnShift => Ok(if self.on_shift {
-                vec![]
-            } else {
-                vec![Event::WentOnShift]
-            }),
-            Command::GoOffShift => Ok(if self.on_shift {
-                vec![Event::WentOffShift]
-            } else {
-                vec![]
-            }),
+            Command::GoOnShift => Ok(if self.on_shift { vec![] } else { vec![Event::WentOnShift] }),
+            Command::GoOffShift => {
+                Ok(if self.on_shift { vec![Event::WentOffShift] } else { vec![] })
+            }
             Command::Reserve { alert } => Ok(self.reserve(alert, ctx)),
             Command::Release { ticket, offer } => {
-                let held = self
-                    .holdings
-                    .get(ticket)
-                    .filter(|held| held.offer <= *offer);
+                let held = self.holdings.get(ticket).filter(|held| held.offer <= *offer);
                 let released = held.map(|held| Event::Released {
                     ticket: *ticket,
                     was_committed: held.phase != Phase::Reserved,
@@ -319,13 +244,7 @@ impl Aggregate for Technician {
 
     fn evolve(&mut self, event: &Event) {
         match event {
-            Event::Registered {
-                name,
-                skills,
-                home,
-                capacity,
-                shift,
-            } => {
+            Event::Registered { name, skills, home, capacity, shift } => {
                 self.registered = true;
                 self.name.clone_from(name);
                 self.skills.clone_from(skills);
@@ -348,15 +267,10 @@ impl Aggregate for Technician {
             Event::Released { ticket, .. } | Event::Declined { ticket, .. } => {
                 self.holdings.remove(ticket);
             }
-            Event::Accepted {
-                ticket, message_id, ..
-            } => self.advance(*ticket, Phase::Committed, *message_id),
-            Event::Progressed {
-                ticket,
-                progress,
-                message_id,
-                ..
-            } => match progress {
+            Event::Accepted { ticket, message_id, .. } => {
+                self.advance(*ticket, Phase::Committed, *message_id)
+            }
+            Event::Progressed { ticket, progress, message_id, .. } => match progress {
                 Progress::EnRoute => self.advance(*ticket, Phase::EnRoute, *message_id),
                 Progress::OnSite => self.advance(*ticket, Phase::OnSite, *message_id),
                 Progress::Completed { .. } | Progress::CannotComplete { .. } => {
@@ -368,113 +282,69 @@ impl Aggregate for Technician {
     }
 
     fn react(&self, event: &Event, id: EntityId) -> Vec<Effect> {
-        let tell = |ticket: &EntityId, command| Effect::Tell {
-            to: *ticket,
-            command: AnyCommand::Ticket(command),
-        };
         match event {
             Event::Registered { .. }
             | Event::WentOnShift
             | Event::WentOffShift
-            | Event::Enrollment(Change::Enrolled(_)) => {
-                vec![self.tell_desk(id), self.index(id)]
-            }
+            | Event::Enrollment(Change::Enrolled(_)) => vec![self.tell_desk(id), self.index(id)],
             Event::Enrollment(_) => vec![],
-            Event::Reserved { alert } => vec![
-                Effect::Message {
-                    to: id,
-                    kind: MessageKind::Alert,
-                    correlation: None,
-                    body: encoded(alert),
-                },
-                self.index(id),
-            ],
-            Event::Refused {
-                ticket,
-                offer,
-                reason,
-            } => {
-                vec![tell(
-                    ticket,
-                    ticket::Command::Refused {
-                        technician: id,
-                        offer: *offer,
-                        reason: *reason,
-                    },
-                )]
+            Event::Reserved { alert } => {
+                let (kind, body) = (MessageKind::Alert, encoded(alert));
+                vec![Effect::Message { to: id, kind, correlation: None, body }, self.index(id)]
             }
-            Event::Released {
-                ticket,
-                was_committed,
-            } => {
-                let mut effects = vec![self.index(id)];
-                if *was_committed {
-                    effects.push(receipt(id, *ticket, ReceiptStatus::NoLongerYours, None));
-                }
-                effects
+            Event::Refused { ticket, offer, reason } => {
+                vec![refused(id, *ticket, *offer, *reason)]
             }
-            Event::Accepted {
-                ticket,
-                offer,
-                eta_min,
-                message_id,
-            } => {
+            Event::Released { ticket, was_committed } => {
+                let told =
+                    was_committed.then(|| receipt(id, *ticket, ReceiptStatus::NoLongerYours, None));
+                told.into_iter().chain([self.index(id)]).collect()
+            }
+            Event::Accepted { ticket, offer, eta_min, message_id } => {
                 let accept = ticket::Command::Accept {
                     technician: id,
                     offer: *offer,
                     name: self.name.clone(),
                     eta_min: *eta_min,
                 };
-                vec![
-                    receipt(id, *ticket, ReceiptStatus::Received, Some(*message_id)),
-                    tell(ticket, accept),
-                    self.index(id),
-                ]
+                self.answered(id, *ticket, *message_id, tell(*ticket, accept))
             }
-            Event::Declined {
-                ticket,
-                offer,
-                message_id,
-                ..
-            } => {
-                let declined = ticket::Command::Refused {
-                    technician: id,
-                    offer: *offer,
-                    reason: RefusalReason::Declined,
-                };
-                vec![
-                    receipt(id, *ticket, ReceiptStatus::Received, Some(*message_id)),
-                    tell(ticket, declined),
-                    self.index(id),
-                ]
+            Event::Declined { ticket, offer, message_id, .. } => {
+                let declined = refused(id, *ticket, *offer, RefusalReason::Declined);
+                self.answered(id, *ticket, *message_id, declined)
             }
-            Event::Progressed {
-                ticket,
-                offer,
-                progress,
-                message_id,
-            } => {
-                let told = ticket::Command::Progress {
-                    technician: id,
-                    offer: *offer,
-                    progress: progress.clone(),
-                };
-                vec![
-                    receipt(id, *ticket, ReceiptStatus::Received, Some(*message_id)),
-                    tell(ticket, told),
-                    self.index(id),
-                ]
+            Event::Progressed { ticket, offer, progress, message_id } => {
+                let (technician, progress) = (id, progress.clone());
+                let told = ticket::Command::Progress { technician, offer: *offer, progress };
+                self.answered(id, *ticket, *message_id, tell(*ticket, told))
             }
-            Event::AnswerNoted {
-                ticket,
-                status,
-                message_id,
-            } => vec![receipt(id, *ticket, *status, Some(*message_id))],
+            Event::AnswerNoted { ticket, status, message_id } => {
+                vec![receipt(id, *ticket, *status, Some(*message_id))]
+            }
         }
     }
 }
 
+fn tell(ticket: EntityId, command: ticket::Command) -> Effect {
+    Effect::Tell { to: ticket, command: AnyCommand::Ticket(command) }
+}
+
+fn refused(id: EntityId, ticket: EntityId, offer: OfferId, reason: RefusalReason) -> Effect {
+    tell(ticket, ticket::Command::Refused { technician: id, offer, reason })
+}
+
 impl Technician {
+    /// What follows from an answer that counts: its receipt, the ticket's news, the list's row.
+    fn answered(
+        &self,
+        id: EntityId,
+        ticket: EntityId,
+        message_id: [u8; 16],
+        told: Effect,
+    ) -> Vec<Effect> {
+        vec![receipt(id, ticket, ReceiptStatus::Received, Some(message_id)), told, self.index(id)]
+    }
+
     fn advance(&mut self, ticket: EntityId, phase: Phase, message_id: [u8; 16]) {
         if let Some(held) = self.holdings.get_mut(&ticket) {
             held.phase = phase;
@@ -489,15 +359,6 @@ fn receipt(
     status: ReceiptStatus,
     correlation: Option<[u8; 16]>,
 ) -> Effect {
-    let body = ReceiptBody {
-        status,
-        ticket: Some(ticket),
-        reason: String::new(),
-    };
-    Effect::Message {
-        to: id,
-        kind: MessageKind::Receipt,
-        correlation,
-        body: encoded(&body),
-    }
+    let body = ReceiptBody { status, ticket: Some(ticket), reason: String::new() };
+    Effect::Message { to: id, kind: MessageKind::Receipt, correlation, body: encoded(&body) }
 }

@@ -74,10 +74,7 @@ pub struct Ticket {
 
 impl Ticket {
     fn offer(&self) -> OfferId {
-        OfferId {
-            epoch: self.epoch,
-            seq: 0,
-        }
+        OfferId { epoch: self.epoch, seq: 0 }
     }
 
     /// The technician that the command is from holds the present offer.
@@ -86,9 +83,7 @@ impl Ticket {
     }
 
     fn matching(&self, now: Millis) -> Event {
-        Event::MatchAsked {
-            due: now.after_s(MATCH_LIFE_S),
-        }
+        Event::MatchAsked { due: now.after_s(MATCH_LIFE_S) }
     }
 
     fn timer(&self, generation: u32, now: Millis) -> Vec<Event> {
@@ -99,9 +94,7 @@ impl Ticket {
             Stage::Matching | Stage::Unfilled => vec![self.matching(now)],
             Stage::Offered => vec![Event::OfferExpired, self.matching(now)],
             Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused => {
-                vec![Event::Overdue {
-                    due: now.after_s(PROGRESS_GRACE_S),
-                }]
+                vec![Event::Overdue { due: now.after_s(PROGRESS_GRACE_S) }]
             }
             Stage::Completed => vec![Event::Closed],
             Stage::Unknown
@@ -123,10 +116,7 @@ impl Ticket {
         if self.stage != Stage::Offered || !self.is_current(technician, offer) {
             return vec![];
         }
-        vec![
-            Event::OfferRefused { technician, reason },
-            self.matching(now),
-        ]
+        vec![Event::OfferRefused { technician, reason }, self.matching(now)]
     }
 
     fn accept(
@@ -141,12 +131,7 @@ impl Ticket {
         match self.stage {
             Stage::Offered if current => {
                 let due = now.after_s(u64::from(eta_min) * 60 + PROGRESS_GRACE_S);
-                vec![Event::Accepted {
-                    technician,
-                    name: name.to_owned(),
-                    eta_min,
-                    due,
-                }]
+                vec![Event::Accepted { technician, name: name.to_owned(), eta_min, due }]
             }
             _ if current => vec![],
             _ => vec![Event::LateAcceptRefused { technician, offer }],
@@ -160,10 +145,8 @@ impl Ticket {
         progress: &Progress,
         now: Millis,
     ) -> Vec<Event> {
-        let at_work = matches!(
-            self.stage,
-            Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused
-        );
+        let at_work =
+            matches!(self.stage, Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused);
         if !at_work || !self.is_current(technician, offer) {
             return vec![];
         }
@@ -173,14 +156,18 @@ impl Ticket {
                 now.after_s(PROGRESS_GRACE_S)
             }
         };
-        let mut events = vec![Event::Progressed {
-            progress: progress.clone(),
-            due,
-        }];
+        let mut events = vec![Event::Progressed { progress: progress.clone(), due }];
         if matches!(progress, Progress::CannotComplete { .. }) {
             events.push(self.matching(now));
         }
         events
+    }
+
+    fn cancel(&self) -> Vec<Event> {
+        match self.stage {
+            Stage::Completed | Stage::Closed | Stage::Cancelled => vec![],
+            _ => vec![Event::Cancelled],
+        }
     }
 
     fn set_due(&mut self, due: Millis) {
@@ -208,21 +195,14 @@ impl Aggregate for Ticket {
         }
         Ok(match command {
             Command::Open { .. } if self.stage != Stage::Unknown => vec![],
-            Command::Open {
-                customer,
-                message_id,
-                body,
-                tier,
-            } => vec![
+            Command::Open { customer, message_id, body, tier } => vec![
                 Event::Opened {
                     customer: *customer,
                     message_id: *message_id,
                     body: body.clone(),
                     at: ctx.now,
                 },
-                Event::Triaged {
-                    priority: triage::priority(body, *tier),
-                },
+                Event::Triaged { priority: triage::priority(body, *tier) },
                 self.matching(ctx.now),
             ],
             Command::Offer { technician, choice } if self.stage == Stage::Matching => {
@@ -234,54 +214,31 @@ impl Aggregate for Ticket {
                 }]
             }
             Command::NobodyFits { choice } if self.stage == Stage::Matching => {
-                let pause = RETRY_MIN_S
-                    .saturating_mul(1 << self.tries.min(4))
-                    .min(RETRY_MAX_S);
-                vec![Event::Unfilled {
-                    due: ctx.now.after_s(pause),
-                    choice: choice.clone(),
-                }]
+                let pause = RETRY_MIN_S.saturating_mul(1 << self.tries.min(4)).min(RETRY_MAX_S);
+                vec![Event::Unfilled { due: ctx.now.after_s(pause), choice: choice.clone() }]
             }
             Command::Offer { .. } | Command::NobodyFits { .. } => vec![],
-            Command::Refused {
-                technician,
-                offer,
-                reason,
-            } => self.refused(*technician, *offer, *reason, ctx.now),
-            Command::Accept {
-                technician,
-                offer,
-                name,
-                eta_min,
-            } => self.accept(*technician, *offer, name, *eta_min, ctx.now),
-            Command::Progress {
-                technician,
-                offer,
-                progress,
-            } => self.progress(*technician, *offer, progress, ctx.now),
-            Command::Cancel => match self.stage {
-                Stage::Completed | Stage::Closed | Stage::Cancelled => vec![],
-                _ => vec![Event::Cancelled],
-            },
-            Command::Confirm => match self.stage {
-                Stage::Completed => vec![Event::Closed],
-                _ => vec![],
-            },
-            Command::Timer {
-                name: TimerName::Deadline,
-                generation,
-            } => self.timer(*generation, ctx.now),
+            Command::Refused { technician, offer, reason } => {
+                self.refused(*technician, *offer, *reason, ctx.now)
+            }
+            Command::Accept { technician, offer, name, eta_min } => {
+                self.accept(*technician, *offer, name, *eta_min, ctx.now)
+            }
+            Command::Progress { technician, offer, progress } => {
+                self.progress(*technician, *offer, progress, ctx.now)
+            }
+            Command::Cancel => self.cancel(),
+            Command::Confirm if self.stage == Stage::Completed => vec![Event::Closed],
+            Command::Confirm => vec![],
+            Command::Timer { name: TimerName::Deadline, generation } => {
+                self.timer(*generation, ctx.now)
+            }
         })
     }
 
     fn evolve(&mut self, event: &Event) {
         match event {
-            Event::Opened {
-                customer,
-                message_id,
-                body,
-                at,
-            } => {
+            Event::Opened { customer, message_id, body, at } => {
                 self.stage = Stage::Received;
                 self.customer = Some(*customer);
                 self.message_id = Some(*message_id);
@@ -297,12 +254,7 @@ impl Aggregate for Ticket {
                 self.technician = None;
                 self.set_due(*due);
             }
-            Event::Offered {
-                technician,
-                epoch,
-                due,
-                ..
-            } => {
+            Event::Offered { technician, epoch, due, .. } => {
                 self.stage = Stage::Offered;
                 self.technician = Some(*technician);
                 self.epoch = *epoch;
@@ -350,13 +302,9 @@ impl Aggregate for Ticket {
         match event {
             Event::Opened { .. } | Event::Triaged { .. } | Event::OfferRefused { .. } => vec![],
             Event::MatchAsked { .. } => vec![self.ask_desk(id), deadline, self.index(id)],
-            Event::Offered {
-                technician, choice, ..
-            } => vec![
-                self.reserve(id, *technician, choice),
-                deadline,
-                self.index(id),
-            ],
+            Event::Offered { technician, choice, .. } => {
+                vec![self.reserve(id, *technician, choice), deadline, self.index(id)]
+            }
             Event::Unfilled { .. } => vec![deadline, self.index(id)],
             // The technician is read from the end of the list of those asked.
             Event::OfferExpired => self
@@ -392,8 +340,7 @@ impl Aggregate for Ticket {
             Event::Cancelled => {
                 let mut effects = vec![self.tell_desk(id, desk::Command::Done { ticket: id })];
                 effects.extend(
-                    self.technician
-                        .map(|technician| self.release(id, technician, self.offer())),
+                    self.technician.map(|technician| self.release(id, technician, self.offer())),
                 );
                 effects.extend(self.end(id));
                 effects
@@ -405,13 +352,7 @@ impl Aggregate for Ticket {
 
 impl Ticket {
     fn index(&self, id: EntityId) -> Effect {
-        let Self {
-            stage,
-            priority,
-            opened_at,
-            technician,
-            ..
-        } = self;
+        let Self { stage, priority, opened_at, technician, .. } = self;
         Effect::Index(IndexRow::Ticket {
             id,
             state: *stage,
@@ -422,10 +363,7 @@ impl Ticket {
     }
 
     fn tell_desk(&self, id: EntityId, command: desk::Command) -> Effect {
-        Effect::Tell {
-            to: EntityId::desk(id.region()),
-            command: AnyCommand::Desk(command),
-        }
+        Effect::Tell { to: EntityId::desk(id.region()), command: AnyCommand::Desk(command) }
     }
 
     fn ask_desk(&self, id: EntityId) -> Effect {
@@ -441,10 +379,7 @@ impl Ticket {
 
     fn reserve(&self, id: EntityId, technician: EntityId, choice: &Choice) -> Effect {
         let body = self.body.as_ref();
-        let chosen = choice
-            .candidates
-            .iter()
-            .find(|candidate| candidate.technician == technician);
+        let chosen = choice.candidates.iter().find(|candidate| candidate.technician == technician);
         let alert = AlertBody {
             ticket: id,
             offer: self.offer(),
@@ -464,10 +399,7 @@ impl Ticket {
 
     fn release(&self, id: EntityId, technician: EntityId, offer: OfferId) -> Effect {
         let command = technician::Command::Release { ticket: id, offer };
-        Effect::Tell {
-            to: technician,
-            command: AnyCommand::Technician(command),
-        }
+        Effect::Tell { to: technician, command: AnyCommand::Technician(command) }
     }
 
     fn confirm(&self, id: EntityId, number: u8, eta_min: Option<u16>, text: String) -> Vec<Effect> {
@@ -492,17 +424,14 @@ impl Ticket {
     }
 
     fn end(&self, id: EntityId) -> Vec<Effect> {
-        let mut effects = vec![
-            Effect::CancelTimer {
-                name: TimerName::Deadline,
-            },
-            self.index(id),
-        ];
+        let mut effects = vec![Effect::CancelTimer { name: TimerName::Deadline }, self.index(id)];
         let closed = customer::Command::TicketClosed { ticket: id };
-        effects.extend(self.customer.map(|customer| Effect::Tell {
-            to: customer,
-            command: AnyCommand::Customer(closed),
-        }));
+        effects.extend(
+            self.customer.map(|customer| Effect::Tell {
+                to: customer,
+                command: AnyCommand::Customer(closed),
+            }),
+        );
         effects
     }
 }

@@ -13,9 +13,5 @@ pub fn offer_life_s(priority: u8) -> u64 {
 /// Priority 1 (highest) to 5.
 pub fn priority(body: &RequestBody, tier: u8) -> u8 {
     let base = (body.impact + body.urgency).saturating_sub(1).clamp(1, 5);
-    if tier == 1 {
-        base.saturating_sub(1).max(1)
-    } else {
-        base
-    }
+    if tier == 1 { base.saturating_sub(1).max(1) } else { base }
 }

@@ -55,10 +55,8 @@ impl Api {
         let key = pem_objects(&read("operator.key")?)
             .pop()
             .ok_or_else(|| CliError::usage("operator.key holds no key"))?;
-        let credentials = Credentials {
-            chain: pem_objects(&read("operator.pem")?),
-            pkcs8: Zeroizing::new(key),
-        };
+        let credentials =
+            Credentials { chain: pem_objects(&read("operator.pem")?), pkcs8: Zeroizing::new(key) };
         let verifier = PeerVerifier {
             trust: Arc::new(trust),
             now: Arc::new(|| SystemClock.now_ms() / 1000),
@@ -68,11 +66,7 @@ impl Api {
         let tls = client_config(Arc::new(verifier), Some(&credentials), b"http/1.1").map_err(
             |error| CliError::usage(format!("the operator's key cannot be used: {error}")),
         )?;
-        Ok(Self {
-            server: address("https")?,
-            devices: address("devices")?,
-            tls: Arc::new(tls),
-        })
+        Ok(Self { server: address("https")?, devices: address("devices")?, tls: Arc::new(tls) })
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
@@ -94,18 +88,12 @@ impl Api {
         path: &str,
         body: &[u8],
     ) -> Result<T, CliError> {
-        let headers = if body.is_empty() {
-            ""
-        } else {
-            "Content-Type: application/json\r\n"
-        };
+        let headers = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
         let (status, answer) = self.exchange(method, path, headers, body).await?;
         if !(200..300).contains(&status) {
             let problem: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
             let detail = problem["detail"].as_str().unwrap_or("no detail");
-            return Err(CliError::refused(format!(
-                "{method} {path}: {status} {detail}"
-            )));
+            return Err(CliError::refused(format!("{method} {path}: {status} {detail}")));
         }
         serde_json::from_slice(&answer).map_err(|error| {
             CliError::failed(format!("{path}: the answer does not parse: {error}"))
@@ -125,13 +113,7 @@ impl Api {
         headers: &str,
         body: &[u8],
     ) -> Result<(u16, Vec<u8>), CliError> {
-        let request = Request {
-            server: &self.server,
-            method,
-            path,
-            headers,
-            body,
-        };
+        let request = Request { server: &self.server, method, path, headers, body };
         let unreachable = |why: String| {
             CliError::unreachable(format!("{} cannot be reached: {why}", self.server))
         };

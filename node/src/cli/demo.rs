@@ -54,10 +54,7 @@ pub(crate) struct DemoArgs {
 
 pub(crate) async fn run(args: &DemoArgs, output: &Output) -> Result<(), CliError> {
     let temporary = args.common.data_dir.is_none().then(temporary_dir);
-    let dir = temporary
-        .clone()
-        .or_else(|| args.common.data_dir.clone())
-        .unwrap_or_default();
+    let dir = temporary.clone().or_else(|| args.common.data_dir.clone()).unwrap_or_default();
     let any_port = Some("127.0.0.1:0".to_owned());
     let flags = [
         ("node.data_dir", Some(dir.display().to_string())),
@@ -65,13 +62,7 @@ pub(crate) async fn run(args: &DemoArgs, output: &Output) -> Result<(), CliError
         ("listen.devices", any_port),
         ("log.filter", Some("error".to_owned())),
     ];
-    let config = configuration(
-        &Common {
-            data_dir: None,
-            ..args.common.clone()
-        },
-        &flags,
-    )?;
+    let config = configuration(&Common { data_dir: None, ..args.common.clone() }, &flags)?;
     super::start_logging(&config);
     let server = start_development(&config).await?;
     write_addresses(&dir, &server)?;
@@ -141,21 +132,13 @@ async fn live(mut device: Device, seen: mpsc::Sender<Sighting>) {
             Event::Alert { message_id, body } => Some((*message_id, body.clone())),
             _ => None,
         };
-        let sighting = Sighting {
-            device: device.id,
-            event,
-            at: Instant::now(),
-        };
+        let sighting = Sighting { device: device.id, event, at: Instant::now() };
         if seen.send(sighting).await.is_err() {
             return;
         }
         if let Some((message_id, body)) = alert {
             let AlertBody { ticket, offer, .. } = body;
-            let response = ResponseBody {
-                ticket,
-                offer,
-                answer: Answer::Accept { eta_min: 25 },
-            };
+            let response = ResponseBody { ticket, offer, answer: Answer::Accept { eta_min: 25 } };
             if let Err(error) = device.client.respond(Some(message_id), &response).await {
                 tracing::error!(%error, "a technician's device cannot answer");
             }
@@ -191,7 +174,7 @@ struct Story {
 }
 
 struct Row {
-    number: &'static str,
+    number: usize,
     what: &'static str,
     who: &'static str,
     /// Microseconds since the request began.
@@ -235,30 +218,25 @@ async fn one_ticket(
                 Event::Step { step, took_us, .. } => {
                     device_steps.push((device.kind(), step, at_us, took_us))
                 }
-                Event::Confirmation {
-                    request: Some(id),
-                    body,
-                    ..
-                } if id == request && body.number == 2 => return Some((body, at_us)),
+                Event::Confirmation { request: Some(id), body, .. }
+                    if id == request && body.number == 2 =>
+                {
+                    return Some((body, at_us));
+                }
                 _ => {}
             }
         }
         None
     };
-    let (confirmation, total_us) = match timeout(PATIENCE, confirmed).await {
-        Ok(Some(found)) => found,
-        Ok(None) | Err(_) => return Err(CliError::failed("the request was not confirmed in time")),
+    let Ok(Some((confirmation, total_us))) = timeout(PATIENCE, confirmed).await else {
+        return Err(CliError::failed("the request was not confirmed in time"));
     };
     let mut node_steps = Vec::new();
     while let Ok(step) = node.try_recv() {
         node_steps.push(step);
     }
     let rows = rows(&device_steps, &node_steps, began, total_us);
-    Ok(Story {
-        rows,
-        confirmation,
-        total_us,
-    })
+    Ok(Story { rows, confirmation, total_us })
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -277,15 +255,9 @@ fn rows(device: &[DeviceStep], node: &[NodeStep], began: Instant, total_us: u64)
             .map_or((0, 0), |seen| (seen.2, seen.3))
     };
     let on_node = |kind, act, after: u64| {
-        let seen = node
-            .iter()
-            .filter(|step| step.entity.kind() == kind && step.act == act);
-        let mut timed = seen.map(|step| {
-            (
-                micros(step.at.saturating_duration_since(began)),
-                step.took_us,
-            )
-        });
+        let seen = node.iter().filter(|step| step.entity.kind() == kind && step.act == act);
+        let mut timed =
+            seen.map(|step| (micros(step.at.saturating_duration_since(began)), step.took_us));
         timed.find(|(at_us, _)| *at_us >= after).unwrap_or((0, 0))
     };
     let alert = on_node(Technician, Act::Committed, 0);
@@ -293,131 +265,61 @@ fn rows(device: &[DeviceStep], node: &[NodeStep], began: Instant, total_us: u64)
     let updated = on_node(Technician, Act::Committed, answered.0);
     let accepted = on_node(Ticket, Act::Committed, answered.0);
     let sent = on_node(Customer, Act::Transmitted, accepted.0);
-    let (phone, service, desk, van) = (
-        "customer's device",
-        "service",
-        "desk",
-        "technician's device",
-    );
-    let row = |number, what, who, (at_us, took_us)| Row {
-        number,
-        what,
+    let times = [
+        on_device(Customer, Step::Composed),
+        on_device(Customer, Step::Signed),
+        on_device(Customer, Step::Sealed),
+        on_device(Customer, Step::Sent),
+        on_node(Customer, Act::Decrypted, 0),
+        on_node(Customer, Act::Validated, 0),
+        on_node(Customer, Act::Committed, 0),
+        on_node(Ticket, Act::Committed, 0),
+        on_node(Desk, Act::Committed, 0),
+        alert,
+        on_node(Technician, Act::Encrypted, alert.0),
+        on_node(Technician, Act::Transmitted, alert.0),
+        on_device(Technician, Step::Opened),
+        on_device(Technician, Step::Signed),
+        on_device(Technician, Step::Sealed),
+        on_device(Technician, Step::Sent),
+        (updated.0, updated.1 + answered.1),
+        if sent.0 == 0 { (total_us, 0) } else { sent },
+    ];
+    let rows = STEPS.iter().zip(times).enumerate();
+    rows.map(|(index, ((who, what), (at_us, took_us)))| Row {
+        number: index + 1,
         who,
+        what,
         at_us,
         took_us,
-    };
-    vec![
-        row(
-            "1",
-            "generates the service request",
-            phone,
-            on_device(Customer, Step::Composed),
-        ),
-        row(
-            "2",
-            "signs it (ECDSA P-256)",
-            phone,
-            on_device(Customer, Step::Signed),
-        ),
-        row(
-            "3",
-            "encrypts it (HPKE)",
-            phone,
-            on_device(Customer, Step::Sealed),
-        ),
-        row(
-            "4",
-            "transmits it (QUIC, mutual TLS)",
-            phone,
-            on_device(Customer, Step::Sent),
-        ),
-        row(
-            "5",
-            "decrypts it",
-            service,
-            on_node(Customer, Act::Decrypted, 0),
-        ),
-        row(
-            "6",
-            "validates signature, chain, replay",
-            service,
-            on_node(Customer, Act::Validated, 0),
-        ),
-        row(
-            "7",
-            "updates secured information (fsynced)",
-            service,
-            on_node(Customer, Act::Committed, 0),
-        ),
-        row(
-            "8",
-            "detects the triggering event",
-            service,
-            on_node(Ticket, Act::Committed, 0),
-        ),
-        row(
-            "9",
-            "selects a technician by itself",
-            desk,
-            on_node(Desk, Act::Committed, 0),
-        ),
-        row("10", "generates the alert", service, alert),
-        row(
-            "11",
-            "encrypts the alert",
-            service,
-            on_node(Technician, Act::Encrypted, alert.0),
-        ),
-        row(
-            "12",
-            "transmits the alert",
-            service,
-            on_node(Technician, Act::Transmitted, alert.0),
-        ),
-        row(
-            "13",
-            "decrypts the alert",
-            van,
-            on_device(Technician, Step::Opened),
-        ),
-        row(
-            "14",
-            "generates and signs the response",
-            van,
-            on_device(Technician, Step::Signed),
-        ),
-        row(
-            "15",
-            "encrypts the response",
-            van,
-            on_device(Technician, Step::Sealed),
-        ),
-        row(
-            "16",
-            "transmits the response",
-            van,
-            on_device(Technician, Step::Sent),
-        ),
-        row(
-            "17",
-            "decrypts it, updates its information",
-            service,
-            (updated.0, updated.1 + answered.1),
-        ),
-        row(
-            "18",
-            "transmits the confirmation",
-            service,
-            if sent.0 == 0 { (total_us, 0) } else { sent },
-        ),
-    ]
+    })
+    .collect()
 }
 
+/// Who does what in claim 1, in its order.
+const STEPS: [(&str, &str); 18] = [
+    ("customer's device", "generates the service request"),
+    ("customer's device", "signs it (ECDSA P-256)"),
+    ("customer's device", "encrypts it (HPKE)"),
+    ("customer's device", "transmits it (QUIC, mutual TLS)"),
+    ("service", "decrypts it"),
+    ("service", "validates signature, chain, replay"),
+    ("service", "updates secured information (fsynced)"),
+    ("service", "detects the triggering event"),
+    ("desk", "selects a technician by itself"),
+    ("service", "generates the alert"),
+    ("service", "encrypts the alert"),
+    ("service", "transmits the alert"),
+    ("technician's device", "decrypts the alert"),
+    ("technician's device", "generates and signs the response"),
+    ("technician's device", "encrypts the response"),
+    ("technician's device", "transmits the response"),
+    ("service", "decrypts it, updates its information"),
+    ("service", "transmits the confirmation"),
+];
+
 fn print(story: &Story, customer: EntityId, output: &Output) {
-    output.say(format_args!(
-        "\nticket {} of {customer}",
-        story.confirmation.ticket
-    ));
+    output.say(format_args!("\nticket {} of {customer}", story.confirmation.ticket));
     output.say(format_args!(
         "{:>4}  {:<20} {:<40} {:>10} {:>10}",
         "step", "who", "what", "at ms", "took ms"
@@ -433,11 +335,7 @@ fn print(story: &Story, customer: EntityId, output: &Output) {
             millis(row.took_us)
         ));
     }
-    let technician = story
-        .confirmation
-        .technician
-        .map(|id| id.to_string())
-        .unwrap_or_default();
+    let technician = story.confirmation.technician.map(|id| id.to_string()).unwrap_or_default();
     output.say(format_args!(
         "confirmed to the customer after {} ms: {} ({technician}) arrives in {} min",
         millis(story.total_us),

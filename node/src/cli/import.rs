@@ -35,32 +35,20 @@ struct TechnicianRow {
 /// Decimal degrees as millionths, without rounding surprises.
 pub(crate) fn degrees_e6(text: &str, max: i32) -> Result<i32, String> {
     let fault = || format!("{text:?} is not a number of degrees up to {max}");
-    let (sign, digits) = text
-        .trim()
-        .strip_prefix('-')
-        .map_or((1, text.trim()), |rest| (-1, rest));
+    let (sign, digits) = text.trim().strip_prefix('-').map_or((1, text.trim()), |rest| (-1, rest));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let is_number = !whole.is_empty()
-        && [whole, fraction]
-            .iter()
-            .all(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
+        && [whole, fraction].iter().all(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
     if !is_number || whole.len() > 3 {
         return Err(fault());
     }
     let fraction: String = fraction.chars().chain("000000".chars()).take(6).collect();
     let value: i32 = format!("{whole}{fraction}").parse().map_err(|_| fault())?;
-    if value > max * 1_000_000 {
-        Err(fault())
-    } else {
-        Ok(sign * value)
-    }
+    if value > max * 1_000_000 { Err(fault()) } else { Ok(sign * value) }
 }
 
 fn point(lat: &str, lon: &str) -> Result<Point, String> {
-    Ok(Point {
-        lat_e6: degrees_e6(lat, 90)?,
-        lon_e6: degrees_e6(lon, 180)?,
-    })
+    Ok(Point { lat_e6: degrees_e6(lat, 90)?, lon_e6: degrees_e6(lon, 180)? })
 }
 
 fn name(name: String) -> Result<String, String> {
@@ -77,11 +65,7 @@ fn customer(row: CustomerRow) -> Result<NewCustomer, String> {
     if !(1..=5).contains(&tier) {
         return Err(format!("tier {tier} is not 1 to 5"));
     }
-    Ok(NewCustomer {
-        name: name(row.name)?,
-        location: point(&row.lat, &row.lon)?,
-        tier,
-    })
+    Ok(NewCustomer { name: name(row.name)?, location: point(&row.lat, &row.lon)?, tier })
 }
 
 fn technician(row: TechnicianRow) -> Result<NewTechnician, String> {
@@ -102,12 +86,7 @@ fn technician(row: TechnicianRow) -> Result<NewTechnician, String> {
     if capacity == 0 {
         return Err("capacity is at least 1".into());
     }
-    Ok(NewTechnician {
-        name: name(row.name)?,
-        home: point(&row.lat, &row.lon)?,
-        skills,
-        capacity,
-    })
+    Ok(NewTechnician { name: name(row.name)?, home: point(&row.lat, &row.lon)?, skills, capacity })
 }
 
 /// A line that cannot be imported.
@@ -125,10 +104,8 @@ fn read<R: DeserializeOwned, T>(
         files::open(&args.file).map_err(|error| CliError::usage(format!("{path}: {error}")))?;
     let mut reader = csv::Reader::from_reader(file);
     let (mut good, mut bad) = (Vec::new(), Vec::new());
-    let headers = reader
-        .headers()
-        .map_err(|error| CliError::usage(format!("{path}: {error}")))?
-        .clone();
+    let headers =
+        reader.headers().map_err(|error| CliError::usage(format!("{path}: {error}")))?.clone();
     for (index, record) in reader.records().enumerate() {
         // The header is line 1.
         let line = index as u64 + 2;
@@ -153,10 +130,8 @@ async fn import<T: serde::Serialize>(
     for Bad { line, reason } in bad.iter().take(BAD_ROWS_SHOWN) {
         output.say(format_args!("line {line}: {reason}"));
     }
-    let bad_rows: Vec<_> = bad
-        .iter()
-        .map(|bad| json!({ "line": bad.line, "reason": bad.reason }))
-        .collect();
+    let bad_rows: Vec<_> =
+        bad.iter().map(|bad| json!({ "line": bad.line, "reason": bad.reason })).collect();
     if !bad.is_empty() && !args.skip_bad {
         output.result(json!({ "imported": 0, "bad": bad_rows }));
         let Bad { line, reason } = &bad[0];
@@ -175,11 +150,7 @@ async fn import<T: serde::Serialize>(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    output.say(format_args!(
-        "imported {}, skipped {}",
-        ids.len(),
-        bad.len()
-    ));
+    output.say(format_args!("imported {}, skipped {}", ids.len(), bad.len()));
     output.result(json!({ "imported": ids.len(), "ids": ids, "bad": bad_rows }));
     Ok(())
 }

@@ -131,9 +131,7 @@ fn plain(text: &str) -> Result<&str, CliError> {
     if is_plain {
         Ok(text)
     } else {
-        Err(CliError::usage(format!(
-            "{text:?} is not an identifier or state"
-        )))
+        Err(CliError::usage(format!("{text:?} is not an identifier or state")))
     }
 }
 
@@ -146,10 +144,7 @@ async fn list(kind: &str, args: &ListArgs, output: &Output) -> Result<(), CliErr
     }
     let page: Page = Api::from_common(&args.common)?.get(&path).await?;
     for row in &page.rows {
-        let priority = row
-            .priority
-            .map(|priority| format!("P{priority}"))
-            .unwrap_or_default();
+        let priority = row.priority.map(|priority| format!("P{priority}")).unwrap_or_default();
         output.say(format_args!(
             "{:<30} {:<16} {priority:<3} {}",
             row.id,
@@ -171,15 +166,10 @@ pub(crate) async fn ticket(verb: &TicketVerb, output: &Output) -> Result<(), Cli
             let story: TicketStory = Api::from_common(&args.common)?
                 .get(&format!("/v1/tickets/{}", plain(&args.id)?))
                 .await?;
-            output.say(format_args!(
-                "{} is {}, priority {}",
-                story.id, story.state, story.priority
-            ));
+            output
+                .say(format_args!("{} is {}, priority {}", story.id, story.state, story.priority));
             for event in &story.events {
-                output.say(format_args!(
-                    "{}  {:<14} {}",
-                    event.at_ms, event.event, event.detail
-                ));
+                output.say(format_args!("{}  {:<14} {}", event.at_ms, event.event, event.detail));
             }
             output.say(format_args!("hash chain {}", story.chain));
             output.result(json!(story));
@@ -195,23 +185,14 @@ pub(crate) async fn ticket(verb: &TicketVerb, output: &Output) -> Result<(), Cli
             Ok(())
         }
         TicketVerb::Watch(args) => {
-            watch::run(
-                &Api::from_common(&args.common)?,
-                args.steps,
-                args.limit,
-                output,
-            )
-            .await
+            watch::run(&Api::from_common(&args.common)?, args.steps, args.limit, output).await
         }
     }
 }
 
 fn explain(choice: &ChoiceStory, output: &Output) {
     let chosen = choice.chosen.as_deref().unwrap_or("nobody");
-    output.say(format_args!(
-        "{}  rules {}: chose {chosen}",
-        choice.at_ms, choice.rule_version
-    ));
+    output.say(format_args!("{}  rules {}: chose {chosen}", choice.at_ms, choice.rule_version));
     for candidate in &choice.candidates {
         output.say(format_args!(
             "  {:<30} cost {:>6} s = travel {} ({} m) + load {} + over-qualified {} + fairness {}",
@@ -225,10 +206,7 @@ fn explain(choice: &ChoiceStory, output: &Output) {
         ));
     }
     for exclusion in &choice.excluded {
-        output.say(format_args!(
-            "  {:<30} out: {}",
-            exclusion.technician, exclusion.reason
-        ));
+        output.say(format_args!("  {:<30} out: {}", exclusion.technician, exclusion.reason));
     }
 }
 
@@ -249,17 +227,9 @@ pub(crate) async fn customer(verb: &CustomerVerb, output: &Output) -> Result<(),
 pub(crate) async fn ca(verb: &CaVerb, output: &Output) -> Result<(), CliError> {
     let CaVerb::Token(args) = verb;
     let token: MintedToken = Api::from_common(&args.common)?
-        .post(
-            "/v1/tokens",
-            &NewToken {
-                id: args.id.clone(),
-            },
-        )
+        .post("/v1/tokens", &NewToken { id: args.id.clone() })
         .await?;
-    output.say(format_args!(
-        "user   {}\nsecret {}",
-        token.user, token.secret
-    ));
+    output.say(format_args!("user   {}\nsecret {}", token.user, token.secret));
     output.result(json!(token));
     Ok(())
 }

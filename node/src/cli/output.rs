@@ -1,9 +1,5 @@
 //! What a command prints, and how it ends.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this file is the command's voice"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this file is the command's voice")]
 
 use std::{
     error::Error,
@@ -23,31 +19,19 @@ pub struct CliError {
 
 impl CliError {
     pub fn failed(text: impl Display) -> Self {
-        Self {
-            code: 1,
-            text: text.to_string(),
-        }
+        Self { code: 1, text: text.to_string() }
     }
 
     pub fn usage(text: impl Display) -> Self {
-        Self {
-            code: 2,
-            text: text.to_string(),
-        }
+        Self { code: 2, text: text.to_string() }
     }
 
     pub fn refused(text: impl Display) -> Self {
-        Self {
-            code: 3,
-            text: text.to_string(),
-        }
+        Self { code: 3, text: text.to_string() }
     }
 
     pub fn unreachable(text: impl Display) -> Self {
-        Self {
-            code: 69,
-            text: text.to_string(),
-        }
+        Self { code: 69, text: text.to_string() }
     }
 }
 
@@ -72,17 +56,14 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 }
 
 /// Text for people, or one JSON object for programs.
-pub struct Output {
+pub(super) struct Output {
     json: bool,
     result: Mutex<Option<Value>>,
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Self {
-            json,
-            result: Mutex::new(None),
-        }
+        Self { json, result: Mutex::new(None) }
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -109,11 +90,7 @@ impl Output {
     }
 
     pub(crate) fn finish(&self, result: Result<(), CliError>) -> ExitCode {
-        let value = self
-            .result
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let value = self.result.lock().unwrap_or_else(PoisonError::into_inner).take();
         match result {
             Ok(()) => {
                 if let Some(value) = value {

@@ -61,12 +61,7 @@ impl Population {
         let endpoint =
             edge::client(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(device_failed)?;
         let devices = api.devices.parse().map_err(device_failed)?;
-        Ok(Self {
-            api,
-            endpoint,
-            devices,
-            symmetric,
-        })
+        Ok(Self { api, endpoint, devices, symmetric })
     }
 
     pub async fn customer(&self, customer: &NewCustomer) -> Result<Enrolled, CliError> {
@@ -87,35 +82,18 @@ impl Population {
             .await
             .map_err(device_failed)?;
         let id = token.user.parse().map_err(device_failed)?;
-        let credentials = Credentials {
-            chain: enrolled.chain,
-            pkcs8: Zeroizing::new(key.pkcs8().to_vec()),
-        };
-        Ok(Enrolled {
-            id,
-            credentials,
-            root: enrolled.root,
-        })
+        let credentials =
+            Credentials { chain: enrolled.chain, pkcs8: Zeroizing::new(key.pkcs8().to_vec()) };
+        Ok(Enrolled { id, credentials, root: enrolled.root })
     }
 
     /// Starts the device's client.
     pub fn connect(&self, enrolled: Enrolled) -> Result<Device, CliError> {
-        let Enrolled {
-            id,
-            credentials,
-            root,
-        } = enrolled;
-        let leaf = credentials
-            .chain
-            .first()
-            .ok_or_else(|| device_failed("no certificate"))?;
+        let Enrolled { id, credentials, root } = enrolled;
+        let leaf = credentials.chain.first().ok_or_else(|| device_failed("no certificate"))?;
         let signer = SoftwareSigner::from_pkcs8(&credentials.pkcs8, leaf).map_err(device_failed)?;
-        let mut keys = DeviceKeys {
-            signer: Arc::new(signer),
-            hpke: Vec::new(),
-        };
-        keys.rotate(SystemClock.now_ms() / 1000)
-            .map_err(device_failed)?;
+        let mut keys = DeviceKeys { signer: Arc::new(signer), hpke: Vec::new() };
+        keys.rotate(SystemClock.now_ms() / 1000).map_err(device_failed)?;
         let trust = Arc::new(TrustStore::new(vec![root], Vec::new()).map_err(device_failed)?);
         let verifier = PeerVerifier {
             trust: Arc::clone(&trust),

@@ -26,12 +26,12 @@ use self::{server_process::ServerProcess, tally::Tally};
 use super::{
     CliError, Common, Output,
     import::progress,
-    population::{Device, Enrolled, Population},
+    population::{Device, Population},
     replay_input::{Incident, Log, load},
 };
 use crate::{
     files,
-    web::rest::{NewCustomer, NewSkill, NewTechnician},
+    web::rest::{NewCustomer, NewSkill, NewTechnician, Point},
 };
 
 /// Enrollments under way at a time.
@@ -67,7 +67,6 @@ pub(crate) struct ReplayArgs {
 
 /// Something that a device saw.
 pub(super) struct Sighting {
-    device: EntityId,
     event: Event,
     at: Instant,
 }
@@ -83,10 +82,7 @@ pub(crate) async fn run(args: &ReplayArgs, output: &Output) -> Result<(), CliErr
         ),
     };
     let beside = args.file.with_file_name("cities.csv");
-    let cities = args
-        .cities
-        .clone()
-        .or_else(|| beside.exists().then_some(beside));
+    let cities = args.cities.clone().or_else(|| beside.exists().then_some(beside));
     let log = load(&args.file, cities.as_deref(), args.limit)?;
     let temporary = args.common.data_dir.is_none();
     let dir = args.common.data_dir.clone().unwrap_or_else(|| {
@@ -118,12 +114,7 @@ async fn replay(
     let population = Population::new(server.api()?, args.symmetric)?;
     let (seen, mut sightings) = mpsc::channel(4096);
     let customers = enroll(log, &population, seen, output).await?;
-    wait_connected(
-        customers.len() + log.assignees.len(),
-        &mut sightings,
-        output,
-    )
-    .await?;
+    wait_connected(customers.len() + log.assignees.len(), &mut sightings, output).await?;
     let before = server.usage().await?;
     let mut tally = Tally::default();
     let began = Instant::now();
@@ -135,20 +126,7 @@ async fn replay(
             kills.pop();
             server.kill_and_restart().await?;
         }
-        match speed {
-            Some(speed) => {
-                let due = began + Duration::from_millis(incident.at_min * 60_000 / speed);
-                drain_until(due, &mut tally, &mut sightings).await;
-            }
-            None => {
-                while tally.open() >= IN_FLIGHT_MAX {
-                    match timeout(PATIENCE, sightings.recv()).await {
-                        Ok(Some(sighting)) => tally.see(&sighting),
-                        Ok(None) | Err(_) => break,
-                    }
-                }
-            }
-        }
+        pace(began, incident, speed, &mut tally, &mut sightings).await;
         let client = customers
             .get(&incident.caller)
             .ok_or_else(|| CliError::failed("a caller has no device"))?;
@@ -179,14 +157,7 @@ async fn replay(
 }
 
 fn request(incident: &Incident) -> RequestBody {
-    let Incident {
-        place,
-        category,
-        subcategory,
-        impact,
-        urgency,
-        ..
-    } = incident;
+    let Incident { place, category, subcategory, impact, urgency, .. } = incident;
     RequestBody {
         category: *category,
         subcategory: *subcategory,
@@ -201,13 +172,32 @@ fn request(incident: &Incident) -> RequestBody {
 fn kill_points(kills: usize, requests: usize) -> Vec<usize> {
     use rand::{RngExt, SeedableRng, rngs::StdRng};
     let mut random = StdRng::seed_from_u64(requests as u64);
-    let mut points: Vec<usize> = (0..kills)
-        .map(|_| random.random_range(1..requests.max(2)))
-        .collect();
+    let mut points: Vec<usize> =
+        (0..kills).map(|_| random.random_range(1..requests.max(2))).collect();
     points.sort_unstable();
     points.dedup();
     points.reverse();
     points
+}
+
+/// Waits until it is this incident's turn, and counts what comes meanwhile.
+async fn pace(
+    began: Instant,
+    incident: &Incident,
+    speed: Option<u64>,
+    tally: &mut Tally,
+    sightings: &mut mpsc::Receiver<Sighting>,
+) {
+    if let Some(speed) = speed {
+        let due = began + Duration::from_millis(incident.at_min * 60_000 / speed);
+        return drain_until(due, tally, sightings).await;
+    }
+    while tally.open() >= IN_FLIGHT_MAX {
+        match timeout(PATIENCE, sightings.recv()).await {
+            Ok(Some(sighting)) => tally.see(&sighting),
+            Ok(None) | Err(_) => return,
+        }
+    }
 }
 
 async fn drain_until(due: Instant, tally: &mut Tally, sightings: &mut mpsc::Receiver<Sighting>) {
@@ -231,68 +221,35 @@ async fn enroll(
     seen: mpsc::Sender<Sighting>,
     output: &Output,
 ) -> Result<Customers, CliError> {
-    let homes: BTreeMap<&str, &Incident> = log
-        .incidents
-        .iter()
-        .map(|incident| (incident.caller.as_str(), incident))
-        .collect();
-    let places: Vec<_> = log
-        .incidents
-        .iter()
-        .map(|incident| incident.place)
-        .collect();
+    let homes: BTreeMap<&str, Point> =
+        log.incidents.iter().map(|incident| (incident.caller.as_str(), incident.place)).collect();
     let bar = progress((homes.len() + log.assignees.len()) as u64, output);
     bar.set_message("devices enrolled");
-    let technicians = log
-        .assignees
-        .iter()
-        .enumerate()
-        .map(|(index, (name, categories))| {
-            let skills = categories
-                .iter()
-                .map(|category| NewSkill {
-                    category: *category,
-                    level: 3,
-                })
-                .collect();
-            let home = places[index * 7919 % places.len()];
-            let technician = NewTechnician {
-                name: format!("assignee {name}"),
-                home,
-                skills,
-                capacity: u16::MAX,
-            };
-            let (population, bar) = (population.clone(), bar.clone());
-            async move {
-                let enrolled = population.technician(&technician).await;
-                bar.inc(1);
-                enrolled
-            }
-        });
-    let technicians: Vec<Result<Enrolled, CliError>> = stream::iter(technicians)
-        .buffer_unordered(ENROLL_AT_ONCE)
-        .collect()
-        .await;
+    let technicians = log.assignees.keys().enumerate().map(|(index, name)| {
+        let technician = assignee(log, index, name);
+        let bar = bar.clone();
+        async move {
+            let enrolled = population.technician(&technician).await;
+            bar.inc(1);
+            enrolled
+        }
+    });
+    let technicians: Vec<_> =
+        stream::iter(technicians).buffer_unordered(ENROLL_AT_ONCE).collect().await;
     for technician in technicians {
         tokio::spawn(live(population.connect(technician?)?, seen.clone()));
     }
-    let customers = homes.into_iter().map(|(caller, incident)| {
-        let customer = NewCustomer {
-            name: format!("caller {caller}"),
-            location: incident.place,
-            tier: 2,
-        };
-        let (population, bar) = (population.clone(), bar.clone());
+    let customers = homes.into_iter().map(|(caller, location)| {
+        let customer = NewCustomer { name: format!("caller {caller}"), location, tier: 2 };
+        let bar = bar.clone();
         async move {
             let enrolled = population.customer(&customer).await;
             bar.inc(1);
             enrolled.map(|enrolled| (caller.to_owned(), enrolled))
         }
     });
-    let customers: Vec<_> = stream::iter(customers)
-        .buffer_unordered(ENROLL_AT_ONCE)
-        .collect()
-        .await;
+    let customers: Vec<_> =
+        stream::iter(customers).buffer_unordered(ENROLL_AT_ONCE).collect().await;
     let mut connected = Customers::new();
     for customer in customers {
         let (caller, enrolled) = customer?;
@@ -304,15 +261,20 @@ async fn enroll(
     Ok(connected)
 }
 
+/// An assignee as a technician, with the categories that it really handled; its home is where some
+/// incident is.
+fn assignee(log: &Log, index: usize, name: &str) -> NewTechnician {
+    let categories = log.assignees.get(name).into_iter().flatten();
+    let skills = categories.map(|category| NewSkill { category: *category, level: 3 }).collect();
+    let home = log.incidents[index * 7919 % log.incidents.len()].place;
+    NewTechnician { name: format!("assignee {name}"), home, skills, capacity: u16::MAX }
+}
+
 /// A device: tells what it sees; a technician's accepts what it is offered.
 async fn live(mut device: Device, seen: mpsc::Sender<Sighting>) {
     while let Some(event) = device.events.recv().await {
         let at = Instant::now();
-        if let Event::Alert {
-            message_id,
-            body: AlertBody { ticket, offer, .. },
-        } = &event
-        {
+        if let Event::Alert { message_id, body: AlertBody { ticket, offer, .. } } = &event {
             let response = ResponseBody {
                 ticket: *ticket,
                 offer: *offer,
@@ -323,16 +285,7 @@ async fn live(mut device: Device, seen: mpsc::Sender<Sighting>) {
             }
         }
         let is_told = !matches!(event, Event::Step { .. } | Event::Disconnected { .. });
-        if is_told
-            && seen
-                .send(Sighting {
-                    device: device.id,
-                    event,
-                    at,
-                })
-                .await
-                .is_err()
-        {
+        if is_told && seen.send(Sighting { event, at }).await.is_err() {
             return;
         }
     }
@@ -346,10 +299,7 @@ async fn wait_connected(
     let mut connected = 0;
     while connected < devices {
         match timeout(PATIENCE, sightings.recv()).await {
-            Ok(Some(Sighting {
-                event: Event::Connected,
-                ..
-            })) => connected += 1,
+            Ok(Some(Sighting { event: Event::Connected, .. })) => connected += 1,
             Ok(Some(_)) => {}
             Ok(None) | Err(_) => {
                 return Err(CliError::failed(format!(
@@ -400,9 +350,7 @@ fn report(
     output.result(result);
     let broken = lost + tally.duplicates() + tally.double_assignments();
     if broken > 0 {
-        Err(CliError::failed(
-            "a promise was broken: see lost, duplicates, double_assignments",
-        ))
+        Err(CliError::failed("a promise was broken: see lost, duplicates, double_assignments"))
     } else {
         Ok(())
     }

@@ -84,11 +84,7 @@ fn minutes(text: &str) -> Option<u64> {
 }
 
 fn number<T: std::str::FromStr + Default>(text: &str) -> Option<T> {
-    if text.is_empty() {
-        Some(T::default())
-    } else {
-        text.parse().ok()
-    }
+    if text.is_empty() { Some(T::default()) } else { text.parse().ok() }
 }
 
 fn read<R: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<R>, CliError> {
@@ -107,11 +103,7 @@ pub(crate) fn load(path: &Path, cities: Option<&Path>, limit: usize) -> Result<L
     let rows: Vec<Row> = read(path)?;
     let mut places = Vec::new();
     if let Some(cities) = cities {
-        for City {
-            latitude,
-            longitude,
-        } in read(cities)?
-        {
+        for City { latitude, longitude } in read(cities)? {
             let fault = |error: String| CliError::usage(format!("{}: {error}", cities.display()));
             places.push(Point {
                 lat_e6: degrees_e6(&latitude, 90).map_err(fault)?,
@@ -119,10 +111,7 @@ pub(crate) fn load(path: &Path, cities: Option<&Path>, limit: usize) -> Result<L
             });
         }
     }
-    let mut log = Log {
-        cities: places.len(),
-        ..Log::default()
-    };
+    let mut log = Log { cities: places.len(), ..Log::default() };
     let mut placed: BTreeMap<String, Point> = BTreeMap::new();
     let mut random = StdRng::seed_from_u64(PLACING_SEED);
     for (index, row) in rows.into_iter().enumerate() {
@@ -130,17 +119,12 @@ pub(crate) fn load(path: &Path, cities: Option<&Path>, limit: usize) -> Result<L
             |what: &str| CliError::usage(format!("{}: line {}: {what}", path.display(), index + 2));
         let category = number(&row.category).ok_or_else(|| fault("category is not a number"))?;
         if !row.assignee.is_empty() {
-            log.assignees
-                .entry(row.assignee)
-                .or_default()
-                .insert(category);
+            log.assignees.entry(row.assignee).or_default().insert(category);
         }
         if log.incidents.len() >= limit {
             continue;
         }
-        let place = *placed
-            .entry(row.location)
-            .or_insert_with(|| place(&places, &mut random));
+        let place = *placed.entry(row.location).or_insert_with(|| place(&places, &mut random));
         let level = |text: &str| {
             number::<u8>(text)
                 .map(|level| if level == 0 { 3 } else { level })
@@ -160,9 +144,7 @@ pub(crate) fn load(path: &Path, cities: Option<&Path>, limit: usize) -> Result<L
     }
     log.incidents.sort_by_key(|incident| incident.at_min);
     let first = log.incidents.first().map_or(0, |incident| incident.at_min);
-    log.incidents
-        .iter_mut()
-        .for_each(|incident| incident.at_min -= first);
+    log.incidents.iter_mut().for_each(|incident| incident.at_min -= first);
     if log.incidents.is_empty() {
         return Err(CliError::usage(format!("{}: no incidents", path.display())));
     }
@@ -186,10 +168,7 @@ mod tests {
     #[test]
     fn civil_times_are_counted_right() {
         assert_eq!(minutes("1970-01-01T00:00"), Some(0));
-        assert_eq!(
-            minutes("2016-02-29T01:16"),
-            Some((16_860 * 24 + 1) * 60 + 16)
-        );
+        assert_eq!(minutes("2016-02-29T01:16"), Some((16_860 * 24 + 1) * 60 + 16));
         for bad in [
             "",
             "2016-02-29",

@@ -78,9 +78,7 @@ fn passphrase(args: &PassphraseArgs) -> Result<Zeroizing<Vec<u8>>, CliError> {
         text.pop();
     }
     if text.len() < PASSPHRASE_BYTES_MIN {
-        return Err(CliError::usage(
-            "the passphrase has fewer than 12 characters",
-        ));
+        return Err(CliError::usage("the passphrase has fewer than 12 characters"));
     }
     Ok(text)
 }
@@ -110,9 +108,7 @@ pub(crate) fn init(args: &InitArgs, output: &Output) -> Result<(), CliError> {
     let config = configuration(&args.common, &[])?;
     create(&config, &passphrase(&args.passphrase)?)?;
     let dir = config.node.data_dir.display();
-    output.say(format_args!(
-        "made {dir}; move {dir}/root.key.sealed to an offline medium"
-    ));
+    output.say(format_args!("made {dir}; move {dir}/root.key.sealed to an offline medium"));
     output.result(json!({ "data_dir": dir.to_string(), "cluster": config.cluster.name, "region": config.cluster.region }));
     Ok(())
 }
@@ -123,9 +119,7 @@ pub(crate) async fn start_development(config: &Config) -> Result<Server, CliErro
     if !Deployment::is_there(&config.node.data_dir) {
         create(config, &passphrase)?;
     }
-    Server::start(config, &passphrase)
-        .await
-        .map_err(|error| CliError::usage(chain(&error)))
+    Server::start(config, &passphrase).await.map_err(|error| CliError::usage(chain(&error)))
 }
 
 pub(crate) async fn node(args: &NodeArgs, output: &Output) -> Result<(), CliError> {
@@ -139,10 +133,7 @@ pub(crate) async fn node(args: &NodeArgs, output: &Output) -> Result<(), CliErro
 }
 
 pub(crate) async fn dev(args: &DevArgs, output: &Output) -> Result<(), CliError> {
-    let flags = [
-        ("listen.https", args.https.clone()),
-        ("listen.devices", args.devices.clone()),
-    ];
+    let flags = [("listen.https", args.https.clone()), ("listen.devices", args.devices.clone())];
     let config = configuration(&args.common, &flags)?;
     start_logging(&config);
     let server = start_development(&config).await?;

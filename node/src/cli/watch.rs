@@ -20,18 +20,14 @@ pub(crate) async fn run(
     let unreachable = |error: &dyn std::fmt::Display| {
         CliError::unreachable(format!("{} cannot be watched: {error}", api.server))
     };
-    let stream = TcpStream::connect(&api.server)
-        .await
-        .map_err(|error| unreachable(&error))?;
+    let stream = TcpStream::connect(&api.server).await.map_err(|error| unreachable(&error))?;
     let name = ServerName::try_from("localhost").map_err(|error| unreachable(&error))?;
     let stream = TlsConnector::from(Arc::clone(&api.tls))
         .connect(name, stream)
         .await
         .map_err(|error| unreachable(&error))?;
     let url = format!("wss://{}/v1/watch?steps={steps}", api.server);
-    let (mut socket, _) = client_async(url, stream)
-        .await
-        .map_err(|error| unreachable(&error))?;
+    let (mut socket, _) = client_async(url, stream).await.map_err(|error| unreachable(&error))?;
     let mut count = 0;
     while limit.is_none_or(|limit| count < limit) {
         let message = match socket.next().await {

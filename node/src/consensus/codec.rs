@@ -77,11 +77,7 @@ fn whole<T>(
     let content = content(bytes)?;
     let mut decoder = Decoder::new(content);
     let value = read(&mut decoder)?;
-    if decoder.position() == content.len() {
-        Ok(value)
-    } else {
-        Err(CodecError::Trailing)
-    }
+    if decoder.position() == content.len() { Ok(value) } else { Err(CodecError::Trailing) }
 }
 
 fn put_log_id<W: Write>(e: &mut Encoder<W>, id: &LogId) -> EncodeResult<W> {
@@ -139,10 +135,8 @@ fn get_membership(d: &mut Decoder<'_>) -> Result<Membership<u64, EmptyNode>, Cod
     for _ in 0..d.array()?.unwrap_or(0) {
         configs.push(get_ids(d)?);
     }
-    let nodes: BTreeMap<u64, EmptyNode> = get_ids(d)?
-        .into_iter()
-        .map(|id| (id, EmptyNode::default()))
-        .collect();
+    let nodes: BTreeMap<u64, EmptyNode> =
+        get_ids(d)?.into_iter().map(|id| (id, EmptyNode::default())).collect();
     Ok(Membership::new_with_defaults(configs, nodes.into_keys()))
 }
 
@@ -194,14 +188,8 @@ pub fn encode_vote(vote: &Vote) -> Vec<u8> {
 pub fn decode_vote(bytes: &[u8]) -> Result<Vote, CodecError> {
     whole(bytes, |d| {
         d.array()?;
-        let leader_id = LeaderId {
-            term: d.u64()?,
-            voted_for: d.u64()?,
-        };
-        Ok(Vote {
-            leader_id,
-            committed: d.bool()?,
-        })
+        let leader_id = LeaderId { term: d.u64()?, voted_for: d.u64()? };
+        Ok(Vote { leader_id, committed: d.bool()? })
     })
 }
 
@@ -254,10 +242,7 @@ mod tests {
             payload: EntryPayload::Normal(Proposal(Bytes::from_static(b"hi"))),
         };
         let bytes = encode_entry(&entry);
-        assert_eq!(
-            hex(&bytes[HEADER_BYTES..]),
-            "83820307014268 69".replace(' ', "")
-        );
+        assert_eq!(hex(&bytes[HEADER_BYTES..]), "83820307014268 69".replace(' ', ""));
         assert_eq!(decode_entry(&bytes).unwrap(), entry);
         let vote = Vote::new(4, 1);
         assert_eq!(hex(&encode_vote(&vote)[HEADER_BYTES..]), "830401f4");
@@ -267,10 +252,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_is_noticed() {
         let membership = Membership::new_with_defaults(vec![BTreeSet::from([1, 2])], [1, 2, 3]);
-        let entry = Entry {
-            log_id: id(1, 2),
-            payload: EntryPayload::Membership(membership),
-        };
+        let entry = Entry { log_id: id(1, 2), payload: EntryPayload::Membership(membership) };
         let bytes = encode_entry(&entry);
         assert_eq!(decode_entry(&bytes).unwrap(), entry);
         for at in 0..bytes.len() * 8 {

@@ -91,19 +91,12 @@ impl Group {
     ) -> Result<Self, StartError> {
         let group = options.group;
         let store = |source| StartError::Store { group, source };
-        let raft_error = |error: String| StartError::Raft {
-            group,
-            reason: error,
-        };
-        let table = engine
-            .open(&format!("state-{group}"), Role::State)
-            .map_err(store)?;
+        let raft_error = |error: String| StartError::Raft { group, reason: error };
+        let table = engine.open(&format!("state-{group}"), Role::State).map_err(store)?;
         let log_store = LogStore::open(group, log, writer).map_err(store)?;
         let checked = log_store.check().map_err(store)?;
         let machine = Machine::open(options.shard, Arc::clone(&table)).map_err(store)?;
-        let config = config(&options)
-            .validate()
-            .map_err(|error| raft_error(error.to_string()))?;
+        let config = config(&options).validate().map_err(|error| raft_error(error.to_string()))?;
         let started = Raft::new(options.node, Arc::new(config), NoPeers, log_store, machine);
         let raft = Runtime::scope(options.seed, started)
             .await
@@ -123,30 +116,16 @@ impl Group {
             )
         });
         let watching = Arc::new(watching.await);
-        let fresh = !raft
-            .is_initialized()
-            .await
-            .map_err(|error| raft_error(error.to_string()))?;
+        let fresh = !raft.is_initialized().await.map_err(|error| raft_error(error.to_string()))?;
         if fresh {
             let members = BTreeMap::from([(options.node, EmptyNode::default())]);
-            raft.initialize(members)
-                .await
-                .map_err(|error| raft_error(error.to_string()))?;
+            raft.initialize(members).await.map_err(|error| raft_error(error.to_string()))?;
         } else {
             // The only voter has nobody to wait for.
-            raft.trigger()
-                .elect(false)
-                .await
-                .map_err(|error| raft_error(error.to_string()))?;
+            raft.trigger().elect(false).await.map_err(|error| raft_error(error.to_string()))?;
         }
         tracing::info!(group, entries = checked, fresh, "group started");
-        Ok(Self {
-            group,
-            raft,
-            table,
-            leading,
-            _watching: watching,
-        })
+        Ok(Self { group, raft, table, leading, _watching: watching })
     }
 
     /// The term this node leads in, or none.
@@ -183,9 +162,7 @@ impl Group {
     /// # Errors
     /// As [`Group::propose`].
     pub async fn barrier(&self) -> Result<(), ProposeError> {
-        self.propose(&Content::Settle(Settle::default()))
-            .await
-            .map(|_| ())
+        self.propose(&Content::Settle(Settle::default())).await.map(|_| ())
     }
 
     /// Stops the group; its storage stays as it is.

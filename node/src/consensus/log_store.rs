@@ -68,19 +68,8 @@ impl LogStore {
             Some((key, value)) => Some(decode(&key, &value, codec::decode_entry)?.log_id),
             None => purged,
         };
-        let shared = Shared {
-            last,
-            purged,
-            vote,
-            committed,
-            ..Shared::default()
-        };
-        Ok(Self {
-            group,
-            table,
-            writer,
-            shared: Arc::new(Mutex::new(shared)),
-        })
+        let shared = Shared { last, purged, vote, committed, ..Shared::default() };
+        Ok(Self { group, table, writer, shared: Arc::new(Mutex::new(shared)) })
     }
 
     /// Decodes every entry, so that damage is found at start and not when a peer asks.
@@ -93,9 +82,7 @@ impl LogStore {
         let mut expected = None;
         let mut count = 0;
         loop {
-            let page = self
-                .table
-                .scan(&from, &log::entries_end(self.group), PAGE)?;
+            let page = self.table.scan(&from, &log::entries_end(self.group), PAGE)?;
             for (key, value) in &page {
                 let index = decode(key, value, codec::decode_entry)?.log_id.index;
                 if expected.is_some_and(|expected| expected != index) {
@@ -128,22 +115,14 @@ impl LogStore {
         let mut found = Vec::new();
         if from < stored_until {
             let limit = usize::try_from(stored_until - from).unwrap_or(usize::MAX);
-            let range = (
-                log::entry(self.group, from),
-                log::entry(self.group, stored_until),
-            );
+            let range = (log::entry(self.group, from), log::entry(self.group, stored_until));
             for (key, value) in self.table.scan(&range.0, &range.1, limit)? {
                 found.push(decode(&key, &value, codec::decode_entry)?);
             }
         }
         let cached = from.max(cached_from);
         if cached < until {
-            found.extend(
-                shared
-                    .cache
-                    .range(cached..until)
-                    .map(|(_, entry)| entry.clone()),
-            );
+            found.extend(shared.cache.range(cached..until).map(|(_, entry)| entry.clone()));
         }
         Ok(found)
     }
@@ -154,10 +133,7 @@ fn read<T>(
     key: &[u8],
     read: impl FnOnce(&[u8]) -> Result<T, codec::CodecError>,
 ) -> Result<Option<T>, StoreError> {
-    table
-        .get(key)?
-        .map(|value| decode(key, &value, read))
-        .transpose()
+    table.get(key)?.map(|value| decode(key, &value, read)).transpose()
 }
 
 fn decode<T>(
@@ -170,11 +146,7 @@ fn decode<T>(
 
 fn corrupt(key: &[u8], fact: &str) -> StoreError {
     let record = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    StoreError::Corrupt {
-        table: "log".into(),
-        record,
-        fact: fact.to_owned(),
-    }
+    StoreError::Corrupt { table: "log".into(), record, fact: fact.to_owned() }
 }
 
 impl RaftLogReader<Types> for LogStore {
@@ -205,10 +177,7 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
         let shared = self.lock();
-        Ok(LogState {
-            last_purged_log_id: shared.purged,
-            last_log_id: shared.last,
-        })
+        Ok(LogState { last_purged_log_id: shared.purged, last_log_id: shared.last })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -242,10 +211,7 @@ impl RaftLogStorage<Types> for LogStore {
         {
             let mut shared = self.lock();
             for entry in entries {
-                batch.put(
-                    log::entry(self.group, entry.index()),
-                    codec::encode_entry(&entry),
-                );
+                batch.put(log::entry(self.group, entry.index()), codec::encode_entry(&entry));
                 shared.last = Some(entry.log_id);
                 shared.cache.insert(entry.index(), entry);
             }
@@ -280,10 +246,7 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
         let mut batch = Batch::default();
-        batch.delete_range(
-            log::entry(self.group, 0),
-            log::entry(self.group, upto.index + 1),
-        );
+        batch.delete_range(log::entry(self.group, 0), log::entry(self.group, upto.index + 1));
         batch.put(log::purged(self.group), codec::encode_log_id(Some(&upto)));
         {
             let mut shared = self.lock();

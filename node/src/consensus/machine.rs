@@ -70,11 +70,7 @@ impl Machine {
                     fact: error.to_string(),
                 })?;
         }
-        Ok(Self {
-            shard,
-            table,
-            applied: Arc::new(Mutex::new(applied)),
-        })
+        Ok(Self { shard, table, applied: Arc::new(Mutex::new(applied)) })
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut Applied) -> T) -> T {
@@ -122,9 +118,7 @@ impl Machine {
         }
         if head.version != commit.expected_version {
             batch.ops.clear();
-            return Ok(Verdict::Conflict {
-                found: head.version,
-            });
+            return Ok(Verdict::Conflict { found: head.version });
         }
         if commit.event_count > 0 {
             let next = Head {
@@ -150,10 +144,7 @@ impl Machine {
         self.put_timers(commit, batch)?;
         for row in &commit.index {
             let id = row.id();
-            batch.put(
-                state::index(id.kind() as u8, &id.to_bytes()),
-                rows::encode(row),
-            );
+            batch.put(state::index(id.kind() as u8, &id.to_bytes()), rows::encode(row));
         }
         Ok(Verdict::Applied { tells })
     }
@@ -161,13 +152,7 @@ impl Machine {
     /// Consumes the cause; false where somebody did before.
     fn consume(&self, commit: &Commit, batch: &mut Batch) -> Result<bool, StoreError> {
         match &commit.cause {
-            Cause::Device {
-                device,
-                message_id,
-                content,
-                expires_s,
-                ..
-            } => {
+            Cause::Device { device, message_id, content, expires_s, .. } => {
                 let device = device.to_bytes();
                 let key = state::dedup(&device, message_id);
                 if !cfg!(fieldmesh_mutant = "dedup_off") && self.table.get(&key)?.is_some() {
@@ -176,11 +161,7 @@ impl Machine {
                 let seen = commit.seen.clone();
                 let (window, receipt) =
                     seen.map_or_else(Default::default, |s| (s.window, s.receipt));
-                let row = DedupRow {
-                    content: *content,
-                    receipt,
-                    at_ms: commit.at_ms,
-                };
+                let row = DedupRow { content: *content, receipt, at_ms: commit.at_ms };
                 batch.put(key, rows::encode(&row));
                 batch.put(state::dedup_expiry(*expires_s, &device, message_id), []);
                 batch.put(state::window(&device), window);
@@ -227,10 +208,7 @@ impl Machine {
             next.insert(tell.shard, number + 1);
             batch.put(
                 state::outbox(tell.shard, number),
-                rows::encode(&rows::OutboxRow {
-                    tell: tell.clone(),
-                    owner: commit.owner,
-                }),
+                rows::encode(&rows::OutboxRow { tell: tell.clone(), owner: commit.owner }),
             );
             numbers.push(number);
         }
@@ -256,10 +234,7 @@ impl Machine {
             }
             match timer.due_ms {
                 Some(due_ms) => {
-                    let row = TimerRow {
-                        due_ms,
-                        generation: timer.generation,
-                    };
+                    let row = TimerRow { due_ms, generation: timer.generation };
                     batch.put(
                         state::timer_due(due_ms, &entity, timer.name),
                         timer.generation.to_be_bytes(),
@@ -374,14 +349,8 @@ impl RaftSnapshotBuilder<Types> for Machine {
             .unwrap_or_else(|| codec::encode_applied(None, &StoredMembership::default()));
         let (last_log_id, last_membership) = codec::decode_applied(&applied).map_err(invalid)?;
         self.table.sync().await?;
-        let meta = Meta {
-            last_log_id,
-            last_membership,
-        };
+        let meta = Meta { last_log_id, last_membership };
         self.with(|a| a.snapshot = Some((meta.clone(), Arc::clone(&frozen))));
-        Ok(Snapshot {
-            meta,
-            snapshot: frozen,
-        })
+        Ok(Snapshot { meta, snapshot: frozen })
     }
 }

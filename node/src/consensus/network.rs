@@ -33,10 +33,7 @@ impl RaftNetworkFactory<Types> for NoPeers {
 }
 
 fn unreachable_peer() -> Unreachable<Types> {
-    Unreachable::new(&io::Error::new(
-        io::ErrorKind::NotConnected,
-        "this cluster has one node",
-    ))
+    Unreachable::new(&io::Error::new(io::ErrorKind::NotConnected, "this cluster has one node"))
 }
 
 impl RaftNetworkV2<Types> for NoPeers {

@@ -23,12 +23,7 @@ const PEM_LINE: usize = 64;
 
 impl Facts {
     fn identity(&self, kind: Kind, id: [u8; 16]) -> Identity {
-        Identity {
-            cluster: self.cluster.clone(),
-            region: self.region.clone(),
-            kind,
-            id,
-        }
+        Identity { cluster: self.cluster.clone(), region: self.region.clone(), kind, id }
     }
 
     pub(super) fn service_identity(&self) -> Identity {
@@ -48,20 +43,13 @@ pub(super) fn hpke(secrets: &mut Secrets, now_s: u64) -> Result<Vec<StoredHpke>,
     let mut keys = Vec::with_capacity(secrets.hpke.len());
     for row in &secrets.hpke {
         let (private, public) = HpkePrivateKey::from_bytes(&row.pair).map_err(key_error)?;
-        keys.push(StoredHpke {
-            private: Arc::new(private),
-            public,
-            made_s: row.made_s,
-        });
+        keys.push(StoredHpke { private: Arc::new(private), public, made_s: row.made_s });
     }
     if let Some(next) = rotated(&keys, now_s).map_err(key_error)? {
         keys = next;
         secrets.hpke = keys
             .iter()
-            .map(|key| HpkeRow {
-                pair: key.private.to_bytes().to_vec(),
-                made_s: key.made_s,
-            })
+            .map(|key| HpkeRow { pair: key.private.to_bytes().to_vec(), made_s: key.made_s })
             .collect();
     }
     Ok(keys)
@@ -78,11 +66,7 @@ pub(super) fn node(
     entropy: &dyn Entropy,
 ) -> Result<Credentials, DeploymentError> {
     let key = KeyMaterial::from_pkcs8(&secrets.node_key).map_err(key_error)?;
-    let mut names = vec![
-        "localhost".to_owned(),
-        "127.0.0.1".to_owned(),
-        "::1".to_owned(),
-    ];
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     for address in [config.listen.https, config.listen.devices] {
         let text = address.ip().to_string();
         if !address.ip().is_unspecified() && !names.contains(&text) {
@@ -90,18 +74,9 @@ pub(super) fn node(
         }
     }
     let identity = facts.identity(Kind::Node, facts.node_id);
-    let leaf = issuing.issue_for(
-        key.public_point(),
-        &identity,
-        &names,
-        now_s,
-        random(entropy),
-    )?;
+    let leaf = issuing.issue_for(key.public_point(), &identity, &names, now_s, random(entropy))?;
     let chain = vec![leaf.der, issuing.certificate().to_vec(), root.to_vec()];
-    Ok(Credentials {
-        chain,
-        pkcs8: Zeroizing::new(key.pkcs8().to_vec()),
-    })
+    Ok(Credentials { chain, pkcs8: Zeroizing::new(key.pkcs8().to_vec()) })
 }
 
 /// A certificate for whoever may read this directory, good for a working day.

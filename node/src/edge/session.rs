@@ -36,12 +36,7 @@ pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, peer: Peer, nu
     let (mail, queue) = mpsc::channel(SESSION_MAIL_MAX);
     let (sealing_key, known) = watch::channel(None);
     let device = peer.entity;
-    let open = Arc::new(Open {
-        edge: Arc::clone(edge),
-        connection,
-        peer,
-        sealing_key,
-    });
+    let open = Arc::new(Open { edge: Arc::clone(edge), connection, peer, sealing_key });
     let sender = tokio::spawn(send_mail(Arc::clone(&open), queue, known));
     metrics::gauge!("fieldmesh_edge_sessions").increment(1);
     let mut attached = Some(Session { number, mail });
@@ -73,13 +68,11 @@ pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, peer: Peer, nu
 }
 
 async fn serve(open: &Open, mut send: SendStream, mut receive: RecvStream) {
-    let bytes = match timeout(STREAM_TIMEOUT, receive.read_to_end(wire::STREAM_BYTES_MAX)).await {
-        Ok(Ok(bytes)) => bytes,
-        // Too large, reset or too slow: the sender of such a stream gets no answer.
-        Ok(Err(_)) | Err(_) => {
-            metrics::counter!("fieldmesh_edge_streams_dropped_total").increment(1);
-            return;
-        }
+    let read = timeout(STREAM_TIMEOUT, receive.read_to_end(wire::STREAM_BYTES_MAX)).await;
+    // Too large, reset or too slow: the sender of such a stream gets no answer.
+    let Ok(Ok(bytes)) = read else {
+        metrics::counter!("fieldmesh_edge_streams_dropped_total").increment(1);
+        return;
     };
     let reply = open.reply(&bytes).await;
     let Ok(reply) = minicbor::to_vec(&reply) else {
@@ -101,11 +94,7 @@ impl Open {
             wire::HELLO => self.hello(payload).await,
             wire::SEALED => {
                 let key = self.sealing_key.borrow().clone();
-                self.edge
-                    .options
-                    .intake
-                    .take(&self.peer, &frame, payload, key.as_ref())
-                    .await
+                self.edge.options.intake.take(&self.peer, &frame, payload, key.as_ref()).await
             }
             wire::ACK => self.acknowledge(payload),
             _ => Reply::BadEnvelope,
@@ -118,12 +107,7 @@ impl Open {
         };
         let intake = &self.edge.options.intake;
         let now_s = intake.clock.now_ms() / 1000;
-        let Peer {
-            entity,
-            name,
-            key,
-            x5t,
-        } = &self.peer;
+        let Peer { entity, name, key, x5t } = &self.peer;
         let bundle = match verify_bundle(&hello.bundle, key, x5t, name, now_s) {
             Ok(bundle) => bundle,
             Err(error) => {
@@ -136,10 +120,9 @@ impl Open {
         };
         let serial = bundle.serial;
         let command = match entity.kind() {
-            EntityKind::Customer => Command::Customer(customer::Command::PublishKeys {
-                serial,
-                bundle: hello.bundle,
-            }),
+            EntityKind::Customer => {
+                Command::Customer(customer::Command::PublishKeys { serial, bundle: hello.bundle })
+            }
             EntityKind::Technician => Command::Technician(technician::Command::PublishKeys {
                 serial,
                 bundle: hello.bundle,
@@ -149,34 +132,23 @@ impl Open {
         let mut command_id = [0; 16];
         intake.entropy.fill(&mut command_id);
         let Some(shard) = intake.courier.shard_for(*entity) else {
-            return Reply::Unavailable {
-                retry_after_ms: 200,
-            };
+            return Reply::Unavailable { retry_after_ms: 200 };
         };
         let credit = shard.credits.try_take();
-        match shard
-            .ask(*entity, command, Cause::Operator { command_id }, credit)
-            .await
-        {
+        match shard.ask(*entity, command, Cause::Operator { command_id }, credit).await {
             Ok(Answer::Done { .. } | Answer::AlreadyDone { .. }) => {}
             Err(AskError::Rejected(rejection)) => {
                 tracing::warn!(%entity, %rejection, "a device was refused");
-                self.connection
-                    .close(VarInt::from_u32(close::UNKNOWN_ENTITY), b"unknown entity");
+                self.connection.close(VarInt::from_u32(close::UNKNOWN_ENTITY), b"unknown entity");
                 return Reply::Rejected;
             }
             Err(error) => {
                 tracing::warn!(%entity, %error, "a hello waits");
-                return Reply::Unavailable {
-                    retry_after_ms: 200,
-                };
+                return Reply::Unavailable { retry_after_ms: 200 };
             }
         }
         self.sealing_key.send_replace(Some(best));
-        Reply::Hello {
-            service: intake.service.public_keys(),
-            now_ms: intake.clock.now_ms(),
-        }
+        Reply::Hello { service: intake.service.public_keys(), now_ms: intake.clock.now_ms() }
     }
 
     fn acknowledge(&self, payload: &[u8]) -> Reply {
@@ -200,11 +172,8 @@ impl Open {
     async fn transmit(&self, mail: MailItem, key: &HpkePublicKey) {
         let steps = &self.edge.options.intake.steps;
         let began = Instant::now();
-        let frame = Frame {
-            to: mail.to.to_bytes(),
-            message_id: mail.message_id,
-            class: wire::SEALED,
-        };
+        let frame =
+            Frame { to: mail.to.to_bytes(), message_id: mail.message_id, class: wire::SEALED };
         let sealed = Signed::from_bytes(mail.signed.to_vec())
             .ok()
             .and_then(|signed| seal(&signed, &frame, key).ok());
@@ -239,8 +208,5 @@ async fn send_mail(
             open.transmit(mail, &key).await;
         }
     }
-    open.connection.close(
-        VarInt::from_u32(close::REPLACED),
-        b"replaced by a newer connection",
-    );
+    open.connection.close(VarInt::from_u32(close::REPLACED), b"replaced by a newer connection");
 }

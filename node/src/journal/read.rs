@@ -76,9 +76,7 @@ impl Inner {
         let mut from = 0;
         if let Some(row) = stored {
             let place = record_place(entity, row.version);
-            let plain = key
-                .open(Place::Snapshot, &place, &row.sealed)
-                .map_err(seal_error)?;
+            let plain = key.open(Place::Snapshot, &place, &row.sealed).map_err(seal_error)?;
             loaded.snapshot = Some(plain.to_vec());
             from = row.version;
         }
@@ -112,20 +110,14 @@ impl Inner {
                     .open(Place::Events, &record_place(entity, next), sealed)
                     .map_err(seal_error)?;
                 let record: Record = rows::decode(row_key, &plain).map_err(store_error)?;
-                let broken = found
-                    .last()
-                    .is_some_and(|before| before.chain != record.previous);
+                let broken = found.last().is_some_and(|before| before.chain != record.previous);
                 if broken {
                     return Err(JournalError::Failed(format!(
                         "the hash chain of {entity} breaks at version {next}"
                     )));
                 }
                 let events = record.events.len() as u64;
-                found.push(HistoryEntry {
-                    version: next,
-                    chain: chain_hash(&plain),
-                    record,
-                });
+                found.push(HistoryEntry { version: next, chain: chain_hash(&plain), record });
                 next += events;
             }
             let Some((last, _)) = page.last() else { break };
@@ -143,14 +135,7 @@ impl Inner {
     }
 
     pub(super) fn replay(&self, cause: &Cause) -> Result<Replay, JournalError> {
-        let Cause::Device {
-            device,
-            message_id,
-            content,
-            sequence,
-            ..
-        } = cause
-        else {
+        let Cause::Device { device, message_id, content, sequence, .. } = cause else {
             return Ok(Replay::New);
         };
         if cfg!(fieldmesh_mutant = "dedup_off") {
@@ -162,12 +147,9 @@ impl Inner {
                 return Ok(Replay::Forged);
             }
             let data_key = self.existing_key(*device)?;
-            let receipt = data_key
-                .open(Place::Receipt, message_id, &row.receipt)
-                .map_err(seal_error)?;
-            return Ok(Replay::Repeated {
-                receipt: receipt.to_vec(),
-            });
+            let receipt =
+                data_key.open(Place::Receipt, message_id, &row.receipt).map_err(seal_error)?;
+            return Ok(Replay::Repeated { receipt: receipt.to_vec() });
         }
         match self.window(*device)?.check(*sequence) {
             SeqVerdict::Fresh => Ok(Replay::New),
@@ -185,17 +167,11 @@ impl Inner {
                 // The owner was erased with all that it had to say.
                 continue;
             };
-            let plain = key
-                .open(Place::Tell, &to.to_bytes(), &row.tell.sealed)
-                .map_err(seal_error)?;
+            let plain =
+                key.open(Place::Tell, &to.to_bytes(), &row.tell.sealed).map_err(seal_error)?;
             let command = rows::decode(&row_key, &plain).map_err(store_error)?;
             let number = trailing_u64(&row_key)?;
-            items.push(OutboxItem {
-                shard: row.tell.shard,
-                number,
-                to,
-                command,
-            });
+            items.push(OutboxItem { shard: row.tell.shard, number, to, command });
         }
         Ok(items)
     }
@@ -216,16 +192,10 @@ impl Inner {
         let mut items = Vec::with_capacity(rows.len());
         for (row_key, value) in rows {
             let mail: Mail = rows::decode(&row_key, &value).map_err(store_error)?;
-            let signed = key
-                .open(Place::Mail, &mail.message_id, &mail.sealed)
-                .map_err(seal_error)?;
+            let signed =
+                key.open(Place::Mail, &mail.message_id, &mail.sealed).map_err(seal_error)?;
             let signed = Arc::from(signed.as_slice());
-            items.push(MailItem {
-                to,
-                number: mail.number,
-                message_id: mail.message_id,
-                signed,
-            });
+            items.push(MailItem { to, number: mail.number, message_id: mail.message_id, signed });
         }
         Ok(items)
     }
@@ -266,14 +236,8 @@ impl super::ShardJournal {
             from = state::index(kind as u8, &after.to_bytes());
             from.push(0);
         }
-        let rows = self
-            .inner
-            .table
-            .scan(&from, &until, limit)
-            .map_err(store_error)?;
-        rows.iter()
-            .map(|(key, value)| rows::decode(key, value).map_err(store_error))
-            .collect()
+        let rows = self.inner.table.scan(&from, &until, limit).map_err(store_error)?;
+        rows.iter().map(|(key, value)| rows::decode(key, value).map_err(store_error)).collect()
     }
 }
 
@@ -287,10 +251,7 @@ fn trailing_u64(key: &[u8]) -> Result<u64, JournalError> {
 /// A timer from its due row: kind, due, entity, name → generation.
 fn timer((key, value): &Row) -> Result<TimerItem, JournalError> {
     let damaged = || JournalError::Failed("a timer row does not decode".into());
-    let (due, rest) = key
-        .get(1..)
-        .and_then(<[u8]>::split_first_chunk::<8>)
-        .ok_or_else(damaged)?;
+    let (due, rest) = key.get(1..).and_then(<[u8]>::split_first_chunk::<8>).ok_or_else(damaged)?;
     let (entity, rest) = rest.split_first_chunk::<16>().ok_or_else(damaged)?;
     let [name] = rest else { return Err(damaged()) };
     let generation = <[u8; 4]>::try_from(value.as_slice()).map_err(|_| damaged())?;

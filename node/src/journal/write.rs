@@ -35,23 +35,13 @@ impl Inner {
         let began = Instant::now();
         let (entity, owner) = (draft.entity, draft.owner);
         let index = draft.index.clone();
-        let Sealed {
-            commit,
-            tells,
-            mail,
-            key,
-        } = self.seal(draft)?;
+        let Sealed { commit, tells, mail, key } = self.seal(draft)?;
         let (is_new_key, commit_is_empty) = (commit.new_key.is_some(), commit.event_count == 0);
-        let (version, chain) = (
-            commit.expected_version + u64::from(commit.event_count),
-            commit.chain,
-        );
+        let (version, chain) =
+            (commit.expected_version + u64::from(commit.event_count), commit.chain);
         let shards: Vec<u32> = commit.tells.iter().map(|tell| tell.shard).collect();
-        let outcome = self
-            .group
-            .propose(&Proposal::Commit(Box::new(commit)))
-            .await
-            .map_err(propose_error)?;
+        let outcome =
+            self.group.propose(&Proposal::Commit(Box::new(commit))).await.map_err(propose_error)?;
         let numbers = match outcome {
             Outcome::Decided(Verdict::Applied { tells }) => tells,
             Outcome::Decided(Verdict::Conflict { found }) => {
@@ -73,19 +63,9 @@ impl Inner {
         }
         let rows = tells.into_iter().zip(numbers).zip(shards);
         let tells = rows
-            .map(|(((to, command), number), shard)| OutboxItem {
-                shard,
-                number,
-                to,
-                command,
-            })
+            .map(|(((to, command), number), shard)| OutboxItem { shard, number, to, command })
             .collect();
-        Ok(Appended {
-            version,
-            chain,
-            tells,
-            mail,
-        })
+        Ok(Appended { version, chain, tells, mail })
     }
 
     fn seal(&self, draft: Draft) -> Result<Sealed, JournalError> {
@@ -110,11 +90,7 @@ impl Inner {
             let sealed = key
                 .seal(Place::Tell, &to.to_bytes(), &plain, &*self.entropy)
                 .map_err(seal_error)?;
-            tells.push(Tell {
-                to: *to,
-                shard: self.map.shard_of(*to),
-                sealed,
-            });
+            tells.push(Tell { to: *to, shard: self.map.shard_of(*to), sealed });
         }
         let mut mail = Vec::with_capacity(draft.messages.len());
         let mut items = Vec::with_capacity(draft.messages.len());
@@ -146,12 +122,7 @@ impl Inner {
             index: draft.index,
             seen,
         };
-        Ok(Sealed {
-            commit,
-            tells: draft.tells,
-            mail: items,
-            key,
-        })
+        Ok(Sealed { commit, tells: draft.tells, mail: items, key })
     }
 
     fn seal_record(&self, draft: &Draft, key: &Key) -> Result<(Vec<u8>, [u8; 32]), JournalError> {
@@ -168,9 +139,7 @@ impl Inner {
         let plain = rows::encode(&record);
         let chain = chain_hash(&plain);
         let place = record_place(draft.entity, draft.expected_version);
-        let sealed = key
-            .seal(Place::Events, &place, &plain, &*self.entropy)
-            .map_err(seal_error)?;
+        let sealed = key.seal(Place::Events, &place, &plain, &*self.entropy).map_err(seal_error)?;
         Ok((sealed, chain))
     }
 
@@ -180,21 +149,14 @@ impl Inner {
         };
         let version = draft.expected_version + draft.events.len() as u64;
         let place = record_place(draft.entity, version);
-        let sealed = key
-            .seal(Place::Snapshot, &place, plain, &*self.entropy)
-            .map_err(seal_error)?;
+        let sealed =
+            key.seal(Place::Snapshot, &place, plain, &*self.entropy).map_err(seal_error)?;
         Ok(Some(rows::encode(&SnapshotRow { version, sealed })))
     }
 
     /// What replay protection keeps: the device's window moved on, and the receipt.
     fn seen(&self, draft: &Draft, key: &Key) -> Result<Option<Seen>, JournalError> {
-        let Cause::Device {
-            device,
-            message_id,
-            sequence,
-            ..
-        } = &draft.cause
-        else {
+        let Cause::Device { device, message_id, sequence, .. } = &draft.cause else {
             return Ok(None);
         };
         let mut window = self.window(*device)?;
@@ -203,20 +165,13 @@ impl Inner {
             matches!(message.kind, MessageKind::Receipt) && message.correlation == Some(*message_id)
         });
         let receipt = receipt.map_or(&[][..], |message| &message.body);
-        let receipt = key
-            .seal(Place::Receipt, message_id, receipt, &*self.entropy)
-            .map_err(seal_error)?;
-        Ok(Some(Seen {
-            window: window.to_bytes().to_vec(),
-            receipt,
-        }))
+        let receipt =
+            key.seal(Place::Receipt, message_id, receipt, &*self.entropy).map_err(seal_error)?;
+        Ok(Some(Seen { window: window.to_bytes().to_vec(), receipt }))
     }
 
     pub(super) fn window(&self, device: EntityId) -> Result<ReplayWindow, JournalError> {
-        let stored = self
-            .table
-            .get(&state::window(&device.to_bytes()))
-            .map_err(store_error)?;
+        let stored = self.table.get(&state::window(&device.to_bytes())).map_err(store_error)?;
         match stored.filter(|bytes| !bytes.is_empty()) {
             Some(bytes) => ReplayWindow::from_bytes(&bytes).map_err(|_| {
                 JournalError::Failed(format!("the receive window of {device} does not decode"))
@@ -231,30 +186,13 @@ impl Inner {
         self.entropy.fill(&mut message_id);
         let to = message.to;
         let now_s = self.clock.now_ms() / 1000;
-        let signed = self
-            .service
-            .compose(message, message_id, number, now_s)
-            .map_err(|error| {
-                JournalError::Failed(format!("a message cannot be signed: {error}"))
-            })?;
-        let sealed = key
-            .seal(Place::Mail, &message_id, &signed, &*self.entropy)
-            .map_err(seal_error)?;
-        let item = MailItem {
-            to,
-            number,
-            message_id,
-            signed: Arc::from(signed),
-        };
-        Ok((
-            Mail {
-                to,
-                number,
-                message_id,
-                sealed,
-            },
-            item,
-        ))
+        let signed = self.service.compose(message, message_id, number, now_s).map_err(|error| {
+            JournalError::Failed(format!("a message cannot be signed: {error}"))
+        })?;
+        let sealed =
+            key.seal(Place::Mail, &message_id, &signed, &*self.entropy).map_err(seal_error)?;
+        let item = MailItem { to, number, message_id, signed: Arc::from(signed) };
+        Ok((Mail { to, number, message_id, sealed }, item))
     }
 
     /// Numbers are given in memory while this node leads; a commit that fails leaves a gap, which

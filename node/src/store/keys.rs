@@ -143,18 +143,11 @@ pub mod state {
         Key::of(DEDUP).id(device).id(message).done()
     }
     pub fn dedup_expiry(expires_s: u64, device: &[u8; 16], message: &[u8; 16]) -> Vec<u8> {
-        Key::of(DEDUP_EXPIRY)
-            .u64(expires_s)
-            .id(device)
-            .id(message)
-            .done()
+        Key::of(DEDUP_EXPIRY).u64(expires_s).id(device).id(message).done()
     }
     /// All dedup rows that expired before a second.
     pub fn dedup_expired(before_s: u64) -> (Vec<u8>, Vec<u8>) {
-        (
-            vec![DEDUP_EXPIRY],
-            Key::of(DEDUP_EXPIRY).u64(before_s).done(),
-        )
+        (vec![DEDUP_EXPIRY], Key::of(DEDUP_EXPIRY).u64(before_s).done())
     }
     /// The sequence window of a device.
     pub fn window(device: &[u8; 16]) -> Vec<u8> {
@@ -164,9 +157,6 @@ pub mod state {
         Key::of(INDEX).u8(kind).id(entity).done()
     }
     pub fn index_of(kind: u8) -> (Vec<u8>, Vec<u8>) {
-        (
-            Key::of(INDEX).u8(kind).done(),
-            Key::of(INDEX).u8(kind + 1).done(),
-        )
+        (Key::of(INDEX).u8(kind).done(), Key::of(INDEX).u8(kind + 1).done())
     }
 }

@@ -41,10 +41,7 @@ pub struct Rocks {
 impl Rocks {
     /// Uses `dir`, which must exist and be writable.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self {
-            dir: dir.into(),
-            cache: Cache::new_lru_cache(BLOCK_CACHE_BYTES),
-        }
+        Self { dir: dir.into(), cache: Cache::new_lru_cache(BLOCK_CACHE_BYTES) }
     }
 
     fn options(&self, role: Role) -> Options {
@@ -78,17 +75,10 @@ impl Engine for Rocks {
             place: path.display().to_string(),
             reason: error.into_string(),
         })?;
-        let shared = Shared {
-            db,
-            path,
-            name: table.to_owned(),
-            role,
-            checkpoints: AtomicU64::new(0),
-        };
+        let shared =
+            Shared { db, path, name: table.to_owned(), role, checkpoints: AtomicU64::new(0) };
         remove_checkpoints(&shared.path);
-        Ok(Arc::new(RocksTable {
-            shared: Arc::new(shared),
-        }))
+        Ok(Arc::new(RocksTable { shared: Arc::new(shared) }))
     }
 
     #[expect(
@@ -120,10 +110,7 @@ struct RocksTable {
 
 impl RocksTable {
     fn read_error(&self, error: &rocksdb::Error) -> StoreError {
-        StoreError::Read {
-            table: self.shared.name.clone(),
-            reason: error.to_string(),
-        }
+        StoreError::Read { table: self.shared.name.clone(), reason: error.to_string() }
     }
 
     fn rows(
@@ -147,19 +134,11 @@ impl RocksTable {
 
 impl Table for RocksTable {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.shared
-            .db
-            .get(key)
-            .map_err(|error| self.read_error(&error))
+        self.shared.db.get(key).map_err(|error| self.read_error(&error))
     }
 
     fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.rows(
-            IteratorMode::From(from, Direction::Forward),
-            from,
-            until,
-            limit,
-        )
+        self.rows(IteratorMode::From(from, Direction::Forward), from, until, limit)
     }
 
     fn last(&self, from: &[u8], until: &[u8]) -> Result<Option<Row>, StoreError> {
@@ -200,18 +179,12 @@ impl Table for RocksTable {
         let made =
             Checkpoint::new(&self.shared.db).and_then(|point| point.create_checkpoint(&path));
         made.map_err(|error| write_error(&self.shared, &error))?;
-        Ok(Arc::new(Frozen {
-            path,
-            name: self.shared.name.clone(),
-        }))
+        Ok(Arc::new(Frozen { path, name: self.shared.name.clone() }))
     }
 }
 
 fn write_error(shared: &Shared, error: &rocksdb::Error) -> StoreError {
-    StoreError::Write {
-        table: shared.name.clone(),
-        reason: error.to_string(),
-    }
+    StoreError::Write { table: shared.name.clone(), reason: error.to_string() }
 }
 
 fn checkpoint_path(table: &Path, number: u64) -> PathBuf {
@@ -252,16 +225,11 @@ impl Frozen {
             role: Role::State,
             checkpoints: AtomicU64::new(0),
         };
-        Ok(RocksTable {
-            shared: Arc::new(shared),
-        })
+        Ok(RocksTable { shared: Arc::new(shared) })
     }
 
     fn frozen(&self) -> StoreError {
-        StoreError::Write {
-            table: self.name.clone(),
-            reason: "a checkpoint is read-only".into(),
-        }
+        StoreError::Write { table: self.name.clone(), reason: "a checkpoint is read-only".into() }
     }
 }
 

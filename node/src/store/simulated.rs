@@ -43,10 +43,7 @@ struct State {
 impl Disk {
     /// A disk whose sync takes so long.
     pub fn new(sync_takes: Duration) -> Self {
-        Self {
-            tables: Arc::default(),
-            sync_takes,
-        }
+        Self { tables: Arc::default(), sync_takes }
     }
 
     /// Power is lost: all that was not synced is gone, in every table.
@@ -64,10 +61,7 @@ impl Engine for Disk {
     fn open(&self, table: &str, _role: Role) -> Result<Arc<dyn Table>, StoreError> {
         let mut tables = lock(&self.tables);
         let found = tables.entry(table.to_owned()).or_insert_with(|| {
-            Arc::new(SimulatedTable {
-                state: Mutex::default(),
-                sync_takes: self.sync_takes,
-            })
+            Arc::new(SimulatedTable { state: Mutex::default(), sync_takes: self.sync_takes })
         });
         Ok(Arc::new(Arc::clone(found)))
     }
@@ -94,10 +88,8 @@ fn apply(rows: &mut Rows, batch: &Batch) {
             }
             Op::DeleteRange(from, until) => {
                 if from < until {
-                    let doomed: Vec<_> = rows
-                        .range(from.clone()..until.clone())
-                        .map(|(k, _)| k.clone())
-                        .collect();
+                    let doomed: Vec<_> =
+                        rows.range(from.clone()..until.clone()).map(|(k, _)| k.clone()).collect();
                     for key in doomed {
                         rows.remove(&key);
                     }
@@ -118,10 +110,7 @@ impl Table for Arc<SimulatedTable> {
         }
         let state = lock(&self.state);
         let range = state.visible.range(from.to_vec()..until.to_vec());
-        Ok(range
-            .take(limit)
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect())
+        Ok(range.take(limit).map(|(k, v)| (k.clone(), v.clone())).collect())
     }
 
     fn last(&self, from: &[u8], until: &[u8]) -> Result<Option<Row>, StoreError> {
@@ -142,7 +131,7 @@ impl Table for Arc<SimulatedTable> {
     }
 
     fn sync(&self) -> Pending<Result<(), StoreError>> {
-        let table = Arc::clone(self);
+        let table = Self::clone(self);
         let upto = lock(&self.state).written;
         Box::pin(async move {
             tokio::time::sleep(table.sync_takes).await;
@@ -162,12 +151,8 @@ impl Table for Arc<SimulatedTable> {
 
     fn checkpoint(&self) -> Result<Arc<dyn Table>, StoreError> {
         let rows = lock(&self.state).visible.clone();
-        let state = State {
-            durable: rows.clone(),
-            visible: rows,
-            ..State::default()
-        };
-        Ok(Arc::new(Arc::new(SimulatedTable {
+        let state = State { durable: rows.clone(), visible: rows, ..State::default() };
+        Ok(Arc::new(Self::new(SimulatedTable {
             state: Mutex::new(state),
             sync_takes: self.sync_takes,
         })))

@@ -58,17 +58,13 @@ impl LogWriter {
     pub async fn write(&self, batch: Batch) -> Result<(), StoreError> {
         let (tell, told) = tokio::sync::oneshot::channel();
         // A caller that left does not want the answer.
-        self.submit(batch, Box::new(move |result| drop(tell.send(result))))
-            .await;
+        self.submit(batch, Box::new(move |result| drop(tell.send(result)))).await;
         told.await.unwrap_or_else(|_| Err(stopped()))
     }
 }
 
 fn stopped() -> StoreError {
-    StoreError::Write {
-        table: "log".into(),
-        reason: "the log writer has stopped".into(),
-    }
+    StoreError::Write { table: "log".into(), reason: "the log writer has stopped".into() }
 }
 
 async fn run(table: Arc<dyn Table>, mut queue: mpsc::Receiver<Job>, on_fatal: OnFatal) {

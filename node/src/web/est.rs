@@ -54,42 +54,25 @@ fn credentials(request: &HttpRequest) -> Result<Credentials, Problem> {
             "send the one-time token as HTTP Basic user and secret",
         )
     };
-    let header = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .ok_or_else(refuse)?;
-    let encoded = header
-        .to_str()
-        .ok()
-        .and_then(|text| text.strip_prefix("Basic "))
-        .ok_or_else(refuse)?;
+    let header = request.headers().get(header::AUTHORIZATION).ok_or_else(refuse)?;
+    let encoded =
+        header.to_str().ok().and_then(|text| text.strip_prefix("Basic ")).ok_or_else(refuse)?;
     let plain = zeroize::Zeroizing::new(STANDARD.decode(encoded.trim()).map_err(|_| refuse())?);
     let plain = std::str::from_utf8(&plain).map_err(|_| refuse())?;
     let (user, secret) = plain.split_once(':').ok_or_else(refuse)?;
     let user = user.parse().map_err(|_| refuse())?;
-    Ok(Credentials {
-        user,
-        secret: zeroize::Zeroizing::new(secret.to_owned()),
-    })
+    Ok(Credentials { user, secret: zeroize::Zeroizing::new(secret.to_owned()) })
 }
 
 /// The same certificate again, for a device that lost the answer.
 fn issued_before(shared: &Shared, user: EntityId) -> Result<HttpResponse, Problem> {
-    let journal = shared
-        .node
-        .journal_of(user)
-        .ok_or_else(|| Problem::missing("such shard"))?;
+    let journal = shared.node.journal_of(user).ok_or_else(|| Problem::missing("such shard"))?;
     let enrollment = match user.kind() {
         EntityKind::Customer => journal.state::<customer::Customer>(user)?.enrollment,
         _ => journal.state::<technician::Technician>(user)?.enrollment,
     };
-    let issued = enrollment
-        .issued
-        .ok_or_else(|| Problem::missing("certificate"))?;
-    Ok(base64_body(
-        CERTS_ONLY,
-        &pkcs7::certs_only(&[issued.certificate]),
-    ))
+    let issued = enrollment.issued.ok_or_else(|| Problem::missing("certificate"))?;
+    Ok(base64_body(CERTS_ONLY, &pkcs7::certs_only(&[issued.certificate])))
 }
 
 async fn simpleenroll(
@@ -100,10 +83,7 @@ async fn simpleenroll(
     let Credentials { user, secret } = credentials(&request)?;
     let csr = estwire::decode(&body)
         .map_err(|error| Problem::invalid(format_args!("the body is refused: {error}")))?;
-    let Issued {
-        certificate,
-        public_key_hash,
-    } = shared.issuer.issue(
+    let Issued { certificate, public_key_hash } = shared.issuer.issue(
         &csr,
         user,
         &*shared.node.entropy,
@@ -139,20 +119,13 @@ async fn simpleenroll(
         Ok(Answer::Done { .. }) => {
             metrics::counter!("fieldmesh_certificates_issued_total").increment(1);
             tracing::info!(%user, "a device was enrolled");
-            Ok(base64_body(
-                CERTS_ONLY,
-                &pkcs7::certs_only(&[certificate.der]),
-            ))
+            Ok(base64_body(CERTS_ONLY, &pkcs7::certs_only(&[certificate.der])))
         }
         Ok(Answer::AlreadyDone { .. }) => issued_before(&shared, user),
         Err(fieldmesh_actors::AskError::Rejected(rejection)) => {
             metrics::counter!("fieldmesh_enrollments_refused_total").increment(1);
             tracing::warn!(%user, %rejection, "an enrollment was refused");
-            Err(Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                rejection,
-            ))
+            Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", rejection))
         }
         Err(error) => Err(error.into()),
     }

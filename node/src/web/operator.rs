@@ -24,16 +24,13 @@ impl FromRequest for Operator {
 
 fn identify(request: &HttpRequest) -> Result<Operator, Problem> {
     let refuse = |detail: &str| Problem::new(StatusCode::FORBIDDEN, "operators-only", detail);
-    let shared = request
-        .app_data::<Data<Shared>>()
-        .ok_or_else(|| refuse("the server has no state"))?;
+    let shared =
+        request.app_data::<Data<Shared>>().ok_or_else(|| refuse("the server has no state"))?;
     let chain = request
         .conn_data::<PeerChain>()
         .ok_or_else(|| refuse("present an operator certificate"))?;
-    let (leaf, rest) = chain
-        .0
-        .split_first()
-        .ok_or_else(|| refuse("present an operator certificate"))?;
+    let (leaf, rest) =
+        chain.0.split_first().ok_or_else(|| refuse("present an operator certificate"))?;
     let rest: Vec<&[u8]> = rest.iter().map(Vec::as_slice).collect();
     let now_s = shared.node.clock.now_ms() / 1000;
     let certificate = shared
@@ -44,7 +41,5 @@ fn identify(request: &HttpRequest) -> Result<Operator, Problem> {
     if certificate.identity.kind != Kind::Operator {
         return Err(refuse("the certificate is not an operator's"));
     }
-    Ok(Operator {
-        name: certificate.identity.to_string(),
-    })
+    Ok(Operator { name: certificate.identity.to_string() })
 }

@@ -10,6 +10,8 @@ use actix_web::{
 use fieldmesh_actors::{AskError, seams::JournalError};
 use serde::Serialize;
 
+use crate::issuer::IssuerError;
+
 /// What a client is told.
 #[derive(Debug, Serialize)]
 pub struct Problem {
@@ -26,13 +28,7 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(code: StatusCode, title: &'static str, detail: impl fmt::Display) -> Self {
-        Self {
-            code,
-            status: code.as_u16(),
-            title,
-            detail: detail.to_string(),
-            retry_after_s: None,
-        }
+        Self { code, status: code.as_u16(), title, detail: detail.to_string(), retry_after_s: None }
     }
 
     pub fn invalid(detail: impl fmt::Display) -> Self {
@@ -40,11 +36,7 @@ impl Problem {
     }
 
     pub fn missing(what: impl fmt::Display) -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "not-found",
-            format_args!("there is no {what}"),
-        )
+        Self::new(StatusCode::NOT_FOUND, "not-found", format_args!("there is no {what}"))
     }
 
     pub fn busy(detail: impl fmt::Display) -> Self {
@@ -89,6 +81,18 @@ impl From<AskError> for Problem {
             AskError::Parked | AskError::Journal(_) => {
                 tracing::error!(%error, "an operator's request failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", &error)
+            }
+        }
+    }
+}
+
+impl From<IssuerError> for Problem {
+    fn from(error: IssuerError) -> Self {
+        match &error {
+            IssuerError::NotDevice | IssuerError::Request(_) => Self::invalid(&error),
+            IssuerError::Issue(cause) => {
+                tracing::error!(%cause, "a certificate could not be issued");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "not-issued", &error)
             }
         }
     }

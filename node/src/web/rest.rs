@@ -1,4 +1,5 @@
 //! REST v1 for operators: register, list, show, explain; OpenAPI is served at `/v1/openapi.json`.
+#![allow(unused_qualifications, reason = "the path macro repeats the query's type")]
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 use fieldmesh_domain::{
@@ -58,11 +59,7 @@ async fn openapi() -> HttpResponse {
 
 pub async fn ready(shared: web::Data<Shared>) -> HttpResponse {
     let ready = shared.node.courier.is_complete();
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let shards: Vec<_> = shared
         .node
         .courier
@@ -78,12 +75,8 @@ pub async fn ready(shared: web::Data<Shared>) -> HttpResponse {
 
 pub async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
     let text = shared.metrics.render();
-    std::future::ready(
-        HttpResponse::Ok()
-            .content_type("text/plain; version=0.0.4")
-            .body(text),
-    )
-    .await
+    std::future::ready(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text))
+        .await
 }
 
 /// Where things are.
@@ -95,10 +88,7 @@ pub struct Info {
 }
 
 async fn info(_operator: Operator, shared: web::Data<Shared>) -> web::Json<Info> {
-    let info = Info {
-        region: shared.node.region.clone(),
-        devices: shared.devices.to_string(),
-    };
+    let info = Info { region: shared.node.region.clone(), devices: shared.devices.to_string() };
     std::future::ready(web::Json(info)).await
 }
 
@@ -112,10 +102,7 @@ pub struct Point {
 
 impl From<Point> for Location {
     fn from(point: Point) -> Self {
-        Self {
-            lat_e6: point.lat_e6,
-            lon_e6: point.lon_e6,
-        }
+        Self { lat_e6: point.lat_e6, lon_e6: point.lon_e6 }
     }
 }
 
@@ -184,16 +171,8 @@ async fn register_customer(
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Problem> {
     let id = fresh(&shared, EntityKind::Customer)?;
-    let NewCustomer {
-        name,
-        location,
-        tier,
-    } = body.into_inner();
-    let command = customer::Command::Register {
-        name,
-        location: location.into(),
-        tier,
-    };
+    let NewCustomer { name, location, tier } = body.into_inner();
+    let command = customer::Command::Register { name, location: location.into(), tier };
     shared.node.ask(id, Command::Customer(command)).await?;
     Ok(HttpResponse::Created().json(Created { id: id.to_string() }))
 }
@@ -206,18 +185,10 @@ async fn register_technician(
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Problem> {
     let id = fresh(&shared, EntityKind::Technician)?;
-    let NewTechnician {
-        name,
-        home,
-        skills,
-        capacity,
-    } = body.into_inner();
+    let NewTechnician { name, home, skills, capacity } = body.into_inner();
     let skills = skills
         .into_iter()
-        .map(|skill| technician::Skill {
-            category: skill.category,
-            level: skill.level,
-        })
+        .map(|skill| technician::Skill { category: skill.category, level: skill.level })
         .collect();
     let command = technician::Command::Register {
         name,
@@ -227,10 +198,7 @@ async fn register_technician(
         shift: technician::Shift::Always,
     };
     shared.node.ask(id, Command::Technician(command)).await?;
-    shared
-        .node
-        .ask(id, Command::Technician(technician::Command::GoOnShift))
-        .await?;
+    shared.node.ask(id, Command::Technician(technician::Command::GoOnShift)).await?;
     Ok(HttpResponse::Created().json(Created { id: id.to_string() }))
 }
 
@@ -257,10 +225,7 @@ async fn mint_token(
     body: web::Json<NewToken>,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Problem> {
-    let id: EntityId = body
-        .id
-        .parse()
-        .map_err(|_| Problem::invalid("id is not an identifier"))?;
+    let id: EntityId = body.id.parse().map_err(|_| Problem::invalid("id is not an identifier"))?;
     let mut random = [0; 32];
     shared.node.entropy.fill(&mut random);
     let token = fieldmesh_pki::mint(&id.to_string(), random, shared.issuer.root_pin());
@@ -268,26 +233,18 @@ async fn mint_token(
     let expires_ms = shared.node.clock.now_ms() + TOKEN_LIFE_MS;
     let expires = Millis(expires_ms);
     let command = match id.kind() {
-        EntityKind::Customer => Command::Customer(customer::Command::Invite {
-            token_hash,
-            expires,
-        }),
-        EntityKind::Technician => Command::Technician(technician::Command::Invite {
-            token_hash,
-            expires,
-        }),
+        EntityKind::Customer => {
+            Command::Customer(customer::Command::Invite { token_hash, expires })
+        }
+        EntityKind::Technician => {
+            Command::Technician(technician::Command::Invite { token_hash, expires })
+        }
         EntityKind::Ticket | EntityKind::Desk => {
-            return Err(Problem::invalid(
-                "only customers and technicians have devices",
-            ));
+            return Err(Problem::invalid("only customers and technicians have devices"));
         }
     };
     shared.node.ask(id, command).await?;
-    let minted = MintedToken {
-        user: token.user,
-        secret: token.secret.to_string(),
-        expires_ms,
-    };
+    let minted = MintedToken { user: token.user, secret: token.secret.to_string(), expires_ms };
     Ok(HttpResponse::Created().json(minted))
 }
 
@@ -321,13 +278,7 @@ impl From<&IndexRow> for RowView {
     fn from(row: &IndexRow) -> Self {
         let id = row.id().to_string();
         match row {
-            IndexRow::Ticket {
-                state,
-                priority,
-                opened_at,
-                technician,
-                ..
-            } => Self {
+            IndexRow::Ticket { state, priority, opened_at, technician, .. } => Self {
                 id,
                 state: state.name().into(),
                 priority: Some(*priority),
@@ -373,25 +324,13 @@ fn list(shared: &Shared, kind: EntityKind, query: &ListQuery) -> Result<web::Jso
     let limit = query.limit.unwrap_or(PAGE_ROWS).clamp(1, PAGE_ROWS_MAX);
     let mut rows = Vec::new();
     for journal in shared.node.journals() {
-        rows.extend(matching(
-            journal,
-            kind,
-            after,
-            limit,
-            query.state.as_deref(),
-        )?);
+        rows.extend(matching(journal, kind, after, limit, query.state.as_deref())?);
     }
     rows.sort_by_key(IndexRow::id);
     let more = rows.len() > limit;
     rows.truncate(limit);
-    let next = rows
-        .last()
-        .filter(|_| more || rows.len() == limit)
-        .map(|row| row.id().to_string());
-    Ok(web::Json(Page {
-        rows: rows.iter().map(RowView::from).collect(),
-        next,
-    }))
+    let next = rows.last().filter(|_| more || rows.len() == limit).map(|row| row.id().to_string());
+    Ok(web::Json(Page { rows: rows.iter().map(RowView::from).collect(), next }))
 }
 
 fn matching(
@@ -451,22 +390,13 @@ fn history(
     shared: &Shared,
     id: &str,
 ) -> Result<(EntityId, Vec<crate::journal::HistoryEntry>), Problem> {
-    let id: EntityId = id
-        .parse()
-        .map_err(|_| Problem::invalid("this is not an identifier"))?;
+    let id: EntityId = id.parse().map_err(|_| Problem::invalid("this is not an identifier"))?;
     if id.kind() != EntityKind::Ticket {
         return Err(Problem::invalid("this is not a ticket's identifier"));
     }
-    let journal = shared
-        .node
-        .journal_of(id)
-        .ok_or_else(|| Problem::missing("such shard"))?;
+    let journal = shared.node.journal_of(id).ok_or_else(|| Problem::missing("such shard"))?;
     let history = journal.history(id)?;
-    if history.is_empty() {
-        Err(Problem::missing("such ticket"))
-    } else {
-        Ok((id, history))
-    }
+    if history.is_empty() { Err(Problem::missing("such ticket")) } else { Ok((id, history)) }
 }
 
 /// A ticket with its history, whose hash chain was checked.
@@ -477,12 +407,7 @@ async fn ticket(
     shared: web::Data<Shared>,
 ) -> Result<web::Json<story::TicketStory>, Problem> {
     let (id, history) = history(&shared, &id)?;
-    std::future::ready(
-        story::tell(id, &history)
-            .map(web::Json)
-            .map_err(Problem::from),
-    )
-    .await
+    std::future::ready(story::tell(id, &history).map(web::Json).map_err(Problem::from)).await
 }
 
 /// Why its technicians were chosen.
@@ -493,10 +418,5 @@ async fn explanation(
     shared: web::Data<Shared>,
 ) -> Result<web::Json<Vec<story::ChoiceStory>>, Problem> {
     let (_, history) = history(&shared, &id)?;
-    std::future::ready(
-        story::choices(&history)
-            .map(web::Json)
-            .map_err(Problem::from),
-    )
-    .await
+    std::future::ready(story::choices(&history).map(web::Json).map_err(Problem::from)).await
 }

@@ -47,21 +47,14 @@ pub async fn watch(
     let rows = shared.node.steps.watch_rows();
     let steps = query.steps.then(|| shared.node.steps.watch());
     std::future::ready(ws::start(
-        Subscriber {
-            rows: Some(rows),
-            steps,
-            heard: now(),
-        },
+        Subscriber { rows: Some(rows), steps, heard: now() },
         &request,
         body,
     ))
     .await
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "actix's worker runs on real time only"
-)]
+#[expect(clippy::disallowed_methods, reason = "actix's worker runs on real time only")]
 fn now() -> Instant {
     Instant::now()
 }

@@ -47,20 +47,10 @@ pub fn sign_bundle(bundle: &KeyBundle, signer: &dyn Signer) -> Result<Vec<u8>, S
         return Err(SignError::TooLarge);
     }
     let mut protected = Writer::default();
-    protected
-        .head(MAP, 3)
-        .uint(1)
-        .int(ALG_ESP256)
-        .uint(16)
-        .text(TYPE);
+    protected.head(MAP, 3).uint(1).int(ALG_ESP256).uint(16).text(TYPE);
     write_x5t(&mut protected, &signer.certificate_thumbprint());
     let mut payload = Writer::default();
-    payload
-        .head(MAP, 5)
-        .uint(1)
-        .text(&bundle.owner)
-        .uint(2)
-        .uint(bundle.serial);
+    payload.head(MAP, 5).uint(1).text(&bundle.owner).uint(2).uint(bundle.serial);
     payload
         .uint(3)
         .uint(bundle.not_before)
@@ -100,10 +90,7 @@ pub fn verify_bundle(
     }
     protected.end()?;
     let bundle = read_payload(parts.payload)?;
-    key.check(
-        &Sign1::to_be_signed(parts.protected, parts.payload),
-        &parts.signature,
-    )?;
+    key.check(&Sign1::to_be_signed(parts.protected, parts.payload), &parts.signature)?;
     if bundle.owner != owner {
         return Err(VerifyError::Audience);
     }
@@ -111,10 +98,7 @@ pub fn verify_bundle(
         return Err(VerifyError::Time);
     }
     if bundle.not_after <= now_s {
-        return Err(VerifyError::Expired {
-            exp: bundle.not_after,
-            now: now_s,
-        });
+        return Err(VerifyError::Expired { exp: bundle.not_after, now: now_s });
     }
     Ok(bundle)
 }
@@ -132,15 +116,7 @@ fn read_payload(bytes: &[u8]) -> Result<KeyBundle, DecodeError> {
     let not_after = reader.uint()?;
     reader.key(5)?;
     let count = reader.count(ARRAY, KEYS_MAX)?;
-    let keys = (0..count)
-        .map(|_| HpkePublicKey::read(&mut reader))
-        .collect::<Result<_, _>>()?;
+    let keys = (0..count).map(|_| HpkePublicKey::read(&mut reader)).collect::<Result<_, _>>()?;
     reader.end()?;
-    Ok(KeyBundle {
-        owner,
-        serial,
-        not_before,
-        not_after,
-        keys,
-    })
+    Ok(KeyBundle { owner, serial, not_before, not_after, keys })
 }

@@ -60,11 +60,7 @@ impl Writer {
     }
 
     pub(crate) fn int(&mut self, value: i64) -> &mut Self {
-        if value < 0 {
-            self.head(NINT, !value as u64)
-        } else {
-            self.head(UINT, value as u64)
-        }
+        if value < 0 { self.head(NINT, !value as u64) } else { self.head(UINT, value as u64) }
     }
 
     pub(crate) fn uint(&mut self, value: u64) -> &mut Self {
@@ -102,11 +98,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn end(&self) -> Result<(), DecodeError> {
-        if self.at == self.input.len() {
-            Ok(())
-        } else {
-            Err(DecodeError::Trailing)
-        }
+        if self.at == self.input.len() { Ok(()) } else { Err(DecodeError::Trailing) }
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
@@ -126,44 +118,25 @@ impl<'a> Reader<'a> {
             27 => (8, 0x1_0000_0000),
             _ => return Err(DecodeError::NotCanonical),
         };
-        let value = self
-            .take(size)?
-            .iter()
-            .fold(0, |value, byte| value << 8 | u64::from(*byte));
-        if value < least {
-            Err(DecodeError::NotCanonical)
-        } else {
-            Ok((first >> 5, value))
-        }
+        let value = self.take(size)?.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        if value < least { Err(DecodeError::NotCanonical) } else { Ok((first >> 5, value)) }
     }
 
     fn head(&mut self, major: u8) -> Result<u64, DecodeError> {
         let at = self.at;
         let (found, value) = self.any_head()?;
-        if found == major {
-            Ok(value)
-        } else {
-            Err(DecodeError::Shape(at))
-        }
+        if found == major { Ok(value) } else { Err(DecodeError::Shape(at)) }
     }
 
     /// A head of this type with exactly this value.
     pub(crate) fn exactly(&mut self, major: u8, value: u64) -> Result<(), DecodeError> {
         let at = self.at;
-        if self.head(major)? == value {
-            Ok(())
-        } else {
-            Err(DecodeError::Shape(at))
-        }
+        if self.head(major)? == value { Ok(()) } else { Err(DecodeError::Shape(at)) }
     }
 
     /// Exactly this integer.
     pub(crate) fn key(&mut self, value: i64) -> Result<(), DecodeError> {
-        if value < 0 {
-            self.exactly(NINT, !value as u64)
-        } else {
-            self.exactly(UINT, value as u64)
-        }
+        if value < 0 { self.exactly(NINT, !value as u64) } else { self.exactly(UINT, value as u64) }
     }
 
     pub(crate) fn uint(&mut self) -> Result<u64, DecodeError> {
@@ -201,10 +174,6 @@ impl<'a> Reader<'a> {
     /// The number of items of an array or map, at most `max`.
     pub(crate) fn count(&mut self, major: u8, max: u64) -> Result<u64, DecodeError> {
         let count = self.head(major)?;
-        if count > max {
-            Err(DecodeError::TooLarge)
-        } else {
-            Ok(count)
-        }
+        if count > max { Err(DecodeError::TooLarge) } else { Ok(count) }
     }
 }

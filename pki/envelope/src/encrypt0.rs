@@ -85,12 +85,7 @@ impl<'a> Outer<'a> {
         }
         let ciphertext = reader.bytes()?;
         reader.end()?;
-        Ok(Self {
-            kind,
-            protected,
-            unprotected,
-            ciphertext,
-        })
+        Ok(Self { kind, protected, unprotected, ciphertext })
     }
 }
 
@@ -98,32 +93,18 @@ fn read_protected(bytes: &[u8]) -> Result<OuterKind, DecodeError> {
     let mut reader = Reader::new(bytes);
     reader.exactly(MAP, 3)?;
     let is_session = read_alg(&mut reader.clone(), ALG_A256GCM).is_ok();
-    read_alg(
-        &mut reader,
-        if is_session { ALG_A256GCM } else { ALG_HPKE7 },
-    )?;
+    read_alg(&mut reader, if is_session { ALG_A256GCM } else { ALG_HPKE7 })?;
     reader.key(3)?;
     reader.key(CONTENT_FORMAT as i64)?;
     reader.key(4)?;
     let kid = reader.fixed()?;
     reader.end()?;
-    Ok(if is_session {
-        OuterKind::Session { sid: kid }
-    } else {
-        OuterKind::Hpke { kid }
-    })
+    Ok(if is_session { OuterKind::Session { sid: kid } } else { OuterKind::Hpke { kid } })
 }
 
 pub(crate) fn write_protected(alg: i64, kid: &[u8; 8]) -> Vec<u8> {
     let mut writer = Writer::default();
-    writer
-        .head(MAP, 3)
-        .uint(1)
-        .int(alg)
-        .uint(3)
-        .uint(CONTENT_FORMAT)
-        .uint(4)
-        .bytes(kid);
+    writer.head(MAP, 3).uint(1).int(alg).uint(3).uint(CONTENT_FORMAT).uint(4).bytes(kid);
     writer.0
 }
 
@@ -152,11 +133,7 @@ pub(crate) fn additional(protected: &[u8], frame: &Frame) -> Vec<u8> {
 
 fn enc_structure(protected: &[u8], external: &[u8]) -> Vec<u8> {
     let mut writer = Writer::default();
-    writer
-        .head(ARRAY, 3)
-        .text("Encrypt0")
-        .bytes(protected)
-        .bytes(external);
+    writer.head(ARRAY, 3).text("Encrypt0").bytes(protected).bytes(external);
     writer.0
 }
 
@@ -209,12 +186,6 @@ fn open_parts(
     let aad = enc_structure(outer.protected, external);
     let suite: &dyn Hpke = DH_KEM_P256_HKDF_SHA256_AES_256;
     suite
-        .open(
-            &EncapsulatedSecret(outer.unprotected.to_vec()),
-            &[],
-            &aad,
-            outer.ciphertext,
-            key,
-        )
+        .open(&EncapsulatedSecret(outer.unprotected.to_vec()), &[], &aad, outer.ciphertext, key)
         .ok()
 }

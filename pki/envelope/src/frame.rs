@@ -46,14 +46,7 @@ impl Frame {
         let (to, message_id) = (reader.fixed()?, reader.fixed()?);
         let at = reader.position();
         let class = u8::try_from(reader.uint()?).map_err(|_| DecodeError::Shape(at))?;
-        Ok((
-            Self {
-                to,
-                message_id,
-                class,
-            },
-            reader.position(),
-        ))
+        Ok((Self { to, message_id, class }, reader.position()))
     }
 
     /// What ties a ciphertext to this frame: `["ESD1", frame]`.

@@ -75,19 +75,8 @@ impl HpkePublicKey {
 
     /// COSE_Key with its algorithm (RFC 9052 §7).
     pub(crate) fn write(&self, writer: &mut Writer) {
-        writer
-            .head(MAP, 5)
-            .uint(1)
-            .uint(2)
-            .uint(3)
-            .int(ALG_HPKE7)
-            .int(-1)
-            .uint(1);
-        writer
-            .int(-2)
-            .bytes(&self.point[1..33])
-            .int(-3)
-            .bytes(&self.point[33..]);
+        writer.head(MAP, 5).uint(1).uint(2).uint(3).int(ALG_HPKE7).int(-1).uint(1);
+        writer.int(-2).bytes(&self.point[1..33]).int(-3).bytes(&self.point[33..]);
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -136,13 +125,7 @@ impl HpkePrivateKey {
         let suite: &dyn hpke::Hpke = DH_KEM_P256_HKDF_SHA256_AES_256;
         let (public, secret) = suite.generate_key_pair().map_err(|_| KeyError::Generate)?;
         let public = HpkePublicKey::from_sec1(&public.0).map_err(|_| KeyError::Generate)?;
-        Ok((
-            Self {
-                secret,
-                public: public.clone(),
-            },
-            public,
-        ))
+        Ok((Self { secret, public: public.clone() }, public))
     }
 
     /// The pair as bytes for sealing at rest: public point, then secret.
@@ -160,10 +143,8 @@ impl HpkePrivateKey {
             return Err(KeyError::Malformed);
         }
         let public = HpkePublicKey::from_sec1(point).map_err(|_| KeyError::Malformed)?;
-        let key = Self {
-            secret: hpke::HpkePrivateKey::from(secret.to_vec()),
-            public: public.clone(),
-        };
+        let key =
+            Self { secret: hpke::HpkePrivateKey::from(secret.to_vec()), public: public.clone() };
         Ok((key, public))
     }
 
@@ -199,11 +180,7 @@ impl KeyRing {
         if self.keys.len() >= RING_KEYS_MAX {
             return Err(KeyError::Full);
         }
-        self.keys.push(Held {
-            key,
-            not_before,
-            not_after,
-        });
+        self.keys.push(Held { key, not_before, not_after });
         Ok(())
     }
 

@@ -59,9 +59,7 @@ impl ReplayWindow {
         for at in (0..WORDS).rev() {
             let from = at.checked_sub(words);
             let high = from.map_or(0, |from| self.map[from] << bits);
-            let low = from
-                .and_then(|from| from.checked_sub(1))
-                .filter(|_| bits > 0);
+            let low = from.and_then(|from| from.checked_sub(1)).filter(|_| bits > 0);
             self.map[at] = high | low.map_or(0, |from| self.map[from] >> (64 - bits));
         }
     }
@@ -81,18 +79,11 @@ impl ReplayWindow {
         if bytes.len() != BYTES {
             return Err(DecodeError::Short);
         }
-        let word = |chunk: &[u8]| {
-            chunk
-                .iter()
-                .fold(0, |word, byte| word << 8 | u64::from(*byte))
-        };
+        let word = |chunk: &[u8]| chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
         let mut map = [0; WORDS];
         for (slot, chunk) in map.iter_mut().zip(bytes[8..].chunks_exact(8)) {
             *slot = word(chunk);
         }
-        Ok(Self {
-            top: word(&bytes[..8]),
-            map,
-        })
+        Ok(Self { top: word(&bytes[..8]), map })
     }
 }

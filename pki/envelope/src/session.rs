@@ -50,12 +50,7 @@ impl SessionOffer {
         sid.copy_from_slice(&random[..8]);
         outbound.copy_from_slice(&random[8..40]);
         inbound.copy_from_slice(&random[40..]);
-        Self {
-            sid,
-            outbound,
-            inbound,
-            expires,
-        }
+        Self { sid, outbound, inbound, expires }
     }
 
     pub fn encode_body(&self) -> Zeroizing<Vec<u8>> {
@@ -90,12 +85,7 @@ impl SessionOffer {
         reader.key(5)?;
         let expires = reader.uint()?;
         reader.end()?;
-        Ok(Self {
-            sid,
-            outbound,
-            inbound,
-            expires,
-        })
+        Ok(Self { sid, outbound, inbound, expires })
     }
 
     /// The two ends as the one who offers has them.
@@ -126,18 +116,12 @@ impl KeyType for OkmLength {
 fn ratchet(key: &Key) -> Option<Key> {
     let mut next = Key::default();
     let secret = Salt::new(HKDF_SHA256, &[]).extract(&**key);
-    secret
-        .expand(&[b"esd ratchet"], OkmLength)
-        .ok()?
-        .fill(&mut *next)
-        .ok()?;
+    secret.expand(&[b"esd ratchet"], OkmLength).ok()?.fill(&mut *next).ok()?;
     Some(next)
 }
 
 fn cipher(key: &Key) -> Option<LessSafeKey> {
-    UnboundKey::new(&AES_256_GCM, &**key)
-        .ok()
-        .map(LessSafeKey::new)
+    UnboundKey::new(&AES_256_GCM, &**key).ok().map(LessSafeKey::new)
 }
 
 fn iv(counter: u64) -> [u8; 12] {
@@ -163,13 +147,7 @@ impl fmt::Debug for SessionSender {
 
 impl SessionSender {
     fn new(sid: [u8; 8], key: &Key) -> Self {
-        Self {
-            sid,
-            key: key.clone(),
-            step: 0,
-            next: 0,
-            reserved: 0,
-        }
+        Self { sid, key: key.clone(), step: 0, next: 0, reserved: 0 }
     }
 
     /// Allows counters below `until`; the caller has made durable that they may be used.
@@ -238,12 +216,7 @@ impl fmt::Debug for SessionReceiver {
 
 impl SessionReceiver {
     fn new(sid: [u8; 8], key: &Key) -> Self {
-        Self {
-            sid,
-            key: key.clone(),
-            step: 0,
-            window: ReplayWindow::default(),
-        }
+        Self { sid, key: key.clone(), step: 0, window: ReplayWindow::default() }
     }
 
     /// Opens a sealed message. Messages of an earlier ratchet step no longer open: the sender seals
@@ -258,13 +231,9 @@ impl SessionReceiver {
             OuterKind::Session { sid } => return Err(OpenError::UnknownKey { kid: sid }),
             OuterKind::Hpke { kid } => return Err(OpenError::UnknownKey { kid }),
         }
-        let nonce: [u8; 12] = outer
-            .unprotected
-            .try_into()
-            .map_err(|_| OpenError::Failed)?;
-        let counter = nonce[4..]
-            .iter()
-            .fold(0_u64, |counter, byte| counter << 8 | u64::from(*byte));
+        let nonce: [u8; 12] = outer.unprotected.try_into().map_err(|_| OpenError::Failed)?;
+        let counter =
+            nonce[4..].iter().fold(0_u64, |counter, byte| counter << 8 | u64::from(*byte));
         if nonce[..4] != [0; 4] || counter == u64::MAX {
             return Err(OpenError::Failed);
         }

@@ -29,9 +29,7 @@ const LIFE_MAX_S: u64 = 7 * 24 * 3600;
 /// Names in claims: far above any identifier.
 pub(crate) const NAME_BYTES_MAX: usize = 128;
 /// Signed messages have one of these sizes, so that length says little (RFC 9180 §9.7.6).
-const SIZES: [usize; 11] = [
-    512, 768, 1024, 1536, 2048, 3072, 4096, 8192, 16_384, 32_768, 64_512,
-];
+const SIZES: [usize; 11] = [512, 768, 1024, 1536, 2048, 3072, 4096, 8192, 16_384, 32_768, 64_512];
 
 /// What kind of message it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,13 +83,7 @@ pub struct Content {
 
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Content({:?}, seq {}, {} bytes)",
-            self.kind,
-            self.seq,
-            self.body.len()
-        )
+        write!(f, "Content({:?}, seq {}, {} bytes)", self.kind, self.seq, self.body.len())
     }
 }
 
@@ -161,23 +153,15 @@ impl SoftwareSigner {
     pub fn from_pkcs8(pkcs8_der: &[u8], leaf_certificate_der: &[u8]) -> Result<Self, SignError> {
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8_der)
             .map_err(|_| SignError::Key)?;
-        Ok(Self {
-            key,
-            thumbprint: sha256(leaf_certificate_der),
-        })
+        Ok(Self { key, thumbprint: sha256(leaf_certificate_der) })
     }
 }
 
 impl Signer for SoftwareSigner {
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
-        let signature = self
-            .key
-            .sign(&SystemRandom::new(), message)
-            .map_err(|_| SignError::Refused)?;
-        signature
-            .as_ref()
-            .try_into()
-            .map_err(|_| SignError::Refused)
+        let signature =
+            self.key.sign(&SystemRandom::new(), message).map_err(|_| SignError::Refused)?;
+        signature.as_ref().try_into().map_err(|_| SignError::Refused)
     }
 
     fn certificate_thumbprint(&self) -> [u8; 32] {
@@ -193,14 +177,8 @@ impl VerifyingKey {
     /// # Errors
     /// Where the point is not uncompressed. A point off the curve fails to verify.
     pub fn from_sec1(uncompressed_point: &[u8]) -> Result<Self, DecodeError> {
-        let point: [u8; 65] = uncompressed_point
-            .try_into()
-            .map_err(|_| DecodeError::Key)?;
-        if point[0] == 4 {
-            Ok(Self(point))
-        } else {
-            Err(DecodeError::Key)
-        }
+        let point: [u8; 65] = uncompressed_point.try_into().map_err(|_| DecodeError::Key)?;
+        if point[0] == 4 { Ok(Self(point)) } else { Err(DecodeError::Key) }
     }
 
     pub(crate) fn check(&self, message: &[u8], signature: &[u8; 64]) -> Result<(), VerifyError> {
@@ -236,21 +214,12 @@ impl<'a> Sign1<'a> {
         let payload = reader.bytes()?;
         let signature = reader.fixed()?;
         reader.end()?;
-        Ok(Self {
-            protected,
-            payload,
-            signature,
-        })
+        Ok(Self { protected, payload, signature })
     }
 
     pub(crate) fn to_be_signed(protected: &[u8], payload: &[u8]) -> Vec<u8> {
         let mut writer = Writer::default();
-        writer
-            .head(ARRAY, 4)
-            .text("Signature1")
-            .bytes(protected)
-            .bytes(&[])
-            .bytes(payload);
+        writer.head(ARRAY, 4).text("Signature1").bytes(protected).bytes(&[]).bytes(payload);
         writer.0
     }
 
@@ -268,11 +237,7 @@ impl<'a> Sign1<'a> {
 }
 
 pub(crate) fn write_x5t(writer: &mut Writer, thumbprint: &[u8; 32]) {
-    writer
-        .uint(34)
-        .head(ARRAY, 2)
-        .int(ALG_SHA256)
-        .bytes(thumbprint);
+    writer.uint(34).head(ARRAY, 2).int(ALG_SHA256).bytes(thumbprint);
 }
 
 pub(crate) fn read_x5t(reader: &mut Reader<'_>) -> Result<[u8; 32], DecodeError> {
@@ -284,11 +249,7 @@ pub(crate) fn read_x5t(reader: &mut Reader<'_>) -> Result<[u8; 32], DecodeError>
 
 pub(crate) fn read_alg(reader: &mut Reader<'_>, alg: i64) -> Result<(), DecodeError> {
     reader.key(1)?;
-    if reader.int()? == alg {
-        Ok(())
-    } else {
-        Err(DecodeError::Algorithm)
-    }
+    if reader.int()? == alg { Ok(()) } else { Err(DecodeError::Algorithm) }
 }
 
 /// A signed message as bytes, of the right shape.
@@ -314,12 +275,7 @@ impl Signed {
         let (claims, x5t) = read_protected(parts.protected)?;
         read_payload(parts.payload)?;
         let content_hash = sha256(&Sign1::to_be_signed(parts.protected, parts.payload));
-        Ok(Self {
-            bytes,
-            claims,
-            x5t,
-            content_hash,
-        })
+        Ok(Self { bytes, claims, x5t, content_hash })
     }
 
     pub fn as_bytes(&self) -> &[u8] {
@@ -344,26 +300,9 @@ impl Signed {
 
 fn write_protected(claims: &Claims, thumbprint: &[u8; 32]) -> Vec<u8> {
     let mut writer = Writer::default();
-    writer
-        .head(MAP, 5)
-        .uint(1)
-        .int(ALG_ESP256)
-        .uint(3)
-        .text(CONTENT_TYPE);
-    writer
-        .uint(15)
-        .head(MAP, 5)
-        .uint(1)
-        .text(&claims.iss)
-        .uint(3)
-        .text(&claims.aud);
-    writer
-        .uint(4)
-        .uint(claims.exp)
-        .uint(6)
-        .uint(claims.iat)
-        .uint(7)
-        .bytes(&claims.cti);
+    writer.head(MAP, 5).uint(1).int(ALG_ESP256).uint(3).text(CONTENT_TYPE);
+    writer.uint(15).head(MAP, 5).uint(1).text(&claims.iss).uint(3).text(&claims.aud);
+    writer.uint(4).uint(claims.exp).uint(6).uint(claims.iat).uint(7).bytes(&claims.cti);
     writer.uint(16).text(TYPE);
     write_x5t(&mut writer, thumbprint);
     writer.0
@@ -391,34 +330,17 @@ fn read_protected(bytes: &[u8]) -> Result<(Claims, [u8; 32]), DecodeError> {
     read_constant(&mut reader, TYPE)?;
     let x5t = read_x5t(&mut reader)?;
     reader.end()?;
-    Ok((
-        Claims {
-            iss,
-            aud,
-            iat,
-            exp,
-            cti,
-        },
-        x5t,
-    ))
+    Ok((Claims { iss, aud, iat, exp, cti }, x5t))
 }
 
 pub(crate) fn read_constant(reader: &mut Reader<'_>, expected: &str) -> Result<(), DecodeError> {
     let at = reader.position();
-    if reader.text()? == expected {
-        Ok(())
-    } else {
-        Err(DecodeError::Shape(at))
-    }
+    if reader.text()? == expected { Ok(()) } else { Err(DecodeError::Shape(at)) }
 }
 
 pub(crate) fn read_name(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
     let name = reader.text()?;
-    if name.len() > NAME_BYTES_MAX {
-        Err(DecodeError::TooLarge)
-    } else {
-        Ok(name.to_owned())
-    }
+    if name.len() > NAME_BYTES_MAX { Err(DecodeError::TooLarge) } else { Ok(name.to_owned()) }
 }
 
 fn write_payload(content: &Content, padding: usize) -> Vec<u8> {
@@ -435,11 +357,7 @@ fn write_payload(content: &Content, padding: usize) -> Vec<u8> {
     if let Some(correlation) = &content.correlation {
         writer.uint(4).bytes(correlation);
     }
-    writer
-        .uint(6)
-        .bytes(&content.body)
-        .uint(7)
-        .bytes(&vec![0; padding]);
+    writer.uint(6).bytes(&content.body).uint(7).bytes(&vec![0; padding]);
     writer.0
 }
 
@@ -473,12 +391,7 @@ fn read_payload(bytes: &[u8]) -> Result<Content, DecodeError> {
         return Err(DecodeError::Shape(at));
     }
     reader.end()?;
-    Ok(Content {
-        kind,
-        seq,
-        correlation,
-        body,
-    })
+    Ok(Content { kind, seq, correlation, body })
 }
 
 /// The payload, padded so that the signed message has the next size of the list.
@@ -518,12 +431,7 @@ pub fn sign(message: &Message, signer: &dyn Signer) -> Result<Signed, SignError>
     let to_be_signed = Sign1::to_be_signed(&protected, &payload);
     let signature = signer.sign(&to_be_signed)?;
     let bytes = Sign1::write(&protected, &payload, &signature);
-    Ok(Signed {
-        bytes,
-        claims: claims.clone(),
-        x5t,
-        content_hash: sha256(&to_be_signed),
-    })
+    Ok(Signed { bytes, claims: claims.clone(), x5t, content_hash: sha256(&to_be_signed) })
 }
 
 /// The message, if it is signed by this key under this certificate, for this audience, now.
@@ -542,10 +450,7 @@ pub fn verify(
     if signed.x5t != *x5t {
         return Err(VerifyError::Certificate);
     }
-    key.check(
-        &Sign1::to_be_signed(parts.protected, parts.payload),
-        &parts.signature,
-    )?;
+    key.check(&Sign1::to_be_signed(parts.protected, parts.payload), &parts.signature)?;
     let claims = &signed.claims;
     if claims.aud != audience {
         return Err(VerifyError::Audience);
@@ -557,13 +462,7 @@ pub fn verify(
         return Err(VerifyError::Time);
     }
     if claims.exp <= now_s {
-        return Err(VerifyError::Expired {
-            exp: claims.exp,
-            now: now_s,
-        });
+        return Err(VerifyError::Expired { exp: claims.exp, now: now_s });
     }
-    Ok(Message {
-        claims: claims.clone(),
-        content: read_payload(parts.payload)?,
-    })
+    Ok(Message { claims: claims.clone(), content: read_payload(parts.payload)? })
 }

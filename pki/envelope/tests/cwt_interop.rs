@@ -3,6 +3,7 @@
 //! Needs `python3` with `venv`, and the package index.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "tests fail by panicking"
@@ -30,10 +31,7 @@ fn hex(bytes: &[u8]) -> String {
 
 fn unhex(text: &str) -> Vec<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).unwrap() as u8;
-    text.as_bytes()
-        .chunks_exact(2)
-        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
-        .collect()
+    text.as_bytes().chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
 fn run(command: &mut Command) {
@@ -88,10 +86,7 @@ fn python_cwt_opens_what_is_sealed_here_and_seals_what_opens_here() {
     ring.insert(Arc::new(private), NOW, NOW + 60).unwrap();
     let resealed = get("resealed");
     assert_ne!(resealed, sealed);
-    assert_eq!(
-        outer_algorithm(&resealed),
-        Ok(OuterKind::Hpke { kid: public.kid() })
-    );
+    assert_eq!(outer_algorithm(&resealed), Ok(OuterKind::Hpke { kid: public.kid() }));
     // The same headers to the byte: only the encapsulated key and the ciphertext differ.
     assert_eq!(resealed[..23], sealed[..23]);
     assert_eq!(resealed.len(), sealed.len());
@@ -101,8 +96,5 @@ fn python_cwt_opens_what_is_sealed_here_and_seals_what_opens_here() {
         verify(&opened, &alice.key, &alice.x5t, "bob", NOW).unwrap(),
         message(b"a body to find again")
     );
-    assert_eq!(
-        open(&get("misbound"), &FRAME, &ring, NOW),
-        Err(OpenError::Failed)
-    );
+    assert_eq!(open(&get("misbound"), &FRAME, &ring, NOW), Err(OpenError::Failed));
 }

@@ -30,10 +30,7 @@ pub(crate) struct Declared {
 }
 
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()
-        .unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
 /// Every file that is or would be committed and is UTF-8, by path relative to the root.
@@ -45,11 +42,7 @@ pub(crate) fn text_files() -> BTreeMap<String, String> {
         .current_dir(root())
         .output()
         .expect("git lists the files to check: install git");
-    assert!(
-        git.status.success(),
-        "git ls-files: {}",
-        String::from_utf8_lossy(&git.stderr)
-    );
+    assert!(git.status.success(), "git ls-files: {}", String::from_utf8_lossy(&git.stderr));
     let listed = String::from_utf8(git.stdout).unwrap();
     let names = listed.split('\0').filter(|name| !name.is_empty());
     // What is listed but removed, or not text, has nothing to check.
@@ -67,25 +60,14 @@ pub(crate) fn rust_files(files: BTreeMap<String, String>) -> BTreeMap<String, So
     files
         .into_iter()
         .filter(|(path, _)| ours(path))
-        .map(|(path, text)| {
-            (
-                path.clone(),
-                Source {
-                    tokens: tokens(&text),
-                    path,
-                    text,
-                },
-            )
-        })
+        .map(|(path, text)| (path.clone(), Source { tokens: tokens(&text), path, text }))
         .collect()
 }
 
 impl Source {
     /// The text of the token at `index`, empty beyond either end.
     pub(crate) fn at(&self, index: Option<usize>) -> &str {
-        index
-            .and_then(|index| self.tokens.get(index))
-            .map_or("", |token| &token.text)
+        index.and_then(|index| self.tokens.get(index)).map_or("", |token| &token.text)
     }
 
     /// Index of the token that closes the bracket opened at `open`.
@@ -115,11 +97,7 @@ impl Source {
             let mut next = index + 2;
             while !matches!(self.at(Some(next)), "{" | ";" | "") {
                 let bracket = matches!(self.at(Some(next)), "(" | "[");
-                next = if bracket {
-                    self.close(next) + 1
-                } else {
-                    next + 1
-                };
+                next = if bracket { self.close(next) + 1 } else { next + 1 };
             }
             if self.at(Some(next)) == "{" {
                 let end = self.close(next);
@@ -134,12 +112,7 @@ impl Source {
         let modules = self.modules().into_iter();
         modules
             .filter(|module| module.test_only && self.at(Some(module.body)) == "{")
-            .map(|module| {
-                (
-                    self.tokens[module.at].line,
-                    self.tokens[self.close(module.body)].line,
-                )
-            })
+            .map(|module| (self.tokens[module.at].line, self.tokens[self.close(module.body)].line))
             .collect()
     }
 
@@ -153,30 +126,21 @@ impl Source {
             match self.at(Some(index)) {
                 "#" if self.at(Some(index + 1)) == "[" => {
                     let end = self.close(index + 1);
-                    let words: Vec<&str> = self.tokens[index..end]
-                        .iter()
-                        .map(|token| token.text.as_str())
-                        .collect();
+                    let words: Vec<&str> =
+                        self.tokens[index..end].iter().map(|token| token.text.as_str()).collect();
                     test_only |= words.get(2) == Some(&"cfg")
                         && words.contains(&"test")
                         && !words.contains(&"any")
                         && !words.contains(&"not");
                     if words.get(2) == Some(&"path") {
                         let line = self.text.lines().nth(self.tokens[index].line - 1);
-                        path = line
-                            .and_then(|line| line.split('"').nth(1))
-                            .map(str::to_owned);
+                        path = line.and_then(|line| line.split('"').nth(1)).map(str::to_owned);
                     }
                     index = end;
                 }
                 "mod" if matches!(self.at(Some(index + 2)), "{" | ";") => {
                     let body = index + 2;
-                    found.push(Module {
-                        at: index,
-                        body,
-                        test_only,
-                        path: path.take(),
-                    });
+                    found.push(Module { at: index, body, test_only, path: path.take() });
                 }
                 "pub" | "(" | "crate" | "super" | "in" | ")" => {}
                 _ => (test_only, path) = (false, None),
@@ -193,21 +157,14 @@ impl Source {
         let own = self.path.strip_suffix(".rs").unwrap_or(&self.path);
         let modules = self.modules();
         let mut found = Vec::new();
-        for module in modules
-            .iter()
-            .filter(|module| self.at(Some(module.body)) == ";")
-        {
+        for module in modules.iter().filter(|module| self.at(Some(module.body)) == ";") {
             // The inline modules around this one are folders too.
             let around: Vec<&Module> = modules
                 .iter()
                 .filter(|outer| self.at(Some(outer.body)) == "{")
                 .filter(|outer| outer.at < module.at && module.at < self.close(outer.body))
                 .collect();
-            let mut inside = if crate_root {
-                folder.to_owned()
-            } else {
-                own.to_owned()
-            };
+            let mut inside = if crate_root { folder.to_owned() } else { own.to_owned() };
             for outer in &around {
                 inside = format!("{inside}/{}", self.at(Some(outer.at + 1)));
             }
@@ -261,10 +218,7 @@ fn tokens(text: &str) -> Vec<Token> {
     let (mut index, mut line) = (0, 1);
     while index < code.len() {
         let rest = &code[index..];
-        let word = rest
-            .iter()
-            .take_while(|c| c.is_alphanumeric() || **c == '_')
-            .count();
+        let word = rest.iter().take_while(|c| c.is_alphanumeric() || **c == '_').count();
         let length = if rest.starts_with(&['/', '/']) {
             rest.iter().take_while(|c| **c != '\n').count()
         } else if rest.starts_with(&['/', '*']) {
@@ -278,15 +232,8 @@ fn tokens(text: &str) -> Vec<Token> {
         } else if rest[0].is_whitespace() {
             1
         } else {
-            let length = if rest.starts_with(&[':', ':']) {
-                2
-            } else {
-                word.max(1)
-            };
-            found.push(Token {
-                text: rest[..length].iter().collect(),
-                line,
-            });
+            let length = if rest.starts_with(&[':', ':']) { 2 } else { word.max(1) };
+            found.push(Token { text: rest[..length].iter().collect(), line });
             length
         };
         line += rest[..length].iter().filter(|c| **c == '\n').count();
@@ -324,10 +271,7 @@ fn quoted(rest: &[char], quote: char) -> usize {
 
 /// Length of the raw string (`r"…"`, `br#"…"#`) that `rest` starts with, if it does.
 fn raw_string(rest: &[char]) -> Option<usize> {
-    let prefix = rest
-        .iter()
-        .take_while(|c| matches!(c, 'b' | 'c' | 'r'))
-        .count();
+    let prefix = rest.iter().take_while(|c| matches!(c, 'b' | 'c' | 'r')).count();
     if prefix == 0 || prefix > 2 || rest[prefix - 1] != 'r' {
         return None;
     }
@@ -338,9 +282,7 @@ fn raw_string(rest: &[char]) -> Option<usize> {
     }
     let mut end = vec!['"'];
     end.extend(std::iter::repeat_n('#', hashes));
-    let body = rest[open + 1..]
-        .windows(end.len())
-        .position(|window| window == end)?;
+    let body = rest[open + 1..].windows(end.len()).position(|window| window == end)?;
     Some(open + 1 + body + end.len())
 }
 
@@ -358,11 +300,7 @@ fn functions_and_test_modules_are_measured() {
                 trait T {\n    fn b(&self);\n}\n\
                 #[cfg(test)]\nmod tests {\n    fn c() {}\n}\n#[cfg(not(test))]\nmod d {}\n";
     let (path, text) = ("x.rs".to_owned(), text.to_owned());
-    let source = Source {
-        tokens: tokens(&text),
-        path,
-        text,
-    };
+    let source = Source { tokens: tokens(&text), path, text };
     assert_eq!(source.functions(), [(1, 6, "a"), (12, 12, "c")]);
     assert_eq!(source.test_modules(), [(11, 13)]);
 }
@@ -371,30 +309,14 @@ fn functions_and_test_modules_are_measured() {
 fn modules_are_found_where_the_compiler_looks() {
     let text = "mod a;\n#[path = \"x/b.rs\"]\nmod b;\nmod c {\n    #[cfg(test)]\n    mod d;\n}\n";
     let (path, text) = ("p/src/e.rs".to_owned(), text.to_owned());
-    let source = Source {
-        tokens: tokens(&text),
-        path,
-        text,
-    };
+    let source = Source { tokens: tokens(&text), path, text };
     let files = |crate_root| {
         let declared = source.declares(crate_root).into_iter();
-        declared
-            .map(|declared| (declared.file, declared.test_only))
-            .collect::<Vec<_>>()
+        declared.map(|declared| (declared.file, declared.test_only)).collect::<Vec<_>>()
     };
     let expect = |a: &str, b: &str, d: &str| {
-        vec![
-            (a.to_owned(), false),
-            (b.to_owned(), false),
-            (d.to_owned(), true),
-        ]
+        vec![(a.to_owned(), false), (b.to_owned(), false), (d.to_owned(), true)]
     };
-    assert_eq!(
-        files(false),
-        expect("p/src/e/a.rs", "p/src/x/b.rs", "p/src/e/c/d.rs")
-    );
-    assert_eq!(
-        files(true),
-        expect("p/src/a.rs", "p/src/x/b.rs", "p/src/c/d.rs")
-    );
+    assert_eq!(files(false), expect("p/src/e/a.rs", "p/src/x/b.rs", "p/src/e/c/d.rs"));
+    assert_eq!(files(true), expect("p/src/a.rs", "p/src/x/b.rs", "p/src/c/d.rs"));
 }

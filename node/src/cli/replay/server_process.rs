@@ -62,13 +62,7 @@ impl ServerProcess {
     pub(super) async fn start(dir: &Path) -> Result<Self, CliError> {
         let any = "127.0.0.1:0".to_owned();
         let (child, https, devices) = spawn(dir, &any, &any).await?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            child,
-            https,
-            devices,
-            spent: Usage::default(),
-        })
+        Ok(Self { dir: dir.to_owned(), child, https, devices, spent: Usage::default() })
     }
 
     pub(super) fn api(&self) -> Result<Api, CliError> {
@@ -81,34 +75,20 @@ impl ServerProcess {
     }
 
     async fn current(&self) -> Result<Usage, CliError> {
-        let pid = self
-            .child
-            .id()
-            .ok_or_else(|| CliError::failed("the server has ended"))?;
+        let pid = self.child.id().ok_or_else(|| CliError::failed("the server has ended"))?;
         let path = PathBuf::from(format!("/proc/{pid}/stat"));
         let stat = files::read(&path)
             .map_err(|error| CliError::failed(format!("{}: {error}", path.display())))?;
         let text = String::from_utf8_lossy(&stat);
         // Fields 14 and 15, counted behind the name in parentheses (proc_pid_stat(5)).
-        let fields: Vec<&str> = text
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
-        let ticks = |at: usize| {
-            fields
-                .get(at)
-                .and_then(|field| field.parse::<u64>().ok())
-                .unwrap_or(0)
-        };
+        let fields: Vec<&str> =
+            text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks =
+            |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
         let metrics = self.api()?.text("/metrics").await?;
         let counter = |name: &str| {
-            let line = metrics
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            line.and_then(|value| value.trim().parse::<u64>().ok())
-                .unwrap_or(0)
+            let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.and_then(|value| value.trim().parse::<u64>().ok()).unwrap_or(0)
         };
         Ok(Usage {
             cpu_us: (ticks(11) + ticks(12)) * TICK_US,
@@ -132,9 +112,8 @@ impl ServerProcess {
         let api = self.api()?;
         let (mut count, mut after) = (0, String::new());
         loop {
-            let page: Page = api
-                .get(&format!("/v1/tickets?state={state}&limit=1000{after}"))
-                .await?;
+            let page: Page =
+                api.get(&format!("/v1/tickets?state={state}&limit=1000{after}")).await?;
             count += page.rows.len();
             let Some(next) = page.next else {
                 return Ok(count);
@@ -159,15 +138,7 @@ async fn spawn(
         |error: std::io::Error| CliError::failed(format!("the server cannot be started: {error}"));
     let program = std::env::current_exe().map_err(failed)?;
     let mut child = Command::new(program)
-        .args([
-            "dev",
-            "--json",
-            "--https",
-            https,
-            "--devices",
-            devices,
-            "--data-dir",
-        ])
+        .args(["dev", "--json", "--https", https, "--devices", devices, "--data-dir"])
         .arg(dir)
         .env("FIELDMESH__LOG__FILTER", "error")
         .stdin(Stdio::null())
@@ -175,25 +146,17 @@ async fn spawn(
         .kill_on_drop(true)
         .spawn()
         .map_err(failed)?;
-    let stdout = child
-        .stdout
-        .take()
-        .ok_or_else(|| CliError::failed("the server has no output"))?;
+    let stdout = child.stdout.take().ok_or_else(|| CliError::failed("the server has no output"))?;
     let mut lines = BufReader::new(stdout).lines();
     let line = timeout(START_TIMEOUT, lines.next_line())
         .await
         .map_err(|_| CliError::failed("the server was not ready in time"))?;
-    let line = line
-        .map_err(failed)?
-        .ok_or_else(|| CliError::failed("the server ended while starting"))?;
+    let line =
+        line.map_err(failed)?.ok_or_else(|| CliError::failed("the server ended while starting"))?;
     let ready: serde_json::Value = serde_json::from_str(&line)
         .map_err(|error| CliError::failed(format!("{line}: {error}")))?;
     let text = |key: &str| {
-        ready[key]
-            .as_str()
-            .unwrap_or_default()
-            .trim_start_matches("https://")
-            .to_owned()
+        ready[key].as_str().unwrap_or_default().trim_start_matches("https://").to_owned()
     };
     Ok((child, text("https"), text("devices")))
 }

@@ -44,10 +44,8 @@ impl Tally {
         let at = sighting.at;
         match &sighting.event {
             Event::Receipt { message_id, body } if body.status == ReceiptStatus::Received => {
-                if let Some(request) = self
-                    .tickets
-                    .get(message_id)
-                    .and_then(|ticket| self.requests.get_mut(ticket))
+                if let Some(request) =
+                    self.tickets.get(message_id).and_then(|ticket| self.requests.get_mut(ticket))
                 {
                     request.receipt.get_or_insert(at);
                 }
@@ -88,26 +86,14 @@ impl Tally {
 
     /// Dispatches that a customer saw more than once.
     pub(super) fn duplicates(&self) -> usize {
-        self.requests
-            .values()
-            .map(|request| request.dispatched.len().saturating_sub(1))
-            .sum()
+        self.requests.values().map(|request| request.dispatched.len().saturating_sub(1)).sum()
     }
 
     /// Tickets that were confirmed with two technicians.
     pub(super) fn double_assignments(&self) -> usize {
-        let technicians = |request: &Request| {
-            request
-                .dispatched
-                .iter()
-                .flatten()
-                .collect::<BTreeSet<_>>()
-                .len()
-        };
-        self.requests
-            .values()
-            .filter(|request| technicians(request) > 1)
-            .count()
+        let technicians =
+            |request: &Request| request.dispatched.iter().flatten().collect::<BTreeSet<_>>().len();
+        self.requests.values().filter(|request| technicians(request) > 1).count()
     }
 
     fn spans(&self, to: impl Fn(&Request) -> Option<Instant>) -> Value {
@@ -118,9 +104,7 @@ impl Tally {
             .collect();
         micros.sort_unstable();
         let at = |percent: usize| {
-            micros
-                .get((micros.len() * percent / 100).min(micros.len().saturating_sub(1)))
-                .copied()
+            micros.get((micros.len() * percent / 100).min(micros.len().saturating_sub(1))).copied()
         };
         let millis = |micros: Option<u128>| micros.map(|micros| micros as f64 / 1000.0);
         json!({ "p50": millis(at(50)), "p99": millis(at(99)) })

@@ -1,10 +1,6 @@
 //! An identity with a fresh key, and a message to sign.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "tests fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 use aws_lc_rs::{
     digest::{SHA256, digest},
@@ -16,11 +12,7 @@ use fieldmesh_envelope::{
 };
 
 pub(crate) const NOW: u64 = 1_800_000_000;
-pub(crate) const FRAME: Frame = Frame {
-    to: [0x11; 16],
-    message_id: [0x22; 16],
-    class: 3,
-};
+pub(crate) const FRAME: Frame = Frame { to: [0x11; 16], message_id: [0x22; 16], class: 3 };
 
 pub(crate) struct Identity {
     pub(crate) signer: SoftwareSigner,
