@@ -7,13 +7,13 @@ use minicbor::bytes::ByteArray;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 use crate::{
     session::{ComposeError, Event, Session, SessionParts, Step, Transmit, framed, micros},
     transport::{self, Connection, Endpoint, TransportError},
-    wire::{self, Ack, Reply},
+    wire::{self, Ack, Reply, ServiceKeys},
 };
 
 /// Events that may wait for their reader; the device waits for the reader, not the other way.
@@ -26,6 +26,8 @@ const CONNECT_MAX_MS: u64 = 10_000;
 /// Acknowledgements go together.
 const ACK_AFTER: Duration = Duration::from_millis(10);
 const ACK_IDS: usize = 64;
+/// A client that ends waits this long for its last acknowledgement.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// The longest sleep, so that nothing waits for ever on a wrong guess.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
@@ -118,13 +120,25 @@ impl Client {
 
 /// Starts a device.
 pub fn spawn(config: ClientConfig) -> (Client, mpsc::Receiver<Event>) {
+    start(config, |_| {})
+}
+
+/// Starts a device that sends and takes receipts: alerts and confirmations stay with the service.
+/// For programs that end before anybody could read them.
+pub fn spawn_sender(config: ClientConfig) -> (Client, mpsc::Receiver<Event>) {
+    start(config, Session::leave_mail)
+}
+
+fn start(config: ClientConfig, adjust: fn(&mut Session)) -> (Client, mpsc::Receiver<Event>) {
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (events, outlet) = mpsc::channel(EVENTS_MAX);
     let ClientConfig { session, endpoint, addr, server_name, tls, symmetric } = config;
     let random = Arc::clone(&session.entropy);
     let clock = Arc::clone(&session.clock);
+    let mut session = Session::new(session);
+    adjust(&mut session);
     let driver = Driver {
-        session: Session::new(session),
+        session,
         inbox,
         events,
         endpoint,
@@ -160,7 +174,7 @@ impl Driver {
         let mut failures = 0_u32;
         loop {
             let reason = match self.open().await {
-                Ok(connection) => {
+                Ok(Ok(connection)) => {
                     failures = 0;
                     let ended = self.serve(&connection).await;
                     transport::close(&connection);
@@ -169,7 +183,8 @@ impl Driver {
                         Err(Closed) => return,
                     }
                 }
-                Err(error) => error.to_string(),
+                Ok(Err(error)) => error.to_string(),
+                Err(Closed) => return,
             };
             self.session.disconnected();
             self.tell(vec![Event::Disconnected { reason }]).await;
@@ -180,25 +195,37 @@ impl Driver {
         }
     }
 
-    async fn open(&mut self) -> Result<Connection, TransportError> {
-        let connection =
-            transport::connect(&self.endpoint, self.addr, &self.server_name, Arc::clone(&self.tls))
-                .await?;
+    /// Connects and greets. Commands are served meanwhile: an attempt may take its whole timeout,
+    /// and a message composed then must be on the disk at once.
+    async fn open(&mut self) -> Result<Result<Connection, TransportError>, Closed> {
         // The service's identifier is not known before its first word; the hello needs none.
-        let hello = self
-            .session
-            .hello([0; 16])
-            .map_err(|error| TransportError::Stream(error.to_string()))?;
-        match transport::ask(&connection, &hello).await? {
-            Reply::Hello { service, .. } if self.session.welcome(&service) => {}
-            Reply::Hello { .. } => {
-                return Err(TransportError::Stream("the service's keys are not believed".into()));
+        let hello = match self.session.hello([0; 16]) {
+            Ok(hello) => hello,
+            Err(error) => return Ok(Err(TransportError::Stream(error.to_string()))),
+        };
+        let greeting = greet(
+            self.endpoint.clone(),
+            self.addr,
+            self.server_name.clone(),
+            Arc::clone(&self.tls),
+            hello,
+        );
+        tokio::pin!(greeting);
+        let greeted = loop {
+            tokio::select! {
+                biased;
+                command = self.inbox.recv() => self.command(command).await?,
+                greeted = &mut greeting => break greeted,
             }
-            reply => {
-                return Err(TransportError::Stream(format!("the service is not ready: {reply:?}")));
+        };
+        Ok(greeted.and_then(|(connection, service)| {
+            if self.session.welcome(&service) {
+                Ok(connection)
+            } else {
+                transport::close(&connection);
+                Err(TransportError::Stream("the service's keys are not believed".into()))
             }
-        }
-        Ok(connection)
+        }))
     }
 
     /// Waits between two attempts, and goes on composing meanwhile.
@@ -249,6 +276,9 @@ impl Driver {
                 command = self.inbox.recv() => {
                     if let Err(closed) = self.command(command).await {
                         reader.abort();
+                        acknowledge(&mut asks, connection, &mut acks);
+                        // What was received need not come again, if the service hears of it.
+                        drop(timeout(FAREWELL, asks.join_all()).await);
                         return Err(closed);
                     }
                 }
@@ -314,6 +344,24 @@ impl Driver {
         for event in events {
             // Nobody reads any more.
             drop(self.events.send(event).await);
+        }
+    }
+}
+
+/// Connects and says hello.
+async fn greet(
+    endpoint: Endpoint,
+    addr: SocketAddr,
+    server_name: String,
+    tls: Arc<rustls::ClientConfig>,
+    hello: Vec<u8>,
+) -> Result<(Connection, ServiceKeys), TransportError> {
+    let connection = transport::connect(&endpoint, addr, &server_name, tls).await?;
+    match transport::ask(&connection, &hello).await? {
+        Reply::Hello { service, .. } => Ok((connection, service)),
+        reply => {
+            transport::close(&connection);
+            Err(TransportError::Stream(format!("the service is not ready: {reply:?}")))
         }
     }
 }

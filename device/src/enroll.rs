@@ -2,7 +2,7 @@
 //!
 //! The token pins the root, so nothing about the server needs to be known before.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use fieldmesh_pki::{
@@ -19,6 +19,8 @@ use crate::{
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Of an answer that is not understood, so much is shown.
+const DETAIL_BYTES_MAX: usize = 256;
 
 /// Why a device is not enrolled.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +33,15 @@ pub enum EnrollError {
         #[source]
         source: std::io::Error,
     },
-    #[error("no answer in time")]
-    Timeout,
+    /// Somebody else answered, or the token is from another cluster.
+    #[error("the server {server} is not of the cluster that the token is from")]
+    Stranger {
+        server: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the server {server} did not answer in time")]
+    Timeout { server: String },
     #[error("the server refused with {status}: {text}")]
     Refused { status: u16, text: String },
     #[error("the answer is not what EST says: {0}")]
@@ -117,14 +126,39 @@ async fn call(
 ) -> Result<Vec<u8>, EnrollError> {
     let path = format!("/.well-known/est/device/{operation}");
     let request = Request { server, method, path: &path, headers, body: body.as_bytes() };
-    let answer =
-        timeout(TIMEOUT, http::exchange(&request, tls)).await.map_err(|_| EnrollError::Timeout)?;
-    let (status, body) =
-        answer.map_err(|source| EnrollError::Reach { server: server.to_owned(), source })?;
+    let server = server.to_owned();
+    let Ok(answer) = timeout(TIMEOUT, http::exchange(&request, tls)).await else {
+        return Err(EnrollError::Timeout { server });
+    };
+    let (status, body) = answer.map_err(|source| match source.kind() {
+        // What TLS says of a certificate that it does not believe.
+        ErrorKind::InvalidData => EnrollError::Stranger { server, source },
+        _ => EnrollError::Reach { server, source },
+    })?;
     match status {
         200 => Ok(body),
-        status => {
-            Err(EnrollError::Refused { status, text: String::from_utf8_lossy(&body).into_owned() })
-        }
+        status => Err(EnrollError::Refused { status, text: detail(&body) }),
+    }
+}
+
+/// The sentence for people in a problem document (RFC 9457), or the start of whatever came.
+fn detail(body: &[u8]) -> String {
+    let problem: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    match problem.as_ref().and_then(|problem| problem["detail"].as_str()) {
+        Some(detail) => detail.to_owned(),
+        None => String::from_utf8_lossy(&body[..body.len().min(DETAIL_BYTES_MAX)]).into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_its_own_words() {
+        let problem = br#"{"status":401,"title":"unauthorized","detail":"the token is not known"}"#;
+        assert_eq!(detail(problem), "the token is not known");
+        assert_eq!(detail(b"no gateway"), "no gateway");
+        assert_eq!(detail(&[b'x'; 4096]).len(), DETAIL_BYTES_MAX);
     }
 }

@@ -18,7 +18,7 @@ pub mod session;
 pub mod transport;
 pub mod wire;
 
-pub use client::{Client, ClientConfig, ClientError, spawn};
+pub use client::{Client, ClientConfig, ClientError, spawn, spawn_sender};
 pub use session::Event;
 
 use std::sync::Arc;

@@ -1,2 +1,245 @@
-//! x
-fn main() {}
+//! `fieldmesh-device`: a customer's or technician's device on the command line.
+//!
+//! Exit codes: 0 done; 1 failed; 2 usage; 3 refused by the service; 75 the service cannot be reached
+//! now: what was composed is in the outbox and is sent by the next command. With `--json` the last
+//! line of standard output is one object. **Not here:** what the verbs do (`verbs`), the files of a
+//! device (`profile`).
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this file is the command's voice")]
+
+mod profile;
+mod verbs;
+
+use std::{error::Error, fmt::Display, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use fieldmesh_domain::{EntityId, message::OfferId};
+use serde_json::{Value, json};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "fieldmesh-device",
+    version,
+    about = "A device that asks for service, or gives it"
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Directory of the device: keys, certificate, outbox.
+    #[arg(long, global = true, default_value = "fieldmesh-device")]
+    dir: PathBuf,
+    /// One JSON object as the last line of the output.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Offer session keys, for a device that talks much.
+    #[arg(long, global = true)]
+    symmetric: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Gets a certificate with a one-time token.
+    Enroll(EnrollArgs),
+    /// Makes a service request; without a connection it waits in the outbox.
+    Request(RequestArgs),
+    /// Receives alerts and confirmations.
+    Listen(ListenArgs),
+    /// Answers an alert, or reports progress.
+    Respond(RespondArgs),
+    /// Who the device is and what waits.
+    Status,
+}
+
+#[derive(Debug, Args)]
+struct EnrollArgs {
+    /// HTTPS address, host:port.
+    #[arg(long)]
+    server: String,
+    /// UDP address for messages, host:port.
+    #[arg(long)]
+    devices: String,
+    #[arg(long)]
+    user: String,
+    /// File with the secret; without it the secret is read from standard input.
+    #[arg(long)]
+    secret_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct RequestArgs {
+    #[arg(long)]
+    category: u16,
+    #[arg(long, default_value_t = 0)]
+    subcategory: u16,
+    /// 1 is the highest.
+    #[arg(long, default_value_t = 2)]
+    impact: u8,
+    #[arg(long, default_value_t = 2)]
+    urgency: u8,
+    /// Millionths of a degree.
+    #[arg(long, allow_hyphen_values = true)]
+    lat_e6: i32,
+    #[arg(long, allow_hyphen_values = true)]
+    lon_e6: i32,
+    #[arg(long)]
+    text: String,
+    /// Seconds to wait for the receipt.
+    #[arg(long, default_value_t = 10)]
+    wait: u64,
+}
+
+#[derive(Debug, Args)]
+struct ListenArgs {
+    /// Seconds to listen.
+    #[arg(long, default_value_t = 3600)]
+    seconds: u64,
+    /// End after so many alerts and confirmations; what came with the last one is shown too.
+    #[arg(long)]
+    limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+struct RespondArgs {
+    #[arg(long)]
+    ticket: EntityId,
+    /// The offer, as the alert says.
+    #[arg(long, value_parser = offer)]
+    offer: OfferId,
+    /// Seconds to wait for the receipt.
+    #[arg(long, default_value_t = 10, global = true)]
+    wait: u64,
+    #[command(subcommand)]
+    answer: AnswerVerb,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum AnswerVerb {
+    Accept {
+        #[arg(long)]
+        eta_min: u16,
+    },
+    Decline {
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    EnRoute,
+    OnSite,
+    Complete {
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    CannotComplete {
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+}
+
+/// How a command ends when it does not succeed.
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    fn new(code: u8, text: impl Display) -> Self {
+        Self { code, text: text.to_string() }
+    }
+
+    /// An error with all its causes.
+    fn caused(code: u8, error: &dyn Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        Self { code, text }
+    }
+}
+
+/// `EPOCH`, or `EPOCH.POSITION` where several offers of an epoch went out together.
+fn offer(text: &str) -> Result<OfferId, std::num::ParseIntError> {
+    let (epoch, seq) = text.split_once('.').unwrap_or((text, "0"));
+    Ok(OfferId { epoch: epoch.parse()?, seq: seq.parse()? })
+}
+
+fn offer_text(offer: OfferId) -> String {
+    match offer.seq {
+        0 => offer.epoch.to_string(),
+        seq => format!("{}.{seq}", offer.epoch),
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("fieldmesh-device: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(&cli)) {
+        Ok(result) => {
+            say(cli.json, &result);
+            ExitCode::SUCCESS
+        }
+        Err(Failure { code, text }) => {
+            eprintln!("fieldmesh-device: {text}");
+            if cli.json {
+                println!("{}", json!({ "error": text, "code": code }));
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn say(json: bool, value: &Value) {
+    if json {
+        println!("{value}");
+        return;
+    }
+    for (key, value) in value.as_object().into_iter().flatten() {
+        println!("{key:<14} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    }
+}
+
+async fn run(cli: &Cli) -> Result<Value, Failure> {
+    match &cli.verb {
+        Verb::Enroll(args) => verbs::enroll(cli, args).await,
+        Verb::Request(args) => verbs::request(cli, args).await,
+        Verb::Listen(args) => verbs::listen(cli, args).await,
+        Verb::Respond(args) => verbs::respond(cli, args).await,
+        Verb::Status => verbs::status(cli),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_offer_is_written_as_it_is_read() {
+        for (text, epoch, seq) in [("7", 7, 0), ("7.2", 7, 2), ("4294967295", u32::MAX, 0)] {
+            assert_eq!(offer(text), Ok(OfferId { epoch, seq }));
+            assert_eq!(offer_text(OfferId { epoch, seq }), text);
+        }
+        for text in ["", "x", "7.", ".7", "-1", "1.2.3", "4294967296"] {
+            assert!(offer(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_failure_names_its_causes() {
+        let cause = std::io::Error::other("no space");
+        let error = fieldmesh_device::outbox::OutboxError::Io { path: "o".into(), source: cause };
+        assert_eq!(Failure::caused(1, &error).text, "the outbox o cannot be used: no space");
+    }
+}

@@ -1,8 +1,11 @@
 //! What a device must not forget: messages not yet answered, and which ones it has received.
 //!
 //! The file is a sequence of encrypted records, each synced before the call returns; it is written
-//! anew when it is opened. **Invariants:** a torn last record is dropped, because its call never
-//! returned; damage before it is an error that names file and byte, and nothing is overwritten.
+//! anew when it is opened. **Invariants:** one process at a time has it open; a torn last record is
+//! dropped, because its call never returned; damage before it is an error that names file and byte,
+//! and nothing is overwritten.
+
+mod record;
 
 use std::{
     collections::BTreeMap,
@@ -10,18 +13,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use minicbor::{Decode, Encode};
+use record::{next_record, seal, unseal};
 use zeroize::Zeroizing;
 
-use crate::files::{self, AppendFile};
+use crate::files::{self, AppendFile, Lock};
 
 /// Messages waiting to be answered.
 pub const ENTRIES_MAX: usize = 1024;
 /// Received messages remembered; older ones are refused by their sequence number or expiry.
 const SEEN_MAX: usize = 4096;
-/// Bytes of a record: an envelope and its header.
-const RECORD_BYTES_MAX: usize = 128 * 1024;
 
 /// Why the outbox did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,8 @@ pub enum OutboxError {
         "the outbox {path} is damaged at byte {at}: move it away to go on without the messages in it"
     )]
     Damaged { path: PathBuf, at: usize },
+    #[error("another process uses the outbox {path}: wait until it ends")]
+    InUse { path: PathBuf },
 }
 
 /// A signed message that waits.
@@ -99,6 +103,26 @@ impl Memory {
         }
     }
 
+    /// The shortest way to the same memory.
+    fn into_changes(self) -> impl Iterator<Item = Change> {
+        // Sequence numbers never go back, even when their messages are gone.
+        let last = Entry {
+            message_id: [0; 16],
+            signed: Vec::new(),
+            expires_s: 0,
+            sequence: self.last_sequence,
+        };
+        let used = [Change::Added(last), Change::Answered([0; 16])];
+        used.into_iter()
+            .filter(move |_| self.last_sequence > 0)
+            .chain(self.entries.into_values().map(Change::Added))
+            .chain(
+                self.seen
+                    .into_iter()
+                    .map(|(message_id, expires_s)| Change::Received { message_id, expires_s }),
+            )
+    }
+
     fn check(&self, change: &Change) -> Result<(), OutboxError> {
         let full = matches!(change, Change::Added(_)) && self.entries.len() >= ENTRIES_MAX;
         if full { Err(OutboxError::Full) } else { Ok(()) }
@@ -140,13 +164,14 @@ pub struct FileOutbox {
     written: u64,
     entropy: crate::Entropy,
     memory: Memory,
+    _lock: Lock,
 }
 
 impl FileOutbox {
     /// Opens or makes the file; records are under `key`.
     ///
     /// # Errors
-    /// An unusable file, or a damaged one by byte.
+    /// An unusable file, one that another process has open, or a damaged one by byte.
     pub fn open(
         path: &Path,
         key: &Zeroizing<[u8; 32]>,
@@ -154,65 +179,69 @@ impl FileOutbox {
         entropy: crate::Entropy,
     ) -> Result<Self, OutboxError> {
         let io = |source| OutboxError::Io { path: path.to_owned(), source };
-        let key = UnboundKey::new(&AES_256_GCM, &**key)
-            .map(LessSafeKey::new)
-            .map_err(|_| io(io::Error::other("bad key")))?;
+        let lock = files::lock(&path.with_extension("lock"))
+            .map_err(io)?
+            .ok_or_else(|| OutboxError::InUse { path: path.to_owned() })?;
+        let mut memory = Self::look(path, key)?;
+        memory.seen.retain(|_, expires| *expires > now_s);
+        let file = AppendFile::create(&path.with_extension("new")).map_err(io)?;
+        let mut outbox = Self {
+            path: path.to_owned(),
+            file,
+            key: cipher(path, key)?,
+            written: 0,
+            entropy,
+            memory: Memory::default(),
+            _lock: lock,
+        };
+        // One write for all: the new file takes the place of the old one when it is whole.
+        let mut records = Vec::new();
+        for change in memory.into_changes() {
+            records.extend(outbox.sealed(&change)?);
+            outbox.memory.apply(&change);
+        }
+        outbox.file.append(&records).map_err(io)?;
+        outbox.file.rename(path).map_err(io)?;
+        Ok(outbox)
+    }
+
+    /// What the file holds, without changing it; also while another process has it open.
+    ///
+    /// # Errors
+    /// An unusable file, or a damaged one by byte.
+    pub fn look(path: &Path, key: &Zeroizing<[u8; 32]>) -> Result<Memory, OutboxError> {
+        let io = |source| OutboxError::Io { path: path.to_owned(), source };
+        let key = cipher(path, key)?;
         let bytes = files::read_if_there(path).map_err(io)?.unwrap_or_default();
         let mut memory = Memory::default();
-        let mut at = 0;
-        let mut number = 0;
+        let (mut at, mut number) = (0, 0);
         loop {
             let damaged = || OutboxError::Damaged { path: path.to_owned(), at };
             let Some((record, next)) = next_record(&bytes, at).map_err(|_| damaged())? else {
-                break;
+                return Ok(memory);
             };
             let plain = unseal(&key, number, record).ok_or_else(damaged)?;
             memory.apply(&minicbor::decode(&plain).map_err(|_| damaged())?);
             at = next;
             number += 1;
         }
-        memory.seen.retain(|_, expires| *expires > now_s);
-        let file = AppendFile::create(&path.with_extension("new")).map_err(io)?;
-        let mut outbox = Self {
-            path: path.to_owned(),
-            file,
-            key,
-            written: 0,
-            entropy,
-            memory: Memory::default(),
-        };
-        // Sequence numbers never go back, even when their messages are gone.
-        if memory.last_sequence > 0 {
-            let sequence = memory.last_sequence;
-            outbox.append(&Change::Added(Entry {
-                message_id: [0; 16],
-                signed: Vec::new(),
-                expires_s: 0,
-                sequence,
-            }))?;
-            outbox.append(&Change::Answered([0; 16]))?;
-        }
-        for entry in memory.entries.into_values() {
-            outbox.append(&Change::Added(entry))?;
-        }
-        for (message_id, expires_s) in memory.seen {
-            outbox.append(&Change::Received { message_id, expires_s })?;
-        }
-        outbox.file.rename(path).map_err(io)?;
-        Ok(outbox)
     }
 
-    fn append(&mut self, change: &Change) -> Result<(), OutboxError> {
-        let io = |source| OutboxError::Io { path: self.path.clone(), source };
-        let plain = minicbor::to_vec(change)
-            .map_err(|_| io(io::Error::other("a record does not encode")))?;
+    fn sealed(&mut self, change: &Change) -> Result<Vec<u8>, OutboxError> {
+        let io = |fact| OutboxError::Io { path: self.path.clone(), source: io::Error::other(fact) };
+        let plain = minicbor::to_vec(change).map_err(|_| io("a record does not encode"))?;
         let sealed = seal(&self.key, self.written, &plain, &self.entropy)
-            .ok_or_else(|| io(io::Error::other("sealing failed")))?;
-        self.file.append(&sealed).map_err(io)?;
+            .ok_or_else(|| io("sealing failed"))?;
         self.written += 1;
-        self.memory.apply(change);
-        Ok(())
+        Ok(sealed)
     }
+}
+
+fn cipher(path: &Path, key: &Zeroizing<[u8; 32]>) -> Result<LessSafeKey, OutboxError> {
+    let source = |_| io::Error::other("its key cannot be used");
+    UnboundKey::new(&AES_256_GCM, &**key)
+        .map(LessSafeKey::new)
+        .map_err(|error| OutboxError::Io { path: path.to_owned(), source: source(error) })
 }
 
 impl Outbox for FileOutbox {
@@ -222,50 +251,13 @@ impl Outbox for FileOutbox {
 
     fn record(&mut self, change: Change) -> Result<(), OutboxError> {
         self.memory.check(&change)?;
-        self.append(&change)
+        let record = self.sealed(&change)?;
+        self.file
+            .append(&record)
+            .map_err(|source| OutboxError::Io { path: self.path.clone(), source })?;
+        self.memory.apply(&change);
+        Ok(())
     }
-}
-
-/// Length and its complement, so that a damaged length is not taken for a torn tail.
-const HEAD_BYTES: usize = 8;
-
-/// The record at `at` and the place of the next; none at the end or in a torn tail.
-fn next_record(bytes: &[u8], at: usize) -> Result<Option<(&[u8], usize)>, ()> {
-    let Some(head) = bytes.get(at..at + HEAD_BYTES) else {
-        return Ok(None);
-    };
-    let number =
-        |part: &[u8]| part.iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
-    let length = number(&head[..4]);
-    if length != !number(&head[4..]) || length as usize > RECORD_BYTES_MAX {
-        return Err(());
-    }
-    let end = at + HEAD_BYTES + length as usize;
-    Ok(bytes.get(at + HEAD_BYTES..end).map(|record| (record, end)))
-}
-
-fn seal(key: &LessSafeKey, number: u64, plain: &[u8], entropy: &crate::Entropy) -> Option<Vec<u8>> {
-    let mut nonce = [0; NONCE_LEN];
-    entropy(&mut nonce);
-    let mut content = plain.to_vec();
-    let nonce_used = Nonce::assume_unique_for_key(nonce);
-    key.seal_in_place_append_tag(nonce_used, Aad::from(number.to_be_bytes()), &mut content).ok()?;
-    let length = u32::try_from(NONCE_LEN + content.len()).ok()?;
-    let mut record = length.to_be_bytes().to_vec();
-    record.extend_from_slice(&(!length).to_be_bytes());
-    record.extend_from_slice(&nonce);
-    record.extend_from_slice(&content);
-    Some(record)
-}
-
-fn unseal(key: &LessSafeKey, number: u64, record: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let (nonce, content) = record.split_first_chunk::<NONCE_LEN>()?;
-    let mut plain = Zeroizing::new(content.to_vec());
-    let aad = Aad::from(number.to_be_bytes());
-    let length =
-        key.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut plain).ok()?.len();
-    plain.truncate(length);
-    Some(plain)
 }
 
 #[cfg(test)]
@@ -325,6 +317,9 @@ mod tests {
         for cut in first..whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
             assert_eq!(open(&path).unwrap().memory().entries.len(), 1, "cut at {cut}");
+            let empty = vec![0; whole.len() - first];
+            std::fs::write(&path, [&whole[..first], &empty[..]].concat()).unwrap();
+            assert_eq!(open(&path).unwrap().memory().entries.len(), 1, "never written");
         }
         for at in 0..first {
             let mut bad = whole.clone();
@@ -333,5 +328,48 @@ mod tests {
             assert!(matches!(open(&path), Err(OutboxError::Damaged { at: 0, .. })), "byte {at}");
             assert_eq!(std::fs::read(&path).unwrap(), bad, "a refused file is not touched");
         }
+    }
+
+    #[test]
+    fn one_process_at_a_time_has_it_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("outbox");
+        let key = Zeroizing::new([9; 32]);
+        let mut outbox = open(&path).unwrap();
+        outbox.record(Change::Added(entry(1))).unwrap();
+        assert!(matches!(open(&path), Err(OutboxError::InUse { .. })));
+        // Looking is free, and leaves the file to the one that writes it.
+        assert_eq!(FileOutbox::look(&path, &key).unwrap().entries.len(), 1);
+        outbox.record(Change::Added(entry(2))).unwrap();
+        assert_eq!(FileOutbox::look(&path, &key).unwrap().entries.len(), 2);
+        drop(outbox);
+        assert_eq!(open(&path).unwrap().memory().entries.len(), 2);
+    }
+
+    #[test]
+    fn another_key_opens_nothing_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("outbox");
+        open(&path).unwrap().record(Change::Added(entry(1))).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let other = Zeroizing::new([8; 32]);
+        let refused = FileOutbox::open(&path, &other, 0, Arc::new(|bytes| bytes.fill(4)));
+        assert!(matches!(refused, Err(OutboxError::Damaged { at: 0, .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_thousand_messages_may_wait_and_no_more() {
+        let mut outbox = MemoryOutbox::default();
+        for number in 0..ENTRIES_MAX as u64 {
+            let mut message_id = [0; 16];
+            message_id[..8].copy_from_slice(&number.to_be_bytes());
+            let entry = Entry { message_id, sequence: number, ..entry(0) };
+            outbox.record(Change::Added(entry)).unwrap();
+        }
+        let one_more = Change::Added(Entry { message_id: [255; 16], ..entry(0) });
+        assert!(matches!(outbox.record(one_more.clone()), Err(OutboxError::Full)));
+        outbox.record(Change::Answered([0; 16])).unwrap();
+        outbox.record(one_more).unwrap();
     }
 }

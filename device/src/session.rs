@@ -5,17 +5,17 @@
 //! verified receipt or its expiry ends it; a received message yields one event, however often it
 //! comes; a poison message blocks no other. **Not here:** sockets and timers (`client`).
 
+mod receive;
 mod types;
 
 pub use types::{ComposeError, Event, Received, Step, Transmit};
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use fieldmesh_domain::{EntityId, EntityKind, message::ReceiptBody};
+use fieldmesh_domain::{EntityId, EntityKind};
 use fieldmesh_envelope::{
-    Claims, Content, Frame, HpkePublicKey, Message, MessageType, OuterKind, SessionOffer,
-    SessionReceiver, SessionSender, SignError, Signed, VerifyingKey, open, outer_algorithm, seal,
-    sign, verify, verify_bundle,
+    Claims, Content, Frame, HpkePublicKey, Message, MessageType, SessionOffer, SessionReceiver,
+    SessionSender, SignError, Signed, VerifyingKey, seal, sign, verify_bundle,
 };
 use fieldmesh_pki::{Kind, TrustStore, Usage};
 use tokio::time::Instant;
@@ -71,6 +71,8 @@ pub struct Session {
     service: Option<Service>,
     progress: BTreeMap<[u8; 16], Progress>,
     symmetric: Option<Symmetric>,
+    /// Alerts and confirmations stay with the service.
+    receipts_only: bool,
 }
 
 /// The session keys of this connection.
@@ -110,7 +112,20 @@ impl Session {
             service: None,
             progress,
             symmetric: None,
+            receipts_only: false,
         }
+    }
+
+    /// What it was made of; what waits is in the outbox.
+    pub fn into_parts(self) -> SessionParts {
+        let Self { me, keys, trust, outbox, clock, entropy, .. } = self;
+        SessionParts { me, keys, trust, outbox, clock, entropy }
+    }
+
+    /// From now on alerts and confirmations are neither noted nor acknowledged, so that the service
+    /// keeps them for whoever comes to read them.
+    pub fn leave_mail(&mut self) {
+        self.receipts_only = true;
     }
 
     fn now_s(&self) -> u64 {
@@ -360,79 +375,6 @@ impl Session {
             return;
         }
         self.progress.remove(&id);
-    }
-
-    /// A frame from the service: verified, noted, then told.
-    pub fn receive(&mut self, bytes: &[u8]) -> Received {
-        let began = Instant::now();
-        let Some((frame, message)) = self.open(bytes) else {
-            // No acknowledgement and no word: a forger learns nothing.
-            tracing::debug!("a frame was dropped");
-            return Received::default();
-        };
-        let message_id = frame.message_id;
-        let acknowledge = Some(message_id);
-        if !cfg!(fieldmesh_mutant = "dedup_off")
-            && self.outbox.memory().seen.contains_key(&message_id)
-        {
-            return Received { acknowledge, events: Vec::new() };
-        }
-        let change = Change::Received { message_id, expires_s: message.claims.exp };
-        if let Err(error) = self.outbox.record(change) {
-            tracing::error!(%error, "a received message cannot be noted, so it is not acknowledged");
-            return Received::default();
-        }
-        let mut events =
-            vec![Event::Step { step: Step::Opened, message_id, took_us: micros(began) }];
-        events.extend(self.event(message_id, &message));
-        Received { acknowledge, events }
-    }
-
-    fn open(&mut self, bytes: &[u8]) -> Option<(Frame, Message)> {
-        let (frame, header) = Frame::decode(bytes).ok()?;
-        if frame.to != self.me.to_bytes() || frame.class != wire::SEALED {
-            return None;
-        }
-        let outer = bytes.get(header..)?;
-        let now_s = self.now_s();
-        let signed = match outer_algorithm(outer).ok()? {
-            OuterKind::Hpke { .. } => open(outer, &frame, &self.keys.ring(), now_s).ok()?,
-            OuterKind::Session { .. } => {
-                self.symmetric.as_mut()?.receiver.open(outer, &frame).ok()?
-            }
-        };
-        let service = self.service.as_ref()?;
-        let message = verify(&signed, &service.signer, &service.x5t, &self.name, now_s).ok()?;
-        let is_from_service =
-            message.claims.iss == self.audience && message.claims.cti == frame.message_id;
-        is_from_service.then_some((frame, message))
-    }
-
-    fn event(&mut self, message_id: [u8; 16], message: &Message) -> Option<Event> {
-        let Content { kind, correlation, body, seq } = &message.content;
-        match kind {
-            MessageType::Receipt => {
-                let body: ReceiptBody = minicbor::decode(body).ok()?;
-                let answered = correlation.unwrap_or(message_id);
-                if self.outbox.memory().entries.contains_key(&answered) {
-                    self.finish(answered);
-                }
-                Some(Event::Receipt { message_id: answered, body })
-            }
-            MessageType::Alert => {
-                Some(Event::Alert { message_id, body: minicbor::decode(body).ok()? })
-            }
-            MessageType::Confirmation => {
-                let body = minicbor::decode(body).ok()?;
-                Some(Event::Confirmation {
-                    message_id,
-                    request: *correlation,
-                    sequence: *seq,
-                    body,
-                })
-            }
-            MessageType::Request | MessageType::Response | MessageType::Session => None,
-        }
     }
 }
 

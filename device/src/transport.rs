@@ -103,3 +103,12 @@ pub async fn next_frame(connection: &Connection) -> Result<Vec<u8>, TransportErr
 pub fn close(connection: &Connection) {
     connection.close(VarInt::from_u32(0), b"");
 }
+
+/// A UDP socket that can reach an address.
+///
+/// # Errors
+/// Where no socket can be opened.
+pub fn endpoint(to: SocketAddr) -> std::io::Result<Endpoint> {
+    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    Endpoint::client(any.parse().map_err(std::io::Error::other)?)
+}

@@ -21,12 +21,14 @@ pub const ACK: u8 = 2;
 /// Application close codes of a connection.
 pub mod close {
     pub const SHUTTING_DOWN: u32 = 0x100;
-    /// The certificate is not a device's of this cluster and region.
+    /// The certificate is not a device's.
     pub const WRONG_PROFILE: u32 = 0x101;
     /// The certificate is right, and the entity does not exist or may not connect.
     pub const UNKNOWN_ENTITY: u32 = 0x102;
     /// The same device connected again.
     pub const REPLACED: u32 = 0x103;
+    /// The certificate is for another cluster or region.
+    pub const WRONG_REGION: u32 = 0x104;
 }
 
 /// The name that messages to the service of a region carry.

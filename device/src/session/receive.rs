@@ -1,0 +1,91 @@
+//! What arrives: opened, verified, noted, then told.
+//!
+//! **Invariants:** what does not verify leaves no trace and gets no answer; a message is noted before
+//! it is told or acknowledged, so that its repetition is known after a restart.
+
+use fieldmesh_domain::message::ReceiptBody;
+use fieldmesh_envelope::{
+    Content, Frame, Message, MessageType, OuterKind, open, outer_algorithm, verify,
+};
+use tokio::time::Instant;
+
+use super::{Event, Received, Session, Step, micros};
+use crate::{outbox::Change, wire};
+
+impl Session {
+    /// A frame from the service: verified, noted, then told.
+    pub fn receive(&mut self, bytes: &[u8]) -> Received {
+        let began = Instant::now();
+        let Some((frame, message)) = self.open(bytes) else {
+            // No acknowledgement and no word: a forger learns nothing.
+            tracing::debug!("a frame was dropped");
+            return Received::default();
+        };
+        if self.receipts_only && message.content.kind != MessageType::Receipt {
+            return Received::default();
+        }
+        let message_id = frame.message_id;
+        let acknowledge = Some(message_id);
+        if !cfg!(fieldmesh_mutant = "dedup_off")
+            && self.outbox.memory().seen.contains_key(&message_id)
+        {
+            return Received { acknowledge, events: Vec::new() };
+        }
+        let change = Change::Received { message_id, expires_s: message.claims.exp };
+        if let Err(error) = self.outbox.record(change) {
+            tracing::error!(%error, "a received message cannot be noted, so it is not acknowledged");
+            return Received::default();
+        }
+        let mut events =
+            vec![Event::Step { step: Step::Opened, message_id, took_us: micros(began) }];
+        events.extend(self.event(message_id, &message));
+        Received { acknowledge, events }
+    }
+
+    fn open(&mut self, bytes: &[u8]) -> Option<(Frame, Message)> {
+        let (frame, header) = Frame::decode(bytes).ok()?;
+        if frame.to != self.me.to_bytes() || frame.class != wire::SEALED {
+            return None;
+        }
+        let outer = bytes.get(header..)?;
+        let now_s = self.now_s();
+        let signed = match outer_algorithm(outer).ok()? {
+            OuterKind::Hpke { .. } => open(outer, &frame, &self.keys.ring(), now_s).ok()?,
+            OuterKind::Session { .. } => {
+                self.symmetric.as_mut()?.receiver.open(outer, &frame).ok()?
+            }
+        };
+        let service = self.service.as_ref()?;
+        let message = verify(&signed, &service.signer, &service.x5t, &self.name, now_s).ok()?;
+        let is_from_service =
+            message.claims.iss == self.audience && message.claims.cti == frame.message_id;
+        is_from_service.then_some((frame, message))
+    }
+
+    fn event(&mut self, message_id: [u8; 16], message: &Message) -> Option<Event> {
+        let Content { kind, correlation, body, seq } = &message.content;
+        match kind {
+            MessageType::Receipt => {
+                let body: ReceiptBody = minicbor::decode(body).ok()?;
+                let answered = correlation.unwrap_or(message_id);
+                if self.outbox.memory().entries.contains_key(&answered) {
+                    self.finish(answered);
+                }
+                Some(Event::Receipt { message_id: answered, body })
+            }
+            MessageType::Alert => {
+                Some(Event::Alert { message_id, body: minicbor::decode(body).ok()? })
+            }
+            MessageType::Confirmation => {
+                let body = minicbor::decode(body).ok()?;
+                Some(Event::Confirmation {
+                    message_id,
+                    request: *correlation,
+                    sequence: *seq,
+                    body,
+                })
+            }
+            MessageType::Request | MessageType::Response | MessageType::Session => None,
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! What the verbs of the command do.
+//!
+//! A message is composed, signed and on the disk before anything is tried on the network, name
+//! resolution included. **Invariants:** one process at a time has a device's outbox open; a command
+//! that ends by itself leaves alerts and confirmations with the service, for the next `listen`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this file is the command's voice")]
+
+use std::{io::Read, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use fieldmesh_device::{
+    Client, ClientConfig, Event,
+    enroll::{self as est, EnrollError},
+    files,
+    outbox::FileOutbox,
+    session::{Session, SessionParts},
+    spawn, spawn_sender,
+    transport::{self, Endpoint},
+    wire,
+};
+use fieldmesh_domain::{
+    EntityId, EntityKind,
+    message::{Answer, Location, ReceiptBody, ReceiptStatus, RequestBody, ResponseBody},
+};
+use fieldmesh_pki::{
+    Usage,
+    tls::{PeerVerifier, client_config},
+};
+use serde_json::{Value, json};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::timeout,
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    AnswerVerb, Cli, EnrollArgs, Failure, ListenArgs, RequestArgs, RespondArgs, offer_text,
+    profile::{Profile, entropy, now_ms},
+};
+
+/// A name is resolved by then, or the network is not there.
+const RESOLVE: Duration = Duration::from_secs(5);
+/// The last datagrams of a connection leave by then.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Bytes of a token: one has 91.
+const SECRET_BYTES_MAX: u64 = 1024;
+
+fn secret(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
+    let mut text = Zeroizing::new(String::new());
+    match file {
+        Some(path) => {
+            let unreadable =
+                |why: &dyn std::fmt::Display| Failure::new(2, format!("{}: {why}", path.display()));
+            let bytes = files::read_if_there(path).map_err(|error| unreadable(&error))?;
+            let bytes = Zeroizing::new(bytes.ok_or_else(|| unreadable(&"there is no such file"))?);
+            text.push_str(&String::from_utf8_lossy(&bytes));
+        }
+        None => {
+            std::io::stdin()
+                .take(SECRET_BYTES_MAX)
+                .read_to_string(&mut text)
+                .map_err(|error| Failure::new(2, format!("standard input: {error}")))?;
+        }
+    }
+    Ok(Zeroizing::new(text.trim().to_owned()))
+}
+
+pub(crate) async fn enroll(cli: &Cli, args: &EnrollArgs) -> Result<Value, Failure> {
+    let id: EntityId = args
+        .user
+        .parse()
+        .map_err(|error| Failure::new(2, format!("--user {}: {error}", args.user)))?;
+    if !args.devices.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        return Err(Failure::new(2, format!("--devices {}: use HOST:PORT", args.devices)));
+    }
+    let secret = secret(args.secret_file.as_deref())?;
+    let (key, _lock) = Profile::key(&cli.dir, id).map_err(|error| Failure::new(2, error))?;
+    let enrolled =
+        est::enroll(&args.server, &args.user, &secret, &key, &now_ms()).await.map_err(|error| {
+            let code = match &error {
+                EnrollError::Refused { .. } => 3,
+                EnrollError::Reach { .. } | EnrollError::Timeout { .. } => 75,
+                EnrollError::Token => 2,
+                EnrollError::Stranger { .. } | EnrollError::Answer(_) | EnrollError::Key => 1,
+            };
+            Failure::caused(code, &error)
+        })?;
+    Profile::create(&cli.dir, id, &args.devices, &enrolled, &key)
+        .map_err(|error| Failure::new(1, error))?;
+    Ok(json!({ "id": id.to_string(), "dir": cli.dir.display().to_string() }))
+}
+
+/// The stored device, with its outbox open.
+struct Stored {
+    profile: Profile,
+    session: SessionParts,
+}
+
+impl Stored {
+    fn open(cli: &Cli) -> Result<Self, Failure> {
+        let profile = Profile::open(&cli.dir).map_err(|error| Failure::new(2, error))?;
+        let now_s = now_ms()() / 1000;
+        let path = cli.dir.join("outbox");
+        let outbox = FileOutbox::open(&path, &profile.outbox_key, now_s, entropy())
+            .map_err(|error| Failure::caused(1, &error))?;
+        let failed = |error: std::io::Error| Failure::new(1, error);
+        let session = SessionParts {
+            me: profile.id,
+            keys: profile.keys(&cli.dir, now_s).map_err(failed)?,
+            trust: profile.trust().map_err(failed)?,
+            outbox: Box::new(outbox),
+            clock: now_ms(),
+            entropy: entropy(),
+        };
+        Ok(Self { profile, session })
+    }
+
+    fn compose(self, body: &impl minicbor::Encode<()>) -> Result<(Self, [u8; 16]), Failure> {
+        let body = minicbor::to_vec(body).map_err(|error| Failure::new(1, error))?;
+        let Self { profile, session } = self;
+        let mut session = Session::new(session);
+        let id = session.compose(None, body).map_err(|error| Failure::caused(1, &error))?;
+        Ok((Self { profile, session: session.into_parts() }, id))
+    }
+
+    async fn reach(&self) -> Result<(Endpoint, SocketAddr), String> {
+        let service = &self.profile.devices;
+        let found = timeout(RESOLVE, tokio::net::lookup_host(service)).await;
+        let addr = found
+            .map_err(|_| format!("{service} is not resolved in time"))?
+            .map_err(|error| format!("{service} is not resolved: {error}"))?
+            .next()
+            .ok_or_else(|| format!("{service} has no address"))?;
+        let endpoint = transport::endpoint(addr).map_err(|error| format!("no socket: {error}"))?;
+        Ok((endpoint, addr))
+    }
+
+    /// Connects, and goes on trying.
+    async fn connect(self, cli: &Cli, takes_mail: bool) -> Result<Running, Failure> {
+        let unreachable = |why: String| Failure::new(75, format!("no connection: {why}"));
+        let (endpoint, addr) = self.reach().await.map_err(unreachable)?;
+        let clock = now_ms();
+        let verifier = PeerVerifier {
+            trust: Arc::clone(&self.session.trust),
+            now: Arc::new(move || clock() / 1000),
+            revoked: Arc::new(|_, _| false),
+            client_may_be_unknown: false,
+        };
+        let credentials = self.profile.credentials();
+        let tls = client_config(Arc::new(verifier), Some(&credentials), wire::ALPN)
+            .map_err(|error| Failure::new(1, error))?;
+        let config = ClientConfig {
+            session: self.session,
+            endpoint: endpoint.clone(),
+            addr,
+            server_name: self.profile.host(),
+            tls: Arc::new(tls),
+            symmetric: cli.symmetric,
+        };
+        let (client, events) = if takes_mail { spawn(config) } else { spawn_sender(config) };
+        Ok(Running { client, events, endpoint })
+    }
+}
+
+/// A device that is connected, or tries.
+struct Running {
+    client: Client,
+    events: mpsc::Receiver<Event>,
+    endpoint: Endpoint,
+}
+
+impl Running {
+    /// Waits for the receipt of a message.
+    async fn receipt(&mut self, id: [u8; 16], seconds: u64) -> Result<ReceiptBody, Failure> {
+        let mut why = "no answer in time".to_owned();
+        let wait = async {
+            while let Some(event) = self.events.recv().await {
+                match event {
+                    Event::Receipt { message_id, body } if message_id == id => return Some(body),
+                    Event::Disconnected { reason } => why = reason,
+                    Event::Connected => "connected, and no answer in time".clone_into(&mut why),
+                    _ => {}
+                }
+            }
+            None
+        };
+        let received = timeout(Duration::from_secs(seconds), wait).await.ok().flatten();
+        received.ok_or_else(|| unanswered(&why))
+    }
+
+    /// Ends the connection in order, and shows what had come by then.
+    async fn end(mut self, mut show: impl FnMut(&Event)) {
+        self.client.close().await;
+        while let Some(event) = self.events.recv().await {
+            show(&event);
+        }
+        drop(timeout(FAREWELL, self.endpoint.wait_idle()).await);
+    }
+}
+
+fn unanswered(why: &str) -> Failure {
+    let fact = "no receipt yet: the message is in the outbox and is sent by the next command";
+    Failure::new(75, format!("{fact} ({why})"))
+}
+
+/// Composes, then sends and waits.
+async fn deliver(
+    cli: &Cli,
+    body: &impl minicbor::Encode<()>,
+    seconds: u64,
+) -> Result<Value, Failure> {
+    let (stored, id) = Stored::open(cli)?.compose(body)?;
+    let mut running = match stored.connect(cli, false).await {
+        Err(Failure { code: 75, text }) => return Err(unanswered(&text)),
+        other => other?,
+    };
+    let receipt = running.receipt(id, seconds).await;
+    running.end(|_| {}).await;
+    let receipt = receipt?;
+    let ticket = receipt.ticket.map(|id| id.to_string());
+    let refused = |fact: &str| {
+        let reason = match receipt.reason.as_str() {
+            "" => String::new(),
+            reason => format!(": {reason}"),
+        };
+        Err(Failure::new(3, format!("{fact}{reason}")))
+    };
+    match receipt.status {
+        ReceiptStatus::Received => Ok(json!({ "status": "received", "ticket": ticket })),
+        ReceiptStatus::Invalid => refused("the service refused the message"),
+        ReceiptStatus::Expired => refused("the message expired before the service had it"),
+        ReceiptStatus::Replay => refused("the service knows another message with this number"),
+        ReceiptStatus::NoLongerYours => refused("the offer is no longer yours"),
+    }
+}
+
+fn demand(id: EntityId, kind: EntityKind, who: &str) -> Result<(), Failure> {
+    if id.kind() == kind {
+        return Ok(());
+    }
+    Err(Failure::new(2, format!("{id} is not a {who}'s device")))
+}
+
+pub(crate) async fn request(cli: &Cli, args: &RequestArgs) -> Result<Value, Failure> {
+    let profile = Profile::open(&cli.dir).map_err(|error| Failure::new(2, error))?;
+    demand(profile.id, EntityKind::Customer, "customer")?;
+    let body = RequestBody {
+        category: args.category,
+        subcategory: args.subcategory,
+        impact: args.impact,
+        urgency: args.urgency,
+        location: Location { lat_e6: args.lat_e6, lon_e6: args.lon_e6 },
+        text: args.text.clone(),
+    };
+    body.check().map_err(|error| Failure::new(2, error))?;
+    deliver(cli, &body, args.wait).await
+}
+
+pub(crate) async fn respond(cli: &Cli, args: &RespondArgs) -> Result<Value, Failure> {
+    let profile = Profile::open(&cli.dir).map_err(|error| Failure::new(2, error))?;
+    demand(profile.id, EntityKind::Technician, "technician")?;
+    let answer = match args.answer.clone() {
+        AnswerVerb::Accept { eta_min } => Answer::Accept { eta_min },
+        AnswerVerb::Decline { reason } => Answer::Decline { reason },
+        AnswerVerb::EnRoute => Answer::EnRoute,
+        AnswerVerb::OnSite => Answer::OnSite,
+        AnswerVerb::Complete { note } => Answer::Completed { note },
+        AnswerVerb::CannotComplete { reason } => Answer::CannotComplete { reason },
+    };
+    let body = ResponseBody { ticket: args.ticket, offer: args.offer, answer };
+    body.check().map_err(|error| Failure::new(2, error))?;
+    deliver(cli, &body, args.wait).await
+}
+
+pub(crate) async fn listen(cli: &Cli, args: &ListenArgs) -> Result<Value, Failure> {
+    let mut running = Stored::open(cli)?.connect(cli, true).await?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failure::new(1, error))?;
+    let until = tokio::time::sleep(Duration::from_secs(args.seconds));
+    tokio::pin!(until);
+    let (mut count, mut connected, mut why) = (0, false, "no answer in time".to_owned());
+    let mut show = |event: &Event| {
+        match event {
+            Event::Connected => {
+                connected = true;
+                eprintln!("fieldmesh-device: connected");
+            }
+            Event::Disconnected { reason } => {
+                reason.clone_into(&mut why);
+                eprintln!("fieldmesh-device: not connected: {reason}");
+            }
+            _ => {}
+        }
+        if let Some(value) = described(event) {
+            println!("{value}");
+        }
+        count += u64::from(matches!(event, Event::Alert { .. } | Event::Confirmation { .. }));
+        count
+    };
+    // Listening ends by number, by time or by whoever started it; all are fine.
+    loop {
+        tokio::select! {
+            event = running.events.recv() => {
+                let Some(event) = event else { break };
+                let shown = show(&event);
+                if args.limit.is_some_and(|limit| shown >= limit) {
+                    break;
+                }
+            }
+            () = &mut until => break,
+            _ = tokio::signal::ctrl_c() => break,
+            _ = terminate.recv() => break,
+        }
+    }
+    running
+        .end(|event| {
+            show(event);
+        })
+        .await;
+    if !connected {
+        return Err(Failure::new(75, format!("no connection: {why}")));
+    }
+    Ok(json!({ "messages": count }))
+}
+
+fn described(event: &Event) -> Option<Value> {
+    match event {
+        Event::Alert { body, .. } => Some(json!({
+            "alert": body.ticket.to_string(),
+            "offer": offer_text(body.offer),
+            "category": body.category,
+            "subcategory": body.subcategory,
+            "priority": body.priority,
+            "lat_e6": body.location.lat_e6,
+            "lon_e6": body.location.lon_e6,
+            "distance_m": body.distance_m,
+            "text": body.text,
+            "expires_ms": body.expires.0,
+        })),
+        Event::Confirmation { body, .. } => Some(json!({
+            "confirmation": body.ticket.to_string(),
+            "number": body.number,
+            "technician": body.technician.map(|id| id.to_string()),
+            "name": body.technician_name,
+            "eta_min": body.eta_min,
+            "text": body.text,
+        })),
+        Event::Receipt { body, .. } => {
+            let status = match body.status {
+                ReceiptStatus::Received => "received",
+                ReceiptStatus::Invalid => "invalid",
+                ReceiptStatus::Expired => "expired",
+                ReceiptStatus::Replay => "replay",
+                ReceiptStatus::NoLongerYours => "no_longer_yours",
+            };
+            Some(json!({ "receipt": status, "ticket": body.ticket.map(|id| id.to_string()) }))
+        }
+        Event::Expired { .. } => Some(json!({ "receipt": "expired", "ticket": null })),
+        Event::Connected | Event::Disconnected { .. } | Event::Step { .. } => None,
+    }
+}
+
+pub(crate) fn status(cli: &Cli) -> Result<Value, Failure> {
+    let profile = Profile::open(&cli.dir).map_err(|error| Failure::new(2, error))?;
+    let memory = FileOutbox::look(&cli.dir.join("outbox"), &profile.outbox_key)
+        .map_err(|error| Failure::caused(1, &error))?;
+    let chain = profile.credentials().chain;
+    let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
+    let trust = profile.trust().map_err(|error| Failure::new(1, error))?;
+    let certificate = match chain.split_first() {
+        Some((leaf, rest)) => trust.verify(leaf, rest, Usage::ClientAuth, now_ms()() / 1000),
+        None => return Err(Failure::new(1, "the device has no certificate")),
+    };
+    let certificate = match certificate {
+        Ok(certificate) => json!({ "valid": true, "until_s": certificate.not_after }),
+        Err(error) => json!({ "valid": false, "why": error.to_string() }),
+    };
+    let waiting = memory.entries.len();
+    Ok(json!({
+        "id": profile.id.to_string(),
+        "service": profile.devices,
+        "certificate": certificate,
+        "waiting": waiting,
+    }))
+}
