@@ -191,6 +191,25 @@ pub struct Settle {
     pub forget_before_s: Option<u64>,
 }
 
+/// A piece of an entity's state that is too large for one log entry.
+///
+/// The pieces of a state are proposed one after the other, and the last one puts it in force.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SnapshotPart {
+    #[n(0)]
+    pub entity: EntityId,
+    /// The entity's version that the state is of.
+    #[n(1)]
+    pub version: u64,
+    #[n(2)]
+    pub part: u32,
+    #[n(3)]
+    pub parts: u32,
+    /// A piece of the state under the owner's data key.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub sealed: Vec<u8>,
+}
+
 /// The content of a log entry.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum Proposal {
@@ -198,6 +217,8 @@ pub enum Proposal {
     Commit(#[n(0)] Box<Commit>),
     #[n(1)]
     Settle(#[n(0)] Settle),
+    #[n(2)]
+    SnapshotPart(#[n(0)] SnapshotPart),
 }
 
 /// What a group answers to a proposal, decided alike on each replica.
@@ -209,4 +230,6 @@ pub enum Verdict {
     Conflict { found: u64 },
     /// The cause was consumed before: nothing was changed.
     Consumed,
+    /// Too many causes before this one are missing: nothing was changed, tell it again later.
+    TooFar,
 }

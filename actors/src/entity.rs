@@ -18,7 +18,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use crate::{
-    admission::{Credit, Place},
+    admission::{Credit, Place, RETRY_AFTER_MS},
     commit::{Cause, Draft, DraftMessage, TimerChange},
     mailroom, outbox,
     seams::{Clock, Journal, JournalError, Loaded, Replay},
@@ -30,8 +30,11 @@ pub const RULE_VERSION: u32 = 1;
 /// A snapshot is worth its bytes once the events behind the last one are as large, and not before
 /// this many bytes: replay then costs at most twice the state.
 const SNAPSHOT_BYTES_MIN: usize = 4096;
-/// A larger state is not put into a log entry; it is replayed from its events instead.
-const SNAPSHOT_BYTES_MAX: usize = 512 << 10;
+/// A larger state is replayed from its events instead: writing it would hold up its entity.
+const SNAPSHOT_BYTES_MAX: usize = 64 << 20;
+
+/// Why an entity stops itself: the next ask reloads it, and its neighbours look at the tables.
+pub(crate) const STALE: &str = "state must be reloaded";
 
 /// What an entity answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +63,7 @@ pub enum AskError {
     Forged,
     #[error("sequence number is behind the window")]
     OutOfWindow,
-    /// The entity failed three times and waits for an operator.
+    /// The entity failed three times; it is tried again after ten minutes.
     #[error("the entity is parked after repeated failures")]
     Parked,
     #[error("the journal failed")]
@@ -146,26 +149,46 @@ pub(crate) struct Awake<A> {
     stale: bool,
 }
 
+/// An entity's actor before and after its first ask.
+pub(crate) struct Sleeper<A> {
+    id: EntityId,
+    deps: Arc<Deps>,
+    awake: Option<Awake<A>>,
+}
+
 impl<A: Hosted> Actor for Entity<A> {
     type Msg = Turn;
-    type State = Awake<A>;
+    type State = Sleeper<A>;
     type Arguments = (EntityId, Arc<Deps>);
 
     async fn pre_start(
         &self,
         _me: ActorRef<Turn>,
         (id, deps): Self::Arguments,
-    ) -> Result<Awake<A>, ActorProcessingErr> {
-        Ok(Awake::load(id, deps)?)
+    ) -> Result<Sleeper<A>, ActorProcessingErr> {
+        // Loading waits for the first ask: its failure is then the actor's, which the supervisor
+        // sees, and not the start's, which nobody would.
+        Ok(Sleeper { id, deps, awake: None })
     }
 
     async fn handle(
         &self,
         me: ActorRef<Turn>,
         turn: Turn,
-        awake: &mut Awake<A>,
+        sleeper: &mut Sleeper<A>,
     ) -> Result<(), ActorProcessingErr> {
         let Ask { command, cause, reply, credit, .. } = turn.ask;
+        let awake = match &mut sleeper.awake {
+            Some(awake) => awake,
+            none => match Awake::load(sleeper.id, Arc::clone(&sleeper.deps)) {
+                Ok(awake) => none.insert(awake),
+                Err(error) => {
+                    // A caller that left does not want the answer.
+                    drop(reply.send(Err(AskError::Journal(error.clone()))));
+                    return Err(error.into());
+                }
+            },
+        };
         let answer = awake.step(command, cause).await;
         // After an open or foreign write the state here is a guess: the next ask reloads it.
         let stale = awake.stale
@@ -177,7 +200,7 @@ impl<A: Hosted> Actor for Entity<A> {
         // A caller that left does not want the answer.
         drop(reply.send(answer));
         if stale {
-            me.stop(Some("state must be reloaded".into()));
+            me.stop(Some(STALE.into()));
         }
         Ok(())
     }
@@ -306,6 +329,10 @@ impl<A: Hosted> Awake<A> {
                 // The state moved in memory for nothing.
                 self.stale = event_bytes > 0;
                 return Ok(Answer::AlreadyDone { receipt: None });
+            }
+            Err(JournalError::TooFar) => {
+                self.stale = event_bytes > 0;
+                return Err(AskError::Busy { retry_after_ms: RETRY_AFTER_MS });
             }
             Err(JournalError::NotLeader) => return Err(AskError::NotLeader),
             Err(JournalError::Unknown | JournalError::Conflict { .. }) => {

@@ -39,6 +39,8 @@ pub enum Msg {
         device: EntityId,
         message_ids: Vec<[u8; 16]>,
     },
+    /// Mail may have been missed: read the table.
+    Rescan,
     Settle,
     Tick,
 }
@@ -95,7 +97,7 @@ impl Actor for Mailroom {
             }
             Msg::Attached { device } => {
                 state.devices.insert(device, Attached { behind: true, ..Attached::default() });
-                state.refill(device)?;
+                state.refill(&me, device)?;
             }
             Msg::Detached { device } => {
                 state.devices.remove(&device);
@@ -103,9 +105,10 @@ impl Actor for Mailroom {
             Msg::Acknowledged { device, message_ids } => {
                 state.acknowledged(&me, device, &message_ids)?
             }
+            Msg::Rescan => state.rescan(&me)?,
             Msg::Settle => state.settle().await,
             Msg::Tick => {
-                state.resend()?;
+                state.resend(&me)?;
                 me.send_after(TICK, || Msg::Tick);
             }
         }
@@ -128,15 +131,19 @@ impl State {
     }
 
     /// Pushes what the table holds for a device, as far as the window allows.
-    fn refill(&mut self, to: EntityId) -> Result<(), ActorProcessingErr> {
+    fn refill(&mut self, me: &ActorRef<Msg>, to: EntityId) -> Result<(), ActorProcessingErr> {
         let Some(device) = self.devices.get_mut(&to) else {
             return Ok(());
         };
         if !device.behind {
             return Ok(());
         }
-        let rows = self.journal.mail(to, WINDOW_ROWS + 1)?;
-        device.behind = rows.len() > WINDOW_ROWS;
+        let rows = self.journal.mail(to, WINDOW_ROWS)?;
+        device.behind = !rows.is_all;
+        // Its device would refuse what has expired, and it would stand in the way of what has not.
+        let now_s = self.clock.now_ms() / 1000;
+        let (rows, expired): (Vec<_>, Vec<_>) =
+            rows.items.into_iter().partition(|row| row.expires_s > now_s);
         let settled = &self.settled;
         let fresh: Vec<MailItem> = rows
             .into_iter()
@@ -148,7 +155,16 @@ impl State {
         for mail in fresh {
             self.push_new(mail);
         }
-        Ok(())
+        metrics::counter!("fieldmesh_mail_expired_total").increment(expired.len() as u64);
+        self.settle_later(me, expired.into_iter().map(|mail| (to, mail.number)).collect())
+    }
+
+    fn rescan(&mut self, me: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
+        let all: Vec<EntityId> = self.devices.keys().copied().collect();
+        for device in self.devices.values_mut() {
+            device.behind = true;
+        }
+        all.into_iter().try_for_each(|id| self.refill(me, id))
     }
 
     fn acknowledged(
@@ -160,19 +176,26 @@ impl State {
         let Some(device) = self.devices.get_mut(&to) else {
             return Ok(());
         };
+        let numbers = ids.iter().filter_map(|id| device.waiting.remove(id));
+        let numbers = numbers.map(|pushed| (to, pushed.mail.number)).collect();
+        self.settle_later(me, numbers)?;
+        self.refill(me, to)
+    }
+
+    fn settle_later(
+        &mut self,
+        me: &ActorRef<Msg>,
+        rows: Vec<(EntityId, u64)>,
+    ) -> Result<(), ActorProcessingErr> {
         let was_empty = self.settled.is_empty();
-        self.settled.extend(
-            ids.iter()
-                .filter_map(|id| device.waiting.remove(id))
-                .map(|pushed| (to, pushed.mail.number)),
-        );
+        self.settled.extend(rows);
         if was_empty && !self.settled.is_empty() {
             me.send_after(SETTLE_AFTER, || Msg::Settle);
         }
         if self.settled.len() >= SETTLE_ROWS {
             me.send_message(Msg::Settle)?;
         }
-        self.refill(to)
+        Ok(())
     }
 
     async fn settle(&mut self) {
@@ -181,15 +204,23 @@ impl State {
         }
         let mail = std::mem::take(&mut self.settled);
         if let Err(error) = self.journal.settle(Settle { mail, ..Settle::default() }).await {
-            // The rows stay and are pushed again; the device drops what it has seen.
+            // The rows stay; the device is sent them again at its next connection, and drops what
+            // it has seen.
             tracing::debug!(%error, "acknowledged mail stays until it is acknowledged again");
         }
     }
 
-    fn resend(&mut self) -> Result<(), ActorProcessingErr> {
+    fn resend(&mut self, me: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
         let now = self.clock.now_ms();
-        let mut behind = Vec::new();
+        let (mut behind, mut expired) = (Vec::new(), Vec::new());
         for (id, device) in &mut self.devices {
+            device.waiting.retain(|_, pushed| {
+                let is_alive = pushed.mail.expires_s > now / 1000;
+                if !is_alive {
+                    expired.push((*id, pushed.mail.number));
+                }
+                is_alive
+            });
             for pushed in
                 device.waiting.values_mut().filter(|pushed| pushed.at_ms + RESEND_AFTER_MS <= now)
             {
@@ -201,6 +232,7 @@ impl State {
                 behind.push(*id);
             }
         }
-        behind.into_iter().try_for_each(|id| self.refill(id))
+        self.settle_later(me, expired)?;
+        behind.into_iter().try_for_each(|id| self.refill(me, id))
     }
 }

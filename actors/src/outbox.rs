@@ -4,8 +4,8 @@
 //! own shard is consumed by the commit that answers it; rows for other shards are settled here, in
 //! batches, after the other shard committed them.
 //!
-//! **Invariants:** at most [`IN_FLIGHT_MAX`] rows are under way, so a receiver's cursor stays small;
-//! what is in memory is a window on the table, never more than [`WINDOW_ROWS`]. **Not here:** who
+//! **Invariants:** at most `IN_FLIGHT_MAX` rows are under way, so a receiver's cursor stays small;
+//! what is in memory is a window on the table, never more than `WINDOW_ROWS`. **Not here:** who
 //! owns an entity (`Courier`), the effect of a row (`domain`).
 
 use std::{
@@ -115,8 +115,8 @@ impl Actor for Outbox {
         }
         if state.behind && state.held.len() < WINDOW_ROWS / 2 {
             let rows = state.journal.outbox(WINDOW_ROWS)?;
-            state.behind = rows.len() == WINDOW_ROWS;
-            state.hold(rows);
+            state.behind = !rows.is_all;
+            state.hold(rows.items);
         }
         state.send(&me);
         Ok(())

@@ -66,6 +66,16 @@ pub struct MailItem {
     pub number: u64,
     pub message_id: [u8; 16],
     pub signed: Arc<[u8]>,
+    /// Unix seconds; afterwards its device would refuse it.
+    pub expires_s: u64,
+}
+
+/// Rows of a table that could be read.
+#[derive(Debug, Clone)]
+pub struct Rows<T> {
+    pub items: Vec<T>,
+    /// The table holds no more of them.
+    pub is_all: bool,
 }
 
 /// What a successful append made.
@@ -106,6 +116,9 @@ pub enum JournalError {
     /// The cause was consumed by an earlier write; nothing was written.
     #[error("the cause was consumed before")]
     Consumed,
+    /// Too many causes before this one are missing; nothing was written.
+    #[error("the cause is too far ahead of those that are missing")]
+    TooFar,
     /// The data key of the owner was destroyed: the data is erased.
     #[error("the data key of {owner} is gone")]
     Erased { owner: EntityId },
@@ -138,19 +151,19 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// # Errors
     /// A failed read.
-    fn outbox(&self, limit: usize) -> Result<Vec<OutboxItem>, JournalError>;
+    fn outbox(&self, limit: usize) -> Result<Rows<OutboxItem>, JournalError>;
 
     /// The timers that fall due first.
     ///
     /// # Errors
     /// A failed read.
-    fn timers(&self, limit: usize) -> Result<Vec<TimerItem>, JournalError>;
+    fn timers(&self, limit: usize) -> Result<Rows<TimerItem>, JournalError>;
 
     /// The oldest mail of a device.
     ///
     /// # Errors
     /// A failed read.
-    fn mail(&self, to: EntityId, limit: usize) -> Result<Vec<MailItem>, JournalError>;
+    fn mail(&self, to: EntityId, limit: usize) -> Result<Rows<MailItem>, JournalError>;
 }
 
 /// The ways to other shards and to devices.

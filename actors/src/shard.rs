@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::{
     admission::{Credits, Load, RETRY_AFTER_MS, SHARD_CREDITS},
     commit::{Cause, ShardId},
-    entity::{Answer, Ask, AskError, Deps, Entity, Hosted, Turn},
+    entity::{self, Answer, Ask, AskError, Deps, Entity, Hosted, Turn},
     mailroom::{self, Mailroom},
     outbox::{self, Outbox},
     seams::{Clock, Courier, Journal, TimerItem},
@@ -27,8 +27,11 @@ use crate::{
     timers::{self, Timers},
 };
 
-/// Failures after which an entity waits for an operator.
+/// Failures after which an entity is parked: what it is asked is refused.
 const STRIKES_MAX: u8 = 3;
+/// A parked entity gets another chance after this long, and after this long old failures are
+/// forgotten.
+const PARKED_MS: u64 = 10 * 60 * 1000;
 
 /// What a shard needs.
 #[derive(Clone)]
@@ -162,7 +165,14 @@ pub struct State {
     /// Least recently used first.
     idle_order: BTreeMap<u64, EntityId>,
     clock: u64,
-    strikes: BTreeMap<EntityId, u8>,
+    strikes: BTreeMap<EntityId, Strikes>,
+}
+
+/// How often an entity failed lately.
+#[derive(Debug, Clone, Copy, Default)]
+struct Strikes {
+    count: u8,
+    last_ms: u64,
 }
 
 impl Actor for Shard {
@@ -219,27 +229,29 @@ impl Actor for Shard {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        let (cell, failure) = match event {
-            SupervisionEvent::ActorFailed(cell, error) => (cell, Some(error)),
-            SupervisionEvent::ActorTerminated(cell, _, _) => (cell, None),
+        let (cell, failure, reason) = match event {
+            SupervisionEvent::ActorFailed(cell, error) => (cell, Some(error), None),
+            SupervisionEvent::ActorTerminated(cell, _, reason) => (cell, None, reason),
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {
                 return Ok(());
             }
         };
         let Some(entity) = state.forget(cell.get_id().pid()) else {
-            if state.is_an_entity(cell.get_id().pid()) || failure.is_none() {
+            if !state.is_part(cell.get_id().pid()) || failure.is_none() {
                 return Ok(());
             }
             return Err("a part of the shard failed; the shard starts anew".into());
         };
-        if let Some(error) = failure {
-            let strikes = state.strikes.entry(entity).or_default();
-            *strikes = strikes.saturating_add(1);
+        if let Some(error) = &failure {
+            let strikes = state.strike(entity);
             metrics::counter!("fieldmesh_entity_failures_total").increment(1);
             tracing::error!(%entity, %error, strikes, "an entity failed");
-            // The entity may have committed and died before it told its neighbours.
+        }
+        if failure.is_some() || reason.as_deref() == Some(entity::STALE) {
+            // The entity may have committed and ended before it told its neighbours.
             state.deps.outbox.send_message(outbox::Msg::Rescan)?;
             state.deps.timers.send_message(timers::Msg::Rescan)?;
+            state.deps.mailroom.send_message(mailroom::Msg::Rescan)?;
         }
         Ok(())
     }
@@ -248,7 +260,7 @@ impl Actor for Shard {
 impl State {
     fn route(&mut self, me: &ActorRef<Msg>, ask: Ask) {
         let to = ask.to;
-        if self.strikes.get(&to).is_some_and(|strikes| *strikes >= STRIKES_MAX) {
+        if self.is_parked(to) {
             drop(ask.reply.send(Err(AskError::Parked)));
             return;
         }
@@ -333,14 +345,31 @@ impl State {
         Some(id)
     }
 
-    fn is_an_entity(&self, pid: u64) -> bool {
+    /// Whether it is the outbox, the timers or the mailroom.
+    fn is_part(&self, pid: u64) -> bool {
         let parts =
             [self.deps.outbox.get_id(), self.deps.timers.get_id(), self.deps.mailroom.get_id()];
-        parts.iter().all(|part| part.pid() != pid)
+        parts.iter().any(|part| part.pid() == pid)
+    }
+
+    /// Counts a failure, and forgets those of long ago.
+    fn strike(&mut self, entity: EntityId) -> u8 {
+        let now_ms = self.options.clock.now_ms();
+        self.strikes.retain(|_, strikes| strikes.last_ms + PARKED_MS > now_ms);
+        let strikes = self.strikes.entry(entity).or_default();
+        *strikes = Strikes { count: strikes.count.saturating_add(1), last_ms: now_ms };
+        strikes.count
+    }
+
+    fn is_parked(&self, entity: EntityId) -> bool {
+        let now_ms = self.options.clock.now_ms();
+        self.strikes.get(&entity).is_some_and(|strikes| {
+            strikes.count >= STRIKES_MAX && strikes.last_ms + PARKED_MS > now_ms
+        })
     }
 
     fn census(&self) -> Census {
-        let parked = self.strikes.values().filter(|strikes| **strikes >= STRIKES_MAX).count();
+        let parked = self.strikes.keys().filter(|entity| self.is_parked(**entity)).count();
         Census { awake: self.slots.len(), parked }
     }
 }

@@ -131,9 +131,9 @@ impl State {
 
     fn rescan(&mut self) -> Result<(), ActorProcessingErr> {
         let rows = self.outside.journal.timers(WHEEL_ROWS)?;
-        let full = rows.len() == WHEEL_ROWS;
-        self.horizon_ms = if full { rows.last().map_or(0, |timer| timer.due_ms) } else { u64::MAX };
-        for timer in rows {
+        let last_ms = rows.items.last().map_or(0, |timer| timer.due_ms);
+        self.horizon_ms = if rows.is_all { u64::MAX } else { last_ms };
+        for timer in rows.items {
             self.insert(timer);
         }
         Ok(())
@@ -147,7 +147,10 @@ impl State {
 
     fn fire(&mut self, me: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
         let now = self.outside.clock.now_ms();
-        if self.wheel.is_empty() && self.horizon_ms < now {
+        // What is left in the wheel may be only retries, which say nothing of the table.
+        let wheel_is_through =
+            self.wheel.first().is_none_or(|timer| timer.due_ms > self.horizon_ms);
+        if self.horizon_ms < now && wheel_is_through {
             self.rescan()?;
         }
         while self.in_flight < IN_FLIGHT_MAX {

@@ -13,7 +13,7 @@ use std::{
 use fieldmesh_domain::Region;
 use serde::Deserialize;
 
-use crate::{node::Timing, placement::SHARDS_MAX};
+use crate::{edge::Rate, node::Timing, placement::SHARDS_MAX};
 
 const DEFAULTS: &str = include_str!("../../cluster.toml");
 
@@ -59,6 +59,14 @@ pub struct ListenConfig {
     pub devices: SocketAddr,
     pub https: SocketAddr,
     pub https_workers: usize,
+    pub device_messages_per_s: u32,
+    pub device_messages_burst: u32,
+}
+
+impl ListenConfig {
+    pub fn device_rate(&self) -> Rate {
+        Rate { per_second: self.device_messages_per_s, burst: self.device_messages_burst }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -141,6 +149,13 @@ impl Config {
                 "listen.https_workers",
                 &self.listen.https_workers,
                 "at least one worker must run",
+            );
+        }
+        if self.listen.device_messages_per_s == 0 || self.listen.device_messages_burst == 0 {
+            return refuse(
+                "listen.device_messages_per_s",
+                &self.listen.device_messages_per_s,
+                "a device must be able to send; this and device_messages_burst are at least 1",
             );
         }
         let RaftConfig { heartbeat_ms, election_min_ms, election_max_ms } = self.raft;

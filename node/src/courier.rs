@@ -83,7 +83,9 @@ impl NodeCourier {
 
     /// Makes this the device's session; an older one is told by its closed channel.
     pub fn attach(&self, device: EntityId, session: Session) {
-        write(&self.sessions).insert(device, session);
+        // The shard is told under the lock, so that it hears of sessions in their order.
+        let mut sessions = write(&self.sessions);
+        sessions.insert(device, session);
         if let Some(shard) = self.shard_for(device) {
             shard.attached(device);
         }
@@ -96,7 +98,6 @@ impl NodeCourier {
             return;
         }
         sessions.remove(&device);
-        drop(sessions);
         if let Some(shard) = self.shard_for(device) {
             shard.detached(device);
         }

@@ -8,7 +8,8 @@
 //! db/               log and state
 //! ```
 //!
-//! **Invariants:** secrets are on disk only under the passphrase; a directory that was made for
+//! **Invariants:** the service's secrets are on disk only under the passphrase (an operator's key, which
+//! lives for hours, and what `dev` makes, are readable by their owner only); a directory that was made for
 //! another cluster, region or format is refused and not touched.
 
 mod certificates;

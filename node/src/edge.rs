@@ -6,7 +6,10 @@
 //! **Invariants:** a connection without a device certificate of this cluster and region is closed
 //! with a code of its own before any frame is read; every read has a limit and a deadline.
 
+mod bucket;
 mod session;
+
+pub use bucket::Rate;
 
 use std::{
     io,
@@ -24,15 +27,18 @@ use fieldmesh_domain::{EntityId, EntityKind};
 use fieldmesh_envelope::VerifyingKey;
 use fieldmesh_pki::{Identity, Kind, TrustStore, Usage};
 use quinn::{
-    Connection, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt,
+    Connection, ConnectionError, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt,
     crypto::rustls::QuicServerConfig,
 };
 pub use quinn::{Endpoint, crypto::rustls::NoInitialCipherSuite};
 use tokio::sync::Semaphore;
 
-use crate::intake::{Intake, Peer};
+use crate::{
+    audit::Event,
+    intake::{Intake, Peer},
+};
 
-/// Handshakes under way at a time; more wait in the socket.
+/// Handshakes under way at a time; more are refused, and devices come back.
 const HANDSHAKES_MAX: usize = 256;
 /// A peer that does not finish the handshake by then is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -88,6 +94,8 @@ pub struct EdgeOptions {
     pub trust: Arc<TrustStore>,
     pub cluster: String,
     pub region: String,
+    /// What one connection may ask to be opened.
+    pub rate: Rate,
 }
 
 /// The device edge of a node.
@@ -105,8 +113,21 @@ impl Edge {
     pub async fn run(self: Arc<Self>) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         while let Some(incoming) = self.options.endpoint.accept().await {
-            let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else {
-                return;
+            // Under pressure an address is proven first (RFC 9000 §8.1.2), so that forged ones
+            // cannot take the places of devices.
+            if handshakes.available_permits() < HANDSHAKES_MAX / 2
+                && !incoming.remote_address_validated()
+            {
+                metrics::counter!("fieldmesh_edge_retries_total").increment(1);
+                if let Err(error) = incoming.retry() {
+                    error.into_incoming().ignore();
+                }
+                continue;
+            }
+            let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
+                metrics::counter!("fieldmesh_edge_refused_total", "why" => "busy").increment(1);
+                incoming.refuse();
+                continue;
             };
             let edge = Arc::clone(&self);
             tokio::spawn(async move {
@@ -132,55 +153,103 @@ impl Edge {
         let connection = match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
-                metrics::counter!("fieldmesh_edge_refused_total", "why" => "handshake")
-                    .increment(1);
-                tracing::warn!(%from, %error, "a device's connection was refused");
+                self.refused(from, failure(&error), &error.to_string());
                 return None;
             }
             Err(_) => {
-                metrics::counter!("fieldmesh_edge_refused_total", "why" => "timeout").increment(1);
+                self.refused(from, "timeout", "the handshake was not finished in time");
                 return None;
             }
         };
         match self.peer(&connection) {
             Ok(peer) => Some((connection, peer)),
-            Err((code, why)) => {
-                metrics::counter!("fieldmesh_edge_refused_total", "why" => why).increment(1);
-                tracing::warn!(%from, why, "a device's connection was refused");
-                connection.close(VarInt::from_u32(code), why.as_bytes());
+            Err(Refusal { code, why, detail }) => {
+                self.refused(from, why, detail);
+                connection.close(VarInt::from_u32(code), detail.as_bytes());
                 None
             }
         }
     }
 
+    fn refused(&self, from: SocketAddr, why: &'static str, detail: &str) {
+        metrics::counter!("fieldmesh_edge_refused_total", "why" => why).increment(1);
+        tracing::warn!(%from, why, detail, "a device's connection was refused");
+        let Intake { audit, clock, .. } = &*self.options.intake;
+        audit.note(clock.now_ms(), Event::ConnectionRefused { from, why, detail });
+    }
+
     /// Who the certificate says it is, if that is a device of this cluster and region.
-    fn peer(&self, connection: &Connection) -> Result<Peer, (u32, &'static str)> {
-        let unknown = (close::UNKNOWN_ENTITY, "unknown entity");
-        let chain = connection.peer_identity().ok_or(unknown)?;
+    fn peer(&self, connection: &Connection) -> Result<Peer, Refusal> {
+        let chain = connection.peer_identity().ok_or(Refusal::UNKNOWN_ENTITY)?;
         let chain = chain
             .downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>()
-            .map_err(|_| unknown)?;
-        let (leaf, rest) = chain.split_first().ok_or(unknown)?;
+            .map_err(|_| Refusal::UNKNOWN_ENTITY)?;
+        let (leaf, rest) = chain.split_first().ok_or(Refusal::UNKNOWN_ENTITY)?;
         let rest: Vec<&[u8]> = rest.iter().map(AsRef::as_ref).collect();
         let now_s = self.options.intake.clock.now_ms() / 1000;
+        // TLS believed it a moment ago; what changed since is for the next handshake to say.
         let certificate = self
             .options
             .trust
             .verify(leaf, &rest, Usage::ClientAuth, now_s)
-            .map_err(|_| unknown)?;
-        let kind =
-            device_kind(&certificate.identity).ok_or((close::WRONG_PROFILE, "wrong profile"))?;
-        let here = certificate.identity.cluster == self.options.cluster
-            && certificate.identity.region == self.options.region;
-        if !here {
-            return Err((close::WRONG_PROFILE, "wrong cluster or region"));
+            .map_err(|_| Refusal::UNKNOWN_ENTITY)?;
+        let Identity { cluster, region, id, .. } = &certificate.identity;
+        if *cluster != self.options.cluster || *region != self.options.region {
+            return Err(Refusal::WRONG_REGION);
         }
-        let entity = EntityId::from_bytes(certificate.identity.id).map_err(|_| unknown)?;
+        let kind = device_kind(&certificate.identity).ok_or(Refusal::WRONG_PROFILE)?;
+        let entity = EntityId::from_bytes(*id).map_err(|_| Refusal::UNKNOWN_ENTITY)?;
         if entity.kind() != kind {
-            return Err((close::WRONG_PROFILE, "wrong profile"));
+            return Err(Refusal::WRONG_PROFILE);
         }
-        let key = VerifyingKey::from_sec1(&certificate.public_point).map_err(|_| unknown)?;
+        let key = VerifyingKey::from_sec1(&certificate.public_point)
+            .map_err(|_| Refusal::UNKNOWN_ENTITY)?;
         Ok(Peer { entity, name: entity.to_string(), key, x5t: certificate.thumbprint })
+    }
+}
+
+/// Why a connection whose handshake succeeded is closed again.
+struct Refusal {
+    code: u32,
+    why: &'static str,
+    detail: &'static str,
+}
+
+impl Refusal {
+    const WRONG_PROFILE: Self = Self {
+        code: close::WRONG_PROFILE,
+        why: "wrong_profile",
+        detail: "the certificate is not a device's",
+    };
+    const WRONG_REGION: Self = Self {
+        code: close::WRONG_REGION,
+        why: "wrong_region",
+        detail: "the certificate is for another cluster or region",
+    };
+    const UNKNOWN_ENTITY: Self = Self {
+        code: close::UNKNOWN_ENTITY,
+        why: "unknown_entity",
+        detail: "the certificate names nobody here",
+    };
+}
+
+/// The cause of a failed handshake, by the TLS alert that the peer is sent (RFC 8446 §6, in QUIC's
+/// error codes by RFC 9001 §4.8).
+fn failure(error: &ConnectionError) -> &'static str {
+    const CRYPTO_ERROR: u64 = 0x100;
+    let ConnectionError::TransportError(error) = error else {
+        return "handshake";
+    };
+    match u64::from(error.code).checked_sub(CRYPTO_ERROR) {
+        Some(42) => "bad_certificate",
+        Some(43) => "wrong_usage",
+        Some(44) => "revoked",
+        Some(45) => "expired",
+        Some(48) => "unknown_issuer",
+        Some(49) => "bad_identity",
+        Some(116) => "no_certificate",
+        Some(120) => "wrong_protocol",
+        _ => "handshake",
     }
 }
 

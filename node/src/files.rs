@@ -21,6 +21,15 @@ pub enum Access {
     Everybody,
 }
 
+impl Access {
+    fn mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Everybody => 0o644,
+        }
+    }
+}
+
 /// Makes a directory that only its owner may enter, with its parents; fine if it is there.
 ///
 /// # Errors
@@ -34,13 +43,13 @@ pub fn make_private_dir(path: &Path) -> io::Result<()> {
 /// # Errors
 /// As the file system says.
 pub fn write(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
-    let mode = match access {
-        Access::Owner => 0o600,
-        Access::Everybody => 0o644,
-    };
     let fresh = path.with_extension("new");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&fresh)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(access.mode())
+        .open(&fresh)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
@@ -78,4 +87,51 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// As the file system says.
 pub fn remove_dir(path: &Path) -> io::Result<()> {
     fs::remove_dir_all(path)
+}
+
+/// A file that only grows.
+#[derive(Debug)]
+pub struct Appending {
+    file: File,
+    bytes: u64,
+}
+
+impl Appending {
+    /// Appends, and says how large the file is now. Not synced: a crash may take the last lines.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<u64> {
+        self.file.write_all(bytes)?;
+        self.bytes += bytes.len() as u64;
+        Ok(self.bytes)
+    }
+}
+
+/// Opens a file to append to, making it where there is none.
+///
+/// # Errors
+/// As the file system says.
+pub fn open_append(path: &Path, access: Access) -> io::Result<Appending> {
+    let file = OpenOptions::new().append(true).create(true).mode(access.mode()).open(path)?;
+    let bytes = file.metadata()?.len();
+    Ok(Appending { file, bytes })
+}
+
+/// Renames a file to `….1`, that one to `….2` and so on up to `kept`, and begins it anew.
+///
+/// # Errors
+/// As the file system says.
+pub fn put_aside(path: &Path, kept: u32, access: Access) -> io::Result<Appending> {
+    let numbered = |number: u32| match number {
+        0 => path.to_owned(),
+        number => path.with_added_extension(number.to_string()),
+    };
+    for number in (0..kept).rev() {
+        let from = numbered(number);
+        if from.exists() {
+            fs::rename(from, numbered(number + 1))?;
+        }
+    }
+    open_append(path, access)
 }

@@ -20,12 +20,14 @@ use fieldmesh_domain::{
     time::Millis,
 };
 use fieldmesh_envelope::{
-    Frame, HpkePublicKey, Message, MessageType, OpenError, OuterKind, Signed, VerifyError,
-    VerifyingKey, open, outer_algorithm, seal, verify,
+    Frame, Message, MessageType, OpenError, OuterKind, SessionOffer, Signed, VerifyError,
+    VerifyingKey, open, outer_algorithm, verify,
 };
 use tokio::time::Instant;
 
 use crate::{
+    audit::{Audit, Event},
+    channel::Channel,
     courier::NodeCourier,
     service::Service,
     steps::{Act, Steps},
@@ -49,6 +51,7 @@ pub struct Intake {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub steps: Steps,
+    pub audit: Audit,
 }
 
 /// Why a message goes no further, for counters and the log.
@@ -74,14 +77,8 @@ impl Fault {
 }
 
 impl Intake {
-    /// What the device is told. `sealing_key` is for answers that must be signed and sealed.
-    pub async fn take(
-        &self,
-        peer: &Peer,
-        frame: &Frame,
-        outer: &[u8],
-        sealing_key: Option<&HpkePublicKey>,
-    ) -> Reply {
+    /// What the device is told; `channel` is how its connection seals.
+    pub async fn take(&self, peer: &Peer, frame: &Frame, outer: &[u8], channel: &Channel) -> Reply {
         let Some(shard) = self.courier.shard_for(peer.entity) else {
             return Reply::Unavailable { retry_after_ms: RETRY_AFTER_MS };
         };
@@ -89,13 +86,16 @@ impl Intake {
             metrics::counter!("fieldmesh_intake_busy_total").increment(1);
             return Reply::Busy { retry_after_ms: RETRY_AFTER_MS };
         };
-        let (message, content) = match self.open(peer, frame, outer) {
+        let (message, content) = match self.open(peer, frame, outer, channel) {
             Ok(opened) => opened,
             Err(Ended::Fault(fault)) => return self.fault(peer, fault),
             Err(Ended::Expired) => {
-                return self.receipt(peer, frame.message_id, ReceiptStatus::Expired, sealing_key);
+                return self.receipt(peer, frame.message_id, ReceiptStatus::Expired, channel);
             }
         };
+        if message.content.kind == MessageType::Session {
+            return self.agree(peer, &message, channel);
+        }
         let id = message.claims.cti;
         let cause = Cause::Device {
             device: peer.entity,
@@ -105,25 +105,27 @@ impl Intake {
             expires_s: message.claims.exp,
         };
         let Some(command) = self.command(peer, &message, content) else {
-            return self.receipt(peer, id, ReceiptStatus::Invalid, sealing_key);
+            return self.receipt(peer, id, ReceiptStatus::Invalid, channel);
         };
         match shard.ask(peer.entity, command, cause, Some(credit)).await {
             Ok(Answer::Done { .. } | Answer::AlreadyDone { receipt: None }) => Reply::Accepted,
             Ok(Answer::AlreadyDone { receipt: Some(body) }) => {
-                self.stored_receipt(peer, id, body, sealing_key)
+                self.stored_receipt(peer, id, body, channel)
             }
             Err(AskError::Rejected(rejection)) => {
                 tracing::info!(entity = %peer.entity, %rejection, "a message was refused");
-                self.receipt(peer, id, ReceiptStatus::Invalid, sealing_key)
+                self.receipt(peer, id, ReceiptStatus::Invalid, channel)
             }
             Err(AskError::Forged) => {
                 tracing::error!(entity = %peer.entity, "a message id was used again with other content");
                 metrics::counter!("fieldmesh_intake_forged_total").increment(1);
-                self.receipt(peer, id, ReceiptStatus::Replay, sealing_key)
+                self.audit.note(
+                    self.clock.now_ms(),
+                    Event::MessageRefused { device: peer.entity, why: "message_id_reused" },
+                );
+                self.receipt(peer, id, ReceiptStatus::Replay, channel)
             }
-            Err(AskError::OutOfWindow) => {
-                self.receipt(peer, id, ReceiptStatus::Replay, sealing_key)
-            }
+            Err(AskError::OutOfWindow) => self.receipt(peer, id, ReceiptStatus::Replay, channel),
             Err(AskError::Busy { retry_after_ms }) => Reply::Busy { retry_after_ms },
             Err(
                 error @ (AskError::NotLeader
@@ -137,22 +139,28 @@ impl Intake {
         }
     }
 
-    fn open(&self, peer: &Peer, frame: &Frame, outer: &[u8]) -> Result<(Message, [u8; 32]), Ended> {
+    fn open(
+        &self,
+        peer: &Peer,
+        frame: &Frame,
+        outer: &[u8],
+        channel: &Channel,
+    ) -> Result<(Message, [u8; 32]), Ended> {
         let began = Instant::now();
         let now_s = self.clock.now_ms() / 1000;
         if frame.to != self.service.id() {
             return Err(Ended::Fault(Fault::Misaddressed));
         }
-        match outer_algorithm(outer) {
-            Ok(OuterKind::Hpke { .. }) => {}
-            Ok(OuterKind::Session { .. }) => return Err(Ended::Fault(Fault::UnknownKey)),
-            Err(_) => return Err(Ended::Fault(Fault::Malformed)),
-        }
-        let signed = open(outer, frame, &self.service.ring(), now_s).map_err(|error| {
+        let opened = match outer_algorithm(outer) {
+            Ok(OuterKind::Hpke { .. }) => open(outer, frame, &self.service.ring(), now_s),
+            Ok(OuterKind::Session { sid }) => channel.open(sid, outer, frame, now_s),
+            Err(error) => Err(OpenError::Malformed(error)),
+        };
+        let signed = opened.map_err(|error| {
             Ended::Fault(match error {
                 OpenError::Malformed(_) => Fault::Malformed,
                 OpenError::UnknownKey { .. } => Fault::UnknownKey,
-                _ => Fault::Undecryptable,
+                OpenError::Failed | OpenError::Counter => Fault::Undecryptable,
             })
         })?;
         self.steps.done(Act::Decrypted, peer.entity, began);
@@ -202,7 +210,26 @@ impl Intake {
         }
     }
 
+    /// Session keys for this connection: nothing is written, so nothing needs to be consumed.
+    fn agree(&self, peer: &Peer, message: &Message, channel: &Channel) -> Reply {
+        let now_s = self.clock.now_ms() / 1000;
+        let Ok(offer) = SessionOffer::decode_body(&message.content.body) else {
+            return self.fault(peer, Fault::Malformed);
+        };
+        match channel.agree(&offer, message.claims.iat, now_s) {
+            Ok(()) => Reply::Accepted,
+            Err(error) => {
+                tracing::info!(entity = %peer.entity, %error, "session keys were refused");
+                Reply::Rejected
+            }
+        }
+    }
+
     fn fault(&self, peer: &Peer, fault: Fault) -> Reply {
+        self.audit.note(
+            self.clock.now_ms(),
+            Event::MessageRefused { device: peer.entity, why: fault.name() },
+        );
         metrics::counter!("fieldmesh_intake_faults_total", "fault" => fault.name()).increment(1);
         tracing::warn!(entity = %peer.entity, fault = fault.name(), "a message was dropped");
         match fault {
@@ -218,11 +245,11 @@ impl Intake {
         peer: &Peer,
         message_id: [u8; 16],
         status: ReceiptStatus,
-        key: Option<&HpkePublicKey>,
+        channel: &Channel,
     ) -> Reply {
         let body = ReceiptBody { status, ticket: None, reason: String::new() };
         match minicbor::to_vec(&body) {
-            Ok(body) => self.stored_receipt(peer, message_id, body, key),
+            Ok(body) => self.stored_receipt(peer, message_id, body, channel),
             Err(_) => Reply::Rejected,
         }
     }
@@ -232,11 +259,8 @@ impl Intake {
         peer: &Peer,
         message_id: [u8; 16],
         body: Vec<u8>,
-        key: Option<&HpkePublicKey>,
+        channel: &Channel,
     ) -> Reply {
-        let Some(key) = key else {
-            return Reply::Rejected;
-        };
         let mut own_id = [0; 16];
         self.entropy.fill(&mut own_id);
         let message = DraftMessage {
@@ -251,12 +275,13 @@ impl Intake {
             message_id: own_id,
             class: fieldmesh_device::wire::SEALED,
         };
+        let now_s = self.clock.now_ms() / 1000;
         let sealed = self
             .service
-            .compose(message, own_id, 0, self.clock.now_ms() / 1000)
+            .compose(message, own_id, 0, now_s)
             .ok()
             .and_then(|signed| Signed::from_bytes(signed).ok())
-            .and_then(|signed| seal(&signed, &frame, key).ok());
+            .and_then(|signed| channel.seal(&signed, &frame, now_s)?.ok());
         match sealed {
             Some(outer) => {
                 let mut sealed = frame.encode();

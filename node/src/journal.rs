@@ -19,7 +19,7 @@ use fieldmesh_actors::{
     commit::{Cause, Draft, Proposal, Settle},
     seams::{
         Appended, Clock, Entropy, Journal, JournalError, Loaded, MailItem, OutboxItem, Pending,
-        Replay, TimerItem,
+        Replay, Rows, TimerItem,
     },
 };
 use fieldmesh_domain::EntityId;
@@ -35,6 +35,8 @@ use crate::{
     store::{StoreError, Table, keys::state},
 };
 
+/// A message is remembered for so long after its expiry: longer than any clock is wrong.
+const REMEMBERED_S: u64 = 24 * 3600;
 /// Unwrapped data keys in memory: 48 bytes each.
 const CACHED_KEYS_MAX: usize = 16_384;
 
@@ -112,21 +114,21 @@ impl Journal for ShardJournal {
 
     fn settle(&self, mut settle: Settle) -> Pending<Result<(), JournalError>> {
         let inner = Arc::clone(&self.inner);
-        settle.forget_before_s = Some(inner.clock.now_ms() / 1000);
+        settle.forget_before_s = (inner.clock.now_ms() / 1000).checked_sub(REMEMBERED_S);
         Box::pin(async move {
             inner.group.propose(&Proposal::Settle(settle)).await.map(|_| ()).map_err(propose_error)
         })
     }
 
-    fn outbox(&self, limit: usize) -> Result<Vec<OutboxItem>, JournalError> {
+    fn outbox(&self, limit: usize) -> Result<Rows<OutboxItem>, JournalError> {
         self.inner.outbox(limit)
     }
 
-    fn timers(&self, limit: usize) -> Result<Vec<TimerItem>, JournalError> {
+    fn timers(&self, limit: usize) -> Result<Rows<TimerItem>, JournalError> {
         self.inner.timers(limit)
     }
 
-    fn mail(&self, to: EntityId, limit: usize) -> Result<Vec<MailItem>, JournalError> {
+    fn mail(&self, to: EntityId, limit: usize) -> Result<Rows<MailItem>, JournalError> {
         self.inner.mail(to, limit)
     }
 }

@@ -5,6 +5,8 @@
 //! [`store`] make it last. **Not here:** domain rules (`fieldmesh_domain`), the message format
 //! (`fieldmesh_envelope`), certificates (`fieldmesh_pki`).
 
+pub mod audit;
+pub mod channel;
 pub mod cli;
 pub mod config;
 pub mod consensus;

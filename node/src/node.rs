@@ -15,12 +15,13 @@ use fieldmesh_actors::{
 };
 use fieldmesh_domain::{Command, EntityId};
 use fieldmesh_pki::TrustStore;
-use tokio::task::JoinHandle;
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
+    audit::Audit,
     consensus::group::{Group, GroupOptions, StartError},
     courier::NodeCourier,
-    edge::{self, Edge, EdgeOptions, Endpoint},
+    edge::{self, Edge, EdgeOptions, Endpoint, Rate},
     intake::Intake,
     journal::{JournalOptions, ShardJournal},
     placement::ShardMap,
@@ -34,6 +35,9 @@ use crate::{
 
 /// Pause before a shard that failed is started anew: a fault that repeats must not spin.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long the log's writer may take to end after its last group.
+const WRITER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Timing of the Raft groups.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +62,9 @@ pub struct NodeParts {
     pub trust: Arc<TrustStore>,
     /// Where devices connect.
     pub endpoint: Endpoint,
+    pub device_rate: Rate,
     pub on_fatal: OnFatal,
+    pub audit: Audit,
 }
 
 /// Why a node did not start.
@@ -81,12 +87,14 @@ pub struct Node {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub steps: Steps,
+    pub audit: Audit,
     pub region: String,
     journals: Vec<(ShardId, ShardJournal)>,
     groups: Vec<Group>,
     tasks: Vec<JoinHandle<()>>,
     endpoint: Endpoint,
     root: Supervisor,
+    writer_ended: oneshot::Receiver<()>,
 }
 
 impl Node {
@@ -100,7 +108,7 @@ impl Node {
         let map = parts.map;
         let log = engine.open("log", Role::Log).map_err(NodeError::Log)?;
         let (writer, task) = LogWriter::new(Arc::clone(&log), Arc::clone(&parts.on_fatal));
-        engine.spawn_writer(Box::pin(task));
+        let writer_ended = engine.spawn_writer(Box::pin(task));
         let steps = Steps::new(clock.now_ms());
         let service = Arc::new(Service::new(service, clock.now_ms() / 1000)?);
         let courier = Arc::new(NodeCourier::new(map));
@@ -111,6 +119,7 @@ impl Node {
         for shard in map.shards() {
             running.push(shared.start_shard(shard, &parts).await?);
         }
+        // What is left of `shared` goes now: the writer ends with the last group.
         let Shared { service, courier, steps, root, .. } = shared;
         let (mut groups, mut journals, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
         for (shard, group, journal, task) in running {
@@ -124,6 +133,7 @@ impl Node {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             steps: steps.clone(),
+            audit: parts.audit.clone(),
         });
         let edge = Edge::new(EdgeOptions {
             endpoint: parts.endpoint.clone(),
@@ -131,21 +141,24 @@ impl Node {
             trust: parts.trust,
             cluster: parts.cluster,
             region: parts.region.clone(),
+            rate: parts.device_rate,
         });
         tasks.push(tokio::spawn(edge.run()));
-        let (endpoint, region) = (parts.endpoint, parts.region);
+        let (endpoint, region, audit) = (parts.endpoint, parts.region, parts.audit);
         Ok(Self {
             courier,
             service,
             clock,
             entropy,
             steps,
+            audit,
             region,
             journals,
             groups,
             tasks,
             endpoint,
             root,
+            writer_ended,
         })
     }
 
@@ -181,21 +194,34 @@ impl Node {
         self.journals.iter().map(|(_, journal)| journal)
     }
 
+    /// How many entities are awake.
+    pub async fn awake(&self) -> usize {
+        let mut awake = 0;
+        for shard in self.courier.map().shards().filter_map(|shard| self.courier.shard(shard)) {
+            awake += shard.census().await.map_or(0, |census| census.awake);
+        }
+        awake
+    }
+
     /// Ends in order: devices first, then shards, then groups.
     pub async fn stop(self) {
         edge::shut(&self.endpoint);
+        // Whoever starts shards again goes before the shards.
+        for task in &self.tasks {
+            task.abort();
+        }
         for shard in self.courier.map().shards() {
             if let Some(handle) = self.courier.close_shard(shard) {
                 handle.stop().await;
             }
         }
-        for task in &self.tasks {
-            task.abort();
-        }
         for group in &self.groups {
             group.stop().await;
         }
         self.root.stop();
+        if tokio::time::timeout(WRITER_PATIENCE, self.writer_ended).await.is_err() {
+            tracing::warn!("the log writer did not end in time");
+        }
     }
 }
 
@@ -229,7 +255,8 @@ impl Shared {
             election_max,
         };
         let (log, writer) = (Arc::clone(&self.log), self.writer.clone());
-        let group = Group::start(options, &*self.engine, log, writer).await?;
+        let on_fatal = Arc::clone(&parts.on_fatal);
+        let group = Group::start(options, &*self.engine, log, writer, on_fatal).await?;
         let journal = ShardJournal::new(JournalOptions {
             group: group.clone(),
             map: self.map,

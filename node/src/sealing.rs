@@ -1,7 +1,7 @@
 //! Encryption at rest: payloads under data keys, data keys under the region's key.
 //!
-//! AES-256-GCM (NIST SP 800-38D) with a random 96-bit nonce; the additional data names owner, table
-//! and record, so that a row moved to another place does not open. A data key seals far fewer than
+//! AES-256-GCM (NIST SP 800-38D) with a random 96-bit nonce; the additional data names the
+//! kind of row and its record, so that a row moved to another place does not open. A data key seals far fewer than
 //! 2^30 records, the bound for random nonces.
 //!
 //! **Invariants:** keys are wiped when dropped and never printed; the region key is only in memory

@@ -16,8 +16,10 @@ use fieldmesh_pki::{
     tls::{Credentials, Now, PeerVerifier, Revoked, device_server_config, https_server_config},
 };
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::time::Instant;
 
 use crate::{
+    audit::Audit,
     config::Config,
     deployment::{Deployment, DeploymentError, DeploymentParts, Keeper},
     edge, files,
@@ -31,6 +33,9 @@ use crate::{
 
 /// How often the service's HPKE keys are looked at; they live for days.
 const ROTATE_EVERY: Duration = Duration::from_secs(600);
+/// How long the HTTPS threads may take to let go of the node, and how often that is looked at.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+const STOP_POLL: Duration = Duration::from_millis(5);
 /// Exit code after the log failed: the machine's disk needs a look.
 pub const EXIT_STORAGE: i32 = 74;
 
@@ -39,7 +44,7 @@ pub const EXIT_STORAGE: i32 = 74;
 pub enum ServerError {
     #[error(transparent)]
     Deployment(#[from] DeploymentError),
-    #[error("{path} cannot be made")]
+    #[error("{path} cannot be made or written")]
     Directory {
         path: PathBuf,
         #[source]
@@ -83,6 +88,8 @@ impl Server {
         let db = dir.join("db");
         files::make_private_dir(&db)
             .map_err(|source| ServerError::Directory { path: db.clone(), source })?;
+        let audit = Audit::in_dir(&dir)
+            .map_err(|source| ServerError::Directory { path: dir.clone(), source })?;
         let metrics = recorder()?;
         let reset_key = service.region_key.derive(b"stateless reset");
         let Sockets { listener, https_tls, endpoint, devices } =
@@ -99,10 +106,12 @@ impl Server {
             entropy: Arc::clone(&entropy),
             trust: Arc::clone(&trust),
             endpoint,
+            device_rate: config.listen.device_rate(),
             on_fatal: Arc::new(|error| {
                 tracing::error!(%error, "the log failed: the node ends, and recovers when it is started again");
                 std::process::exit(EXIT_STORAGE);
             }),
+            audit,
         };
         let node = Arc::new(Node::start(parts, service).await?);
         node.ready().await;
@@ -120,9 +129,19 @@ impl Server {
     pub async fn stop(self) {
         self.rotation.abort();
         self.web.stop().await;
-        // The HTTPS threads drop their handles when they end; whoever is last stops the node.
-        if let Some(node) = Arc::into_inner(self.node) {
-            node.stop().await;
+        // The HTTPS threads drop their handles when they end, which is a moment later.
+        let mut shared = self.node;
+        let began = Instant::now();
+        loop {
+            match Arc::try_unwrap(shared) {
+                Ok(node) => return node.stop().await,
+                Err(_) if began.elapsed() > STOP_PATIENCE => {
+                    tracing::warn!("the node is still in use: it ends with the process");
+                    return;
+                }
+                Err(node) => shared = node,
+            }
+            tokio::time::sleep(STOP_POLL).await;
         }
     }
 }

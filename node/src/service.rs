@@ -3,7 +3,7 @@
 //!
 //! **Invariants:** an HPKE key is used for new messages for a day, opens for two, and is then
 //! destroyed; the newest bundle is signed by the service signer. **Not here:** where the secrets are
-//! kept (`secrets`), who may send (`intake`).
+//! kept (`deployment`), who may send (`intake`).
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -12,13 +12,13 @@ use fieldmesh_device::wire::{ServiceKeys, service_audience};
 use fieldmesh_domain::MessageKind;
 use fieldmesh_envelope::{
     Claims, Content, HpkePrivateKey, HpkePublicKey, KeyBundle, KeyRing, Message, MessageType,
-    SignError, Signed, Signer, SoftwareSigner, sign, sign_bundle,
+    SignError, Signed, Signer, SoftwareSigner, VerifyError, sign, sign_bundle, verify,
 };
 
 use crate::sealing::Key;
 
 /// A message may wait this long for its device; then it is no longer opened.
-const MESSAGE_LIFE_S: u64 = 7 * 24 * 3600;
+pub const MESSAGE_LIFE_S: u64 = 7 * 24 * 3600;
 /// An HPKE key is offered for this long, and opens for twice as long.
 pub const HPKE_OFFERED_S: u64 = 24 * 3600;
 pub const HPKE_ACCEPTED_S: u64 = 48 * 3600;
@@ -158,6 +158,32 @@ impl Service {
         let signed: Signed = sign(&Message { claims, content }, &self.signer as &dyn Signer)?;
         Ok(signed.as_bytes().to_vec())
     }
+}
+
+impl Service {
+    /// A stored message as its device can verify it: one that was signed under an earlier
+    /// certificate of the same key is signed again under the present one.
+    ///
+    /// # Errors
+    /// Where it was not signed by this service, or the signer fails.
+    pub fn renewed(&self, signed: Signed) -> Result<Signed, RenewError> {
+        if *signed.x5t() == self.signer.certificate_thumbprint() {
+            return Ok(signed);
+        }
+        let claims = signed.unverified_claims();
+        let key = self.signer.verifying_key();
+        let message = verify(&signed, key, signed.x5t(), &claims.aud, claims.iat)?;
+        Ok(sign(&message, &self.signer as &dyn Signer)?)
+    }
+}
+
+/// Why a stored message cannot be sent any more.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    #[error("the service did not sign it")]
+    Verify(#[from] VerifyError),
+    #[error("it cannot be signed again")]
+    Sign(#[from] SignError),
 }
 
 /// The keys as they should be now, or none where they are.

@@ -16,6 +16,8 @@ pub mod writer;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
+use tokio::sync::oneshot;
+
 /// Why the disk did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -105,8 +107,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Opens or creates a table.
     fn open(&self, table: &str, role: Role) -> Result<Arc<dyn Table>, StoreError>;
     /// Starts the task that owns the log. The product gives it a thread of its own, because a sync
-    /// blocks; the simulation a task.
-    fn spawn_writer(&self, task: Pending<()>);
+    /// blocks; the simulation a task. What is returned tells when the task has ended.
+    fn spawn_writer(&self, task: Pending<()>) -> oneshot::Receiver<()>;
 }
 
 /// The smallest key greater than every key that starts with `prefix`.

@@ -2,10 +2,10 @@
 //!
 //! It runs on threads of its own and reaches the node through [`Node`]. Operators prove themselves
 //! with an operator certificate; enrolling devices with a one-time token; everybody else gets
-//! health and CA certificates only.
+//! health, metrics (no identities), the interface's description and the CA certificates.
 //!
-//! **Invariants:** bodies are limited before they are read; every error is an RFC 9457 problem with
-//! a request id. **Not here:** rules of any kind.
+//! **Invariants:** bodies are limited before they are read; every error is an RFC 9457
+//! problem. **Not here:** rules of any kind.
 
 pub mod est;
 pub mod operator;

@@ -21,6 +21,7 @@ use fieldmesh_domain::{
 };
 use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_node::{
+    audit::Audit,
     edge,
     node::{Node, NodeParts, Timing},
     placement::ShardMap,
@@ -196,7 +197,9 @@ async fn run_node(
         entropy: Arc::new(SimEntropy::new(seed)),
         trust: authority.trust(),
         endpoint,
+        device_rate: edge::Rate { per_second: 50, burst: 200 },
         on_fatal: Arc::new(|error| panic!("the log failed: {error}")),
+        audit: Audit::nowhere(),
     };
     let node = Node::start(parts, kit.secrets()).await?;
     node.ready().await;

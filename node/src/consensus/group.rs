@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fieldmesh_actors::commit::{Proposal as Content, Settle, ShardId};
 use openraft::{
     Config, SnapshotPolicy,
-    errors::{ClientWriteError, RaftError},
+    errors::{ClientWriteError, Fatal, RaftError},
     impls::EmptyNode,
     raft::WatchChangeHandle,
 };
@@ -19,7 +19,12 @@ use super::{
     Outcome, Proposal, Raft, Runtime, Types, log_store::LogStore, machine::Machine,
     network::NoPeers,
 };
-use crate::store::{Engine, Role, StoreError, Table, keys::GroupId, rows, writer::LogWriter};
+use crate::store::{
+    Engine, Role, StoreError, Table,
+    keys::GroupId,
+    rows,
+    writer::{LogWriter, OnFatal},
+};
 
 /// Entries between snapshots: at about 2 KiB an entry the log of a group stays near 100 MiB.
 const SNAPSHOT_EVERY: u64 = 50_000;
@@ -74,6 +79,7 @@ pub struct Group {
     raft: Raft,
     table: Arc<dyn Table>,
     leading: watch::Receiver<Option<u64>>,
+    on_fatal: OnFatal,
     /// Ends the watch on leadership when the last handle goes.
     _watching: Arc<WatchChangeHandle<Types>>,
 }
@@ -88,14 +94,15 @@ impl Group {
         engine: &dyn Engine,
         log: Arc<dyn Table>,
         writer: LogWriter,
+        on_fatal: OnFatal,
     ) -> Result<Self, StartError> {
         let group = options.group;
         let store = |source| StartError::Store { group, source };
         let raft_error = |error: String| StartError::Raft { group, reason: error };
         let table = engine.open(&format!("state-{group}"), Role::State).map_err(store)?;
         let log_store = LogStore::open(group, log, writer).map_err(store)?;
-        let checked = log_store.check().map_err(store)?;
         let machine = Machine::open(options.shard, Arc::clone(&table)).map_err(store)?;
+        let checked = log_store.check(machine.applied_index()).map_err(store)?;
         let config = config(&options).validate().map_err(|error| raft_error(error.to_string()))?;
         let started = Raft::new(options.node, Arc::new(config), NoPeers, log_store, machine);
         let raft = Runtime::scope(options.seed, started)
@@ -125,7 +132,7 @@ impl Group {
             raft.trigger().elect(false).await.map_err(|error| raft_error(error.to_string()))?;
         }
         tracing::info!(group, entries = checked, fresh, "group started");
-        Ok(Self { group, raft, table, leading, _watching: watching })
+        Ok(Self { group, raft, table, leading, on_fatal, _watching: watching })
     }
 
     /// The term this node leads in, or none.
@@ -153,8 +160,18 @@ impl Group {
                 Err(ProposeError::NotLeader { hint: to.leader_id })
             }
             Err(RaftError::APIError(_)) => Err(ProposeError::Unknown),
-            Err(RaftError::Fatal(error)) => Err(ProposeError::Stopped(error.to_string())),
+            Err(RaftError::Fatal(error)) => Err(self.stopped(&error)),
         }
+    }
+
+    /// A group that failed does not come back by itself: its storage is in doubt, so the process
+    /// ends and recovers from the log.
+    fn stopped(&self, error: &Fatal<Types>) -> ProposeError {
+        if !matches!(error, Fatal::Stopped) {
+            let (table, reason) = (format!("of group {}", self.group), error.to_string());
+            (self.on_fatal)(&StoreError::Write { table, reason });
+        }
+        ProposeError::Stopped(error.to_string())
     }
 
     /// Waits until everything committed before is applied here.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use openraft::{
-    LogState, OptionalSend, RaftLogReader,
+    EntryPayload, LogState, OptionalSend, RaftLogReader,
     entry::RaftEntry,
     storage::{IOFlushed, RaftLogStorage},
 };
@@ -27,9 +27,10 @@ use crate::store::{
     writer::LogWriter,
 };
 
-/// Entries kept in memory per group: what openraft may have in flight, with room. At about 2 KiB an
-/// entry this is 8 MiB.
+/// Entries kept in memory per group: what openraft may have in flight, with room; and their bytes,
+/// so that large ones do not make it a gigabyte.
 const CACHE_ENTRIES_MAX: usize = 4096;
+const CACHE_BYTES_MAX: usize = 16 << 20;
 
 /// The log of one group.
 #[derive(Clone)]
@@ -43,12 +44,36 @@ pub struct LogStore {
 #[derive(Default)]
 struct Shared {
     cache: BTreeMap<u64, Entry>,
+    cache_bytes: usize,
     last: Option<LogId>,
     purged: Option<LogId>,
     vote: Option<Vote>,
     committed: Option<LogId>,
     /// The committed id that the next append carries to disk; it never gets a sync of its own.
     committed_dirty: bool,
+}
+
+fn payload_bytes(entry: &Entry) -> usize {
+    match &entry.payload {
+        EntryPayload::Normal(proposal) => proposal.0.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    }
+}
+
+impl Shared {
+    fn remember(&mut self, entry: Entry) {
+        self.cache_bytes += payload_bytes(&entry);
+        if let Some(old) = self.cache.insert(entry.index(), entry) {
+            self.cache_bytes -= payload_bytes(&old);
+        }
+        // The newest stays whatever its size: it is read back at once.
+        while self.cache.len() > 1
+            && (self.cache.len() > CACHE_ENTRIES_MAX || self.cache_bytes > CACHE_BYTES_MAX)
+        {
+            let Some((_, oldest)) = self.cache.pop_first() else { return };
+            self.cache_bytes -= payload_bytes(&oldest);
+        }
+    }
 }
 
 impl LogStore {
@@ -72,14 +97,25 @@ impl LogStore {
         Ok(Self { group, table, writer, shared: Arc::new(Mutex::new(shared)) })
     }
 
-    /// Decodes every entry, so that damage is found at start and not when a peer asks.
+    /// Decodes every entry, so that damage is found at start and not when a peer asks. The log must
+    /// reach as far as what is known to be committed, and as what the state has `applied`.
     ///
     /// # Errors
-    /// The first entry that is damaged or missing between its neighbours.
-    pub fn check(&self) -> Result<u64, StoreError> {
+    /// The first entry that is damaged or missing.
+    pub fn check(&self, applied: Option<u64>) -> Result<u64, StoreError> {
         const PAGE: usize = 1024;
         let mut from = log::entry(self.group, 0);
-        let mut expected = None;
+        let (last, committed, purged) = {
+            let shared = self.lock();
+            (shared.last, shared.committed, shared.purged)
+        };
+        let known = applied.max(committed.map(|id| id.index));
+        if let Some(known) = known.filter(|known| last.is_none_or(|last| last.index < *known)) {
+            let fact =
+                format!("the log ends before this entry, which was committed: its end is lost");
+            return Err(corrupt(&log::entry(self.group, known), &fact));
+        }
+        let mut expected = purged.map(|id| id.index + 1);
         let mut count = 0;
         loop {
             let page = self.table.scan(&from, &log::entries_end(self.group), PAGE)?;
@@ -213,10 +249,7 @@ impl RaftLogStorage<Types> for LogStore {
             for entry in entries {
                 batch.put(log::entry(self.group, entry.index()), codec::encode_entry(&entry));
                 shared.last = Some(entry.log_id);
-                shared.cache.insert(entry.index(), entry);
-            }
-            while shared.cache.len() > CACHE_ENTRIES_MAX {
-                shared.cache.pop_first();
+                shared.remember(entry);
             }
             if std::mem::take(&mut shared.committed_dirty) {
                 batch.put(
@@ -238,7 +271,8 @@ impl RaftLogStorage<Types> for LogStore {
         batch.delete_range(log::entry(self.group, from), log::entries_end(self.group));
         {
             let mut shared = self.lock();
-            shared.cache.split_off(&from);
+            let cut = shared.cache.split_off(&from);
+            shared.cache_bytes -= cut.values().map(payload_bytes).sum::<usize>();
             shared.last = last.or(shared.purged);
         }
         Ok(self.writer.write(batch).await?)
@@ -250,7 +284,9 @@ impl RaftLogStorage<Types> for LogStore {
         batch.put(log::purged(self.group), codec::encode_log_id(Some(&upto)));
         {
             let mut shared = self.lock();
-            shared.cache = shared.cache.split_off(&(upto.index + 1));
+            let kept = shared.cache.split_off(&(upto.index + 1));
+            shared.cache_bytes = kept.values().map(payload_bytes).sum();
+            shared.cache = kept;
             shared.purged = Some(upto);
             if shared.last.is_none_or(|last| last.index < upto.index) {
                 shared.last = Some(upto);

@@ -14,7 +14,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use fieldmesh_actors::commit::{Cause, Commit, Proposal, Settle, ShardId, Verdict};
+use fieldmesh_actors::commit::{
+    Cause, Commit, Proposal, Settle, ShardId, SnapshotPart, TimerChange, Verdict,
+};
 use futures_util::{Stream, StreamExt};
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
@@ -25,7 +27,7 @@ use super::{LogId, Outcome, StoredMembership, Types, codec, invalid};
 use crate::store::{
     Batch, StoreError, Table,
     keys::state,
-    rows::{self, Cursor, DedupRow, Head, TimerRow},
+    rows::{self, Cursor, DedupRow, Head, SnapshotRow, Take, TimerRow},
 };
 
 type Meta =
@@ -73,6 +75,11 @@ impl Machine {
         Ok(Self { shard, table, applied: Arc::new(Mutex::new(applied)) })
     }
 
+    /// The last entry that the table has, if any.
+    pub fn applied_index(&self) -> Option<u64> {
+        self.with(|a| a.last.map(|id| id.index))
+    }
+
     fn with<T>(&self, change: impl FnOnce(&mut Applied) -> T) -> T {
         // Each change is a few assignments that cannot panic between them.
         change(&mut self.applied.lock().unwrap_or_else(PoisonError::into_inner))
@@ -94,6 +101,10 @@ impl Machine {
                     self.settle(&settle, &mut batch)?;
                     Outcome::Decided(Verdict::Applied { tells: Vec::new() })
                 }
+                Ok(Proposal::SnapshotPart(part)) => {
+                    put_snapshot_part(part, &mut batch);
+                    Outcome::Decided(Verdict::Applied { tells: Vec::new() })
+                }
                 Err(error) => {
                     tracing::error!(%error, log_id = %entry.log_id, "an entry does not decode; it changes nothing");
                     Outcome::Undecodable
@@ -112,9 +123,14 @@ impl Machine {
     fn commit(&self, commit: &Commit, batch: &mut Batch) -> Result<Verdict, StoreError> {
         let entity = commit.entity.to_bytes();
         let head: Head = rows::read(&*self.table, &state::head(&entity))?.unwrap_or_default();
-        if !self.consume(commit, batch)? {
+        let refusal = match self.consume(commit, batch)? {
+            Take::Fresh => None,
+            Take::Before => Some(Verdict::Consumed),
+            Take::TooFar => Some(Verdict::TooFar),
+        };
+        if let Some(verdict) = refusal {
             batch.ops.clear();
-            return Ok(Verdict::Consumed);
+            return Ok(verdict);
         }
         if head.version != commit.expected_version {
             batch.ops.clear();
@@ -130,17 +146,18 @@ impl Machine {
             batch.put(state::events(&entity, head.version), commit.record.clone());
         }
         if let Some(snapshot) = &commit.snapshot {
-            batch.put(state::snapshot(&entity), snapshot.clone());
+            let key = state::snapshot(&entity);
+            let old: Option<SnapshotRow> = rows::read(&*self.table, &key)?;
+            if old.is_some_and(|old| old.parts.is_some()) {
+                delete_parts(&entity, u64::MAX, batch);
+            }
+            batch.put(key, snapshot.clone());
         }
         if let Some(key) = &commit.new_key {
             batch.put(state::data_key(&commit.owner.to_bytes()), key.clone());
         }
         let tells = self.put_tells(commit, batch)?;
-        for mail in &commit.mail {
-            let to = mail.to.to_bytes();
-            batch.put(state::mail(&to, mail.number), rows::encode(mail));
-            batch.put(state::mail_last(&to), mail.number.to_be_bytes());
-        }
+        self.put_mail(commit, batch)?;
         self.put_timers(commit, batch)?;
         for row in &commit.index {
             let id = row.id();
@@ -149,14 +166,14 @@ impl Machine {
         Ok(Verdict::Applied { tells })
     }
 
-    /// Consumes the cause; false where somebody did before.
-    fn consume(&self, commit: &Commit, batch: &mut Batch) -> Result<bool, StoreError> {
+    /// Consumes the cause, if nobody did before.
+    fn consume(&self, commit: &Commit, batch: &mut Batch) -> Result<Take, StoreError> {
         match &commit.cause {
             Cause::Device { device, message_id, content, expires_s, .. } => {
                 let device = device.to_bytes();
                 let key = state::dedup(&device, message_id);
                 if !cfg!(fieldmesh_mutant = "dedup_off") && self.table.get(&key)?.is_some() {
-                    return Ok(false);
+                    return Ok(Take::Before);
                 }
                 let seen = commit.seen.clone();
                 let (window, receipt) =
@@ -165,35 +182,33 @@ impl Machine {
                 batch.put(key, rows::encode(&row));
                 batch.put(state::dedup_expiry(*expires_s, &device, message_id), []);
                 batch.put(state::window(&device), window);
-                Ok(true)
+                Ok(Take::Fresh)
             }
             Cause::Outbox { from, number } if *from == self.shard => {
                 let key = state::outbox(self.shard, *number);
                 let waits = self.table.get(&key)?.is_some();
                 batch.delete(key);
-                Ok(waits)
+                Ok(if waits { Take::Fresh } else { Take::Before })
             }
             Cause::Outbox { from, number } => {
                 let key = state::cursor(*from);
                 let mut cursor: Cursor = rows::read(&*self.table, &key)?.unwrap_or_default();
-                let fresh = cursor.take(*number);
+                let taken = cursor.take(*number);
                 batch.put(key, rows::encode(&cursor));
-                Ok(fresh)
+                Ok(taken)
             }
             Cause::Timer { name, generation } => {
                 let entity = commit.entity.to_bytes();
                 let key = state::timer_name(&entity, *name);
-                let Some(row) = rows::read::<TimerRow>(&*self.table, &key)? else {
-                    return Ok(false);
+                let row = rows::read::<TimerRow>(&*self.table, &key)?;
+                let Some(row) = row.filter(|row| row.generation == *generation) else {
+                    return Ok(Take::Before);
                 };
-                if row.generation != *generation {
-                    return Ok(false);
-                }
                 batch.delete(state::timer_due(row.due_ms, &entity, *name));
                 batch.delete(key);
-                Ok(true)
+                Ok(Take::Fresh)
             }
-            Cause::Operator { .. } => Ok(true),
+            Cause::Operator { .. } => Ok(Take::Fresh),
         }
     }
 
@@ -218,13 +233,34 @@ impl Machine {
         Ok(numbers)
     }
 
+    /// Two entities of one customer commit in any order: the last number must not go back, or it
+    /// would be given twice.
+    fn put_mail(&self, commit: &Commit, batch: &mut Batch) -> Result<(), StoreError> {
+        let mut last = BTreeMap::new();
+        for mail in &commit.mail {
+            batch.put(state::mail(&mail.to.to_bytes(), mail.number), rows::encode(mail));
+            let highest = last.entry(mail.to).or_insert(0);
+            *highest = mail.number.max(*highest);
+        }
+        for (to, number) in last {
+            let key = state::mail_last(&to.to_bytes());
+            if rows::read_u64(&*self.table, &key)?.is_none_or(|stored| stored < number) {
+                batch.put(key, number.to_be_bytes());
+            }
+        }
+        Ok(())
+    }
+
     fn put_timers(&self, commit: &Commit, batch: &mut Batch) -> Result<(), StoreError> {
         let entity = commit.entity.to_bytes();
         let fired = match &commit.cause {
             Cause::Timer { name, .. } => Some(*name),
             Cause::Device { .. } | Cause::Outbox { .. } | Cause::Operator { .. } => None,
         };
-        for timer in &commit.timers {
+        // Where one step sets a timer twice, the later counts, and the table knows neither yet.
+        let last: BTreeMap<u8, &TimerChange> =
+            commit.timers.iter().map(|timer| (timer.name, timer)).collect();
+        for timer in last.into_values() {
             let key = state::timer_name(&entity, timer.name);
             // The fired timer's rows are deleted by this very batch already.
             if fired != Some(timer.name)
@@ -267,6 +303,24 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// The last part puts the state in force; those of earlier states, whole or not, go with it.
+fn put_snapshot_part(part: SnapshotPart, batch: &mut Batch) {
+    let SnapshotPart { entity, version, part, parts, sealed } = part;
+    let entity = entity.to_bytes();
+    batch.put(state::snapshot_part(&entity, version, part), sealed);
+    if part.saturating_add(1) == parts {
+        let row = SnapshotRow { version, sealed: Vec::new(), parts: Some(parts) };
+        batch.put(state::snapshot(&entity), rows::encode(&row));
+        delete_parts(&entity, version, batch);
+    }
+}
+
+/// Deletes the parts of states before a version.
+fn delete_parts(entity: &[u8; 16], before: u64, batch: &mut Batch) {
+    let from = state::snapshot_part(entity, 0, 0);
+    batch.delete_range(from, state::snapshot_part(entity, before, 0));
 }
 
 impl RaftStateMachine<Types> for Machine {

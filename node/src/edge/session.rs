@@ -1,19 +1,26 @@
 //! One device's connection: its frames in, its mail out.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use fieldmesh_actors::{Answer, AskError, commit::Cause, seams::MailItem};
+use fieldmesh_actors::{
+    Answer, AskError, admission::RETRY_AFTER_MS, commit::Cause, seams::MailItem,
+};
 use fieldmesh_device::wire::{self, Ack, Hello, Reply, close};
 use fieldmesh_domain::{Command, EntityKind, customer, technician};
-use fieldmesh_envelope::{Frame, HpkePublicKey, Signed, seal, verify_bundle};
+use fieldmesh_envelope::{Frame, Signed, verify_bundle};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::mpsc,
     time::{Instant, timeout},
 };
 
-use super::Edge;
+use super::{Edge, bucket::Bucket};
 use crate::{
+    audit::Event,
+    channel::Channel,
     courier::{SESSION_MAIL_MAX, Session},
     intake::Peer,
     steps::Act,
@@ -27,17 +34,23 @@ struct Open {
     edge: Arc<Edge>,
     connection: Connection,
     peer: Peer,
-    /// The device's newest HPKE key, once it said hello.
-    sealing_key: watch::Sender<Option<HpkePublicKey>>,
+    channel: Channel,
+    bucket: Mutex<Bucket>,
 }
 
 /// Serves a device until its connection ends.
 pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, peer: Peer, number: u64) {
     let (mail, queue) = mpsc::channel(SESSION_MAIL_MAX);
-    let (sealing_key, known) = watch::channel(None);
     let device = peer.entity;
-    let open = Arc::new(Open { edge: Arc::clone(edge), connection, peer, sealing_key });
-    let sender = tokio::spawn(send_mail(Arc::clone(&open), queue, known));
+    let bucket = Bucket::full(edge.options.rate, edge.options.intake.clock.now_ms());
+    let open = Arc::new(Open {
+        edge: Arc::clone(edge),
+        connection,
+        peer,
+        channel: Channel::default(),
+        bucket: Mutex::new(bucket),
+    });
+    let sender = tokio::spawn(send_mail(Arc::clone(&open), queue));
     metrics::gauge!("fieldmesh_edge_sessions").increment(1);
     let mut attached = Some(Session { number, mail });
     loop {
@@ -52,7 +65,7 @@ pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, peer: Peer, nu
         if let Some(session) = attached.take() {
             // The first frame is the hello: mail flows only to a device whose key is known.
             serve(&open, send, receive).await;
-            if open.sealing_key.borrow().is_some() {
+            if open.channel.is_known() {
                 edge.options.intake.courier.attach(device, session);
             } else {
                 attached = Some(session);
@@ -90,15 +103,28 @@ impl Open {
             return Reply::BadEnvelope;
         };
         let payload = &bytes[header..];
+        if matches!(frame.class, wire::HELLO | wire::SEALED)
+            && let Err(retry_after_ms) = self.take_token()
+        {
+            metrics::counter!("fieldmesh_edge_throttled_total").increment(1);
+            return Reply::Busy { retry_after_ms };
+        }
         match frame.class {
             wire::HELLO => self.hello(payload).await,
+            // Nothing can be sealed for a device that has not said hello.
+            wire::SEALED if !self.channel.is_known() => Reply::BadEnvelope,
             wire::SEALED => {
-                let key = self.sealing_key.borrow().clone();
-                self.edge.options.intake.take(&self.peer, &frame, payload, key.as_ref()).await
+                self.edge.options.intake.take(&self.peer, &frame, payload, &self.channel).await
             }
             wire::ACK => self.acknowledge(payload),
             _ => Reply::BadEnvelope,
         }
+    }
+
+    fn take_token(&self) -> Result<(), u32> {
+        let now_ms = self.edge.options.intake.clock.now_ms();
+        // A bucket is whole after each step.
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now_ms)
     }
 
     async fn hello(&self, payload: &[u8]) -> Reply {
@@ -108,10 +134,21 @@ impl Open {
         let intake = &self.edge.options.intake;
         let now_s = intake.clock.now_ms() / 1000;
         let Peer { entity, name, key, x5t } = &self.peer;
+        let Some(shard) = intake.courier.shard_for(*entity) else {
+            return Reply::Unavailable { retry_after_ms: RETRY_AFTER_MS };
+        };
+        let Some(credit) = shard.credits.try_take() else {
+            return Reply::Busy { retry_after_ms: RETRY_AFTER_MS };
+        };
         let bundle = match verify_bundle(&hello.bundle, key, x5t, name, now_s) {
             Ok(bundle) => bundle,
             Err(error) => {
                 tracing::warn!(%entity, %error, "a key bundle was refused");
+                let why = error.to_string();
+                intake.audit.note(
+                    intake.clock.now_ms(),
+                    Event::BundleRefused { device: *entity, why: &why },
+                );
                 return Reply::Rejected;
             }
         };
@@ -131,11 +168,7 @@ impl Open {
         };
         let mut command_id = [0; 16];
         intake.entropy.fill(&mut command_id);
-        let Some(shard) = intake.courier.shard_for(*entity) else {
-            return Reply::Unavailable { retry_after_ms: 200 };
-        };
-        let credit = shard.credits.try_take();
-        match shard.ask(*entity, command, Cause::Operator { command_id }, credit).await {
+        match shard.ask(*entity, command, Cause::Operator { command_id }, Some(credit)).await {
             Ok(Answer::Done { .. } | Answer::AlreadyDone { .. }) => {}
             Err(AskError::Rejected(rejection)) => {
                 tracing::warn!(%entity, %rejection, "a device was refused");
@@ -144,10 +177,10 @@ impl Open {
             }
             Err(error) => {
                 tracing::warn!(%entity, %error, "a hello waits");
-                return Reply::Unavailable { retry_after_ms: 200 };
+                return Reply::Unavailable { retry_after_ms: RETRY_AFTER_MS };
             }
         }
-        self.sealing_key.send_replace(Some(best));
+        self.channel.learn(best);
         Reply::Hello { service: intake.service.public_keys(), now_ms: intake.clock.now_ms() }
     }
 
@@ -169,14 +202,16 @@ impl Open {
     }
 
     /// Seals a message for this device and sends it on a stream of its own.
-    async fn transmit(&self, mail: MailItem, key: &HpkePublicKey) {
-        let steps = &self.edge.options.intake.steps;
+    async fn transmit(&self, mail: MailItem) {
+        let intake = &self.edge.options.intake;
+        let (steps, now_s) = (&intake.steps, intake.clock.now_ms() / 1000);
         let began = Instant::now();
         let frame =
             Frame { to: mail.to.to_bytes(), message_id: mail.message_id, class: wire::SEALED };
         let sealed = Signed::from_bytes(mail.signed.to_vec())
             .ok()
-            .and_then(|signed| seal(&signed, &frame, key).ok());
+            .and_then(|signed| intake.service.renewed(signed).ok())
+            .and_then(|signed| self.channel.seal(&signed, &frame, now_s)?.ok());
         let Some(outer) = sealed else {
             tracing::error!(to = %mail.to, "stored mail cannot be sealed");
             return;
@@ -197,16 +232,9 @@ impl Open {
 }
 
 /// Sends mail as it comes; ends, and with it the connection, when a newer session takes over.
-async fn send_mail(
-    open: Arc<Open>,
-    mut queue: mpsc::Receiver<MailItem>,
-    known: watch::Receiver<Option<HpkePublicKey>>,
-) {
+async fn send_mail(open: Arc<Open>, mut queue: mpsc::Receiver<MailItem>) {
     while let Some(mail) = queue.recv().await {
-        let key = known.borrow().clone();
-        if let Some(key) = key {
-            open.transmit(mail, &key).await;
-        }
+        open.transmit(mail).await;
     }
     open.connection.close(VarInt::from_u32(close::REPLACED), b"replaced by a newer connection");
 }

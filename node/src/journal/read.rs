@@ -1,13 +1,11 @@
 //! Reading back: entities, rows for the pumps, and the history of an entity.
 
-use std::sync::Arc;
-
 use fieldmesh_actors::{
     commit::{Cause, Mail},
-    seams::{JournalError, Loaded, MailItem, OutboxItem, Replay, TimerItem},
+    seams::{JournalError, Loaded, MailItem, OutboxItem, Replay, Rows, TimerItem},
 };
 use fieldmesh_domain::{Aggregate, EntityId, EntityKind, IndexRow};
-use fieldmesh_envelope::SeqVerdict;
+use fieldmesh_envelope::{SeqVerdict, Signed};
 use minicbor::{Decode, Encode};
 
 use super::{
@@ -17,7 +15,6 @@ use super::{
 use crate::{
     sealing::Place,
     store::{
-        Row,
         keys::state,
         rows::{self, DedupRow, Head, OutboxRow, SnapshotRow},
     },
@@ -76,7 +73,11 @@ impl Inner {
         let mut from = 0;
         if let Some(row) = stored {
             let place = record_place(entity, row.version);
-            let plain = key.open(Place::Snapshot, &place, &row.sealed).map_err(seal_error)?;
+            let sealed = match row.parts {
+                Some(parts) => self.snapshot_parts(entity, row.version, parts)?,
+                None => row.sealed,
+            };
+            let plain = key.open(Place::Snapshot, &place, &sealed).map_err(seal_error)?;
             loaded.snapshot = Some(plain.to_vec());
             from = row.version;
         }
@@ -84,6 +85,26 @@ impl Inner {
             loaded.events.extend(entry.record.events);
         }
         Ok(loaded)
+    }
+
+    fn snapshot_parts(
+        &self,
+        entity: EntityId,
+        version: u64,
+        parts: u32,
+    ) -> Result<Vec<u8>, JournalError> {
+        let id = entity.to_bytes();
+        let mut sealed = Vec::new();
+        for part in 0..parts {
+            let key = state::snapshot_part(&id, version, part);
+            let piece = self.table.get(&key).map_err(store_error)?.ok_or_else(|| {
+                JournalError::Failed(format!(
+                    "part {part} of {parts} of the state of {entity} is missing"
+                ))
+            })?;
+            sealed.extend(piece);
+        }
+        Ok(sealed)
     }
 
     pub(super) fn history(&self, entity: EntityId) -> Result<Vec<HistoryEntry>, JournalError> {
@@ -157,47 +178,64 @@ impl Inner {
         }
     }
 
-    pub(super) fn outbox(&self, limit: usize) -> Result<Vec<OutboxItem>, JournalError> {
+    pub(super) fn outbox(&self, limit: usize) -> Result<Rows<OutboxItem>, JournalError> {
         let (from, until) = state::outbox_range();
-        let mut items = Vec::new();
-        for (row_key, value) in self.table.scan(&from, &until, limit).map_err(store_error)? {
-            let row: OutboxRow = rows::decode(&row_key, &value).map_err(store_error)?;
+        self.readable(&from, &until, limit, |row_key, value| {
+            let row: OutboxRow = rows::decode(row_key, value).map_err(store_error)?;
             let to = row.tell.to;
-            let Some(key) = self.key(row.owner)? else {
-                // The owner was erased with all that it had to say.
-                continue;
-            };
+            let key = self.existing_key(row.owner)?;
             let plain =
                 key.open(Place::Tell, &to.to_bytes(), &row.tell.sealed).map_err(seal_error)?;
-            let command = rows::decode(&row_key, &plain).map_err(store_error)?;
-            let number = trailing_u64(&row_key)?;
-            items.push(OutboxItem { shard: row.tell.shard, number, to, command });
-        }
-        Ok(items)
+            let command = rows::decode(row_key, &plain).map_err(store_error)?;
+            let number = trailing_u64(row_key)?;
+            Ok(OutboxItem { shard: row.tell.shard, number, to, command })
+        })
     }
 
-    pub(super) fn timers(&self, limit: usize) -> Result<Vec<TimerItem>, JournalError> {
+    pub(super) fn timers(&self, limit: usize) -> Result<Rows<TimerItem>, JournalError> {
         let (from, until) = state::timer_range();
-        let rows = self.table.scan(&from, &until, limit).map_err(store_error)?;
-        rows.iter().map(timer).collect()
+        self.readable(&from, &until, limit, timer)
     }
 
-    pub(super) fn mail(&self, to: EntityId, limit: usize) -> Result<Vec<MailItem>, JournalError> {
+    pub(super) fn mail(&self, to: EntityId, limit: usize) -> Result<Rows<MailItem>, JournalError> {
         let (from, until) = state::mail_of(&to.to_bytes());
-        let rows = self.table.scan(&from, &until, limit).map_err(store_error)?;
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        let key = self.existing_key(to)?;
-        let mut items = Vec::with_capacity(rows.len());
-        for (row_key, value) in rows {
-            let mail: Mail = rows::decode(&row_key, &value).map_err(store_error)?;
+        self.readable(&from, &until, limit, |row_key, value| {
+            let mail: Mail = rows::decode(row_key, value).map_err(store_error)?;
+            let key = self.existing_key(to)?;
             let signed =
                 key.open(Place::Mail, &mail.message_id, &mail.sealed).map_err(seal_error)?;
-            let signed = Arc::from(signed.as_slice());
-            items.push(MailItem { to, number: mail.number, message_id: mail.message_id, signed });
+            let signed = Signed::from_bytes(signed.to_vec())
+                .map_err(|error| JournalError::Failed(format!("stored mail: {error}")))?;
+            let expires_s = signed.unverified_claims().exp;
+            let (number, message_id) = (mail.number, mail.message_id);
+            Ok(MailItem { to, number, message_id, signed: signed.as_bytes().into(), expires_s })
+        })
+    }
+
+    /// The rows of a range that can be read. One that cannot is reported and passed over: it must
+    /// not stand in the way of the others.
+    fn readable<T>(
+        &self,
+        from: &[u8],
+        until: &[u8],
+        limit: usize,
+        read: impl Fn(&[u8], &[u8]) -> Result<T, JournalError>,
+    ) -> Result<Rows<T>, JournalError> {
+        let rows = self.table.scan(from, until, limit).map_err(store_error)?;
+        let is_all = rows.len() < limit;
+        let mut items = Vec::with_capacity(rows.len());
+        for (key, value) in rows {
+            match read(&key, &value) {
+                Ok(item) => items.push(item),
+                // The owner was erased with all that it had to say.
+                Err(JournalError::Erased { .. }) => {}
+                Err(error) => {
+                    metrics::counter!("fieldmesh_rows_unreadable_total").increment(1);
+                    tracing::error!(row = rows::name(&key), %error, "a row is passed over");
+                }
+            }
         }
-        Ok(items)
+        Ok(Rows { items, is_all })
     }
 }
 
@@ -249,12 +287,12 @@ fn trailing_u64(key: &[u8]) -> Result<u64, JournalError> {
 }
 
 /// A timer from its due row: kind, due, entity, name → generation.
-fn timer((key, value): &Row) -> Result<TimerItem, JournalError> {
+fn timer(key: &[u8], value: &[u8]) -> Result<TimerItem, JournalError> {
     let damaged = || JournalError::Failed("a timer row does not decode".into());
     let (due, rest) = key.get(1..).and_then(<[u8]>::split_first_chunk::<8>).ok_or_else(damaged)?;
     let (entity, rest) = rest.split_first_chunk::<16>().ok_or_else(damaged)?;
     let [name] = rest else { return Err(damaged()) };
-    let generation = <[u8; 4]>::try_from(value.as_slice()).map_err(|_| damaged())?;
+    let generation = <[u8; 4]>::try_from(value).map_err(|_| damaged())?;
     Ok(TimerItem {
         due_ms: u64::from_be_bytes(*due),
         entity: EntityId::from_bytes(*entity).map_err(|_| damaged())?,

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fieldmesh_actors::{
-    commit::{Cause, Commit, Draft, DraftMessage, Mail, Proposal, Seen, Tell, Verdict},
+    commit::{
+        Cause, Commit, Draft, DraftMessage, Mail, Proposal, Seen, SnapshotPart, Tell, Verdict,
+    },
     seams::{Appended, JournalError, MailItem, OutboxItem},
 };
 use fieldmesh_domain::{Command, EntityId, MessageKind};
@@ -15,6 +17,7 @@ use super::{Inner, Record, lock, propose_error, seal_error, store_error};
 use crate::{
     consensus::Outcome,
     sealing::{Key, Place},
+    service::MESSAGE_LIFE_S,
     steps::Act,
     store::{
         keys::state,
@@ -28,14 +31,22 @@ struct Sealed {
     tells: Vec<(EntityId, Command)>,
     mail: Vec<MailItem>,
     key: Key,
+    /// The sealed state where it is too large for the commit.
+    large: Option<Vec<u8>>,
 }
+
+/// Larger sealed states go into entries of their own, each a piece of this size: half of what a log
+/// entry may hold.
+const SNAPSHOT_PIECE_BYTES: usize = 512 << 10;
+/// Recipients looked at for one whose number may be forgotten.
+const EVICTION_TRIES: usize = 64;
 
 impl Inner {
     pub(super) async fn append(&self, draft: Draft) -> Result<Appended, JournalError> {
         let began = Instant::now();
         let (entity, owner) = (draft.entity, draft.owner);
         let index = draft.index.clone();
-        let Sealed { commit, tells, mail, key } = self.seal(draft)?;
+        let Sealed { commit, tells, mail, key, large } = self.seal(draft)?;
         let (is_new_key, commit_is_empty) = (commit.new_key.is_some(), commit.event_count == 0);
         let (version, chain) =
             (commit.expected_version + u64::from(commit.event_count), commit.chain);
@@ -48,6 +59,7 @@ impl Inner {
                 return Err(JournalError::Conflict { found });
             }
             Outcome::Decided(Verdict::Consumed) => return Err(JournalError::Consumed),
+            Outcome::Decided(Verdict::TooFar) => return Err(JournalError::TooFar),
             Outcome::Nothing | Outcome::Undecodable => {
                 return Err(JournalError::Failed(
                     "the state machine did not understand the commit".into(),
@@ -56,6 +68,9 @@ impl Inner {
         };
         if is_new_key {
             self.remember(owner, key);
+        }
+        if let Some(sealed) = large {
+            self.append_parts(entity, version, &sealed).await;
         }
         if !commit_is_empty {
             self.steps.done(Act::Committed, entity, began);
@@ -83,7 +98,10 @@ impl Inner {
         let event_count = u32::try_from(draft.events.len()).map_err(|_| too_many())?;
         let seen = self.seen(&draft, &key)?;
         let (record, chain) = self.seal_record(&draft, &key)?;
-        let snapshot = self.seal_snapshot(&draft, &key)?;
+        let (snapshot, large) = match self.seal_snapshot(&draft, &key)? {
+            Some(sealed) if sealed.len() > SNAPSHOT_PIECE_BYTES => (None, Some(sealed)),
+            sealed => (sealed.map(|sealed| snapshot_row(&draft, sealed)), None),
+        };
         let mut tells = Vec::with_capacity(draft.tells.len());
         for (to, command) in &draft.tells {
             let plain = rows::encode(command);
@@ -122,7 +140,7 @@ impl Inner {
             index: draft.index,
             seen,
         };
-        Ok(Sealed { commit, tells: draft.tells, mail: items, key })
+        Ok(Sealed { commit, tells: draft.tells, mail: items, key, large })
     }
 
     fn seal_record(&self, draft: &Draft, key: &Key) -> Result<(Vec<u8>, [u8; 32]), JournalError> {
@@ -147,11 +165,22 @@ impl Inner {
         let Some(plain) = &draft.snapshot else {
             return Ok(None);
         };
-        let version = draft.expected_version + draft.events.len() as u64;
-        let place = record_place(draft.entity, version);
-        let sealed =
-            key.seal(Place::Snapshot, &place, plain, &*self.entropy).map_err(seal_error)?;
-        Ok(Some(rows::encode(&SnapshotRow { version, sealed })))
+        let place = record_place(draft.entity, version_after(draft));
+        key.seal(Place::Snapshot, &place, plain, &*self.entropy).map(Some).map_err(seal_error)
+    }
+
+    /// Proposes a large state piece by piece. The commit stands whatever becomes of it: without it,
+    /// the entity is replayed from more events.
+    async fn append_parts(&self, entity: EntityId, version: u64, sealed: &[u8]) {
+        let pieces = sealed.chunks(SNAPSHOT_PIECE_BYTES);
+        let parts = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
+        for (part, sealed) in (0..).zip(pieces) {
+            let part = SnapshotPart { entity, version, part, parts, sealed: sealed.to_vec() };
+            if let Err(error) = self.group.propose(&Proposal::SnapshotPart(part)).await {
+                tracing::warn!(%entity, %error, "a large state was not written");
+                return;
+            }
+        }
     }
 
     /// What replay protection keeps: the device's window moved on, and the receipt.
@@ -191,7 +220,8 @@ impl Inner {
         })?;
         let sealed =
             key.seal(Place::Mail, &message_id, &signed, &*self.entropy).map_err(seal_error)?;
-        let item = MailItem { to, number, message_id, signed: Arc::from(signed) };
+        let expires_s = now_s + MESSAGE_LIFE_S;
+        let item = MailItem { to, number, message_id, signed: Arc::from(signed), expires_s };
         Ok((Mail { to, number, message_id, sealed }, item))
     }
 
@@ -199,29 +229,35 @@ impl Inner {
     /// the device's window allows.
     fn next_mail_number(&self, to: EntityId) -> Result<u64, JournalError> {
         let mut next = lock(&self.mail_next);
-        let number = match next.get(&to) {
-            Some(number) => *number,
-            None => {
-                rows::read_u64(&*self.table, &state::mail_last(&to.to_bytes()))
-                    .map_err(store_error)?
-                    .unwrap_or(0)
-                    + 1
-            }
-        };
+        // Somebody else may have led meanwhile and given higher ones.
+        let stored = self.mail_last(to)? + 1;
+        let number = next.get(&to).map_or(stored, |number| stored.max(*number));
         if next.len() >= super::CACHED_KEYS_MAX {
-            // Evicting one whose commit is under way would give its number twice: start over only
-            // where the table already knows the number.
-            let known = next.iter().find(|(id, number)| {
-                let stored = rows::read_u64(&*self.table, &state::mail_last(&id.to_bytes()));
-                matches!(stored, Ok(Some(last)) if last + 1 == **number)
-            });
-            if let Some(id) = known.map(|(id, _)| *id) {
+            // Only a number that the table knows may be forgotten: the others are under way.
+            let known = |id: &EntityId, number: u64| {
+                self.mail_last(*id).is_ok_and(|stored| stored + 1 >= number)
+            };
+            let evicted = next.iter().take(EVICTION_TRIES).find(|(id, n)| known(id, **n));
+            if let Some(id) = evicted.map(|(id, _)| *id) {
                 next.remove(&id);
             }
         }
         next.insert(to, number + 1);
         Ok(number)
     }
+
+    fn mail_last(&self, to: EntityId) -> Result<u64, JournalError> {
+        let stored = rows::read_u64(&*self.table, &state::mail_last(&to.to_bytes()));
+        Ok(stored.map_err(store_error)?.unwrap_or(0))
+    }
+}
+
+fn version_after(draft: &Draft) -> u64 {
+    draft.expected_version + draft.events.len() as u64
+}
+
+fn snapshot_row(draft: &Draft, sealed: Vec<u8>) -> Vec<u8> {
+    rows::encode(&SnapshotRow { version: version_after(draft), sealed, parts: None })
 }
 
 fn too_many() -> JournalError {

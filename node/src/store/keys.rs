@@ -84,6 +84,7 @@ pub mod state {
     const DEDUP_EXPIRY: u8 = b'x';
     const WINDOW: u8 = b'w';
     const INDEX: u8 = b'i';
+    const SNAPSHOT_PART: u8 = b'p';
 
     /// What was applied last, and the membership then.
     pub fn applied() -> Vec<u8> {
@@ -103,6 +104,10 @@ pub mod state {
     }
     pub fn snapshot(entity: &[u8; 16]) -> Vec<u8> {
         Key::of(SNAPSHOT).id(entity).done()
+    }
+    /// A piece of a state that is too large for one row.
+    pub fn snapshot_part(entity: &[u8; 16], version: u64, part: u32) -> Vec<u8> {
+        Key::of(SNAPSHOT_PART).id(entity).u64(version).u32(part).done()
     }
     /// The wrapped data key of a customer, technician or desk.
     pub fn data_key(owner: &[u8; 16]) -> Vec<u8> {

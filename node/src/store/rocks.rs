@@ -20,6 +20,8 @@ use rocksdb::{
     Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
+use tokio::sync::oneshot;
+
 use super::{Batch, Engine, Op, Pending, Role, Row, StoreError, Table};
 
 /// Bytes of block cache that all tables of a node share.
@@ -85,14 +87,33 @@ impl Engine for Rocks {
         clippy::disallowed_methods,
         reason = "the log's writer blocks in fsync: a thread of its own"
     )]
-    fn spawn_writer(&self, task: Pending<()>) {
+    fn spawn_writer(&self, task: Pending<()>) -> oneshot::Receiver<()> {
         let thread = std::thread::Builder::new().name("log-writer".into());
         let handle = tokio::runtime::Handle::current();
-        if let Err(error) = thread.spawn(move || handle.block_on(task)) {
+        let (tell, ended) = oneshot::channel();
+        let write = move || {
+            // A writer that is gone looks like a disk that never answers: end the process instead.
+            let abort = AbortOnUnwind;
+            handle.block_on(task);
+            std::mem::forget(abort);
+            // Whoever stops the node may wait for this, or not.
+            let _ = tell.send(());
+        };
+        if let Err(error) = thread.spawn(write) {
             // Without the writer nothing is ever acknowledged: say why, loudly, and end.
             tracing::error!(%error, "cannot start the log writer");
             std::process::abort();
         }
+        ended
+    }
+}
+
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        tracing::error!("the log writer panicked");
+        std::process::abort();
     }
 }
 
@@ -194,10 +215,14 @@ fn checkpoint_path(table: &Path, number: u64) -> PathBuf {
 /// Checkpoints are hard links that only the running process can use: those of an earlier one go.
 #[expect(clippy::disallowed_methods, reason = "this file is the disk seam")]
 fn remove_checkpoints(table: &Path) {
-    for number in 0.. {
-        let path = checkpoint_path(table, number);
-        if !path.exists() || std::fs::remove_dir_all(&path).is_err() {
-            return;
+    let (Some(dir), Some(name)) = (table.parent(), table.file_name()) else { return };
+    let prefix = format!("{}.checkpoint-", name.to_string_lossy());
+    // Some may be gone and later ones not: what was in use at the crash is any of them.
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix)
+            && let Err(error) = std::fs::remove_dir_all(entry.path())
+        {
+            tracing::warn!(%error, path = %entry.path().display(), "an old checkpoint stays");
         }
     }
 }

@@ -36,8 +36,12 @@ pub struct DedupRow {
 pub struct SnapshotRow {
     #[n(0)]
     pub version: u64,
+    /// The sealed state; empty where it is in parts.
     #[cbor(n(1), with = "minicbor::bytes")]
     pub sealed: Vec<u8>,
+    /// How many rows of parts hold the state.
+    #[n(2)]
+    pub parts: Option<u32>,
 }
 
 /// A timer by name.
@@ -75,14 +79,17 @@ impl Cursor {
     /// How far a number may run ahead of the lowest missing one.
     pub const WINDOW: u64 = 4096;
 
-    /// Takes a number; false where it was taken before or is impossibly far ahead.
-    pub fn take(&mut self, number: u64) -> bool {
-        if number <= self.low || number > self.low + Self::WINDOW {
-            return false;
+    /// Takes a number, once.
+    pub fn take(&mut self, number: u64) -> Take {
+        if number <= self.low {
+            return Take::Before;
         }
         let Err(at) = self.above.binary_search(&number) else {
-            return false;
+            return Take::Before;
         };
+        if number - self.low > Self::WINDOW {
+            return Take::TooFar;
+        }
         self.above.insert(at, number);
         let run = self
             .above
@@ -92,8 +99,18 @@ impl Cursor {
             .count();
         self.above.drain(..run);
         self.low += run as u64;
-        true
+        Take::Fresh
     }
+}
+
+/// What a cursor says of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    Fresh,
+    /// It was taken before.
+    Before,
+    /// It was not taken, and cannot be before the missing ones are: to be told again later.
+    TooFar,
 }
 
 /// Encodes a value.
@@ -102,11 +119,16 @@ pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
         .unwrap_or_else(|_error| unreachable!("encoding into memory cannot fail"))
 }
 
+/// A key as messages name its record.
+pub fn name(key: &[u8]) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Decodes a value, naming the record where it cannot.
 pub fn decode<T: for<'b> Decode<'b, ()>>(key: &[u8], value: &[u8]) -> Result<T, StoreError> {
     minicbor::decode(value).map_err(|error| StoreError::Corrupt {
         table: "state".into(),
-        record: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+        record: name(key),
         fact: error.to_string(),
     })
 }
@@ -126,7 +148,7 @@ pub fn read_u64(table: &dyn Table, key: &[u8]) -> Result<Option<u64>, StoreError
     };
     let bytes = <[u8; 8]>::try_from(value.as_slice()).map_err(|_| StoreError::Corrupt {
         table: "state".into(),
-        record: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+        record: name(key),
         fact: format!("a number has 8 bytes, this has {}", value.len()),
     })?;
     Ok(Some(u64::from_be_bytes(bytes)))
@@ -141,18 +163,21 @@ pub fn device_and_message(key: &[u8]) -> Option<([u8; 16], [u8; 16])> {
 
 #[cfg(test)]
 mod tests {
-    use super::Cursor;
+    use super::{Cursor, Take};
 
     #[test]
     fn a_cursor_takes_each_number_once_in_any_order() {
         let mut cursor = Cursor::default();
-        assert!(cursor.take(2));
-        assert!(!cursor.take(2));
-        assert!(cursor.take(1));
+        let taken = [2, 2, 1].map(|number| cursor.take(number));
+        assert_eq!(taken, [Take::Fresh, Take::Before, Take::Fresh]);
         assert_eq!(cursor, Cursor { low: 2, above: Vec::new() });
-        assert!(!cursor.take(1));
-        assert!(cursor.take(4) && cursor.take(3));
+        let taken = [1, 4, 3].map(|number| cursor.take(number));
+        assert_eq!(taken, [Take::Before, Take::Fresh, Take::Fresh]);
         assert_eq!(cursor.low, 4);
-        assert!(!cursor.take(5 + Cursor::WINDOW));
+        // Far ahead is not "taken before": whoever tells it must not forget it.
+        assert_eq!(cursor.take(5 + Cursor::WINDOW), Take::TooFar);
+        assert_eq!(cursor.take(4 + Cursor::WINDOW), Take::Fresh);
+        assert_eq!(cursor.take(5), Take::Fresh);
+        assert_eq!(cursor.take(5 + Cursor::WINDOW), Take::Fresh);
     }
 }

@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::oneshot;
+
 use super::{Batch, Engine, Op, Pending, Role, Row, StoreError, Table};
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -66,8 +68,14 @@ impl Engine for Disk {
         Ok(Arc::new(Arc::clone(found)))
     }
 
-    fn spawn_writer(&self, task: Pending<()>) {
-        tokio::spawn(task);
+    fn spawn_writer(&self, task: Pending<()>) -> oneshot::Receiver<()> {
+        let (tell, ended) = oneshot::channel();
+        tokio::spawn(async move {
+            task.await;
+            // Whoever stops the node may wait for this, or not.
+            let _ = tell.send(());
+        });
+        ended
     }
 }
 

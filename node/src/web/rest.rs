@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{Shared, operator::Operator, problem::Problem, watch};
-use crate::{journal::ShardJournal, story};
+use crate::{audit::Event, journal::ShardJournal, story};
 
 /// Rows of a page unless asked otherwise, and at most.
 const PAGE_ROWS: usize = 100;
@@ -221,7 +221,7 @@ pub struct MintedToken {
 /// Mints a one-time token for a customer's or technician's device.
 #[utoipa::path(post, path = "/v1/tokens", request_body = NewToken, responses((status = 201, body = MintedToken)))]
 async fn mint_token(
-    _operator: Operator,
+    operator: Operator,
     body: web::Json<NewToken>,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Problem> {
@@ -244,6 +244,8 @@ async fn mint_token(
         }
     };
     shared.node.ask(id, command).await?;
+    let event = Event::TokenMinted { operator: &operator.name, device: id, expires_ms };
+    shared.node.audit.note(shared.node.clock.now_ms(), event);
     let minted = MintedToken { user: token.user, secret: token.secret.to_string(), expires_ms };
     Ok(HttpResponse::Created().json(minted))
 }

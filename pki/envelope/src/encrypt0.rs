@@ -2,7 +2,7 @@
 
 use rustls::crypto::{
     aws_lc_rs::hpke::DH_KEM_P256_HKDF_SHA256_AES_256,
-    hpke::{EncapsulatedSecret, Hpke},
+    hpke::{EncapsulatedSecret, Hpke, HpkePrivateKey},
 };
 
 use crate::{
@@ -178,10 +178,10 @@ pub fn open(outer: &[u8], frame: &Frame, keys: &KeyRing, now_s: u64) -> Result<S
     Signed::from_bytes(plain).map_err(|_| OpenError::Failed)
 }
 
-fn open_parts(
+pub(crate) fn open_parts(
     outer: &Outer<'_>,
     external: &[u8],
-    key: &rustls::crypto::hpke::HpkePrivateKey,
+    key: &HpkePrivateKey,
 ) -> Option<Vec<u8>> {
     let aad = enc_structure(outer.protected, external);
     let suite: &dyn Hpke = DH_KEM_P256_HKDF_SHA256_AES_256;

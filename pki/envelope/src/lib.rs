@@ -18,6 +18,9 @@ mod keys;
 mod replay;
 mod session;
 mod sign1;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod vectors;
 
 pub use bundle::{KeyBundle, sign_bundle, verify_bundle};
 pub use cbor::DecodeError;

@@ -6,7 +6,8 @@ use aws_lc_rs::{
     digest::{SHA256, digest},
     rand::SystemRandom,
     signature::{
-        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, UnparsedPublicKey,
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
+        UnparsedPublicKey,
     },
 };
 
@@ -138,6 +139,7 @@ pub trait Signer: Send + Sync {
 /// A signing key in memory.
 pub struct SoftwareSigner {
     key: EcdsaKeyPair,
+    public: VerifyingKey,
     thumbprint: [u8; 32],
 }
 
@@ -153,7 +155,14 @@ impl SoftwareSigner {
     pub fn from_pkcs8(pkcs8_der: &[u8], leaf_certificate_der: &[u8]) -> Result<Self, SignError> {
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8_der)
             .map_err(|_| SignError::Key)?;
-        Ok(Self { key, thumbprint: sha256(leaf_certificate_der) })
+        let public =
+            VerifyingKey::from_sec1(key.public_key().as_ref()).map_err(|_| SignError::Key)?;
+        Ok(Self { key, public, thumbprint: sha256(leaf_certificate_der) })
+    }
+
+    /// What verifies this key's signatures.
+    pub fn verifying_key(&self) -> &VerifyingKey {
+        &self.public
     }
 }
 

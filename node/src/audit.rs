@@ -1,0 +1,172 @@
+//! The audit record: who was refused and why, who was given what; one JSON object a line.
+//!
+//! Lines go to `audit.jsonl` in the node's directory, oldest first. A flood of refusals costs a
+//! bounded queue and a bounded number of files: what does not fit is counted, and the next line that
+//! fits says how many are missing. **Invariant:** no line holds content, secrets or names of
+//! persons. **Not here:** metrics (who is not named there), the log for people (`tracing`).
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use fieldmesh_domain::EntityId;
+use serde::{Serialize, Serializer};
+use tokio::sync::mpsc;
+
+use crate::files::{self, Access};
+
+/// Lines that may wait for the disk.
+const QUEUE_LINES: usize = 4096;
+/// A file is put aside when it is this large, and so many of those are kept: 64 MiB in all.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+const FILES_KEPT: u32 = 3;
+
+/// What is recorded.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event<'a> {
+    /// A device's connection was refused.
+    ConnectionRefused {
+        from: SocketAddr,
+        why: &'a str,
+        detail: &'a str,
+    },
+    /// A connected device's key bundle was not believed.
+    BundleRefused {
+        #[serde(serialize_with = "text")]
+        device: EntityId,
+        why: &'a str,
+    },
+    /// A connected device's message was dropped.
+    MessageRefused {
+        #[serde(serialize_with = "text")]
+        device: EntityId,
+        why: &'a str,
+    },
+    /// A one-time token was made.
+    TokenMinted {
+        operator: &'a str,
+        #[serde(serialize_with = "text")]
+        device: EntityId,
+        expires_ms: u64,
+    },
+    CertificateIssued {
+        #[serde(serialize_with = "text")]
+        device: EntityId,
+        serial: &'a str,
+        not_after_s: u64,
+    },
+    EnrollmentRefused {
+        user: &'a str,
+        why: &'a str,
+    },
+}
+
+fn text<S: Serializer>(id: &EntityId, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(id)
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    at_ms: u64,
+    /// Lines before this one that found no place.
+    #[serde(skip_serializing_if = "is_zero")]
+    missing: u64,
+    #[serde(flatten)]
+    event: Event<'a>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Where events are recorded.
+#[derive(Debug, Clone, Default)]
+pub struct Audit {
+    lines: Option<mpsc::Sender<Vec<u8>>>,
+    missing: Arc<AtomicU64>,
+}
+
+impl Audit {
+    /// Records nothing: for simulations, which have no files.
+    pub fn nowhere() -> Self {
+        Self::default()
+    }
+
+    /// Records into `audit.jsonl` in a directory.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened.
+    pub fn in_dir(dir: &Path) -> io::Result<Self> {
+        let path = dir.join("audit.jsonl");
+        let file = files::open_append(&path, Access::Owner)?;
+        let (lines, queue) = mpsc::channel(QUEUE_LINES);
+        tokio::spawn(write(path, file, queue));
+        Ok(Self { lines: Some(lines), missing: Arc::default() })
+    }
+
+    /// Records an event; never waits.
+    pub fn note(&self, at_ms: u64, event: Event<'_>) {
+        let Some(lines) = &self.lines else { return };
+        let missing = self.missing.swap(0, Ordering::Relaxed);
+        let line = serde_json::to_vec(&Line { at_ms, missing, event });
+        let kept = line.is_ok_and(|mut line| {
+            line.push(b'\n');
+            lines.try_send(line).is_ok()
+        });
+        if !kept {
+            self.missing.fetch_add(missing + 1, Ordering::Relaxed);
+            metrics::counter!("fieldmesh_audit_lines_missing_total").increment(1);
+        }
+    }
+}
+
+async fn write(path: PathBuf, mut file: files::Appending, mut queue: mpsc::Receiver<Vec<u8>>) {
+    while let Some(mut lines) = queue.recv().await {
+        while let Ok(more) = queue.try_recv() {
+            lines.extend(more);
+        }
+        let written = file.append(&lines).and_then(|bytes| {
+            if bytes >= FILE_BYTES_MAX {
+                file = files::put_aside(&path, FILES_KEPT, Access::Owner)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = written {
+            tracing::error!(%error, path = %path.display(), "audit lines are lost");
+            metrics::counter!("fieldmesh_audit_lines_missing_total").increment(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_happened_and_how_many_are_missing() {
+        let device = "dsk_eu1_r0000000000000000000".parse().unwrap();
+        let event = Event::MessageRefused { device, why: "malformed" };
+        let line = serde_json::to_string(&Line { at_ms: 5, missing: 0, event }).unwrap();
+        assert_eq!(
+            line,
+            r#"{"at_ms":5,"event":"message_refused","device":"dsk_eu1_r0000000000000000000","why":"malformed"}"#
+        );
+        let (lines, queue) = mpsc::channel(1);
+        let audit = Audit { lines: Some(lines), missing: Arc::default() };
+        for why in ["first", "second", "third"] {
+            audit.note(0, Event::EnrollmentRefused { user: "x", why });
+        }
+        assert_eq!(audit.missing.load(Ordering::Relaxed), 2);
+        drop(queue);
+    }
+}
