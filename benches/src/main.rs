@@ -1,0 +1,95 @@
+//! Measurements of one node that are about its size, not its speed.
+//!
+//! ```text
+//! cargo run -p fieldmesh-benches -- restart --tickets 100000
+//! cargo run -p fieldmesh-benches -- memory  --tickets 100000
+//! ```
+//!
+//! Each prints one JSON object. Speed is measured by `fieldmesh replay`, as ratios within its run.
+//! **Not here:** verdicts; a figure is compared with its promise by whoever reads it.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program prints its figures")]
+
+mod memory;
+mod population;
+mod restart;
+
+use std::{path::Path, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use fieldmesh_node::{
+    config::Config,
+    deployment::Deployment,
+    os::{SystemClock, SystemEntropy},
+    server::Server,
+};
+
+/// Seals the secrets of directories that live as long as the measurement.
+const PASSPHRASE: &[u8] = b"only for measurements";
+
+/// Any failure, as text: a measurement that did not run has no result.
+type Failed = Box<dyn std::error::Error>;
+
+#[derive(Debug, Parser)]
+#[command(name = "fieldmesh-benches", version, about = "Sizes of one node")]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// How long a node with so many tickets takes until it answers.
+    Restart(Size),
+    /// How many bytes an entity that is awake costs.
+    Memory(Size),
+}
+
+#[derive(Debug, Args)]
+struct Size {
+    #[arg(long, default_value_t = 100_000)]
+    tickets: usize,
+    /// Of every hundred tickets, so many stay open: accepted, and not completed.
+    #[arg(long, default_value_t = 20)]
+    open_percent: usize,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = tokio::runtime::Runtime::new().map_err(Failed::from).and_then(|runtime| {
+        runtime.block_on(async {
+            match cli.what {
+                What::Restart(size) => restart::run(&size).await,
+                What::Memory(size) => memory::run(&size).await,
+            }
+        })
+    });
+    match result {
+        Ok(figures) => {
+            println!("{figures}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("fieldmesh-benches: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn config(dir: &Path) -> Result<Config, Failed> {
+    let flags = [
+        ("node.data_dir", dir.display().to_string()),
+        ("listen.https", "127.0.0.1:0".to_owned()),
+        ("listen.devices", "127.0.0.1:0".to_owned()),
+    ];
+    let flags: Vec<_> = flags.map(|(key, value)| (key.to_owned(), value)).into();
+    Ok(Config::load(None, &flags)?)
+}
+
+/// A server of its own, with what the directory holds.
+async fn start(dir: &Path) -> Result<Server, Failed> {
+    let config = config(dir)?;
+    if !Deployment::is_there(dir) {
+        Deployment::create(&config, PASSPHRASE, &SystemClock, &SystemEntropy::default())?;
+    }
+    Ok(Server::start(&config, PASSPHRASE).await?)
+}

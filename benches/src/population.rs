@@ -1,0 +1,230 @@
+//! Tickets by the thousand, through the same entities and the same log as those of real devices.
+//!
+//! What devices would send is asked directly of their entities, so that the time goes into storage
+//! and not into cryptography. **Invariant:** the work under way is bounded, and so is what the watch
+//! has to hold.
+
+use std::collections::BTreeMap;
+
+use fieldmesh_domain::{
+    Command, EntityId, EntityKind, IndexRow, Region, customer,
+    message::{Answer, OfferId, RequestBody, ResponseBody},
+    technician::{self, Shift, Skill, Technician},
+    ticket::{self, Stage},
+    time::Millis,
+};
+use fieldmesh_node::{
+    generator::Generator,
+    node::Node,
+    web::rest::{NewCustomer, NewTechnician},
+};
+use indicatif::ProgressBar;
+use tokio::sync::broadcast::Receiver;
+
+use crate::Failed;
+
+/// Tickets per customer: far fewer than one may have open.
+const TICKETS_EACH: usize = 20;
+const TECHNICIANS: usize = 50;
+/// Tickets under way: each tells fewer than ten rows, and the watch holds 1,024.
+const UNDER_WAY_MAX: usize = 64;
+
+/// Fills the node; returns the tickets.
+pub(crate) async fn fill(
+    node: &Node,
+    tickets: usize,
+    open_percent: usize,
+) -> Result<Vec<EntityId>, Failed> {
+    let mut generator = Generator::new(1);
+    let region: Region = node.region.parse()?;
+    for number in 0..TECHNICIANS {
+        technician(node, id(EntityKind::Technician, region, number), generator.technician())
+            .await?;
+    }
+    let bar = ProgressBar::new(tickets as u64);
+    let rows = node.steps.watch_rows();
+    let (under_way, offered) = Default::default();
+    let mut filling = Filling { node, rows, under_way, offered };
+    let mut made = Vec::with_capacity(tickets);
+    for number in 0..tickets {
+        let customer = id(EntityKind::Customer, region, number / TICKETS_EACH);
+        if number % TICKETS_EACH == 0 {
+            register(node, customer, generator.customer()).await?;
+        }
+        let stays_open = number % 100 < open_percent;
+        made.push(filling.open(customer, number, generator.request(), stays_open).await?);
+        while filling.under_way.len() >= UNDER_WAY_MAX {
+            filling.advance().await?;
+        }
+        bar.inc(1);
+    }
+    while !filling.under_way.is_empty() {
+        filling.advance().await?;
+    }
+    bar.finish_and_clear();
+    Ok(made)
+}
+
+/// A ticket more, of the first customer; returns it once it is committed.
+pub(crate) async fn one_more(node: &Node, number: usize) -> Result<EntityId, Failed> {
+    let customer = id(EntityKind::Customer, node.region.parse()?, 0);
+    request(node, customer, number, Generator::new(2).request()).await
+}
+
+/// Asks as the customer's device would.
+async fn request(
+    node: &Node,
+    customer: EntityId,
+    number: usize,
+    body: RequestBody,
+) -> Result<EntityId, Failed> {
+    let message_id = message_id(number);
+    let received_at = Millis(node.clock.now_ms());
+    let command =
+        customer::Command::Request { message_id, content_hash: [5; 32], body, received_at };
+    node.ask(customer, Command::Customer(command)).await?;
+    Ok(EntityId::ticket_of(customer, message_id))
+}
+
+fn message_id(number: usize) -> [u8; 16] {
+    (number as u128).to_be_bytes()
+}
+
+fn id(kind: EntityKind, region: Region, number: usize) -> EntityId {
+    let mut random = [0; 10];
+    random[..8].copy_from_slice(&(number as u64).to_be_bytes());
+    EntityId::new(kind, region, random)
+}
+
+/// What enrolling leaves behind, without a certificate that works.
+const CERTIFICATE_BYTES: usize = 600;
+
+async fn technician(node: &Node, id: EntityId, new: NewTechnician) -> Result<(), Failed> {
+    let NewTechnician { name, home, skills, .. } = new;
+    let skills = skills.iter().map(|s| Skill { category: s.category, level: s.level }).collect();
+    let (token_hash, home) = ([1; 32], home.into());
+    let commands = [
+        technician::Command::Register {
+            name,
+            skills,
+            home,
+            capacity: u16::MAX,
+            shift: Shift::Always,
+        },
+        technician::Command::Invite { token_hash, expires: Millis(u64::MAX) },
+        technician::Command::Enroll {
+            token_hash,
+            public_key_hash: [2; 32],
+            serial: vec![3; 16],
+            not_after: u64::MAX,
+            certificate: vec![4; CERTIFICATE_BYTES],
+        },
+        technician::Command::GoOnShift,
+    ];
+    for command in commands {
+        node.ask(id, Command::Technician(command)).await?;
+    }
+    Ok(())
+}
+
+async fn register(node: &Node, id: EntityId, new: NewCustomer) -> Result<(), Failed> {
+    let NewCustomer { name, location, tier } = new;
+    let token_hash = [1; 32];
+    let commands = [
+        customer::Command::Register { name, location: location.into(), tier },
+        customer::Command::Invite { token_hash, expires: Millis(u64::MAX) },
+        customer::Command::Enroll {
+            token_hash,
+            public_key_hash: [2; 32],
+            serial: vec![3; 16],
+            not_after: u64::MAX,
+            certificate: vec![4; CERTIFICATE_BYTES],
+        },
+    ];
+    for command in commands {
+        node.ask(id, Command::Customer(command)).await?;
+    }
+    Ok(())
+}
+
+struct Filling<'a> {
+    node: &'a Node,
+    rows: Receiver<IndexRow>,
+    /// Tickets that are not where they shall stay, and whether that is open.
+    under_way: BTreeMap<EntityId, bool>,
+    /// Tickets whose offer is on its way to a technician.
+    offered: BTreeMap<EntityId, Vec<EntityId>>,
+}
+
+impl Filling<'_> {
+    async fn open(
+        &mut self,
+        customer: EntityId,
+        number: usize,
+        body: RequestBody,
+        stays_open: bool,
+    ) -> Result<EntityId, Failed> {
+        // Noted first: its rows may be told before the request returns.
+        self.under_way.insert(EntityId::ticket_of(customer, message_id(number)), stays_open);
+        request(self.node, customer, number, body).await
+    }
+
+    /// Does what the next row asks for.
+    async fn advance(&mut self) -> Result<(), Failed> {
+        let (id, state, technician) = match self.rows.recv().await? {
+            IndexRow::Ticket { id, state, technician, .. } => (id, state, technician),
+            IndexRow::Technician { id, .. } => return self.accept(id).await,
+            IndexRow::Customer { .. } => return Ok(()),
+        };
+        match (state, technician, self.under_way.get(&id)) {
+            (Stage::Offered, Some(technician), Some(_)) => {
+                self.offered.entry(technician).or_default().push(id);
+                self.accept(technician).await
+            }
+            (Stage::Accepted, _, Some(true)) | (Stage::Closed, _, _) => {
+                self.under_way.remove(&id);
+                Ok(())
+            }
+            (Stage::Accepted, Some(technician), Some(false)) => {
+                self.answer(id, technician, Answer::Completed { note: "done".into() }).await
+            }
+            (Stage::Completed, _, _) => {
+                self.node.ask(id, Command::Ticket(ticket::Command::Confirm)).await?;
+                Ok(())
+            }
+            (Stage::Unfilled, _, _) => Err("a ticket found no technician".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Accepts the offers that have reached the technician.
+    async fn accept(&mut self, id: EntityId) -> Result<(), Failed> {
+        let Some(offered) = self.offered.remove(&id) else { return Ok(()) };
+        let journal = self.node.journal_of(id).ok_or("a technician's shard does not run")?;
+        let held = journal.state::<Technician>(id)?.holdings;
+        let (here, still): (Vec<_>, Vec<_>) =
+            offered.into_iter().partition(|ticket| held.contains_key(ticket));
+        if !still.is_empty() {
+            self.offered.insert(id, still);
+        }
+        for ticket in here {
+            self.answer(ticket, id, Answer::Accept { eta_min: 20 }).await?;
+        }
+        Ok(())
+    }
+
+    /// Answers as the technician.
+    async fn answer(
+        &self,
+        ticket: EntityId,
+        technician: EntityId,
+        answer: Answer,
+    ) -> Result<(), Failed> {
+        let mut message_id = ticket.to_bytes();
+        message_id[0] = u8::from(matches!(answer, Answer::Accept { .. }));
+        let body = ResponseBody { ticket, offer: OfferId { epoch: 1, seq: 0 }, answer };
+        let command = technician::Command::Answer { message_id, body };
+        self.node.ask(technician, Command::Technician(command)).await?;
+        Ok(())
+    }
+}
