@@ -294,7 +294,10 @@ impl Aggregate for Customer {
                 self.open.remove(ticket);
             }
             Event::Suspended => self.standing = Standing::Suspended,
-            Event::Resumed => self.standing = Standing::Active,
+            Event::Resumed => {
+                let enrolled = self.enrollment.issued.is_some();
+                self.standing = if enrolled { Standing::Active } else { Standing::Invited };
+            }
         }
     }
 

@@ -3,8 +3,8 @@
 //! A ticket asks with `Match`; the answer is an offer to make, or that nobody fits. The desk counts
 //! what it gave out itself, so no technician needs to report its load.
 //!
-//! **Invariant:** a ticket is given to at most one technician here; asking again takes it back
-//! first. **Not here:** granting (`technician`), deadlines and retries (`ticket`).
+//! **Invariant:** a ticket is given to at most one technician here; a new question takes it back
+//! first, and the same question again changes nothing. **Not here:** granting (`technician`), deadlines and retries (`ticket`).
 
 use std::collections::BTreeMap;
 
@@ -55,6 +55,9 @@ pub struct Desk {
     /// Who works on, or is offered, which ticket.
     #[n(1)]
     pub given: BTreeMap<EntityId, EntityId>,
+    /// The question that gave it.
+    #[cbor(n(2), default)]
+    pub answered: BTreeMap<EntityId, u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -72,6 +75,9 @@ pub enum Command {
         ticket: EntityId,
         #[n(1)]
         need: Need,
+        /// The ticket counts them; the same one again needs no second answer.
+        #[cbor(n(2), default)]
+        question: u32,
     },
     /// The ticket needs nobody any more.
     #[n(2)]
@@ -105,6 +111,8 @@ pub enum Event {
         technician: EntityId,
         #[n(2)]
         choice: Choice,
+        #[cbor(n(3), default)]
+        question: u32,
     },
     #[n(2)]
     NobodyFits {
@@ -112,6 +120,8 @@ pub enum Event {
         ticket: EntityId,
         #[n(1)]
         choice: Choice,
+        #[cbor(n(2), default)]
+        question: u32,
     },
     #[n(3)]
     TakenBack {
@@ -121,7 +131,13 @@ pub enum Event {
 }
 
 impl Desk {
-    fn choose(&self, ticket: EntityId, need: &Need, rule_version: u32) -> Vec<Event> {
+    fn choose(
+        &self,
+        ticket: EntityId,
+        need: &Need,
+        question: u32,
+        rule_version: u32,
+    ) -> Vec<Event> {
         let held_by = self.given.get(&ticket);
         let options = self.technicians.iter().map(|(id, known)| Fit {
             id: *id,
@@ -136,13 +152,20 @@ impl Desk {
         let mut events: Vec<Event> =
             held_by.map(|_| Event::TakenBack { ticket }).into_iter().collect();
         events.push(match choice.candidates.first() {
-            Some(best) => Event::Chosen { ticket, technician: best.technician, choice },
-            None => Event::NobodyFits { ticket, choice },
+            Some(best) => Event::Chosen { ticket, technician: best.technician, choice, question },
+            None => Event::NobodyFits { ticket, choice, question },
         });
         events
     }
 
+    /// The offer is on its way or made: another one would leave the ticket with one technician and
+    /// the desk with another.
+    fn is_answered(&self, ticket: EntityId, question: u32) -> bool {
+        self.answered.get(&ticket).is_some_and(|answered| *answered >= question)
+    }
+
     fn take_back(&mut self, ticket: EntityId) {
+        self.answered.remove(&ticket);
         if let Some(technician) = self.given.remove(&ticket)
             && let Some(known) = self.technicians.get_mut(&technician)
         {
@@ -165,7 +188,12 @@ impl Aggregate for Desk {
                 }
                 _ => Ok(vec![Event::TechnicianChanged { id: *id, summary: summary.clone() }]),
             },
-            Command::Match { ticket, need } => Ok(self.choose(*ticket, need, ctx.rule_version)),
+            Command::Match { ticket, question, .. } if self.is_answered(*ticket, *question) => {
+                Ok(vec![])
+            }
+            Command::Match { ticket, need, question } => {
+                Ok(self.choose(*ticket, need, *question, ctx.rule_version))
+            }
             Command::Done { ticket } => Ok(if self.given.contains_key(ticket) {
                 vec![Event::TakenBack { ticket: *ticket }]
             } else {
@@ -180,8 +208,9 @@ impl Aggregate for Desk {
             Event::TechnicianChanged { id, summary } => {
                 self.technicians.entry(*id).or_default().summary.clone_from(summary);
             }
-            Event::Chosen { ticket, technician, .. } => {
+            Event::Chosen { ticket, technician, question, .. } => {
                 self.given.insert(*ticket, *technician);
+                self.answered.insert(*ticket, *question);
                 let known = self.technicians.entry(*technician).or_default();
                 known.load = known.load.saturating_add(1);
                 known.assigned = known.assigned.saturating_add(1);
@@ -196,12 +225,14 @@ impl Aggregate for Desk {
             vec![Effect::Tell { to: *ticket, command: AnyCommand::Ticket(command) }]
         };
         match event {
-            Event::Chosen { ticket, technician, choice } => tell(
-                ticket,
-                ticket::Command::Offer { technician: *technician, choice: choice.clone() },
-            ),
-            Event::NobodyFits { ticket, choice } => {
-                tell(ticket, ticket::Command::NobodyFits { choice: choice.clone() })
+            Event::Chosen { ticket, technician, choice, question } => {
+                let (technician, choice) = (*technician, choice.clone());
+                let question = *question;
+                tell(ticket, ticket::Command::Offer { technician, choice, question })
+            }
+            Event::NobodyFits { ticket, choice, question } => {
+                let (choice, question) = (choice.clone(), *question);
+                tell(ticket, ticket::Command::NobodyFits { choice, question })
             }
             Event::TechnicianChanged { .. } | Event::TakenBack { .. } => vec![],
         }

@@ -73,7 +73,9 @@ impl Enrollment {
         if token.expires <= ctx.now {
             return Rejection::new(RejectionCode::Token, "the token would be expired already");
         }
-        if self.token.as_ref() == Some(&token) {
+        // An invitation that comes again must not make its spent token good once more.
+        let is_spent = self.issued.as_ref().is_some_and(|issued| issued.token_hash == token.hash);
+        if is_spent || self.token.as_ref() == Some(&token) {
             return Ok(vec![]);
         }
         Ok(vec![Change::Invited(token)])

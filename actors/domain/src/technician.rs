@@ -4,7 +4,8 @@
 //! counts only while that reservation lives. No state here has a timer of its own, because the
 //! ticket owns the deadline of each step and releases what it no longer wants.
 //!
-//! **Invariants:** holdings never exceed the capacity; an offer older than one seen is refused.
+//! **Invariants:** holdings never exceed the capacity; an offer that is not newer than the one held
+//! changes nothing.
 
 mod types;
 

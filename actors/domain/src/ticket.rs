@@ -70,6 +70,9 @@ pub struct Ticket {
     pub tries: u32,
     #[n(12)]
     pub due: Millis,
+    /// Counts what the desk was asked; what was not answered in time is asked again as it was.
+    #[cbor(n(13), default)]
+    pub question: u32,
 }
 
 impl Ticket {
@@ -80,6 +83,12 @@ impl Ticket {
     /// The technician that the command is from holds the present offer.
     fn is_current(&self, technician: EntityId, offer: OfferId) -> bool {
         self.technician == Some(technician) && self.offer() == offer
+    }
+
+    /// The offer answers the last question: after "nobody fits" too, if that was asked twice. The
+    /// answer to an earlier one would leave the ticket with one technician and the desk with another.
+    fn is_wanted(&self, question: u32) -> bool {
+        matches!(self.stage, Stage::Matching | Stage::Unfilled) && self.question == question
     }
 
     fn matching(&self, now: Millis) -> Event {
@@ -133,7 +142,7 @@ impl Ticket {
                 let due = now.after_s(u64::from(eta_min) * 60 + PROGRESS_GRACE_S);
                 vec![Event::Accepted { technician, name: name.to_owned(), eta_min, due }]
             }
-            _ if current => vec![],
+            Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused if current => vec![],
             _ => vec![Event::LateAcceptRefused { technician, offer }],
         }
     }
@@ -147,7 +156,13 @@ impl Ticket {
     ) -> Vec<Event> {
         let at_work =
             matches!(self.stage, Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused);
-        if !at_work || !self.is_current(technician, offer) {
+        // The technician reports in order: what comes again would only move the ticket back.
+        let is_news = match progress {
+            Progress::EnRoute => self.stage == Stage::Accepted,
+            Progress::OnSite => self.stage != Stage::OnSite,
+            Progress::Completed { .. } | Progress::CannotComplete { .. } => true,
+        };
+        if !at_work || !is_news || !self.is_current(technician, offer) {
             return vec![];
         }
         let due = match progress {
@@ -205,7 +220,7 @@ impl Aggregate for Ticket {
                 Event::Triaged { priority: triage::priority(body, *tier) },
                 self.matching(ctx.now),
             ],
-            Command::Offer { technician, choice } if self.stage == Stage::Matching => {
+            Command::Offer { technician, choice, question } if self.is_wanted(*question) => {
                 vec![Event::Offered {
                     technician: *technician,
                     epoch: self.epoch + 1,
@@ -213,7 +228,9 @@ impl Aggregate for Ticket {
                     choice: choice.clone(),
                 }]
             }
-            Command::NobodyFits { choice } if self.stage == Stage::Matching => {
+            Command::NobodyFits { choice, question }
+                if self.stage == Stage::Matching && self.question == *question =>
+            {
                 let pause = RETRY_MIN_S.saturating_mul(1 << self.tries.min(4)).min(RETRY_MAX_S);
                 vec![Event::Unfilled { due: ctx.now.after_s(pause), choice: choice.clone() }]
             }
@@ -250,6 +267,9 @@ impl Aggregate for Ticket {
                 self.priority = *priority;
             }
             Event::MatchAsked { due } => {
+                if self.stage != Stage::Matching {
+                    self.question = self.question.wrapping_add(1);
+                }
                 self.stage = Stage::Matching;
                 self.technician = None;
                 self.set_due(*due);
@@ -374,7 +394,8 @@ impl Ticket {
             location: body.map(|body| body.location).unwrap_or_default(),
             asked: self.asked.clone(),
         };
-        self.tell_desk(id, desk::Command::Match { ticket: id, need })
+        let question = self.question;
+        self.tell_desk(id, desk::Command::Match { ticket: id, need, question })
     }
 
     fn reserve(&self, id: EntityId, technician: EntityId, choice: &Choice) -> Effect {

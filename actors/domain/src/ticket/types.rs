@@ -138,11 +138,16 @@ pub enum Command {
         technician: EntityId,
         #[n(1)]
         choice: Choice,
+        /// What this answers.
+        #[cbor(n(2), default)]
+        question: u32,
     },
     #[n(2)]
     NobodyFits {
         #[n(0)]
         choice: Choice,
+        #[cbor(n(1), default)]
+        question: u32,
     },
     #[n(3)]
     Refused {

@@ -1,0 +1,124 @@
+//! The bytes of everything that is stored or sent, frozen: a log and a device outlive a release.
+//!
+//! A field may be added with a new number and a default; its new bytes then replace the old ones
+//! here, and the old ones move to what must still be read. Long values are written as `<name>`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+#[path = "golden/commands.rs"]
+mod commands;
+#[path = "golden/events.rs"]
+mod events;
+#[path = "golden/messages.rs"]
+mod messages;
+#[path = "golden/states.rs"]
+mod states;
+
+use core::fmt::{Debug, Write as _};
+
+use fieldmesh_domain::{
+    EntityId, EntityKind,
+    message::{Location, OfferId, RequestBody},
+    selection::{Candidate, Choice, Exclusion},
+    time::Millis,
+};
+use minicbor::{Decode, Encode};
+
+const MESSAGE: [u8; 16] = [5; 16];
+const HASH: [u8; 32] = [7; 32];
+const KEY: [u8; 32] = [8; 32];
+const OFFER: OfferId = OfferId { epoch: 3, seq: 1 };
+const PLACE: Location = Location { lat_e6: 48_000_000, lon_e6: -2_000_000 };
+const NOON: Millis = Millis(1_800_000_000_000);
+/// Milliseconds of [`NOON`] and the bytes of [`PLACE`].
+const NAMES: [(&str, &str); 8] = [
+    ("<cus>", "506575310001150a0a0a0a0a0a0a0a0a0a"),
+    ("<tec>", "506575310041150a0a0a0a0a0a0a0a0a0a"),
+    ("<tkt>", "506575310081150a0a0a0a0a0a0a0a0a0a"),
+    ("<msg>", "5005050505050505050505050505050505"),
+    ("<hash>", "58200707070707070707070707070707070707070707070707070707070707070707"),
+    ("<key>", "58200808080808080808080808080808080808080808080808080808080808080808"),
+    ("<noon>", "1b000001a3185c5000"),
+    ("<place>", "821a02dc6c003a001e847f"),
+];
+
+fn id(kind: EntityKind) -> EntityId {
+    EntityId::new(kind, "eu1".parse().unwrap(), [10; 10])
+}
+
+fn customer() -> EntityId {
+    id(EntityKind::Customer)
+}
+
+fn technician() -> EntityId {
+    id(EntityKind::Technician)
+}
+
+fn ticket() -> EntityId {
+    id(EntityKind::Ticket)
+}
+
+fn request() -> RequestBody {
+    RequestBody {
+        category: 11,
+        subcategory: 12,
+        impact: 1,
+        urgency: 2,
+        location: PLACE,
+        text: "leak".into(),
+    }
+}
+
+fn choice() -> Choice {
+    let candidate = Candidate {
+        technician: technician(),
+        distance_m: 1,
+        travel_s: 2,
+        load_s: 3,
+        over_qualification_s: 4,
+        fairness_s: 5,
+    };
+    Choice {
+        candidates: vec![candidate],
+        excluded: vec![(technician(), Exclusion::Full)],
+        excluded_count: 9,
+        rule_version: 6,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let text = bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    });
+    NAMES.iter().fold(text, |text, (name, long)| text.replace(long, name))
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let text = NAMES.iter().fold(text.to_owned(), |text, (name, long)| text.replace(name, long));
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap() as u8;
+    text.as_bytes().chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}
+
+/// Each value has these bytes, and these bytes are that value.
+fn are_frozen<T>(table: &[(&str, T)])
+where
+    T: Debug + PartialEq + Encode<()> + for<'b> Decode<'b, ()>,
+{
+    for (frozen, value) in table {
+        assert_eq!(hex(&minicbor::to_vec(value).unwrap()), *frozen, "{value:?}");
+    }
+}
+
+/// These bytes of an earlier release are that value.
+fn are_read<T>(table: &[(&str, T)])
+where
+    T: Debug + PartialEq + for<'b> Decode<'b, ()>,
+{
+    for (frozen, value) in table {
+        if frozen.starts_with('#') {
+            continue;
+        }
+        assert_eq!(&minicbor::decode::<T>(&unhex(frozen)).unwrap(), value);
+    }
+}

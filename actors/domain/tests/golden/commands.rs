@@ -1,0 +1,138 @@
+//! Each command of each aggregate, as entities tell each other.
+
+use fieldmesh_domain::{
+    Command, TimerName, customer, desk,
+    message::{AlertBody, Answer, ResponseBody},
+    selection::Need,
+    technician::{self, Shift, Skill},
+    ticket::{self, Progress, RefusalReason},
+};
+
+use crate::{
+    HASH, KEY, MESSAGE, NOON, OFFER, PLACE, are_frozen, are_read, choice, customer, request,
+    technician, ticket,
+};
+
+const TIMER: TimerName = TimerName::Deadline;
+
+#[test]
+fn to_a_customer() {
+    use customer::Command as Customer;
+    let enroll = Customer::Enroll {
+        token_hash: HASH,
+        public_key_hash: KEY,
+        serial: vec![1, 2],
+        not_after: 3,
+        certificate: vec![4, 5],
+    };
+    let request = Customer::Request {
+        message_id: MESSAGE,
+        content_hash: HASH,
+        body: request(),
+        received_at: NOON,
+    };
+    are_frozen(&[
+        ("82008363416461<place>02", Customer::Register { name: "Ada".into(), location: PLACE, tier: 2 }),
+        ("820182<hash><noon>", Customer::Invite { token_hash: HASH, expires: NOON }),
+        ("820285<hash><key>42010203420405", enroll),
+        ("82038209420102", Customer::PublishKeys { serial: 9, bundle: vec![1, 2] }),
+        ("820484<msg><hash>860b0c0102<place>646c65616b<noon>", request),
+        ("820581<tkt>", Customer::TicketClosed { ticket: ticket() }),
+        ("820680", Customer::Suspend),
+        ("820780", Customer::Resume),
+        ("8208820008", Customer::Timer { name: TIMER, generation: 8 }),
+    ]);
+}
+
+#[test]
+fn to_a_technician() {
+    use technician::Command as Technician;
+    let (ticket, offer) = (ticket(), OFFER);
+    let register = Technician::Register {
+        name: "Bo".into(),
+        skills: vec![Skill { category: 11, level: 4 }],
+        home: PLACE,
+        capacity: 2,
+        shift: Shift::Always,
+    };
+    let enroll = Technician::Enroll {
+        token_hash: HASH,
+        public_key_hash: KEY,
+        serial: vec![1, 2],
+        not_after: 3,
+        certificate: vec![4, 5],
+    };
+    let alert = AlertBody {
+        ticket,
+        offer,
+        category: 11,
+        subcategory: 12,
+        priority: 1,
+        location: PLACE,
+        distance_m: 13,
+        text: "leak".into(),
+        expires: NOON,
+    };
+    let body = ResponseBody { ticket, offer, answer: Answer::Accept { eta_min: 20 } };
+    are_frozen(&[
+        ("82008562426f81820b04<place>0200", register),
+        ("820182<hash><noon>", Technician::Invite { token_hash: HASH, expires: NOON }),
+        ("820285<hash><key>42010203420405", enroll),
+        ("82038209420102", Technician::PublishKeys { serial: 9, bundle: vec![1, 2] }),
+        ("820480", Technician::GoOnShift),
+        ("820580", Technician::GoOffShift),
+        ("82068189<tkt>8203010b0c01<place>0d646c65616b<noon>", Technician::Reserve { alert }),
+        ("820782<tkt>820301", Technician::Release { ticket, offer }),
+        ("820882<msg>83<tkt>82030182008114", Technician::Answer { message_id: MESSAGE, body }),
+        ("8209820008", Technician::Timer { name: TIMER, generation: 8 }),
+    ]);
+}
+
+#[test]
+fn to_a_ticket() {
+    use ticket::Command as Ticket;
+    let (technician, offer, choice) = (technician(), OFFER, choice());
+    let (reason, progress) = (RefusalReason::Late, Progress::OnSite);
+    let open = Ticket::Open { customer: customer(), message_id: MESSAGE, body: request(), tier: 2 };
+    are_frozen(&[
+        ("820084<cus><msg>860b0c0102<place>646c65616b02", open),
+        ("820183<tec>848186<tec>01020304058182<tec>02090604", Ticket::Offer { technician, choice: choice.clone(), question: 4 }),
+        ("820282848186<tec>01020304058182<tec>02090604", Ticket::NobodyFits { choice: choice.clone(), question: 4 }),
+        ("820383<tec>82030104", Ticket::Refused { technician, offer, reason }),
+        ("820484<tec>82030162426f14", Ticket::Accept { technician, offer, name: "Bo".into(), eta_min: 20 }),
+        ("820583<tec>820301820180", Ticket::Progress { technician, offer, progress }),
+        ("820680", Ticket::Cancel),
+        ("820780", Ticket::Confirm),
+        ("8208820008", Ticket::Timer { name: TIMER, generation: 8 }),
+    ]);
+    are_read(&[
+        ("#O", Ticket::Offer { technician, choice: choice.clone(), question: 0 }),
+        ("#F", Ticket::NobodyFits { choice, question: 0 }),
+    ]);
+}
+
+#[test]
+fn to_a_desk() {
+    use desk::Command as Desk;
+    let (id, ticket) = (technician(), ticket());
+    let skills = vec![Skill { category: 11, level: 4 }];
+    let summary = desk::Summary { on_shift: true, skills, home: PLACE, capacity: 2 };
+    let need = Need { category: 11, priority: 1, location: PLACE, asked: vec![id] };
+    are_frozen(&[
+        ("820082<tec>84f581820b04<place>02", Desk::Technician { id, summary }),
+        ("820183<tkt>840b01<place>81<tec>04", Desk::Match { ticket, need: need.clone(), question: 4 }),
+        ("820281<tkt>", Desk::Done { ticket }),
+        ("8203820008", Desk::Timer { name: TIMER, generation: 8 }),
+    ]);
+    are_read(&[("#M", Desk::Match { ticket, need, question: 0 })]);
+}
+
+#[test]
+fn to_any_entity() {
+    are_frozen(&[
+        ("820081820680", Command::Customer(customer::Command::Suspend)),
+        ("820181820480", Command::Technician(technician::Command::GoOnShift)),
+        ("820281820680", Command::Ticket(ticket::Command::Cancel)),
+        ("820381820281<tkt>", Command::Desk(desk::Command::Done { ticket: ticket() })),
+    ]);
+}

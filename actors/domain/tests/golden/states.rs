@@ -1,0 +1,97 @@
+//! The states, as snapshots keep them.
+
+use fieldmesh_domain::{
+    customer::{Customer, Standing},
+    desk::{Desk, Known, Summary},
+    enrollment::{Enrollment, Issued, Token},
+    technician::{Holding, Phase, Shift, Skill, Technician},
+    ticket::{Stage, Ticket},
+};
+
+use crate::{
+    HASH, KEY, MESSAGE, NOON, OFFER, PLACE, are_frozen, are_read, customer, request, technician,
+    ticket,
+};
+
+fn enrollment() -> Enrollment {
+    let issued = Issued {
+        token_hash: HASH,
+        public_key_hash: KEY,
+        serial: vec![1, 2],
+        not_after: 3,
+        certificate: vec![4, 5],
+    };
+    Enrollment {
+        token: Some(Token { hash: HASH, expires: NOON }),
+        issued: Some(issued),
+        bundle_serial: 9,
+    }
+}
+
+#[test]
+fn of_a_customer() {
+    let active = Customer {
+        standing: Standing::Active,
+        name: "Ada".into(),
+        location: PLACE,
+        tier: 2,
+        enrollment: enrollment(),
+        open: [ticket()].into(),
+    };
+    are_frozen(&[("8600608200000083f6f60080", Customer::default()), ("860363416461<place>028382<hash><noon>85<hash><key>420102034204050981<tkt>", active)]);
+}
+
+#[test]
+fn of_a_technician() {
+    let holding =
+        Holding { offer: OFFER, phase: Phase::EnRoute, expires: NOON, answered_by: Some(MESSAGE) };
+    let busy = Technician {
+        registered: true,
+        name: "Bo".into(),
+        skills: vec![Skill { category: 11, level: 4 }],
+        home: PLACE,
+        capacity: 2,
+        shift: Shift::Always,
+        on_shift: true,
+        suspended: false,
+        enrollment: enrollment(),
+        holdings: [(ticket(), holding)].into(),
+    };
+    are_frozen(&[("8af460808200000000f4f483f6f600a0", Technician::default()), ("8af562426f81820b04<place>0200f5f48382<hash><noon>85<hash><key>4201020342040509a1<tkt>8482030102<noon><msg>", busy)]);
+}
+
+#[test]
+fn of_a_ticket() {
+    let offered = Ticket {
+        stage: Stage::Offered,
+        customer: Some(customer()),
+        message_id: Some(MESSAGE),
+        body: Some(request()),
+        priority: 2,
+        opened_at: NOON,
+        epoch: 3,
+        technician: Some(technician()),
+        technician_name: "Bo".into(),
+        asked: vec![technician()],
+        generation: 4,
+        tries: 5,
+        due: NOON,
+        question: 6,
+    };
+    are_frozen(&[("8e00f6f6f6000000f6608000000000", Ticket::default()), ("8e04<cus><msg>860b0c0102<place>646c65616b02<noon>03<tec>62426f81<tec>0405<noon>06", offered.clone())]);
+    are_read(&[("#T", Ticket { question: 0, ..offered })]);
+}
+
+#[test]
+fn of_a_desk() {
+    let skills = vec![Skill { category: 11, level: 4 }];
+    let summary = Summary { on_shift: true, skills, home: PLACE, capacity: 2 };
+    let known = Known { summary, load: 1, assigned: 7 };
+    let giving = Desk {
+        technicians: [(technician(), known)].into(),
+        given: [(ticket(), technician())].into(),
+        answered: [(ticket(), 4)].into(),
+    };
+    are_frozen(&[("83a0a0a0", Desk::default()), ("83a1<tec>8384f581820b04<place>020107a1<tkt><tec>a1<tkt>04", giving.clone())]);
+    are_read(&[("#D", Desk { answered: [].into(), ..giving })]);
+}

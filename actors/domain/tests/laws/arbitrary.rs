@@ -1,0 +1,190 @@
+//! Any value of the domain, within the bounds that whoever sends it keeps.
+//!
+//! Identifiers, offers and tokens come from small pools, so that they meet.
+
+use fieldmesh_domain::{
+    EntityId, EntityKind, TimerName, desk,
+    enrollment::{Change, Issued, Token},
+    message::{AlertBody, Answer, Location, OfferId, ReceiptStatus, RequestBody},
+    selection::{Candidate, Choice, Exclusion, Need},
+    technician::Skill,
+    ticket::{Progress, RefusalReason},
+    time::Millis,
+};
+use proptest::{collection::vec, prelude::*};
+
+use crate::world;
+
+/// Milliseconds that clocks, expiries and deadlines share.
+const SPAN_MS: u64 = 300_000;
+
+pub(crate) fn technician_id() -> impl Strategy<Value = EntityId> {
+    (0_u8..3).prop_map(world::technician)
+}
+
+pub(crate) fn customer_id() -> impl Strategy<Value = EntityId> {
+    (0_u8..2).prop_map(world::customer)
+}
+
+pub(crate) fn ticket_id() -> impl Strategy<Value = EntityId> {
+    (0_u8..3).prop_map(|number| world::id(EntityKind::Ticket, number))
+}
+
+pub(crate) fn offer() -> impl Strategy<Value = OfferId> {
+    (0_u32..4, 0_u32..2).prop_map(|(epoch, seq)| OfferId { epoch, seq })
+}
+
+pub(crate) fn message_id() -> impl Strategy<Value = [u8; 16]> {
+    (0_u8..6).prop_map(|number| [number; 16])
+}
+
+pub(crate) fn hash() -> impl Strategy<Value = [u8; 32]> {
+    (0_u8..2).prop_map(|number| [number; 32])
+}
+
+pub(crate) fn millis() -> impl Strategy<Value = Millis> {
+    prop_oneof![(0..SPAN_MS).prop_map(Millis), Just(Millis(u64::MAX))]
+}
+
+pub(crate) fn text() -> impl Strategy<Value = String> {
+    "[a-zé]{0,6}"
+}
+
+pub(crate) fn location() -> impl Strategy<Value = Location> {
+    (-90_000_000..=90_000_000, -180_000_000..=180_000_000)
+        .prop_map(|(lat_e6, lon_e6)| Location { lat_e6, lon_e6 })
+}
+
+pub(crate) fn skills() -> impl Strategy<Value = Vec<Skill>> {
+    vec((1_u16..4, 1_u8..=5).prop_map(|(category, level)| Skill { category, level }), 0..3)
+}
+
+pub(crate) fn request() -> impl Strategy<Value = RequestBody> {
+    (1_u16..4, any::<u16>(), 1_u8..=3, 1_u8..=3, location(), text()).prop_map(
+        |(category, subcategory, impact, urgency, location, text)| RequestBody {
+            category,
+            subcategory,
+            impact,
+            urgency,
+            location,
+            text,
+        },
+    )
+}
+
+pub(crate) fn alert() -> impl Strategy<Value = AlertBody> {
+    (ticket_id(), offer(), any::<[u16; 2]>(), any::<u8>(), location(), text(), millis()).prop_map(
+        |(ticket, offer, [category, subcategory], priority, location, text, expires)| AlertBody {
+            ticket,
+            offer,
+            category,
+            subcategory,
+            priority,
+            location,
+            distance_m: 0,
+            text,
+            expires,
+        },
+    )
+}
+
+pub(crate) fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        3 => any::<u16>().prop_map(|eta_min| Answer::Accept { eta_min }),
+        1 => text().prop_map(|reason| Answer::Decline { reason }),
+        1 => Just(Answer::EnRoute),
+        1 => Just(Answer::OnSite),
+        1 => text().prop_map(|note| Answer::Completed { note }),
+        1 => text().prop_map(|reason| Answer::CannotComplete { reason }),
+    ]
+}
+
+pub(crate) fn progress() -> impl Strategy<Value = Progress> {
+    prop_oneof![
+        Just(Progress::EnRoute),
+        Just(Progress::OnSite),
+        text().prop_map(|note| Progress::Completed { note }),
+        text().prop_map(|reason| Progress::CannotComplete { reason }),
+    ]
+}
+
+pub(crate) fn refusal() -> impl Strategy<Value = RefusalReason> {
+    prop_oneof![
+        Just(RefusalReason::Declined),
+        Just(RefusalReason::Busy),
+        Just(RefusalReason::OffShift),
+        Just(RefusalReason::NoDevice),
+        Just(RefusalReason::Late),
+    ]
+}
+
+pub(crate) fn choice() -> impl Strategy<Value = Choice> {
+    let candidate = (technician_id(), any::<[u32; 5]>()).prop_map(|(technician, terms)| {
+        let [distance_m, travel_s, load_s, over_qualification_s, fairness_s] = terms;
+        Candidate { technician, distance_m, travel_s, load_s, over_qualification_s, fairness_s }
+    });
+    let reason = prop_oneof![
+        Just(Exclusion::OffShift),
+        Just(Exclusion::NoSkill),
+        Just(Exclusion::Full),
+        Just(Exclusion::Asked),
+    ];
+    (vec(candidate, 0..3), vec((technician_id(), reason), 0..3), any::<[u32; 2]>()).prop_map(
+        |(candidates, excluded, [excluded_count, rule_version])| Choice {
+            candidates,
+            excluded,
+            excluded_count,
+            rule_version,
+        },
+    )
+}
+
+pub(crate) fn need() -> impl Strategy<Value = Need> {
+    (1_u16..4, 1_u8..=5, location(), vec(technician_id(), 0..3)).prop_map(
+        |(category, priority, location, asked)| Need { category, priority, location, asked },
+    )
+}
+
+pub(crate) fn issued() -> impl Strategy<Value = Issued> {
+    (hash(), hash(), vec(any::<u8>(), 0..4), any::<u64>(), vec(any::<u8>(), 0..4)).prop_map(
+        |(token_hash, public_key_hash, serial, not_after, certificate)| Issued {
+            token_hash,
+            public_key_hash,
+            serial,
+            not_after,
+            certificate,
+        },
+    )
+}
+
+pub(crate) fn bundle() -> impl Strategy<Value = (u64, Vec<u8>)> {
+    (0_u64..5, vec(any::<u8>(), 0..4))
+}
+
+pub(crate) fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        (hash(), millis()).prop_map(|(hash, expires)| Change::Invited(Token { hash, expires })),
+        issued().prop_map(Change::Enrolled),
+        bundle().prop_map(|(serial, bundle)| Change::KeysPublished { serial, bundle }),
+    ]
+}
+
+pub(crate) fn summary() -> impl Strategy<Value = desk::Summary> {
+    (any::<bool>(), skills(), location(), 0_u16..3).prop_map(
+        |(on_shift, skills, home, capacity)| desk::Summary { on_shift, skills, home, capacity },
+    )
+}
+
+pub(crate) fn timer() -> impl Strategy<Value = (TimerName, u32)> {
+    (Just(TimerName::Deadline), 0_u32..12)
+}
+
+pub(crate) fn receipt_status() -> impl Strategy<Value = ReceiptStatus> {
+    prop_oneof![
+        Just(ReceiptStatus::Received),
+        Just(ReceiptStatus::Invalid),
+        Just(ReceiptStatus::Expired),
+        Just(ReceiptStatus::Replay),
+        Just(ReceiptStatus::NoLongerYours),
+    ]
+}

@@ -1,0 +1,125 @@
+//! Any command of each aggregate, from any sender at any time.
+
+use fieldmesh_domain::{
+    EntityId, customer, desk,
+    enrollment::Issued,
+    message::{OfferId, ResponseBody},
+    technician::{self, Shift},
+    ticket,
+};
+use proptest::prelude::*;
+
+use crate::{
+    arbitrary::{
+        alert, answer, bundle, choice, customer_id, hash, issued, location, message_id, millis,
+        need, offer, progress, refusal, request, skills, summary, technician_id, text, ticket_id,
+        timer,
+    },
+    world,
+};
+
+pub(crate) fn customer_command() -> BoxedStrategy<customer::Command> {
+    use customer::Command;
+    prop_oneof![
+        2 => ("[ab]", location(), 1_u8..3)
+            .prop_map(|(name, location, tier)| Command::Register { name, location, tier }),
+        4 => (hash(), millis())
+            .prop_map(|(token_hash, expires)| Command::Invite { token_hash, expires }),
+        4 => issued().prop_map(|issued| {
+            let Issued { token_hash, public_key_hash, serial, not_after, certificate } = issued;
+            Command::Enroll { token_hash, public_key_hash, serial, not_after, certificate }
+        }),
+        1 => bundle().prop_map(|(serial, bundle)| Command::PublishKeys { serial, bundle }),
+        2 => (message_id(), hash(), request(), millis()).prop_map(
+            |(message_id, content_hash, body, received_at)| Command::Request {
+                message_id,
+                content_hash,
+                body,
+                received_at,
+            }
+        ),
+        1 => message_id().prop_map(|message_id| {
+            let ticket = EntityId::ticket_of(world::customer(0), message_id);
+            Command::TicketClosed { ticket }
+        }),
+        1 => Just(Command::Suspend),
+        1 => Just(Command::Resume),
+        1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn technician_command() -> BoxedStrategy<technician::Command> {
+    use technician::Command;
+    prop_oneof![
+        2 => ("[ab]", skills(), location(), 1_u16..3).prop_map(|(name, skills, home, capacity)| {
+            Command::Register { name, skills, home, capacity, shift: Shift::Always }
+        }),
+        2 => (hash(), millis())
+            .prop_map(|(token_hash, expires)| Command::Invite { token_hash, expires }),
+        2 => issued().prop_map(|issued| {
+            let Issued { token_hash, public_key_hash, serial, not_after, certificate } = issued;
+            Command::Enroll { token_hash, public_key_hash, serial, not_after, certificate }
+        }),
+        1 => bundle().prop_map(|(serial, bundle)| Command::PublishKeys { serial, bundle }),
+        2 => Just(Command::GoOnShift),
+        1 => Just(Command::GoOffShift),
+        6 => alert().prop_map(|alert| Command::Reserve { alert }),
+        2 => (ticket_id(), offer()).prop_map(|(ticket, offer)| Command::Release { ticket, offer }),
+        8 => (message_id(), ticket_id(), offer(), answer()).prop_map(
+            |(message_id, ticket, offer, answer)| Command::Answer {
+                message_id,
+                body: ResponseBody { ticket, offer, answer },
+            }
+        ),
+        1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn ticket_command() -> BoxedStrategy<ticket::Command> {
+    use ticket::Command;
+    let offer = || (1_u32..4).prop_map(|epoch| OfferId { epoch, seq: 0 });
+    prop_oneof![
+        2 => (customer_id(), message_id(), request(), 1_u8..3).prop_map(
+            |(customer, message_id, body, tier)| Command::Open { customer, message_id, body, tier }
+        ),
+        8 => (technician_id(), choice(), 1_u32..5).prop_map(
+            |(technician, choice, question)| Command::Offer { technician, choice, question }
+        ),
+        2 => (choice(), 1_u32..5)
+            .prop_map(|(choice, question)| Command::NobodyFits { choice, question }),
+        2 => (technician_id(), offer(), refusal()).prop_map(
+            |(technician, offer, reason)| Command::Refused { technician, offer, reason }
+        ),
+        6 => (technician_id(), offer(), text(), any::<u16>()).prop_map(
+            |(technician, offer, name, eta_min)| Command::Accept {
+                technician,
+                offer,
+                name,
+                eta_min,
+            }
+        ),
+        6 => (technician_id(), offer(), progress()).prop_map(
+            |(technician, offer, progress)| Command::Progress { technician, offer, progress }
+        ),
+        1 => Just(Command::Cancel),
+        1 => Just(Command::Confirm),
+        4 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn desk_command() -> BoxedStrategy<desk::Command> {
+    use desk::Command;
+    prop_oneof![
+        4 => (technician_id(), summary())
+            .prop_map(|(id, summary)| Command::Technician { id, summary }),
+        6 => (ticket_id(), need(), 0_u32..4).prop_map(
+            |(ticket, need, question)| Command::Match { ticket, need, question }
+        ),
+        1 => ticket_id().prop_map(|ticket| Command::Done { ticket }),
+        1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
+    ]
+    .boxed()
+}

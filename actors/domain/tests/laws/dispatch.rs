@@ -1,0 +1,260 @@
+//! What must hold in a world of several entities, whatever arrives when.
+
+use std::collections::BTreeMap;
+
+use fieldmesh_domain::{
+    Command, Effect, EntityId, IndexRow, MessageKind,
+    message::{Answer, ReceiptBody, ReceiptStatus},
+    technician::{self, Holding, Phase},
+    ticket::{self, Stage, Ticket},
+};
+
+use crate::{
+    schedule::{Step, answer},
+    world::World,
+};
+
+/// Timers fired until the world must have come to rest: each of four tickets is refused by each of
+/// three technicians, waits and is tried again, several times over.
+const ROUNDS: usize = 60;
+
+/// Stages in which somebody has the ticket, with how far the technician then is.
+fn phase(stage: Stage) -> Option<Phase> {
+    match stage {
+        Stage::Offered => Some(Phase::Reserved),
+        Stage::Accepted => Some(Phase::Committed),
+        Stage::EnRoute => Some(Phase::EnRoute),
+        Stage::OnSite => Some(Phase::OnSite),
+        _ => None,
+    }
+}
+
+pub(crate) fn no_longer_yours(
+    to: EntityId,
+    ticket: EntityId,
+    correlation: Option<[u8; 16]>,
+) -> Effect {
+    let (status, ticket) = (ReceiptStatus::NoLongerYours, Some(ticket));
+    let body = minicbor::to_vec(ReceiptBody { status, ticket, reason: String::new() }).unwrap();
+    Effect::Message { to, kind: MessageKind::Receipt, correlation, body }
+}
+
+fn is_waiting(stage: Stage) -> bool {
+    stage != Stage::Unknown && !stage.is_final()
+}
+
+impl World {
+    /// What must follow from an acceptance that is not for the offer in force: nothing else.
+    pub(crate) fn refusal_of(&self, to: EntityId, command: &Command) -> Option<Effect> {
+        match command {
+            Command::Technician(technician::Command::Answer { message_id, body })
+                if matches!(body.answer, Answer::Accept { .. }) =>
+            {
+                let held = self.technicians[&to].state.holdings.get(&body.ticket);
+                let is_current = held.is_some_and(|held| {
+                    let is_dead = held.phase == Phase::Reserved && held.expires < self.now;
+                    held.offer == body.offer && !is_dead
+                });
+                (!is_current).then(|| no_longer_yours(to, body.ticket, Some(*message_id)))
+            }
+            Command::Ticket(ticket::Command::Accept { technician, offer, .. }) => {
+                let ticket = &self.tickets[&to].state;
+                let is_current = phase(ticket.stage).is_some()
+                    && ticket.technician == Some(*technician)
+                    && (offer.epoch, offer.seq) == (ticket.epoch, 0);
+                let release = technician::Command::Release { ticket: to, offer: *offer };
+                let command = Command::Technician(release);
+                (!is_current).then_some(Effect::Tell { to: *technician, command })
+            }
+            _ => None,
+        }
+    }
+
+    fn holdings(&self, ticket: EntityId) -> impl Iterator<Item = (EntityId, &Holding)> {
+        self.technicians
+            .iter()
+            .filter_map(move |(id, lived)| Some((*id, lived.state.holdings.get(&ticket)?)))
+    }
+
+    /// Takes each step, and looks at the laws in between.
+    pub(crate) fn run(&mut self, steps: &[Step]) {
+        let mut ended = BTreeMap::new();
+        for step in steps {
+            self.step(step);
+            self.laws(&mut ended);
+        }
+    }
+
+    fn laws(&self, ended: &mut BTreeMap<EntityId, Stage>) {
+        for lived in self.technicians.values() {
+            assert!(lived.state.holdings.len() <= usize::from(lived.state.capacity));
+        }
+        for (id, lived) in &self.tickets {
+            let ticket = &lived.state;
+            self.at_most_one_holder(*id, ticket);
+            self.every_waiting_state_has_a_deadline(*id, ticket);
+            self.the_customer_hears_in_order(*id);
+            if ticket.stage.is_final() {
+                assert_eq!(*ended.entry(*id).or_insert(ticket.stage), ticket.stage);
+            } else {
+                assert_eq!(ended.get(id), None, "{id} has ended and is {:?}", ticket.stage);
+            }
+        }
+        self.lists_show_the_state();
+        self.the_desk_counts_what_it_gave();
+    }
+
+    /// Whoever is bound to a ticket is the one that it counts, or hears otherwise in a moment.
+    fn at_most_one_holder(&self, id: EntityId, ticket: &Ticket) {
+        let bound = self.holdings(id).filter(|(_, held)| held.phase > Phase::Reserved);
+        let (current, other): (Vec<_>, Vec<_>) = bound.partition(|(technician, held)| {
+            phase(ticket.stage) >= Some(Phase::Committed)
+                && ticket.technician == Some(*technician)
+                && ticket.epoch == held.offer.epoch
+        });
+        assert!(current.len() <= 1, "{current:?} hold {id}");
+        for (technician, held) in other {
+            let accepting = self.on_its_way(technician, id, |command| {
+                let accept = |command: &ticket::Command| {
+                    matches!(command, ticket::Command::Accept { offer, .. } if *offer == held.offer)
+                };
+                matches!(command, Command::Ticket(command) if accept(command))
+            });
+            let releasing = self.on_its_way(id, technician, |command| {
+                let release = |command: &technician::Command| {
+                    matches!(command, technician::Command::Release { offer, .. } if *offer >= held.offer)
+                };
+                matches!(command, Command::Technician(command) if release(command))
+            });
+            assert!(accepting || releasing, "{technician} holds {id}, which does not know");
+        }
+    }
+
+    fn on_its_way(&self, from: EntityId, to: EntityId, wanted: impl Fn(&Command) -> bool) -> bool {
+        self.lanes.get(&(from, to)).is_some_and(|lane| lane.iter().any(wanted))
+    }
+
+    fn every_waiting_state_has_a_deadline(&self, id: EntityId, ticket: &Ticket) {
+        let wanted = is_waiting(ticket.stage).then_some((ticket.generation, ticket.due));
+        assert_eq!(self.timers.get(&id).copied(), wanted, "{id} is {:?}", ticket.stage);
+    }
+
+    /// R2 first; after it R3 takes it back or R4 ends; after R3 comes the next R2.
+    fn the_customer_hears_in_order(&self, id: EntityId) {
+        let numbers: Vec<u8> = self.confirmations(id).iter().map(|body| body.number).collect();
+        for pair in numbers.windows(2) {
+            assert!(matches!(pair, [2, 3 | 4] | [3, 2]), "{id} was confirmed as {numbers:?}");
+        }
+        assert!(numbers.first().is_none_or(|first| *first == 2), "{numbers:?}");
+    }
+
+    fn lists_show_the_state(&self) {
+        for row in self.index.values() {
+            match row {
+                IndexRow::Ticket { id, state, priority, technician, .. } => {
+                    let ticket = &self.tickets[id].state;
+                    let shown = (ticket.stage, ticket.priority, ticket.technician);
+                    assert_eq!((*state, *priority, *technician), shown);
+                }
+                IndexRow::Technician { id, state, load } => {
+                    let technician = &self.technicians[id].state;
+                    let shown = (technician.duty(), technician.holdings.len());
+                    assert_eq!((*state, usize::from(*load)), shown);
+                }
+                IndexRow::Customer { id, state } => {
+                    assert_eq!(*state, self.customers[id].state.standing);
+                }
+            }
+        }
+    }
+
+    fn the_desk_counts_what_it_gave(&self) {
+        let desk = &self.desk.state;
+        for (id, known) in &desk.technicians {
+            let given = desk.given.values().filter(|technician| *technician == id).count();
+            assert_eq!(usize::from(known.load), given, "{id}");
+        }
+    }
+
+    /// Once everything has arrived, all agree on who has which ticket.
+    pub(crate) fn all_agree(&self) {
+        assert!(self.lanes.is_empty());
+        for (id, lived) in &self.tickets {
+            let ticket = &lived.state;
+            let wanted = ticket.technician.zip(phase(ticket.stage));
+            let held: Vec<_> =
+                self.holdings(*id).map(|(technician, held)| (technician, held.phase)).collect();
+            assert_eq!(held, Vec::from_iter(wanted), "{id} is {:?}", ticket.stage);
+            let given = self.desk.state.given.get(id).copied();
+            assert_eq!(given, wanted.map(|(technician, _)| technician), "{id}");
+            let customer = &self.customers[&ticket.customer.unwrap()].state;
+            assert_eq!(customer.open.contains(id), is_waiting(ticket.stage), "{id}");
+            assert_ne!(ticket.stage, Stage::Matching, "the desk left {id} without an answer");
+        }
+        for (id, lived) in &self.technicians {
+            let technician = &lived.state;
+            let known = &self.desk.state.technicians[id].summary;
+            assert_eq!(known.on_shift, technician.on_shift);
+            assert_eq!((&known.skills, known.capacity), (&technician.skills, technician.capacity));
+        }
+    }
+
+    /// Everything arrives at once, and every device accepts what it may.
+    fn accept_all(&mut self) {
+        loop {
+            self.deliver_all();
+            let (technicians, now) = (self.technicians.iter(), self.now);
+            let mut offered = technicians.flat_map(|(id, lived)| {
+                let held = lived.state.holdings.iter();
+                held.map(move |(ticket, held)| (*id, *ticket, held.clone()))
+            });
+            let next =
+                offered.rfind(|(_, _, held)| held.phase == Phase::Reserved && held.expires >= now);
+            let Some((technician, ticket, held)) = next else {
+                return;
+            };
+            self.answer(technician, ticket, held.offer, answer(0));
+        }
+    }
+
+    /// The rest of the world behaves from here on: whoever can be helped is helped.
+    pub(crate) fn converges(&mut self) {
+        for _ in 0..ROUNDS {
+            self.accept_all();
+            let waiting = self.tickets.iter().filter(|(_, lived)| {
+                matches!(lived.state.stage, Stage::Matching | Stage::Offered | Stage::Unfilled)
+            });
+            let next = waiting.map(|(id, lived)| (lived.state.due, *id)).min();
+            let Some((_, id)) = next else {
+                break;
+            };
+            self.fire(id);
+        }
+        self.accept_all();
+        for (id, lived) in &self.tickets {
+            match lived.state.stage {
+                Stage::Unfilled => {
+                    let body = lived.state.body.as_ref().unwrap();
+                    let free = self.technicians.values().find(|lived| {
+                        let technician = &lived.state;
+                        let mut skills = technician.skills.iter();
+                        technician.on_shift
+                            && technician.holdings.len() < usize::from(technician.capacity)
+                            && skills.any(|skill| skill.category == body.category)
+                    });
+                    assert!(free.is_none_or(|_| false), "{id} waits although somebody is free");
+                    assert!(self.timers.contains_key(id));
+                }
+                Stage::Matching | Stage::Offered => panic!("{id} is {:?}", lived.state.stage),
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) fn replay_equals_live(&self) {
+        self.customers.values().for_each(|lived| lived.replay_equals_live());
+        self.technicians.values().for_each(|lived| lived.replay_equals_live());
+        self.tickets.values().for_each(|lived| lived.replay_equals_live());
+        self.desk.replay_equals_live();
+    }
+}

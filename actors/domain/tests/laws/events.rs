@@ -1,0 +1,130 @@
+//! Any event of each aggregate, in any order: what a log could hold at worst.
+
+use fieldmesh_domain::{customer, desk, technician, ticket};
+use proptest::prelude::*;
+
+use crate::arbitrary::{
+    alert, change, choice, customer_id, hash, location, message_id, millis, offer, progress,
+    receipt_status, refusal, request, skills, summary, technician_id, text, ticket_id,
+};
+
+pub(crate) fn customer_event() -> BoxedStrategy<customer::Event> {
+    use customer::Event;
+    prop_oneof![
+        (text(), location(), any::<u8>()).prop_map(|(name, location, tier)| Event::Registered {
+            name,
+            location,
+            tier
+        }),
+        change().prop_map(Event::Enrollment),
+        (message_id(), hash(), ticket_id(), request(), millis()).prop_map(
+            |(message_id, content_hash, ticket, body, received_at)| Event::Requested {
+                message_id,
+                content_hash,
+                ticket,
+                body,
+                received_at,
+            }
+        ),
+        ticket_id().prop_map(|ticket| Event::TicketClosed { ticket }),
+        Just(Event::Suspended),
+        Just(Event::Resumed),
+    ]
+    .boxed()
+}
+
+pub(crate) fn technician_event() -> BoxedStrategy<technician::Event> {
+    use technician::{Event, Shift};
+    prop_oneof![
+        (text(), skills(), location(), any::<u16>()).prop_map(|(name, skills, home, capacity)| {
+            Event::Registered { name, skills, home, capacity, shift: Shift::Always }
+        }),
+        change().prop_map(Event::Enrollment),
+        Just(Event::WentOnShift),
+        Just(Event::WentOffShift),
+        alert().prop_map(|alert| Event::Reserved { alert }),
+        (ticket_id(), offer(), refusal()).prop_map(|(ticket, offer, reason)| Event::Refused {
+            ticket,
+            offer,
+            reason
+        }),
+        (ticket_id(), any::<bool>())
+            .prop_map(|(ticket, was_committed)| Event::Released { ticket, was_committed }),
+        (ticket_id(), offer(), any::<u16>(), message_id()).prop_map(
+            |(ticket, offer, eta_min, message_id)| Event::Accepted {
+                ticket,
+                offer,
+                eta_min,
+                message_id,
+            }
+        ),
+        (ticket_id(), offer(), text(), message_id()).prop_map(
+            |(ticket, offer, reason, message_id)| Event::Declined {
+                ticket,
+                offer,
+                reason,
+                message_id,
+            }
+        ),
+        (ticket_id(), offer(), progress(), message_id()).prop_map(
+            |(ticket, offer, progress, message_id)| Event::Progressed {
+                ticket,
+                offer,
+                progress,
+                message_id,
+            }
+        ),
+        (ticket_id(), receipt_status(), message_id()).prop_map(|(ticket, status, message_id)| {
+            Event::AnswerNoted { ticket, status, message_id }
+        }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn ticket_event() -> BoxedStrategy<ticket::Event> {
+    use ticket::Event;
+    prop_oneof![
+        (customer_id(), message_id(), request(), millis()).prop_map(
+            |(customer, message_id, body, at)| Event::Opened { customer, message_id, body, at }
+        ),
+        any::<u8>().prop_map(|priority| Event::Triaged { priority }),
+        millis().prop_map(|due| Event::MatchAsked { due }),
+        (technician_id(), any::<u32>(), millis(), choice()).prop_map(
+            |(technician, epoch, due, choice)| Event::Offered { technician, epoch, due, choice }
+        ),
+        (millis(), choice()).prop_map(|(due, choice)| Event::Unfilled { due, choice }),
+        Just(Event::OfferExpired),
+        (technician_id(), refusal())
+            .prop_map(|(technician, reason)| Event::OfferRefused { technician, reason }),
+        (technician_id(), text(), any::<u16>(), millis()).prop_map(
+            |(technician, name, eta_min, due)| Event::Accepted { technician, name, eta_min, due }
+        ),
+        (technician_id(), offer())
+            .prop_map(|(technician, offer)| Event::LateAcceptRefused { technician, offer }),
+        (progress(), millis()).prop_map(|(progress, due)| Event::Progressed { progress, due }),
+        millis().prop_map(|due| Event::Overdue { due }),
+        Just(Event::Cancelled),
+        Just(Event::Closed),
+    ]
+    .boxed()
+}
+
+pub(crate) fn desk_event() -> BoxedStrategy<desk::Event> {
+    use desk::Event;
+    prop_oneof![
+        (technician_id(), summary())
+            .prop_map(|(id, summary)| Event::TechnicianChanged { id, summary }),
+        (ticket_id(), technician_id(), choice(), any::<u32>()).prop_map(
+            |(ticket, technician, choice, question)| Event::Chosen {
+                ticket,
+                technician,
+                choice,
+                question,
+            }
+        ),
+        (ticket_id(), choice(), any::<u32>())
+            .prop_map(|(ticket, choice, question)| Event::NobodyFits { ticket, choice, question }),
+        ticket_id().prop_map(|ticket| Event::TakenBack { ticket }),
+    ]
+    .boxed()
+}

@@ -1,0 +1,303 @@
+//! A small world: one desk, customers and technicians with their devices, tickets, and everything
+//! that is on its way between them.
+//!
+//! **Invariants:** what one entity tells another arrives in the order it was told, as the outbox
+//! promises, and each message of a device has an id of its own. **Not here:** what happens next
+//! (`schedule`), what must hold (`dispatch`).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use fieldmesh_domain::{
+    Aggregate, Command, Ctx, Effect, EntityId, EntityKind, IndexRow, MessageKind, Rejection,
+    TimerName,
+    customer::{self, Customer},
+    desk::Desk,
+    message::{AlertBody, Answer, ConfirmationBody, Location, OfferId, RequestBody, ResponseBody},
+    technician::{self, Shift, Skill, Technician},
+    ticket::{self, Ticket},
+    time::Millis,
+};
+
+const START: Millis = Millis(1_800_000_000_000);
+pub(crate) const CUSTOMERS: u8 = 2;
+
+/// An entity with all that happened to it.
+pub(crate) struct Lived<A: Aggregate> {
+    pub(crate) state: A,
+    pub(crate) events: Vec<A::Event>,
+}
+
+impl<A: Aggregate> Default for Lived<A> {
+    fn default() -> Self {
+        Self { state: A::default(), events: Vec::new() }
+    }
+}
+
+impl<A: Aggregate> Lived<A> {
+    pub(crate) fn ask(
+        &mut self,
+        command: &A::Command,
+        ctx: &Ctx,
+    ) -> Result<Vec<Effect>, Rejection> {
+        let mut effects = Vec::new();
+        for event in self.state.decide(command, ctx)? {
+            self.state.evolve(&event);
+            effects.extend(self.state.react(&event, ctx.id));
+            self.events.push(event);
+        }
+        Ok(effects)
+    }
+
+    pub(crate) fn replay_equals_live(&self) {
+        let mut replayed = A::default();
+        for event in &self.events {
+            let stored: A::Event = through_bytes(event);
+            assert_eq!(&stored, event);
+            replayed.evolve(&stored);
+        }
+        assert_eq!(replayed, self.state);
+        assert_eq!(through_bytes::<A>(&self.state), self.state);
+    }
+}
+
+pub(crate) fn through_bytes<T>(value: &T) -> T
+where
+    T: minicbor::Encode<()> + for<'b> minicbor::Decode<'b, ()>,
+{
+    minicbor::decode(&minicbor::to_vec(value).unwrap()).unwrap()
+}
+
+/// A technician to begin with.
+#[derive(Debug, Clone)]
+pub(crate) struct Hand {
+    pub(crate) capacity: u16,
+    pub(crate) skills: Vec<Skill>,
+    pub(crate) lon_e6: i32,
+}
+
+pub(crate) struct Mail {
+    pub(crate) to: EntityId,
+    pub(crate) kind: MessageKind,
+    pub(crate) body: Vec<u8>,
+}
+
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) now: Millis,
+    pub(crate) customers: BTreeMap<EntityId, Lived<Customer>>,
+    pub(crate) technicians: BTreeMap<EntityId, Lived<Technician>>,
+    pub(crate) tickets: BTreeMap<EntityId, Lived<Ticket>>,
+    pub(crate) desk: Lived<Desk>,
+    /// What is on its way, by sender and recipient.
+    pub(crate) lanes: BTreeMap<(EntityId, EntityId), VecDeque<Command>>,
+    pub(crate) timers: BTreeMap<EntityId, (u32, Millis)>,
+    pub(crate) index: BTreeMap<EntityId, IndexRow>,
+    pub(crate) mail: Vec<Mail>,
+    pub(crate) asked: Vec<(EntityId, Command)>,
+    pub(crate) timers_set: Vec<(EntityId, u32)>,
+    alerts: BTreeMap<EntityId, Vec<AlertBody>>,
+    messages: u64,
+}
+
+pub(crate) fn id(kind: EntityKind, number: u8) -> EntityId {
+    EntityId::new(kind, "eu1".parse().unwrap(), [number; 10])
+}
+
+pub(crate) fn customer(number: u8) -> EntityId {
+    id(EntityKind::Customer, number % CUSTOMERS)
+}
+
+pub(crate) fn technician(number: u8) -> EntityId {
+    id(EntityKind::Technician, number)
+}
+
+pub(crate) fn desk() -> EntityId {
+    EntityId::desk("eu1".parse().unwrap())
+}
+
+pub(crate) fn nth<T: Copy>(all: impl ExactSizeIterator<Item = T>, number: usize) -> Option<T> {
+    let mut all = all;
+    let count = all.len();
+    if count == 0 { None } else { all.nth(number % count) }
+}
+
+impl World {
+    /// Customers and technicians enrolled and on shift, the desk told.
+    pub(crate) fn new(hands: &[Hand]) -> Self {
+        let mut world = Self { now: START, ..Self::default() };
+        let (token_hash, expires) = ([7; 32], Millis(u64::MAX));
+        for number in 0..CUSTOMERS {
+            let (name, location) = (format!("customer {number}"), Location::default());
+            for command in [
+                customer::Command::Register { name, location, tier: number + 1 },
+                customer::Command::Invite { token_hash, expires },
+                customer::Command::Enroll {
+                    token_hash,
+                    public_key_hash: [8; 32],
+                    serial: vec![1],
+                    not_after: 0,
+                    certificate: vec![],
+                },
+            ] {
+                world.ask(customer(number), Command::Customer(command));
+            }
+        }
+        for (hand, number) in hands.iter().zip(0..) {
+            for command in [
+                technician::Command::Register {
+                    name: format!("technician {number}"),
+                    skills: hand.skills.clone(),
+                    home: Location { lat_e6: 0, lon_e6: hand.lon_e6 },
+                    capacity: hand.capacity,
+                    shift: Shift::Always,
+                },
+                technician::Command::Invite { token_hash, expires },
+                technician::Command::Enroll {
+                    token_hash,
+                    public_key_hash: [9; 32],
+                    serial: vec![2],
+                    not_after: 0,
+                    certificate: vec![],
+                },
+                technician::Command::GoOnShift,
+            ] {
+                world.ask(technician(number), Command::Technician(command));
+            }
+        }
+        world.deliver_all();
+        world
+    }
+
+    /// Asks an entity, and takes in what follows.
+    pub(crate) fn ask(&mut self, to: EntityId, command: Command) -> Vec<Effect> {
+        let ctx = Ctx { now: self.now, id: to, rule_version: 1 };
+        let refusal = self.refusal_of(to, &command);
+        let answered = match &command {
+            Command::Customer(command) => self.customers.entry(to).or_default().ask(command, &ctx),
+            Command::Technician(command) => {
+                self.technicians.entry(to).or_default().ask(command, &ctx)
+            }
+            Command::Ticket(command) => self.tickets.entry(to).or_default().ask(command, &ctx),
+            Command::Desk(command) => self.desk.ask(command, &ctx),
+        };
+        self.asked.push((to, command));
+        // Between entities a refusal is final, and a device is told by another way.
+        let effects = answered.unwrap_or_default();
+        if let Some(refusal) = refusal {
+            assert_eq!(effects, [refusal]);
+        }
+        for effect in effects.clone() {
+            self.follow(to, effect);
+        }
+        effects
+    }
+
+    fn follow(&mut self, from: EntityId, effect: Effect) {
+        match effect {
+            Effect::Tell { to, command } => {
+                self.lanes.entry((from, to)).or_default().push_back(command);
+            }
+            Effect::Message { to, kind, body, .. } => {
+                if kind == MessageKind::Alert {
+                    let alert = minicbor::decode(&body).unwrap();
+                    self.alerts.entry(to).or_default().push(alert);
+                }
+                self.mail.push(Mail { to, kind, body });
+            }
+            Effect::SetTimer { name: TimerName::Deadline, generation, due } => {
+                self.timers.insert(from, (generation, due));
+                self.timers_set.push((from, generation));
+            }
+            Effect::CancelTimer { name: TimerName::Deadline } => {
+                self.timers.remove(&from);
+            }
+            Effect::Index(row) => {
+                assert_eq!(row.id(), from);
+                self.index.insert(from, row);
+            }
+        }
+    }
+
+    pub(crate) fn request(&mut self, number: u8, category: u16, urgency: u8) -> EntityId {
+        self.messages += 1;
+        let message_id = u128::from(self.messages).to_be_bytes();
+        let body = RequestBody {
+            category,
+            subcategory: 0,
+            impact: 1,
+            urgency,
+            location: Location::default(),
+            text: "it leaks".into(),
+        };
+        let command = customer::Command::Request {
+            message_id,
+            content_hash: [0; 32],
+            body,
+            received_at: self.now,
+        };
+        self.ask(customer(number), Command::Customer(command));
+        EntityId::ticket_of(customer(number), message_id)
+    }
+
+    /// A device's answer, with the id of its message.
+    pub(crate) fn answer(
+        &mut self,
+        technician: EntityId,
+        ticket: EntityId,
+        offer: OfferId,
+        answer: Answer,
+    ) -> ([u8; 16], Vec<Effect>) {
+        self.messages += 1;
+        let message_id = u128::from(self.messages).to_be_bytes();
+        let body = ResponseBody { ticket, offer, answer };
+        let command = technician::Command::Answer { message_id, body };
+        (message_id, self.ask(technician, Command::Technician(command)))
+    }
+
+    /// The first row of a lane arrives.
+    pub(crate) fn deliver(&mut self, from: EntityId, to: EntityId) -> Option<Vec<Effect>> {
+        let lane = self.lanes.get_mut(&(from, to))?;
+        let command = lane.pop_front()?;
+        if lane.is_empty() {
+            self.lanes.remove(&(from, to));
+        }
+        Some(self.ask(to, command))
+    }
+
+    pub(crate) fn deliver_all(&mut self) {
+        while let Some((from, to)) = self.lanes.keys().next().copied() {
+            self.deliver(from, to);
+        }
+    }
+
+    /// The ticket's timer falls due.
+    pub(crate) fn fire(&mut self, ticket: EntityId) {
+        if let Some((generation, due)) = self.timers.remove(&ticket) {
+            self.now = self.now.max(due);
+            self.ask_timer(ticket, generation);
+        }
+    }
+
+    pub(crate) fn ask_timer(&mut self, ticket: EntityId, generation: u32) {
+        let name = TimerName::Deadline;
+        self.ask(ticket, Command::Ticket(ticket::Command::Timer { name, generation }));
+    }
+
+    pub(crate) fn ticket(&self, number: u8) -> Option<EntityId> {
+        nth(self.tickets.keys().copied(), usize::from(number))
+    }
+
+    /// What the devices of technicians show, oldest first.
+    pub(crate) fn alerts(&self, technician: EntityId) -> &[AlertBody] {
+        self.alerts.get(&technician).map_or(&[], Vec::as_slice)
+    }
+
+    /// What a customer was told of a ticket, oldest first.
+    pub(crate) fn confirmations(&self, ticket: EntityId) -> Vec<ConfirmationBody> {
+        let bodies = self.mail.iter().filter(|mail| mail.kind == MessageKind::Confirmation);
+        bodies
+            .map(|mail| minicbor::decode::<ConfirmationBody>(&mail.body).unwrap())
+            .filter(|body| body.ticket == ticket)
+            .collect()
+    }
+}
