@@ -3,6 +3,7 @@
 use core::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
 use rustls::crypto::{aws_lc_rs::hpke::DH_KEM_P256_HKDF_SHA256_AES_256, hpke};
 use zeroize::Zeroizing;
 
@@ -136,13 +137,19 @@ impl HpkePrivateKey {
     }
 
     /// # Errors
-    /// Where the bytes are not from [`Self::to_bytes`].
+    /// Where the bytes are not from [`Self::to_bytes`], or the two halves are no pair.
     pub fn from_bytes(bytes: &[u8]) -> Result<(Self, HpkePublicKey), KeyError> {
         let (point, secret) = bytes.split_at_checked(65).ok_or(KeyError::Malformed)?;
         if secret.len() != 32 {
             return Err(KeyError::Malformed);
         }
         let public = HpkePublicKey::from_sec1(point).map_err(|_| KeyError::Malformed)?;
+        // A secret under another's point would be noticed only by the messages that never open.
+        let pair = PrivateKey::from_private_key(&ECDH_P256, secret);
+        let computed = pair.map_err(|_| KeyError::Malformed)?.compute_public_key();
+        if computed.map_err(|_| KeyError::Malformed)?.as_ref() != point {
+            return Err(KeyError::Malformed);
+        }
         let key =
             Self { secret: hpke::HpkePrivateKey::from(secret.to_vec()), public: public.clone() };
         Ok((key, public))

@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use fieldmesh_envelope::{
     DecodeError, ENVELOPE_BYTES_MAX, Frame, HpkePrivateKey, HpkePublicKey, KeyBundle, KeyError,
     KeyRing, OpenError, OuterKind, ReplayWindow, SealError, SeqVerdict, SessionOffer,
-    SessionReceiver, SessionSender, SignError, Signed, VerifyError, VerifyingKey, open,
+    SessionReceiver, SessionSender, SignError, Signed, Signer, VerifyError, VerifyingKey, open,
     outer_algorithm, seal, sign, sign_bundle, verify, verify_bundle,
 };
 use messages::{FRAME, Identity, NOW, identity, message};

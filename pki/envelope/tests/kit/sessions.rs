@@ -23,6 +23,12 @@ fn session() -> ((SessionSender, SessionReceiver), (SessionSender, SessionReceiv
 }
 
 #[test]
+fn one_key_for_both_directions_is_refused() {
+    let offer = SessionOffer::new(&Zeroizing::new([7; 72]), NOW + 3600);
+    assert!(matches!(SessionOffer::decode_body(&offer.encode_body()), Err(DecodeError::Shape(_))));
+}
+
+#[test]
 fn a_session_carries_messages_over_the_ratchet() {
     let alice = identity(b"certificate of alice");
     let ((mut there, mut back), (mut answer, mut here)) = session();
@@ -163,8 +169,37 @@ fn a_bundle_is_believed_only_as_signed() {
     let trailing = [&bytes[..], &[0]].concat();
     assert_eq!(read(&trailing, NOW), Err(VerifyError::Malformed(DecodeError::Trailing)));
     assert_eq!(read(&[0; 4097], NOW), Err(VerifyError::Malformed(DecodeError::TooLarge)));
+    // Without a key it would be newer than what can be used.
+    let none = without_keys(&alice);
+    assert!(matches!(read(&none, NOW), Err(VerifyError::Malformed(DecodeError::Shape(_)))));
     // A message is not a bundle, nor the other way round.
     let signed = sign(&message(b"x"), &alice.signer).unwrap();
     assert!(matches!(read(signed.as_bytes(), NOW), Err(VerifyError::Malformed(_))));
     assert!(Signed::from_bytes(bytes).is_err());
+}
+
+/// A bundle that is signed well and has no key: our own signing refuses to make one.
+fn without_keys(alice: &Identity) -> Vec<u8> {
+    let bundle = |keys| KeyBundle {
+        owner: "alice".into(),
+        serial: 9,
+        not_before: NOW,
+        not_after: NOW + 1,
+        keys,
+    };
+    assert_eq!(sign_bundle(&bundle(Vec::new()), &alice.signer), Err(SignError::TooLarge));
+    let key = HpkePrivateKey::generate().unwrap().1;
+    let whole = sign_bundle(&bundle(vec![key]), &alice.signer).unwrap();
+    // Tag, array, protected and an empty map; then the payload, that ends with an array of one key
+    // of 80 bytes, and the signature.
+    let head = 4 + usize::from(whole[3]) + 1;
+    let payload = &whole[head + 2..whole.len() - 66];
+    let (before, key) = payload.split_at(payload.len() - 80);
+    assert_eq!((before.last(), key[0], key.len()), (Some(&0x81), 0xa5, 80));
+    let payload = [&before[..before.len() - 1], &[0x80]].concat();
+    let wrap = |bytes: &[u8]| [&[0x58, bytes.len() as u8][..], bytes].concat();
+    let protected = &whole[2..head - 1];
+    let signed = [b"\x84\x6aSignature1", protected, b"\x40", &wrap(&payload)].concat();
+    let signature = alice.signer.sign(&signed).unwrap();
+    [&whole[..head], &wrap(&payload), &wrap(&signature)].concat()
 }

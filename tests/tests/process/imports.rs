@@ -1,0 +1,123 @@
+//! Imports: all rows or none, unless bad ones may be skipped; every bad row is named.
+
+use fieldmesh_tests::process::{Finished, Launch, Server, fieldmesh, text};
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+/// Columns of a good technician behind its name, but for the skills.
+const PLACE: &str = "48.85,2.35,4";
+
+async fn import(server: &Server, kind: &str, csv: impl AsRef<[u8]>, more: &[&str]) -> Finished {
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), csv).unwrap();
+    fieldmesh(&server.dir, &[&[kind, "import", text(file.path())], more].concat()).await
+}
+
+async fn count(server: &Server, kind: &str) -> usize {
+    let list = server.ask(&[kind, "list", "--limit", "1000"]).await;
+    list["rows"].as_array().unwrap().len()
+}
+
+fn bad_lines(result: &Value) -> Vec<u64> {
+    let bad = result["bad"].as_array().unwrap();
+    bad.iter().map(|bad| bad["line"].as_u64().unwrap()).collect()
+}
+
+async fn server() -> (tempfile::TempDir, Server) {
+    let dir = tempfile::TempDir::new().unwrap();
+    let server = Launch::dev(dir.path()).ready().await;
+    (dir, server)
+}
+
+#[tokio::test]
+async fn a_bad_row_is_named_and_stops_the_import() {
+    let (_dir, server) = server().await;
+    let technicians = format!(
+        "name,lat,lon,capacity,skills\nGood One,{PLACE},7:3\nToo Far North,91,2.35,4,7:3\n\
+         Good Two,{PLACE},7:3 8:1\nNo Level,{PLACE},7\nToo Good,{PLACE},7:6\n,{PLACE},7:3\n\
+         Idle,48.85,2.35,0,7:3\nToo Few,48.85\n"
+    );
+    let customers = "name,lat,lon,tier\nGood,48.85,2.35,2\nNo Tier,48.85,2.35,9\n\
+                     Words,north,east,2\nGood,48.85,2.35,\n";
+    for (kind, csv, bad, good) in [
+        ("tech", technicians.as_str(), vec![3, 5, 6, 7, 8, 9], 2),
+        ("customer", customers, vec![3, 4], 2),
+    ] {
+        let refused = import(&server, kind, csv, &[]).await.expect_code(2);
+        refused.expect_one_line(&["line 3", "nothing was imported"]);
+        let result = refused.json();
+        assert_eq!(
+            (bad_lines(&result), &result["imported"]),
+            (bad.clone(), &json!(0)),
+            "{refused}"
+        );
+        assert!(result["bad"].as_array().unwrap().iter().all(|bad| bad["reason"] != ""));
+        assert_eq!(count(&server, kind).await, 0);
+        let skipped = import(&server, kind, csv, &["--skip-bad"]).await.expect_code(0).json();
+        assert_eq!((bad_lines(&skipped), &skipped["imported"]), (bad, &json!(good)), "{skipped}");
+        assert_eq!(count(&server, kind).await, good);
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_only_the_server_refuses_stops_the_import_too() {
+    let (_dir, server) = server().await;
+    let skills = |count: u16| (0..count).map(|skill| format!("{skill}:3 ")).collect::<String>();
+    // More skills than a technician may have; more bytes than a request may have.
+    for too_many in [300, 20_000] {
+        let csv = format!(
+            "name,lat,lon,capacity,skills\nGood,{PLACE},7:3\nBad,{PLACE},{}\nGood,{PLACE},7:3\n",
+            skills(too_many)
+        );
+        let refused = import(&server, "tech", &csv, &[]).await;
+        assert!(matches!(refused.code, Some(2 | 3)), "{refused}");
+        refused.expect_one_line(&["line 3"]);
+        assert_eq!(count(&server, "tech").await, 0, "all or nothing: {refused}");
+    }
+    let csv = format!(
+        "name,lat,lon,capacity,skills\nGood,{PLACE},7:3\nBad,{PLACE},{}\nGood,{PLACE},7:3\n",
+        skills(300)
+    );
+    let skipped = import(&server, "tech", &csv, &["--skip-bad"]).await.expect_code(0).json();
+    assert_eq!((bad_lines(&skipped), &skipped["imported"]), (vec![3], &json!(2)), "{skipped}");
+    assert_eq!(count(&server, "tech").await, 2);
+}
+
+#[tokio::test]
+async fn files_that_are_no_list_are_refused() {
+    let (_dir, server) = server().await;
+    let huge = format!("name,lat,lon,tier\n{},48.85,2.35,2\n", "x".repeat(1 << 20));
+    let cases: [(&str, &[u8], &str); 7] = [
+        ("empty", b"", "name"),
+        ("missing column", b"name,lat,tier\nAda,48.85,2\n", "lon"),
+        ("missing column without rows", b"name,lat,tier\n", "lon"),
+        ("unknown column", b"name,lat,lon,shoe\nAda,48.85,2.35,2\n", "shoe"),
+        ("twice the same column", b"name,lat,lon,lat\nAda,48.85,2.35,1\n", "lat"),
+        ("not UTF-8", b"name,lat,lon,tier\nA\xff\xfea,48.85,2.35,2\n", "UTF-8"),
+        ("huge field", huge.as_bytes(), "256"),
+    ];
+    let mut wrong = Vec::new();
+    for (what, csv, word) in cases {
+        let refused = import(&server, "customer", csv, &[]).await;
+        if refused.code != Some(2) || !refused.stderr.contains(word) || refused.stderr.len() > 1000
+        {
+            let stderr: String = refused.stderr.chars().take(300).collect();
+            wrong.push(format!("{what}: {:?}, {stderr}", refused.code));
+        }
+    }
+    assert!(wrong.is_empty(), "not refused with code 2 and the reason: {wrong:#?}");
+    assert_eq!(count(&server, "customer").await, 0);
+    let missing = fieldmesh(&server.dir, &["customer", "import", "nowhere.csv"]).await;
+    missing.expect_code(2).expect_one_line(&["nowhere.csv"]);
+}
+
+#[tokio::test]
+async fn lines_are_counted_as_an_editor_shows_them() {
+    let (_dir, server) = server().await;
+    let csv = "name,lat,lon,tier\r\n\"Two\r\nlines\",48.85,2.35,2\r\n\r\nBad,91,2.35,2\r\n";
+    let refused = import(&server, "customer", csv, &[]).await.expect_code(2);
+    assert_eq!(bad_lines(&refused.json()), [5], "{refused}");
+    let csv = "\u{feff}name,lat,lon,tier\nÅsa,48.85,2.35,2\n";
+    let imported = import(&server, "customer", csv, &[]).await.expect_code(0).json();
+    assert_eq!(imported["imported"], 1);
+}
