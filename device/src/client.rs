@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    session::{ComposeError, Event, Session, SessionParts, Step, Transmit, framed, micros},
+    session::{ComposeError, Event, Session, SessionParts, Step, Transmit, framed},
     transport::{self, Connection, Endpoint, TransportError},
     wire::{self, Ack, Reply, ServiceKeys},
 };
@@ -263,12 +263,8 @@ impl Driver {
             for Transmit { message_id, bytes } in transmits {
                 let began = Instant::now();
                 ask(&mut asks, connection, message_id, bytes);
-                self.tell(vec![Event::Step {
-                    step: Step::Sent,
-                    message_id,
-                    took_us: micros(began),
-                }])
-                .await;
+                let sent = Event::step(Step::Sent, message_id, began);
+                self.tell(vec![sent]).await;
             }
             let pause = if acks.is_empty() { self.until_due() } else { ACK_AFTER };
             tokio::select! {
@@ -324,9 +320,11 @@ impl Driver {
             Some(Command::Compose { correlation, body, reply }) => {
                 let began = Instant::now();
                 let composed = self.session.compose(correlation, body);
-                let step = |step, message_id, took_us| Event::Step { step, message_id, took_us };
                 let steps = composed.as_ref().ok().map(|id| {
-                    [step(Step::Composed, *id, 0), step(Step::Signed, *id, micros(began))]
+                    let (message_id, took_us) = (*id, 0);
+                    let asked =
+                        Event::Step { step: Step::Composed, message_id, at: began, took_us };
+                    [asked, Event::step(Step::Signed, message_id, began)]
                 });
                 // Whoever asked and left does not want the answer; the message is kept.
                 drop(reply.send(composed));

@@ -282,7 +282,7 @@ impl Session {
             in_flight += 1;
             self.progress
                 .insert(id, Progress { in_flight: true, tries: progress.tries + 1, next_ms: 0 });
-            events.push(Event::Step { step: Step::Sealed, message_id: id, took_us: micros(began) });
+            events.push(Event::step(Step::Sealed, id, began));
             transmits.push(transmit);
         }
         (transmits, events)
@@ -376,11 +376,6 @@ impl Session {
         }
         self.progress.remove(&id);
     }
-}
-
-/// Whole microseconds since then; for people who watch.
-pub(crate) fn micros(began: Instant) -> u64 {
-    u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 fn encoded<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {

@@ -70,7 +70,7 @@ pub(crate) async fn enroll(cli: &Cli, args: &EnrollArgs) -> Result<Value, Failur
         .user
         .parse()
         .map_err(|error| Failure::new(2, format!("--user {}: {error}", args.user)))?;
-    if !args.devices.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+    if args.devices.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
         return Err(Failure::new(2, format!("--devices {}: use HOST:PORT", args.devices)));
     }
     let secret = secret(args.secret_file.as_deref())?;

@@ -22,6 +22,12 @@ const DEFAULTS: &str = include_str!("../../cluster.toml");
 pub enum ConfigError {
     #[error("the configuration is refused")]
     Read(#[source] config::ConfigError),
+    #[error("{path} is refused")]
+    File {
+        path: PathBuf,
+        #[source]
+        source: config::ConfigError,
+    },
     #[error("{key} = {value:?} is refused: {reason}")]
     Value { key: &'static str, value: String, reason: &'static str },
 }
@@ -101,6 +107,9 @@ impl Config {
             .add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
         if let Some(path) = file {
             builder = builder.add_source(config::File::from(path).format(config::FileFormat::Toml));
+            // The file alone first: what is wrong with it is then not blamed on something else.
+            let alone = builder.clone().build().and_then(config::Config::try_deserialize::<Self>);
+            alone.map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
         }
         builder = builder.add_source(
             config::Environment::with_prefix("FIELDMESH").separator("__").try_parsing(true),

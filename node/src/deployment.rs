@@ -17,6 +17,7 @@ mod certificates;
 pub(crate) use certificates::all_from_pem as pem_objects;
 
 use std::{
+    fs::File,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -25,7 +26,7 @@ use std::{
 use fieldmesh_actors::seams::{Clock, Entropy};
 use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_pki::{
-    IssueError, IssuingCa, KeyMaterial, RootCa, TrustStore, tls::Credentials, vault,
+    IssueError, IssuingCa, KeyMaterial, RootCa, TrustStore, is_self_signed, tls::Credentials, vault,
 };
 use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
@@ -60,8 +61,10 @@ pub enum DeploymentError {
     Format { path: PathBuf, found: u32 },
     #[error("{path}: {source}")]
     Vault { path: PathBuf, source: vault::VaultError },
-    #[error("{path} does not decode")]
+    #[error("{path} is damaged: restore it from a backup")]
     Damaged { path: PathBuf },
+    #[error("{path} is in use by another server")]
+    InUse { path: PathBuf },
     #[error("a certificate cannot be issued")]
     Issue(#[from] IssueError),
     #[error("a key cannot be made or used: {0}")]
@@ -140,6 +143,9 @@ pub struct Deployment {
     pub service: ServiceSecrets,
     secrets: Secrets,
     passphrase: Zeroizing<Vec<u8>>,
+    operator: certificates::Operator,
+    /// Keeps other processes out.
+    lock: File,
 }
 
 fn file(path: &Path) -> impl FnOnce(io::Error) -> DeploymentError {
@@ -230,14 +236,15 @@ impl Deployment {
         files::write(&dir.join("root.pem"), pem.as_bytes(), Access::Everybody)
             .map_err(file(dir))?;
         // Last, so that a directory with this file is whole.
-        files::write(&dir.join("deployment.cbor"), &rows::encode(&facts), Access::Owner)
+        files::write(&dir.join("deployment.cbor"), &encode_facts(&facts), Access::Owner)
             .map_err(file(dir))
     }
 
-    /// Opens a deployment, renews what is due, and writes an operator's certificate.
+    /// Opens a deployment for this process alone, and renews what is due: in memory, until
+    /// [`Deployment::keep`].
     ///
     /// # Errors
-    /// Every fact that does not fit, by name.
+    /// Every fact that does not fit, by name; nothing was changed.
     pub fn open(
         config: &Config,
         passphrase: &[u8],
@@ -246,6 +253,10 @@ impl Deployment {
     ) -> Result<Self, DeploymentError> {
         let dir = config.node.data_dir.clone();
         let facts = read_facts(&dir, config)?;
+        let lock = files::lock_dir(&dir).map_err(|source| match source.kind() {
+            io::ErrorKind::ResourceBusy => DeploymentError::InUse { path: dir.clone() },
+            _ => DeploymentError::File { path: dir.clone(), source },
+        })?;
         let path = dir.join("secrets.sealed");
         let sealed = files::read(&path).map_err(file(&path))?;
         let plain = vault::open(passphrase, &sealed)
@@ -254,6 +265,7 @@ impl Deployment {
             minicbor::decode(&plain).map_err(|_| DeploymentError::Damaged { path })?;
         let root_path = dir.join("root.pem");
         let root = certificates::from_pem(&files::read(&root_path).map_err(file(&root_path))?)
+            .filter(|root| is_self_signed(root))
             .ok_or(DeploymentError::Damaged { path: root_path })?;
         let now_s = clock.now_ms() / 1000;
         let issuing_key = KeyMaterial::from_pkcs8(&secrets.issuing_key).map_err(key_error)?;
@@ -269,23 +281,30 @@ impl Deployment {
                 .der;
         }
         let hpke = certificates::hpke(&mut secrets, now_s)?;
-        seal_file(
-            &dir.join("secrets.sealed"),
-            passphrase,
-            &Zeroizing::new(rows::encode(&secrets)),
-            entropy,
-        )?;
         let node = certificates::node(&facts, &secrets, &issuing, &root, config, now_s, entropy)?;
-        certificates::write_operator(&dir, &facts, &issuing, now_s, entropy)?;
+        let operator = certificates::operator(&facts, &issuing, now_s, entropy)?;
         let service = service(&facts, &secrets, &issuing, hpke)?;
         let passphrase = Zeroizing::new(passphrase.to_vec());
-        Ok(Self { dir, facts, root, trust, node, issuing, service, secrets, passphrase })
+        Ok(Self {
+            dir,
+            facts,
+            root,
+            trust,
+            node,
+            issuing,
+            service,
+            secrets,
+            passphrase,
+            operator,
+            lock,
+        })
     }
 
-    /// What rewrites the sealed file when the service's HPKE keys rotate.
+    /// What writes the directory: once the node runs, and when the service's HPKE keys rotate.
     pub fn keeper(self) -> (DeploymentParts, Keeper) {
-        let Self { dir, facts, root, trust, node, issuing, service, secrets, passphrase } = self;
-        let keeper = Keeper { path: dir.join("secrets.sealed"), secrets, passphrase };
+        let Self { dir, facts, root, trust, node, issuing, service, .. } = self;
+        let Self { secrets, passphrase, operator, lock, .. } = self;
+        let keeper = Keeper { dir: dir.clone(), secrets, passphrase, operator, _lock: lock };
         (DeploymentParts { dir, facts, root, trust, node, issuing, service }, keeper)
     }
 }
@@ -303,12 +322,28 @@ pub struct DeploymentParts {
 
 /// Keeps the sealed file up to date; destroyed keys leave the disk with the next write.
 pub struct Keeper {
-    path: PathBuf,
+    dir: PathBuf,
     secrets: Secrets,
     passphrase: Zeroizing<Vec<u8>>,
+    operator: certificates::Operator,
+    _lock: File,
 }
 
 impl Keeper {
+    /// Writes what was renewed when the deployment was opened, and an operator's certificate.
+    ///
+    /// # Errors
+    /// Where a file cannot be written.
+    pub fn keep_renewed(&self, entropy: &dyn Entropy) -> Result<(), DeploymentError> {
+        self.operator.write(&self.dir)?;
+        self.seal(entropy)
+    }
+
+    fn seal(&self, entropy: &dyn Entropy) -> Result<(), DeploymentError> {
+        let plain = Zeroizing::new(rows::encode(&self.secrets));
+        seal_file(&self.dir.join("secrets.sealed"), &self.passphrase, &plain, entropy)
+    }
+
     /// # Errors
     /// Where the file cannot be written.
     pub fn keep(
@@ -320,13 +355,23 @@ impl Keeper {
             .iter()
             .map(|key| HpkeRow { pair: key.private.to_bytes().to_vec(), made_s: key.made_s })
             .collect();
-        seal_file(
-            &self.path,
-            &self.passphrase,
-            &Zeroizing::new(rows::encode(&self.secrets)),
-            entropy,
-        )
+        self.seal(entropy)
     }
+}
+
+/// Facts with a checksum, so that a changed bit is not another node.
+fn encode_facts(facts: &Facts) -> Vec<u8> {
+    let mut bytes = rows::encode(facts);
+    bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+    bytes
+}
+
+fn decode_facts(bytes: &[u8]) -> Option<Facts> {
+    let (facts, checksum) = bytes.split_last_chunk::<4>()?;
+    if crc32fast::hash(facts).to_be_bytes() != *checksum {
+        return None;
+    }
+    minicbor::decode(facts).ok()
 }
 
 fn service(
@@ -353,8 +398,8 @@ fn read_facts(dir: &Path, config: &Config) -> Result<Facts, DeploymentError> {
         return Err(DeploymentError::Missing { path: dir.to_owned() });
     }
     let bytes = files::read(&path).map_err(file(&path))?;
-    let facts: Facts =
-        minicbor::decode(&bytes).map_err(|_| DeploymentError::Damaged { path: path.clone() })?;
+    let facts =
+        decode_facts(&bytes).ok_or_else(|| DeploymentError::Damaged { path: path.clone() })?;
     if facts.format != FORMAT {
         return Err(DeploymentError::Format { path, found: facts.format });
     }

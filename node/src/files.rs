@@ -5,9 +5,9 @@
 #![expect(clippy::disallowed_methods, reason = "this file is the seam to the file system")]
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::Path,
 };
 
@@ -73,6 +73,14 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether there is nothing at this path, or a directory with nothing in it.
+pub fn is_empty_dir(path: &Path) -> bool {
+    match fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
 /// Opens a large file for reading as a stream.
 ///
 /// # Errors
@@ -134,4 +142,49 @@ pub fn put_aside(path: &Path, kept: u32, access: Access) -> io::Result<Appending
         }
     }
     open_append(path, access)
+}
+
+/// A number on disk that is overwritten in place, with a checksum: readable or not, never wrong.
+#[derive(Debug)]
+pub struct Mark(File);
+
+impl Mark {
+    /// # Errors
+    /// As the file system says.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mode = Access::Owner.mode();
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(mode).open(path).map(Self)
+    }
+
+    /// # Errors
+    /// As the file system says.
+    pub fn set(&mut self, number: u64) -> io::Result<()> {
+        let bytes = number.to_be_bytes();
+        let checksum = crc32fast::hash(&bytes).to_be_bytes();
+        self.0.write_all_at(&[&bytes[..], &checksum].concat(), 0)
+    }
+}
+
+/// The number of a mark, if there is one and it is whole.
+pub fn read_mark(path: &Path) -> Option<u64> {
+    let bytes: [u8; 12] = read(path).ok()?.try_into().ok()?;
+    let (number, checksum) = bytes.split_first_chunk::<8>()?;
+    (crc32fast::hash(number).to_be_bytes() == *checksum).then(|| u64::from_be_bytes(*number))
+}
+
+/// Takes a directory for this process alone; others are refused until what is returned is dropped.
+///
+/// # Errors
+/// As the file system says; [`io::ErrorKind::ResourceBusy`] where another process has it.
+pub fn lock_dir(dir: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let mode = Access::Owner.mode();
+    let file =
+        options.write(true).create(true).truncate(false).mode(mode).open(dir.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::ResourceBusy.into()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }

@@ -19,7 +19,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
     audit::Audit,
-    consensus::group::{Group, GroupOptions, StartError},
+    consensus::group::{self, Group, GroupOptions, StartError},
     courier::NodeCourier,
     edge::{self, Edge, EdgeOptions, Endpoint, Rate},
     intake::Intake,
@@ -29,7 +29,7 @@ use crate::{
     steps::Steps,
     store::{
         Engine, Role, StoreError, Table,
-        writer::{LogWriter, OnFatal},
+        writer::{self, LogWriter, OnFatal},
     },
 };
 
@@ -106,8 +106,11 @@ impl Node {
         let (clock, entropy, engine) =
             (Arc::clone(&parts.clock), Arc::clone(&parts.entropy), Arc::clone(&parts.engine));
         let map = parts.map;
+        inspect(&*engine, map)?;
         let log = engine.open("log", Role::Log).map_err(NodeError::Log)?;
-        let (writer, task) = LogWriter::new(Arc::clone(&log), Arc::clone(&parts.on_fatal));
+        let on_fatal = Arc::clone(&parts.on_fatal);
+        let (writer, task) = LogWriter::new(Arc::clone(&log), Arc::clone(&engine), on_fatal)
+            .map_err(NodeError::Log)?;
         let writer_ended = engine.spawn_writer(Box::pin(task));
         let steps = Steps::new(clock.now_ms());
         let service = Arc::new(Service::new(service, clock.now_ms() / 1000)?);
@@ -223,6 +226,19 @@ impl Node {
             tracing::warn!("the log writer did not end in time");
         }
     }
+}
+
+/// Reads all that is stored before anything is opened for writing, so that a start that is refused
+/// leaves it as it was.
+fn inspect(engine: &dyn Engine, map: ShardMap) -> Result<(), NodeError> {
+    let log = engine.inspect("log", Role::Log).map_err(NodeError::Log)?;
+    writer::check(log.as_deref(), engine.mark()).map_err(NodeError::Log)?;
+    if let Some(log) = log {
+        for shard in map.shards() {
+            group::inspect(shard, engine, &*log)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the shards of a node share while it starts.

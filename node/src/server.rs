@@ -114,6 +114,8 @@ impl Server {
             audit,
         };
         let node = Arc::new(Node::start(parts, service).await?);
+        // Only now: a start that fails leaves the directory as it was.
+        keeper.keep_renewed(&*entropy)?;
         node.ready().await;
         let issuer = Arc::new(Issuer::new(facts.cluster, facts.region, issuing, root, trust));
         let shared = Shared { node: Arc::clone(&node), issuer, metrics, devices };

@@ -104,8 +104,15 @@ pub trait Table: Send + Sync + 'static {
 
 /// Where tables come from.
 pub trait Engine: Send + Sync + 'static {
+    /// A table that is there, for reading only: nothing on disk is changed. None where there is none.
+    fn inspect(&self, table: &str, role: Role) -> Result<Option<Arc<dyn Table>>, StoreError>;
     /// Opens or creates a table.
     fn open(&self, table: &str, role: Role) -> Result<Arc<dyn Table>, StoreError>;
+    /// The number that was last given to [`Engine::set_mark`], if it can still be read.
+    fn mark(&self) -> Option<u64>;
+    /// Notes a number beside the tables. Not synced: a crash of the machine may bring an earlier one
+    /// back, a crash of the process does not.
+    fn set_mark(&self, number: u64);
     /// Starts the task that owns the log. The product gives it a thread of its own, because a sync
     /// blocks; the simulation a task. What is returned tells when the task has ended.
     fn spawn_writer(&self, task: Pending<()>) -> oneshot::Receiver<()>;

@@ -26,7 +26,7 @@ pub use identity::{Identity, IdentityError, Kind};
 pub use key::{KeyError, KeyMaterial};
 pub use profile::{Profile, profile};
 pub use token::{Token, mint, token_hash, token_pin};
-pub use trust::{PeerCertificate, TrustError, TrustStore, Usage};
+pub use trust::{PeerCertificate, TrustError, TrustStore, Usage, is_self_signed};
 
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];

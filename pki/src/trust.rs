@@ -118,6 +118,12 @@ impl TrustStore {
     }
 }
 
+/// Whether a certificate is whole and signed by its own key, as a root is.
+pub fn is_self_signed(der: &[u8]) -> bool {
+    x509_parser::parse_x509_certificate(der)
+        .is_ok_and(|(rest, parsed)| rest.is_empty() && parsed.verify_signature(None).is_ok())
+}
+
 fn explain(error: &webpki::Error, now: u64) -> TrustError {
     match error {
         webpki::Error::CertExpired { not_after, .. } => {

@@ -117,6 +117,9 @@ impl Live {
             flag("node.data_dir", data.to_str().unwrap()),
             flag("listen.devices", "127.0.0.1:0"),
             flag("listen.https", "127.0.0.1:0"),
+            // Tests send in a second what a device sends in a day.
+            flag("listen.device_messages_per_s", "100000"),
+            flag("listen.device_messages_burst", "100000"),
         ];
         let mut config = Config::load(None, &flags).unwrap();
         Deployment::create(&config, PASSPHRASE, &SystemClock, &SystemEntropy::default()).unwrap();

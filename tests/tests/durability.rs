@@ -28,8 +28,8 @@ use trace::Trace;
 const SYNC_DELAY: Duration = Duration::from_millis(100);
 /// Nothing is under way when nothing was written or sent for so long.
 const QUIET: Duration = Duration::from_millis(800);
-/// Requests at once, as many as a device may have under way.
-const BURST: usize = 8;
+/// Requests at once: with the one before, as many as a device may have under way.
+const BURST: usize = 7;
 
 /// A server whose system calls are written to `trace`.
 async fn traced(dir: &Path, trace: &Path) -> Server {
@@ -109,8 +109,9 @@ async fn an_acknowledgement_waits_for_the_disk() {
         assert!(rounds > 0, "accepted without a sync\n{}", trace.lines_since(sent));
     }
     let (writes, syncs, others) = trace.count(0.0);
+    // A new log file is synced once when it is begun, before there is anything in it.
     println!("whole run: {writes} log writes, {syncs} syncs of the log, {others} of other files");
-    assert!(syncs <= writes, "more than one sync of the log for a write");
+    assert!(syncs <= writes + 1, "more than one sync of the log for a write");
     let (writes, syncs, others) = trace.count(sent);
     println!("burst of {BURST}: {writes} log writes, {syncs} syncs of the log, {others} others");
     assert!(syncs <= writes && others == 0, "one sync for a round, and no other");

@@ -225,7 +225,7 @@ async fn a_watch_shows_a_ticket_change_live() {
     assert_eq!(offered["technician"], technician.id.as_str(), "{offered}");
     technician.accept(&technician.alert(&ticket).await).await;
     watch.until(of("accepted", ticket.clone())).await;
-    // The server's end is the end of the subscription, not an error of the command.
     server.terminate().await.expect_code(0);
-    watch.finish().await.expect_code(0);
+    // Whoever watches is told that there is nothing more to come because the server is gone.
+    watch.finish().await.expect_code(69);
 }

@@ -9,7 +9,7 @@ use fieldmesh_envelope::{
 };
 use tokio::time::Instant;
 
-use super::{Event, Received, Session, Step, micros};
+use super::{Event, Received, Session, Step};
 use crate::{outbox::Change, wire};
 
 impl Session {
@@ -36,8 +36,7 @@ impl Session {
             tracing::error!(%error, "a received message cannot be noted, so it is not acknowledged");
             return Received::default();
         }
-        let mut events =
-            vec![Event::Step { step: Step::Opened, message_id, took_us: micros(began) }];
+        let mut events = vec![Event::step(Step::Opened, message_id, began)];
         events.extend(self.event(message_id, &message));
         Received { acknowledge, events }
     }

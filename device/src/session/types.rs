@@ -2,6 +2,7 @@
 
 use fieldmesh_domain::message::{AlertBody, ConfirmationBody, ReceiptBody};
 use fieldmesh_envelope::SignError;
+use tokio::time::Instant;
 
 use crate::outbox::OutboxError;
 
@@ -36,8 +37,19 @@ pub enum Event {
     Step {
         step: Step,
         message_id: [u8; 16],
+        /// When it was done.
+        at: Instant,
         took_us: u64,
     },
+}
+
+impl Event {
+    /// A step that began then and is done now.
+    pub(crate) fn step(step: Step, message_id: [u8; 16], began: Instant) -> Self {
+        let at = Instant::now();
+        let took_us = u64::try_from((at - began).as_micros()).unwrap_or(u64::MAX);
+        Self::Step { step, message_id, at, took_us }
+    }
 }
 
 /// What a device does for a message.

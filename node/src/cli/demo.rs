@@ -213,15 +213,15 @@ async fn one_ticket(
     let mut device_steps = Vec::new();
     let confirmed = async {
         while let Some(Sighting { device, event, at }) = sightings.recv().await {
-            let at_us = micros(at - began);
+            let since = |at: Instant| micros(at.saturating_duration_since(began));
             match event {
-                Event::Step { step, took_us, .. } => {
-                    device_steps.push((device.kind(), step, at_us, took_us))
+                Event::Step { step, at, took_us, .. } => {
+                    device_steps.push((device.kind(), step, since(at), took_us))
                 }
                 Event::Confirmation { request: Some(id), body, .. }
                     if id == request && body.number == 2 =>
                 {
-                    return Some((body, at_us));
+                    return Some((body, since(at)));
                 }
                 _ => {}
             }

@@ -1,5 +1,6 @@
 //! CSV in: all rows or none, unless bad ones may be skipped. Every bad row is named with its reason.
 
+use fieldmesh_domain::technician::SKILLS_MAX;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -12,6 +13,19 @@ use crate::{
 
 /// Bad rows that are printed one by one.
 const BAD_ROWS_SHOWN: usize = 20;
+
+/// A kind of row with the columns that it cannot do without.
+trait Columns {
+    const NEEDED: &[&str];
+}
+
+impl Columns for CustomerRow {
+    const NEEDED: &[&str] = &["name", "lat", "lon"];
+}
+
+impl Columns for TechnicianRow {
+    const NEEDED: &[&str] = &["name", "lat", "lon", "skills"];
+}
 
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +96,9 @@ fn technician(row: TechnicianRow) -> Result<NewTechnician, String> {
         }
         skills.push(skill);
     }
+    if skills.len() > SKILLS_MAX {
+        return Err(format!("{} skills, at most {SKILLS_MAX} are allowed", skills.len()));
+    }
     let capacity = row.capacity.unwrap_or(1);
     if capacity == 0 {
         return Err("capacity is at least 1".into());
@@ -95,26 +112,60 @@ struct Bad {
     reason: String,
 }
 
-fn read<R: DeserializeOwned, T>(
+/// A line that can be imported.
+struct Good<T> {
+    line: u64,
+    row: T,
+}
+
+/// Counts lines as an editor does; the reader counts none within quotes.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of the row that begins at a byte, or behind empty lines there. Bytes only grow.
+    fn at(&mut self, byte: u64) -> u64 {
+        let row = usize::try_from(byte).unwrap_or(usize::MAX).min(self.bytes.len());
+        let blank = self.bytes[row..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+        let row = row + blank.count();
+        let passed = self.bytes.get(self.at..row).unwrap_or_default();
+        self.line += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.at = self.at.max(row);
+        self.line
+    }
+}
+
+fn read<R: DeserializeOwned + Columns, T>(
     args: &ImportArgs,
     parse: impl Fn(R) -> Result<T, String>,
-) -> Result<(Vec<T>, Vec<Bad>), CliError> {
+) -> Result<(Vec<Good<T>>, Vec<Bad>), CliError> {
     let path = args.file.display();
-    let file =
-        files::open(&args.file).map_err(|error| CliError::usage(format!("{path}: {error}")))?;
-    let mut reader = csv::Reader::from_reader(file);
+    let bytes =
+        files::read(&args.file).map_err(|error| CliError::usage(format!("{path}: {error}")))?;
+    let mut reader = csv::Reader::from_reader(&*bytes);
+    let mut lines = Lines { bytes: &bytes, at: 0, line: 1 };
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     let headers =
         reader.headers().map_err(|error| CliError::usage(format!("{path}: {error}")))?.clone();
-    for (index, record) in reader.records().enumerate() {
-        // The header is line 1.
-        let line = index as u64 + 2;
+    if let Some(missing) = R::NEEDED.iter().find(|name| headers.iter().all(|has| has != **name)) {
+        let text = format!("{path}: line 1: the column {missing:?} is missing");
+        return Err(CliError::usage(text));
+    }
+    for record in reader.records() {
+        let position = match &record {
+            Ok(record) => record.position(),
+            Err(error) => error.position(),
+        };
+        let line = position.map_or(0, |position| lines.at(position.byte()));
         let parsed = record
             .and_then(|record| record.deserialize::<R>(Some(&headers)))
             .map_err(|error| error.to_string())
             .and_then(&parse);
         match parsed {
-            Ok(row) => good.push(row),
+            Ok(row) => good.push(Good { line, row }),
             Err(reason) => bad.push(Bad { line, reason }),
         }
     }
@@ -124,7 +175,7 @@ fn read<R: DeserializeOwned, T>(
 async fn import<T: serde::Serialize>(
     kind: &str,
     args: &ImportArgs,
-    (good, bad): (Vec<T>, Vec<Bad>),
+    (good, bad): (Vec<Good<T>>, Vec<Bad>),
     output: &Output,
 ) -> Result<(), CliError> {
     for Bad { line, reason } in bad.iter().take(BAD_ROWS_SHOWN) {
@@ -144,8 +195,10 @@ async fn import<T: serde::Serialize>(
     let api = Api::from_common(&args.common)?;
     let bar = progress(good.len() as u64, output);
     let mut ids = Vec::with_capacity(good.len());
-    for row in &good {
-        let created: Created = api.post(&format!("/v1/{kind}"), row).await?;
+    for Good { line, row } in &good {
+        let created: Created = api.post(&format!("/v1/{kind}"), row).await.map_err(|error| {
+            error.within(format_args!("line {line}, after {} imported rows", ids.len()))
+        })?;
         ids.push(created.id);
         bar.inc(1);
     }

@@ -30,6 +30,11 @@ impl CliError {
         Self { code: 3, text: text.to_string() }
     }
 
+    /// The same, said of a part.
+    pub(crate) fn within(self, place: impl Display) -> Self {
+        Self { text: format!("{place}: {}", self.text), ..self }
+    }
+
     pub fn unreachable(text: impl Display) -> Self {
         Self { code: 69, text: text.to_string() }
     }

@@ -91,6 +91,12 @@ pub(crate) fn development_passphrase(dir: &Path) -> Result<Zeroizing<Vec<u8>>, C
     if path.exists() {
         return files::read(&path).map(Zeroizing::new).map_err(failed);
     }
+    if Deployment::is_there(dir) {
+        return Err(CliError::usage(format!(
+            "{} was made with a passphrase of its own: run `fieldmesh node`",
+            dir.display()
+        )));
+    }
     files::make_private_dir(dir).map_err(failed)?;
     let mut random = Zeroizing::new([0; 32]);
     SystemEntropy::default().fill(&mut *random);

@@ -16,7 +16,9 @@ use openraft::{
 use tokio::sync::watch;
 
 use super::{
-    Outcome, Proposal, Raft, Runtime, Types, log_store::LogStore, machine::Machine,
+    Outcome, Proposal, Raft, Runtime, Types,
+    log_store::{self, LogStore},
+    machine::Machine,
     network::NoPeers,
 };
 use crate::store::{
@@ -99,10 +101,9 @@ impl Group {
         let group = options.group;
         let store = |source| StartError::Store { group, source };
         let raft_error = |error: String| StartError::Raft { group, reason: error };
-        let table = engine.open(&format!("state-{group}"), Role::State).map_err(store)?;
+        let table = engine.open(&state_table(group), Role::State).map_err(store)?;
         let log_store = LogStore::open(group, log, writer).map_err(store)?;
         let machine = Machine::open(options.shard, Arc::clone(&table)).map_err(store)?;
-        let checked = log_store.check(machine.applied_index()).map_err(store)?;
         let config = config(&options).validate().map_err(|error| raft_error(error.to_string()))?;
         let started = Raft::new(options.node, Arc::new(config), NoPeers, log_store, machine);
         let raft = Runtime::scope(options.seed, started)
@@ -131,7 +132,7 @@ impl Group {
             // The only voter has nobody to wait for.
             raft.trigger().elect(false).await.map_err(|error| raft_error(error.to_string()))?;
         }
-        tracing::info!(group, entries = checked, fresh, "group started");
+        tracing::info!(group, fresh, "group started");
         Ok(Self { group, raft, table, leading, on_fatal, _watching: watching })
     }
 
@@ -188,6 +189,24 @@ impl Group {
             tracing::warn!(group = self.group, %error, "the group did not stop cleanly");
         }
     }
+}
+
+fn state_table(group: GroupId) -> String {
+    format!("state-{group}")
+}
+
+/// Reads what is stored of a group, before anything is opened for writing.
+///
+/// # Errors
+/// Damaged storage, by table and record.
+pub fn inspect(group: GroupId, engine: &dyn Engine, log: &dyn Table) -> Result<(), StartError> {
+    let store = |source| StartError::Store { group, source };
+    let state = engine.inspect(&state_table(group), Role::State).map_err(store)?;
+    let applied = match state {
+        Some(table) => Machine::open(group, table).map_err(store)?.applied_index(),
+        None => None,
+    };
+    log_store::check(group, log, applied).map_err(store)
 }
 
 fn config(options: &GroupOptions) -> Config {

@@ -61,6 +61,17 @@ fn payload_bytes(entry: &Entry) -> usize {
 }
 
 impl Shared {
+    fn read(group: GroupId, table: &dyn Table) -> Result<Self, StoreError> {
+        let purged = read(table, &log::purged(group), codec::decode_log_id)?.flatten();
+        let committed = read(table, &log::committed(group), codec::decode_log_id)?.flatten();
+        let vote = read(table, &log::vote(group), codec::decode_vote)?;
+        let last = match table.last(&log::entry(group, 0), &log::entries_end(group))? {
+            Some((key, value)) => Some(decode(&key, &value, codec::decode_entry)?.log_id),
+            None => purged,
+        };
+        Ok(Self { last, purged, vote, committed, ..Self::default() })
+    }
+
     fn remember(&mut self, entry: Entry) {
         self.cache_bytes += payload_bytes(&entry);
         if let Some(old) = self.cache.insert(entry.index(), entry) {
@@ -76,6 +87,40 @@ impl Shared {
     }
 }
 
+/// Decodes every entry of a group, so that damage is found before anything is written. The log must
+/// reach as far as what is known to be committed, and as what the state has `applied`.
+///
+/// # Errors
+/// The first entry that is damaged or missing.
+pub fn check(group: GroupId, table: &dyn Table, applied: Option<u64>) -> Result<(), StoreError> {
+    const PAGE: usize = 1024;
+    let Shared { last, committed, purged, .. } = Shared::read(group, table)?;
+    let [last, committed, purged] = [last, committed, purged].map(|id| id.map(|id| id.index));
+    if let Some(known) = applied.max(committed).filter(|known| last < Some(*known)) {
+        let fact = "the log ends before this entry, which was committed: its end is lost";
+        return Err(corrupt(&log::entry(group, known), fact));
+    }
+    if let Some(needed) = purged.filter(|purged| applied < Some(*purged)) {
+        let fact = "the log begins behind this entry, and the state ends before it";
+        return Err(corrupt(&log::entry(group, needed), fact));
+    }
+    let mut from = log::entry(group, 0);
+    let mut expected = purged.map_or(0, |purged| purged + 1);
+    loop {
+        let page = table.scan(&from, &log::entries_end(group), PAGE)?;
+        for (key, value) in &page {
+            let index = decode(key, value, codec::decode_entry)?.log_id.index;
+            if expected != index {
+                return Err(corrupt(key, &format!("expected entry {expected}, found {index}")));
+            }
+            expected = index + 1;
+        }
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        from.clone_from(last);
+        from.push(0);
+    }
+}
+
 impl LogStore {
     /// Reads what the table holds of the group.
     ///
@@ -86,56 +131,8 @@ impl LogStore {
         table: Arc<dyn Table>,
         writer: LogWriter,
     ) -> Result<Self, StoreError> {
-        let purged = read(&*table, &log::purged(group), codec::decode_log_id)?.flatten();
-        let committed = read(&*table, &log::committed(group), codec::decode_log_id)?.flatten();
-        let vote = read(&*table, &log::vote(group), codec::decode_vote)?;
-        let last = match table.last(&log::entry(group, 0), &log::entries_end(group))? {
-            Some((key, value)) => Some(decode(&key, &value, codec::decode_entry)?.log_id),
-            None => purged,
-        };
-        let shared = Shared { last, purged, vote, committed, ..Shared::default() };
-        Ok(Self { group, table, writer, shared: Arc::new(Mutex::new(shared)) })
-    }
-
-    /// Decodes every entry, so that damage is found at start and not when a peer asks. The log must
-    /// reach as far as what is known to be committed, and as what the state has `applied`.
-    ///
-    /// # Errors
-    /// The first entry that is damaged or missing.
-    pub fn check(&self, applied: Option<u64>) -> Result<u64, StoreError> {
-        const PAGE: usize = 1024;
-        let mut from = log::entry(self.group, 0);
-        let (last, committed, purged) = {
-            let shared = self.lock();
-            (shared.last, shared.committed, shared.purged)
-        };
-        let known = applied.max(committed.map(|id| id.index));
-        if let Some(known) = known.filter(|known| last.is_none_or(|last| last.index < *known)) {
-            let fact =
-                format!("the log ends before this entry, which was committed: its end is lost");
-            return Err(corrupt(&log::entry(self.group, known), &fact));
-        }
-        let mut expected = purged.map(|id| id.index + 1);
-        let mut count = 0;
-        loop {
-            let page = self.table.scan(&from, &log::entries_end(self.group), PAGE)?;
-            for (key, value) in &page {
-                let index = decode(key, value, codec::decode_entry)?.log_id.index;
-                if expected.is_some_and(|expected| expected != index) {
-                    return Err(corrupt(
-                        key,
-                        &format!("expected entry {expected:?}, found {index}"),
-                    ));
-                }
-                expected = Some(index + 1);
-                count += 1;
-            }
-            let Some((last, _)) = page.last() else {
-                return Ok(count);
-            };
-            from.clone_from(last);
-            from.push(0);
-        }
+        let shared = Arc::new(Mutex::new(Shared::read(group, &*table)?));
+        Ok(Self { group, table, writer, shared })
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {

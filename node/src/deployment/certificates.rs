@@ -6,6 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use fieldmesh_actors::seams::Entropy;
 use fieldmesh_envelope::HpkePrivateKey;
 use fieldmesh_pki::{Identity, IssuingCa, KeyMaterial, Kind, TrustStore, Usage, tls::Credentials};
+use rustls::pki_types::pem::{PemObject, SectionKind};
 use zeroize::Zeroizing;
 
 use super::{
@@ -80,20 +81,33 @@ pub(super) fn node(
 }
 
 /// A certificate for whoever may read this directory, good for a working day.
-pub(super) fn write_operator(
-    dir: &Path,
+pub(super) struct Operator {
+    chain: String,
+    key: Zeroizing<String>,
+}
+
+pub(super) fn operator(
     facts: &Facts,
     issuing: &IssuingCa,
     now_s: u64,
     entropy: &dyn Entropy,
-) -> Result<(), DeploymentError> {
+) -> Result<Operator, DeploymentError> {
     let key = KeyMaterial::generate().map_err(key_error)?;
     let identity = facts.identity(Kind::Operator, random(entropy));
     let leaf = issuing.issue_for(key.public_point(), &identity, &[], now_s, random(entropy))?;
     let chain = pem(&leaf.der) + &pem(issuing.certificate());
-    files::write(&dir.join("operator.pem"), chain.as_bytes(), Access::Owner).map_err(file(dir))?;
-    let key_pem = armour("PRIVATE KEY", key.pkcs8());
-    files::write(&dir.join("operator.key"), key_pem.as_bytes(), Access::Owner).map_err(file(dir))
+    Ok(Operator { chain, key: Zeroizing::new(armour("PRIVATE KEY", key.pkcs8())) })
+}
+
+impl Operator {
+    pub(super) fn write(&self, dir: &Path) -> Result<(), DeploymentError> {
+        let write = |name: &str, text: &str| {
+            let path = dir.join(name);
+            files::write(&path, text.as_bytes(), Access::Owner).map_err(file(&path))
+        };
+        write("operator.pem", &self.chain)?;
+        write("operator.key", &self.key)
+    }
 }
 
 fn armour(label: &str, der: &[u8]) -> String {
@@ -116,19 +130,9 @@ pub(super) fn from_pem(bytes: &[u8]) -> Option<Vec<u8>> {
     all_from_pem(bytes).into_iter().next()
 }
 
-/// All objects of a PEM text, in order.
+/// All objects of a PEM text, in order; none where one of them is damaged.
 pub(crate) fn all_from_pem(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let text = String::from_utf8_lossy(bytes);
-    let mut objects = Vec::new();
-    let mut body: Option<String> = None;
-    for line in text.lines().map(str::trim) {
-        if line.starts_with("-----BEGIN ") {
-            body = Some(String::new());
-        } else if line.starts_with("-----END ") {
-            objects.extend(body.take().and_then(|body| STANDARD.decode(body).ok()));
-        } else if let Some(body) = &mut body {
-            body.push_str(line);
-        }
-    }
-    objects
+    let objects = <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes);
+    let objects: Result<Vec<_>, _> = objects.map(|object| object.map(|(_, der)| der)).collect();
+    objects.unwrap_or_default()
 }

@@ -171,7 +171,9 @@ impl Open {
         match shard.ask(*entity, command, Cause::Operator { command_id }, Some(credit)).await {
             Ok(Answer::Done { .. } | Answer::AlreadyDone { .. }) => {}
             Err(AskError::Rejected(rejection)) => {
-                tracing::warn!(%entity, %rejection, "a device was refused");
+                tracing::info!(%entity, %rejection, "a hello was refused");
+                let detail = "the entity does not exist or may not connect";
+                self.edge.refused(self.connection.remote_address(), "unknown_entity", detail);
                 self.connection.close(VarInt::from_u32(close::UNKNOWN_ENTITY), b"unknown entity");
                 return Reply::Rejected;
             }

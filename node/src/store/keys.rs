@@ -47,7 +47,12 @@ pub mod log {
     const VOTE: u8 = b'v';
     const COMMITTED: u8 = b'c';
     const PURGED: u8 = b'p';
+    const ROUND: u8 = b'r';
 
+    /// How many rounds of the writer the table has.
+    pub fn round() -> Vec<u8> {
+        Key::of(ROUND).done()
+    }
     pub fn entry(group: GroupId, index: u64) -> Vec<u8> {
         Key::of(ENTRY).u32(group).u64(index).done()
     }

@@ -5,12 +5,13 @@
 //! (they lose data on crash, facebook/rocksdb#12918), and the manifest tracks the synced log files,
 //! so that a missing one is an error at start instead of a silent cut.
 //!
-//! **Invariant:** opening never repairs, truncates or overwrites what it cannot read.
+//! **Invariant:** nothing is opened for writing before [`Engine::inspect`] and the checks of its
+//! callers found it whole: opening alone writes new files.
 
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -21,6 +22,8 @@ use rocksdb::{
 };
 
 use tokio::sync::oneshot;
+
+use crate::files;
 
 use super::{Batch, Engine, Op, Pending, Role, Row, StoreError, Table};
 
@@ -38,12 +41,17 @@ const OPEN_FILES_MAX: i32 = 64;
 pub struct Rocks {
     dir: PathBuf,
     cache: Cache,
+    mark: Mutex<Option<files::Mark>>,
 }
+
+/// Name of the file that says how far the log was written.
+const MARK: &str = "log.mark";
 
 impl Rocks {
     /// Uses `dir`, which must exist and be writable.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), cache: Cache::new_lru_cache(BLOCK_CACHE_BYTES) }
+        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        Self { dir: dir.into(), cache, mark: Mutex::default() }
     }
 
     fn options(&self, role: Role) -> Options {
@@ -70,17 +78,39 @@ impl Rocks {
 }
 
 impl Engine for Rocks {
+    fn inspect(&self, table: &str, role: Role) -> Result<Option<Arc<dyn Table>>, StoreError> {
+        let path = self.dir.join(table);
+        if files::is_empty_dir(&path) {
+            return Ok(None);
+        }
+        let mut options = self.options(role);
+        options.create_if_missing(false);
+        let db = DB::open_for_read_only(&options, &path, false);
+        let db = db.map_err(|error| open_error(table, &path, error))?;
+        Ok(Some(Arc::new(RocksTable { shared: Shared::of(db, path, table, role) })))
+    }
+
     fn open(&self, table: &str, role: Role) -> Result<Arc<dyn Table>, StoreError> {
         let path = self.dir.join(table);
-        let db = DB::open(&self.options(role), &path).map_err(|error| StoreError::Open {
-            table: table.to_owned(),
-            place: path.display().to_string(),
-            reason: error.into_string(),
-        })?;
-        let shared =
-            Shared { db, path, name: table.to_owned(), role, checkpoints: AtomicU64::new(0) };
-        remove_checkpoints(&shared.path);
-        Ok(Arc::new(RocksTable { shared: Arc::new(shared) }))
+        let db = DB::open(&self.options(role), &path);
+        let db = db.map_err(|error| open_error(table, &path, error))?;
+        remove_checkpoints(&path);
+        Ok(Arc::new(RocksTable { shared: Shared::of(db, path, table, role) }))
+    }
+
+    fn mark(&self) -> Option<u64> {
+        files::read_mark(&self.dir.join(MARK))
+    }
+
+    fn set_mark(&self, number: u64) {
+        let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        if mark.is_none() {
+            *mark = files::Mark::open(&self.dir.join(MARK)).ok();
+        }
+        // Without a mark a cut log is noticed only by what refers to the part that is gone.
+        if mark.as_mut().is_none_or(|mark| mark.set(number).is_err()) {
+            metrics::counter!("fieldmesh_log_mark_failures_total").increment(1);
+        }
     }
 
     #[expect(
@@ -123,6 +153,20 @@ struct Shared {
     name: String,
     role: Role,
     checkpoints: AtomicU64,
+}
+
+impl Shared {
+    fn of(db: DB, path: PathBuf, name: &str, role: Role) -> Arc<Self> {
+        Arc::new(Self { db, path, name: name.to_owned(), role, checkpoints: AtomicU64::new(0) })
+    }
+}
+
+fn open_error(table: &str, path: &Path, error: rocksdb::Error) -> StoreError {
+    StoreError::Open {
+        table: table.to_owned(),
+        place: path.display().to_string(),
+        reason: error.into_string(),
+    }
 }
 
 struct RocksTable {
@@ -235,22 +279,9 @@ struct Frozen {
 
 impl Frozen {
     fn table(&self) -> Result<RocksTable, StoreError> {
-        let db =
-            DB::open_for_read_only(&Options::default(), &self.path, false).map_err(|error| {
-                StoreError::Open {
-                    table: self.name.clone(),
-                    place: self.path.display().to_string(),
-                    reason: error.into_string(),
-                }
-            })?;
-        let shared = Shared {
-            db,
-            path: self.path.clone(),
-            name: self.name.clone(),
-            role: Role::State,
-            checkpoints: AtomicU64::new(0),
-        };
-        Ok(RocksTable { shared: Arc::new(shared) })
+        let db = DB::open_for_read_only(&Options::default(), &self.path, false);
+        let db = db.map_err(|error| open_error(&self.name, &self.path, error))?;
+        Ok(RocksTable { shared: Shared::of(db, self.path.clone(), &self.name, Role::State) })
     }
 
     fn frozen(&self) -> StoreError {

@@ -23,6 +23,7 @@ type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 pub struct Disk {
     tables: Arc<Mutex<BTreeMap<String, Arc<SimulatedTable>>>>,
     sync_takes: Duration,
+    mark: Arc<Mutex<Option<u64>>>,
 }
 
 /// One table of the disk.
@@ -45,7 +46,7 @@ struct State {
 impl Disk {
     /// A disk whose sync takes so long.
     pub fn new(sync_takes: Duration) -> Self {
-        Self { tables: Arc::default(), sync_takes }
+        Self { tables: Arc::default(), sync_takes, mark: Arc::default() }
     }
 
     /// Power is lost: all that was not synced is gone, in every table.
@@ -60,12 +61,25 @@ impl Disk {
 }
 
 impl Engine for Disk {
+    fn inspect(&self, table: &str, _role: Role) -> Result<Option<Arc<dyn Table>>, StoreError> {
+        let found = lock(&self.tables).get(table).cloned();
+        Ok(found.map(|table| Arc::new(table) as _))
+    }
+
     fn open(&self, table: &str, _role: Role) -> Result<Arc<dyn Table>, StoreError> {
         let mut tables = lock(&self.tables);
         let found = tables.entry(table.to_owned()).or_insert_with(|| {
             Arc::new(SimulatedTable { state: Mutex::default(), sync_takes: self.sync_takes })
         });
         Ok(Arc::new(Arc::clone(found)))
+    }
+
+    fn mark(&self) -> Option<u64> {
+        *lock(&self.mark)
+    }
+
+    fn set_mark(&self, number: u64) {
+        *lock(&self.mark) = Some(number);
     }
 
     fn spawn_writer(&self, task: Pending<()>) -> oneshot::Receiver<()> {

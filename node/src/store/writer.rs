@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::{Batch, StoreError, Table};
+use super::{Batch, Engine, StoreError, Table, keys::log, rows};
 
 /// Jobs that may wait; openraft itself bounds what one group submits, so this only smooths bursts.
 const QUEUE_JOBS_MAX: usize = 4096;
@@ -39,12 +39,18 @@ pub struct LogWriter {
 
 impl LogWriter {
     /// The queue and the task that must run for it.
+    ///
+    /// # Errors
+    /// A failed read.
     pub fn new(
         table: Arc<dyn Table>,
+        engine: Arc<dyn Engine>,
         on_fatal: OnFatal,
-    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
-        (Self { jobs }, run(table, queue, on_fatal))
+        let round = rows::read_u64(&*table, &log::round())?.unwrap_or(0);
+        let writer = Writer { table, engine, on_fatal, round };
+        Ok((Self { jobs }, writer.run(queue)))
     }
 
     /// Queues a batch behind all earlier ones; `done` is called when it is durable.
@@ -63,27 +69,59 @@ impl LogWriter {
     }
 }
 
+/// Whether a log, if there is one, has every round that was synced.
+///
+/// # Errors
+/// Where its end is lost.
+pub fn check(table: Option<&dyn Table>, synced: Option<u64>) -> Result<(), StoreError> {
+    let round = match table {
+        Some(table) => rows::read_u64(table, &log::round())?.unwrap_or(0),
+        None => 0,
+    };
+    match synced.filter(|synced| *synced > round) {
+        None => Ok(()),
+        Some(synced) => Err(StoreError::Corrupt {
+            table: "log".into(),
+            record: format!("round {synced}"),
+            fact: format!("it was synced, and the log ends at round {round}: its end is lost"),
+        }),
+    }
+}
+
 fn stopped() -> StoreError {
     StoreError::Write { table: "log".into(), reason: "the log writer has stopped".into() }
 }
 
-async fn run(table: Arc<dyn Table>, mut queue: mpsc::Receiver<Job>, on_fatal: OnFatal) {
-    while let Some(first) = queue.recv().await {
-        let mut batch = first.batch;
-        let mut waiting = vec![first.done];
-        while batch.ops.len() < ROUND_OPS_MAX {
-            let Ok(job) = queue.try_recv() else { break };
-            batch.ops.extend(job.batch.ops);
-            waiting.push(job.done);
-        }
-        metrics::counter!("fieldmesh_log_rounds_total").increment(1);
-        metrics::counter!("fieldmesh_log_writes_total").increment(waiting.len() as u64);
-        let result = write_round(&table, batch, &mut waiting).await;
-        if let Err(error) = &result {
-            on_fatal(error);
-        }
-        for done in waiting {
-            done(result.clone());
+struct Writer {
+    table: Arc<dyn Table>,
+    engine: Arc<dyn Engine>,
+    on_fatal: OnFatal,
+    /// Rounds written so far; the table and, after the sync, the engine's mark say so too.
+    round: u64,
+}
+
+impl Writer {
+    async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        while let Some(first) = queue.recv().await {
+            let mut batch = first.batch;
+            let mut waiting = vec![first.done];
+            while batch.ops.len() < ROUND_OPS_MAX {
+                let Ok(job) = queue.try_recv() else { break };
+                batch.ops.extend(job.batch.ops);
+                waiting.push(job.done);
+            }
+            metrics::counter!("fieldmesh_log_rounds_total").increment(1);
+            metrics::counter!("fieldmesh_log_writes_total").increment(waiting.len() as u64);
+            self.round += 1;
+            batch.put(log::round(), self.round.to_be_bytes());
+            let result = write_round(&self.table, batch, &mut waiting).await;
+            match &result {
+                Ok(()) => self.engine.set_mark(self.round),
+                Err(error) => (self.on_fatal)(error),
+            }
+            for done in waiting {
+                done(result.clone());
+            }
         }
     }
 }

@@ -78,7 +78,11 @@ impl From<AskError> for Problem {
                 Self::new(StatusCode::CONFLICT, "replay", &error)
             }
             AskError::Busy { .. } | AskError::NotLeader | AskError::Unknown => Self::busy(&error),
-            AskError::Parked | AskError::Journal(_) => {
+            AskError::Journal(cause) => {
+                tracing::error!(%cause, "an operator's request failed");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", cause)
+            }
+            AskError::Parked => {
                 tracing::error!(%error, "an operator's request failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", &error)
             }

@@ -12,6 +12,7 @@ use rcgen::{
     PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
 use rustls::pki_types::PrivatePkcs8KeyDer;
+use tempfile::TempDir;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
@@ -90,8 +91,15 @@ impl Leaf {
 impl Forge {
     /// The deployment's own issuing CA.
     pub fn of(config: &Config) -> Self {
-        let opened =
-            Deployment::open(config, PASSPHRASE, &SystemClock, &SystemEntropy::default()).unwrap();
+        // Its server has the directory for itself: the secrets are read from a copy.
+        let copy = TempDir::new().unwrap();
+        for name in ["deployment.cbor", "secrets.sealed", "root.pem"] {
+            std::fs::copy(config.node.data_dir.join(name), copy.path().join(name)).unwrap();
+        }
+        let mut config = config.clone();
+        config.node.data_dir = copy.path().to_owned();
+        let opened = Deployment::open(&config, PASSPHRASE, &SystemClock, &SystemEntropy::default());
+        let opened = opened.unwrap();
         let name = format!("{} {} issuing", opened.facts.cluster, opened.facts.region);
         Self { issuing: opened.issuing, name }
     }
@@ -111,7 +119,7 @@ impl Forge {
         let root = KeyMaterial::from_pkcs8(&vault::open(PASSPHRASE, &sealed).unwrap()).unwrap();
         let name = format!("{cluster} {region} issuing");
         let mut params = named(&name);
-        (params.not_before, params.not_after) = (date(now_s() - 60), date(now_s() + 30 * DAY_S));
+        (params.not_before, params.not_after) = (date(now_s() - 60), date(now_s() + 366 * DAY_S));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.name_constraints = Some(NameConstraints {

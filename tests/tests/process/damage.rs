@@ -259,7 +259,7 @@ async fn a_write_ahead_file_that_is_missing_is_refused() {
 async fn damaged_sorted_files_are_named() {
     let (_, ended) = bases().await;
     let mut cases = Vec::new();
-    for table in ["log", "state-0", "state-1"] {
+    for table in ["log", "state-1", "state-2"] {
         let files = files_of(&ended, table, ".sst");
         assert!(!files.is_empty(), "{table} has no sorted file");
         for (path, bytes) in files {
@@ -277,7 +277,7 @@ async fn damaged_sorted_files_are_named() {
 async fn damaged_lists_of_files_are_named() {
     let (_, ended) = bases().await;
     let mut cases = Vec::new();
-    for table in ["log", "state-0"] {
+    for table in ["log", "state-1"] {
         let folder = Path::new("db").join(table);
         let current = folder.join("CURRENT");
         for (bytes, what) in [

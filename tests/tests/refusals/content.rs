@@ -92,7 +92,9 @@ async fn sequence_numbers_count_once_within_a_window_of_1024() {
     };
     let takes = async |seq: u64| {
         let bytes = device.sealed(&service, &numbered(seq));
+        let before = live.tickets().len();
         assert_eq!(ask(&connection, &bytes).await.unwrap(), Reply::Accepted, "{seq}");
+        until("its ticket", async || (live.tickets().len() > before).then_some(())).await;
     };
     let refuses = async |seq: u64| {
         let before = live.tickets().len();

@@ -32,7 +32,10 @@ fn to_a_customer() {
         received_at: NOON,
     };
     are_frozen(&[
-        ("82008363416461<place>02", Customer::Register { name: "Ada".into(), location: PLACE, tier: 2 }),
+        (
+            "82008363416461<place>02",
+            Customer::Register { name: "Ada".into(), location: PLACE, tier: 2 },
+        ),
         ("820182<hash><noon>", Customer::Invite { token_hash: HASH, expires: NOON }),
         ("820285<hash><key>42010203420405", enroll),
         ("82038209420102", Customer::PublishKeys { serial: 9, bundle: vec![1, 2] }),
@@ -96,10 +99,19 @@ fn to_a_ticket() {
     let open = Ticket::Open { customer: customer(), message_id: MESSAGE, body: request(), tier: 2 };
     are_frozen(&[
         ("820084<cus><msg>860b0c0102<place>646c65616b02", open),
-        ("820183<tec>848186<tec>01020304058182<tec>02090604", Ticket::Offer { technician, choice: choice.clone(), question: 4 }),
-        ("820282848186<tec>01020304058182<tec>02090604", Ticket::NobodyFits { choice: choice.clone(), question: 4 }),
+        (
+            "820183<tec>848186<tec>01020304058182<tec>02090604",
+            Ticket::Offer { technician, choice: choice.clone(), question: 4 },
+        ),
+        (
+            "820282848186<tec>01020304058182<tec>02090604",
+            Ticket::NobodyFits { choice: choice.clone(), question: 4 },
+        ),
         ("820383<tec>82030104", Ticket::Refused { technician, offer, reason }),
-        ("820484<tec>82030162426f14", Ticket::Accept { technician, offer, name: "Bo".into(), eta_min: 20 }),
+        (
+            "820484<tec>82030162426f14",
+            Ticket::Accept { technician, offer, name: "Bo".into(), eta_min: 20 },
+        ),
         ("820583<tec>820301820180", Ticket::Progress { technician, offer, progress }),
         ("820680", Ticket::Cancel),
         ("820780", Ticket::Confirm),
@@ -120,7 +132,10 @@ fn to_a_desk() {
     let need = Need { category: 11, priority: 1, location: PLACE, asked: vec![id] };
     are_frozen(&[
         ("820082<tec>84f581820b04<place>02", Desk::Technician { id, summary }),
-        ("820183<tkt>840b01<place>81<tec>04", Desk::Match { ticket, need: need.clone(), question: 4 }),
+        (
+            "820183<tkt>840b01<place>81<tec>04",
+            Desk::Match { ticket, need: need.clone(), question: 4 },
+        ),
         ("820281<tkt>", Desk::Done { ticket }),
         ("8203820008", Desk::Timer { name: TIMER, generation: 8 }),
     ]);

@@ -24,10 +24,19 @@ fn of_a_customer() {
         certificate: vec![4, 5],
     };
     are_frozen(&[
-        ("82008363416461<place>02", Event::Registered { name: "Ada".into(), location: PLACE, tier: 2 }),
-        ("82018182008182<hash><noon>", Event::Enrollment(Change::Invited(Token { hash: HASH, expires: NOON }))),
+        (
+            "82008363416461<place>02",
+            Event::Registered { name: "Ada".into(), location: PLACE, tier: 2 },
+        ),
+        (
+            "82018182008182<hash><noon>",
+            Event::Enrollment(Change::Invited(Token { hash: HASH, expires: NOON })),
+        ),
         ("82018182018185<hash><key>42010203420405", Event::Enrollment(Change::Enrolled(issued))),
-        ("82018182028209420102", Event::Enrollment(Change::KeysPublished { serial: 9, bundle: vec![1, 2] })),
+        (
+            "82018182028209420102",
+            Event::Enrollment(Change::KeysPublished { serial: 9, bundle: vec![1, 2] }),
+        ),
         (
             "820285<msg><hash><tkt>860b0c0102<place>646c65616b<noon>",
             Event::Requested {
@@ -69,7 +78,10 @@ fn of_a_technician() {
     let (reason, note) = ("far".to_owned(), Progress::EnRoute);
     are_frozen(&[
         ("82008562426f81820b04<place>0200", registered),
-        ("8201818202820940", Event::Enrollment(Change::KeysPublished { serial: 9, bundle: vec![] })),
+        (
+            "8201818202820940",
+            Event::Enrollment(Change::KeysPublished { serial: 9, bundle: vec![] }),
+        ),
         ("820280", Event::WentOnShift),
         ("820380", Event::WentOffShift),
         ("82048189<tkt>8203010b0c01<place>0d646c65616b<noon>", Event::Reserved { alert }),
@@ -77,8 +89,14 @@ fn of_a_technician() {
         ("820682<tkt>f5", Event::Released { ticket, was_committed: true }),
         ("820784<tkt>82030114<msg>", Event::Accepted { ticket, offer, eta_min: 20, message_id }),
         ("820884<tkt>82030163666172<msg>", Event::Declined { ticket, offer, reason, message_id }),
-        ("820984<tkt>820301820080<msg>", Event::Progressed { ticket, offer, progress: note, message_id }),
-        ("820a83<tkt>04<msg>", Event::AnswerNoted { ticket, status: ReceiptStatus::NoLongerYours, message_id }),
+        (
+            "820984<tkt>820301820080<msg>",
+            Event::Progressed { ticket, offer, progress: note, message_id },
+        ),
+        (
+            "820a83<tkt>04<msg>",
+            Event::AnswerNoted { ticket, status: ReceiptStatus::NoLongerYours, message_id },
+        ),
     ]);
 }
 
@@ -94,11 +112,20 @@ fn of_a_ticket() {
         ("820084<cus><msg>860b0c0102<place>646c65616b<noon>", opened),
         ("82018102", Event::Triaged { priority: 2 }),
         ("820281<noon>", Event::MatchAsked { due }),
-        ("820384<tec>03<noon>848186<tec>01020304058182<tec>020906", Event::Offered { technician, epoch: 3, due, choice: choice() }),
-        ("820482<noon>848186<tec>01020304058182<tec>020906", Event::Unfilled { due, choice: choice() }),
+        (
+            "820384<tec>03<noon>848186<tec>01020304058182<tec>020906",
+            Event::Offered { technician, epoch: 3, due, choice: choice() },
+        ),
+        (
+            "820482<noon>848186<tec>01020304058182<tec>020906",
+            Event::Unfilled { due, choice: choice() },
+        ),
         ("820580", Event::OfferExpired),
         ("820682<tec>01", Event::OfferRefused { technician, reason: RefusalReason::Busy }),
-        ("820784<tec>62426f14<noon>", Event::Accepted { technician, name: "Bo".into(), eta_min: 20, due }),
+        (
+            "820784<tec>62426f14<noon>",
+            Event::Accepted { technician, name: "Bo".into(), eta_min: 20, due },
+        ),
         ("820882<tec>820301", Event::LateAcceptRefused { technician, offer }),
         ("820982820080<noon>", Event::Progressed { progress: Progress::EnRoute, due }),
         ("820982820180<noon>", Event::Progressed { progress: Progress::OnSite, due }),
@@ -122,8 +149,14 @@ fn of_a_desk() {
     };
     are_frozen(&[
         ("820082<tec>84f581820b04<place>02", Event::TechnicianChanged { id: technician, summary }),
-        ("820184<tkt><tec>848186<tec>01020304058182<tec>02090604", Event::Chosen { ticket, technician, choice: choice.clone(), question: 4 }),
-        ("820283<tkt>848186<tec>01020304058182<tec>02090604", Event::NobodyFits { ticket, choice: choice.clone(), question: 4 }),
+        (
+            "820184<tkt><tec>848186<tec>01020304058182<tec>02090604",
+            Event::Chosen { ticket, technician, choice: choice.clone(), question: 4 },
+        ),
+        (
+            "820283<tkt>848186<tec>01020304058182<tec>02090604",
+            Event::NobodyFits { ticket, choice: choice.clone(), question: 4 },
+        ),
         ("820381<tkt>", Event::TakenBack { ticket }),
     ]);
     are_read(&[

@@ -41,7 +41,10 @@ fn to_devices() {
         text: "ok".into(),
     };
     let taken_back = ConfirmationBody { technician: None, eta_min: None, ..confirmation.clone() };
-    are_frozen(&[("8602<tkt><tec>62426f14626f6b", confirmation), ("8602<tkt>f662426ff6626f6b", taken_back)]);
+    are_frozen(&[
+        ("8602<tkt><tec>62426f14626f6b", confirmation),
+        ("8602<tkt>f662426ff6626f6b", taken_back),
+    ]);
 }
 
 #[test]
@@ -55,7 +58,10 @@ fn rows_of_lists() {
     };
     are_frozen(&[
         ("820085<tkt>0602<noon><tec>", row),
-        ("820183<tec>0602", IndexRow::Technician { id: technician(), state: Duty::OnSite, load: 2 }),
+        (
+            "820183<tec>0602",
+            IndexRow::Technician { id: technician(), state: Duty::OnSite, load: 2 },
+        ),
         ("820282<cus>03", IndexRow::Customer { id: customer(), state: Standing::Active }),
     ]);
 }
@@ -90,7 +96,10 @@ fn numbers_of_names() {
         Duty::Suspended,
     ];
     are_frozen(&[("880001020304050607", duties)]);
-    are_frozen(&[("8400010203", [Phase::Reserved, Phase::Committed, Phase::EnRoute, Phase::OnSite])]);
+    are_frozen(&[(
+        "8400010203",
+        [Phase::Reserved, Phase::Committed, Phase::EnRoute, Phase::OnSite],
+    )]);
     are_frozen(&[("8100", [Shift::Always])]);
     let standings = [
         Standing::Unknown,

@@ -38,7 +38,10 @@ fn of_a_customer() {
         enrollment: enrollment(),
         open: [ticket()].into(),
     };
-    are_frozen(&[("8600608200000083f6f60080", Customer::default()), ("860363416461<place>028382<hash><noon>85<hash><key>420102034204050981<tkt>", active)]);
+    are_frozen(&[
+        ("8600608200000083f6f60080", Customer::default()),
+        ("860363416461<place>028382<hash><noon>85<hash><key>420102034204050981<tkt>", active),
+    ]);
 }
 
 #[test]
@@ -57,7 +60,13 @@ fn of_a_technician() {
         enrollment: enrollment(),
         holdings: [(ticket(), holding)].into(),
     };
-    are_frozen(&[("8af460808200000000f4f483f6f600a0", Technician::default()), ("8af562426f81820b04<place>0200f5f48382<hash><noon>85<hash><key>4201020342040509a1<tkt>8482030102<noon><msg>", busy)]);
+    are_frozen(&[
+        ("8af460808200000000f4f483f6f600a0", Technician::default()),
+        (
+            "8af562426f81820b04<place>0200f5f48382<hash><noon>85<hash><key>4201020342040509a1<tkt>8482030102<noon><msg>",
+            busy,
+        ),
+    ]);
 }
 
 #[test]
@@ -78,7 +87,13 @@ fn of_a_ticket() {
         due: NOON,
         question: 6,
     };
-    are_frozen(&[("8e00f6f6f6000000f6608000000000", Ticket::default()), ("8e04<cus><msg>860b0c0102<place>646c65616b02<noon>03<tec>62426f81<tec>0405<noon>06", offered.clone())]);
+    are_frozen(&[
+        ("8e00f6f6f6000000f6608000000000", Ticket::default()),
+        (
+            "8e04<cus><msg>860b0c0102<place>646c65616b02<noon>03<tec>62426f81<tec>0405<noon>06",
+            offered.clone(),
+        ),
+    ]);
     are_read(&[("#T", Ticket { question: 0, ..offered })]);
 }
 
@@ -92,6 +107,9 @@ fn of_a_desk() {
         given: [(ticket(), technician())].into(),
         answered: [(ticket(), 4)].into(),
     };
-    are_frozen(&[("83a0a0a0", Desk::default()), ("83a1<tec>8384f581820b04<place>020107a1<tkt><tec>a1<tkt>04", giving.clone())]);
+    are_frozen(&[
+        ("83a0a0a0", Desk::default()),
+        ("83a1<tec>8384f581820b04<place>020107a1<tkt><tec>a1<tkt>04", giving.clone()),
+    ]);
     are_read(&[("#D", Desk { answered: [].into(), ..giving })]);
 }
