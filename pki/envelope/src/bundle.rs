@@ -116,6 +116,10 @@ fn read_payload(bytes: &[u8]) -> Result<KeyBundle, DecodeError> {
     let not_after = reader.uint()?;
     reader.key(5)?;
     let count = reader.count(ARRAY, KEYS_MAX)?;
+    // A newer bundle takes the place of an older one, so one without a key would be a way to mute.
+    if count == 0 {
+        return Err(reader.shape());
+    }
     let keys = (0..count).map(|_| HpkePublicKey::read(&mut reader)).collect::<Result<_, _>>()?;
     reader.end()?;
     Ok(KeyBundle { owner, serial, not_before, not_after, keys })

@@ -171,6 +171,11 @@ impl<'a> Reader<'a> {
         core::str::from_utf8(bytes).map_err(|_| DecodeError::Text)
     }
 
+    /// Something else was expected here.
+    pub(crate) fn shape(&self) -> DecodeError {
+        DecodeError::Shape(self.at)
+    }
+
     /// The number of items of an array or map, at most `max`.
     pub(crate) fn count(&mut self, major: u8, max: u64) -> Result<u64, DecodeError> {
         let count = self.head(major)?;

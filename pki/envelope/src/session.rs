@@ -10,6 +10,7 @@ use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
     hkdf::{HKDF_SHA256, KeyType, Salt},
 };
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -75,9 +76,13 @@ impl SessionOffer {
         reader.key(1)?;
         let sid = reader.fixed()?;
         reader.key(2)?;
-        let outbound = Zeroizing::new(reader.fixed()?);
+        let outbound: Key = Zeroizing::new(reader.fixed()?);
         reader.key(3)?;
-        let inbound = Zeroizing::new(reader.fixed()?);
+        let inbound: Key = Zeroizing::new(reader.fixed()?);
+        // Both directions count from zero: under one key they would use each nonce twice.
+        if bool::from(outbound.ct_eq(&*inbound)) {
+            return Err(reader.shape());
+        }
         reader.key(4)?;
         if reader.int()? != ALG_A256GCM {
             return Err(DecodeError::Algorithm);

@@ -1,4 +1,4 @@
-//! Any bytes into each decoder: none panics, and what one of them takes encodes back to the same
+//! Changed and arbitrary bytes into each decoder: none panics, and what one of them takes encodes back to the same
 //! bytes.
 
 #![no_main]
@@ -6,24 +6,34 @@
 use std::sync::LazyLock;
 
 use fieldmesh_envelope::{
-    Frame, OuterKind, ReplayWindow, SeqVerdict, SessionOffer, Signed, VerifyingKey,
-    outer_algorithm, verify_bundle,
+    Frame, OuterKind, ReplayWindow, SeqVerdict, SessionOffer, Signed, outer_algorithm,
+    verify_bundle,
 };
+use fieldmesh_envelope_fuzz::{Made, NOW, OWNER, changed};
 use libfuzzer_sys::fuzz_target;
 
-/// What the bundle among the seeds was signed with.
-static SIGNER: LazyLock<VerifyingKey> = LazyLock::new(|| {
-    VerifyingKey::from_sec1(include_bytes!("../fixed/signer")).expect("a point")
-});
-const THUMBPRINT: [u8; 32] = [0x5a; 32];
-const OWNER: &str = "alice";
-const NOW: u64 = 1_800_000_000;
+static MADE: LazyLock<Made> = LazyLock::new(Made::new);
 
 fuzz_target!(|data: &[u8]| {
+    let made = &*MADE;
+    let Some((choice, changes)) = data.split_first() else { return };
+    let original = match choice % 6 {
+        0 => made.sealed[..made.frame].to_vec(),
+        1 => made.sealed[made.frame..].to_vec(),
+        2 => made.session[made.frame..].to_vec(),
+        3 => made.signed.as_bytes().to_vec(),
+        4 => made.bundle.clone(),
+        _ => made.offer.encode_body().to_vec(),
+    };
+    all(made, &changed(&original, changes));
+    all(made, changes);
+});
+
+fn all(made: &Made, data: &[u8]) {
     frame(data);
     outer(data);
     signed(data);
-    if let Ok(bundle) = verify_bundle(data, &SIGNER, &THUMBPRINT, OWNER, NOW) {
+    if let Ok(bundle) = verify_bundle(data, &made.signer, &made.thumbprint, OWNER, NOW) {
         assert_eq!(bundle.owner, OWNER);
         assert!(bundle.best(NOW).is_some());
     }
@@ -31,7 +41,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(&offer.encode_body()[..], data);
     }
     window(data);
-});
+}
 
 fn frame(data: &[u8]) {
     if let Ok((frame, length)) = Frame::decode(data) {
@@ -47,17 +57,19 @@ fn outer(data: &[u8]) {
         Err(_) => return,
     };
     let protected = [&[0xa3, 1][..], alg, &[3, 18, 4, 0x48], &kid].concat();
-    let head = [&[0xd0, 0x83, 0x40 | protected.len() as u8][..], &protected, &[0xa1], entry].concat();
+    let head =
+        [&[0xd0, 0x83, 0x40 | protected.len() as u8][..], &protected, &[0xa1], entry].concat();
     let rest = data.strip_prefix(&head[..]).expect("the one encoding");
     let ciphertext = &rest[value..];
     let head = match ciphertext {
         [0x40..=0x57, ..] => 1,
-        [0x58, 24.., ..] => 2,
-        [0x59, 1.., ..] => 3,
+        [0x58, 24..=255, ..] => 2,
+        [0x59, 1..=255, ..] => 3,
         [0x5a, 0, 1, ..] => 5,
         _ => panic!("not the shortest length"),
     };
-    let length = ciphertext[1..head].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+    let length =
+        ciphertext[1..head].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
     let length = if head == 1 { usize::from(ciphertext[0] & 31) } else { length };
     assert_eq!(ciphertext.len(), head + length);
 }

@@ -191,11 +191,11 @@ fn without_keys(alice: &Identity) -> Vec<u8> {
     let key = HpkePrivateKey::generate().unwrap().1;
     let whole = sign_bundle(&bundle(vec![key]), &alice.signer).unwrap();
     // Tag, array, protected and an empty map; then the payload, that ends with an array of one key
-    // of 80 bytes, and the signature.
+    // of 78 bytes, and the signature.
     let head = 4 + usize::from(whole[3]) + 1;
     let payload = &whole[head + 2..whole.len() - 66];
-    let (before, key) = payload.split_at(payload.len() - 80);
-    assert_eq!((before.last(), key[0], key.len()), (Some(&0x81), 0xa5, 80));
+    let (before, key) = payload.split_at(payload.len() - 78);
+    assert_eq!((before.last(), key[0], key.len()), (Some(&0x81), 0xa5, 78));
     let payload = [&before[..before.len() - 1], &[0x80]].concat();
     let wrap = |bytes: &[u8]| [&[0x58, bytes.len() as u8][..], bytes].concat();
     let protected = &whole[2..head - 1];
