@@ -50,8 +50,13 @@ impl Load {
         if self.0.load(Ordering::Acquire) >= ENTITY_MAILBOX_MAX {
             return None;
         }
+        Some(self.enter())
+    }
+
+    /// A place in the entity's mailbox, whatever waits there.
+    pub(crate) fn enter(&self) -> Place {
         self.0.fetch_add(1, Ordering::AcqRel);
-        Some(Place(Self(Arc::clone(&self.0))))
+        Place(Self(Arc::clone(&self.0)))
     }
 
     pub(crate) fn is_idle(&self) -> bool {

@@ -57,6 +57,16 @@ pub enum Cause {
     },
 }
 
+impl Cause {
+    /// Whether it comes from within the cluster: another entity, or a timer.
+    pub fn is_internal(&self) -> bool {
+        match self {
+            Self::Outbox { .. } | Self::Timer { .. } => true,
+            Self::Device { .. } | Self::Operator { .. } => false,
+        }
+    }
+}
+
 /// A message for a device that follows from a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DraftMessage {
@@ -111,6 +121,9 @@ pub struct Tell {
     /// The encoded command under the owner's data key.
     #[cbor(n(2), with = "minicbor::bytes")]
     pub sealed: Vec<u8>,
+    /// Who says it: what one entity says to another keeps its order.
+    #[n(3)]
+    pub from: EntityId,
 }
 
 /// A row of a device's mailbox.

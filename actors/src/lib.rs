@@ -7,11 +7,11 @@
 //!                                           └ Mailroom  messages for devices
 //! ```
 //!
-//! One generic entity actor hosts every aggregate of `fieldmesh_domain`: it loads, decides, appends,
+//! One generic entity actor hosts every aggregate of `fieldmesh_domain`: it loads, decides, submits,
 //! evolves and answers. All it reaches outside goes through [`seams`].
 //!
-//! **Invariants:** only [`entity`] calls `Journal::append`; nothing is answered before the append
-//! returned; no actor is named and no process group is used, because ractor keeps those tables per
+//! **Invariants:** only [`entity`] calls `Journal::submit`; nothing is answered before its step is
+//! applied; no actor is named and no process group is used, because ractor keeps those tables per
 //! process and not per node. **Not here:** rules (`domain`), bytes on disk and wire (`node`).
 
 pub mod admission;

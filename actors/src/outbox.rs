@@ -1,6 +1,6 @@
 //! The pump of a shard's outbox: takes rows to the entities they are for.
 //!
-//! Rows for one entity go one after the other, rows for different entities together. A row of the
+//! What one entity says to another goes one row after the other; all else goes together. A row of the
 //! own shard is consumed by the commit that answers it; rows for other shards are settled here, in
 //! batches, after the other shard committed them.
 //!
@@ -42,19 +42,22 @@ pub(crate) enum Msg {
     /// Rows may have been missed: read the table.
     Rescan,
     Told {
-        to: EntityId,
+        lane: LaneId,
         number: u64,
         result: Result<(), AskError>,
     },
     Retry {
-        to: EntityId,
+        lane: LaneId,
     },
     Settle,
 }
 
 pub(crate) struct Outbox;
 
-/// Rows for one entity, oldest first.
+/// Who speaks, and to whom.
+type LaneId = (EntityId, EntityId);
+
+/// Rows of one entity for another, oldest first.
 #[derive(Default)]
 struct Lane {
     rows: VecDeque<OutboxItem>,
@@ -66,9 +69,9 @@ pub(crate) struct State {
     shard: ShardId,
     journal: Arc<dyn Journal>,
     courier: Arc<dyn Courier>,
-    lanes: BTreeMap<EntityId, Lane>,
+    lanes: BTreeMap<LaneId, Lane>,
     /// Lanes that have a row and nothing under way.
-    ready: VecDeque<EntityId>,
+    ready: VecDeque<LaneId>,
     held: BTreeSet<(ShardId, u64)>,
     in_flight: usize,
     /// The table may hold rows that are not in memory.
@@ -109,8 +112,8 @@ impl Actor for Outbox {
         match msg {
             Msg::New(rows) => state.hold(rows),
             Msg::Rescan => state.behind = true,
-            Msg::Told { to, number, result } => state.told(&me, to, number, result),
-            Msg::Retry { to } => state.ready.push_back(to),
+            Msg::Told { lane, number, result } => state.told(&me, lane, number, result),
+            Msg::Retry { lane } => state.ready.push_back(lane),
             Msg::Settle => state.settle().await,
         }
         if state.behind && state.held.len() < WINDOW_ROWS / 2 {
@@ -134,25 +137,25 @@ impl State {
             if self.settled.contains(&key) || !self.held.insert(key) {
                 continue;
             }
-            let to = row.to;
-            let lane = self.lanes.entry(to).or_default();
+            let id = (row.from, row.to);
+            let lane = self.lanes.entry(id).or_default();
             // A rescan may bring an older row than those that came by message.
             let at =
                 lane.rows.iter().rposition(|held| held.number < row.number).map_or(0, |at| at + 1);
             let at = if lane.busy { at.max(1) } else { at };
             lane.rows.insert(at.min(lane.rows.len()), row);
             if lane.rows.len() == 1 && !lane.busy {
-                self.ready.push_back(to);
+                self.ready.push_back(id);
             }
         }
     }
 
     fn send(&mut self, me: &ActorRef<Msg>) {
         while self.in_flight < IN_FLIGHT_MAX {
-            let Some(to) = self.ready.pop_front() else {
+            let Some(id) = self.ready.pop_front() else {
                 break;
             };
-            let Some(lane) = self.lanes.get_mut(&to) else {
+            let Some(lane) = self.lanes.get_mut(&id) else {
                 continue;
             };
             let Some(row) = lane.rows.front().cloned() else {
@@ -168,20 +171,14 @@ impl State {
             tokio::spawn(async move {
                 let result = told.await;
                 // The pump is gone with its shard; the row is in the log.
-                drop(me.send_message(Msg::Told { to, number, result }));
+                drop(me.send_message(Msg::Told { lane: id, number, result }));
             });
         }
     }
 
-    fn told(
-        &mut self,
-        me: &ActorRef<Msg>,
-        to: EntityId,
-        number: u64,
-        result: Result<(), AskError>,
-    ) {
+    fn told(&mut self, me: &ActorRef<Msg>, id: LaneId, number: u64, result: Result<(), AskError>) {
         self.in_flight -= 1;
-        let Some(lane) = self.lanes.get_mut(&to) else {
+        let Some(lane) = self.lanes.get_mut(&id) else {
             return;
         };
         lane.busy = false;
@@ -191,7 +188,7 @@ impl State {
             lane.failures = lane.failures.saturating_add(1);
             metrics::counter!("fieldmesh_outbox_retries_total").increment(1);
             let pause = RETRY_MIN.saturating_mul(1 << lane.failures.min(8)).min(RETRY_MAX);
-            me.send_after(pause, move || Msg::Retry { to });
+            me.send_after(pause, move || Msg::Retry { lane: id });
             return;
         }
         lane.failures = 0;
@@ -210,9 +207,9 @@ impl State {
             }
         }
         if lane.rows.is_empty() {
-            self.lanes.remove(&to);
+            self.lanes.remove(&id);
         } else {
-            self.ready.push_back(to);
+            self.ready.push_back(id);
         }
     }
 

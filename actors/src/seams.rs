@@ -46,6 +46,7 @@ pub struct Loaded {
 pub struct OutboxItem {
     pub shard: ShardId,
     pub number: u64,
+    pub from: EntityId,
     pub to: EntityId,
     pub command: Command,
 }
@@ -78,11 +79,20 @@ pub struct Rows<T> {
     pub is_all: bool,
 }
 
-/// What a successful append made.
-#[derive(Debug, Clone, Default)]
-pub struct Appended {
+/// A step that the log has been handed.
+pub struct Queued {
+    /// Version and hash chain of the entity once it is applied.
     pub version: u64,
     pub chain: [u8; 32],
+    /// It brings the owner's data key: what follows cannot be sealed before it is applied.
+    pub is_barrier: bool,
+    /// Ends when it is committed on a quorum and applied.
+    pub done: Pending<Result<Appended, JournalError>>,
+}
+
+/// What an applied step made.
+#[derive(Debug, Clone, Default)]
+pub struct Appended {
     pub tells: Vec<OutboxItem>,
     pub mail: Vec<MailItem>,
 }
@@ -135,8 +145,8 @@ pub trait Journal: Send + Sync + 'static {
     /// Damaged or erased data.
     fn load(&self, entity: EntityId) -> Result<Loaded, JournalError>;
 
-    /// Seals, commits on a quorum and applies.
-    fn append(&self, draft: Draft) -> Pending<Result<Appended, JournalError>>;
+    /// Seals a step and hands it to the log, in the order of the calls.
+    fn submit(&self, draft: Draft) -> Pending<Result<Queued, JournalError>>;
 
     /// What replay protection says; only [`Cause::Device`] can be anything but new.
     ///

@@ -279,13 +279,16 @@ impl State {
         self.idle_order.remove(&slot.used);
         self.idle_order.insert(now, to);
         slot.used = now;
-        let Some(place) = slot.load.try_enter() else {
+        // What comes from within is bounded where it is sent: by the outbox and the timers.
+        let place =
+            if ask.cause.is_internal() { Some(slot.load.enter()) } else { slot.load.try_enter() };
+        let Some(place) = place else {
             drop(ask.reply.send(Err(AskError::Busy { retry_after_ms: RETRY_AFTER_MS })));
             return;
         };
         // A send fails only where the actor has just ended: the dropped reply says "unknown", and
         // the supervision event that follows makes room for a new actor.
-        drop(slot.actor.send_message(Turn { ask, _place: place }));
+        drop(slot.actor.send_message(Turn { ask, place }));
         self.retire();
     }
 

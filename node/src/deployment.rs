@@ -241,7 +241,7 @@ impl Deployment {
     }
 
     /// Opens a deployment for this process alone, and renews what is due: in memory, until
-    /// [`Deployment::keep`].
+    /// [`Keeper::keep_renewed`].
     ///
     /// # Errors
     /// Every fact that does not fit, by name; nothing was changed.

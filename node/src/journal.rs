@@ -3,7 +3,7 @@
 //! Entries that reach the log hold only ciphertext and routing: events, snapshots, commands to other
 //! entities and messages for devices are sealed here, by the leader, under the owner's data key.
 //!
-//! **Invariants:** `append` returns only what is on a quorum's disk and applied; a new data key is
+//! **Invariants:** a step is done only once it is on a quorum's disk and applied; a new data key is
 //! used only after the commit that stores it. **Not here:** deciding (`domain`), applying
 //! (`consensus::machine`).
 
@@ -18,7 +18,7 @@ use std::{
 use fieldmesh_actors::{
     commit::{Cause, Draft, Proposal, Settle},
     seams::{
-        Appended, Clock, Entropy, Journal, JournalError, Loaded, MailItem, OutboxItem, Pending,
+        Clock, Entropy, Journal, JournalError, Loaded, MailItem, OutboxItem, Pending, Queued,
         Replay, Rows, TimerItem,
     },
 };
@@ -103,9 +103,9 @@ impl Journal for ShardJournal {
         self.inner.load(entity)
     }
 
-    fn append(&self, draft: Draft) -> Pending<Result<Appended, JournalError>> {
+    fn submit(&self, draft: Draft) -> Pending<Result<Queued, JournalError>> {
         let inner = Arc::clone(&self.inner);
-        Box::pin(async move { inner.append(draft).await })
+        Box::pin(async move { inner.submit(draft).await })
     }
 
     fn replay(&self, cause: &Cause) -> Result<Replay, JournalError> {

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use fieldmesh_actors::commit::{Proposal as Content, Settle, ShardId};
 use openraft::{
     Config, SnapshotPolicy,
-    errors::{ClientWriteError, Fatal, RaftError},
-    impls::EmptyNode,
+    errors::{ClientWriteError, Fatal},
+    impls::{EmptyNode, ProgressResponder},
     raft::WatchChangeHandle,
 };
+use openraft_rt::watch::WatchReceiver as _;
 use tokio::sync::watch;
 
 use super::{
@@ -151,17 +152,44 @@ impl Group {
     /// # Errors
     /// [`ProposeError::Unknown`] says that the outcome is open: repeat only what is idempotent.
     pub async fn propose(&self, content: &Content) -> Result<Outcome, ProposeError> {
+        self.submit(content).await?.await
+    }
+
+    /// Queues a proposal behind those that were queued before; what is returned ends when it is
+    /// applied.
+    ///
+    /// # Errors
+    /// Where it was not queued; its outcome then has the errors of [`Group::propose`].
+    pub async fn submit(
+        &self,
+        content: &Content,
+    ) -> Result<impl Future<Output = Result<Outcome, ProposeError>> + Send + 'static, ProposeError>
+    {
         let bytes = rows::encode(content);
         if bytes.len() > ENTRY_BYTES_MAX {
             return Err(ProposeError::TooLarge { bytes: bytes.len() });
         }
-        match self.raft.client_write(Proposal(Bytes::from(bytes))).await {
-            Ok(response) => Ok(response.data),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
-                Err(ProposeError::NotLeader { hint: to.leader_id })
+        let (responder, outcome) = ProgressResponder::complete_only();
+        let write = self.raft.write(Proposal(Bytes::from(bytes))).responder(responder);
+        write.await.map_err(|error| self.stopped(&error))?;
+        let group = self.clone();
+        Ok(async move {
+            match outcome.await {
+                Ok(Ok(response)) => Ok(response.data),
+                Ok(Err(ClientWriteError::ForwardToLeader(to))) => {
+                    Err(ProposeError::NotLeader { hint: to.leader_id })
+                }
+                Ok(Err(_)) => Err(ProposeError::Unknown),
+                Err(_) => Err(group.dropped()),
             }
-            Err(RaftError::APIError(_)) => Err(ProposeError::Unknown),
-            Err(RaftError::Fatal(error)) => Err(self.stopped(&error)),
+        })
+    }
+
+    /// Why a proposal was dropped without an outcome.
+    fn dropped(&self) -> ProposeError {
+        match &self.raft.metrics().borrow_watched().running_state {
+            Ok(()) => ProposeError::Unknown,
+            Err(error) => self.stopped(error),
         }
     }
 

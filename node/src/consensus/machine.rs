@@ -102,7 +102,7 @@ impl Machine {
                     Outcome::Decided(Verdict::Applied { tells: Vec::new() })
                 }
                 Ok(Proposal::SnapshotPart(part)) => {
-                    put_snapshot_part(part, &mut batch);
+                    self.put_snapshot_part(part, &mut batch)?;
                     Outcome::Decided(Verdict::Applied { tells: Vec::new() })
                 }
                 Err(error) => {
@@ -149,7 +149,8 @@ impl Machine {
             let key = state::snapshot(&entity);
             let old: Option<SnapshotRow> = rows::read(&*self.table, &key)?;
             if old.is_some_and(|old| old.parts.is_some()) {
-                delete_parts(&entity, u64::MAX, batch);
+                let after = head.version + u64::from(commit.event_count);
+                delete_parts(&entity, after, batch);
             }
             batch.put(key, snapshot.clone());
         }
@@ -283,6 +284,28 @@ impl Machine {
         Ok(())
     }
 
+    /// The last part puts the state in force, unless a newer one is; the parts of older states, whole
+    /// or not, go with it.
+    fn put_snapshot_part(&self, part: SnapshotPart, batch: &mut Batch) -> Result<(), StoreError> {
+        let SnapshotPart { entity, version, part, parts, sealed } = part;
+        let entity = entity.to_bytes();
+        batch.put(state::snapshot_part(&entity, version, part), sealed);
+        if part.saturating_add(1) < parts {
+            return Ok(());
+        }
+        let key = state::snapshot(&entity);
+        let newest: Option<SnapshotRow> = rows::read(&*self.table, &key)?;
+        match newest.filter(|newest| newest.version >= version) {
+            Some(newest) => delete_parts(&entity, newest.version, batch),
+            None => {
+                let row = SnapshotRow { version, sealed: Vec::new(), parts: Some(parts) };
+                batch.put(key, rows::encode(&row));
+                delete_parts(&entity, version, batch);
+            }
+        }
+        Ok(())
+    }
+
     fn settle(&self, settle: &Settle, batch: &mut Batch) -> Result<(), StoreError> {
         const FORGET_MAX: usize = 1024;
         for (to, number) in &settle.mail {
@@ -302,18 +325,6 @@ impl Machine {
             }
         }
         Ok(())
-    }
-}
-
-/// The last part puts the state in force; those of earlier states, whole or not, go with it.
-fn put_snapshot_part(part: SnapshotPart, batch: &mut Batch) {
-    let SnapshotPart { entity, version, part, parts, sealed } = part;
-    let entity = entity.to_bytes();
-    batch.put(state::snapshot_part(&entity, version, part), sealed);
-    if part.saturating_add(1) == parts {
-        let row = SnapshotRow { version, sealed: Vec::new(), parts: Some(parts) };
-        batch.put(state::snapshot(&entity), rows::encode(&row));
-        delete_parts(&entity, version, batch);
     }
 }
 

@@ -188,7 +188,7 @@ impl Inner {
                 key.open(Place::Tell, &to.to_bytes(), &row.tell.sealed).map_err(seal_error)?;
             let command = rows::decode(row_key, &plain).map_err(store_error)?;
             let number = trailing_u64(row_key)?;
-            Ok(OutboxItem { shard: row.tell.shard, number, to, command })
+            Ok(OutboxItem { shard: row.tell.shard, number, from: row.tell.from, to, command })
         })
     }
 

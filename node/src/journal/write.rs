@@ -7,7 +7,7 @@ use fieldmesh_actors::{
     commit::{
         Cause, Commit, Draft, DraftMessage, Mail, Proposal, Seen, SnapshotPart, Tell, Verdict,
     },
-    seams::{Appended, JournalError, MailItem, OutboxItem},
+    seams::{Appended, JournalError, MailItem, OutboxItem, Queued},
 };
 use fieldmesh_domain::{Command, EntityId, MessageKind};
 use fieldmesh_envelope::ReplayWindow;
@@ -42,45 +42,44 @@ const SNAPSHOT_PIECE_BYTES: usize = 512 << 10;
 const EVICTION_TRIES: usize = 64;
 
 impl Inner {
-    pub(super) async fn append(&self, draft: Draft) -> Result<Appended, JournalError> {
+    pub(super) async fn submit(self: Arc<Self>, draft: Draft) -> Result<Queued, JournalError> {
         let began = Instant::now();
-        let (entity, owner) = (draft.entity, draft.owner);
+        let entity = draft.entity;
         let index = draft.index.clone();
-        let Sealed { commit, tells, mail, key, large } = self.seal(draft)?;
-        let (is_new_key, commit_is_empty) = (commit.new_key.is_some(), commit.event_count == 0);
-        let (version, chain) =
-            (commit.expected_version + u64::from(commit.event_count), commit.chain);
-        let shards: Vec<u32> = commit.tells.iter().map(|tell| tell.shard).collect();
-        let outcome =
-            self.group.propose(&Proposal::Commit(Box::new(commit))).await.map_err(propose_error)?;
-        let numbers = match outcome {
-            Outcome::Decided(Verdict::Applied { tells }) => tells,
-            Outcome::Decided(Verdict::Conflict { found }) => {
-                return Err(JournalError::Conflict { found });
+        let sealed = self.seal(draft)?;
+        let Commit { expected_version, event_count, chain, .. } = sealed.commit;
+        let version = expected_version + u64::from(event_count);
+        let is_barrier = sealed.commit.new_key.is_some();
+        let shards: Vec<u32> = sealed.commit.tells.iter().map(|tell| tell.shard).collect();
+        let Sealed { commit, tells, mail, key, large } = sealed;
+        let owner = commit.owner;
+        let content = Proposal::Commit(Box::new(commit));
+        let outcome = self.group.submit(&content).await.map_err(propose_error)?;
+        let done = async move {
+            let numbers = applied(outcome.await.map_err(propose_error)?)?;
+            if is_barrier {
+                self.remember(owner, key);
             }
-            Outcome::Decided(Verdict::Consumed) => return Err(JournalError::Consumed),
-            Outcome::Decided(Verdict::TooFar) => return Err(JournalError::TooFar),
-            Outcome::Nothing | Outcome::Undecodable => {
-                return Err(JournalError::Failed(
-                    "the state machine did not understand the commit".into(),
-                ));
+            if event_count > 0 {
+                self.steps.done(Act::Committed, entity, began);
+                self.steps.committed(index);
             }
+            if let Some(sealed) = large {
+                self.append_parts(entity, version, &sealed).await;
+            }
+            let rows = tells.into_iter().zip(numbers).zip(shards);
+            let tells = rows
+                .map(|(((to, command), number), shard)| OutboxItem {
+                    shard,
+                    number,
+                    from: entity,
+                    to,
+                    command,
+                })
+                .collect();
+            Ok(Appended { tells, mail })
         };
-        if is_new_key {
-            self.remember(owner, key);
-        }
-        if let Some(sealed) = large {
-            self.append_parts(entity, version, &sealed).await;
-        }
-        if !commit_is_empty {
-            self.steps.done(Act::Committed, entity, began);
-            self.steps.committed(index);
-        }
-        let rows = tells.into_iter().zip(numbers).zip(shards);
-        let tells = rows
-            .map(|(((to, command), number), shard)| OutboxItem { shard, number, to, command })
-            .collect();
-        Ok(Appended { version, chain, tells, mail })
+        Ok(Queued { version, chain, is_barrier, done: Box::pin(done) })
     }
 
     fn seal(&self, draft: Draft) -> Result<Sealed, JournalError> {
@@ -108,7 +107,8 @@ impl Inner {
             let sealed = key
                 .seal(Place::Tell, &to.to_bytes(), &plain, &*self.entropy)
                 .map_err(seal_error)?;
-            tells.push(Tell { to: *to, shard: self.map.shard_of(*to), sealed });
+            let (from, shard) = (draft.entity, self.map.shard_of(*to));
+            tells.push(Tell { to: *to, shard, sealed, from });
         }
         let mut mail = Vec::with_capacity(draft.messages.len());
         let mut items = Vec::with_capacity(draft.messages.len());
@@ -249,6 +249,19 @@ impl Inner {
     fn mail_last(&self, to: EntityId) -> Result<u64, JournalError> {
         let stored = rows::read_u64(&*self.table, &state::mail_last(&to.to_bytes()));
         Ok(stored.map_err(store_error)?.unwrap_or(0))
+    }
+}
+
+/// The numbers of the outbox rows of an applied commit.
+fn applied(outcome: Outcome) -> Result<Vec<u64>, JournalError> {
+    match outcome {
+        Outcome::Decided(Verdict::Applied { tells }) => Ok(tells),
+        Outcome::Decided(Verdict::Conflict { found }) => Err(JournalError::Conflict { found }),
+        Outcome::Decided(Verdict::Consumed) => Err(JournalError::Consumed),
+        Outcome::Decided(Verdict::TooFar) => Err(JournalError::TooFar),
+        Outcome::Nothing | Outcome::Undecodable => {
+            Err(JournalError::Failed("the state machine did not understand the commit".into()))
+        }
     }
 }
 
