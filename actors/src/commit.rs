@@ -107,6 +107,9 @@ pub struct Draft {
     pub snapshot: Option<Vec<u8>>,
     pub tells: Vec<(EntityId, Command)>,
     pub messages: Vec<DraftMessage>,
+    /// The body of the receipt for the device's message that caused the step: the answer to that
+    /// message, kept to answer repetitions with, and not mail.
+    pub receipt: Option<Vec<u8>>,
     pub timers: Vec<TimerChange>,
     pub index: Vec<IndexRow>,
 }

@@ -38,8 +38,8 @@ pub(crate) const STALE: &str = "state must be reloaded";
 /// What an entity answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Committed and applied.
-    Done { version: u64 },
+    /// Committed and applied. A device's message carries its receipt.
+    Done { version: u64, receipt: Option<Vec<u8>> },
     /// It was true already; nothing was written. A device's repeated message carries its receipt.
     AlreadyDone { receipt: Option<Vec<u8>> },
 }

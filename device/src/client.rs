@@ -23,9 +23,10 @@ const COMMANDS_MAX: usize = 64;
 /// First and longest pause between two attempts to connect.
 const CONNECT_MIN_MS: u64 = 100;
 const CONNECT_MAX_MS: u64 = 10_000;
-/// Acknowledgements go together.
-const ACK_AFTER: Duration = Duration::from_millis(10);
-const ACK_IDS: usize = 64;
+/// Acknowledgements go together: far sooner than the service sends again, and at half of what it
+/// sends without one.
+const ACK_AFTER: Duration = Duration::from_millis(100);
+const ACK_IDS: usize = 32;
 /// A client that ends waits this long for its last acknowledgement.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// The longest sleep, so that nothing waits for ever on a wrong guess.
@@ -249,7 +250,7 @@ impl Driver {
     async fn serve(&mut self, connection: &Connection) -> Result<String, Closed> {
         self.tell(vec![Event::Connected]).await;
         let mut asks = JoinSet::new();
-        let mut acks: Vec<[u8; 16]> = Vec::new();
+        let mut acks = Acks::default();
         if self.symmetric
             && let Some(offer) = self.session.offer_symmetric()
         {
@@ -266,13 +267,14 @@ impl Driver {
                 let sent = Event::step(Step::Sent, message_id, began);
                 self.tell(vec![sent]).await;
             }
-            let pause = if acks.is_empty() { self.until_due() } else { ACK_AFTER };
+            let now = Instant::now();
+            let wake = (now + self.until_due()).min(acks.due.unwrap_or(now + SLEEP_MAX));
             tokio::select! {
                 biased;
                 command = self.inbox.recv() => {
                     if let Err(closed) = self.command(command).await {
                         reader.abort();
-                        acknowledge(&mut asks, connection, &mut acks);
+                        acks.send(&mut asks, connection);
                         // What was received need not come again, if the service hears of it.
                         drop(timeout(FAREWELL, asks.join_all()).await);
                         return Err(closed);
@@ -282,6 +284,9 @@ impl Driver {
                     Some(Ok(bytes)) => {
                         let received = self.session.receive(&bytes);
                         acks.extend(received.acknowledge);
+                        if acks.ids.len() >= ACK_IDS {
+                            acks.send(&mut asks, connection);
+                        }
                         self.tell(received.events).await;
                     }
                     Some(Err(reason)) => break reason,
@@ -297,12 +302,11 @@ impl Driver {
                     };
                     self.tell(events).await;
                 }
-                () = tokio::time::sleep(pause) => {
-                    acknowledge(&mut asks, connection, &mut acks);
+                () = tokio::time::sleep_until(wake) => {
+                    if acks.due.is_some_and(|due| due <= wake) {
+                        acks.send(&mut asks, connection);
+                    }
                 }
-            }
-            if acks.len() >= ACK_IDS {
-                acknowledge(&mut asks, connection, &mut acks);
             }
         };
         reader.abort();
@@ -371,14 +375,32 @@ fn ask(asks: &mut JoinSet<Answered>, connection: &Connection, id: [u8; 16], byte
     asks.spawn(async move { (id, transport::ask(&connection, &bytes).await) });
 }
 
-/// The answer to an acknowledgement says nothing: what was not taken comes again.
-fn acknowledge(asks: &mut JoinSet<Answered>, connection: &Connection, acks: &mut Vec<[u8; 16]>) {
-    if acks.is_empty() {
-        return;
+/// Messages received and not yet acknowledged.
+#[derive(Default)]
+struct Acks {
+    ids: Vec<[u8; 16]>,
+    /// When the oldest of them is to be acknowledged.
+    due: Option<Instant>,
+}
+
+impl Acks {
+    fn extend(&mut self, received: Option<[u8; 16]>) {
+        if let Some(id) = received {
+            self.ids.push(id);
+            self.due.get_or_insert_with(|| Instant::now() + ACK_AFTER);
+        }
     }
-    let message_ids = std::mem::take(acks).into_iter().map(ByteArray::from).collect();
-    if let Ok(payload) = minicbor::to_vec(Ack { message_ids }) {
-        ask(asks, connection, [0; 16], framed([0; 16], [0; 16], wire::ACK, &payload));
+
+    /// The answer says nothing: what was not taken comes again.
+    fn send(&mut self, asks: &mut JoinSet<Answered>, connection: &Connection) {
+        self.due = None;
+        if self.ids.is_empty() {
+            return;
+        }
+        let message_ids = std::mem::take(&mut self.ids).into_iter().map(ByteArray::from).collect();
+        if let Ok(payload) = minicbor::to_vec(Ack { message_ids }) {
+            ask(asks, connection, [0; 16], framed([0; 16], [0; 16], wire::ACK, &payload));
+        }
     }
 }
 

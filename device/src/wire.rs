@@ -67,7 +67,7 @@ pub struct ServiceKeys {
 /// The service's answer on a device's stream.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Reply {
-    /// Durable on a quorum; the signed receipt follows as a message.
+    /// It was taken, and there is no receipt to send for it.
     #[n(0)]
     Accepted,
     /// Too much is waiting.
@@ -85,7 +85,8 @@ pub enum Reply {
         #[n(0)]
         service: ServiceKeys,
     },
-    /// A frame with a signed, sealed receipt for this very message.
+    /// A frame with a signed, sealed receipt for this very message: what it says is durable on a
+    /// quorum. Whoever lost it sends the message again.
     #[n(4)]
     Receipt {
         #[cbor(n(0), with = "minicbor::bytes")]

@@ -108,10 +108,11 @@ impl Intake {
             return self.receipt(peer, id, ReceiptStatus::Invalid, channel);
         };
         match shard.ask(peer.entity, command, cause, Some(credit)).await {
-            Ok(Answer::Done { .. } | Answer::AlreadyDone { receipt: None }) => Reply::Accepted,
-            Ok(Answer::AlreadyDone { receipt: Some(body) }) => {
-                self.stored_receipt(peer, id, body, channel)
-            }
+            Ok(
+                Answer::Done { receipt: Some(body), .. }
+                | Answer::AlreadyDone { receipt: Some(body) },
+            ) => self.sealed_receipt(peer, id, body, channel),
+            Ok(Answer::Done { .. } | Answer::AlreadyDone { .. }) => Reply::Accepted,
             Err(AskError::Rejected(rejection)) => {
                 tracing::info!(entity = %peer.entity, %rejection, "a message was refused");
                 self.receipt(peer, id, ReceiptStatus::Invalid, channel)
@@ -249,12 +250,12 @@ impl Intake {
     ) -> Reply {
         let body = ReceiptBody { status, ticket: None, reason: String::new() };
         match minicbor::to_vec(&body) {
-            Ok(body) => self.stored_receipt(peer, message_id, body, channel),
+            Ok(body) => self.sealed_receipt(peer, message_id, body, channel),
             Err(_) => Reply::Rejected,
         }
     }
 
-    fn stored_receipt(
+    fn sealed_receipt(
         &self,
         peer: &Peer,
         message_id: [u8; 16],

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fieldmesh_domain::{Command, Ctx, Effect, EntityId, ticket, time::Millis};
+use fieldmesh_domain::{Command, Ctx, Effect, EntityId, MessageKind, ticket, time::Millis};
 
 use super::{Answer, AskError, Deps, Hosted, pipeline::Submitted};
 use crate::{
@@ -123,6 +123,7 @@ impl<A: Hosted> Awake<A> {
             snapshot: None,
             tells: Vec::new(),
             messages: Vec::new(),
+            receipt: None,
             timers: Vec::new(),
             index: Vec::new(),
         };
@@ -136,6 +137,7 @@ impl<A: Hosted> Awake<A> {
                 add_effect(&mut draft, effect);
             }
         }
+        take_receipt(&mut draft);
         if self.since_snapshot + event_bytes >= self.snapshot_bytes.max(SNAPSHOT_BYTES_MIN) {
             let bytes = encode(&self.state)?;
             draft.snapshot = (bytes.len() <= SNAPSHOT_BYTES_MAX).then_some(bytes);
@@ -151,7 +153,7 @@ impl<A: Hosted> Awake<A> {
         let Prepared { draft, event_bytes } = prepared;
         let owner = draft.owner;
         let snapshot_bytes = draft.snapshot.as_ref().map(Vec::len);
-        let timers = draft.timers.clone();
+        let (timers, receipt) = (draft.timers.clone(), draft.receipt.clone());
         let queued = match self.deps.journal.submit(draft).await {
             Ok(queued) => queued,
             Err(JournalError::NotLeader) => return Err(AskError::NotLeader),
@@ -170,6 +172,7 @@ impl<A: Hosted> Awake<A> {
             moved: event_bytes > 0,
             is_barrier: queued.is_barrier,
             timers,
+            receipt,
             done: queued.done,
         })
     }
@@ -186,6 +189,17 @@ fn key_owner(id: EntityId, command: &Command) -> EntityId {
     match command {
         Command::Ticket(ticket::Command::Open { customer, .. }) => *customer,
         Command::Ticket(_) | Command::Customer(_) | Command::Technician(_) | Command::Desk(_) => id,
+    }
+}
+
+/// The receipt for the very message that caused the step is its answer, not another message.
+fn take_receipt(draft: &mut Draft) {
+    let Cause::Device { message_id, .. } = draft.cause else { return };
+    let is_receipt = |message: &DraftMessage| {
+        message.kind == MessageKind::Receipt && message.correlation == Some(message_id)
+    };
+    if let Some(at) = draft.messages.iter().position(is_receipt) {
+        draft.receipt = Some(draft.messages.remove(at).body);
     }
 }
 

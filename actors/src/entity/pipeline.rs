@@ -60,6 +60,7 @@ pub(super) struct Submitted {
     /// No other step may be decided before this one is applied.
     pub(super) is_barrier: bool,
     pub(super) timers: Vec<TimerChange>,
+    pub(super) receipt: Option<Vec<u8>>,
     pub(super) done: Pending<Result<Appended, JournalError>>,
 }
 
@@ -77,11 +78,11 @@ pub(super) struct Step {
 impl Step {
     /// Waits until the step is applied, tells the neighbours and answers.
     pub(super) async fn finish(self, submitted: Submitted) {
-        let Submitted { version, moved, timers, done, .. } = submitted;
+        let Submitted { version, moved, timers, receipt, done, .. } = submitted;
         let (answer, is_stale) = match done.await {
             Ok(appended) => {
                 self.tell(appended, timers);
-                (Ok(Answer::Done { version }), false)
+                (Ok(Answer::Done { version, receipt }), false)
             }
             Err(JournalError::Consumed) => (Ok(Answer::AlreadyDone { receipt: None }), moved),
             Err(JournalError::TooFar) => {

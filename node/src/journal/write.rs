@@ -9,7 +9,7 @@ use fieldmesh_actors::{
     },
     seams::{Appended, JournalError, MailItem, OutboxItem, Queued},
 };
-use fieldmesh_domain::{Command, EntityId, MessageKind};
+use fieldmesh_domain::{Command, EntityId};
 use fieldmesh_envelope::ReplayWindow;
 use tokio::time::Instant;
 
@@ -190,10 +190,7 @@ impl Inner {
         };
         let mut window = self.window(*device)?;
         window.accept(*sequence);
-        let receipt = draft.messages.iter().find(|message| {
-            matches!(message.kind, MessageKind::Receipt) && message.correlation == Some(*message_id)
-        });
-        let receipt = receipt.map_or(&[][..], |message| &message.body);
+        let receipt = draft.receipt.as_deref().unwrap_or_default();
         let receipt =
             key.seal(Place::Receipt, message_id, receipt, &*self.entropy).map_err(seal_error)?;
         Ok(Some(Seen { window: window.to_bytes().to_vec(), receipt }))

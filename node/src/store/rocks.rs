@@ -30,8 +30,8 @@ use super::{Batch, Engine, Op, Pending, Role, Row, StoreError, Table};
 /// Bytes of block cache that all tables of a node share.
 const BLOCK_CACHE_BYTES: usize = 64 << 20;
 /// Bytes of a table's memtable before it is flushed; two may exist, so a node with ten groups stays
-/// below 200 MiB of write buffers.
-const WRITE_BUFFER_BYTES: usize = 8 << 20;
+/// below 400 MiB of write buffers.
+const WRITE_BUFFER_BYTES: usize = 16 << 20;
 /// The log's write-ahead files above which RocksDB flushes the oldest memtable.
 const WAL_BYTES_MAX: u64 = 64 << 20;
 /// Open files per table, so that ten groups stay far below the usual limit of 1,024.

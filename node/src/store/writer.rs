@@ -9,7 +9,7 @@
 //! a failed write or sync is final: the process ends, because a retried fsync lies (USENIX ATC'20,
 //! Rebello et al.). **Not here:** what an entry is (`consensus`).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -19,6 +19,12 @@ use super::{Batch, Engine, StoreError, Table, keys::log, rows};
 const QUEUE_JOBS_MAX: usize = 4096;
 /// Operations of one round: bounds its memory and its latency.
 const ROUND_OPS_MAX: usize = 8192;
+
+/// A round waits this long for company, where the one before it had so many jobs: a lone request
+/// never waits, and under load a sync is shared by more (PostgreSQL's `commit_delay` and
+/// `commit_siblings` are the same).
+const LINGER: Duration = Duration::from_millis(1);
+const LINGER_JOBS: usize = 3;
 
 /// Called once with the result of the round.
 pub type Completion = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -102,7 +108,12 @@ struct Writer {
 
 impl Writer {
     async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut together = 0;
         while let Some(first) = queue.recv().await {
+            // When several came together a moment ago, more are on their way: they share the sync.
+            if together >= LINGER_JOBS {
+                tokio::time::sleep(LINGER).await;
+            }
             let mut batch = first.batch;
             let mut waiting = vec![first.done];
             while batch.ops.len() < ROUND_OPS_MAX {
@@ -110,6 +121,7 @@ impl Writer {
                 batch.ops.extend(job.batch.ops);
                 waiting.push(job.done);
             }
+            together = waiting.len();
             metrics::counter!("fieldmesh_log_rounds_total").increment(1);
             metrics::counter!("fieldmesh_log_writes_total").increment(waiting.len() as u64);
             self.round += 1;

@@ -14,7 +14,7 @@ use fieldmesh_device::{
 };
 use fieldmesh_domain::{
     EntityId,
-    message::{Location, ReceiptBody, RequestBody},
+    message::{Location, ReceiptBody, ReceiptStatus, RequestBody},
 };
 use fieldmesh_envelope::{
     Claims, Content, Frame, HpkePrivateKey, HpkePublicKey, KeyBundle, KeyRing, Message,
@@ -206,6 +206,15 @@ impl Raw {
         assert_eq!(message.content.kind, MessageType::Receipt);
         assert_eq!(message.content.correlation, Some(for_id));
         minicbor::decode(&message.content.body).unwrap()
+    }
+
+    /// What became of a message, by the receipt in its reply.
+    pub fn status(&self, service: &Service, reply: &Reply) -> ReceiptStatus {
+        let Reply::Receipt { sealed } = reply else {
+            panic!("no receipt: {reply:?}");
+        };
+        let message = self.opened(service, sealed);
+        minicbor::decode::<ReceiptBody>(&message.content.body).unwrap().status
     }
 }
 

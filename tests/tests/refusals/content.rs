@@ -1,7 +1,7 @@
 //! Envelopes that verify and whose content is late, repeated or senseless: each gets a signed receipt
 //! that says so, and the state is as it was.
 
-use fieldmesh_device::{transport::ask, wire::Reply};
+use fieldmesh_device::transport::ask;
 use fieldmesh_domain::{
     EntityId,
     message::{
@@ -50,7 +50,8 @@ async fn a_repeated_message_counts_once_and_another_under_its_number_never() {
     let service = device.greet(&connection).await;
     let message = device.request();
     let bytes = device.sealed(&service, &message);
-    assert_eq!(ask(&connection, &bytes).await.unwrap(), Reply::Accepted);
+    let reply = ask(&connection, &bytes).await.unwrap();
+    assert_eq!(device.status(&service, &reply), ReceiptStatus::Received);
     settled(&live, 1).await;
     let ticket = EntityId::ticket_of(device.id, message.claims.cti);
     let history = || live.server().node.journal_of(ticket).unwrap().history(ticket).unwrap().len();
@@ -93,7 +94,8 @@ async fn sequence_numbers_count_once_within_a_window_of_1024() {
     let takes = async |seq: u64| {
         let bytes = device.sealed(&service, &numbered(seq));
         let before = live.tickets().len();
-        assert_eq!(ask(&connection, &bytes).await.unwrap(), Reply::Accepted, "{seq}");
+        let reply = ask(&connection, &bytes).await.unwrap();
+        assert_eq!(device.status(&service, &reply), ReceiptStatus::Received, "{seq}");
         until("its ticket", async || (live.tickets().len() > before).then_some(())).await;
     };
     let refuses = async |seq: u64| {
@@ -185,7 +187,7 @@ async fn a_request_without_sense_gets_a_signed_refusal() {
         };
         let message = device.message(MessageType::Request, encoded(&body));
         let reply = ask(&connection, &device.sealed(&service, &message)).await.unwrap();
-        assert_eq!(reply, Reply::Accepted);
+        assert_eq!(device.status(&service, &reply), ReceiptStatus::Received);
     }
     settled(&live, 2).await;
 }
@@ -237,7 +239,8 @@ async fn a_technician_answers_offers_and_nothing_else() {
     ] {
         let message = device.message(MessageType::Response, response(answer));
         let bytes = device.sealed(&service, &message);
-        assert_eq!(ask(&connection, &bytes).await.unwrap(), Reply::Accepted);
+        let reply = ask(&connection, &bytes).await.unwrap();
+        assert_eq!(device.status(&service, &reply), ReceiptStatus::NoLongerYours);
         let answer = receipt(&connection, &device, &service, &message).await;
         assert_eq!(answer, (ReceiptStatus::NoLongerYours, Some(ticket)));
     }

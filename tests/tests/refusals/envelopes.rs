@@ -5,6 +5,7 @@ use fieldmesh_device::{
     transport::{Connection, ask},
     wire::{self, Reply},
 };
+use fieldmesh_domain::message::ReceiptStatus;
 use fieldmesh_envelope::{Frame, HpkePrivateKey, Message, MessageType, seal, sign};
 use fieldmesh_tests::live::{
     Live, now_s, random,
@@ -50,7 +51,8 @@ impl Connected {
     /// The same connection takes a good message afterwards.
     async fn still_serves(&self) {
         let good = self.device.sealed(&self.service, &self.device.request());
-        assert_eq!(self.ask(&good).await, Reply::Accepted);
+        let reply = self.ask(&good).await;
+        assert_eq!(self.device.status(&self.service, &reply), ReceiptStatus::Received);
     }
 
     fn frame(&self, message: &Message) -> Frame {
@@ -209,7 +211,9 @@ async fn each_flipped_bit_is_noticed() {
     }
     assert_eq!(connected.live.snapshot(), before);
     // Nothing of all that used the number up.
-    assert_eq!(connected.ask(&whole).await, Reply::Accepted);
+    let reply = connected.ask(&whole).await;
+    let Connected { device, service, .. } = &connected;
+    assert_eq!(device.status(service, &reply), ReceiptStatus::Received);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -226,7 +230,8 @@ async fn a_message_for_a_key_that_is_gone_gets_the_present_ones() {
     // The keys are signed, and the same message sealed for them is the first of its number.
     let fresh = device.believe(&keys);
     assert_eq!((fresh.id, fresh.key.kid()), (service.id, service.key.kid()));
-    assert_eq!(connected.ask(&device.sealed(&fresh, &message)).await, Reply::Accepted);
+    let reply = connected.ask(&device.sealed(&fresh, &message)).await;
+    assert_eq!(device.status(&fresh, &reply), ReceiptStatus::Received);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

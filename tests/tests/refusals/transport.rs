@@ -6,7 +6,7 @@ use fieldmesh_device::{
     transport::{Connection, ask},
     wire::{self, Ack, Reply, STREAM_BYTES_MAX, close},
 };
-use fieldmesh_domain::customer::Customer;
+use fieldmesh_domain::{customer::Customer, message::ReceiptStatus};
 use fieldmesh_envelope::{SoftwareSigner, sign_bundle};
 use fieldmesh_pki::KeyMaterial;
 use fieldmesh_tests::live::{
@@ -28,7 +28,7 @@ async fn is_served(live: &Live, device: &Raw) {
     let connection = device.connect(live.devices).await;
     let service = device.greet(&connection).await;
     let reply = ask(&connection, &device.sealed(&service, &device.request())).await.unwrap();
-    assert_eq!(reply, Reply::Accepted);
+    assert_eq!(device.status(&service, &reply), ReceiptStatus::Received);
     assert!(began.elapsed() < AT_ONCE, "served after {:?}", began.elapsed());
 }
 
@@ -80,7 +80,7 @@ async fn a_stream_that_is_never_finished_is_cut_and_blocks_nobody() {
     }
     // The same connection and others are served meanwhile.
     let reply = ask(&connection, &device.sealed(&service, &device.request())).await.unwrap();
-    assert_eq!(reply, Reply::Accepted);
+    assert_eq!(device.status(&service, &reply), ReceiptStatus::Received);
     assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
     is_served(&live, &other).await;
     for (send, mut receive, length) in unfinished {
@@ -99,7 +99,7 @@ async fn a_stream_that_is_never_finished_is_cut_and_blocks_nobody() {
     };
     until("the cut streams are counted", cut).await;
     let reply = ask(&connection, &device.sealed(&service, &device.request())).await.unwrap();
-    assert_eq!(reply, Reply::Accepted, "the connection goes on");
+    assert_eq!(device.status(&service, &reply), ReceiptStatus::Received, "the connection goes on");
 }
 
 async fn ended(connection: &Connection) -> super::Closed {
@@ -123,7 +123,7 @@ async fn of_a_hundred_connections_of_a_device_the_newest_counts() {
         assert_eq!(ended(connection).await, application(close::REPLACED));
     }
     let reply = ask(&newest, &device.sealed(&service, &device.request())).await.unwrap();
-    assert_eq!(reply, Reply::Accepted);
+    assert_eq!(device.status(&service, &reply), ReceiptStatus::Received);
     assert_eq!(live.server().node.courier.connected(), 1);
 
     // Connections that never greet take nobody's place.
@@ -133,7 +133,7 @@ async fn of_a_hundred_connections_of_a_device_the_newest_counts() {
     }
     is_served(&live, &other).await;
     let reply = ask(&newest, &device.sealed(&service, &device.request())).await.unwrap();
-    assert_eq!(reply, Reply::Accepted);
+    assert_eq!(device.status(&service, &reply), ReceiptStatus::Received);
     drop((silent, connections, newest));
     let gone = async || (live.counted("fieldmesh_edge_sessions").await == 0).then_some(());
     until("every session ends with its connection", gone).await;
@@ -158,7 +158,7 @@ async fn a_frame_above_the_limit_gets_no_answer() {
     }
     assert_eq!(live.snapshot(), before);
     let reply = ask(&connection, &device.sealed(&service, &device.request())).await.unwrap();
-    assert_eq!(reply, Reply::Accepted, "the connection goes on");
+    assert_eq!(device.status(&service, &reply), ReceiptStatus::Received, "the connection goes on");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -229,7 +229,8 @@ async fn before_the_hello_nothing_is_taken_from_a_device() {
     assert_eq!(ask(&connection, &request).await.unwrap(), Reply::BadEnvelope);
     assert_eq!(live.snapshot(), before);
     device.greet(&connection).await;
-    assert_eq!(ask(&connection, &request).await.unwrap(), Reply::Accepted);
+    let reply = ask(&connection, &request).await.unwrap();
+    assert_eq!(device.status(&service, &reply), ReceiptStatus::Received);
     until("its ticket", async || (live.tickets().len() == 1).then_some(())).await;
 }
 
