@@ -177,7 +177,11 @@ impl Session {
         } else {
             MessageType::Response
         };
-        let sequence = self.outbox.memory().last_sequence + 1;
+        // An outbox that begins anew goes on behind whatever this identity's earlier devices sent.
+        let sequence = match self.outbox.memory().last_sequence {
+            0 => (self.clock)(),
+            last => last + 1,
+        };
         let (message_id, signed) = self.compose_signed(kind, correlation, body, sequence)?;
         let expires_s = signed.unverified_claims().exp;
         let entry = Entry { message_id, signed: signed.as_bytes().to_vec(), expires_s, sequence };

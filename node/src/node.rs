@@ -89,6 +89,8 @@ pub struct Node {
     pub steps: Steps,
     pub audit: Audit,
     pub region: String,
+    /// The node's number in the cluster.
+    pub number: u64,
     journals: Vec<(ShardId, ShardJournal)>,
     groups: Vec<Group>,
     tasks: Vec<JoinHandle<()>>,
@@ -156,6 +158,7 @@ impl Node {
             steps,
             audit,
             region,
+            number: parts.number,
             journals,
             groups,
             tasks,

@@ -14,7 +14,7 @@ use fieldmesh_domain::{
 };
 use serde_json::json;
 use tokio::{
-    sync::{broadcast, mpsc},
+    sync::mpsc,
     time::{Instant, timeout},
 };
 
@@ -28,6 +28,7 @@ use super::{
 use crate::{
     files,
     generator::Generator,
+    node::Node,
     server::Server,
     steps::{Act, Step as NodeStep},
 };
@@ -109,8 +110,7 @@ async fn show(
         if let Some(text) = &args.body {
             body.text.clone_from(text);
         }
-        let node = server.node.steps.watch();
-        let story = one_ticket(&ask, &body, &mut sightings, node).await?;
+        let story = one_ticket(&ask, &body, &mut sightings, &server.node).await?;
         print(&story, customer_id, output);
         tickets.push(story.as_json());
     }
@@ -171,6 +171,8 @@ struct Story {
     rows: Vec<Row>,
     confirmation: ConfirmationBody,
     total_us: u64,
+    /// The node that served it.
+    node: u64,
 }
 
 struct Row {
@@ -187,7 +189,7 @@ impl Story {
         let steps: Vec<_> = self
             .rows
             .iter()
-            .map(|row| json!({ "step": row.number, "what": row.what, "who": row.who, "at_us": row.at_us, "took_us": row.took_us }))
+            .map(|row| json!({ "step": row.number, "what": row.what, "who": row.who, "where": place(row.who, self.node), "at_us": row.at_us, "took_us": row.took_us }))
             .collect();
         json!({
             "ticket": self.confirmation.ticket.to_string(),
@@ -203,8 +205,9 @@ async fn one_ticket(
     customer: &fieldmesh_device::Client,
     body: &RequestBody,
     sightings: &mut mpsc::Receiver<Sighting>,
-    mut node: broadcast::Receiver<NodeStep>,
+    node: &Node,
 ) -> Result<Story, CliError> {
+    let mut seen = node.steps.watch();
     let began = Instant::now();
     let request = customer
         .request(body)
@@ -232,11 +235,11 @@ async fn one_ticket(
         return Err(CliError::failed("the request was not confirmed in time"));
     };
     let mut node_steps = Vec::new();
-    while let Ok(step) = node.try_recv() {
+    while let Ok(step) = seen.try_recv() {
         node_steps.push(step);
     }
     let rows = rows(&device_steps, &node_steps, began, total_us);
-    Ok(Story { rows, confirmation, total_us })
+    Ok(Story { rows, confirmation, total_us, node: node.number })
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -318,18 +321,27 @@ const STEPS: [(&str, &str); 18] = [
     ("service", "transmits the confirmation"),
 ];
 
+/// Where a step is done.
+fn place(who: &str, node: u64) -> String {
+    match who {
+        "service" | "desk" => format!("node {node}"),
+        _ => "device".to_owned(),
+    }
+}
+
 fn print(story: &Story, customer: EntityId, output: &Output) {
     output.say(format_args!("\nticket {} of {customer}", story.confirmation.ticket));
     output.say(format_args!(
-        "{:>4}  {:<20} {:<40} {:>10} {:>10}",
-        "step", "who", "what", "at ms", "took ms"
+        "{:>4}  {:<20} {:<8} {:<40} {:>9} {:>9}",
+        "step", "who", "where", "what", "at ms", "took ms"
     ));
     let millis = |micros: u64| format!("{}.{:03}", micros / 1000, micros % 1000);
     for row in &story.rows {
         output.say(format_args!(
-            "{:>4}  {:<20} {:<40} {:>10} {:>10}",
+            "{:>4}  {:<20} {:<8} {:<40} {:>9} {:>9}",
             row.number,
             row.who,
+            place(row.who, story.node),
             row.what,
             millis(row.at_us),
             millis(row.took_us)

@@ -26,6 +26,13 @@ impl Server {
     }
 }
 
+impl Server {
+    /// A device of somebody who is registered.
+    pub async fn device(&self, dir: PathBuf, id: String, devices: &str) -> Handheld {
+        Handheld::enroll(self, dir, id, devices).await
+    }
+}
+
 /// One device, in a directory of its own.
 pub struct Handheld {
     pub dir: PathBuf,
