@@ -7,6 +7,7 @@ use std::{
 
 use clap::Args;
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
 use super::{CliError, Common, Output, configuration, output::chain, start_logging};
@@ -147,6 +148,8 @@ pub(crate) async fn dev(args: &DevArgs, output: &Output) -> Result<(), CliError>
 }
 
 async fn serve(server: Server, config: &Config, output: &Output) -> Result<(), CliError> {
+    // Listened to before "ready" is said: whoever reads it may end the node at once.
+    let mut signals = StopSignals::listen()?;
     write_addresses(&config.node.data_dir, &server)?;
     let dir = config.node.data_dir.display().to_string();
     output.say(format_args!(
@@ -160,7 +163,7 @@ async fn serve(server: Server, config: &Config, output: &Output) -> Result<(), C
         "data_dir": dir,
         "pid": std::process::id(),
     }));
-    wait_for_signal().await;
+    signals.received().await;
     server.stop().await;
     Ok(())
 }
@@ -173,14 +176,29 @@ pub(crate) fn write_addresses(dir: &Path, server: &Server) -> Result<(), CliErro
         .map_err(|error| CliError::failed(format!("addresses.json cannot be written: {error}")))
 }
 
-async fn wait_for_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let interrupt = tokio::signal::ctrl_c();
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = interrupt => {}
-            _ = terminate.recv() => {}
-        },
-        Err(_) => drop(interrupt.await),
+/// The signals that end a node in order.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> Result<Self, CliError> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                CliError::failed(format!("signals cannot be listened to: {error}"))
+            })
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
