@@ -12,7 +12,7 @@
 #[path = "kit/messages.rs"]
 mod messages;
 
-use std::{fmt::Write as _, fs, path::Path, process::Command, sync::Arc};
+use std::{fmt::Write as _, fs, process::Command, sync::Arc};
 
 use fieldmesh_envelope::{
     HpkePrivateKey, KeyBundle, KeyRing, OpenError, OuterKind, open, outer_algorithm, seal, sign,
@@ -21,6 +21,8 @@ use fieldmesh_envelope::{
 use messages::{FRAME, NOW, identity, message};
 
 const PACKAGE: &str = "cwt==3.3.0";
+/// What python-cwt is made to do.
+const PEER: &str = include_str!("cwt_interop.py");
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
@@ -75,8 +77,7 @@ fn python_cwt_opens_what_is_sealed_here_and_seals_what_opens_here() {
     run(Command::new("python3").args(["-m", "venv"]).arg(at("venv")));
     let python = at("venv").join("bin/python");
     run(Command::new(&python).args(["-m", "pip", "install", "--quiet", PACKAGE]));
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cwt_interop.py");
-    run(Command::new(&python).arg(script).arg(directory.path()));
+    run(Command::new(&python).args(["-c", PEER]).arg(directory.path()));
 
     let found = |name: &str, part: &[u8]| get(name).windows(part.len()).any(|it| it == part);
     assert!(found("payload", b"a body to find again"));

@@ -30,7 +30,9 @@ pub(crate) struct Declared {
 }
 
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    // Asked for at run time: checkouts that share a target directory share this program too.
+    let package = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+    Path::new(&package).join("..").canonicalize().unwrap()
 }
 
 /// Every file that is or would be committed and is UTF-8, by path relative to the root.
