@@ -344,7 +344,8 @@ impl Seen {
 pub fn run(plan: Plan) -> Seen {
     let authority = Arc::new(Authority::new(EPOCH_MS / 1000));
     let kit = Arc::new(ServiceKit::new(&authority));
-    let disk = Disk::new(Duration::from_millis(2));
+    // From a fast disk to one so slow that much is under way when the power fails.
+    let disk = Disk::new(Duration::from_millis([1, 2, 5, 20, 60][plan.seed as usize % 5]));
     let seen = Shared::default();
     let mut people: Vec<Person> = (0..plan.customers)
         .map(|number| person(&authority, EntityKind::Customer, number))
@@ -391,10 +392,20 @@ pub fn run(plan: Plan) -> Seen {
     Arc::into_inner(seen).map_or_else(Seen::default, |seen| seen.into_inner().unwrap())
 }
 
+/// The node's host loses its power.
+struct Crash {
+    /// Not before this simulated millisecond.
+    from: u64,
+    /// At the moment when a device has a receipt: what it acknowledges must be durable by then.
+    on_receipt: bool,
+}
+
 /// Steps the simulation with its faults, then without, until all is done or patience ends.
 fn drive(sim: &mut turmoil::Sim<'_>, disk: &Disk, plan: &Plan, people: &[Person], seen: &Shared) {
     let mut dice = StdRng::seed_from_u64(plan.seed ^ 0xfa17);
-    let mut crashes: Vec<u64> = (0..plan.crashes).map(|_| dice.random_range(300..6000)).collect();
+    let mut crashes: Vec<Crash> = (0..plan.crashes)
+        .map(|_| Crash { from: dice.random_range(300..6000), on_receipt: dice.random() })
+        .collect();
     let mut cuts: Vec<(u64, u64, usize)> = (0..plan.cuts)
         .map(|_| {
             (
@@ -404,12 +415,15 @@ fn drive(sim: &mut turmoil::Sim<'_>, disk: &Disk, plan: &Plan, people: &[Person]
             )
         })
         .collect();
-    crashes.sort_unstable();
+    crashes.sort_unstable_by_key(|crash| crash.from);
     cuts.sort_unstable();
     let mut healing: Vec<(u64, usize)> = Vec::new();
+    let mut receipts = 0;
     while sim.elapsed() < PATIENCE {
         let now = sim.elapsed().as_millis() as u64;
-        if crashes.first().is_some_and(|at| *at <= now) {
+        let before = std::mem::replace(&mut receipts, seen.lock().unwrap().received.len());
+        let heard = receipts > before;
+        if crashes.first().is_some_and(|it| it.from <= now && (heard || !it.on_receipt)) {
             crashes.remove(0);
             sim.crash("node");
             disk.crash();
@@ -427,11 +441,10 @@ fn drive(sim: &mut turmoil::Sim<'_>, disk: &Disk, plan: &Plan, people: &[Person]
             }
             !healed
         });
-        if crashes.is_empty()
-            && cuts.is_empty()
-            && healing.is_empty()
-            && seen.lock().unwrap().is_done(plan)
-        {
+        // A crash that waits for a receipt waits in vain once all is done.
+        let crashed = crashes.iter().all(|it| it.from <= now);
+        let healed = cuts.is_empty() && healing.is_empty();
+        if crashed && healed && seen.lock().unwrap().is_done(plan) {
             break;
         }
         sim.step().expect("the simulation steps");
