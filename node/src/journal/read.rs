@@ -6,7 +6,7 @@ use fieldmesh_actors::{
 };
 use fieldmesh_domain::{Aggregate, EntityId, EntityKind, IndexRow};
 use fieldmesh_envelope::{SeqVerdict, Signed};
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Encode, bytes::ByteVec};
 
 use super::{
     Inner, seal_error, store_error,
@@ -37,7 +37,7 @@ pub struct Record {
     #[cbor(n(3), with = "minicbor::bytes")]
     pub previous: [u8; 32],
     #[n(4)]
-    pub events: Vec<Vec<u8>>,
+    pub events: Vec<ByteVec>,
 }
 
 /// A record of an entity's history, in plain.
@@ -82,7 +82,7 @@ impl Inner {
             from = row.version;
         }
         for entry in self.records(entity, from)? {
-            loaded.events.extend(entry.record.events);
+            loaded.events.extend(entry.record.events.into_iter().map(Vec::from));
         }
         Ok(loaded)
     }

@@ -11,6 +11,7 @@ use fieldmesh_actors::{
 };
 use fieldmesh_domain::{Command, EntityId};
 use fieldmesh_envelope::ReplayWindow;
+use minicbor::bytes::ByteVec;
 use tokio::time::Instant;
 
 use super::{Inner, Record, lock, propose_error, seal_error, store_error};
@@ -152,7 +153,7 @@ impl Inner {
             at_ms: draft.at_ms,
             rule_version: draft.rule_version,
             previous: draft.previous,
-            events: draft.events.clone(),
+            events: draft.events.iter().cloned().map(ByteVec::from).collect(),
         };
         let plain = rows::encode(&record);
         let chain = chain_hash(&plain);
