@@ -55,36 +55,56 @@ impl Inner {
         rows::read(&*self.table, &state::head(&entity.to_bytes())).map_err(store_error)
     }
 
+    /// The entity as it was at one moment, while others may be committing to it: the state is read
+    /// before the head, so it is never ahead of it, and no record behind the head is looked at.
     pub(super) fn load(&self, entity: EntityId) -> Result<Loaded, JournalError> {
+        let stored = self.snapshot(entity)?;
         let Some(head) = self.head(entity)? else {
             return Ok(Loaded::default());
         };
-        let owner = EntityId::from_bytes(head.owner)
-            .map_err(|_| JournalError::Failed(format!("the owner of {entity} does not decode")))?;
-        let key = self.existing_key(owner)?;
-        let stored: Option<SnapshotRow> =
-            rows::read(&*self.table, &state::snapshot(&entity.to_bytes())).map_err(store_error)?;
         let mut loaded = Loaded {
             version: head.version,
             chain: head.chain,
-            owner: Some(owner),
+            owner: Some(owner(entity, &head)?),
             ..Loaded::default()
         };
         let mut from = 0;
-        if let Some(row) = stored {
-            let place = record_place(entity, row.version);
-            let sealed = match row.parts {
-                Some(parts) => self.snapshot_parts(entity, row.version, parts)?,
-                None => row.sealed,
-            };
+        if let Some((version, sealed)) = stored {
+            let key = self.existing_key(owner(entity, &head)?)?;
+            let place = record_place(entity, version);
             let plain = key.open(Place::Snapshot, &place, &sealed).map_err(seal_error)?;
             loaded.snapshot = Some(plain.to_vec());
-            from = row.version;
+            from = version;
         }
-        for entry in self.records(entity, from)? {
+        for entry in self.records(entity, &head, from)? {
             loaded.events.extend(entry.record.events.into_iter().map(Vec::from));
         }
         Ok(loaded)
+    }
+
+    /// The newest sealed state, with its version.
+    fn snapshot(&self, entity: EntityId) -> Result<Option<(u64, Vec<u8>)>, JournalError> {
+        let read = || {
+            let key = state::snapshot(&entity.to_bytes());
+            rows::read::<SnapshotRow>(&*self.table, &key).map_err(store_error)
+        };
+        let mut stored = read()?;
+        while let Some(SnapshotRow { version, sealed, parts }) = stored {
+            let Some(parts) = parts else {
+                return Ok(Some((version, sealed)));
+            };
+            match self.snapshot_parts(entity, version, parts) {
+                Ok(sealed) => return Ok(Some((version, sealed))),
+                Err(error) => {
+                    // A newer state takes the parts of the one before away.
+                    stored = read()?;
+                    if stored.as_ref().is_none_or(|newer| newer.version == version) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn snapshot_parts(
@@ -108,19 +128,22 @@ impl Inner {
     }
 
     pub(super) fn history(&self, entity: EntityId) -> Result<Vec<HistoryEntry>, JournalError> {
-        self.records(entity, 0)
+        match self.head(entity)? {
+            Some(head) => self.records(entity, &head, 0),
+            None => Ok(Vec::new()),
+        }
     }
 
-    /// The records from a version on, with their chain checked.
-    fn records(&self, entity: EntityId, version: u64) -> Result<Vec<HistoryEntry>, JournalError> {
-        let Some(head) = self.head(entity)? else {
-            return Ok(Vec::new());
-        };
-        let owner = EntityId::from_bytes(head.owner)
-            .map_err(|_| JournalError::Failed(format!("the owner of {entity} does not decode")))?;
-        let key = self.existing_key(owner)?;
+    /// The records from a version to the head, with their chain checked.
+    fn records(
+        &self,
+        entity: EntityId,
+        head: &Head,
+        version: u64,
+    ) -> Result<Vec<HistoryEntry>, JournalError> {
+        let key = self.existing_key(owner(entity, head)?)?;
         let id = entity.to_bytes();
-        let until = state::events(&id, u64::MAX);
+        let until = state::events(&id, head.version);
         let mut from = state::events(&id, version);
         let mut found: Vec<HistoryEntry> = Vec::new();
         let mut next = version;
@@ -277,6 +300,11 @@ impl super::ShardJournal {
         let rows = self.inner.table.scan(&from, &until, limit).map_err(store_error)?;
         rows.iter().map(|(key, value)| rows::decode(key, value).map_err(store_error)).collect()
     }
+}
+
+fn owner(entity: EntityId, head: &Head) -> Result<EntityId, JournalError> {
+    EntityId::from_bytes(head.owner)
+        .map_err(|_| JournalError::Failed(format!("the owner of {entity} does not decode")))
 }
 
 fn trailing_u64(key: &[u8]) -> Result<u64, JournalError> {
