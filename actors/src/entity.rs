@@ -145,7 +145,7 @@ pub(crate) struct Sleeper<A> {
     id: EntityId,
     deps: Arc<Deps>,
     pipeline: Pipeline,
-    awake: Option<Awake<A>>,
+    awake: Option<Box<Awake<A>>>,
 }
 
 impl<A: Hosted> Sleeper<A> {
@@ -154,8 +154,56 @@ impl<A: Hosted> Sleeper<A> {
     fn wake(&mut self) -> Result<&mut Awake<A>, JournalError> {
         match &mut self.awake {
             Some(awake) => Ok(awake),
-            none => Ok(none.insert(Awake::load(self.id, Arc::clone(&self.deps))?)),
+            none => Ok(none.insert(Box::new(Awake::load(self.id, Arc::clone(&self.deps))?))),
         }
+    }
+
+    async fn take(&mut self, me: ActorRef<Turn>, turn: Turn) -> Result<(), ActorProcessingErr> {
+        let Turn { ask: Ask { command, cause, reply, credit, .. }, place } = turn;
+        let is_internal = cause.is_internal();
+        let permit = self.pipeline.enter(is_internal).await;
+        // What was decided on top of a step that failed goes with it; the dropped reply says
+        // "unknown".
+        let Some(permit) = permit else {
+            me.stop(Some(STALE.into()));
+            return Ok(());
+        };
+        let awake = match self.wake() {
+            Ok(awake) => awake,
+            Err(error) => {
+                // A caller that left does not want the answer.
+                drop(reply.send(Err(AskError::Journal(error.clone()))));
+                return Err(error.into());
+            }
+        };
+        let submitted = match awake.decide(command, cause) {
+            Ok(Decided::Nothing(answer)) => {
+                drop(reply.send(Ok(answer)));
+                return Ok(());
+            }
+            Ok(Decided::Step(prepared)) => awake.submit(*prepared).await,
+            Err(error) => Err(error),
+        };
+        match submitted {
+            Ok(submitted) => {
+                let may_overlap = is_internal && !submitted.is_barrier;
+                let deps = Arc::clone(&self.deps);
+                let step = Step { id: self.id, deps, me, permit, reply, place, credit };
+                if may_overlap {
+                    tokio::spawn(step.finish(submitted));
+                } else {
+                    step.finish(submitted).await;
+                }
+            }
+            Err(error) => {
+                let is_stale = error.leaves_state_open();
+                drop(reply.send(Err(error)));
+                if is_stale {
+                    me.stop(Some(STALE.into()));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -178,50 +226,7 @@ impl<A: Hosted> Actor for Entity<A> {
         turn: Turn,
         sleeper: &mut Sleeper<A>,
     ) -> Result<(), ActorProcessingErr> {
-        let Turn { ask: Ask { command, cause, reply, credit, .. }, place } = turn;
-        let is_internal = cause.is_internal();
-        let permit = sleeper.pipeline.enter(is_internal).await;
-        // What was decided on top of a step that failed goes with it; the dropped reply says
-        // "unknown".
-        let Some(permit) = permit else {
-            me.stop(Some(STALE.into()));
-            return Ok(());
-        };
-        let awake = match sleeper.wake() {
-            Ok(awake) => awake,
-            Err(error) => {
-                // A caller that left does not want the answer.
-                drop(reply.send(Err(AskError::Journal(error.clone()))));
-                return Err(error.into());
-            }
-        };
-        let submitted = match awake.decide(command, cause) {
-            Ok(Decided::Nothing(answer)) => {
-                drop(reply.send(Ok(answer)));
-                return Ok(());
-            }
-            Ok(Decided::Step(prepared)) => awake.submit(*prepared).await,
-            Err(error) => Err(error),
-        };
-        match submitted {
-            Ok(submitted) => {
-                let may_overlap = is_internal && !submitted.is_barrier;
-                let deps = Arc::clone(&sleeper.deps);
-                let step = Step { id: sleeper.id, deps, me, permit, reply, place, credit };
-                if may_overlap {
-                    tokio::spawn(step.finish(submitted));
-                } else {
-                    step.finish(submitted).await;
-                }
-            }
-            Err(error) => {
-                let is_stale = error.leaves_state_open();
-                drop(reply.send(Err(error)));
-                if is_stale {
-                    me.stop(Some(STALE.into()));
-                }
-            }
-        }
-        Ok(())
+        // Boxed, because an actor that waits keeps room for what it may come to do: twice.
+        Box::pin(sleeper.take(me, turn)).await
     }
 }

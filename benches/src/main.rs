@@ -13,7 +13,10 @@ mod memory;
 mod population;
 mod restart;
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand};
 use fieldmesh_node::{
@@ -22,6 +25,10 @@ use fieldmesh_node::{
     os::{SystemClock, SystemEntropy},
     server::Server,
 };
+
+/// The product's: what an entity costs is what this gives it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Seals the secrets of directories that live as long as the measurement.
 const PASSPHRASE: &[u8] = b"only for measurements";
@@ -42,6 +49,9 @@ enum What {
     Restart(Size),
     /// How many bytes an entity that is awake costs.
     Memory(Size),
+    /// The second half of `memory`, in a process of its own.
+    #[command(hide = true)]
+    Awake { dir: PathBuf },
 }
 
 #[derive(Debug, Args)]
@@ -60,6 +70,7 @@ fn main() -> ExitCode {
             match cli.what {
                 What::Restart(size) => restart::run(&size).await,
                 What::Memory(size) => memory::run(&size).await,
+                What::Awake { dir } => memory::awake(&dir).await,
             }
         })
     });
