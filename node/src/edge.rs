@@ -31,6 +31,7 @@ use quinn::{
     crypto::rustls::QuicServerConfig,
 };
 pub use quinn::{Endpoint, crypto::rustls::NoInitialCipherSuite};
+use quinn_proto::HashedConnectionIdGenerator;
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -67,7 +68,8 @@ pub fn server_config(tls: rustls::ServerConfig) -> Result<ServerConfig, NoInitia
 /// Opens the UDP socket for devices.
 ///
 /// `reset_key` outlives a restart, so that devices of before are told at once that their
-/// connection is gone (RFC 9000 §10.3) instead of waiting for it to fall silent.
+/// connection is gone (RFC 9000 §10.3) instead of waiting for it to fall silent. So do connection
+/// identifiers: a packet with one that this node never gave is not answered.
 ///
 /// # Errors
 /// Where the address cannot be used.
@@ -77,7 +79,12 @@ pub fn bind(
     reset_key: &[u8; 32],
 ) -> io::Result<Endpoint> {
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, reset_key);
-    let endpoint = EndpointConfig::new(Arc::new(reset_key));
+    let mut identifiers = [0; 8];
+    let tag = hmac::sign(&reset_key, b"connection identifiers");
+    identifiers.copy_from_slice(&tag.as_ref()[..8]);
+    let identifiers = u64::from_be_bytes(identifiers);
+    let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
+    endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(identifiers)));
     let socket = UdpSocket::bind(address)?;
     Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime))
 }

@@ -6,7 +6,7 @@
     reason = "tests fail by panicking, and these look into a device's files"
 )]
 
-use std::{net::UdpSocket, os::unix::fs::PermissionsExt, path::Path};
+use std::{net::UdpSocket, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use fieldmesh_tests::process::{
     Launch, Server,
@@ -16,6 +16,7 @@ use fieldmesh_tests::process::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 const UNREACHABLE: i32 = 75;
 const REFUSED: i32 = 3;
@@ -117,6 +118,24 @@ async fn another_device_of_the_same_customer_is_heard_at_once() {
     // Its numbers begin behind those of the old one.
     new.request("with the new device").await;
     assert_eq!(tickets(&server).await.len(), 4);
+}
+
+/// Two keep-alives of a device: a connection that only falls silent is given up after thirty seconds.
+const TOLD_WITHIN: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_device_is_told_that_its_server_crashed_and_is_back() {
+    let (data, devices) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (server, customer, technician) = staffed(data.path(), devices.path()).await;
+    let mut listening = technician.start(&["listen", "--seconds", "90"]);
+    let first = customer.request("before the crash").await;
+    listening.until(|line| line["alert"] == first.as_str()).await;
+    let again = server.again();
+    server.kill().await;
+    let _server = again.ready().await;
+    let second = customer.request("after the crash").await;
+    let alert = listening.until(|line| line["alert"] == second.as_str());
+    assert!(timeout(TOLD_WITHIN, alert).await.is_ok(), "the device waits for the old connection");
 }
 
 #[tokio::test]

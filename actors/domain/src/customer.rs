@@ -16,8 +16,9 @@ use crate::{
     time::Millis,
 };
 
-/// Tickets that a customer may have open: bounds the state and what one stolen device can do.
-pub const OPEN_TICKETS_MAX: usize = 256;
+/// Tickets that a customer may have open: bounds the state (64 KiB) and what one stolen device can
+/// do; the account of a monitoring system opens more than a thousand a year.
+pub const OPEN_TICKETS_MAX: usize = 4096;
 pub const NAME_BYTES_MAX: usize = 256;
 
 /// Where a customer stands.

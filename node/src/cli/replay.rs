@@ -324,11 +324,12 @@ fn report(
     let loops = confirmed.max(1) as u64;
     let floor_us = crate::floor::crypto_floor_us().map_err(CliError::failed)?;
     let cpu_us = usage.cpu_us / loops;
-    let lost = tally.unconfirmed().saturating_sub(unfilled);
+    let lost = tally.open().saturating_sub(unfilled);
     let result = json!({
         "requests": tally.requests(),
         "confirmed": confirmed,
         "unfilled": unfilled,
+        "refused": tally.refused(),
         "lost": lost,
         "duplicates": tally.duplicates(),
         "double_assignments": tally.double_assignments(),

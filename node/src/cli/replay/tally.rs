@@ -12,6 +12,8 @@ use super::Sighting;
 struct Request {
     sent: Instant,
     receipt: Option<Instant>,
+    /// The service said no, with its reason: nothing was promised.
+    is_refused: bool,
     alert: Option<Instant>,
     confirmation: Option<Instant>,
     /// Dispatches that the customer saw, each with its technician.
@@ -24,6 +26,7 @@ pub(super) struct Tally {
     requests: BTreeMap<EntityId, Request>,
     tickets: BTreeMap<[u8; 16], EntityId>,
     confirmed: usize,
+    refused: usize,
 }
 
 impl Tally {
@@ -32,6 +35,7 @@ impl Tally {
         let request = Request {
             sent,
             receipt: None,
+            is_refused: false,
             alert: None,
             confirmation: None,
             dispatched: Vec::new(),
@@ -43,11 +47,16 @@ impl Tally {
     pub(super) fn see(&mut self, sighting: &Sighting) {
         let at = sighting.at;
         match &sighting.event {
-            Event::Receipt { message_id, body } if body.status == ReceiptStatus::Received => {
-                if let Some(request) =
-                    self.tickets.get(message_id).and_then(|ticket| self.requests.get_mut(ticket))
-                {
+            Event::Receipt { message_id, body } => {
+                let ticket = self.tickets.get(message_id);
+                let Some(request) = ticket.and_then(|ticket| self.requests.get_mut(ticket)) else {
+                    return;
+                };
+                if body.status == ReceiptStatus::Received {
                     request.receipt.get_or_insert(at);
+                } else if !request.is_refused {
+                    request.is_refused = true;
+                    self.refused += 1;
                 }
             }
             Event::Alert { body, .. } => {
@@ -76,12 +85,13 @@ impl Tally {
         self.confirmed
     }
 
-    pub(super) fn open(&self) -> usize {
-        self.requests.len() - self.confirmed
+    pub(super) fn refused(&self) -> usize {
+        self.refused
     }
 
-    pub(super) fn unconfirmed(&self) -> usize {
-        self.open()
+    /// Requests that are still to be confirmed.
+    pub(super) fn open(&self) -> usize {
+        self.requests.len().saturating_sub(self.confirmed + self.refused)
     }
 
     /// Dispatches that a customer saw more than once.
