@@ -158,6 +158,7 @@ impl<A: Hosted> Sleeper<A> {
         }
     }
 
+    /// One turn: decides, hands the step to the log, and answers or leaves that to the step.
     async fn take(&mut self, me: ActorRef<Turn>, turn: Turn) -> Result<(), ActorProcessingErr> {
         let Turn { ask: Ask { command, cause, reply, credit, .. }, place } = turn;
         let is_internal = cause.is_internal();

@@ -52,7 +52,7 @@ struct Service {
 #[derive(Debug, Clone, Copy, Default)]
 struct Progress {
     tries: u32,
-    /// Unix milliseconds; zero for now.
+    /// Unix milliseconds of the next try; zero is past, so a new message is due at once.
     next_ms: u64,
     in_flight: bool,
 }

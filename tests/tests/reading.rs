@@ -17,7 +17,7 @@ use fieldmesh_domain::{
 };
 use fieldmesh_tests::live::Live;
 
-/// Changes under the readers: enough for several states, written every few dozen.
+/// Changes under the reader: enough for the state to be written twice among them.
 const CHANGES: u64 = 1000;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use super::{
     write::{chain_hash, record_place},
 };
 use crate::{
-    sealing::Place,
+    sealing::{Key, Place},
     store::{
         keys::state,
         rows::{self, DedupRow, Head, OutboxRow, SnapshotRow},
@@ -62,21 +62,22 @@ impl Inner {
         let Some(head) = self.head(entity)? else {
             return Ok(Loaded::default());
         };
+        let owner = owner(entity, &head)?;
+        let key = self.existing_key(owner)?;
         let mut loaded = Loaded {
             version: head.version,
             chain: head.chain,
-            owner: Some(owner(entity, &head)?),
+            owner: Some(owner),
             ..Loaded::default()
         };
         let mut from = 0;
         if let Some((version, sealed)) = stored {
-            let key = self.existing_key(owner(entity, &head)?)?;
             let place = record_place(entity, version);
             let plain = key.open(Place::Snapshot, &place, &sealed).map_err(seal_error)?;
             loaded.snapshot = Some(plain.to_vec());
             from = version;
         }
-        for entry in self.records(entity, &head, from)? {
+        for entry in self.records(entity, &head, &key, from)? {
             loaded.events.extend(entry.record.events.into_iter().map(Vec::from));
         }
         Ok(loaded)
@@ -129,7 +130,10 @@ impl Inner {
 
     pub(super) fn history(&self, entity: EntityId) -> Result<Vec<HistoryEntry>, JournalError> {
         match self.head(entity)? {
-            Some(head) => self.records(entity, &head, 0),
+            Some(head) => {
+                let key = self.existing_key(owner(entity, &head)?)?;
+                self.records(entity, &head, &key, 0)
+            }
             None => Ok(Vec::new()),
         }
     }
@@ -139,9 +143,9 @@ impl Inner {
         &self,
         entity: EntityId,
         head: &Head,
+        key: &Key,
         version: u64,
     ) -> Result<Vec<HistoryEntry>, JournalError> {
-        let key = self.existing_key(owner(entity, head)?)?;
         let id = entity.to_bytes();
         let until = state::events(&id, head.version);
         let mut from = state::events(&id, version);

@@ -1,5 +1,6 @@
 //! Published vectors against the very functions that seal, open and verify: two ends that are
-//! wrong in the same way would pass every round trip.
+//! wrong in the same way would pass every round trip. Compiled for tests only: here, and not below
+//! `tests`, because they enter below what the package exports.
 //!
 //! The profile is closed, so `open` refuses the published messages (they carry the key's name
 //! outside the protected header). The tests therefore enter one step below it, where the headers

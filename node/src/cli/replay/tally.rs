@@ -12,7 +12,8 @@ use super::Sighting;
 struct Request {
     sent: Instant,
     receipt: Option<Instant>,
-    /// The service said no, with its reason: nothing was promised.
+    /// The domain said no before it promised anything. A request that expired or was taken for a
+    /// repetition is not refused: it is lost.
     is_refused: bool,
     alert: Option<Instant>,
     confirmation: Option<Instant>,
@@ -54,7 +55,10 @@ impl Tally {
                 };
                 if body.status == ReceiptStatus::Received {
                     request.receipt.get_or_insert(at);
-                } else if !request.is_refused {
+                } else if body.status == ReceiptStatus::Invalid
+                    && request.receipt.is_none()
+                    && !request.is_refused
+                {
                     request.is_refused = true;
                     self.refused += 1;
                 }
