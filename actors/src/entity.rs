@@ -14,8 +14,8 @@ mod pipeline;
 use std::{marker::PhantomData, sync::Arc};
 
 use fieldmesh_domain::{
-    Aggregate, Command, EntityId, Rejection, customer::Customer, desk::Desk,
-    technician::Technician, ticket::Ticket,
+    Aggregate, Command, EntityId, Rejection, authority::Authority, customer::Customer, desk::Desk,
+    placement::Placement, registration::Registration, technician::Technician, ticket::Ticket,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -129,7 +129,10 @@ macro_rules! hosted {
         }
     )*};
 }
-hosted!(Customer => Customer, Technician => Technician, Ticket => Ticket, Desk => Desk);
+hosted!(
+    Customer => Customer, Technician => Technician, Ticket => Ticket, Desk => Desk,
+    Registration => Registration, Authority => Authority, Placement => Placement
+);
 
 /// The actor of one aggregate kind.
 pub(crate) struct Entity<A>(PhantomData<fn() -> A>);

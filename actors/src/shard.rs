@@ -10,8 +10,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use fieldmesh_domain::{
-    Command, EntityId, EntityKind, TimerName, customer, customer::Customer, desk, desk::Desk,
-    technician, technician::Technician, ticket, ticket::Ticket,
+    Command, EntityId, EntityKind, TimerName, authority, authority::Authority, customer,
+    customer::Customer, desk, desk::Desk, placement, placement::Placement, registration,
+    registration::Registration, technician, technician::Technician, ticket, ticket::Ticket,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::oneshot;
@@ -298,6 +299,9 @@ impl State {
             EntityKind::Technician => self.spawn::<Technician>(me, id),
             EntityKind::Ticket => self.spawn::<Ticket>(me, id),
             EntityKind::Desk => self.spawn::<Desk>(me, id),
+            EntityKind::Registration => self.spawn::<Registration>(me, id),
+            EntityKind::Authority => self.spawn::<Authority>(me, id),
+            EntityKind::Placement => self.spawn::<Placement>(me, id),
         }?;
         self.by_actor.insert(actor.get_id().pid(), id);
         self.slots.insert(id, Slot { actor, load: Load::default(), used: 0 });
@@ -387,5 +391,10 @@ pub(crate) fn timer_command(timer: TimerItem) -> Option<Command> {
         }
         EntityKind::Ticket => Command::Ticket(ticket::Command::Timer { name, generation }),
         EntityKind::Desk => Command::Desk(desk::Command::Timer { name, generation }),
+        EntityKind::Registration => {
+            Command::Registration(registration::Command::Timer { name, generation })
+        }
+        EntityKind::Authority => Command::Authority(authority::Command::Timer { name, generation }),
+        EntityKind::Placement => Command::Placement(placement::Command::Timer { name, generation }),
     })
 }

@@ -96,13 +96,13 @@ fn id(kind: EntityKind, region: Region, number: usize) -> EntityId {
     EntityId::new(kind, region, random)
 }
 
-/// What enrolling leaves behind, without a certificate that works.
-const CERTIFICATE_BYTES: usize = 600;
+/// What a device that connected leaves behind.
+const BUNDLE_BYTES: usize = 600;
 
 async fn technician(node: &Node, id: EntityId, new: NewTechnician) -> Result<(), Failed> {
     let NewTechnician { name, home, skills, .. } = new;
     let skills = skills.iter().map(|s| Skill { category: s.category, level: s.level }).collect();
-    let (token_hash, home) = ([1; 32], home.into());
+    let home = home.into();
     let commands = [
         technician::Command::Register {
             name,
@@ -111,14 +111,7 @@ async fn technician(node: &Node, id: EntityId, new: NewTechnician) -> Result<(),
             capacity: u16::MAX,
             shift: Shift::Always,
         },
-        technician::Command::Invite { token_hash, expires: Millis(u64::MAX) },
-        technician::Command::Enroll {
-            token_hash,
-            public_key_hash: [2; 32],
-            serial: vec![3; 16],
-            not_after: u64::MAX,
-            certificate: vec![4; CERTIFICATE_BYTES],
-        },
+        technician::Command::PublishKeys { serial: 1, bundle: vec![4; BUNDLE_BYTES] },
         technician::Command::GoOnShift,
     ];
     for command in commands {
@@ -129,17 +122,9 @@ async fn technician(node: &Node, id: EntityId, new: NewTechnician) -> Result<(),
 
 async fn register(node: &Node, id: EntityId, new: NewCustomer) -> Result<(), Failed> {
     let NewCustomer { name, location, tier } = new;
-    let token_hash = [1; 32];
     let commands = [
         customer::Command::Register { name, location: location.into(), tier },
-        customer::Command::Invite { token_hash, expires: Millis(u64::MAX) },
-        customer::Command::Enroll {
-            token_hash,
-            public_key_hash: [2; 32],
-            serial: vec![3; 16],
-            not_after: u64::MAX,
-            certificate: vec![4; CERTIFICATE_BYTES],
-        },
+        customer::Command::PublishKeys { serial: 1, bundle: vec![4; BUNDLE_BYTES] },
     ];
     for command in commands {
         node.ask(id, Command::Customer(command)).await?;
@@ -174,7 +159,7 @@ impl Filling<'_> {
         let (id, state, technician) = match self.rows.recv().await? {
             IndexRow::Ticket { id, state, technician, .. } => (id, state, technician),
             IndexRow::Technician { id, .. } => return self.accept(id).await,
-            IndexRow::Customer { .. } => return Ok(()),
+            _ => return Ok(()),
         };
         match (state, technician, self.under_way.get(&id)) {
             (Stage::Offered, Some(technician), Some(_)) => {

@@ -39,6 +39,8 @@ struct Cli {
 enum Verb {
     /// Gets a certificate with a one-time token.
     Enroll(EnrollArgs),
+    /// Gets the next certificate, for a new key.
+    Renew(RenewArgs),
     /// Makes a service request; without a connection it waits in the outbox.
     Request(RequestArgs),
     /// Receives alerts and confirmations.
@@ -62,6 +64,16 @@ struct EnrollArgs {
     /// File with the secret; without it the secret is read from standard input.
     #[arg(long)]
     secret_file: Option<PathBuf>,
+    /// Seconds to wait for an operator's approval, where one is needed.
+    #[arg(long, default_value_t = 0)]
+    wait: u64,
+}
+
+#[derive(Debug, Args)]
+struct RenewArgs {
+    /// HTTPS address, host:port; the one of the enrollment unless given.
+    #[arg(long)]
+    server: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -206,6 +218,7 @@ fn say(json: bool, value: &Value) {
 async fn run(cli: &Cli) -> Result<Value, Failure> {
     match &cli.verb {
         Verb::Enroll(args) => verbs::enroll(cli, args).await,
+        Verb::Renew(args) => verbs::renew(cli, args).await,
         Verb::Request(args) => verbs::request(cli, args).await,
         Verb::Listen(args) => verbs::listen(cli, args).await,
         Verb::Respond(args) => verbs::respond(cli, args).await,

@@ -1,9 +1,9 @@
 //! A device's directory: identity, certificate, keys; readable by its owner only.
 //!
 //! ```text
-//! device.cbor    identity, certificate, its key, the outbox's key; written once, at enrollment
+//! device.cbor    identity, certificate, its key, the outbox's key; replaced as a whole at renewal
 //! enrolling.cbor the key before it has a certificate, so that an answer that was lost can be asked
-//!                for again: a token is spent for one key
+//!                for again: a token, or a certificate to be renewed, is good for one key
 //! hpke.cbor      the keys that open messages, of the last seven days
 //! outbox         messages without a receipt, encrypted
 //! ```
@@ -60,6 +60,12 @@ struct Stored {
     key: Vec<u8>,
     #[cbor(n(5), with = "minicbor::bytes")]
     outbox_key: [u8; 32],
+    /// Where certificates come from, host:port.
+    #[n(6)]
+    server: Option<String>,
+    /// Roots beside the first.
+    #[cbor(n(7), default)]
+    other_roots: Vec<ByteVec>,
 }
 
 impl Drop for Stored {
@@ -129,36 +135,51 @@ fn store(path: &Path, value: &impl Encode<()>) -> io::Result<()> {
     })
 }
 
+/// Nobody else enrolls or renews here while it is held.
+fn lock(dir: &Path) -> io::Result<Lock> {
+    files::lock(&dir.join("enrolling.lock"))?.ok_or_else(|| {
+        let fact = format!("another process enrolls in {}: wait until it ends", dir.display());
+        io::Error::new(io::ErrorKind::WouldBlock, fact)
+    })
+}
+
+/// The key of an earlier attempt, or a new one that is kept first.
+fn kept_key(dir: &Path, id: EntityId) -> io::Result<KeyMaterial> {
+    let path = dir.join(ENROLLING);
+    if let Some(bytes) = secret_if_there(&path)? {
+        let kept: Enrolling = minicbor::decode(&bytes).map_err(|_| damaged(&path))?;
+        if kept.id == id {
+            return KeyMaterial::from_pkcs8(&kept.key).map_err(io::Error::other);
+        }
+    }
+    let key = KeyMaterial::generate().map_err(io::Error::other)?;
+    store(&path, &Enrolling { id, key: key.pkcs8().to_vec() })?;
+    Ok(key)
+}
+
 impl Profile {
     /// The key to enroll with: the one of an earlier attempt, or a new one that is kept first. Nobody
     /// else enrolls here while the lock is held.
     pub(crate) fn key(dir: &Path, id: EntityId) -> io::Result<(KeyMaterial, Lock)> {
         files::make_dir(dir)?;
-        let lock = files::lock(&dir.join("enrolling.lock"))?.ok_or_else(|| {
-            let fact = format!("another process enrolls in {}: wait until it ends", dir.display());
-            io::Error::new(io::ErrorKind::WouldBlock, fact)
-        })?;
+        let lock = lock(dir)?;
         if files::read_if_there(&dir.join(DEVICE))?.is_some() {
             let fact = format!("{} holds a device already: choose another --dir", dir.display());
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, fact));
         }
-        let path = dir.join(ENROLLING);
-        if let Some(bytes) = secret_if_there(&path)? {
-            let kept: Enrolling = minicbor::decode(&bytes).map_err(|_| damaged(&path))?;
-            if kept.id == id {
-                let key = KeyMaterial::from_pkcs8(&kept.key).map_err(io::Error::other)?;
-                return Ok((key, lock));
-            }
-        }
-        let key = KeyMaterial::generate().map_err(io::Error::other)?;
-        store(&path, &Enrolling { id, key: key.pkcs8().to_vec() })?;
-        Ok((key, lock))
+        Ok((kept_key(dir, id)?, lock))
+    }
+
+    /// The key to renew with, kept like the first one.
+    pub(crate) fn next_key(&self, dir: &Path) -> io::Result<(KeyMaterial, Lock)> {
+        let lock = lock(dir)?;
+        Ok((kept_key(dir, self.id)?, lock))
     }
 
     pub(crate) fn create(
         dir: &Path,
         id: EntityId,
-        devices: &str,
+        [server, devices]: [&str; 2],
         enrolled: &Enrolled,
         key: &KeyMaterial,
     ) -> io::Result<()> {
@@ -171,9 +192,35 @@ impl Profile {
             root: enrolled.root.clone(),
             key: key.pkcs8().to_vec(),
             outbox_key,
+            server: Some(server.to_owned()),
+            other_roots: enrolled.other_roots.iter().cloned().map(Into::into).collect(),
         };
         store(&dir.join(DEVICE), &stored)?;
         files::remove(&dir.join(ENROLLING))
+    }
+
+    /// Puts a new certificate and its key in the place of the old ones.
+    pub(crate) fn replace(
+        &mut self,
+        dir: &Path,
+        renewed: &Enrolled,
+        key: &KeyMaterial,
+    ) -> io::Result<()> {
+        self.stored.chain = renewed.chain.iter().cloned().map(Into::into).collect();
+        // The authority may have new roots, and vouches for them under one that is known.
+        self.stored.other_roots = renewed.other_roots.iter().cloned().map(Into::into).collect();
+        self.stored.key.zeroize();
+        self.stored.key = key.pkcs8().to_vec();
+        store(&dir.join(DEVICE), &self.stored)?;
+        files::remove(&dir.join(ENROLLING))
+    }
+
+    pub(crate) fn server(&self) -> Option<&str> {
+        self.stored.server.as_deref()
+    }
+
+    pub(crate) fn root(&self) -> &[u8] {
+        &self.stored.root
     }
 
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
@@ -199,7 +246,9 @@ impl Profile {
     }
 
     pub(crate) fn trust(&self) -> io::Result<Arc<TrustStore>> {
-        let trust = TrustStore::new(vec![self.stored.root.clone()], Vec::new());
+        let others = self.stored.other_roots.iter().map(|root| root.to_vec());
+        let roots = std::iter::once(self.stored.root.clone()).chain(others).collect();
+        let trust = TrustStore::new(roots, Vec::new());
         trust.map(Arc::new).map_err(io::Error::other)
     }
 

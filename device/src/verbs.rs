@@ -23,7 +23,7 @@ use fieldmesh_domain::{
 };
 use fieldmesh_pki::{
     Usage,
-    tls::{PeerVerifier, client_config},
+    tls::{self, PeerVerifier, client_config},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -34,12 +34,15 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use crate::{
-    AnswerVerb, Cli, EnrollArgs, Failure, ListenArgs, RequestArgs, RespondArgs, offer_text,
+    AnswerVerb, Cli, EnrollArgs, Failure, ListenArgs, RenewArgs, RequestArgs, RespondArgs,
+    offer_text,
     profile::{Profile, entropy, now_ms},
 };
 
 /// A name is resolved by then, or the network is not there.
 const RESOLVE: Duration = Duration::from_secs(5);
+/// How often a request that waits for an operator is repeated.
+const APPROVAL_POLL: Duration = Duration::from_secs(2);
 /// The last datagrams of a connection leave by then.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Bytes of a token: one has 91.
@@ -75,19 +78,43 @@ pub(crate) async fn enroll(cli: &Cli, args: &EnrollArgs) -> Result<Value, Failur
     }
     let secret = secret(args.secret_file.as_deref())?;
     let (key, _lock) = Profile::key(&cli.dir, id).map_err(|error| Failure::new(2, error))?;
-    let enrolled =
-        est::enroll(&args.server, &args.user, &secret, &key, &now_ms()).await.map_err(|error| {
-            let code = match &error {
-                EnrollError::Refused { .. } => 3,
-                EnrollError::Reach { .. } | EnrollError::Timeout { .. } => 75,
-                EnrollError::Token => 2,
-                EnrollError::Stranger { .. } | EnrollError::Answer(_) | EnrollError::Key => 1,
-            };
-            Failure::caused(code, &error)
-        })?;
-    Profile::create(&cli.dir, id, &args.devices, &enrolled, &key)
+    let began = tokio::time::Instant::now();
+    let enrolled = loop {
+        match est::enroll(&args.server, &args.user, &secret, &key, &now_ms()).await {
+            Err(EnrollError::Pending) if began.elapsed().as_secs() < args.wait => {
+                tokio::time::sleep(APPROVAL_POLL).await;
+            }
+            answer => break answer.map_err(|error| failure(&error))?,
+        }
+    };
+    Profile::create(&cli.dir, id, [&args.server, &args.devices], &enrolled, &key)
         .map_err(|error| Failure::new(1, error))?;
     Ok(json!({ "id": id.to_string(), "dir": cli.dir.display().to_string() }))
+}
+
+fn failure(error: &EnrollError) -> Failure {
+    let code = match error {
+        EnrollError::Refused { .. } | EnrollError::NotBelieved { .. } => 3,
+        EnrollError::Reach { .. } | EnrollError::Timeout { .. } | EnrollError::Pending => 75,
+        EnrollError::Token => 2,
+        EnrollError::Stranger { .. } | EnrollError::Answer(_) | EnrollError::Key => 1,
+    };
+    Failure::caused(code, error)
+}
+
+/// Gets the next certificate. Nothing else may use the device meanwhile: its messages are signed
+/// with the key that is replaced.
+pub(crate) async fn renew(cli: &Cli, args: &RenewArgs) -> Result<Value, Failure> {
+    let mut profile = Profile::open(&cli.dir).map_err(|error| Failure::new(2, error))?;
+    let server = args.server.clone().or_else(|| profile.server().map(str::to_owned));
+    let server = server.ok_or_else(|| Failure::new(2, "--server HOST:PORT is needed"))?;
+    let (key, _lock) = profile.next_key(&cli.dir).map_err(|error| Failure::new(2, error))?;
+    let (root, credentials) = (profile.root().to_vec(), profile.credentials());
+    let renewed = est::renew(&server, &root, &credentials, &key, &now_ms())
+        .await
+        .map_err(|error| failure(&error))?;
+    profile.replace(&cli.dir, &renewed, &key).map_err(|error| Failure::new(1, error))?;
+    Ok(json!({ "id": profile.id.to_string(), "renewed": true }))
 }
 
 /// The stored device, with its outbox open.
@@ -141,10 +168,11 @@ impl Stored {
         let (endpoint, addr) = self.reach().await.map_err(unreachable)?;
         let clock = now_ms();
         let verifier = PeerVerifier {
-            trust: Arc::clone(&self.session.trust),
+            trust: tls::fixed(Arc::clone(&self.session.trust)),
             now: Arc::new(move || clock() / 1000),
             revoked: Arc::new(|_, _| false),
             client_may_be_unknown: false,
+            lapsed: None,
         };
         let credentials = self.profile.credentials();
         let tls = client_config(Arc::new(verifier), Some(&credentials), wire::ALPN)

@@ -17,6 +17,8 @@ pub const ACK_IDS_MAX: usize = 256;
 pub const HELLO: u8 = 0;
 pub const SEALED: u8 = 1;
 pub const ACK: u8 = 2;
+/// From the service: its keys, because its certificate was renewed since the hello.
+pub const SERVICE: u8 = 3;
 
 /// Application close codes of a connection.
 pub mod close {
@@ -29,6 +31,22 @@ pub mod close {
     pub const REPLACED: u32 = 0x103;
     /// The certificate is for another cluster or region.
     pub const WRONG_REGION: u32 = 0x104;
+    /// The certificate was revoked: enroll again with a new token.
+    pub const REVOKED: u32 = 0x1103;
+    /// The certificate has expired: renew it.
+    pub const EXPIRED: u32 = 0x1104;
+    /// The identity is banned: enrolling again is refused.
+    pub const BANNED: u32 = 0x1105;
+
+    /// What is said of a certificate with the code.
+    pub fn reason(code: u32) -> &'static [u8] {
+        match code {
+            REVOKED => b"the certificate was revoked: enroll again with a new token",
+            BANNED => b"the identity is banned",
+            EXPIRED => b"the certificate has expired: renew it",
+            _ => b"",
+        }
+    }
 }
 
 /// The name that messages to the service of a region carry.

@@ -49,21 +49,16 @@ pub enum Event<'a> {
         device: EntityId,
         why: &'a str,
     },
-    /// A one-time token was made.
-    TokenMinted {
-        operator: &'a str,
-        #[serde(serialize_with = "text")]
-        device: EntityId,
-        expires_ms: u64,
-    },
     CertificateIssued {
         #[serde(serialize_with = "text")]
-        device: EntityId,
+        registration: EntityId,
         serial: &'a str,
         not_after_s: u64,
     },
     EnrollmentRefused {
         user: &'a str,
+        status: u16,
+        request_id: &'a str,
         why: &'a str,
     },
 }
@@ -164,7 +159,7 @@ mod tests {
         let (lines, queue) = mpsc::channel(1);
         let audit = Audit { lines: Some(lines), missing: Arc::default() };
         for why in ["first", "second", "third"] {
-            audit.note(0, Event::EnrollmentRefused { user: "x", why });
+            audit.note(0, Event::MessageRefused { device, why });
         }
         assert_eq!(audit.missing.load(Ordering::Relaxed), 2);
         drop(queue);

@@ -5,6 +5,8 @@
 //! last line of standard output is one object.
 
 mod api;
+mod audit;
+mod ca;
 mod demo;
 mod import;
 mod lists;
@@ -12,7 +14,9 @@ mod output;
 pub mod population;
 mod replay;
 mod replay_input;
+mod root;
 mod serve;
+mod unlock;
 mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -52,6 +56,8 @@ enum Verb {
     Init(serve::InitArgs),
     /// Runs the node of a deployment.
     Node(serve::NodeArgs),
+    /// Gives a sealed node of this machine its passphrase or PIN.
+    Unseal(serve::UnsealArgs),
     /// Runs one node with everything embedded; makes the deployment where there is none.
     Dev(serve::DevArgs),
     /// Shows one ticket's way through all 18 steps of the claim.
@@ -67,9 +73,9 @@ enum Verb {
     /// Customers: list, import.
     #[command(subcommand)]
     Customer(lists::CustomerVerb),
-    /// The certification authority: one-time tokens.
+    /// The certification authority: tokens, requests, certificates, revocation.
     #[command(subcommand)]
-    Ca(lists::CaVerb),
+    Ca(ca::CaVerb),
 }
 
 /// Runs the command.
@@ -85,6 +91,7 @@ impl Verb {
         match self {
             Self::Init(args) => &args.common,
             Self::Node(args) => &args.common,
+            Self::Unseal(args) => &args.common,
             Self::Dev(args) => &args.common,
             Self::Demo(args) => &args.common,
             Self::Replay(args) => &args.common,
@@ -105,13 +112,14 @@ fn run(verb: Verb, output: &Output) -> Result<(), CliError> {
         match verb {
             Verb::Init(args) => serve::init(&args, output),
             Verb::Node(args) => serve::node(&args, output).await,
+            Verb::Unseal(args) => serve::unseal(&args, output).await,
             Verb::Dev(args) => serve::dev(&args, output).await,
             Verb::Demo(args) => demo::run(&args, output).await,
             Verb::Replay(args) => replay::run(&args, output).await,
             Verb::Ticket(verb) => lists::ticket(&verb, output).await,
             Verb::Tech(verb) => lists::tech(&verb, output).await,
             Verb::Customer(verb) => lists::customer(&verb, output).await,
-            Verb::Ca(verb) => lists::ca(&verb, output).await,
+            Verb::Ca(verb) => ca::run(&verb, output).await,
         }
     })
 }

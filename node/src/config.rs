@@ -13,7 +13,7 @@ use std::{
 use fieldmesh_domain::Region;
 use serde::Deserialize;
 
-use crate::{edge::Rate, node::Timing, placement::SHARDS_MAX};
+use crate::{bucket::Rate, node::Timing, placement::SHARDS_MAX};
 
 const DEFAULTS: &str = include_str!("../../cluster.toml");
 
@@ -40,6 +40,7 @@ pub struct Config {
     pub node: NodeConfig,
     pub listen: ListenConfig,
     pub raft: RaftConfig,
+    pub pki: PkiConfig,
     pub log: LogConfig,
 }
 
@@ -64,6 +65,7 @@ pub struct NodeConfig {
 pub struct ListenConfig {
     pub devices: SocketAddr,
     pub https: SocketAddr,
+    pub http: SocketAddr,
     pub https_workers: usize,
     pub device_messages_per_s: u32,
     pub device_messages_burst: u32,
@@ -81,6 +83,13 @@ pub struct RaftConfig {
     pub heartbeat_ms: u64,
     pub election_min_ms: u64,
     pub election_max_ms: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PkiConfig {
+    pub wrap_base64: bool,
+    pub public_url: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -139,6 +148,10 @@ impl Config {
         }
         if self.cluster.region.parse::<Region>().is_err() {
             return refuse("cluster.region", &self.cluster.region, "use 1 to 4 of [a-z0-9]");
+        }
+        // The identifier of what belongs to no region says so.
+        if self.cluster.region == "all" {
+            return refuse("cluster.region", &self.cluster.region, "\"all\" is no region's name");
         }
         if self.node.number == 0 {
             return refuse("node.number", &self.node.number, "nodes are numbered from 1");

@@ -1,46 +1,56 @@
 //! A node's directory: who it is, its secrets under a passphrase, its certificates.
 //!
 //! ```text
-//! deployment.cbor   cluster, region, number, shards; fixed when it is made
+//! deployment.cbor   cluster, region, number, shards, token; fixed when it is made
 //! secrets.sealed    region key, issuing CA, node and service keys, HPKE keys
-//! root.pem          the root certificate; root.key.sealed belongs on an offline medium
+//! root.pem          the root certificates; root.key.sealed and root2.key.sealed belong on an offline
+//!                   medium
 //! operator.*        an operator's certificate and key, for the commands on this machine
 //! db/               log and state
 //! ```
 //!
-//! **Invariants:** the service's secrets are on disk only under the passphrase (an operator's key, which
+//! **Invariants:** the service's secrets are on disk only under the passphrase or the token (an operator's key, which
 //! lives for hours, and what `dev` makes, are readable by their owner only); a directory that was made for
 //! another cluster, region or format is refused and not touched.
 
 mod certificates;
+mod create;
+mod keeper;
+mod secrets;
 
-pub(crate) use certificates::all_from_pem as pem_objects;
+pub use certificates::Own;
+pub(crate) use certificates::{all_from_pem as pem_objects, armour, pem};
+pub use create::Making;
+pub use keeper::{Keeper, Renewed};
 
 use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use fieldmesh_actors::seams::{Clock, Entropy};
 use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_pki::{
-    IssueError, IssuingCa, KeyMaterial, RootCa, TrustStore, is_self_signed, tls::Credentials, vault,
+    IssueError, IssuingCa, KeyMaterial, Kind, TrustStore, Urls, ocsp::IssuerRef, tls::Credentials,
+    vault,
 };
 use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
 
 use crate::{
     config::Config,
-    files::{self, Access},
+    files,
+    ledger::HeadSigner,
     sealing::Key,
     service::{ServiceSecrets, StoredHpke, rotated},
     store::rows,
+    web::public,
 };
+use secrets::{HpkeRow, Seal, Secrets};
 
 /// Version of the directory's layout.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Why a directory cannot be used or made.
 #[derive(Debug, thiserror::Error)]
@@ -88,62 +98,31 @@ pub struct Facts {
     pub node_id: [u8; 16],
     #[cbor(n(6), with = "minicbor::bytes")]
     pub service_id: [u8; 16],
-}
-
-/// The secrets as they are sealed.
-#[derive(Encode, Decode)]
-struct Secrets {
-    #[cbor(n(0), with = "minicbor::bytes")]
-    region_key: [u8; 32],
-    #[cbor(n(1), with = "minicbor::bytes")]
-    issuing_key: Vec<u8>,
-    #[cbor(n(2), with = "minicbor::bytes")]
-    issuing_certificate: Vec<u8>,
-    #[cbor(n(3), with = "minicbor::bytes")]
-    node_key: Vec<u8>,
-    #[cbor(n(4), with = "minicbor::bytes")]
-    service_key: Vec<u8>,
-    /// The signer's certificate: messages that wait name it, so it changes only when it must.
-    #[cbor(n(5), with = "minicbor::bytes")]
-    service_certificate: Vec<u8>,
-    #[n(6)]
-    hpke: Vec<HpkeRow>,
-}
-
-#[derive(Encode, Decode)]
-struct HpkeRow {
-    #[cbor(n(0), with = "minicbor::bytes")]
-    pair: Vec<u8>,
-    #[n(1)]
-    made_s: u64,
-}
-
-impl Drop for Secrets {
-    fn drop(&mut self) {
-        use zeroize::Zeroize;
-        self.region_key.zeroize();
-        self.issuing_key.zeroize();
-        self.node_key.zeroize();
-        self.service_key.zeroize();
-        for row in &mut self.hpke {
-            row.pair.zeroize();
-        }
-    }
+    /// The address of the token that holds the issuing key and the seal.
+    #[n(7)]
+    pub token: Option<String>,
+    /// SHA-256 of the root certificates, one behind the other: a file that lost one is damaged.
+    #[cbor(n(8), with = "minicbor::bytes")]
+    pub roots: [u8; 32],
 }
 
 /// An opened deployment.
 pub struct Deployment {
     pub dir: PathBuf,
     pub facts: Facts,
-    pub root: Vec<u8>,
-    pub trust: Arc<TrustStore>,
+    pub roots: Vec<Vec<u8>>,
+    pub trust: TrustStore,
     /// For the node's TLS, both QUIC and HTTPS: chain with the root, so that a pin can be checked.
     pub node: Credentials,
     pub issuing: IssuingCa,
     pub service: ServiceSecrets,
+    pub head_signer: HeadSigner,
+    /// What the authority is to know.
+    own: Vec<Own>,
     secrets: Secrets,
-    passphrase: Zeroizing<Vec<u8>>,
+    seal: Seal,
     operator: certificates::Operator,
+    node_until_s: u64,
     /// Keeps other processes out.
     lock: File,
 }
@@ -163,25 +142,25 @@ fn random<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
     bytes
 }
 
-fn seal_file(
-    path: &Path,
-    passphrase: &[u8],
-    plain: &[u8],
-    entropy: &dyn Entropy,
-) -> Result<(), DeploymentError> {
-    let sealed = vault::seal(passphrase, plain, random(entropy), random(entropy));
-    let sealed =
-        sealed.map_err(|source| DeploymentError::Vault { path: path.to_owned(), source })?;
-    files::write(path, &sealed, Access::Owner).map_err(file(path))
-}
-
 impl Deployment {
+    /// The address of the token that holds a deployment's seal, if one does: what opens it is then a
+    /// PIN.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn token(config: &Config) -> Result<Option<String>, DeploymentError> {
+        let dir = &config.node.data_dir;
+        let whole = dir.join("deployment.cbor");
+        let path = if whole.exists() { whole } else { dir.join("pending.cbor") };
+        read_facts(&path, config).map(|facts| facts.token)
+    }
+
     /// Whether the directory holds a deployment.
     pub fn is_there(dir: &Path) -> bool {
         dir.join("deployment.cbor").exists()
     }
 
-    /// Makes a new deployment: root, issuing CA, keys.
+    /// Makes a new deployment with roots of its own, under a passphrase.
     ///
     /// # Errors
     /// Where there is one already, or files cannot be written.
@@ -191,53 +170,40 @@ impl Deployment {
         clock: &dyn Clock,
         entropy: &dyn Entropy,
     ) -> Result<(), DeploymentError> {
-        let dir = &config.node.data_dir;
-        if Self::is_there(dir) {
-            return Err(DeploymentError::Exists { path: dir.clone() });
+        Self::make(config, passphrase, &Making::default(), clock, entropy).map(|_| ())
+    }
+
+    /// Makes a new deployment; `secret` is the passphrase, or the PIN of the token. Where the roots
+    /// are kept elsewhere it waits for [`Self::complete`], and the path of the request that is to be
+    /// signed there is returned.
+    ///
+    /// # Errors
+    /// Where there is one already, or files or keys cannot be made.
+    pub fn make(
+        config: &Config,
+        secret: &[u8],
+        making: &Making,
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) -> Result<Option<PathBuf>, DeploymentError> {
+        match &making.roots {
+            None => create::whole(config, secret, making, clock, entropy).map(|()| None),
+            Some(roots) => create::prepare(config, secret, making, roots, entropy).map(Some),
         }
-        files::make_private_dir(dir).map_err(file(dir))?;
-        let now_s = clock.now_ms() / 1000;
-        let facts = Facts {
-            format: FORMAT,
-            cluster: config.cluster.name.clone(),
-            region: config.cluster.region.clone(),
-            number: config.node.number,
-            shards: config.node.shards,
-            node_id: random(entropy),
-            service_id: random(entropy),
-        };
-        let root = RootCa::create(&facts.cluster, now_s, random(entropy))?;
-        let issuing = root.issue_issuing(&facts.region, now_s, random(entropy))?;
-        let service_key = KeyMaterial::generate().map_err(key_error)?;
-        let service_certificate = issuing.issue_for(
-            service_key.public_point(),
-            &facts.service_identity(),
-            &[],
-            now_s,
-            random(entropy),
-        )?;
-        let secrets = Secrets {
-            region_key: *Key::generate(entropy).expose(),
-            issuing_key: issuing.key().pkcs8().to_vec(),
-            issuing_certificate: issuing.certificate().to_vec(),
-            node_key: KeyMaterial::generate().map_err(key_error)?.pkcs8().to_vec(),
-            service_key: service_key.pkcs8().to_vec(),
-            service_certificate: service_certificate.der,
-            hpke: Vec::new(),
-        };
-        seal_file(&dir.join("root.key.sealed"), passphrase, root.key().pkcs8(), entropy)?;
-        seal_file(
-            &dir.join("secrets.sealed"),
-            passphrase,
-            &Zeroizing::new(rows::encode(&secrets)),
-            entropy,
-        )?;
-        let pem = certificates::pem(root.certificate());
-        files::write(&dir.join("root.pem"), pem.as_bytes(), Access::Everybody)
-            .map_err(file(dir))?;
-        // Last, so that a directory with this file is whole.
-        files::write(&dir.join("deployment.cbor"), &encode_facts(&facts), Access::Owner)
-            .map_err(file(dir))
+    }
+
+    /// Brings the issuing CA's certificate, DER, to a deployment that waits for it.
+    ///
+    /// # Errors
+    /// Where none waits, or the certificate is for another key or by another root.
+    pub fn complete(
+        config: &Config,
+        secret: &[u8],
+        certificate: Vec<u8>,
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) -> Result<(), DeploymentError> {
+        create::complete(config, secret, certificate, clock, entropy)
     }
 
     /// Opens a deployment for this process alone, and renews what is due: in memory, until
@@ -247,65 +213,89 @@ impl Deployment {
     /// Every fact that does not fit, by name; nothing was changed.
     pub fn open(
         config: &Config,
-        passphrase: &[u8],
+        secret: &[u8],
         clock: &dyn Clock,
         entropy: &dyn Entropy,
     ) -> Result<Self, DeploymentError> {
         let dir = config.node.data_dir.clone();
-        let facts = read_facts(&dir, config)?;
+        let facts = read_facts(&dir.join("deployment.cbor"), config)?;
         let lock = files::lock_dir(&dir).map_err(|source| match source.kind() {
             io::ErrorKind::ResourceBusy => DeploymentError::InUse { path: dir.clone() },
             _ => DeploymentError::File { path: dir.clone(), source },
         })?;
-        let path = dir.join("secrets.sealed");
-        let sealed = files::read(&path).map_err(file(&path))?;
-        let plain = vault::open(passphrase, &sealed)
-            .map_err(|source| DeploymentError::Vault { path: path.clone(), source })?;
-        let mut secrets: Secrets =
-            minicbor::decode(&plain).map_err(|_| DeploymentError::Damaged { path })?;
-        let root_path = dir.join("root.pem");
-        let root = certificates::from_pem(&files::read(&root_path).map_err(file(&root_path))?)
-            .filter(|root| is_self_signed(root))
-            .ok_or(DeploymentError::Damaged { path: root_path })?;
+        let seal = Seal::of(facts.token.as_deref(), secret)?;
+        let mut secrets = seal.read_secrets(&dir.join("secrets.sealed"))?;
+        let roots = certificates::roots(&dir.join("root.pem"), &facts)?;
         let now_s = clock.now_ms() / 1000;
-        let issuing_key = KeyMaterial::from_pkcs8(&secrets.issuing_key).map_err(key_error)?;
-        let issuing = IssuingCa::from_parts(issuing_key, secrets.issuing_certificate.clone())?;
-        let trust = TrustStore::new(vec![root.clone()], vec![issuing.certificate().to_vec()])
+        let issuing = seal.issuing(&secrets)?;
+        let urls = urls(config, issuing.certificate())?;
+        let issuing = issuing.with_urls(urls)?;
+        let trust = TrustStore::new(roots.clone(), vec![issuing.certificate().to_vec()])
             .map_err(key_error)?;
-        let trust = Arc::new(trust);
         let service_key = KeyMaterial::from_pkcs8(&secrets.service_key).map_err(key_error)?;
-        if certificates::is_due(&trust, &secrets.service_certificate, now_s) {
+        let mut own = Vec::new();
+        if certificates::is_due(&issuing, &roots, &secrets.service_certificate, now_s) {
             let identity = facts.service_identity();
-            secrets.service_certificate = issuing
-                .issue_for(service_key.public_point(), &identity, &[], now_s, random(entropy))?
-                .der;
+            secrets.service_certificate =
+                certificates::issue(&issuing, &service_key, &identity, &[], now_s, entropy)?;
+            own.push(Own { kind: Kind::Service, der: secrets.service_certificate.clone() });
         }
         let hpke = certificates::hpke(&mut secrets, now_s)?;
-        let node = certificates::node(&facts, &secrets, &issuing, &root, config, now_s, entropy)?;
-        let operator = certificates::operator(&facts, &issuing, now_s, entropy)?;
+        let (node, node_until_s) =
+            certificates::node(&facts, &mut secrets, &issuing, &roots, config, now_s, entropy)?;
+        let operator = match certificates::kept_operator(&dir, &facts, &issuing, &roots, now_s) {
+            Some(kept) => kept,
+            None => certificates::operator(&facts, &issuing, now_s, entropy)?,
+        };
+        own.push(Own { kind: Kind::Node, der: secrets.node_certificate.clone() });
+        own.push(Own { kind: Kind::Operator, der: operator.leaf.clone() });
         let service = service(&facts, &secrets, &issuing, hpke)?;
-        let passphrase = Zeroizing::new(passphrase.to_vec());
+        let head_signer = HeadSigner {
+            cluster: facts.cluster.clone(),
+            region: facts.region.clone(),
+            key: service_key,
+            chain: service.chain.clone(),
+        };
         Ok(Self {
             dir,
             facts,
-            root,
+            roots,
             trust,
             node,
             issuing,
             service,
+            head_signer,
+            own,
             secrets,
-            passphrase,
+            seal,
             operator,
+            node_until_s,
             lock,
         })
     }
 
+    /// The issuing CA's key, PKCS#8.
+    pub fn issuing_key(&self) -> &[u8] {
+        &self.secrets.issuing_key
+    }
+
     /// What writes the directory: once the node runs, and when the service's HPKE keys rotate.
     pub fn keeper(self) -> (DeploymentParts, Keeper) {
-        let Self { dir, facts, root, trust, node, issuing, service, .. } = self;
-        let Self { secrets, passphrase, operator, lock, .. } = self;
-        let keeper = Keeper { dir: dir.clone(), secrets, passphrase, operator, _lock: lock };
-        (DeploymentParts { dir, facts, root, trust, node, issuing, service }, keeper)
+        let Self { dir, facts, roots, trust, node, issuing, service, head_signer, own, .. } = self;
+        let Self { secrets, seal, operator, node_until_s, lock, .. } = self;
+        let keeper = Keeper {
+            dir: dir.clone(),
+            secrets,
+            seal,
+            operator,
+            facts: facts.clone(),
+            roots: roots.clone(),
+            node_until_s,
+            _lock: lock,
+        };
+        let parts =
+            DeploymentParts { dir, facts, roots, trust, node, issuing, service, head_signer, own };
+        (parts, keeper)
     }
 }
 
@@ -313,50 +303,13 @@ impl Deployment {
 pub struct DeploymentParts {
     pub dir: PathBuf,
     pub facts: Facts,
-    pub root: Vec<u8>,
-    pub trust: Arc<TrustStore>,
+    pub roots: Vec<Vec<u8>>,
+    pub trust: TrustStore,
     pub node: Credentials,
     pub issuing: IssuingCa,
     pub service: ServiceSecrets,
-}
-
-/// Keeps the sealed file up to date; destroyed keys leave the disk with the next write.
-pub struct Keeper {
-    dir: PathBuf,
-    secrets: Secrets,
-    passphrase: Zeroizing<Vec<u8>>,
-    operator: certificates::Operator,
-    _lock: File,
-}
-
-impl Keeper {
-    /// Writes what was renewed when the deployment was opened, and an operator's certificate.
-    ///
-    /// # Errors
-    /// Where a file cannot be written.
-    pub fn keep_renewed(&self, entropy: &dyn Entropy) -> Result<(), DeploymentError> {
-        self.operator.write(&self.dir)?;
-        self.seal(entropy)
-    }
-
-    fn seal(&self, entropy: &dyn Entropy) -> Result<(), DeploymentError> {
-        let plain = Zeroizing::new(rows::encode(&self.secrets));
-        seal_file(&self.dir.join("secrets.sealed"), &self.passphrase, &plain, entropy)
-    }
-
-    /// # Errors
-    /// Where the file cannot be written.
-    pub fn keep(
-        &mut self,
-        keys: &[StoredHpke],
-        entropy: &dyn Entropy,
-    ) -> Result<(), DeploymentError> {
-        self.secrets.hpke = keys
-            .iter()
-            .map(|key| HpkeRow { pair: key.private.to_bytes().to_vec(), made_s: key.made_s })
-            .collect();
-        self.seal(entropy)
-    }
+    pub head_signer: HeadSigner,
+    pub own: Vec<Own>,
 }
 
 /// Facts with a checksum, so that a changed bit is not another node.
@@ -372,6 +325,21 @@ fn decode_facts(bytes: &[u8]) -> Option<Facts> {
         return None;
     }
     minicbor::decode(facts).ok()
+}
+
+/// Where outsiders find what is said of certificates.
+fn urls(config: &Config, issuing: &[u8]) -> Result<Urls, DeploymentError> {
+    let base = match config.pki.public_url.as_str() {
+        "" => format!("http://pki.{}", config.cluster.name),
+        url => url.trim_end_matches('/').to_owned(),
+    };
+    let issuer = IssuerRef::new(issuing).map_err(key_error)?;
+    let issuer = public::issuer_name(issuer.issuer_hash());
+    Ok(Urls {
+        crl: format!("{base}/crl/{issuer}.crl"),
+        ocsp: format!("{base}/ocsp"),
+        ca_issuers: format!("{base}/ca/{issuer}.cer"),
+    })
 }
 
 fn service(
@@ -392,10 +360,10 @@ fn service(
     })
 }
 
-fn read_facts(dir: &Path, config: &Config) -> Result<Facts, DeploymentError> {
-    let path = dir.join("deployment.cbor");
+fn read_facts(path: &Path, config: &Config) -> Result<Facts, DeploymentError> {
+    let path = path.to_owned();
     if !path.exists() {
-        return Err(DeploymentError::Missing { path: dir.to_owned() });
+        return Err(DeploymentError::Missing { path: config.node.data_dir.clone() });
     }
     let bytes = files::read(&path).map_err(file(&path))?;
     let facts =

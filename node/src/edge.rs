@@ -6,10 +6,7 @@
 //! **Invariants:** a connection without a device certificate of this cluster and region is closed
 //! with a code of its own before any frame is read; every read has a limit and a deadline.
 
-mod bucket;
 mod session;
-
-pub use bucket::Rate;
 
 use std::{
     io,
@@ -25,7 +22,7 @@ use aws_lc_rs::hmac;
 use fieldmesh_device::wire::close;
 use fieldmesh_domain::{EntityId, EntityKind};
 use fieldmesh_envelope::VerifyingKey;
-use fieldmesh_pki::{Identity, Kind, TrustStore, Usage};
+use fieldmesh_pki::{Identity, Kind, Usage};
 use quinn::{
     Connection, ConnectionError, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt,
     crypto::rustls::QuicServerConfig,
@@ -36,13 +33,18 @@ use tokio::sync::Semaphore;
 
 use crate::{
     audit::Event,
+    bucket::Rate,
     intake::{Intake, Peer},
+    trust::{Listed, Trust},
 };
 
 /// Handshakes under way at a time; more are refused, and devices come back.
 const HANDSHAKES_MAX: usize = 256;
 /// A peer that does not finish the handshake by then is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a connection looks at the clock for its certificate's end.
+const EXPIRY_LOOK: Duration = Duration::from_secs(60);
 
 /// Half-open connections that may wait; more are refused by the endpoint.
 const INCOMING_MAX: usize = 1024;
@@ -98,7 +100,7 @@ pub fn shut(endpoint: &Endpoint) {
 pub struct EdgeOptions {
     pub endpoint: Endpoint,
     pub intake: Arc<Intake>,
-    pub trust: Arc<TrustStore>,
+    pub trust: Arc<Trust>,
     pub cluster: String,
     pub region: String,
     /// What one connection may ask to be opened.
@@ -140,15 +142,15 @@ impl Edge {
             tokio::spawn(async move {
                 let connected = edge.handshake(incoming).await;
                 drop(permit);
-                if let Some((connection, peer)) = connected {
+                if let Some((connection, admitted)) = connected {
                     let number = edge.sessions.fetch_add(1, Ordering::Relaxed);
-                    session::run(&edge, connection, peer, number).await;
+                    session::run(&edge, connection, admitted, number).await;
                 }
             });
         }
     }
 
-    async fn handshake(&self, incoming: Incoming) -> Option<(Connection, Peer)> {
+    async fn handshake(&self, incoming: Incoming) -> Option<(Connection, Admitted)> {
         let from = incoming.remote_address();
         let connecting = match incoming.accept() {
             Ok(connecting) => connecting,
@@ -168,8 +170,8 @@ impl Edge {
                 return None;
             }
         };
-        match self.peer(&connection) {
-            Ok(peer) => Some((connection, peer)),
+        match self.admit(&connection) {
+            Ok(admitted) => Some((connection, admitted)),
             Err(Refusal { code, why, detail }) => {
                 self.refused(from, why, detail);
                 connection.close(VarInt::from_u32(code), detail.as_bytes());
@@ -186,7 +188,7 @@ impl Edge {
     }
 
     /// Who the certificate says it is, if that is a device of this cluster and region.
-    fn peer(&self, connection: &Connection) -> Result<Peer, Refusal> {
+    fn admit(&self, connection: &Connection) -> Result<Admitted, Refusal> {
         let chain = connection.peer_identity().ok_or(Refusal::UNKNOWN_ENTITY)?;
         let chain = chain
             .downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>()
@@ -194,10 +196,11 @@ impl Edge {
         let (leaf, rest) = chain.split_first().ok_or(Refusal::UNKNOWN_ENTITY)?;
         let rest: Vec<&[u8]> = rest.iter().map(AsRef::as_ref).collect();
         let now_s = self.options.intake.clock.now_ms() / 1000;
-        // TLS believed it a moment ago; what changed since is for the next handshake to say.
+        // TLS believed it a moment ago.
         let certificate = self
             .options
             .trust
+            .store()
             .verify(leaf, &rest, Usage::ClientAuth, now_s)
             .map_err(|_| Refusal::UNKNOWN_ENTITY)?;
         let Identity { cluster, region, id, .. } = &certificate.identity;
@@ -209,10 +212,40 @@ impl Edge {
         if entity.kind() != kind {
             return Err(Refusal::WRONG_PROFILE);
         }
-        let key = VerifyingKey::from_sec1(&certificate.public_point)
-            .map_err(|_| Refusal::UNKNOWN_ENTITY)?;
-        Ok(Peer { entity, name: entity.to_string(), key, x5t: certificate.thumbprint })
+        if !self.options.intake.register.knows(&certificate, entity) {
+            return Err(Refusal::UNKNOWN_ENTITY);
+        }
+        let key =
+            VerifyingKey::from_sec1(&certificate.public_point).map_err(|_| Refusal::WRONG_KEY)?;
+        let closing = connection.clone();
+        let listed = self
+            .options
+            .trust
+            .list(&certificate, move |code| {
+                closing.close(VarInt::from_u32(code), close::reason(code))
+            })
+            .ok_or(Refusal::REVOKED)?;
+        let peer = Peer { entity, name: entity.to_string(), key, x5t: certificate.thumbprint };
+        Ok(Admitted { peer, not_after_s: certificate.not_after, listed })
     }
+
+    /// Ends when a certificate has expired by the node's clock, which may be set meanwhile.
+    async fn expired(&self, not_after_s: u64) {
+        loop {
+            let now_s = self.options.intake.clock.now_ms() / 1000;
+            let Some(left) = not_after_s.checked_sub(now_s) else { return };
+            let pause = Duration::from_secs(left + 1).min(EXPIRY_LOOK);
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// A device whose certificate is believed.
+struct Admitted {
+    peer: Peer,
+    /// Unix seconds.
+    not_after_s: u64,
+    listed: Listed,
 }
 
 /// Why a connection whose handshake succeeded is closed again.
@@ -233,6 +266,13 @@ impl Refusal {
         why: "wrong_region",
         detail: "the certificate is for another cluster or region",
     };
+    const WRONG_KEY: Self = Self {
+        code: close::WRONG_PROFILE,
+        why: "wrong_key",
+        detail: "messages are signed with P-256, and the certificate is for another kind of key",
+    };
+    const REVOKED: Self =
+        Self { code: close::REVOKED, why: "revoked", detail: "the certificate was revoked" };
     const UNKNOWN_ENTITY: Self = Self {
         code: close::UNKNOWN_ENTITY,
         why: "unknown_entity",
@@ -264,7 +304,7 @@ fn device_kind(identity: &Identity) -> Option<EntityKind> {
     match identity.kind {
         Kind::Customer => Some(EntityKind::Customer),
         Kind::Technician => Some(EntityKind::Technician),
-        Kind::Node | Kind::Operator | Kind::Service => None,
+        Kind::Node | Kind::Gateway | Kind::Operator | Kind::Service | Kind::OcspSigner => None,
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Largest file that is read whole: far above any of a node's own.
@@ -97,6 +97,14 @@ pub fn remove_dir(path: &Path) -> io::Result<()> {
     fs::remove_dir_all(path)
 }
 
+/// Removes a file.
+///
+/// # Errors
+/// As the file system says.
+pub fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)
+}
+
 /// A file that only grows.
 #[derive(Debug)]
 pub struct Appending {
@@ -142,6 +150,42 @@ pub fn put_aside(path: &Path, kept: u32, access: Access) -> io::Result<Appending
         }
     }
     open_append(path, access)
+}
+
+/// A file that is written piece by piece, and is there only once it is whole.
+#[derive(Debug)]
+pub struct Whole {
+    file: io::BufWriter<File>,
+    fresh: PathBuf,
+    path: PathBuf,
+}
+
+impl Whole {
+    /// # Errors
+    /// As the file system says.
+    pub fn create(path: &Path, access: Access) -> io::Result<Self> {
+        let fresh = path.with_added_extension("new");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(access.mode());
+        let file = io::BufWriter::new(options.open(&fresh)?);
+        Ok(Self { file, fresh, path: path.to_owned() })
+    }
+
+    /// # Errors
+    /// As the file system says.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    /// Puts the file in its place.
+    ///
+    /// # Errors
+    /// As the file system says; what was there before stays.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        fs::rename(&self.fresh, &self.path)
+    }
 }
 
 /// A number on disk that is overwritten in place, with a checksum: readable or not, never wrong.

@@ -29,6 +29,7 @@ use crate::{
     audit::{Audit, Event},
     channel::Channel,
     courier::NodeCourier,
+    register::Register,
     service::Service,
     steps::{Act, Steps},
 };
@@ -52,6 +53,7 @@ pub struct Intake {
     pub entropy: Arc<dyn Entropy>,
     pub steps: Steps,
     pub audit: Audit,
+    pub register: Register,
 }
 
 /// Why a message goes no further, for counters and the log.
@@ -175,14 +177,21 @@ impl Intake {
     }
 
     fn verify(&self, peer: &Peer, signed: &Signed, now_s: u64) -> Result<Message, Ended> {
-        let message = verify(signed, &peer.key, &peer.x5t, self.service.audience(), now_s)
-            .map_err(|error| match error {
+        let own = *signed.x5t() == peer.x5t;
+        let claims = signed.unverified_claims();
+        let earlier =
+            if own { None } else { self.register.signer(peer.entity, signed.x5t(), claims.iat) };
+        let key = earlier.as_ref().unwrap_or(&peer.key);
+        let x5t = if earlier.is_some() { signed.x5t() } else { &peer.x5t };
+        let message = verify(signed, key, x5t, self.service.audience(), now_s).map_err(
+            |error| match error {
                 VerifyError::Expired { .. } => Ended::Expired,
                 error => {
                     tracing::debug!(entity = %peer.entity, %error, "a message does not verify");
                     Ended::Fault(Fault::Unverified)
                 }
-            })?;
+            },
+        )?;
         if message.claims.iss != peer.name {
             return Err(Ended::Fault(Fault::Misaddressed));
         }

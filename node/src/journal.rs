@@ -94,7 +94,36 @@ impl ShardJournal {
     /// # Errors
     /// Damaged or erased data.
     pub fn history(&self, entity: EntityId) -> Result<Vec<HistoryEntry>, JournalError> {
-        self.inner.history(entity)
+        self.inner.history(entity, 0)
+    }
+}
+
+impl ShardJournal {
+    /// What happened to an entity from a version on, oldest first; the version must be one that a
+    /// step ended at.
+    ///
+    /// # Errors
+    /// Damaged or erased data.
+    pub fn history_from(
+        &self,
+        entity: EntityId,
+        version: u64,
+    ) -> Result<Vec<HistoryEntry>, JournalError> {
+        self.inner.history(entity, version)
+    }
+
+    /// At most so many steps of an entity from a version on, in a chain of their own: whether it
+    /// leads to the entity's head is not checked.
+    ///
+    /// # Errors
+    /// Damaged or erased data.
+    pub fn history_page(
+        &self,
+        entity: EntityId,
+        version: u64,
+        limit: usize,
+    ) -> Result<Vec<HistoryEntry>, JournalError> {
+        self.inner.history_page(entity, version, limit)
     }
 }
 

@@ -6,11 +6,13 @@
 //! (`fieldmesh_envelope`), certificates (`fieldmesh_pki`).
 
 pub mod audit;
+pub mod bucket;
 pub mod channel;
 pub mod cli;
 pub mod config;
 pub mod consensus;
 pub mod courier;
+pub mod dates;
 pub mod deployment;
 pub mod edge;
 pub mod files;
@@ -19,13 +21,19 @@ pub mod generator;
 pub mod intake;
 pub mod issuer;
 pub mod journal;
+pub mod ledger;
 pub mod node;
 pub mod os;
+pub mod own;
 pub mod placement;
+pub mod register;
+pub mod sealed;
 pub mod sealing;
 pub mod server;
 pub mod service;
+pub mod status;
 pub mod steps;
 pub mod store;
 pub mod story;
+pub mod trust;
 pub mod web;

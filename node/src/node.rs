@@ -13,24 +13,32 @@ use fieldmesh_actors::{
     commit::{Cause, ShardId},
     seams::{Clock, Entropy},
 };
-use fieldmesh_domain::{Command, EntityId};
-use fieldmesh_pki::TrustStore;
+use fieldmesh_domain::{
+    Command, EntityId, IndexRow,
+    authority::{self, Authority, Deed, Note},
+};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
     audit::Audit,
-    consensus::group::{self, Group, GroupOptions, StartError},
+    bucket::Rate,
+    consensus::{
+        group::{self, Group, GroupOptions, StartError},
+        machine::RowObserver,
+    },
     courier::NodeCourier,
-    edge::{self, Edge, EdgeOptions, Endpoint, Rate},
+    edge::{self, Edge, EdgeOptions, Endpoint},
     intake::Intake,
     journal::{JournalOptions, ShardJournal},
-    placement::ShardMap,
+    placement::{AUTHORITY, PLACEMENT, ShardMap},
+    register::Register,
     service::{Service, ServiceError, ServiceSecrets},
     steps::Steps,
     store::{
         Engine, Role, StoreError, Table,
         writer::{self, LogWriter, OnFatal},
     },
+    trust::Trust,
 };
 
 /// Pause before a shard that failed is started anew: a fault that repeats must not spin.
@@ -59,7 +67,7 @@ pub struct NodeParts {
     pub engine: Arc<dyn Engine>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
-    pub trust: Arc<TrustStore>,
+    pub trust: Arc<Trust>,
     /// Where devices connect.
     pub endpoint: Endpoint,
     pub device_rate: Rate,
@@ -76,6 +84,8 @@ pub enum NodeError {
     Group(#[from] StartError),
     #[error("the service's keys cannot be used")]
     Service(#[from] ServiceError),
+    #[error("the authority group does not run here")]
+    NoAuthority,
     #[error("the supervision tree cannot start: {0}")]
     Supervisor(String),
 }
@@ -89,6 +99,8 @@ pub struct Node {
     pub steps: Steps,
     pub audit: Audit,
     pub region: String,
+    pub trust: Arc<Trust>,
+    pub register: Register,
     /// The node's number in the cluster.
     pub number: u64,
     journals: Vec<(ShardId, ShardJournal)>,
@@ -132,6 +144,9 @@ impl Node {
             journals.push((shard, journal));
             tasks.push(task);
         }
+        let authority = journals.iter().find(|(shard, _)| *shard == AUTHORITY);
+        let (_, authority) = authority.ok_or(NodeError::NoAuthority)?;
+        let register = Register::new(authority.clone(), Arc::clone(&parts.trust));
         let intake = Arc::new(Intake {
             service: Arc::clone(&service),
             courier: Arc::clone(&courier),
@@ -139,17 +154,18 @@ impl Node {
             entropy: Arc::clone(&entropy),
             steps: steps.clone(),
             audit: parts.audit.clone(),
+            register: register.clone(),
         });
         let edge = Edge::new(EdgeOptions {
             endpoint: parts.endpoint.clone(),
             intake,
-            trust: parts.trust,
+            trust: Arc::clone(&parts.trust),
             cluster: parts.cluster,
             region: parts.region.clone(),
             rate: parts.device_rate,
         });
         tasks.push(tokio::spawn(edge.run()));
-        let (endpoint, region, audit) = (parts.endpoint, parts.region, parts.audit);
+        let NodeParts { endpoint, region, audit, trust, .. } = parts;
         Ok(Self {
             courier,
             service,
@@ -158,6 +174,8 @@ impl Node {
             steps,
             audit,
             region,
+            trust,
+            register,
             number: parts.number,
             journals,
             groups,
@@ -192,12 +210,37 @@ impl Node {
 
     /// The journal that holds an entity, for reading.
     pub fn journal_of(&self, entity: EntityId) -> Option<&ShardJournal> {
-        let owner = self.courier.map().shard_of(entity);
-        self.journals.iter().find(|(shard, _)| *shard == owner).map(|(_, journal)| journal)
+        self.journal(self.courier.map().shard_of(entity))
+    }
+
+    /// The journal of a group.
+    pub fn journal(&self, shard: ShardId) -> Option<&ShardJournal> {
+        self.journals.iter().find(|(own, _)| *own == shard).map(|(_, journal)| journal)
     }
 
     pub fn journals(&self) -> impl Iterator<Item = &ShardJournal> {
         self.journals.iter().map(|(_, journal)| journal)
+    }
+
+    /// Lists what an operator, or nobody in particular, did that no registration tells of.
+    ///
+    /// # Errors
+    /// Why it is not in the ledger.
+    pub async fn note(&self, by: String, deed: Deed) -> Result<(), AskError> {
+        let region = self.region.parse().map_err(|_| AskError::NotLeader)?;
+        let note = authority::Command::Note(Note { registration: None, by, deed });
+        self.ask(EntityId::authority(region), Command::Authority(note)).await.map(|_| ())
+    }
+
+    /// The latest time that the region's authority has recorded, Unix milliseconds.
+    ///
+    /// # Errors
+    /// Why its record cannot be read.
+    pub fn authority_high_water(&self) -> Result<u64, String> {
+        let region = self.region.parse().map_err(|error| format!("the region: {error}"))?;
+        let journal = self.journal(AUTHORITY).ok_or("the authority group does not run here")?;
+        let state: Result<Authority, _> = journal.state(EntityId::authority(region));
+        state.map(|authority| authority.high_water.0).map_err(|error| error.to_string())
     }
 
     /// How many entities are awake.
@@ -272,6 +315,10 @@ impl Shared {
             heartbeat,
             election_min,
             election_max,
+            observer: (shard == PLACEMENT).then(|| {
+                let trust = Arc::clone(&parts.trust);
+                Arc::new(move |rows: &[IndexRow]| trust.applied(rows)) as RowObserver
+            }),
         };
         let (log, writer) = (Arc::clone(&self.log), self.writer.clone());
         let on_fatal = Arc::clone(&parts.on_fatal);

@@ -12,8 +12,10 @@ use std::{
 
 use fieldmesh_actors::seams::{Clock, Entropy};
 use fieldmesh_pki::{
-    TrustStore,
-    tls::{Credentials, Now, PeerVerifier, Revoked, device_server_config, https_server_config},
+    IssuingCa, profile,
+    tls::{
+        Credentials, LiveCredentials, Now, PeerVerifier, device_server_config, https_server_config,
+    },
 };
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::Instant;
@@ -21,14 +23,18 @@ use tokio::time::Instant;
 use crate::{
     audit::Audit,
     config::Config,
-    deployment::{Deployment, DeploymentError, DeploymentParts, Keeper},
+    deployment::{Deployment, DeploymentError, DeploymentParts, Facts, Keeper, Renewed},
     edge, files,
     issuer::Issuer,
+    ledger::{self, HeadSigner},
     node::{Node, NodeError, NodeParts},
     os::{SystemClock, SystemEntropy},
+    own,
     placement::ShardMap,
+    status::StatusDesk,
     store::rocks::Rocks,
-    web::{Shared, Web},
+    trust::Trust,
+    web::{Shared, Web, est::KeysUnderWay},
 };
 
 /// How often the service's HPKE keys are looked at; they live for days.
@@ -59,6 +65,8 @@ pub enum ServerError {
     },
     #[error("the node did not start")]
     Node(#[from] NodeError),
+    #[error("the authority cannot be used: {0}")]
+    Issuer(String),
     #[error("TLS cannot be configured: {0}")]
     Tls(String),
     #[error("metrics cannot be recorded")]
@@ -70,8 +78,10 @@ pub struct Server {
     pub node: Arc<Node>,
     pub devices: SocketAddr,
     pub https: SocketAddr,
+    pub http: SocketAddr,
     web: Web,
-    rotation: tokio::task::JoinHandle<()>,
+    public: Web,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Server {
@@ -79,20 +89,30 @@ impl Server {
     ///
     /// # Errors
     /// See [`ServerError`]; nothing stays running.
-    pub async fn start(config: &Config, passphrase: &[u8]) -> Result<Self, ServerError> {
+    pub async fn start(config: &Config, secret: &[u8]) -> Result<Self, ServerError> {
         let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
             (Arc::new(SystemClock), Arc::new(SystemEntropy::default()));
-        let (parts, keeper) = Deployment::open(config, passphrase, &*clock, &*entropy)?.keeper();
-        let DeploymentParts { dir, facts, root, trust, node: credentials, issuing, service } =
-            parts;
+        let (parts, keeper) = Deployment::open(config, secret, &*clock, &*entropy)?.keeper();
+        let DeploymentParts {
+            dir,
+            facts,
+            roots,
+            trust,
+            node: credentials,
+            issuing,
+            service,
+            head_signer,
+            own,
+        } = parts;
         let db = dir.join("db");
         files::make_private_dir(&db)
             .map_err(|source| ServerError::Directory { path: db.clone(), source })?;
         let audit = Audit::in_dir(&dir)
             .map_err(|source| ServerError::Directory { path: dir.clone(), source })?;
         let metrics = recorder()?;
+        let trust = Trust::new(trust);
         let reset_key = service.region_key.derive(b"stateless reset");
-        let Sockets { listener, https_tls, endpoint, devices } =
+        let Sockets { listener, public, https_tls, live, endpoint, devices } =
             Sockets::open(config, &credentials, &trust, &clock, &reset_key)?;
         let parts = NodeParts {
             cluster: facts.cluster.clone(),
@@ -117,20 +137,33 @@ impl Server {
         // Only now: a start that fails leaves the directory as it was.
         keeper.keep_renewed(&*entropy)?;
         node.ready().await;
-        let issuer = Arc::new(Issuer::new(facts.cluster, facts.region, issuing, root, trust));
-        let shared = Shared { node: Arc::clone(&node), issuer, metrics, devices };
-        let https = config.listen.https;
-        let web = Web::start(listener, https_tls, config.listen.https_workers, shared).map_err(
-            |source| ServerError::Listen { key: "listen.https", address: https, source },
-        )?;
-        let rotation = tokio::spawn(rotate(Arc::clone(&node), keeper));
-        Ok(Self { https: web.address, devices, node, web, rotation })
+        let authority = Desk { facts, roots, issuing, head_signer, dir };
+        let authority = authority.open(&node)?;
+        own::record(&node, &own).await.map_err(ServerError::Issuer)?;
+        let shared = Shared {
+            node: Arc::clone(&node),
+            issuer: Arc::clone(&authority.issuer),
+            metrics,
+            devices,
+            head_signer: Arc::clone(&authority.head_signer),
+            status: Arc::clone(&authority.status),
+            throttle: Arc::default(),
+            keys_under_way: KeysUnderWay::default(),
+            wrap_base64: config.pki.wrap_base64,
+        };
+        let (public, web) = listen(config, public, listener, https_tls, shared)?;
+        let tasks = authority.tend(&node, live, keeper, config);
+        let (https, http) = (web.address, public.address);
+        Ok(Self { https, http, devices, node, web, public, tasks })
     }
 
     /// Ends in order: requests, devices, shards, log.
     pub async fn stop(self) {
-        self.rotation.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
         self.web.stop().await;
+        self.public.stop().await;
         // The HTTPS threads drop their handles when they end, which is a moment later.
         let mut shared = self.node;
         let began = Instant::now();
@@ -148,10 +181,78 @@ impl Server {
     }
 }
 
+/// What the authority's desk is opened from.
+struct Desk {
+    facts: Facts,
+    roots: Vec<Vec<u8>>,
+    issuing: IssuingCa,
+    head_signer: HeadSigner,
+    dir: PathBuf,
+}
+
+/// The authority as the node uses it.
+struct Open {
+    issuer: Arc<Issuer>,
+    head_signer: Arc<HeadSigner>,
+    status: Arc<StatusDesk>,
+}
+
+impl Desk {
+    fn open(self, node: &Arc<Node>) -> Result<Open, ServerError> {
+        let Self { facts, roots, issuing, head_signer, dir } = self;
+        let failed = |error: &dyn std::fmt::Display| ServerError::Issuer(error.to_string());
+        let issuer = Issuer::new(facts.cluster, facts.region, issuing, roots);
+        let issuer = Arc::new(issuer.map_err(|error| failed(&error))?);
+        issuer.seen(node.authority_high_water().map_err(ServerError::Issuer)?);
+        let status = StatusDesk::new(Arc::clone(node), Arc::clone(&issuer), dir);
+        let status = Arc::new(status.map_err(|error| failed(&error))?);
+        Ok(Open { issuer, head_signer: Arc::new(head_signer), status })
+    }
+}
+
+impl Open {
+    /// Starts what must be done again and again.
+    fn tend(
+        self,
+        node: &Arc<Node>,
+        live: Arc<LiveCredentials>,
+        keeper: Keeper,
+        config: &Config,
+    ) -> Vec<tokio::task::JoinHandle<()>> {
+        let Self { issuer, head_signer, status } = self;
+        let renewal = Renewal { node: Arc::clone(node), issuer, live, config: config.clone() };
+        vec![
+            tokio::spawn(renewal.run(keeper)),
+            tokio::spawn(ledger::keep_signing(Arc::clone(node), head_signer)),
+            tokio::spawn(status.keep_listing()),
+        ]
+    }
+}
+
+/// Starts both web servers.
+fn listen(
+    config: &Config,
+    public: TcpListener,
+    listener: TcpListener,
+    https_tls: rustls::ServerConfig,
+    shared: Shared,
+) -> Result<(Web, Web), ServerError> {
+    let refused = |key, address| move |source| ServerError::Listen { key, address, source };
+    let public = Web::start_public(public, shared.clone())
+        .map_err(refused("listen.http", config.listen.http))?;
+    let web = Web::start(listener, https_tls, config.listen.https_workers, shared)
+        .map_err(refused("listen.https", config.listen.https))?;
+    Ok((public, web))
+}
+
 /// The open sockets with their TLS.
 struct Sockets {
     listener: TcpListener,
+    /// For what needs no TLS.
+    public: TcpListener,
     https_tls: rustls::ServerConfig,
+    /// What both show.
+    live: Arc<LiveCredentials>,
     endpoint: edge::Endpoint,
     devices: SocketAddr,
 }
@@ -160,21 +261,35 @@ impl Sockets {
     fn open(
         config: &Config,
         credentials: &Credentials,
-        trust: &Arc<TrustStore>,
+        trust: &Arc<Trust>,
         clock: &Arc<dyn Clock>,
         reset_key: &[u8; 32],
     ) -> Result<Self, ServerError> {
         let seconds = Arc::clone(clock);
         let now: Now = Arc::new(move || seconds.now_ms() / 1000);
-        let verifier = |client_may_be_unknown| {
-            let (trust, now) = (Arc::clone(trust), Arc::clone(&now));
-            let revoked: Revoked = Arc::new(|_, _| false);
-            Arc::new(PeerVerifier { trust, now, revoked, client_may_be_unknown })
+        let device_verifier = PeerVerifier {
+            trust: trust.live_store(),
+            now: Arc::clone(&now),
+            revoked: trust.revoked(),
+            client_may_be_unknown: false,
+            lapsed: None,
+        };
+        // The door for whoever has no certificate yet, or none any more: what is shown here is looked
+        // at again by each handler, which can say in words what is wrong with it.
+        let https_verifier = PeerVerifier {
+            trust: trust.live_store(),
+            now,
+            revoked: Arc::new(|_, _| false),
+            client_may_be_unknown: true,
+            lapsed: Some(Arc::new(|kind| profile(kind).grace_s)),
         };
         let tls = |error: rustls::Error| ServerError::Tls(error.to_string());
         let alpn = fieldmesh_device::wire::ALPN;
-        let device_tls = device_server_config(credentials, verifier(false), alpn).map_err(tls)?;
-        let https_tls = https_server_config(credentials, verifier(true)).map_err(tls)?;
+        let live = Arc::new(LiveCredentials::new(credentials).map_err(tls)?);
+        let device_tls = device_server_config(Arc::clone(&live), Arc::new(device_verifier), alpn)
+            .map_err(tls)?;
+        let https_tls =
+            https_server_config(Arc::clone(&live), Arc::new(https_verifier)).map_err(tls)?;
         let quic =
             edge::server_config(device_tls).map_err(|error| ServerError::Tls(error.to_string()))?;
         let (devices, https) = (config.listen.devices, config.listen.https);
@@ -183,24 +298,75 @@ impl Sockets {
             address: https,
             source,
         })?;
+        let http = config.listen.http;
+        let public = TcpListener::bind(http).map_err(|source| ServerError::Listen {
+            key: "listen.http",
+            address: http,
+            source,
+        })?;
         let refused =
             |source| ServerError::Listen { key: "listen.devices", address: devices, source };
         let endpoint = edge::bind(devices, quic, reset_key).map_err(refused)?;
         let devices = endpoint.local_addr().map_err(refused)?;
-        Ok(Self { listener, https_tls, endpoint, devices })
+        Ok(Self { listener, public, https_tls, live, endpoint, devices })
     }
 }
 
-async fn rotate(node: Arc<Node>, mut keeper: Keeper) {
-    loop {
-        tokio::time::sleep(ROTATE_EVERY).await;
-        match node.service.rotate(node.clock.now_ms() / 1000) {
+/// Renews what the node has for itself: keys that open messages, and its own certificates.
+struct Renewal {
+    node: Arc<Node>,
+    issuer: Arc<Issuer>,
+    live: Arc<LiveCredentials>,
+    config: Config,
+}
+
+impl Renewal {
+    async fn run(self, mut keeper: Keeper) {
+        loop {
+            let now_s = self.node.clock.now_ms() / 1000;
+            let left_s = self.issuer.not_after_s().saturating_sub(now_s);
+            metrics::gauge!("fieldmesh_issuer_seconds_left").set(left_s as f64);
+            tokio::time::sleep(ROTATE_EVERY).await;
+            self.rotate(&mut keeper);
+            self.renew(&mut keeper).await;
+        }
+    }
+
+    fn rotate(&self, keeper: &mut Keeper) {
+        match self.node.service.rotate(self.node.clock.now_ms() / 1000) {
             Ok(None) => {}
-            Ok(Some(keys)) => match keeper.keep(&keys, &*node.entropy) {
+            Ok(Some(keys)) => match keeper.keep(&keys, &*self.node.entropy) {
                 Ok(()) => tracing::info!(keys = keys.len(), "the service's HPKE keys were rotated"),
                 Err(error) => tracing::error!(%error, "rotated keys could not be stored"),
             },
             Err(error) => tracing::error!(%error, "HPKE keys could not be rotated"),
+        }
+    }
+
+    async fn renew(&self, keeper: &mut Keeper) {
+        let (entropy, now_s) = (&*self.node.entropy, self.node.clock.now_ms() / 1000);
+        let Renewed { node, service, own } =
+            match keeper.renew(self.issuer.ca(), &self.config, now_s, entropy) {
+                Ok(renewed) => renewed,
+                Err(error) => {
+                    tracing::error!(%error, "the node's own certificates are not renewed");
+                    return;
+                }
+            };
+        if let Err(error) = own::record(&self.node, &own).await {
+            tracing::error!(error, "the node's own certificates are not in the register");
+        }
+        if let Some(credentials) = node {
+            match self.live.replace(&credentials) {
+                Ok(()) => tracing::info!("the node's certificate was renewed"),
+                Err(error) => tracing::error!(%error, "the node's new certificate cannot be used"),
+            }
+        }
+        if let Some((signer, chain)) = service {
+            match self.node.service.recertify(signer, chain, now_s) {
+                Ok(()) => tracing::info!("the service's certificate was renewed"),
+                Err(error) => tracing::error!(%error, "the service's new certificate is unusable"),
+            }
         }
     }
 }

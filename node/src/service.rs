@@ -57,9 +57,17 @@ pub struct Service {
     id: [u8; 16],
     audience: String,
     region_key: Key,
-    signer: SoftwareSigner,
-    chain: Vec<Vec<u8>>,
+    voice: RwLock<Arc<Voice>>,
     keys: RwLock<Keys>,
+}
+
+/// What the service signs with; its certificate is renewed while the node runs.
+struct Voice {
+    signer: SoftwareSigner,
+    /// The signer's certificate, then its issuer's, DER.
+    chain: Vec<Vec<u8>>,
+    /// How many there were before it.
+    generation: u64,
 }
 
 struct Keys {
@@ -78,10 +86,43 @@ impl Service {
             id: secrets.id,
             audience,
             region_key: secrets.region_key,
-            signer: secrets.signer,
-            chain: secrets.chain,
+            voice: RwLock::new(Arc::new(Voice {
+                signer: secrets.signer,
+                chain: secrets.chain,
+                generation: 0,
+            })),
             keys: RwLock::new(keys),
         })
+    }
+
+    fn voice(&self) -> Arc<Voice> {
+        // It is replaced as a whole.
+        Arc::clone(&self.voice.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How often the signer's certificate was renewed: a device that heard of an earlier one must
+    /// hear of this before it believes a message.
+    pub fn generation(&self) -> u64 {
+        self.voice().generation
+    }
+
+    /// Signs with a new certificate from now on.
+    ///
+    /// # Errors
+    /// Where the keys do not work; the old certificate stays.
+    pub fn recertify(
+        &self,
+        signer: SoftwareSigner,
+        chain: Vec<Vec<u8>>,
+        now_s: u64,
+    ) -> Result<(), ServiceError> {
+        let stored = self.keys().stored.clone();
+        let keys = build(stored, &signer, &self.audience, now_s)?;
+        let generation = self.generation() + 1;
+        let voice = Arc::new(Voice { signer, chain, generation });
+        *self.voice.write().unwrap_or_else(PoisonError::into_inner) = voice;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
     }
 
     pub fn id(&self) -> [u8; 16] {
@@ -111,7 +152,7 @@ impl Service {
     pub fn public_keys(&self) -> ServiceKeys {
         ServiceKeys {
             id: self.id,
-            chain: self.chain.iter().cloned().map(Into::into).collect(),
+            chain: self.voice().chain.iter().cloned().map(Into::into).collect(),
             bundle: self.keys().bundle.clone(),
         }
     }
@@ -126,7 +167,7 @@ impl Service {
         let Some(next) = rotated(&stored, now_s)? else {
             return Ok(None);
         };
-        let keys = build(next.clone(), &self.signer, &self.audience, now_s)?;
+        let keys = build(next.clone(), &self.voice().signer, &self.audience, now_s)?;
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         Ok(Some(next))
     }
@@ -155,7 +196,8 @@ impl Service {
             cti: message_id,
         };
         let content = Content { kind, seq, correlation: message.correlation, body: message.body };
-        let signed: Signed = sign(&Message { claims, content }, &self.signer as &dyn Signer)?;
+        let voice = self.voice();
+        let signed: Signed = sign(&Message { claims, content }, &voice.signer as &dyn Signer)?;
         Ok(signed.as_bytes().to_vec())
     }
 }
@@ -167,13 +209,14 @@ impl Service {
     /// # Errors
     /// Where it was not signed by this service, or the signer fails.
     pub fn renewed(&self, signed: Signed) -> Result<Signed, RenewError> {
-        if *signed.x5t() == self.signer.certificate_thumbprint() {
+        let voice = self.voice();
+        if *signed.x5t() == voice.signer.certificate_thumbprint() {
             return Ok(signed);
         }
         let claims = signed.unverified_claims();
-        let key = self.signer.verifying_key();
+        let key = voice.signer.verifying_key();
         let message = verify(&signed, key, signed.x5t(), &claims.aud, claims.iat)?;
-        Ok(sign(&message, &self.signer as &dyn Signer)?)
+        Ok(sign(&message, &voice.signer as &dyn Signer)?)
     }
 }
 

@@ -7,10 +7,13 @@
 //! **Invariants:** bodies are limited before they are read; every error is an RFC 9457
 //! problem. **Not here:** rules of any kind.
 
+pub mod ca;
 pub mod est;
 pub mod operator;
 pub mod problem;
+pub mod public;
 pub mod rest;
+pub mod sealed;
 pub mod watch;
 
 use std::{
@@ -22,13 +25,13 @@ use std::{
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::{
     App, HttpResponse, HttpServer,
-    dev::{Extensions, ServerHandle},
+    dev::{Extensions, Server, ServerHandle},
     rt::net::TcpStream,
     web,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::{issuer::Issuer, node::Node};
+use crate::{issuer::Issuer, ledger::HeadSigner, node::Node, status::StatusDesk};
 
 /// Largest body of a request: an enrollment is below 8 KiB, a bulk import sends pages.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -43,6 +46,12 @@ pub struct Shared {
     pub metrics: PrometheusHandle,
     /// Where devices connect, for those who ask.
     pub devices: SocketAddr,
+    pub head_signer: Arc<HeadSigner>,
+    pub status: Arc<StatusDesk>,
+    pub throttle: Arc<est::Throttle>,
+    pub keys_under_way: est::KeysUnderWay,
+    /// Break base64 bodies into lines: some old clients read no others.
+    pub wrap_base64: bool,
 }
 
 /// The client's certificate chain, leaf first, as TLS verified it.
@@ -56,7 +65,7 @@ pub struct Web {
 }
 
 impl Web {
-    /// Serves on an open listener, on threads of its own.
+    /// Serves all on an open listener, on threads of its own.
     ///
     /// # Errors
     /// Where the server cannot start.
@@ -67,33 +76,34 @@ impl Web {
         shared: Shared,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let (tell, told) = mpsc::sync_channel(1);
-        let serve = move || {
-            let server = HttpServer::new(move || App::new().configure(|app| routes(app, &shared)))
+        let handle = run(address, move || {
+            HttpServer::new(move || App::new().configure(|app| routes(app, &shared)))
                 .workers(workers)
                 .max_connections(CONNECTIONS_MAX)
                 .disable_signals()
                 .shutdown_timeout(2)
                 .on_connect(remember_peer)
-                .listen_rustls_0_23(listener, tls);
-            actix_web::rt::System::new().block_on(async move {
-                match server {
-                    Ok(server) => {
-                        let server = server.run();
-                        // Whoever started the server waits for this.
-                        drop(tell.send(Ok(server.handle())));
-                        if let Err(error) = server.await {
-                            tracing::error!(%error, "the HTTPS server ended");
-                        }
-                    }
-                    Err(error) => drop(tell.send(Err(error))),
-                }
-            });
-        };
-        spawn(serve)?;
-        let handle = told
-            .recv()
-            .map_err(|_| io::Error::other("the HTTPS server ended while starting"))??;
+                .listen_rustls_0_23(listener, tls)
+                .map(HttpServer::run)
+        })?;
+        Ok(Self { address, handle })
+    }
+
+    /// Serves what is public and signed, without TLS.
+    ///
+    /// # Errors
+    /// Where the server cannot start.
+    pub fn start_public(listener: TcpListener, shared: Shared) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let handle = run(address, move || {
+            HttpServer::new(move || App::new().configure(|app| public::only(app, &shared)))
+                .workers(1)
+                .max_connections(CONNECTIONS_MAX)
+                .disable_signals()
+                .shutdown_timeout(2)
+                .listen(listener)
+                .map(HttpServer::run)
+        })?;
         Ok(Self { address, handle })
     }
 
@@ -101,6 +111,29 @@ impl Web {
     pub async fn stop(self) {
         self.handle.stop(true).await;
     }
+}
+
+/// Runs a server on a thread of its own; its handle once it listens.
+fn run(
+    address: SocketAddr,
+    start: impl FnOnce() -> io::Result<Server> + Send + 'static,
+) -> io::Result<ServerHandle> {
+    let (tell, told) = mpsc::sync_channel(1);
+    spawn(move || {
+        actix_web::rt::System::new().block_on(async move {
+            match start() {
+                Ok(server) => {
+                    // Whoever started the server waits for this.
+                    drop(tell.send(Ok(server.handle())));
+                    if let Err(error) = server.await {
+                        tracing::error!(%address, %error, "a web server ended");
+                    }
+                }
+                Err(error) => drop(tell.send(Err(error))),
+            }
+        });
+    })?;
+    told.recv().map_err(|_| io::Error::other("the web server ended while starting"))?
 }
 
 #[expect(clippy::disallowed_methods, reason = "actix owns its threads; this is their first")]
@@ -128,7 +161,8 @@ fn routes(app: &mut web::ServiceConfig, shared: &Shared) {
         .route("/healthz", web::get().to(HttpResponse::Ok))
         .route("/readyz", web::get().to(rest::ready))
         .route("/metrics", web::get().to(rest::metrics))
-        .service(web::scope("/.well-known/est/{label}").configure(est::routes))
+        .configure(public::routes)
+        .service(web::scope("/.well-known/est").configure(est::routes))
         .service(web::scope("/v1").configure(rest::routes))
         .default_service(web::to(problem::not_found));
 }

@@ -1,50 +1,39 @@
 //! Certificate requests (PKCS#10, RFC 2986): what is taken from them, and what is refused.
 //!
-//! Only the public key is taken. What a request asks for beyond that is compared with the identity
-//! that was registered: the same is fine, anything else is refused by name and never rewritten.
+//! Only the public key is taken. The alternative names that a request asks for are compared with
+//! the identity that was registered: the same are fine, others are refused by name and never
+//! rewritten. Its subject decides nothing.
+//!
+//! **Invariants:** a request that is checked is one value in DER with nothing passed over, signed
+//! with its own key, which is of an accepted kind and not known to be weak; limits come before
+//! work, and cheap checks before the signature. **Not here:** which kinds a profile allows, tokens,
+//! whether a key is used already, the link of a challenge password to a connection.
 
-use rcgen::CertificateParams;
-use x509_parser::{
-    certification_request::X509CertificationRequest,
-    extensions::{GeneralName, ParsedExtension},
-    prelude::FromDer,
-};
+mod error;
+mod key;
+mod known;
+mod requested;
+mod rsa;
+mod shape;
+mod signature;
 
-use crate::{Identity, KeyError, KeyMaterial};
+use rcgen::{CertificateParams, DistinguishedName};
+use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
 
-/// Bytes of a request: one with our names has about 400.
-pub const CSR_BYTES_MAX: usize = 8 * 1024;
-/// id-ecPublicKey and prime256v1.
-const EC_PUBLIC_KEY: &str = "1.2.840.10045.2.1";
-const P256: &str = "1.2.840.10045.3.1.7";
+pub use error::CsrError;
 
-/// Why a request is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CsrError {
-    #[error("it has more than 8192 bytes")]
-    TooLarge,
-    #[error("it is not a PKCS#10 request")]
-    Malformed,
-    #[error("bytes follow its end")]
-    Trailing,
-    #[error("its key is not an uncompressed P-256 point")]
-    Key,
-    #[error("its signature is not by its own key")]
-    Signature,
-    #[error("it asks to be a certification authority")]
-    AsksForCa,
-    #[error("it asks for a name that is not the registered identity's")]
-    ForeignName,
-}
+use self::{key::classify, requested::Requested};
+use crate::{Identity, KeyError, KeyKind, KeyMaterial};
+
+/// Bytes of a request: one with our names has about 400, with RSA of 4096 bits about 1700.
+const CSR_BYTES_MAX: usize = 8 * 1024;
 
 /// A request whose form and proof of possession are right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedCsr {
     spki: Vec<u8>,
-    point: Vec<u8>,
-    uris: Vec<String>,
-    dns_names: Vec<String>,
-    has_other_names: bool,
+    kind: KeyKind,
+    requested: Requested,
 }
 
 impl CheckedCsr {
@@ -53,74 +42,58 @@ impl CheckedCsr {
         &self.spki
     }
 
-    /// The uncompressed public point.
-    pub fn public_point(&self) -> &[u8] {
-        &self.point
+    /// The kind of that key.
+    pub fn key_kind(&self) -> KeyKind {
+        self.kind
     }
 
-    /// Refuses names other than the identity's own.
+    /// The challenge password, up to 256 bytes (RFC 7030 §3.5 binds it to the connection).
+    pub fn challenge_password(&self) -> Option<&str> {
+        self.requested.challenge.as_deref()
+    }
+
+    /// Refuses alternative names other than the identity's own; asking for none is fine.
     ///
     /// # Errors
-    /// [`CsrError::ForeignName`].
+    /// The first name that is not the identity's.
     pub fn check_identity(&self, identity: &Identity) -> Result<(), CsrError> {
-        let (uri, dns) = (identity.to_string(), identity.dns_name());
-        let own = !self.has_other_names
-            && self.uris.iter().all(|name| *name == uri)
-            && self.dns_names.iter().all(|name| *name == dns);
-        if own { Ok(()) } else { Err(CsrError::ForeignName) }
+        self.requested.check_identity(identity)
     }
 }
 
-/// Checks a request's form, key and signature.
+fn parse(der: &[u8]) -> Result<X509CertificationRequest<'_>, CsrError> {
+    if der.len() > CSR_BYTES_MAX {
+        return Err(CsrError::TooLarge);
+    }
+    shape::check(der)?;
+    let (_, request) = X509CertificationRequest::from_der(der).map_err(|_| CsrError::Malformed)?;
+    Ok(request)
+}
+
+/// The SubjectPublicKeyInfo of a request that is well-formed and signed by its key, which is taken.
+/// For issuing CAs: what else their requests ask for is not looked at, and asking for authority is
+/// right there.
+///
+/// # Errors
+/// The first fact that is wrong.
+pub(crate) fn proven_spki(der: &[u8]) -> Result<&[u8], CsrError> {
+    let request = parse(der)?;
+    let spki = &request.certification_request_info.subject_pki;
+    signature::verify(&request, &classify(spki)?)?;
+    Ok(spki.raw)
+}
+
+/// Checks a request's form, key and signature, and that it asks for no authority.
 ///
 /// # Errors
 /// The first fact that is wrong.
 pub fn check_csr(der: &[u8]) -> Result<CheckedCsr, CsrError> {
-    if der.len() > CSR_BYTES_MAX {
-        return Err(CsrError::TooLarge);
-    }
-    let (rest, request) =
-        X509CertificationRequest::from_der(der).map_err(|_| CsrError::Malformed)?;
-    if !rest.is_empty() {
-        return Err(CsrError::Trailing);
-    }
-    let key = &request.certification_request_info.subject_pki;
-    let curve = key.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok());
-    let point = key.subject_public_key.data.as_ref();
-    let is_p256 = key.algorithm.algorithm.to_id_string() == EC_PUBLIC_KEY
-        && curve.is_some_and(|oid| oid.to_id_string() == P256);
-    if !is_p256 || point.len() != 65 || point[0] != 4 {
-        return Err(CsrError::Key);
-    }
-    request.verify_signature().map_err(|_| CsrError::Signature)?;
-    let mut checked = CheckedCsr {
-        spki: key.raw.to_vec(),
-        point: point.to_vec(),
-        uris: Vec::new(),
-        dns_names: Vec::new(),
-        has_other_names: false,
-    };
-    for extension in request.requested_extensions().into_iter().flatten() {
-        match extension {
-            ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
-                return Err(CsrError::AsksForCa);
-            }
-            ParsedExtension::KeyUsage(usage) if usage.key_cert_sign() || usage.crl_sign() => {
-                return Err(CsrError::AsksForCa);
-            }
-            ParsedExtension::SubjectAlternativeName(names) => {
-                for name in &names.general_names {
-                    match name {
-                        GeneralName::URI(uri) => checked.uris.push((*uri).to_owned()),
-                        GeneralName::DNSName(dns) => checked.dns_names.push((*dns).to_owned()),
-                        _ => checked.has_other_names = true,
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(checked)
+    let request = parse(der)?;
+    let info = &request.certification_request_info;
+    let key = classify(&info.subject_pki)?;
+    let requested = Requested::read(info)?;
+    signature::verify(&request, &key)?;
+    Ok(CheckedCsr { spki: info.subject_pki.raw.to_vec(), kind: key.kind, requested })
 }
 
 /// A request for a key, without names: the registration knows them.
@@ -128,8 +101,8 @@ pub fn check_csr(der: &[u8]) -> Result<CheckedCsr, CsrError> {
 /// # Errors
 /// Where the key cannot sign.
 pub fn create_csr(key: &KeyMaterial) -> Result<Vec<u8>, KeyError> {
-    let request = CertificateParams::default()
-        .serialize_request(&key.pair)
-        .map_err(|_| KeyError::Malformed)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    let request = params.serialize_request(key).map_err(|_| KeyError::Sign)?;
     Ok(request.der().to_vec())
 }

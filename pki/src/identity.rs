@@ -1,4 +1,7 @@
 //! Who a certificate is for: one SPIFFE URI.
+//!
+//! **Invariant:** what is written parses back to the same identity, and nothing else parses.
+//! **Not here:** what a kind may do ([`crate::Profile`]), who is registered.
 
 use core::{fmt, str::FromStr};
 
@@ -19,12 +22,24 @@ pub enum Kind {
     Operator,
     /// Signs the service's messages.
     Service,
+    /// Brings devices in from where no node is.
+    Gateway,
+    /// Signs OCSP responses for its region's issuing CA.
+    OcspSigner,
 }
 
 impl Kind {
-    const ALL: [Self; 5] =
-        [Self::Node, Self::Customer, Self::Technician, Self::Operator, Self::Service];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Node,
+        Self::Customer,
+        Self::Technician,
+        Self::Operator,
+        Self::Service,
+        Self::Gateway,
+        Self::OcspSigner,
+    ];
 
+    /// The name in URIs and DNS names.
     pub fn name(self) -> &'static str {
         match self {
             Self::Node => "node",
@@ -32,6 +47,8 @@ impl Kind {
             Self::Technician => "technician",
             Self::Operator => "operator",
             Self::Service => "service",
+            Self::Gateway => "gateway",
+            Self::OcspSigner => "ocsp",
         }
     }
 }
@@ -39,9 +56,12 @@ impl Kind {
 /// A holder's identity.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
+    /// A DNS name in lower case, which ends all names of the cluster.
     pub cluster: String,
+    /// One to four lower-case letters and digits.
     pub region: String,
     pub kind: Kind,
+    /// A UUID.
     pub id: [u8; 16],
 }
 
@@ -50,6 +70,18 @@ impl Identity {
     pub fn dns_name(&self) -> String {
         format!("{}.{}.{}.{}", Uuid(&self.id), self.kind.name(), self.region, self.cluster)
     }
+}
+
+/// Whether a text can be a cluster's name in an identity.
+pub(crate) fn is_cluster(text: &str) -> bool {
+    let is_dns = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
+    !text.is_empty() && text.chars().all(is_dns)
+}
+
+/// Whether a text can be a region's name in an identity.
+pub(crate) fn is_region(text: &str) -> bool {
+    (1..=4).contains(&text.len())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
 }
 
 /// Hyphenated lower-case hexadecimal.
@@ -118,15 +150,7 @@ impl FromStr for Identity {
         let [cluster, "region", region, kind, id] = parts[..] else {
             return Err(IdentityError);
         };
-        let is_dns =
-            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
-        if cluster.is_empty() || !cluster.chars().all(is_dns) {
-            return Err(IdentityError);
-        }
-        if region.is_empty()
-            || region.len() > 4
-            || !region.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
-        {
+        if !is_cluster(cluster) || !is_region(region) {
             return Err(IdentityError);
         }
         let kind = Kind::ALL.into_iter().find(|known| known.name() == kind).ok_or(IdentityError)?;
@@ -143,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_uri_comes_back(id: [u8; 16], kind in 0_usize..5) {
+        fn the_uri_comes_back(id: [u8; 16], kind in 0..Kind::ALL.len()) {
             let identity = Identity { cluster: "a.b-c".into(), region: "eu1".into(), kind: Kind::ALL[kind], id };
             prop_assert_eq!(identity.to_string().parse(), Ok(identity));
         }

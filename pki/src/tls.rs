@@ -1,9 +1,11 @@
 //! TLS configurations: who must show what, with tickets, session cache and early data off.
 //!
-//! A resumed session would never ask the verifier again, so there is none: a revoked or expired peer
-//! fails at its next handshake. Time is the caller's clock, so that simulations agree with it.
+//! **Invariants:** a resumed session would never ask the verifier again, so there is none: a revoked
+//! or expired peer fails at its next handshake. What is trusted and what a server shows are asked
+//! for at each handshake, so that both change while it runs. Time is the caller's clock, so that
+//! simulations agree with it. **Not here:** sockets, and the end of connections that are open.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, NoKeyLog,
@@ -15,9 +17,10 @@ use rustls::{
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
     server::{
-        NoServerSessionStorage,
+        ClientHello, NoServerSessionStorage, ResolvesServerCert,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
+    sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
 
@@ -26,7 +29,16 @@ use crate::{Kind, PeerCertificate, TrustError, TrustStore, Usage, sha256};
 /// Unix seconds.
 pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// Whether (issuer hash, serial) is revoked.
-pub type Revoked = Arc<dyn Fn(&[u8; 32], &[u8]) -> bool + Send + Sync>;
+pub type IsRevoked = Arc<dyn Fn(&[u8; 32], &[u8]) -> bool + Send + Sync>;
+/// What is trusted now.
+pub type Trust = Arc<dyn Fn() -> Arc<TrustStore> + Send + Sync>;
+/// For how many seconds after its end a kind's certificate still passes.
+pub type Grace = Arc<dyn Fn(Kind) -> u64 + Send + Sync>;
+
+/// Trust that does not change.
+pub fn fixed(store: Arc<TrustStore>) -> Trust {
+    Arc::new(move || Arc::clone(&store))
+}
 
 /// A certificate chain with its key.
 #[derive(Clone)]
@@ -46,13 +58,55 @@ impl Credentials {
     }
 }
 
+/// The credentials that a running server shows, exchanged without a restart.
+pub struct LiveCredentials(RwLock<Arc<CertifiedKey>>);
+
+impl core::fmt::Debug for LiveCredentials {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("LiveCredentials(..)")
+    }
+}
+
+impl LiveCredentials {
+    /// # Errors
+    /// Where key and certificate do not fit.
+    pub fn new(credentials: &Credentials) -> Result<Self, Error> {
+        Ok(Self(RwLock::new(Arc::new(certified(credentials)?))))
+    }
+
+    /// Shows these from the next handshake on.
+    ///
+    /// # Errors
+    /// Where key and certificate do not fit; the old ones stay.
+    pub fn replace(&self, credentials: &Credentials) -> Result<(), Error> {
+        let next = Arc::new(certified(credentials)?);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for LiveCredentials {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+fn certified(credentials: &Credentials) -> Result<CertifiedKey, Error> {
+    let certified = CertifiedKey::from_der(credentials.chain(), credentials.key(), &provider())?;
+    certified.end_entity_cert()?;
+    Ok(certified)
+}
+
 /// Checks peers against a trust store.
 pub struct PeerVerifier {
-    pub trust: Arc<TrustStore>,
+    pub trust: Trust,
     pub now: Now,
-    pub revoked: Revoked,
+    pub revoked: IsRevoked,
     /// A server may let clients in without a certificate, and ask later.
     pub client_may_be_unknown: bool,
+    /// For enrollment only: lets clients in whose certificate has expired within this grace. What
+    /// they may then do is decided by whoever answers them, who must look at the certificate again.
+    pub lapsed: Option<Grace>,
 }
 
 impl core::fmt::Debug for PeerVerifier {
@@ -69,10 +123,14 @@ impl PeerVerifier {
         usage: Usage,
     ) -> Result<PeerCertificate, Error> {
         let rest: Vec<&[u8]> = rest.iter().map(AsRef::as_ref).collect();
-        let peer = self
-            .trust
-            .verify(leaf, &rest, usage, (self.now)())
-            .map_err(|error| Error::InvalidCertificate(reason(&error)))?;
+        let (trust, now_s) = ((self.trust)(), (self.now)());
+        let peer = match (&self.lapsed, usage) {
+            (Some(grace), Usage::ClientAuth) => {
+                trust.verify_lapsed(leaf, &rest, usage, now_s, &**grace)
+            }
+            _ => trust.verify(leaf, &rest, usage, now_s),
+        };
+        let peer = peer.map_err(|error| Error::InvalidCertificate(reason(&error)))?;
         if (self.revoked)(&peer.issuer_hash, &peer.serial) {
             return Err(Error::InvalidCertificate(CertificateError::Revoked));
         }
@@ -87,7 +145,6 @@ fn reason(error: &TrustError) -> CertificateError {
         TrustError::Expired { .. } => CertificateError::Expired,
         TrustError::NotYetValid { .. } => CertificateError::NotValidYet,
         TrustError::WrongUsage => CertificateError::InvalidPurpose,
-        TrustError::Revoked => CertificateError::Revoked,
         TrustError::BadIdentity => CertificateError::ApplicationVerificationFailure,
         TrustError::Invalid(_) => CertificateError::BadEncoding,
     }
@@ -98,8 +155,12 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn schemes() -> Vec<SignatureScheme> {
-    // The built-in PKI has P-256 keys only.
-    vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+    // The keys that profiles allow.
+    vec![
+        SignatureScheme::ECDSA_NISTP256_SHA256,
+        SignatureScheme::ECDSA_NISTP384_SHA384,
+        SignatureScheme::ED25519,
+    ]
 }
 
 macro_rules! signatures {
@@ -207,10 +268,11 @@ impl ServerCertVerifier for PinnedRoot {
         let root = rest.iter().find(|der| sha256(der) == self.pin).ok_or_else(unknown)?;
         let trust = TrustStore::new(vec![root.to_vec()], Vec::new()).map_err(|_| unknown())?;
         let verifier = PeerVerifier {
-            trust: Arc::new(trust),
+            trust: fixed(Arc::new(trust)),
             now: Arc::clone(&self.now),
             revoked: Arc::new(|_, _| false),
             client_may_be_unknown: false,
+            lapsed: None,
         };
         verifier.verify_server_cert(leaf, rest, name, ocsp, now)
     }
@@ -230,16 +292,16 @@ fn harden(mut config: ServerConfig, alpn: &[&[u8]]) -> ServerConfig {
 /// A server that devices reach over QUIC: TLS 1.3, client certificate demanded.
 ///
 /// # Errors
-/// Where key and certificate do not fit.
+/// Where the provider lacks the protocol version.
 pub fn device_server_config(
-    credentials: &Credentials,
+    credentials: Arc<LiveCredentials>,
     verifier: Arc<PeerVerifier>,
     alpn: &[u8],
 ) -> Result<ServerConfig, Error> {
     let config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(credentials.chain(), credentials.key())?;
+        .with_cert_resolver(credentials);
     Ok(harden(config, &[alpn]))
 }
 
@@ -247,15 +309,15 @@ pub fn device_server_config(
 /// asked for.
 ///
 /// # Errors
-/// Where key and certificate do not fit.
+/// Where the provider lacks a protocol version.
 pub fn https_server_config(
-    credentials: &Credentials,
+    credentials: Arc<LiveCredentials>,
     verifier: Arc<PeerVerifier>,
 ) -> Result<ServerConfig, Error> {
     let config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13, &TLS12])?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(credentials.chain(), credentials.key())?;
+        .with_cert_resolver(credentials);
     Ok(harden(config, &[b"http/1.1"]))
 }
 

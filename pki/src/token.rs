@@ -2,6 +2,9 @@
 //!
 //! Text: `fm1.<secret>.<SHA-256 of the root>`, both base64url. The service keeps only the hash, and
 //! compares hashes of 256-bit secrets, so that time says nothing about them.
+//!
+//! **Invariant:** a secret is wiped when dropped, and not printed. **Not here:** for whom a token is,
+//! until when, and that it is used once.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;

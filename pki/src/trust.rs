@@ -1,17 +1,31 @@
 //! Whom to believe: roots, issuing CAs, and what a peer's chain proves.
+//!
+//! **Invariants:** a chain is believed for one use at one time, and its leaf has one identity, of
+//! the region that its issuing CA is constrained to; nothing is signed with other than P-256 with
+//! SHA-256, P-384 with SHA-384 or Ed25519. **Not here:** revocation, and when to drop a root: a
+//! trust anchor has no end of its own, so that a store must be given only the roots that are meant.
 
-use core::time::Duration;
+use core::{slice, time::Duration};
 
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_parser::extensions::GeneralName;
 
-use crate::{Identity, sha256};
+use crate::{Identity, KeyKind, Kind, sha256, x509};
+
+/// How far a certificate's beginning may be ahead of the clock: clocks differ by minutes, and a
+/// certificate just made must be good at once. Its end has no such allowance.
+const SKEW_S: u64 = 5 * 60;
+/// What certificates may be signed with: the root signs with P-384, issuing CAs with P-256.
+const ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
+    webpki::aws_lc_rs::ECDSA_P256_SHA256,
+    webpki::aws_lc_rs::ECDSA_P384_SHA384,
+    webpki::aws_lc_rs::ED25519,
+];
 
 /// id-kp-serverAuth and id-kp-clientAuth.
 const SERVER_AUTH: &[u8] = &[43, 6, 1, 5, 5, 7, 3, 1];
 const CLIENT_AUTH: &[u8] = &[43, 6, 1, 5, 5, 7, 3, 2];
-
 /// id-kp-documentSigning (RFC 9336).
 const DOCUMENT_SIGNING: &[u8] = &[43, 6, 1, 5, 5, 7, 3, 36];
 
@@ -37,8 +51,6 @@ pub enum TrustError {
     WrongUsage,
     #[error("the certificate names no identity of a cluster")]
     BadIdentity,
-    #[error("the certificate was revoked")]
-    Revoked,
     #[error("the certificate does not parse or verify: {0}")]
     Invalid(String),
 }
@@ -49,10 +61,14 @@ pub struct PeerCertificate {
     pub identity: Identity,
     pub serial: Vec<u8>,
     /// Unix seconds.
+    pub not_before: u64,
     pub not_after: u64,
-    /// SHA-256 of the issuer's name: with the serial, what revocation knows.
+    /// SHA-256 of the issuer's name, DER: with the serial, what revocation knows.
     pub issuer_hash: [u8; 32],
-    /// Uncompressed P-256 point.
+    /// SubjectPublicKeyInfo, DER.
+    pub spki: Vec<u8>,
+    pub key_kind: KeyKind,
+    /// Uncompressed point of a P-256 key; empty for other kinds.
     pub public_point: Vec<u8>,
     /// SHA-256 of the certificate.
     pub thumbprint: [u8; 32],
@@ -61,28 +77,29 @@ pub struct PeerCertificate {
 /// Roots with the issuing CAs that are known without being sent.
 #[derive(Debug, Clone)]
 pub struct TrustStore {
-    roots: Vec<Vec<u8>>,
-    anchors: Vec<TrustAnchor<'static>>,
+    roots: Vec<TrustAnchor<'static>>,
     intermediates: Vec<CertificateDer<'static>>,
 }
 
 impl TrustStore {
+    /// A store of roots, and of issuing CAs that are used where a peer does not send its own; DER.
+    ///
     /// # Errors
-    /// Where a root does not parse.
+    /// Where a root or an issuing CA does not parse.
     pub fn new(roots: Vec<Vec<u8>>, intermediates: Vec<Vec<u8>>) -> Result<Self, TrustError> {
-        let mut anchors = Vec::with_capacity(roots.len());
-        for root in &roots {
-            let root = CertificateDer::from(root.as_slice());
-            let anchor = anchor_from_trusted_cert(&root)
-                .map_err(|error| TrustError::Invalid(error.to_string()))?;
-            anchors.push(anchor.to_owned());
-        }
-        let intermediates = intermediates.into_iter().map(CertificateDer::from).collect();
-        Ok(Self { roots, anchors, intermediates })
-    }
-
-    pub fn roots(&self) -> &[Vec<u8>] {
-        &self.roots
+        let anchor = |root: Vec<u8>| {
+            anchor_from_trusted_cert(&CertificateDer::from(root))
+                .map(|anchor| anchor.to_owned())
+                .map_err(|error| TrustError::Invalid(error.to_string()))
+        };
+        let intermediate = |der: Vec<u8>| {
+            x509::parse(&der).ok_or_else(|| unreadable("an issuing CA"))?;
+            Ok(CertificateDer::from(der))
+        };
+        Ok(Self {
+            roots: roots.into_iter().map(anchor).collect::<Result<_, _>>()?,
+            intermediates: intermediates.into_iter().map(intermediate).collect::<Result<_, _>>()?,
+        })
     }
 
     /// What a chain proves, for a use, at a time.
@@ -95,6 +112,56 @@ impl TrustStore {
         intermediates: &[&[u8]],
         usage: Usage,
         now_s: u64,
+    ) -> Result<PeerCertificate, TrustError> {
+        match self.verify_at(leaf, intermediates, usage, now_s) {
+            Err(early @ TrustError::NotYetValid { .. }) => {
+                let later_s = now_s.saturating_add(SKEW_S);
+                self.verify_at(leaf, intermediates, usage, later_s).map_err(|error| match error {
+                    TrustError::NotYetValid { .. } | TrustError::Expired { .. } => early,
+                    error => error,
+                })
+            }
+            result => result,
+        }
+    }
+
+    /// As [`Self::verify`], but a certificate that expired at most its kind's grace ago passes: its
+    /// holder was offline, and asks for the next one. The chain is judged as of the leaf's end.
+    ///
+    /// # Errors
+    /// The first fact that is wrong; [`TrustError::Expired`] past the grace.
+    pub fn verify_lapsed(
+        &self,
+        leaf: &[u8],
+        intermediates: &[&[u8]],
+        usage: Usage,
+        now_s: u64,
+        grace_s: &dyn Fn(Kind) -> u64,
+    ) -> Result<PeerCertificate, TrustError> {
+        let expired = match self.verify(leaf, intermediates, usage, now_s) {
+            Err(expired @ TrustError::Expired { .. }) => expired,
+            result => return result,
+        };
+        let life = x509::parse(leaf).and_then(|parsed| x509::life(&parsed));
+        let end_s = life.ok_or_else(|| unreadable("the leaf"))?.not_after_s;
+        if end_s >= now_s {
+            // Its issuing CA has expired before it, which none of ours does.
+            return Err(expired);
+        }
+        let peer =
+            self.verify_at(leaf, intermediates, usage, end_s).map_err(|error| match error {
+                TrustError::Expired { .. } | TrustError::NotYetValid { .. } => expired.clone(),
+                error => error,
+            })?;
+        if now_s - end_s > grace_s(peer.identity.kind) { Err(expired) } else { Ok(peer) }
+    }
+
+    fn verify_at(
+        &self,
+        leaf: &[u8],
+        intermediates: &[&[u8]],
+        usage: Usage,
+        at_s: u64,
     ) -> Result<PeerCertificate, TrustError> {
         let leaf_der = CertificateDer::from(leaf);
         let end_entity = EndEntityCert::try_from(&leaf_der)
@@ -109,19 +176,31 @@ impl TrustStore {
             // A TLS certificate must not pass for a signer's: this use is in no profile.
             Usage::Signing => KeyUsage::required_if_present(DOCUMENT_SIGNING),
         };
-        let algorithms = [webpki::aws_lc_rs::ECDSA_P256_SHA256];
-        let time = UnixTime::since_unix_epoch(Duration::from_secs(now_s));
-        end_entity
-            .verify_for_usage(&algorithms, &self.anchors, &chain, time, usage_check, None, None)
-            .map_err(|error| explain(&error, now_s))?;
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(at_s));
+        let by = |roots: &[TrustAnchor<'_>]| {
+            end_entity
+                .verify_for_usage(ALGORITHMS, roots, &chain, time, usage_check, None, None)
+                .map(|_| ())
+                .map_err(|error| explain(&error, at_s))
+        };
+        if let Err(error) = by(&self.roots) {
+            // With several roots the last word is "not by this one": what is wrong below the right one
+            // says more.
+            let each = self.roots.iter().filter_map(|root| by(slice::from_ref(root)).err());
+            let telling = each.into_iter().find(|told| *told != TrustError::UnknownIssuer);
+            return Err(telling.unwrap_or(error));
+        }
         parse_leaf(leaf, usage)
     }
 }
 
+fn unreadable(what: &str) -> TrustError {
+    TrustError::Invalid(format!("{what} does not parse"))
+}
+
 /// Whether a certificate is whole and signed by its own key, as a root is.
 pub fn is_self_signed(der: &[u8]) -> bool {
-    x509_parser::parse_x509_certificate(der)
-        .is_ok_and(|(rest, parsed)| rest.is_empty() && parsed.verify_signature(None).is_ok())
+    x509::parse(der).is_some_and(|parsed| parsed.verify_signature(None).is_ok())
 }
 
 fn explain(error: &webpki::Error, now: u64) -> TrustError {
@@ -134,15 +213,18 @@ fn explain(error: &webpki::Error, now: u64) -> TrustError {
         }
         webpki::Error::UnknownIssuer => TrustError::UnknownIssuer,
         webpki::Error::RequiredEkuNotFoundContext(_) => TrustError::WrongUsage,
-        // A foreign root with our names fails here.
-        webpki::Error::InvalidSignatureForPublicKey => TrustError::UnknownIssuer,
+        // A foreign root with our names fails here, by its key or by the kind of its key.
+        webpki::Error::InvalidSignatureForPublicKey
+        | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            TrustError::UnknownIssuer
+        }
         error => TrustError::Invalid(error.to_string()),
     }
 }
 
 fn parse_leaf(leaf: &[u8], usage: Usage) -> Result<PeerCertificate, TrustError> {
-    let invalid = |_| TrustError::Invalid("the leaf does not parse".into());
-    let (_, parsed) = x509_parser::parse_x509_certificate(leaf).map_err(invalid)?;
+    let parsed = x509::parse(leaf).ok_or_else(|| unreadable("the leaf"))?;
+    let life = x509::life(&parsed).ok_or_else(|| unreadable("the leaf's validity"))?;
     let extended = parsed.extended_key_usage().map_err(|_| TrustError::WrongUsage)?;
     let fits = match (usage, extended) {
         (Usage::ClientAuth, Some(extended)) => extended.value.client_auth,
@@ -150,7 +232,13 @@ fn parse_leaf(leaf: &[u8], usage: Usage) -> Result<PeerCertificate, TrustError> 
         (Usage::Signing, None) => true,
         (Usage::ClientAuth | Usage::ServerAuth, None) | (Usage::Signing, Some(_)) => false,
     };
-    if !fits {
+    // webpki does not look at the key usage of a leaf.
+    let signs = parsed
+        .key_usage()
+        .ok()
+        .flatten()
+        .is_some_and(|usage| usage.value.digital_signature() && !usage.value.key_cert_sign());
+    if !fits || !signs {
         return Err(TrustError::WrongUsage);
     }
     let names = parsed
@@ -176,12 +264,19 @@ fn parse_leaf(leaf: &[u8], usage: Usage) -> Result<PeerCertificate, TrustError> 
     if !is_named {
         return Err(TrustError::BadIdentity);
     }
+    let key = parsed.public_key();
+    let key_kind = KeyKind::of(key)
+        .ok_or_else(|| TrustError::Invalid("the leaf's key is of an unknown kind".into()))?;
+    let point = &key.subject_public_key.data;
     Ok(PeerCertificate {
         identity,
         serial: parsed.raw_serial().to_vec(),
-        not_after: u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0),
+        not_before: life.not_before_s,
+        not_after: life.not_after_s,
         issuer_hash: sha256(parsed.issuer().as_raw()),
-        public_point: parsed.public_key().subject_public_key.data.to_vec(),
+        spki: key.raw.to_vec(),
+        key_kind,
+        public_point: if key_kind == KeyKind::P256 { point.to_vec() } else { Vec::new() },
         thumbprint: sha256(leaf),
     })
 }

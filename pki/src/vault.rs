@@ -1,15 +1,20 @@
-//! Secrets at rest under a passphrase: Argon2id (RFC 9106) and AES-256-GCM.
+//! Secrets at rest: AES-256-GCM under a passphrase through Argon2id (RFC 9106), or under a key that
+//! is kept elsewhere ([`crate::pkcs11::TokenSecret`]).
 //!
-//! Layout: `FMV1 | memory KiB u32 | passes u32 | salt 16 | nonce 12 | ciphertext and tag`; everything
-//! before the nonce is authenticated with it. **Invariant:** wrong passphrase and damage look alike.
+//! Layout: `FMV1 | memory KiB u32 | passes u32 | salt 16 | nonce 12 | ciphertext and tag` under a
+//! passphrase, `FMK1 | nonce 12 | ciphertext and tag` under a key; everything before the nonce is
+//! authenticated with it. **Invariants:** the first four bytes say how a file is sealed; wrong
+//! passphrase or key and damage look alike.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
 const MAGIC: &[u8; 4] = b"FMV1";
+const KEY_MAGIC: &[u8; 4] = b"FMK1";
 const HEADER_BYTES: usize = 4 + 4 + 4 + 16;
 const NONCE_BYTES: usize = 12;
+const TAG_BYTES: usize = 16;
 /// RFC 9106 §4, second choice: 64 MiB and three passes.
 const MEMORY_KIB: u32 = 64 * 1024;
 const PASSES: u32 = 3;
@@ -22,8 +27,24 @@ const PASSES_MAX: u32 = 16;
 pub enum VaultError {
     #[error("the file is not a sealed vault of this version")]
     Malformed,
-    #[error("the passphrase is wrong or the file is damaged")]
+    #[error("the passphrase or key is wrong, or the file is damaged")]
     Refused,
+}
+
+/// What opens a vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sealing {
+    Passphrase,
+    Key,
+}
+
+/// How a file is sealed, by its first bytes; nothing for what is not a vault of this version.
+pub fn sealing(sealed: &[u8]) -> Option<Sealing> {
+    match sealed.first_chunk() {
+        Some(MAGIC) => Some(Sealing::Passphrase),
+        Some(KEY_MAGIC) => Some(Sealing::Key),
+        _ => None,
+    }
 }
 
 fn cipher(
@@ -37,7 +58,43 @@ fn cipher(
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(passphrase, salt, &mut *key)
         .map_err(|_| VaultError::Malformed)?;
-    UnboundKey::new(&AES_256_GCM, &*key).map(LessSafeKey::new).map_err(|_| VaultError::Malformed)
+    key_cipher(&key)
+}
+
+fn key_cipher(key: &[u8; 32]) -> Result<LessSafeKey, VaultError> {
+    UnboundKey::new(&AES_256_GCM, key).map(LessSafeKey::new).map_err(|_| VaultError::Malformed)
+}
+
+/// `header | nonce | ciphertext and tag`.
+fn seal_behind(
+    header: Vec<u8>,
+    cipher: &LessSafeKey,
+    plain: &[u8],
+    nonce: [u8; NONCE_BYTES],
+) -> Result<Vec<u8>, VaultError> {
+    // Room for the tag, so that no copy of the plain bytes is left where it grew from.
+    let mut content = Vec::with_capacity(plain.len() + TAG_BYTES);
+    content.extend_from_slice(plain);
+    let unique = Nonce::assume_unique_for_key(nonce);
+    cipher
+        .seal_in_place_append_tag(unique, Aad::from(&header), &mut content)
+        .map_err(|_| VaultError::Refused)?;
+    Ok([&header[..], &nonce, &content].concat())
+}
+
+fn open_behind(
+    header: &[u8],
+    cipher: &LessSafeKey,
+    nonce: [u8; NONCE_BYTES],
+    content: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+    let mut plain = Zeroizing::new(content.to_vec());
+    let length = cipher
+        .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(header), &mut plain)
+        .map_err(|_| VaultError::Refused)?
+        .len();
+    plain.truncate(length);
+    Ok(plain)
 }
 
 /// Seals secrets; salt and nonce must be random.
@@ -50,23 +107,11 @@ pub fn seal(
     salt: [u8; 16],
     nonce: [u8; 12],
 ) -> Result<Vec<u8>, VaultError> {
-    let mut sealed = Vec::with_capacity(HEADER_BYTES + NONCE_BYTES + plain.len() + 16);
-    sealed.extend_from_slice(MAGIC);
-    sealed.extend_from_slice(&MEMORY_KIB.to_be_bytes());
-    sealed.extend_from_slice(&PASSES.to_be_bytes());
-    sealed.extend_from_slice(&salt);
-    let header = sealed.clone();
-    sealed.extend_from_slice(&nonce);
-    let mut content = plain.to_vec();
-    cipher(passphrase, MEMORY_KIB, PASSES, &salt)?
-        .seal_in_place_append_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(header),
-            &mut content,
-        )
-        .map_err(|_| VaultError::Refused)?;
-    sealed.extend_from_slice(&content);
-    Ok(sealed)
+    let mut header = MAGIC.to_vec();
+    header.extend_from_slice(&MEMORY_KIB.to_be_bytes());
+    header.extend_from_slice(&PASSES.to_be_bytes());
+    header.extend_from_slice(&salt);
+    seal_behind(header, &cipher(passphrase, MEMORY_KIB, PASSES, &salt)?, plain, nonce)
 }
 
 /// Opens what [`seal`] made.
@@ -83,13 +128,28 @@ pub fn open(passphrase: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Vaul
     if header[..4] != *MAGIC || memory_kib > MEMORY_KIB_MAX || passes > PASSES_MAX {
         return Err(VaultError::Malformed);
     }
-    let mut plain = Zeroizing::new(content.to_vec());
-    let length = cipher(passphrase, memory_kib, passes, &header[12..])?
-        .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(header), &mut plain)
-        .map_err(|_| VaultError::Refused)?
-        .len();
-    plain.truncate(length);
-    Ok(plain)
+    open_behind(header, &cipher(passphrase, memory_kib, passes, &header[12..])?, *nonce, content)
+}
+
+/// Seals secrets under a random key; the nonce must be random.
+///
+/// # Errors
+/// Only where there are more secrets than AES-GCM may seal at once.
+pub fn seal_with_key(key: &[u8; 32], plain: &[u8], nonce: [u8; 12]) -> Result<Vec<u8>, VaultError> {
+    seal_behind(KEY_MAGIC.to_vec(), &key_cipher(key)?, plain, nonce)
+}
+
+/// Opens what [`seal_with_key`] made.
+///
+/// # Errors
+/// See [`VaultError`].
+pub fn open_with_key(key: &[u8; 32], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+    let (header, rest) = sealed.split_first_chunk::<4>().ok_or(VaultError::Malformed)?;
+    let (nonce, content) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(VaultError::Malformed)?;
+    if header != KEY_MAGIC {
+        return Err(VaultError::Malformed);
+    }
+    open_behind(header, &key_cipher(key)?, *nonce, content)
 }
 
 #[cfg(test)]
@@ -112,5 +172,45 @@ mod tests {
         greedy[4] = 0xff;
         assert_eq!(open(b"horse", &greedy), Err(VaultError::Malformed));
         assert_eq!(open(b"horse", &sealed[..20]), Err(VaultError::Malformed));
+    }
+    #[test]
+    fn only_the_key_opens_it_and_any_change_is_noticed() {
+        let sealed = seal_with_key(&[7; 32], b"secret", [2; 12]).unwrap();
+        assert_eq!(sealed.len(), 4 + 12 + 6 + 16);
+        assert_eq!(&**open_with_key(&[7; 32], &sealed).unwrap(), b"secret");
+        assert_eq!(open_with_key(&[8; 32], &sealed), Err(VaultError::Refused));
+        for at in 0..sealed.len() {
+            let mut bad = sealed.clone();
+            bad[at] ^= 1;
+            let expected = if at < 4 { VaultError::Malformed } else { VaultError::Refused };
+            assert_eq!(open_with_key(&[7; 32], &bad), Err(expected), "byte {at}");
+            assert!(open_with_key(&[7; 32], &sealed[..at]).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_vault_says_how_it_is_sealed() {
+        let by_key = seal_with_key(&[7; 32], b"secret", [2; 12]).unwrap();
+        let by_passphrase = seal(b"horse", b"secret", [1; 16], [2; 12]).unwrap();
+        assert_eq!(sealing(&by_key), Some(Sealing::Key));
+        assert_eq!(sealing(&by_passphrase), Some(Sealing::Passphrase));
+        for other in [&b""[..], b"FMK", b"FMV2..", b"-----BEGIN"] {
+            assert_eq!(sealing(other), None);
+        }
+        assert_eq!(open(b"horse", &by_key), Err(VaultError::Malformed));
+        assert_eq!(open_with_key(&[7; 32], &by_passphrase), Err(VaultError::Malformed));
+    }
+
+    /// As OpenSSL computes it, with the magic as additional data.
+    #[test]
+    fn a_file_of_another_implementation_is_the_same() {
+        let sealed = seal_with_key(&[7; 32], b"secret", [2; 12]).unwrap();
+        let expected = [
+            0x69, 0xd1, 0x8a, 0x75, 0x3e, 0x9f, 0xa2, 0x08, 0x32, 0x1c, 0x13, 0xe5, 0x69, 0xc5,
+            0xe3, 0xd9, 0x24, 0x97, 0x9a, 0x1a, 0x3e, 0xff,
+        ];
+        assert_eq!(sealed[..4], *b"FMK1");
+        assert_eq!(sealed[4..16], [2; 12]);
+        assert_eq!(sealed[16..], expected);
     }
 }

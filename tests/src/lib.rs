@@ -1,7 +1,7 @@
 //! The harness that all integration tests share.
 //!
-//! [`pki`] makes a cluster's certificates; [`live`] runs a server in this process; [`process`] runs the
-//! real programs; [`udp`] puts QUIC on the simulated network; [`world`] runs
+//! [`pki`] makes a cluster's certificates; [`live`] runs a server in this process; [`person`] asks it
+//! with curl and openssl; [`process`] runs the real programs; [`udp`] puts QUIC on the simulated network; [`world`] runs
 //! node and devices under simulated time, disk and network, with faults, and checks the laws.
 #![allow(
     clippy::expect_used,
@@ -11,6 +11,7 @@
 )]
 
 pub mod live;
+pub mod person;
 pub mod pki;
 pub mod process;
 pub mod udp;

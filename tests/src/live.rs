@@ -9,12 +9,12 @@ pub mod raw;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use fieldmesh_actors::seams::{Clock as _, Entropy as _, Journal as _};
+use fieldmesh_actors::seams::{Clock, Entropy as _, Journal as _};
 use fieldmesh_device::{
     enroll::{self, EnrollError, Enrolled},
     http::{Request, exchange},
 };
-use fieldmesh_domain::{EntityId, EntityKind};
+use fieldmesh_domain::{EntityId, EntityKind, customer::Customer, technician::Technician};
 use fieldmesh_node::{
     config::Config,
     deployment::Deployment,
@@ -23,7 +23,7 @@ use fieldmesh_node::{
 };
 use fieldmesh_pki::{
     KeyMaterial, TrustStore,
-    tls::{Credentials, PeerVerifier, client_config},
+    tls::{self, Credentials, PeerVerifier, client_config},
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
@@ -73,15 +73,29 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
 /// A verifier that believes this cluster's nodes.
 pub fn verifier(root: &[u8]) -> Arc<PeerVerifier> {
     Arc::new(PeerVerifier {
-        trust: Arc::new(TrustStore::new(vec![root.to_vec()], Vec::new()).unwrap()),
+        trust: tls::fixed(Arc::new(TrustStore::new(vec![root.to_vec()], Vec::new()).unwrap())),
         now: Arc::new(now_s),
         revoked: Arc::new(|_, _| false),
         client_may_be_unknown: false,
+        lapsed: None,
     })
 }
 
+/// Who has a history that a refusal must not touch. The authority's own is where refusals are listed.
+const KINDS: [EntityKind; 4] =
+    [EntityKind::Customer, EntityKind::Technician, EntityKind::Ticket, EntityKind::Registration];
+
 /// Everything that the service keeps, by what it is about.
 pub type Snapshot = BTreeMap<String, String>;
+
+/// A clock that stands still.
+struct Then(u64);
+
+impl Clock for Then {
+    fn now_ms(&self) -> u64 {
+        self.0
+    }
+}
 
 /// A running server with its directory.
 pub struct Live {
@@ -110,6 +124,11 @@ impl Drop for Live {
 
 impl Live {
     pub async fn start() -> Self {
+        Self::start_made(0).await
+    }
+
+    /// With an authority that was made so many days ago.
+    pub async fn start_made(days_ago: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("node");
         let flag = |key: &str, value: &str| (key.to_owned(), value.to_owned());
@@ -122,7 +141,8 @@ impl Live {
             flag("listen.device_messages_burst", "100000"),
         ];
         let mut config = Config::load(None, &flags).unwrap();
-        Deployment::create(&config, PASSPHRASE, &SystemClock, &SystemEntropy::default()).unwrap();
+        let then = Then(now_ms() - days_ago * 24 * 3_600_000);
+        Deployment::create(&config, PASSPHRASE, &then, &SystemEntropy::default()).unwrap();
         let server = started(&config).await;
         // A server that is started again is found where it was.
         (config.listen.devices, config.listen.https) = (server.devices, server.https);
@@ -181,12 +201,18 @@ impl Live {
         exchange(&request, &tls).await.unwrap()
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Value {
+    /// Posts as an operator; status and answer.
+    pub async fn try_post(&self, path: &str, body: &Value) -> (u16, Value) {
         let headers = "Content-Type: application/json\r\n";
         let body = body.to_string();
         let (status, answer) = self.http(true, "POST", path, headers, body.as_bytes()).await;
-        assert_eq!(status, 201, "{path}: {}", String::from_utf8_lossy(&answer));
-        serde_json::from_slice(&answer).unwrap()
+        (status, serde_json::from_slice(&answer).unwrap())
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.try_post(path, body).await;
+        assert_eq!(status, 201, "{path}: {answer}");
+        answer
     }
 
     pub async fn customer(&self) -> EntityId {
@@ -204,7 +230,9 @@ impl Live {
 
     /// A one-time token for somebody's device.
     pub async fn token(&self, id: EntityId) -> Zeroizing<String> {
-        let minted = self.post("/v1/tokens", &json!({ "id": id.to_string() })).await;
+        let minted = self
+            .post("/v1/ca/tokens", &json!({ "id": id.to_string(), "pre_approved": true }))
+            .await;
         assert_eq!(minted["user"], id.to_string());
         Zeroizing::new(minted["secret"].as_str().unwrap().to_owned())
     }
@@ -224,8 +252,18 @@ impl Live {
     pub async fn raw(&self, id: EntityId) -> Raw {
         let key = KeyMaterial::generate().unwrap();
         let enrolled = self.enroll(id, &self.token(id).await, &key).await.unwrap();
+        // The owner hears of it a moment later.
+        until("the owner knows of its device", async || self.has_device(id).then_some(())).await;
         let pkcs8 = Zeroizing::new(key.pkcs8().to_vec());
         Raw::new(id, Credentials { chain: enrolled.chain, pkcs8 }, &self.root)
+    }
+
+    fn has_device(&self, id: EntityId) -> bool {
+        let journal = self.server().node.journal_of(id).unwrap();
+        match id.kind() {
+            EntityKind::Customer => journal.state::<Customer>(id).unwrap().device.present,
+            _ => journal.state::<Technician>(id).unwrap().device.present,
+        }
     }
 
     /// A counter's value, summed over its labels.
@@ -246,7 +284,7 @@ impl Live {
         let desk = EntityId::desk(node.region.parse().unwrap());
         let mut ids = vec![desk];
         for journal in node.journals() {
-            for kind in [EntityKind::Customer, EntityKind::Technician, EntityKind::Ticket] {
+            for kind in KINDS {
                 for row in journal.index(kind, None, 10_000).unwrap() {
                     ids.push(row.id());
                     kept.insert(format!("{} row", row.id()), format!("{row:?}"));

@@ -17,19 +17,20 @@ use fieldmesh_domain::{
     Command, EntityId, EntityKind, customer,
     message::{Answer, Location, RequestBody, ResponseBody},
     technician::{self, Shift, Skill},
-    time::Millis,
 };
 use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_node::{
     audit::Audit,
+    bucket::Rate,
     edge,
     node::{Node, NodeParts, Timing},
     placement::ShardMap,
     store::simulated::Disk,
+    trust::Trust,
 };
 use fieldmesh_pki::{
     Kind,
-    tls::{Credentials, PeerVerifier, client_config, device_server_config},
+    tls::{self, Credentials, LiveCredentials, PeerVerifier, client_config, device_server_config},
 };
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 
@@ -117,26 +118,16 @@ fn person(authority: &Authority, kind: EntityKind, number: usize) -> Person {
 }
 
 /// Registers and enrolls whoever is not yet.
-async fn populate(node: &Node, people: &[Person]) {
+async fn populate(node: &Node, authority: &Authority, people: &[Person]) {
     for person in people {
-        let enroll = |token_hash| (token_hash, [1; 32], vec![1], u64::MAX);
-        let (token_hash, public_key_hash, serial, not_after) = enroll([5; 32]);
-        let expires = Millis(u64::MAX);
-        let certificate = person.credentials.chain[0].clone();
         let (name, home) =
             (person.name.clone(), Location { lat_e6: 48_000_000, lon_e6: 2_000_000 });
-        let commands = match person.id.kind() {
-            EntityKind::Customer => vec![
-                Command::Customer(customer::Command::Register { name, location: home, tier: 2 }),
-                Command::Customer(customer::Command::Invite { token_hash, expires }),
-                Command::Customer(customer::Command::Enroll {
-                    token_hash,
-                    public_key_hash,
-                    serial,
-                    not_after,
-                    certificate,
-                }),
-            ],
+        let owner = match person.id.kind() {
+            EntityKind::Customer => vec![Command::Customer(customer::Command::Register {
+                name,
+                location: home,
+                tier: 2,
+            })],
             _ => vec![
                 Command::Technician(technician::Command::Register {
                     name,
@@ -145,20 +136,16 @@ async fn populate(node: &Node, people: &[Person]) {
                     capacity: 2,
                     shift: Shift::Always,
                 }),
-                Command::Technician(technician::Command::Invite { token_hash, expires }),
-                Command::Technician(technician::Command::Enroll {
-                    token_hash,
-                    public_key_hash,
-                    serial,
-                    not_after,
-                    certificate,
-                }),
                 Command::Technician(technician::Command::GoOnShift),
             ],
         };
-        for command in commands {
+        for command in owner {
             // A restarted node finds most of this done; what it refuses was done before.
             drop(node.ask(person.id, command).await);
+        }
+        let registration = EntityId::registration_of(person.id);
+        for command in authority.enrollment(person.id, &person.credentials.chain[0]) {
+            drop(node.ask(registration, Command::Registration(command)).await);
         }
     }
 }
@@ -173,12 +160,14 @@ async fn run_node(
     seed: u64,
 ) -> turmoil::Result {
     let verifier = PeerVerifier {
-        trust: authority.trust(),
+        trust: tls::fixed(Arc::new(authority.trust())),
         now: Arc::new(|| SimClock.now_ms() / 1000),
         revoked: Arc::new(|_, _| false),
         client_may_be_unknown: false,
+        lapsed: None,
     };
-    let tls = device_server_config(&credentials, Arc::new(verifier), wire::ALPN).unwrap();
+    let live = Arc::new(LiveCredentials::new(&credentials).unwrap());
+    let tls = device_server_config(live, Arc::new(verifier), wire::ALPN).unwrap();
     let endpoint =
         udp::endpoint(PORT, Some(edge::server_config(tls).unwrap()), [seed as u8; 32]).await;
     let parts = NodeParts {
@@ -195,15 +184,15 @@ async fn run_node(
         engine: Arc::new(disk),
         clock: Arc::new(SimClock),
         entropy: Arc::new(SimEntropy::new(seed)),
-        trust: authority.trust(),
+        trust: Trust::new(authority.trust()),
         endpoint,
-        device_rate: edge::Rate { per_second: 50, burst: 200 },
+        device_rate: Rate { per_second: 50, burst: 200 },
         on_fatal: Arc::new(|error| panic!("the log failed: {error}")),
         audit: Audit::nowhere(),
     };
     let node = Node::start(parts, kit.secrets()).await?;
     node.ready().await;
-    populate(&node, &people).await;
+    populate(&node, &authority, &people).await;
     std::future::pending::<()>().await;
     Ok(())
 }
@@ -223,10 +212,11 @@ async fn run_device(
     let mut keys = DeviceKeys { signer: Arc::new(signer), hpke: Vec::new() };
     keys.rotate(EPOCH_MS / 1000).unwrap();
     let verifier = PeerVerifier {
-        trust: authority.trust(),
+        trust: tls::fixed(Arc::new(authority.trust())),
         now: Arc::new(|| SimClock.now_ms() / 1000),
         revoked: Arc::new(|_, _| false),
         client_may_be_unknown: false,
+        lapsed: None,
     };
     let tls = client_config(Arc::new(verifier), Some(&person.credentials), wire::ALPN).unwrap();
     let endpoint = udp::endpoint(0, None, [seed as u8; 32]).await;
@@ -234,7 +224,7 @@ async fn run_device(
         session: SessionParts {
             me: person.id,
             keys,
-            trust: authority.trust(),
+            trust: Arc::new(authority.trust()),
             outbox: Box::new(MemoryOutbox::default()),
             clock: Arc::new(|| SimClock.now_ms()),
             entropy: Arc::new(move |bytes| random.fill(bytes)),

@@ -87,7 +87,11 @@ fn refused_by_tls(
         ("no certificate", None, CERTIFICATE_REQUIRED),
         ("unknown CA with our names", Some(stranger.issue(&who, now)), UNKNOWN_CA),
         ("self-signed", Some(right.self_signed()), UNKNOWN_CA),
-        ("expired by a day", Some(forge.issue(&who, now - 91 * DAY_S)), CERTIFICATE_EXPIRED),
+        (
+            "expired by a day",
+            leaf(|leaf| (leaf.from_s, leaf.until_s) = (now_s() - 91 * DAY_S, now_s() - DAY_S)),
+            CERTIFICATE_EXPIRED,
+        ),
         (
             "expired a minute ago",
             leaf(|leaf| (leaf.from_s, leaf.until_s) = (now_s() - DAY_S, now_s() - 60)),
@@ -114,7 +118,7 @@ fn refused_by_tls(
         ),
         (
             "another region's name under this region's CA",
-            Some(forge.issue(&elsewhere, now)),
+            Some(forge.sign(&Leaf::of(&elsewhere))),
             BAD_CERTIFICATE,
         ),
         (
@@ -155,7 +159,7 @@ fn refused_by_edge(live: &Live, customer: EntityId) -> Vec<(&'static str, Creden
             Forge::other_region(&live.config, "us1").issue(&us1, now_s()),
             close::WRONG_REGION,
         ),
-        ("another cluster's", issue(&nested), close::WRONG_REGION),
+        ("another cluster's", forge.sign(&Leaf::of(&nested)), close::WRONG_REGION),
         (
             "not an identifier at all",
             issue(&identity(live, Kind::Customer, [0xff; 16])),

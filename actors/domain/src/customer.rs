@@ -1,7 +1,6 @@
 //! A customer: invited, enrolled, active, suspended; makes requests.
 //!
-//! None of these states has a deadline: an invitation ends with its token, and the others last until
-//! somebody acts. **Invariant:** a request is one event with its ticket's name in it.
+//! None of these states has a deadline: they last until somebody acts. **Invariant:** a request is one event with its ticket's name in it.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +8,9 @@ use minicbor::{Decode, Encode};
 
 use crate::{
     Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, IndexRow, MessageKind,
-    Rejection, RejectionCode, TimerName, encoded,
-    enrollment::{Change, Enrollment, Issued, Token},
+    Rejection, RejectionCode, TimerName,
+    device::{Change, Device},
+    encoded,
     message::{Location, ReceiptBody, ReceiptStatus, RequestBody},
     ticket,
     time::Millis,
@@ -62,7 +62,7 @@ pub struct Customer {
     #[n(3)]
     pub tier: u8,
     #[n(4)]
-    pub enrollment: Enrollment,
+    pub device: Device,
     #[n(5)]
     pub open: BTreeSet<EntityId>,
 }
@@ -79,26 +79,10 @@ pub enum Command {
         #[n(2)]
         tier: u8,
     },
+    /// The certificates of its device were revoked.
     #[n(1)]
-    Invite {
-        #[cbor(n(0), with = "minicbor::bytes")]
-        token_hash: [u8; 32],
-        #[n(1)]
-        expires: Millis,
-    },
-    #[n(2)]
-    Enroll {
-        #[cbor(n(0), with = "minicbor::bytes")]
-        token_hash: [u8; 32],
-        #[cbor(n(1), with = "minicbor::bytes")]
-        public_key_hash: [u8; 32],
-        #[cbor(n(2), with = "minicbor::bytes")]
-        serial: Vec<u8>,
-        #[n(3)]
-        not_after: u64,
-        #[cbor(n(4), with = "minicbor::bytes")]
-        certificate: Vec<u8>,
-    },
+    LoseDevice,
+    // 2 is retired.
     #[n(3)]
     PublishKeys {
         #[n(0)]
@@ -127,6 +111,9 @@ pub enum Command {
     Suspend,
     #[n(7)]
     Resume,
+    /// Its device got a certificate.
+    #[n(9)]
+    FindDevice,
     #[n(8)]
     Timer {
         #[n(0)]
@@ -148,7 +135,7 @@ pub enum Event {
         tier: u8,
     },
     #[n(1)]
-    Enrollment(#[n(0)] Change),
+    Device(#[n(0)] Change),
     #[n(2)]
     Requested {
         #[cbor(n(0), with = "minicbor::bytes")]
@@ -174,7 +161,7 @@ pub enum Event {
 }
 
 fn changes(changes: Vec<Change>) -> Vec<Event> {
-    changes.into_iter().map(Event::Enrollment).collect()
+    changes.into_iter().map(Event::Device).collect()
 }
 
 impl Customer {
@@ -219,7 +206,7 @@ impl Customer {
         }
         body.check()?;
         if self.open.len() >= OPEN_TICKETS_MAX {
-            return Rejection::new(RejectionCode::Limit, "the customer has 256 open tickets");
+            return Rejection::new(RejectionCode::Limit, "the customer has 4096 open tickets");
         }
         Ok(vec![Event::Requested {
             message_id,
@@ -242,23 +229,11 @@ impl Aggregate for Customer {
         }
         match command {
             Command::Register { name, location, tier } => self.register(name, *location, *tier),
-            Command::Invite { token_hash, expires } => self
-                .enrollment
-                .invite(Token { hash: *token_hash, expires: *expires }, ctx)
-                .map(changes),
-            Command::Enroll { token_hash, public_key_hash, serial, not_after, certificate } => {
-                let issued = Issued {
-                    token_hash: *token_hash,
-                    public_key_hash: *public_key_hash,
-                    serial: serial.clone(),
-                    not_after: *not_after,
-                    certificate: certificate.clone(),
-                };
-                self.enrollment.enroll(issued, ctx).map(changes)
-            }
             Command::PublishKeys { serial, bundle } => {
-                self.enrollment.publish(*serial, bundle).map(changes)
+                self.device.publish(*serial, bundle).map(changes)
             }
+            Command::FindDevice => Ok(changes(self.device.find())),
+            Command::LoseDevice => Ok(changes(self.device.lose())),
             Command::Request { message_id, content_hash, body, received_at } => {
                 self.request(*message_id, *content_hash, body, *received_at, ctx)
             }
@@ -281,11 +256,14 @@ impl Aggregate for Customer {
                 self.location = *location;
                 self.tier = *tier;
             }
-            Event::Enrollment(change) => {
-                self.enrollment.evolve(change);
-                if matches!(change, Change::Enrolled(_)) && self.standing == Standing::Invited {
-                    self.standing = Standing::Enrolled;
-                }
+            Event::Device(change) => {
+                self.device.evolve(change);
+                self.standing = match (self.standing, self.device.present) {
+                    (Standing::Invited, true) if self.open.is_empty() => Standing::Enrolled,
+                    (Standing::Invited, true) => Standing::Active,
+                    (Standing::Enrolled | Standing::Active, false) => Standing::Invited,
+                    (standing, _) => standing,
+                };
             }
             Event::Requested { ticket, .. } => {
                 self.standing = Standing::Active;
@@ -296,7 +274,7 @@ impl Aggregate for Customer {
             }
             Event::Suspended => self.standing = Standing::Suspended,
             Event::Resumed => {
-                let enrolled = self.enrollment.issued.is_some();
+                let enrolled = self.device.present;
                 self.standing = if enrolled { Standing::Active } else { Standing::Invited };
             }
         }
@@ -330,10 +308,10 @@ impl Aggregate for Customer {
             Event::Registered { .. }
             | Event::Suspended
             | Event::Resumed
-            | Event::Enrollment(Change::Enrolled(_)) => {
+            | Event::Device(Change::Found | Change::Lost) => {
                 vec![Effect::Index(IndexRow::Customer { id, state: self.standing })]
             }
-            Event::Enrollment(_) | Event::TicketClosed { .. } => vec![],
+            Event::Device(Change::KeysPublished { .. }) | Event::TicketClosed { .. } => vec![],
         }
     }
 }

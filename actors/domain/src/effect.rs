@@ -2,7 +2,13 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::{Command, customer, ids::EntityId, technician, ticket, time::Millis};
+use crate::{
+    Command, customer,
+    ids::{EntityId, EntityKind},
+    registration::{self, Profile, Revocation},
+    technician, ticket,
+    time::Millis,
+};
 
 /// What kind of sealed message a device gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +34,7 @@ impl TimerName {
     }
 }
 
-/// A row that lists show without opening the entity; no personal data.
+/// A row that lists and look-ups read without opening the entity; no personal data.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum IndexRow {
     #[n(0)]
@@ -60,14 +66,116 @@ pub enum IndexRow {
         #[n(1)]
         state: customer::Standing,
     },
+    #[n(3)]
+    Registration {
+        #[n(0)]
+        id: EntityId,
+        #[n(1)]
+        state: registration::Standing,
+        #[n(2)]
+        profile: Profile,
+        #[n(3)]
+        device: Option<EntityId>,
+        /// Unix seconds; of the certificate in force.
+        #[n(4)]
+        not_after: Option<u64>,
+        /// Of the last request that an operator had to decide.
+        #[n(5)]
+        asked_at: Option<Millis>,
+    },
+    /// Whose a certificate is.
+    #[n(4)]
+    Certificate {
+        /// SHA-256 of the issuer's name.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        issuer: [u8; 32],
+        #[cbor(n(1), with = "minicbor::bytes")]
+        serial: [u8; 16],
+        #[n(2)]
+        registration: EntityId,
+        /// Unix seconds.
+        #[n(3)]
+        not_after: u64,
+        #[n(4)]
+        revoked: Option<Revocation>,
+    },
+    /// Whose a public key is: nobody else gets a certificate for it.
+    #[n(5)]
+    BoundKey {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        key: [u8; 32],
+        #[n(1)]
+        registration: EntityId,
+    },
+    /// What no node believes.
+    #[n(6)]
+    Revocation {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        issuer: [u8; 32],
+        #[cbor(n(1), with = "minicbor::bytes")]
+        serial: [u8; 16],
+        #[n(2)]
+        not_after: u64,
+        #[n(3)]
+        revocation: Revocation,
+    },
+}
+
+/// Where a row is found: a number of its own for each kind of row, and what the rows of a kind are
+/// told apart and ordered by. Given once, never to another kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowKey {
+    pub kind: u8,
+    pub name: Vec<u8>,
+}
+
+impl RowKey {
+    /// Behind the numbers of the entity kinds.
+    pub const CERTIFICATE: u8 = 0x20;
+    pub const BOUND_KEY: u8 = 0x21;
+    pub const REVOCATION: u8 = 0x22;
+
+    pub fn entity(kind: EntityKind, id: EntityId) -> Self {
+        Self { kind: kind as u8, name: id.to_bytes().to_vec() }
+    }
+
+    /// By serial number first: whoever looks one up may not know the issuer.
+    pub fn certificate(serial: &[u8; 16], issuer: &[u8; 32]) -> Self {
+        Self { kind: Self::CERTIFICATE, name: [&serial[..], issuer].concat() }
+    }
+
+    pub fn bound_key(key: &[u8; 32]) -> Self {
+        Self { kind: Self::BOUND_KEY, name: key.to_vec() }
+    }
+
+    pub fn revocation(serial: &[u8; 16], issuer: &[u8; 32]) -> Self {
+        Self { kind: Self::REVOCATION, name: [&serial[..], issuer].concat() }
+    }
 }
 
 impl IndexRow {
+    /// The entity whose step wrote the row.
     pub fn id(&self) -> EntityId {
         match self {
-            Self::Ticket { id, .. } | Self::Technician { id, .. } | Self::Customer { id, .. } => {
-                *id
-            }
+            Self::Ticket { id, .. }
+            | Self::Technician { id, .. }
+            | Self::Customer { id, .. }
+            | Self::Registration { id, .. }
+            | Self::Certificate { registration: id, .. }
+            | Self::BoundKey { registration: id, .. } => *id,
+            Self::Revocation { .. } => EntityId::placement(),
+        }
+    }
+
+    pub fn key(&self) -> RowKey {
+        match self {
+            Self::Ticket { id, .. }
+            | Self::Technician { id, .. }
+            | Self::Customer { id, .. }
+            | Self::Registration { id, .. } => RowKey::entity(id.kind(), *id),
+            Self::Certificate { issuer, serial, .. } => RowKey::certificate(serial, issuer),
+            Self::BoundKey { key, .. } => RowKey::bound_key(key),
+            Self::Revocation { issuer, serial, .. } => RowKey::revocation(serial, issuer),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Identifiers: 16 bytes that say region, kind and slot, so that routing needs no lookup.
 //!
-//! Layout: `[0..4]` region code, zero padded; `[4..6]` big-endian: kind in the top two bits, slot in
-//! the low ten; `[6..16]` random. Text: `cus_eu1_` and 20 characters of Crockford's base32 over the
+//! Layout: `[0..4]` region code, zero padded; `[4..6]` big-endian: kind in the top six bits (its low
+//! two bits first), slot in the low ten; `[6..16]` random. Text: `cus_eu1_` and 20 characters of Crockford's base32 over the
 //! bytes from 4 on. **Invariant:** an [`EntityId`] that exists is well-formed.
 
 use core::{fmt, str::FromStr};
@@ -70,15 +70,44 @@ pub enum EntityKind {
     Technician = 1,
     Ticket = 2,
     Desk = 3,
+    /// An identity's record with the authority.
+    Registration = 4,
+    /// A region's authority.
+    Authority = 5,
+    /// The whole cluster.
+    Placement = 6,
 }
 
 impl EntityKind {
+    const ALL: [Self; 7] = [
+        Self::Customer,
+        Self::Technician,
+        Self::Ticket,
+        Self::Desk,
+        Self::Registration,
+        Self::Authority,
+        Self::Placement,
+    ];
+
+    /// The six bits of an identifier: the first four kinds have only the top two.
+    fn bits(self) -> u16 {
+        let number = self as u16;
+        (number & 3) << 14 | (number >> 2) << 10
+    }
+
+    fn from_bits(bits: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.bits() == bits & !(SLOTS - 1))
+    }
+
     fn prefix(self) -> &'static str {
         match self {
             Self::Customer => "cus",
             Self::Technician => "tec",
             Self::Ticket => "tkt",
             Self::Desk => "dsk",
+            Self::Registration => "reg",
+            Self::Authority => "aut",
+            Self::Placement => "plc",
         }
     }
 }
@@ -112,10 +141,29 @@ impl EntityId {
         Self::build(EntityKind::Desk, region, 0, [0; 10])
     }
 
+    /// The registration of a customer's or technician's device: in the same slot.
+    pub fn registration_of(device: Self) -> Self {
+        let mut random = [0; 10];
+        random.copy_from_slice(&device.0[6..]);
+        // Two kinds may share random bytes, their registrations may not.
+        random[9] ^= device.kind() as u8;
+        Self::build(EntityKind::Registration, device.region(), device.slot(), random)
+    }
+
+    /// A region's authority.
+    pub fn authority(region: Region) -> Self {
+        Self::build(EntityKind::Authority, region, 0, [0; 10])
+    }
+
+    /// The cluster's placement, which is of no region.
+    pub fn placement() -> Self {
+        Self::build(EntityKind::Placement, Region(*b"all\0"), 0, [0; 10])
+    }
+
     fn build(kind: EntityKind, region: Region, slot: u16, random: [u8; 10]) -> Self {
         let mut bytes = [0; 16];
         bytes[..4].copy_from_slice(&region.0);
-        bytes[4..6].copy_from_slice(&((kind as u16) << 14 | slot).to_be_bytes());
+        bytes[4..6].copy_from_slice(&(kind.bits() | slot).to_be_bytes());
         bytes[6..].copy_from_slice(&random);
         Self(bytes)
     }
@@ -124,12 +172,8 @@ impl EntityId {
     /// Where the region is malformed or unused bits are set.
     pub fn from_bytes(bytes: [u8; 16]) -> Result<Self, IdError> {
         Region::from_padded([bytes[0], bytes[1], bytes[2], bytes[3]])?;
-        // Four bits between kind and slot have no meaning yet.
-        if u16::from_be_bytes([bytes[4], bytes[5]]) & 0x3c00 != 0 {
-            Err(IdError::Text)
-        } else {
-            Ok(Self(bytes))
-        }
+        EntityKind::from_bits(u16::from_be_bytes([bytes[4], bytes[5]]))
+            .map_or(Err(IdError::Text), |_| Ok(Self(bytes)))
     }
 
     pub fn to_bytes(self) -> [u8; 16] {
@@ -137,12 +181,9 @@ impl EntityId {
     }
 
     pub fn kind(self) -> EntityKind {
-        match self.0[4] >> 6 {
-            0 => EntityKind::Customer,
-            1 => EntityKind::Technician,
-            2 => EntityKind::Ticket,
-            _ => EntityKind::Desk,
-        }
+        // An identifier that exists has a kind that is known.
+        EntityKind::from_bits(u16::from_be_bytes([self.0[4], self.0[5]]))
+            .unwrap_or(EntityKind::Placement)
     }
 
     pub fn slot(self) -> u16 {

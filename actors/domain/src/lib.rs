@@ -1,4 +1,5 @@
-//! The domain: customers, technicians, tickets and the desk as pure state machines.
+//! The domain: customers, technicians, tickets, the desk and the authority's records as pure state
+//! machines.
 //!
 //! Each aggregate decides, evolves and reacts: [`Aggregate::decide`] turns a command into events or
 //! a refusal, [`Aggregate::evolve`] moves the state by an event, [`Aggregate::react`] says what
@@ -7,12 +8,15 @@
 //! **Invariants:** no clock, no randomness, no input or output, no floats; `evolve` is total; a
 //! command that is already true yields no event. **Not here:** tokio, actors, storage, sealing.
 
+pub mod authority;
 pub mod customer;
 pub mod desk;
+pub mod device;
 pub mod effect;
-pub mod enrollment;
 pub mod ids;
 pub mod message;
+pub mod placement;
+pub mod registration;
 pub mod rejection;
 pub mod selection;
 pub mod technician;
@@ -86,6 +90,12 @@ pub enum Command {
     Ticket(#[n(0)] ticket::Command),
     #[n(3)]
     Desk(#[n(0)] desk::Command),
+    #[n(4)]
+    Registration(#[n(0)] registration::Command),
+    #[n(5)]
+    Authority(#[n(0)] authority::Command),
+    #[n(6)]
+    Placement(#[n(0)] placement::Command),
 }
 
 /// Encodes into memory, which takes every byte.

@@ -17,6 +17,14 @@ pub enum RejectionCode {
     Token,
     /// A limit is reached.
     Limit,
+    /// An operator said no.
+    Denied,
+    /// The identity is banned.
+    Banned,
+    /// The certificate that was shown is revoked.
+    Revoked,
+    /// Somebody else must agree.
+    SecondPerson,
 }
 
 /// A refusal: a code for programs, a fact for people.

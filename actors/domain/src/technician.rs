@@ -19,8 +19,9 @@ use crate::{
     Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, IndexRow, MessageKind,
     Rejection, RejectionCode,
     customer::NAME_BYTES_MAX,
-    desk, encoded,
-    enrollment::{Change, Enrollment, Issued, Token},
+    desk,
+    device::{Change, Device},
+    encoded,
     message::{AlertBody, Answer, Location, OfferId, ReceiptBody, ReceiptStatus, ResponseBody},
     ticket::{self, Progress, RefusalReason},
 };
@@ -44,13 +45,13 @@ pub struct Technician {
     #[n(7)]
     pub suspended: bool,
     #[n(8)]
-    pub enrollment: Enrollment,
+    pub device: Device,
     #[n(9)]
     pub holdings: BTreeMap<EntityId, Holding>,
 }
 
 fn changes(changes: Vec<Change>) -> Vec<Event> {
-    changes.into_iter().map(Event::Enrollment).collect()
+    changes.into_iter().map(Event::Device).collect()
 }
 
 impl Technician {
@@ -124,7 +125,7 @@ impl Technician {
         if !self.on_shift || self.suspended {
             return refuse(RefusalReason::OffShift);
         }
-        if self.enrollment.issued.is_none() {
+        if !self.device.present {
             return refuse(RefusalReason::NoDevice);
         }
         if alert.expires <= ctx.now {
@@ -182,7 +183,7 @@ impl Technician {
 
     fn tell_desk(&self, id: EntityId) -> Effect {
         let summary = desk::Summary {
-            on_shift: self.on_shift && !self.suspended && self.enrollment.issued.is_some(),
+            on_shift: self.on_shift && !self.suspended && self.device.present,
             skills: self.skills.clone(),
             home: self.home,
             capacity: self.capacity,
@@ -208,23 +209,11 @@ impl Aggregate for Technician {
         }
         match command {
             Command::Register { .. } => self.register(command),
-            Command::Invite { token_hash, expires } => self
-                .enrollment
-                .invite(Token { hash: *token_hash, expires: *expires }, ctx)
-                .map(changes),
-            Command::Enroll { token_hash, public_key_hash, serial, not_after, certificate } => {
-                let issued = Issued {
-                    token_hash: *token_hash,
-                    public_key_hash: *public_key_hash,
-                    serial: serial.clone(),
-                    not_after: *not_after,
-                    certificate: certificate.clone(),
-                };
-                self.enrollment.enroll(issued, ctx).map(changes)
-            }
             Command::PublishKeys { serial, bundle } => {
-                self.enrollment.publish(*serial, bundle).map(changes)
+                self.device.publish(*serial, bundle).map(changes)
             }
+            Command::FindDevice => Ok(changes(self.device.find())),
+            Command::LoseDevice => Ok(changes(self.device.lose())),
             Command::GoOnShift => Ok(if self.on_shift { vec![] } else { vec![Event::WentOnShift] }),
             Command::GoOffShift => {
                 Ok(if self.on_shift { vec![Event::WentOffShift] } else { vec![] })
@@ -253,7 +242,7 @@ impl Aggregate for Technician {
                 self.capacity = *capacity;
                 self.shift = *shift;
             }
-            Event::Enrollment(change) => self.enrollment.evolve(change),
+            Event::Device(change) => self.device.evolve(change),
             Event::WentOnShift => self.on_shift = true,
             Event::WentOffShift => self.on_shift = false,
             Event::Reserved { alert } => {
@@ -287,8 +276,10 @@ impl Aggregate for Technician {
             Event::Registered { .. }
             | Event::WentOnShift
             | Event::WentOffShift
-            | Event::Enrollment(Change::Enrolled(_)) => vec![self.tell_desk(id), self.index(id)],
-            Event::Enrollment(_) => vec![],
+            | Event::Device(Change::Found | Change::Lost) => {
+                vec![self.tell_desk(id), self.index(id)]
+            }
+            Event::Device(Change::KeysPublished { .. }) => vec![],
             Event::Reserved { alert } => {
                 let (kind, body) = (MessageKind::Alert, encoded(alert));
                 vec![Effect::Message { to: id, kind, correlation: None, body }, self.index(id)]

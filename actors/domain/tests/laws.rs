@@ -1,5 +1,5 @@
 //! The laws of the domain, against random schedules: who holds a ticket, what is final, what is
-//! repeatable, what replays, who is chosen.
+//! repeatable, what replays, who is chosen, who gets a certificate.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
@@ -11,10 +11,22 @@ mod arbitrary;
 mod choosing;
 #[path = "laws/commands.rs"]
 mod commands;
+#[path = "laws/devices.rs"]
+mod devices;
 #[path = "laws/dispatch.rs"]
 mod dispatch;
+#[path = "laws/enrolling.rs"]
+mod enrolling;
 #[path = "laws/events.rs"]
 mod events;
+#[path = "laws/evidence.rs"]
+mod evidence;
+#[path = "laws/records.rs"]
+mod records;
+#[path = "laws/registered.rs"]
+mod registered;
+#[path = "laws/registering.rs"]
+mod registering;
 #[path = "laws/saga.rs"]
 mod saga;
 #[path = "laws/schedule.rs"]
@@ -22,16 +34,30 @@ mod schedule;
 #[path = "laws/world.rs"]
 mod world;
 
-use alone::{any_log_replays, asked_stays_short, each_twice, no_token_is_spent_twice, some_ticket};
-use commands::{customer_command, desk_command, technician_command, ticket_command};
-use events::{customer_event, desk_event, technician_event, ticket_event};
+use alone::{
+    any_log_replays, asked_stays_short, each_is_listed, each_twice, heads_are_small,
+    no_later_time_was_noted, numbers_have_no_gaps, some_ticket,
+};
+use commands::{
+    authority_command, customer_command, desk_command, placement_command, register,
+    registration_command, technician_command, ticket_command,
+};
+use events::{
+    authority_event, customer_event, desk_event, placement_event, registration_event,
+    technician_event, ticket_event,
+};
 use fieldmesh_domain::{
-    customer::{self, Customer},
+    EntityId,
+    authority::Authority,
+    customer::Customer,
     desk::Desk,
-    technician::{self, Technician},
+    placement::Placement,
+    registration::{self, Registration},
+    technician::Technician,
     ticket::Ticket,
 };
 use proptest::{collection::vec, prelude::*};
+use registering::{Life, moves, moves_with_repeats};
 use schedule::{hands, steps, steps_with_repeats};
 use world::World;
 
@@ -44,6 +70,22 @@ fn schedule<T: core::fmt::Debug>(
     command: impl Strategy<Value = T>,
 ) -> impl Strategy<Value = Vec<(T, u64)>> {
     vec((command, 0_u64..20_000), 0..80)
+}
+
+/// Registered first; each certificate with a serial number of its own.
+fn numbered(
+    first: registration::Command,
+    rest: Vec<(registration::Command, u64)>,
+) -> Vec<(registration::Command, u64)> {
+    let mut serials = 0_u8..;
+    let mut commands = vec![(first, 0)];
+    commands.extend(rest);
+    for (command, _) in &mut commands {
+        if let registration::Command::Enroll(issued) = command {
+            issued.serial = [serials.next().unwrap(); 16];
+        }
+    }
+    commands
 }
 
 proptest! {
@@ -76,22 +118,14 @@ proptest! {
     fn a_repeated_command_yields_no_event_at_a_customer(
         commands in schedule(customer_command()),
     ) {
-        let events = each_twice::<Customer>(world::customer(0), &commands);
-        no_token_is_spent_twice(events.iter().filter_map(|event| match event {
-            customer::Event::Enrollment(change) => Some(change),
-            _ => None,
-        }));
+        each_twice::<Customer>(world::customer(0), &commands);
     }
 
     #[test]
     fn a_repeated_command_yields_no_event_at_a_technician(
         commands in schedule(technician_command()),
     ) {
-        let events = each_twice::<Technician>(world::technician(0), &commands);
-        no_token_is_spent_twice(events.iter().filter_map(|event| match event {
-            technician::Event::Enrollment(change) => Some(change),
-            _ => None,
-        }));
+        each_twice::<Technician>(world::technician(0), &commands);
     }
 
     #[test]
@@ -102,6 +136,29 @@ proptest! {
     #[test]
     fn a_repeated_command_yields_no_event_at_a_desk(commands in schedule(desk_command())) {
         each_twice::<Desk>(world::desk(), &commands);
+    }
+
+    #[test]
+    fn a_repeated_command_yields_no_event_at_a_registration(
+        (first, rest) in (register(), schedule(registration_command())),
+    ) {
+        let commands = numbered(first, rest);
+        each_twice::<Registration>(registering::id(), &commands);
+    }
+
+    #[test]
+    fn an_authority_notes_everything_and_signs_no_head_twice(
+        commands in schedule(authority_command()),
+    ) {
+        let authority = EntityId::authority(world::desk().region());
+        let events = each_twice::<Authority>(authority, &commands);
+        numbers_have_no_gaps(&events);
+        heads_are_small(&events);
+    }
+
+    #[test]
+    fn a_placement_counts_each_revocation(commands in schedule(placement_command())) {
+        each_is_listed(&each_twice::<Placement>(EntityId::placement(), &commands));
     }
 
     #[test]
@@ -122,5 +179,80 @@ proptest! {
     #[test]
     fn any_log_of_a_desk_replays(events in vec(desk_event(), 0..60)) {
         any_log_replays::<Desk>(world::desk(), &events);
+    }
+
+    #[test]
+    fn any_log_of_a_registration_replays(events in vec(registration_event(), 0..60)) {
+        any_log_replays::<Registration>(registering::id(), &events);
+    }
+
+    #[test]
+    fn any_log_of_an_authority_replays(events in vec(authority_event(), 0..60)) {
+        let authority = EntityId::authority(world::desk().region());
+        let replayed = any_log_replays::<Authority>(authority, &events);
+        no_later_time_was_noted(&replayed, &events);
+    }
+
+    #[test]
+    fn any_log_of_a_placement_replays(events in vec(placement_event(), 0..60)) {
+        any_log_replays::<Placement>(EntityId::placement(), &events);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(2000))]
+
+    #[test]
+    fn no_token_is_spent_twice(moves in moves()) {
+        Life::run(&moves, |_| {}).no_token_is_spent_twice();
+    }
+
+    #[test]
+    fn every_certificate_has_its_grounds(moves in moves()) {
+        let life = Life::run(&moves, |_| {});
+        life.every_certificate_has_its_grounds();
+        life.nothing_is_issued_to_the_banned();
+        life.a_request_lapses_by_its_own_timer();
+    }
+
+    #[test]
+    fn the_same_proof_and_key_lead_to_one_certificate(moves in moves()) {
+        Life::run(&moves, |_| {}).the_same_proof_and_key_lead_to_one_certificate();
+    }
+
+    #[test]
+    fn the_last_answer_is_given_again(moves in moves()) {
+        Life::run(&moves, Life::the_last_answer_is_given_again);
+    }
+
+    #[test]
+    fn what_is_in_force_can_be_revoked_and_stays_so(moves in moves()) {
+        let life = Life::run(&moves, Life::every_certificate_in_force_can_be_revoked);
+        life.revoked_stays_revoked();
+        life.few_certificates_are_kept();
+        life.a_log_replays();
+    }
+
+    #[test]
+    fn everybody_is_told_of_a_registration(moves in moves()) {
+        let life = Life::run(&moves, |_| {});
+        life.lists_show_where_it_stands();
+        life.the_cluster_is_told_of_each_revocation();
+        life.each_key_is_bound();
+        life.the_ledger_is_told_of_everything();
+        life.a_device_is_lost_with_its_last_certificate();
+    }
+
+    #[test]
+    fn a_request_that_waits_has_its_timer(moves in moves()) {
+        Life::run(&moves, |_| {}).a_request_that_waits_has_its_timer();
+    }
+
+    #[test]
+    fn what_arrives_again_gives_no_certificate_its_force_back(moves in moves_with_repeats()) {
+        let life = Life::run(&moves, Life::every_certificate_in_force_can_be_revoked);
+        life.every_certificate_has_its_grounds();
+        life.nothing_is_issued_to_the_banned();
+        life.revoked_stays_revoked();
     }
 }

@@ -16,6 +16,9 @@ impl Session {
     /// A frame from the service: verified, noted, then told.
     pub fn receive(&mut self, bytes: &[u8]) -> Received {
         let began = Instant::now();
+        if self.takes_keys(bytes) {
+            return Received::default();
+        }
         let Some((frame, message)) = self.open(bytes) else {
             // No acknowledgement and no word: a forger learns nothing.
             tracing::debug!("a frame was dropped");
@@ -39,6 +42,21 @@ impl Session {
         let mut events = vec![Event::step(Step::Opened, message_id, began)];
         events.extend(self.event(message_id, &message));
         Received { acknowledge, events }
+    }
+
+    /// The service's keys, where it sent them: believed as at the hello, or not at all.
+    fn takes_keys(&mut self, bytes: &[u8]) -> bool {
+        let Ok((frame, header)) = Frame::decode(bytes) else { return false };
+        if frame.class != wire::SERVICE {
+            return false;
+        }
+        let keys = bytes.get(header..).map(minicbor::decode::<wire::ServiceKeys>);
+        if let Some(Ok(keys)) = keys
+            && !self.welcome(&keys)
+        {
+            tracing::warn!("keys of the service are not believed");
+        }
+        true
     }
 
     fn open(&mut self, bytes: &[u8]) -> Option<(Frame, Message)> {

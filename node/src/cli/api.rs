@@ -6,7 +6,7 @@ use fieldmesh_actors::seams::Clock as _;
 use fieldmesh_device::http::{Request, exchange};
 use fieldmesh_pki::{
     TrustStore,
-    tls::{Credentials, PeerVerifier, client_config},
+    tls::{self, Credentials, PeerVerifier, client_config},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
@@ -58,10 +58,11 @@ impl Api {
         let credentials =
             Credentials { chain: pem_objects(&read("operator.pem")?), pkcs8: Zeroizing::new(key) };
         let verifier = PeerVerifier {
-            trust: Arc::new(trust),
+            trust: tls::fixed(Arc::new(trust)),
             now: Arc::new(|| SystemClock.now_ms() / 1000),
             revoked: Arc::new(|_, _| false),
             client_may_be_unknown: false,
+            lapsed: None,
         };
         let tls = client_config(Arc::new(verifier), Some(&credentials), b"http/1.1").map_err(
             |error| CliError::usage(format!("the operator's key cannot be used: {error}")),

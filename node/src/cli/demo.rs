@@ -263,7 +263,11 @@ fn rows(device: &[DeviceStep], node: &[NodeStep], began: Instant, total_us: u64)
             seen.map(|step| (micros(step.at.saturating_duration_since(began)), step.took_us));
         timed.find(|(at_us, _)| *at_us >= after).unwrap_or((0, 0))
     };
-    let alert = on_node(Technician, Act::Committed, 0);
+    let validated = on_node(Customer, Act::Validated, 0);
+    let stored = on_node(Customer, Act::Committed, validated.0);
+    let triggered = on_node(Ticket, Act::Committed, stored.0);
+    let selected = on_node(Desk, Act::Committed, triggered.0);
+    let alert = on_node(Technician, Act::Committed, selected.0);
     let answered = on_node(Technician, Act::Decrypted, 0);
     let updated = on_node(Technician, Act::Committed, answered.0);
     let accepted = on_node(Ticket, Act::Committed, answered.0);
@@ -274,10 +278,10 @@ fn rows(device: &[DeviceStep], node: &[NodeStep], began: Instant, total_us: u64)
         on_device(Customer, Step::Sealed),
         on_device(Customer, Step::Sent),
         on_node(Customer, Act::Decrypted, 0),
-        on_node(Customer, Act::Validated, 0),
-        on_node(Customer, Act::Committed, 0),
-        on_node(Ticket, Act::Committed, 0),
-        on_node(Desk, Act::Committed, 0),
+        validated,
+        stored,
+        triggered,
+        selected,
         alert,
         on_node(Technician, Act::Encrypted, alert.0),
         on_node(Technician, Act::Transmitted, alert.0),

@@ -6,9 +6,14 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{CliError, Output, api::Api, lists::ImportArgs};
+use fieldmesh_pki::{Kind, Profile};
+
 use crate::{
     files,
-    web::rest::{Created, NewCustomer, NewSkill, NewTechnician, Point},
+    web::{
+        ca::NewRegistration,
+        rest::{Created, NewCustomer, NewSkill, NewTechnician, Point},
+    },
 };
 
 /// Bad rows that are printed one by one.
@@ -173,7 +178,7 @@ fn read<R: DeserializeOwned + Columns, T>(
 }
 
 async fn import<T: serde::Serialize>(
-    kind: &str,
+    path: &str,
     args: &ImportArgs,
     (good, bad): (Vec<Good<T>>, Vec<Bad>),
     output: &Output,
@@ -192,11 +197,17 @@ async fn import<T: serde::Serialize>(
         );
         return Err(CliError::usage(text));
     }
+    if args.dry_run {
+        let text = format_args!("{} rows would be imported, {} skipped", good.len(), bad.len());
+        output.say(text);
+        output.result(json!({ "imported": 0, "would_import": good.len(), "bad": bad_rows }));
+        return Ok(());
+    }
     let api = Api::from_common(&args.common)?;
     let bar = progress(good.len() as u64, output);
     let mut ids = Vec::with_capacity(good.len());
     for Good { line, row } in &good {
-        let created: Created = api.post(&format!("/v1/{kind}"), row).await.map_err(|error| {
+        let created: Created = api.post(path, row).await.map_err(|error| {
             error.within(format_args!("line {line}, after {} imported rows", ids.len()))
         })?;
         ids.push(created.id);
@@ -219,11 +230,38 @@ pub(crate) fn progress(length: u64, output: &Output) -> ProgressBar {
 }
 
 pub(crate) async fn customers(args: &ImportArgs, output: &Output) -> Result<(), CliError> {
-    import("customers", args, read(args, customer)?, output).await
+    import("/v1/customers", args, read(args, customer)?, output).await
 }
 
 pub(crate) async fn technicians(args: &ImportArgs, output: &Output) -> Result<(), CliError> {
-    import("technicians", args, read(args, technician)?, output).await
+    import("/v1/technicians", args, read(args, technician)?, output).await
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegistrationRow {
+    profile: String,
+    label: String,
+    id: Option<String>,
+}
+
+impl Columns for RegistrationRow {
+    const NEEDED: &[&str] = &["profile", "label"];
+}
+
+fn registration(row: RegistrationRow) -> Result<NewRegistration, String> {
+    let profile = Profile::by_label(row.profile.trim())
+        .ok_or_else(|| format!("{:?} is not a profile", row.profile))?;
+    let id = row.id.filter(|id| !id.is_empty());
+    if profile.kind == Kind::Technician && id.is_none() {
+        return Err("a technician's device needs the technician's id".into());
+    }
+    let label = if row.label.is_empty() { String::new() } else { name(row.label)? };
+    Ok(NewRegistration { id, profile: Some(profile.label.to_owned()), label })
+}
+
+pub(crate) async fn registrations(args: &ImportArgs, output: &Output) -> Result<(), CliError> {
+    import("/v1/ca/registrations", args, read(args, registration)?, output).await
 }
 
 #[cfg(test)]

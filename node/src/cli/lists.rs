@@ -1,4 +1,4 @@
-//! `ticket`, `tech`, `customer`, `ca`: what operators read and register.
+//! `ticket`, `tech`, `customer`: what operators read and register.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{CliError, Common, Output, api::Api, import, watch};
 use crate::{
     story::{ChoiceStory, TicketStory},
-    web::rest::{MintedToken, NewToken, Page},
+    web::rest::Page,
 };
 
 #[derive(Debug, Args)]
@@ -54,6 +54,9 @@ pub(crate) struct ImportArgs {
     /// Import the good rows and report the bad ones.
     #[arg(long)]
     pub(crate) skip_bad: bool,
+    /// Check the rows and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -84,12 +87,6 @@ pub(crate) enum CustomerVerb {
     Import(ImportArgs),
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum CaVerb {
-    /// Mints a one-time token for a device's enrollment.
-    Token(IdArgs),
-}
-
 impl TicketVerb {
     pub(crate) fn common(&self) -> &Common {
         match self {
@@ -118,15 +115,8 @@ impl CustomerVerb {
     }
 }
 
-impl CaVerb {
-    pub(crate) fn common(&self) -> &Common {
-        let Self::Token(args) = self;
-        &args.common
-    }
-}
-
 /// Keeps what a user typed from changing the path.
-fn plain(text: &str) -> Result<&str, CliError> {
+pub(super) fn plain(text: &str) -> Result<&str, CliError> {
     let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if is_plain {
         Ok(text)
@@ -222,14 +212,4 @@ pub(crate) async fn customer(verb: &CustomerVerb, output: &Output) -> Result<(),
         CustomerVerb::List(args) => list("customers", args, output).await,
         CustomerVerb::Import(args) => import::customers(args, output).await,
     }
-}
-
-pub(crate) async fn ca(verb: &CaVerb, output: &Output) -> Result<(), CliError> {
-    let CaVerb::Token(args) = verb;
-    let token: MintedToken = Api::from_common(&args.common)?
-        .post("/v1/tokens", &NewToken { id: args.id.clone() })
-        .await?;
-    output.say(format_args!("user   {}\nsecret {}", token.user, token.secret));
-    output.result(json!(token));
-    Ok(())
 }

@@ -1,9 +1,10 @@
 //! What a command prints, and how it ends.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this file is the command's voice")]
+#![expect(clippy::print_stderr, reason = "this file is the command's voice")]
 
 use std::{
     error::Error,
     fmt::Display,
+    io::Write as _,
     process::ExitCode,
     sync::{Mutex, PoisonError},
 };
@@ -60,6 +61,11 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     text.replace('\n', " ")
 }
 
+/// Whoever reads may stop reading, as `head` does: what is not wanted is not said.
+fn print(line: std::fmt::Arguments<'_>) {
+    drop(writeln!(std::io::stdout(), "{line}"));
+}
+
 /// Text for people, or one JSON object for programs.
 pub(super) struct Output {
     json: bool,
@@ -78,14 +84,14 @@ impl Output {
     /// A line for people.
     pub(crate) fn say(&self, line: impl Display) {
         if !self.json {
-            println!("{line}");
+            print(format_args!("{line}"));
         }
     }
 
     /// A JSON line now: for commands that go on.
     pub(crate) fn tell(&self, value: &Value) {
         if self.json {
-            println!("{value}");
+            print(format_args!("{value}"));
         }
     }
 

@@ -12,7 +12,7 @@ use fieldmesh_domain::EntityId;
 use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_pki::{
     KeyMaterial, TrustStore,
-    tls::{Credentials, PeerVerifier, client_config},
+    tls::{self, Credentials, PeerVerifier, client_config},
 };
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
@@ -21,7 +21,10 @@ use super::{CliError, api::Api};
 use crate::{
     edge::{self, Endpoint},
     os::{SystemClock, SystemEntropy},
-    web::rest::{Created, MintedToken, NewCustomer, NewTechnician, NewToken},
+    web::{
+        ca::{MintedToken, NewToken},
+        rest::{Created, NewCustomer, NewTechnician},
+    },
 };
 
 /// A device with its own keys and its own mind.
@@ -75,7 +78,8 @@ impl Population {
     }
 
     async fn enroll(&self, id: String) -> Result<Enrolled, CliError> {
-        let token: MintedToken = self.api.post("/v1/tokens", &NewToken { id }).await?;
+        let wanted = NewToken { id: Some(id), pre_approved: true, ..NewToken::default() };
+        let token: MintedToken = self.api.post("/v1/ca/tokens", &wanted).await?;
         let key = KeyMaterial::generate().map_err(device_failed)?;
         let secret = Zeroizing::new(token.secret);
         let enrolled = enroll::enroll(&self.api.server, &token.user, &secret, &key, &clock())
@@ -96,10 +100,11 @@ impl Population {
         keys.rotate(SystemClock.now_ms() / 1000).map_err(device_failed)?;
         let trust = Arc::new(TrustStore::new(vec![root], Vec::new()).map_err(device_failed)?);
         let verifier = PeerVerifier {
-            trust: Arc::clone(&trust),
+            trust: tls::fixed(Arc::clone(&trust)),
             now: Arc::new(|| SystemClock.now_ms() / 1000),
             revoked: Arc::new(|_, _| false),
             client_may_be_unknown: false,
+            lapsed: None,
         };
         let tls = client_config(Arc::new(verifier), Some(&credentials), wire::ALPN)
             .map_err(device_failed)?;

@@ -1,34 +1,43 @@
-//! `init`, `node` and `dev`: a deployment made, a node run.
+//! `init`, `node`, `unseal` and `dev`: a deployment made, a node run.
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
-use super::{CliError, Common, Output, configuration, output::chain, start_logging};
+use super::{
+    CliError, Common, Output, configuration, output::chain, start_logging, unlock::Unlock,
+};
 use crate::{
     config::Config,
-    deployment::Deployment,
+    deployment::{Deployment, DeploymentError, Making, pem_objects},
     files::{self, Access},
     os::{SystemClock, SystemEntropy},
+    sealed,
     server::Server,
 };
 use fieldmesh_actors::seams::Entropy;
-
-/// Bytes of a passphrase at least: what `dev` makes has 43.
-const PASSPHRASE_BYTES_MIN: usize = 12;
+use fieldmesh_pki::pkcs11::TokenAddress;
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     #[command(flatten)]
     pub(crate) common: Common,
     #[command(flatten)]
-    passphrase: PassphraseArgs,
+    unlock: Unlock,
+    /// Root certificates that are kept elsewhere, PEM: init then writes a request that one of them is
+    /// to sign (`fieldmesh ca root sign`), and waits for --issuing.
+    #[arg(long, conflicts_with = "issuing")]
+    roots: Option<PathBuf>,
+    /// The issuing CA's certificate that came back from there.
+    #[arg(long)]
+    issuing: Option<PathBuf>,
+    /// PKCS#11 token for the issuing CA's key and the seal, as pkcs11:token=…;object=…?module-path=…
+    /// (RFC 7512). Its PIN takes the place of the passphrase.
+    #[arg(long, conflicts_with = "issuing")]
+    token: Option<TokenAddress>,
 }
 
 #[derive(Debug, Args)]
@@ -36,15 +45,19 @@ pub(crate) struct NodeArgs {
     #[command(flatten)]
     pub(crate) common: Common,
     #[command(flatten)]
-    passphrase: PassphraseArgs,
+    unlock: Unlock,
+    /// Start without the passphrase or PIN and wait for `fieldmesh unseal`; meanwhile only what needs
+    /// no key is served.
+    #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase_fd"])]
+    sealed: bool,
 }
 
 #[derive(Debug, Args)]
-struct PassphraseArgs {
-    /// File with the passphrase for the secrets; without it the passphrase is read from standard
-    /// input.
-    #[arg(long)]
-    passphrase_file: Option<PathBuf>,
+pub(crate) struct UnsealArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    unlock: Unlock,
 }
 
 #[derive(Debug, Args)]
@@ -57,31 +70,6 @@ pub(crate) struct DevArgs {
     /// UDP address for devices; port 0 for any.
     #[arg(long)]
     devices: Option<String>,
-}
-
-fn passphrase(args: &PassphraseArgs) -> Result<Zeroizing<Vec<u8>>, CliError> {
-    let mut text = match &args.passphrase_file {
-        Some(path) => Zeroizing::new(
-            files::read(path)
-                .map_err(|error| CliError::usage(format!("{}: {error}", path.display())))?,
-        ),
-        None => {
-            let mut line = Zeroizing::new(String::new());
-            // A prompt that cannot be shown is no reason not to read.
-            drop(std::io::stderr().write_all(b"passphrase: "));
-            std::io::stdin()
-                .read_line(&mut line)
-                .map_err(|error| CliError::usage(format!("no passphrase: {error}")))?;
-            Zeroizing::new(line.as_bytes().to_vec())
-        }
-    };
-    while text.last().is_some_and(u8::is_ascii_whitespace) {
-        text.pop();
-    }
-    if text.len() < PASSPHRASE_BYTES_MIN {
-        return Err(CliError::usage("the passphrase has fewer than 12 characters"));
-    }
-    Ok(text)
 }
 
 /// The passphrase of a development deployment: made once, kept beside it for its owner.
@@ -113,11 +101,48 @@ fn create(config: &Config, passphrase: &[u8]) -> Result<(), CliError> {
 
 pub(crate) fn init(args: &InitArgs, output: &Output) -> Result<(), CliError> {
     let config = configuration(&args.common, &[])?;
-    create(&config, &passphrase(&args.passphrase)?)?;
+    let (clock, entropy) = (SystemClock, SystemEntropy::default());
     let dir = config.node.data_dir.display();
-    output.say(format_args!("made {dir}; move {dir}/root.key.sealed to an offline medium"));
+    let failed = |error: DeploymentError| CliError::usage(chain(&error));
+    if let Some(path) = &args.issuing {
+        let token = Deployment::token(&config).map_err(failed)?;
+        let secret = args.unlock.secret(token.is_some())?;
+        let certificate = certificates(path)?.remove(0);
+        Deployment::complete(&config, &secret, certificate, &clock, &entropy).map_err(failed)?;
+        output.say(format_args!("{dir} is complete"));
+    } else {
+        let roots = args.roots.as_deref().map(certificates).transpose()?;
+        let making = Making { token: args.token.clone(), roots };
+        let secret = args.unlock.secret(making.token.is_some())?;
+        let request = Deployment::make(&config, &secret, &making, &clock, &entropy);
+        match request.map_err(failed)? {
+            Some(request) => {
+                let request = request.display();
+                output.say(format_args!(
+                    "made {dir}, which waits: have {request} signed with `fieldmesh ca root sign`, then run `fieldmesh init --issuing CERTIFICATE`"
+                ));
+                output
+                    .result(json!({ "data_dir": dir.to_string(), "request": request.to_string() }));
+                return Ok(());
+            }
+            None => output.say(format_args!(
+                "made {dir}; move {dir}/root.key.sealed and {dir}/root2.key.sealed to offline media"
+            )),
+        }
+    }
     output.result(json!({ "data_dir": dir.to_string(), "cluster": config.cluster.name, "region": config.cluster.region }));
     Ok(())
+}
+
+/// The certificates of a PEM file; at least one.
+fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, CliError> {
+    let bytes = files::read(path)
+        .map_err(|error| CliError::usage(format!("{}: {error}", path.display())))?;
+    let found = pem_objects(&bytes);
+    if found.is_empty() {
+        return Err(CliError::usage(format!("{} holds no certificate", path.display())));
+    }
+    Ok(found)
 }
 
 /// Starts a server for development: makes its deployment where there is none.
@@ -132,11 +157,35 @@ pub(crate) async fn start_development(config: &Config) -> Result<Server, CliErro
 pub(crate) async fn node(args: &NodeArgs, output: &Output) -> Result<(), CliError> {
     let config = configuration(&args.common, &[])?;
     start_logging(&config);
-    let passphrase = passphrase(&args.passphrase)?;
-    let server = Server::start(&config, &passphrase)
-        .await
-        .map_err(|error| CliError::usage(chain(&error)))?;
+    let token = Deployment::token(&config).map_err(|error| CliError::usage(chain(&error)))?;
+    let secret = if args.sealed {
+        let wait = sealed::wait(&config, |at| {
+            output.say(format_args!("sealed: run `fieldmesh unseal`; HTTP http://{at}"));
+            output.tell(&json!({ "sealed": true, "http": format!("http://{at}") }));
+        });
+        match wait.await.map_err(|error| CliError::usage(chain(&error)))? {
+            Some(secret) => secret,
+            None => return Ok(()),
+        }
+    } else {
+        args.unlock.secret(token.is_some())?
+    };
+    let server =
+        Server::start(&config, &secret).await.map_err(|error| CliError::usage(chain(&error)))?;
     serve(server, &config, output).await
+}
+
+pub(crate) async fn unseal(args: &UnsealArgs, output: &Output) -> Result<(), CliError> {
+    let config = configuration(&args.common, &[])?;
+    let token = Deployment::token(&config).map_err(|error| CliError::usage(chain(&error)))?;
+    let secret = args.unlock.secret(token.is_some())?;
+    sealed::unseal(&config, &secret).await.map_err(|error| match error {
+        sealed::UnsealError::Refused(why) => CliError::refused(why),
+        error => CliError::unreachable(chain(&error)),
+    })?;
+    output.say("unsealed");
+    output.result(json!({ "unsealed": true }));
+    Ok(())
 }
 
 pub(crate) async fn dev(args: &DevArgs, output: &Output) -> Result<(), CliError> {
@@ -153,12 +202,13 @@ async fn serve(server: Server, config: &Config, output: &Output) -> Result<(), C
     write_addresses(&config.node.data_dir, &server)?;
     let dir = config.node.data_dir.display().to_string();
     output.say(format_args!(
-        "ready: HTTPS https://{}, devices {} (UDP), data {dir}",
-        server.https, server.devices
+        "ready: HTTPS https://{}, devices {} (UDP), CRL and OCSP http://{}, data {dir}",
+        server.https, server.devices, server.http
     ));
     output.tell(&json!({
         "ready": true,
         "https": format!("https://{}", server.https),
+        "http": format!("http://{}", server.http),
         "devices": server.devices.to_string(),
         "data_dir": dir,
         "pid": std::process::id(),
@@ -170,8 +220,12 @@ async fn serve(server: Server, config: &Config, output: &Output) -> Result<(), C
 
 /// So that commands on this machine find the node, whatever its ports.
 pub(crate) fn write_addresses(dir: &Path, server: &Server) -> Result<(), CliError> {
-    let text = json!({ "https": server.https.to_string(), "devices": server.devices.to_string() })
-        .to_string();
+    let text = json!({
+        "https": server.https.to_string(),
+        "http": server.http.to_string(),
+        "devices": server.devices.to_string(),
+    })
+    .to_string();
     files::write(&dir.join("addresses.json"), text.as_bytes(), Access::Owner)
         .map_err(|error| CliError::failed(format!("addresses.json cannot be written: {error}")))
 }

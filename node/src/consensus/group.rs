@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::{
     Outcome, Proposal, Raft, Runtime, Types,
     log_store::{self, LogStore},
-    machine::Machine,
+    machine::{Machine, RowObserver},
     network::NoPeers,
 };
 use crate::store::{
@@ -47,6 +47,8 @@ pub struct GroupOptions {
     pub heartbeat: Duration,
     pub election_min: Duration,
     pub election_max: Duration,
+    /// Is shown the rows that the group's entities list.
+    pub observer: Option<RowObserver>,
 }
 
 /// Why a group did not start.
@@ -104,7 +106,10 @@ impl Group {
         let raft_error = |error: String| StartError::Raft { group, reason: error };
         let table = engine.open(&state_table(group), Role::State).map_err(store)?;
         let log_store = LogStore::open(group, log, writer).map_err(store)?;
-        let machine = Machine::open(options.shard, Arc::clone(&table)).map_err(store)?;
+        let mut machine = Machine::open(options.shard, Arc::clone(&table)).map_err(store)?;
+        if let Some(observer) = options.observer.clone() {
+            machine = machine.observed(observer).map_err(store)?;
+        }
         let config = config(&options).validate().map_err(|error| raft_error(error.to_string()))?;
         let started = Raft::new(options.node, Arc::new(config), NoPeers, log_store, machine);
         let raft = Runtime::scope(options.seed, started)

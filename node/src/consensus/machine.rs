@@ -17,6 +17,7 @@ use std::{
 use fieldmesh_actors::commit::{
     Cause, Commit, Proposal, Settle, ShardId, SnapshotPart, TimerChange, Verdict,
 };
+use fieldmesh_domain::IndexRow;
 use futures_util::{Stream, StreamExt};
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
@@ -42,12 +43,16 @@ type TableSnapshot = Snapshot<
 /// Rows copied per batch when a snapshot is installed.
 const INSTALL_ROWS: usize = 1024;
 
+/// Is shown the rows of each commit once they are in the table, on every replica.
+pub type RowObserver = Arc<dyn Fn(&[IndexRow]) + Send + Sync>;
+
 /// One group's state machine.
 #[derive(Clone)]
 pub struct Machine {
     shard: ShardId,
     table: Arc<dyn Table>,
     applied: Arc<Mutex<Applied>>,
+    observer: Option<RowObserver>,
 }
 
 #[derive(Default)]
@@ -72,7 +77,31 @@ impl Machine {
                     fact: error.to_string(),
                 })?;
         }
-        Ok(Self { shard, table, applied: Arc::new(Mutex::new(applied)) })
+        Ok(Self { shard, table, applied: Arc::new(Mutex::new(applied)), observer: None })
+    }
+
+    /// Shows the observer the rows that are there, and from now on each that comes.
+    ///
+    /// # Errors
+    /// A row that cannot be read.
+    pub fn observed(mut self, observer: RowObserver) -> Result<Self, StoreError> {
+        self.observer = Some(observer);
+        self.show_all()?;
+        Ok(self)
+    }
+
+    fn show_all(&self) -> Result<(), StoreError> {
+        let Some(observer) = &self.observer else { return Ok(()) };
+        let (mut from, until) = state::indexes();
+        loop {
+            let page = self.table.scan(&from, &until, INSTALL_ROWS)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            from.clone_from(last);
+            from.push(0);
+            let rows: Result<Vec<IndexRow>, _> =
+                page.iter().map(|(key, value)| rows::decode(key, value)).collect();
+            observer(&rows?);
+        }
     }
 
     /// The last entry that the table has, if any.
@@ -87,6 +116,7 @@ impl Machine {
 
     fn apply_one(&self, entry: super::Entry) -> Result<Outcome, StoreError> {
         let mut batch = Batch::default();
+        let mut shown = Vec::new();
         let outcome = match &entry.payload {
             EntryPayload::Blank => Outcome::Nothing,
             EntryPayload::Membership(membership) => {
@@ -96,7 +126,13 @@ impl Machine {
                 Outcome::Nothing
             }
             EntryPayload::Normal(proposal) => match minicbor::decode::<Proposal>(&proposal.0) {
-                Ok(Proposal::Commit(commit)) => Outcome::Decided(self.commit(&commit, &mut batch)?),
+                Ok(Proposal::Commit(commit)) => {
+                    let verdict = self.commit(&commit, &mut batch)?;
+                    if matches!(verdict, Verdict::Applied { .. }) {
+                        shown = commit.index;
+                    }
+                    Outcome::Decided(verdict)
+                }
                 Ok(Proposal::Settle(settle)) => {
                     self.settle(&settle, &mut batch)?;
                     Outcome::Decided(Verdict::Applied { tells: Vec::new() })
@@ -117,6 +153,9 @@ impl Machine {
         });
         batch.put(state::applied(), applied);
         self.table.write(batch)?;
+        if let Some(observer) = self.observer.as_ref().filter(|_| !shown.is_empty()) {
+            observer(&shown);
+        }
         Ok(outcome)
     }
 
@@ -161,8 +200,7 @@ impl Machine {
         self.put_mail(commit, batch)?;
         self.put_timers(commit, batch)?;
         for row in &commit.index {
-            let id = row.id();
-            batch.put(state::index(id.kind() as u8, &id.to_bytes()), rows::encode(row));
+            batch.put(state::index(&row.key()), rows::encode(row));
         }
         Ok(Verdict::Applied { tells })
     }
@@ -393,6 +431,7 @@ impl RaftStateMachine<Types> for Machine {
             a.membership = meta.last_membership.clone();
             a.snapshot = Some((meta.clone(), snapshot));
         });
+        self.show_all()?;
         Ok(())
     }
 

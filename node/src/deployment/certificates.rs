@@ -1,11 +1,15 @@
 //! The certificates that a node issues for itself when it starts, and PEM.
 
-use std::{path::Path, sync::Arc};
+use std::{ops::Not, path::Path, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use fieldmesh_actors::seams::Entropy;
+use fieldmesh_domain::{EntityId, EntityKind};
 use fieldmesh_envelope::HpkePrivateKey;
-use fieldmesh_pki::{Identity, IssuingCa, KeyMaterial, Kind, TrustStore, Usage, tls::Credentials};
+use fieldmesh_pki::{
+    Identity, IssuingCa, KeyMaterial, Kind, TrustError, TrustStore, Usage, is_self_signed, profile,
+    tls::Credentials,
+};
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use zeroize::Zeroizing;
 
@@ -15,8 +19,12 @@ use super::{
 use crate::{
     config::Config,
     files::{self, Access},
+    issuer::sha256,
 };
 
+/// The certificate of this machine's operator lives for half a day; with less than this left there is a
+/// new one.
+pub(super) const OPERATOR_LEFT_S: u64 = 6 * 3600;
 /// A certificate with less than this left is renewed at start.
 const RENEW_BEFORE_S: u64 = 2 * 24 * 3600;
 /// Characters of a PEM line (RFC 7468 §2).
@@ -30,13 +38,64 @@ impl Facts {
     pub(super) fn service_identity(&self) -> Identity {
         self.identity(Kind::Service, self.service_id)
     }
+
+    /// The identity of the node, or of this machine's operator: the same at each start, so that the
+    /// authority has one registration of each.
+    fn own_identity(&self, kind: Kind) -> Result<Identity, DeploymentError> {
+        let region = self.region.parse().map_err(key_error)?;
+        let seed = sha256(&[kind.name().as_bytes(), &self.node_id].concat());
+        let mut random = [0; 10];
+        random.copy_from_slice(&seed[..10]);
+        let id = EntityId::new(EntityKind::Registration, region, random);
+        Ok(self.identity(kind, id.to_bytes()))
+    }
 }
 
-pub(super) fn is_due(trust: &Arc<TrustStore>, certificate: &[u8], now_s: u64) -> bool {
-    match trust.verify(certificate, &[], Usage::Signing, now_s) {
-        Ok(certificate) => certificate.not_after < now_s + RENEW_BEFORE_S,
-        Err(_) => true,
-    }
+/// A certificate of the node's own, which the authority is to know.
+#[derive(Debug, Clone)]
+pub struct Own {
+    pub kind: Kind,
+    pub der: Vec<u8>,
+}
+
+/// Signs a certificate for a key of this node's own.
+pub(super) fn issue(
+    issuing: &IssuingCa,
+    key: &KeyMaterial,
+    identity: &Identity,
+    names: &[String],
+    now_s: u64,
+    entropy: &dyn Entropy,
+) -> Result<Vec<u8>, DeploymentError> {
+    Ok(issue_until(issuing, key, identity, names, now_s, entropy)?.0)
+}
+
+/// The same, with the certificate's end, Unix seconds.
+fn issue_until(
+    issuing: &IssuingCa,
+    key: &KeyMaterial,
+    identity: &Identity,
+    names: &[String],
+    now_s: u64,
+    entropy: &dyn Entropy,
+) -> Result<(Vec<u8>, u64), DeploymentError> {
+    let [jitter] = random(entropy);
+    let life = profile(identity.kind).life(now_s, jitter);
+    let issued = issuing.issue(&key.spki(), identity, names, life, random(entropy))?;
+    Ok((issued.der, issued.not_after))
+}
+
+/// Whether the service's certificate has little left, or is not by this issuing CA.
+pub(super) fn is_due(
+    issuing: &IssuingCa,
+    roots: &[Vec<u8>],
+    certificate: &[u8],
+    now_s: u64,
+) -> bool {
+    store(issuing, roots)
+        .and_then(|trust| trust.verify(certificate, &[], Usage::Signing, now_s))
+        .is_ok_and(|certificate| certificate.not_after >= now_s + RENEW_BEFORE_S)
+        .not()
 }
 
 /// The service's HPKE keys, with those past their life gone and a fresh one where it is time.
@@ -56,17 +115,8 @@ pub(super) fn hpke(secrets: &mut Secrets, now_s: u64) -> Result<Vec<StoredHpke>,
     Ok(keys)
 }
 
-/// The node's certificate, for the names that clients reach it by.
-pub(super) fn node(
-    facts: &Facts,
-    secrets: &Secrets,
-    issuing: &IssuingCa,
-    root: &[u8],
-    config: &Config,
-    now_s: u64,
-    entropy: &dyn Entropy,
-) -> Result<Credentials, DeploymentError> {
-    let key = KeyMaterial::from_pkcs8(&secrets.node_key).map_err(key_error)?;
+/// The names that clients reach the node by.
+fn names(config: &Config) -> Vec<String> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     for address in [config.listen.https, config.listen.devices] {
         let text = address.ip().to_string();
@@ -74,16 +124,70 @@ pub(super) fn node(
             names.push(text);
         }
     }
-    let identity = facts.identity(Kind::Node, facts.node_id);
-    let leaf = issuing.issue_for(key.public_point(), &identity, &names, now_s, random(entropy))?;
-    let chain = vec![leaf.der, issuing.certificate().to_vec(), root.to_vec()];
-    Ok(Credentials { chain, pkcs8: Zeroizing::new(key.pkcs8().to_vec()) })
+    names
+}
+
+/// The node's certificate: the one it has while half of its life is left, or a new one.
+pub(super) fn node(
+    facts: &Facts,
+    secrets: &mut Secrets,
+    issuing: &IssuingCa,
+    roots: &[Vec<u8>],
+    config: &Config,
+    now_s: u64,
+    entropy: &dyn Entropy,
+) -> Result<(Credentials, u64), DeploymentError> {
+    let key = KeyMaterial::from_pkcs8(&secrets.node_key).map_err(key_error)?;
+    let (names, identity) = (names(config), facts.own_identity(Kind::Node)?);
+    let half_s = profile(Kind::Node).lifetime_s / 2;
+    let kept = store(issuing, roots)
+        .and_then(|trust| trust.verify(&secrets.node_certificate, &[], Usage::ServerAuth, now_s))
+        .ok()
+        .filter(|kept| kept.not_after > now_s + half_s && secrets.node_names == names);
+    let until_s = match kept {
+        Some(kept) => kept.not_after,
+        None => {
+            let (leaf, until_s) = issue_until(issuing, &key, &identity, &names, now_s, entropy)?;
+            (secrets.node_certificate, secrets.node_names) = (leaf, names);
+            until_s
+        }
+    };
+    // With the first root, so that whoever has only a pin can check it.
+    let root = roots.first().cloned().unwrap_or_default();
+    let chain = vec![secrets.node_certificate.clone(), issuing.certificate().to_vec(), root];
+    Ok((Credentials { chain, pkcs8: Zeroizing::new(key.pkcs8().to_vec()) }, until_s))
+}
+
+fn store(issuing: &IssuingCa, roots: &[Vec<u8>]) -> Result<TrustStore, TrustError> {
+    TrustStore::new(roots.to_vec(), vec![issuing.certificate().to_vec()])
 }
 
 /// A certificate for whoever may read this directory, good for a working day.
 pub(super) struct Operator {
+    pub(super) leaf: Vec<u8>,
     chain: String,
     key: Zeroizing<String>,
+    /// Unix seconds.
+    pub(super) until_s: u64,
+}
+
+/// The operator's certificate that the directory has, while enough is left of it.
+pub(super) fn kept_operator(
+    dir: &Path,
+    facts: &Facts,
+    issuing: &IssuingCa,
+    roots: &[Vec<u8>],
+    now_s: u64,
+) -> Option<Operator> {
+    let pem_chain = String::from_utf8(files::read(&dir.join("operator.pem")).ok()?).ok()?;
+    let key = String::from_utf8(files::read(&dir.join("operator.key")).ok()?).ok()?;
+    let leaf = all_from_pem(pem_chain.as_bytes()).into_iter().next()?;
+    let trust = store(issuing, roots).ok()?;
+    let peer = trust.verify(&leaf, &[], Usage::ClientAuth, now_s).ok()?;
+    let is_own = peer.identity == facts.own_identity(Kind::Operator).ok()?;
+    let until_s = peer.not_after;
+    let operator = Operator { leaf, chain: pem_chain, key: Zeroizing::new(key), until_s };
+    (is_own && until_s > now_s + OPERATOR_LEFT_S).then_some(operator)
 }
 
 pub(super) fn operator(
@@ -93,10 +197,11 @@ pub(super) fn operator(
     entropy: &dyn Entropy,
 ) -> Result<Operator, DeploymentError> {
     let key = KeyMaterial::generate().map_err(key_error)?;
-    let identity = facts.identity(Kind::Operator, random(entropy));
-    let leaf = issuing.issue_for(key.public_point(), &identity, &[], now_s, random(entropy))?;
-    let chain = pem(&leaf.der) + &pem(issuing.certificate());
-    Ok(Operator { chain, key: Zeroizing::new(armour("PRIVATE KEY", key.pkcs8())) })
+    let identity = facts.own_identity(Kind::Operator)?;
+    let (leaf, until_s) = issue_until(issuing, &key, &identity, &[], now_s, entropy)?;
+    let chain = pem(&leaf) + &pem(issuing.certificate());
+    let key = Zeroizing::new(armour("PRIVATE KEY", key.pkcs8()));
+    Ok(Operator { leaf, chain, key, until_s })
 }
 
 impl Operator {
@@ -110,7 +215,7 @@ impl Operator {
     }
 }
 
-fn armour(label: &str, der: &[u8]) -> String {
+pub(crate) fn armour(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let mut pem = format!("-----BEGIN {label}-----\n");
     for line in text.as_bytes().chunks(PEM_LINE) {
@@ -121,13 +226,23 @@ fn armour(label: &str, der: &[u8]) -> String {
 }
 
 /// A certificate as PEM.
-pub(super) fn pem(der: &[u8]) -> String {
+pub(crate) fn pem(der: &[u8]) -> String {
     armour("CERTIFICATE", der)
 }
 
-/// The first object of a PEM text.
-pub(super) fn from_pem(bytes: &[u8]) -> Option<Vec<u8>> {
-    all_from_pem(bytes).into_iter().next()
+/// What the facts say of the roots.
+pub(super) fn hash_of(roots: &[Vec<u8>]) -> [u8; 32] {
+    sha256(&roots.concat())
+}
+
+/// The root certificates of a file.
+pub(super) fn roots(path: &Path, facts: &Facts) -> Result<Vec<Vec<u8>>, DeploymentError> {
+    let roots = all_from_pem(&files::read(path).map_err(file(path))?);
+    let are_whole = roots.iter().all(|root| is_self_signed(root));
+    if roots.is_empty() || !are_whole || hash_of(&roots) != facts.roots {
+        return Err(DeploymentError::Damaged { path: path.to_owned() });
+    }
+    Ok(roots)
 }
 
 /// All objects of a PEM text, in order; none where one of them is damaged.

@@ -1,7 +1,10 @@
 //! One device's connection: its frames in, its mail out.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,9 +20,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Edge, bucket::Bucket};
+use super::{Admitted, Edge};
 use crate::{
     audit::Event,
+    bucket::Bucket,
     channel::Channel,
     courier::{SESSION_MAIL_MAX, Session},
     intake::Peer,
@@ -36,11 +40,16 @@ struct Open {
     peer: Peer,
     channel: Channel,
     bucket: Mutex<Bucket>,
+    /// Which of the service's certificates the device has heard of.
+    heard: AtomicU64,
 }
 
 /// Serves a device until its connection ends.
-pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, peer: Peer, number: u64) {
+pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, admitted: Admitted, number: u64) {
+    let Admitted { peer, not_after_s, listed } = admitted;
     let (mail, queue) = mpsc::channel(SESSION_MAIL_MAX);
+    let expiry =
+        tokio::spawn(close_when_expired(Arc::clone(edge), connection.clone(), not_after_s));
     let device = peer.entity;
     let bucket = Bucket::full(edge.options.rate, edge.options.intake.clock.now_ms());
     let open = Arc::new(Open {
@@ -49,6 +58,7 @@ pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, peer: Peer, nu
         peer,
         channel: Channel::default(),
         bucket: Mutex::new(bucket),
+        heard: AtomicU64::new(0),
     });
     let sender = tokio::spawn(send_mail(Arc::clone(&open), queue));
     metrics::gauge!("fieldmesh_edge_sessions").increment(1);
@@ -77,6 +87,8 @@ pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, peer: Peer, nu
     }
     edge.options.intake.courier.detach(device, number);
     sender.abort();
+    expiry.abort();
+    drop(listed);
     metrics::gauge!("fieldmesh_edge_sessions").decrement(1);
 }
 
@@ -164,7 +176,7 @@ impl Open {
                 serial,
                 bundle: hello.bundle,
             }),
-            EntityKind::Ticket | EntityKind::Desk => return Reply::Rejected,
+            _ => return Reply::Rejected,
         };
         let mut command_id = [0; 16];
         intake.entropy.fill(&mut command_id);
@@ -183,6 +195,7 @@ impl Open {
             }
         }
         self.channel.learn(best);
+        self.heard.store(intake.service.generation(), Ordering::Relaxed);
         Reply::Hello { service: intake.service.public_keys(), now_ms: intake.clock.now_ms() }
     }
 
@@ -203,8 +216,31 @@ impl Open {
         Reply::Accepted
     }
 
+    /// Tells the device of the service's new certificate. Mail may overtake it; the device then does
+    /// not take that mail, and it comes again.
+    async fn introduce(&self) {
+        let intake = &self.edge.options.intake;
+        let generation = intake.service.generation();
+        if self.heard.swap(generation, Ordering::Relaxed) == generation {
+            return;
+        }
+        let Ok(keys) = minicbor::to_vec(intake.service.public_keys()) else { return };
+        let mut message_id = [0; 16];
+        intake.entropy.fill(&mut message_id);
+        let to = self.peer.entity.to_bytes();
+        let mut bytes = Frame { to, message_id, class: wire::SERVICE }.encode();
+        bytes.extend_from_slice(&keys);
+        // A device that left hears it at its next hello.
+        if let Ok(mut stream) = self.connection.open_uni().await
+            && stream.write_all(&bytes).await.is_ok()
+        {
+            drop(stream.finish());
+        }
+    }
+
     /// Seals a message for this device and sends it on a stream of its own.
     async fn transmit(&self, mail: MailItem) {
+        self.introduce().await;
         let intake = &self.edge.options.intake;
         let (steps, now_s) = (&intake.steps, intake.clock.now_ms() / 1000);
         let began = Instant::now();
@@ -231,6 +267,11 @@ impl Open {
             steps.done(Act::Transmitted, mail.to, began);
         }
     }
+}
+
+async fn close_when_expired(edge: Arc<Edge>, connection: Connection, not_after_s: u64) {
+    edge.expired(not_after_s).await;
+    connection.close(VarInt::from_u32(close::EXPIRED), close::reason(close::EXPIRED));
 }
 
 /// Sends mail as it comes; ends, and with it the connection, when a newer session takes over.

@@ -4,7 +4,7 @@ use fieldmesh_actors::{
     commit::{Cause, Mail},
     seams::{JournalError, Loaded, MailItem, OutboxItem, Replay, Rows, TimerItem},
 };
-use fieldmesh_domain::{Aggregate, EntityId, EntityKind, IndexRow};
+use fieldmesh_domain::{Aggregate, EntityId, EntityKind, IndexRow, effect::RowKey};
 use fieldmesh_envelope::{SeqVerdict, Signed};
 use minicbor::{Decode, Encode, bytes::ByteVec};
 
@@ -128,14 +128,61 @@ impl Inner {
         Ok(sealed)
     }
 
-    pub(super) fn history(&self, entity: EntityId) -> Result<Vec<HistoryEntry>, JournalError> {
+    pub(super) fn history(
+        &self,
+        entity: EntityId,
+        version: u64,
+    ) -> Result<Vec<HistoryEntry>, JournalError> {
         match self.head(entity)? {
             Some(head) => {
                 let key = self.existing_key(owner(entity, &head)?)?;
-                self.records(entity, &head, &key, 0)
+                self.records(entity, &head, &key, version)
             }
             None => Ok(Vec::new()),
         }
+    }
+
+    pub(super) fn history_page(
+        &self,
+        entity: EntityId,
+        version: u64,
+        limit: usize,
+    ) -> Result<Vec<HistoryEntry>, JournalError> {
+        let Some(head) = self.head(entity)? else { return Ok(Vec::new()) };
+        let key = self.existing_key(owner(entity, &head)?)?;
+        let id = entity.to_bytes();
+        let (from, until) = (state::events(&id, version), state::events(&id, head.version));
+        let page = self.table.scan(&from, &until, limit).map_err(store_error)?;
+        let (mut found, mut next) = (Vec::new(), version);
+        self.read_page(entity, &page, &key, &mut next, &mut found)?;
+        Ok(found)
+    }
+
+    /// Opens records that follow each other, and checks that they do.
+    fn read_page(
+        &self,
+        entity: EntityId,
+        page: &[(Vec<u8>, Vec<u8>)],
+        key: &Key,
+        next: &mut u64,
+        found: &mut Vec<HistoryEntry>,
+    ) -> Result<(), JournalError> {
+        for (row_key, sealed) in page {
+            let plain = key
+                .open(Place::Events, &record_place(entity, *next), sealed)
+                .map_err(seal_error)?;
+            let record: Record = rows::decode(row_key, &plain).map_err(store_error)?;
+            let broken = found.last().is_some_and(|before| before.chain != record.previous);
+            if broken {
+                return Err(JournalError::Failed(format!(
+                    "the hash chain of {entity} breaks at version {next}"
+                )));
+            }
+            let events = record.events.len() as u64;
+            found.push(HistoryEntry { version: *next, chain: chain_hash(&plain), record });
+            *next += events;
+        }
+        Ok(())
     }
 
     /// The records from a version to the head, with their chain checked.
@@ -153,21 +200,7 @@ impl Inner {
         let mut next = version;
         loop {
             let page = self.table.scan(&from, &until, PAGE).map_err(store_error)?;
-            for (row_key, sealed) in &page {
-                let plain = key
-                    .open(Place::Events, &record_place(entity, next), sealed)
-                    .map_err(seal_error)?;
-                let record: Record = rows::decode(row_key, &plain).map_err(store_error)?;
-                let broken = found.last().is_some_and(|before| before.chain != record.previous);
-                if broken {
-                    return Err(JournalError::Failed(format!(
-                        "the hash chain of {entity} breaks at version {next}"
-                    )));
-                }
-                let events = record.events.len() as u64;
-                found.push(HistoryEntry { version: next, chain: chain_hash(&plain), record });
-                next += events;
-            }
+            self.read_page(entity, &page, key, &mut next, &mut found)?;
             let Some((last, _)) = page.last() else { break };
             from.clone_from(last);
             from.push(0);
@@ -286,7 +319,7 @@ impl super::ShardJournal {
         Ok(state)
     }
 
-    /// Index rows of a kind, by id, behind `after`.
+    /// Index rows of an entity kind, by id, behind `after`.
     ///
     /// # Errors
     /// A failed read.
@@ -296,13 +329,34 @@ impl super::ShardJournal {
         after: Option<EntityId>,
         limit: usize,
     ) -> Result<Vec<IndexRow>, JournalError> {
-        let (mut from, until) = state::index_of(kind as u8);
+        self.rows(kind as u8, after.map(|after| RowKey::entity(kind, after)).as_ref(), limit)
+    }
+
+    /// Index rows of any kind, in the order of their names, behind `after`.
+    ///
+    /// # Errors
+    /// A failed read.
+    pub fn rows(
+        &self,
+        kind: u8,
+        after: Option<&RowKey>,
+        limit: usize,
+    ) -> Result<Vec<IndexRow>, JournalError> {
+        let (mut from, until) = state::index_of(kind);
         if let Some(after) = after {
-            from = state::index(kind as u8, &after.to_bytes());
+            from = state::index(after);
             from.push(0);
         }
         let rows = self.inner.table.scan(&from, &until, limit).map_err(store_error)?;
         rows.iter().map(|(key, value)| rows::decode(key, value).map_err(store_error)).collect()
+    }
+
+    /// One index row.
+    ///
+    /// # Errors
+    /// A failed read.
+    pub fn row(&self, key: &RowKey) -> Result<Option<IndexRow>, JournalError> {
+        rows::read(&*self.inner.table, &state::index(key)).map_err(store_error)
     }
 }
 

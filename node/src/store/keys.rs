@@ -73,6 +73,8 @@ pub mod log {
 
 /// Keys of a group's state table.
 pub mod state {
+    use fieldmesh_domain::effect::RowKey;
+
     use super::Key;
 
     const META: u8 = b'm';
@@ -163,8 +165,14 @@ pub mod state {
     pub fn window(device: &[u8; 16]) -> Vec<u8> {
         Key::of(WINDOW).id(device).done()
     }
-    pub fn index(kind: u8, entity: &[u8; 16]) -> Vec<u8> {
-        Key::of(INDEX).u8(kind).id(entity).done()
+    /// A row that lists and look-ups read; what kinds there are is the domain's.
+    pub fn index(row: &RowKey) -> Vec<u8> {
+        let mut key = Key::of(INDEX).u8(row.kind);
+        key.0.extend_from_slice(&row.name);
+        key.done()
+    }
+    pub fn indexes() -> (Vec<u8>, Vec<u8>) {
+        (vec![INDEX], vec![INDEX + 1])
     }
     pub fn index_of(kind: u8) -> (Vec<u8>, Vec<u8>) {
         (Key::of(INDEX).u8(kind).done(), Key::of(INDEX).u8(kind + 1).done())

@@ -8,9 +8,8 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use fieldmesh_actors::{AskError, seams::JournalError};
+use fieldmesh_domain::RejectionCode;
 use serde::Serialize;
-
-use crate::issuer::IssuerError;
 
 /// What a client is told.
 #[derive(Debug, Serialize)]
@@ -63,9 +62,6 @@ impl ResponseError for Problem {
         if let Some(seconds) = self.retry_after_s {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
-        if self.code == StatusCode::UNAUTHORIZED {
-            response.insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"fieldmesh\""));
-        }
         response.json(self)
     }
 }
@@ -73,6 +69,9 @@ impl ResponseError for Problem {
 impl From<AskError> for Problem {
     fn from(error: AskError) -> Self {
         match &error {
+            AskError::Rejected(rejection) if rejection.code == RejectionCode::Unknown => {
+                Self::new(StatusCode::NOT_FOUND, "not-found", rejection)
+            }
             AskError::Rejected(rejection) => Self::new(StatusCode::CONFLICT, "refused", rejection),
             AskError::Forged | AskError::OutOfWindow => {
                 Self::new(StatusCode::CONFLICT, "replay", &error)
@@ -85,18 +84,6 @@ impl From<AskError> for Problem {
             AskError::Parked => {
                 tracing::error!(%error, "an operator's request failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", &error)
-            }
-        }
-    }
-}
-
-impl From<IssuerError> for Problem {
-    fn from(error: IssuerError) -> Self {
-        match &error {
-            IssuerError::NotDevice | IssuerError::Request(_) => Self::invalid(&error),
-            IssuerError::Issue(cause) => {
-                tracing::error!(%cause, "a certificate could not be issued");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "not-issued", &error)
             }
         }
     }

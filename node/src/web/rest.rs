@@ -4,19 +4,16 @@
 use actix_web::{HttpResponse, http::StatusCode, web};
 use fieldmesh_domain::{
     Command, EntityId, EntityKind, IndexRow, Region, customer, message::Location, technician,
-    time::Millis,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
-use super::{Shared, operator::Operator, problem::Problem, watch};
-use crate::{audit::Event, journal::ShardJournal, story};
+use super::{Shared, ca, operator::Operator, problem::Problem, watch};
+use crate::{journal::ShardJournal, story};
 
 /// Rows of a page unless asked otherwise, and at most.
 const PAGE_ROWS: usize = 100;
 const PAGE_ROWS_MAX: usize = 1000;
-/// A one-time token is good for this long.
-const TOKEN_LIFE_MS: u64 = 24 * 3600 * 1000;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,7 +25,6 @@ const TOKEN_LIFE_MS: u64 = 24 * 3600 * 1000;
     paths(
         register_customer,
         register_technician,
-        mint_token,
         tickets,
         customers,
         technicians,
@@ -46,7 +42,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
         .route("/customers", web::get().to(customers))
         .route("/technicians", web::post().to(register_technician))
         .route("/technicians", web::get().to(technicians))
-        .route("/tokens", web::post().to(mint_token))
+        .configure(ca::routes)
         .route("/tickets", web::get().to(tickets))
         .route("/tickets/{id}", web::get().to(ticket))
         .route("/tickets/{id}/explanation", web::get().to(explanation))
@@ -152,7 +148,7 @@ pub struct Created {
     pub id: String,
 }
 
-fn fresh(shared: &Shared, kind: EntityKind) -> Result<EntityId, Problem> {
+pub(super) fn fresh(shared: &Shared, kind: EntityKind) -> Result<EntityId, Problem> {
     let region: Region = shared
         .node
         .region
@@ -202,54 +198,6 @@ async fn register_technician(
     Ok(HttpResponse::Created().json(Created { id: id.to_string() }))
 }
 
-/// Whose device is invited.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewToken {
-    pub id: String,
-}
-
-/// A one-time token: user and secret of HTTP Basic at enrollment. Shown once.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct MintedToken {
-    pub user: String,
-    pub secret: String,
-    /// Unix milliseconds.
-    pub expires_ms: u64,
-}
-
-/// Mints a one-time token for a customer's or technician's device.
-#[utoipa::path(post, path = "/v1/tokens", request_body = NewToken, responses((status = 201, body = MintedToken)))]
-async fn mint_token(
-    operator: Operator,
-    body: web::Json<NewToken>,
-    shared: web::Data<Shared>,
-) -> Result<HttpResponse, Problem> {
-    let id: EntityId = body.id.parse().map_err(|_| Problem::invalid("id is not an identifier"))?;
-    let mut random = [0; 32];
-    shared.node.entropy.fill(&mut random);
-    let token = fieldmesh_pki::mint(&id.to_string(), random, shared.issuer.root_pin());
-    let token_hash = fieldmesh_pki::token_hash(&token.secret);
-    let expires_ms = shared.node.clock.now_ms() + TOKEN_LIFE_MS;
-    let expires = Millis(expires_ms);
-    let command = match id.kind() {
-        EntityKind::Customer => {
-            Command::Customer(customer::Command::Invite { token_hash, expires })
-        }
-        EntityKind::Technician => {
-            Command::Technician(technician::Command::Invite { token_hash, expires })
-        }
-        EntityKind::Ticket | EntityKind::Desk => {
-            return Err(Problem::invalid("only customers and technicians have devices"));
-        }
-    };
-    shared.node.ask(id, command).await?;
-    let event = Event::TokenMinted { operator: &operator.name, device: id, expires_ms };
-    shared.node.audit.note(shared.node.clock.now_ms(), event);
-    let minted = MintedToken { user: token.user, secret: token.secret.to_string(), expires_ms };
-    Ok(HttpResponse::Created().json(minted))
-}
-
 /// Which rows of a list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -276,35 +224,33 @@ pub struct RowView {
     pub load: Option<u16>,
 }
 
-impl From<&IndexRow> for RowView {
-    fn from(row: &IndexRow) -> Self {
-        let id = row.id().to_string();
-        match row {
+impl RowView {
+    /// None for a row that no list shows.
+    pub fn of(row: &IndexRow) -> Option<Self> {
+        let plain = |state: &str| Self {
+            id: row.id().to_string(),
+            state: state.into(),
+            priority: None,
+            technician: None,
+            opened_ms: None,
+            load: None,
+        };
+        Some(match row {
             IndexRow::Ticket { state, priority, opened_at, technician, .. } => Self {
-                id,
-                state: state.name().into(),
                 priority: Some(*priority),
                 technician: technician.map(|id| id.to_string()),
                 opened_ms: Some(opened_at.0),
-                load: None,
+                ..plain(state.name())
             },
-            IndexRow::Technician { state, load, .. } => Self {
-                id,
-                state: state.name().into(),
-                priority: None,
-                technician: None,
-                opened_ms: None,
-                load: Some(*load),
-            },
-            IndexRow::Customer { state, .. } => Self {
-                id,
-                state: state.name().into(),
-                priority: None,
-                technician: None,
-                opened_ms: None,
-                load: None,
-            },
-        }
+            IndexRow::Technician { state, load, .. } => {
+                Self { load: Some(*load), ..plain(state.name()) }
+            }
+            IndexRow::Customer { state, .. } => plain(state.name()),
+            IndexRow::Registration { state, .. } => plain(state.name()),
+            IndexRow::Certificate { .. }
+            | IndexRow::BoundKey { .. }
+            | IndexRow::Revocation { .. } => return None,
+        })
     }
 }
 
@@ -332,7 +278,7 @@ fn list(shared: &Shared, kind: EntityKind, query: &ListQuery) -> Result<web::Jso
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next = rows.last().filter(|_| more || rows.len() == limit).map(|row| row.id().to_string());
-    Ok(web::Json(Page { rows: rows.iter().map(RowView::from).collect(), next }))
+    Ok(web::Json(Page { rows: rows.iter().filter_map(RowView::of).collect(), next }))
 }
 
 fn matching(
@@ -347,9 +293,9 @@ fn matching(
         let page = journal.index(kind, after, PAGE_ROWS_MAX)?;
         let last = page.last().map(IndexRow::id);
         let is_last = page.len() < PAGE_ROWS_MAX;
-        let wanted = page
-            .into_iter()
-            .filter(|row| state.is_none_or(|state| RowView::from(row).state == state));
+        let wanted = page.into_iter().filter(|row| {
+            state.is_none_or(|state| RowView::of(row).is_some_and(|view| view.state == state))
+        });
         found.extend(wanted.take(limit - found.len()));
         if is_last || found.len() == limit {
             return Ok(found);

@@ -71,10 +71,10 @@ impl Actor for Subscriber {
 
     fn started(&mut self, context: &mut Self::Context) {
         if let Some(rows) = self.rows.take() {
-            context.add_stream(messages(rows, |row| Message::Row(RowView::from(&row))));
+            context.add_stream(messages(rows, |row| RowView::of(&row).map(Message::Row)));
         }
         if let Some(steps) = self.steps.take() {
-            context.add_stream(messages(steps, Message::Step));
+            context.add_stream(messages(steps, |step| Some(Message::Step(step))));
         }
         context.run_interval(PING_EVERY, |subscriber, context| {
             if now().duration_since(subscriber.heard) > SILENCE_MAX {
@@ -87,13 +87,18 @@ impl Actor for Subscriber {
 
 fn messages<T: Clone + Send + 'static>(
     from: Receiver<T>,
-    wrap: impl Fn(T) -> Message + 'static,
+    wrap: impl Fn(T) -> Option<Message> + 'static,
 ) -> impl futures_util::Stream<Item = Message> {
     futures_util::stream::unfold((from, wrap), |(mut from, wrap)| async move {
-        let message = match from.recv().await {
-            Ok(item) => wrap(item),
-            Err(RecvError::Lagged(count)) => Message::Missed { count },
-            Err(RecvError::Closed) => return None,
+        let message = loop {
+            match from.recv().await {
+                Ok(item) => match wrap(item) {
+                    Some(message) => break message,
+                    None => continue,
+                },
+                Err(RecvError::Lagged(count)) => break Message::Missed { count },
+                Err(RecvError::Closed) => return None,
+            }
         };
         Some((message, (from, wrap)))
     })

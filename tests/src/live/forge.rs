@@ -5,13 +5,12 @@ use fieldmesh_node::{
     deployment::Deployment,
     os::{SystemClock, SystemEntropy},
 };
-use fieldmesh_pki::{Identity, IssuingCa, KeyMaterial, RootCa, tls::Credentials, vault};
+use fieldmesh_pki::{Identity, IssuingCa, KeyMaterial, RootCa, profile, tls::Credentials, vault};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
-    PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, SerialNumber,
 };
-use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -21,8 +20,7 @@ use super::{PASSPHRASE, now_s, random};
 const DAY_S: u64 = 24 * 3600;
 
 fn pair(key: &KeyMaterial) -> KeyPair {
-    let der = PrivatePkcs8KeyDer::from(key.pkcs8().to_vec());
-    KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256).unwrap()
+    KeyPair::try_from(key.pkcs8()).unwrap()
 }
 
 fn named(name: &str) -> CertificateParams {
@@ -41,6 +39,7 @@ fn date(unix_s: u64) -> OffsetDateTime {
 /// An issuing CA, and what it can be made to sign.
 pub struct Forge {
     issuing: IssuingCa,
+    key: KeyPair,
     name: String,
 }
 
@@ -100,50 +99,43 @@ impl Forge {
         config.node.data_dir = copy.path().to_owned();
         let opened = Deployment::open(&config, PASSPHRASE, &SystemClock, &SystemEntropy::default());
         let opened = opened.unwrap();
-        let name = format!("{} {} issuing", opened.facts.cluster, opened.facts.region);
-        Self { issuing: opened.issuing, name }
+        let name = format!("{} {} issuing 1", opened.facts.cluster, opened.facts.region);
+        let key = KeyPair::try_from(opened.issuing_key()).unwrap();
+        Self { issuing: opened.issuing, key, name }
     }
 
     /// Another root with the same names.
     pub fn stranger(config: &Config) -> Self {
         let (cluster, region) = (&config.cluster.name, &config.cluster.region);
         let root = RootCa::create(cluster, now_s(), random()).unwrap();
-        let issuing = root.issue_issuing(region, now_s(), random()).unwrap();
-        Self { issuing, name: format!("{cluster} {region} issuing") }
+        let (issuing, key) = root.issue_issuing(region, 1, now_s(), random()).unwrap();
+        Self { issuing, key: pair(&key), name: format!("{cluster} {region} issuing 1") }
     }
 
     /// The issuing CA of another region of the cluster, signed by the deployment's root.
     pub fn other_region(config: &Config, region: &str) -> Self {
         let cluster = &config.cluster.name;
         let sealed = std::fs::read(config.node.data_dir.join("root.key.sealed")).unwrap();
-        let root = KeyMaterial::from_pkcs8(&vault::open(PASSPHRASE, &sealed).unwrap()).unwrap();
-        let name = format!("{cluster} {region} issuing");
-        let mut params = named(&name);
-        (params.not_before, params.not_after) = (date(now_s() - 60), date(now_s() + 366 * DAY_S));
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.name_constraints = Some(NameConstraints {
-            permitted_subtrees: vec![GeneralSubtree::DnsName(format!("{region}.{cluster}"))],
-            excluded_subtrees: Vec::new(),
-        });
-        let key = KeyMaterial::generate().unwrap();
-        let issuer = Issuer::new(named(&format!("{cluster} root")), pair(&root));
-        let der = params.signed_by(&pair(&key), &issuer).unwrap().der().to_vec();
-        Self { issuing: IssuingCa::from_parts(key, der).unwrap(), name }
+        let key = KeyMaterial::from_pkcs8(&vault::open(PASSPHRASE, &sealed).unwrap()).unwrap();
+        let pem = std::fs::read(config.node.data_dir.join("root.pem")).unwrap();
+        let der = CertificateDer::from_pem_slice(&pem).unwrap().to_vec();
+        let root = RootCa::from_parts(key, der).unwrap();
+        let (issuing, key) = root.issue_issuing(region, 1, now_s(), random()).unwrap();
+        Self { issuing, key: pair(&key), name: format!("{cluster} {region} issuing 1") }
     }
 
     /// What the CA itself would issue at some time.
     pub fn issue(&self, identity: &Identity, at_s: u64) -> Credentials {
         let key = KeyMaterial::generate().unwrap();
-        let leaf =
-            self.issuing.issue_for(key.public_point(), identity, &[], at_s, random()).unwrap();
+        let life = profile(identity.kind).life(at_s, 0);
+        let leaf = self.issuing.issue(&key.spki(), identity, &[], life, random()).unwrap();
         self.with_chain(leaf.der, &key)
     }
 
     /// What the CA's key can be made to sign.
     pub fn sign(&self, leaf: &Leaf) -> Credentials {
         let key = KeyMaterial::generate().unwrap();
-        let issuer = Issuer::new(named(&self.name), pair(self.issuing.key()));
+        let issuer = Issuer::new(named(&self.name), &self.key);
         let der = leaf.params().signed_by(&pair(&key), &issuer).unwrap().der().to_vec();
         self.with_chain(der, &key)
     }

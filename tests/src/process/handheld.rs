@@ -41,7 +41,7 @@ pub struct Handheld {
 
 impl Handheld {
     async fn enroll(server: &Server, dir: PathBuf, id: String, devices: &str) -> Self {
-        let token = server.ask(&["ca", "token", &id]).await;
+        let token = server.ask(&["ca", "token", "--pre-approved", &id]).await;
         let secret = NamedTempFile::new().unwrap();
         std::fs::write(secret.path(), token["secret"].as_str().unwrap()).unwrap();
         let device = Self { dir, id };

@@ -19,7 +19,7 @@ use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_node::{os::SystemEntropy, store::rows};
 use fieldmesh_pki::{
     KeyMaterial, TrustStore,
-    tls::{Credentials, PeerVerifier, client_config},
+    tls::{self, Credentials, PeerVerifier, client_config},
 };
 use fieldmesh_tests::process::{Server, handheld::CATEGORY};
 use zeroize::Zeroizing;
@@ -44,7 +44,7 @@ impl Phone {
     /// Enrolls, connects and exchanges keys.
     pub(crate) async fn connect(server: &Server, id: &str) -> Self {
         let clock: fieldmesh_device::Clock = Arc::new(|| unix().as_millis() as u64);
-        let token = server.ask(&["ca", "token", id]).await;
+        let token = server.ask(&["ca", "token", id, "--pre-approved"]).await;
         let secret = Zeroizing::new(token["secret"].as_str().unwrap().to_owned());
         let key = KeyMaterial::generate().unwrap();
         let enrolled = enroll(&server.https, id, &secret, &key, &clock).await.unwrap();
@@ -53,10 +53,11 @@ impl Phone {
         keys.rotate(unix().as_secs()).unwrap();
         let trust = Arc::new(TrustStore::new(vec![enrolled.root], Vec::new()).unwrap());
         let verifier = PeerVerifier {
-            trust: Arc::clone(&trust),
+            trust: tls::fixed(Arc::clone(&trust)),
             now: Arc::new(|| unix().as_secs()),
             revoked: Arc::new(|_, _| false),
             client_may_be_unknown: false,
+            lapsed: None,
         };
         let pkcs8 = Zeroizing::new(key.pkcs8().to_vec());
         let credentials = Credentials { chain: enrolled.chain, pkcs8 };

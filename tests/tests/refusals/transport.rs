@@ -202,7 +202,7 @@ async fn a_hello_counts_with_the_devices_own_and_newest_bundle_only() {
 
     let kept = || {
         let journal = live.server().node.journal_of(device.id).unwrap();
-        journal.state::<Customer>(device.id).unwrap().enrollment.bundle_serial
+        journal.state::<Customer>(device.id).unwrap().device.bundle_serial
     };
     device.greet(&connection).await;
     let serial = kept();

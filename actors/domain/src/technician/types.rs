@@ -4,7 +4,7 @@ use minicbor::{Decode, Encode};
 
 use crate::{
     TimerName,
-    enrollment::Change,
+    device::Change,
     ids::EntityId,
     message::{AlertBody, Location, OfferId, ReceiptStatus, ResponseBody},
     ticket::{Progress, RefusalReason},
@@ -118,26 +118,10 @@ pub enum Command {
         #[n(4)]
         shift: Shift,
     },
+    /// The certificates of its device were revoked.
     #[n(1)]
-    Invite {
-        #[cbor(n(0), with = "minicbor::bytes")]
-        token_hash: [u8; 32],
-        #[n(1)]
-        expires: Millis,
-    },
-    #[n(2)]
-    Enroll {
-        #[cbor(n(0), with = "minicbor::bytes")]
-        token_hash: [u8; 32],
-        #[cbor(n(1), with = "minicbor::bytes")]
-        public_key_hash: [u8; 32],
-        #[cbor(n(2), with = "minicbor::bytes")]
-        serial: Vec<u8>,
-        #[n(3)]
-        not_after: u64,
-        #[cbor(n(4), with = "minicbor::bytes")]
-        certificate: Vec<u8>,
-    },
+    LoseDevice,
+    // 2 is retired.
     #[n(3)]
     PublishKeys {
         #[n(0)]
@@ -169,6 +153,9 @@ pub enum Command {
         #[n(1)]
         body: ResponseBody,
     },
+    /// Its device got a certificate.
+    #[n(10)]
+    FindDevice,
     #[n(9)]
     Timer {
         #[n(0)]
@@ -194,7 +181,7 @@ pub enum Event {
         shift: Shift,
     },
     #[n(1)]
-    Enrollment(#[n(0)] Change),
+    Device(#[n(0)] Change),
     #[n(2)]
     WentOnShift,
     #[n(3)]

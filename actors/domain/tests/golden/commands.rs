@@ -1,16 +1,17 @@
 //! Each command of each aggregate, as entities tell each other.
 
 use fieldmesh_domain::{
-    Command, TimerName, customer, desk,
+    Command, TimerName, authority, customer, desk,
     message::{AlertBody, Answer, ResponseBody},
+    placement, registration,
     selection::Need,
     technician::{self, Shift, Skill},
     ticket::{self, Progress, RefusalReason},
 };
 
 use crate::{
-    HASH, KEY, MESSAGE, NOON, OFFER, PLACE, are_frozen, are_read, choice, customer, request,
-    technician, ticket,
+    HASH, MESSAGE, NOON, OFFER, PLACE, are_frozen, are_read, choice, customer, request, technician,
+    ticket,
 };
 
 const TIMER: TimerName = TimerName::Deadline;
@@ -18,13 +19,6 @@ const TIMER: TimerName = TimerName::Deadline;
 #[test]
 fn to_a_customer() {
     use customer::Command as Customer;
-    let enroll = Customer::Enroll {
-        token_hash: HASH,
-        public_key_hash: KEY,
-        serial: vec![1, 2],
-        not_after: 3,
-        certificate: vec![4, 5],
-    };
     let request = Customer::Request {
         message_id: MESSAGE,
         content_hash: HASH,
@@ -36,8 +30,8 @@ fn to_a_customer() {
             "82008363416461<place>02",
             Customer::Register { name: "Ada".into(), location: PLACE, tier: 2 },
         ),
-        ("820182<hash><noon>", Customer::Invite { token_hash: HASH, expires: NOON }),
-        ("820285<hash><key>42010203420405", enroll),
+        ("820180", Customer::LoseDevice),
+        ("820980", Customer::FindDevice),
         ("82038209420102", Customer::PublishKeys { serial: 9, bundle: vec![1, 2] }),
         ("820484<msg><hash>860b0c0102<place>646c65616b<noon>", request),
         ("820581<tkt>", Customer::TicketClosed { ticket: ticket() }),
@@ -58,13 +52,6 @@ fn to_a_technician() {
         capacity: 2,
         shift: Shift::Always,
     };
-    let enroll = Technician::Enroll {
-        token_hash: HASH,
-        public_key_hash: KEY,
-        serial: vec![1, 2],
-        not_after: 3,
-        certificate: vec![4, 5],
-    };
     let alert = AlertBody {
         ticket,
         offer,
@@ -79,8 +66,8 @@ fn to_a_technician() {
     let body = ResponseBody { ticket, offer, answer: Answer::Accept { eta_min: 20 } };
     are_frozen(&[
         ("82008562426f81820b04<place>0200", register),
-        ("820182<hash><noon>", Technician::Invite { token_hash: HASH, expires: NOON }),
-        ("820285<hash><key>42010203420405", enroll),
+        ("820180", Technician::LoseDevice),
+        ("820a80", Technician::FindDevice),
         ("82038209420102", Technician::PublishKeys { serial: 9, bundle: vec![1, 2] }),
         ("820480", Technician::GoOnShift),
         ("820580", Technician::GoOffShift),
@@ -118,8 +105,11 @@ fn to_a_ticket() {
         ("8208820008", Ticket::Timer { name: TIMER, generation: 8 }),
     ]);
     are_read(&[
-        ("#O", Ticket::Offer { technician, choice: choice.clone(), question: 0 }),
-        ("#F", Ticket::NobodyFits { choice, question: 0 }),
+        (
+            "820182<tec>848186<tec>01020304058182<tec>020906",
+            Ticket::Offer { technician, choice: choice.clone(), question: 0 },
+        ),
+        ("820281848186<tec>01020304058182<tec>020906", Ticket::NobodyFits { choice, question: 0 }),
     ]);
 }
 
@@ -139,15 +129,21 @@ fn to_a_desk() {
         ("820281<tkt>", Desk::Done { ticket }),
         ("8203820008", Desk::Timer { name: TIMER, generation: 8 }),
     ]);
-    are_read(&[("#M", Desk::Match { ticket, need, question: 0 })]);
+    are_read(&[("820182<tkt>840b01<place>81<tec>", Desk::Match { ticket, need, question: 0 })]);
 }
 
 #[test]
 fn to_any_entity() {
+    let readmit = registration::Command::Readmit { by: "op".into() };
+    let to_authority = authority::Command::Timer { name: TIMER, generation: 8 };
+    let to_placement = placement::Command::Timer { name: TIMER, generation: 8 };
     are_frozen(&[
         ("820081820680", Command::Customer(customer::Command::Suspend)),
         ("820181820480", Command::Technician(technician::Command::GoOnShift)),
         ("820281820680", Command::Ticket(ticket::Command::Cancel)),
         ("820381820281<tkt>", Command::Desk(desk::Command::Done { ticket: ticket() })),
+        ("820481820881626f70", Command::Registration(readmit)),
+        ("8205818202820008", Command::Authority(to_authority)),
+        ("8206818201820008", Command::Placement(to_placement)),
     ]);
 }

@@ -2,41 +2,31 @@
 
 use fieldmesh_domain::{
     customer, desk,
-    enrollment::{Change, Issued, Token},
+    device::Change,
     message::{AlertBody, ReceiptStatus},
     technician::{self, Shift, Skill},
     ticket::{self, Progress, RefusalReason},
 };
 
 use crate::{
-    HASH, KEY, MESSAGE, NOON, OFFER, PLACE, are_frozen, are_read, choice, customer, request,
-    technician, ticket,
+    HASH, MESSAGE, NOON, OFFER, PLACE, are_frozen, are_read, choice, customer, request, technician,
+    ticket,
 };
 
 #[test]
 fn of_a_customer() {
     use customer::Event;
-    let issued = Issued {
-        token_hash: HASH,
-        public_key_hash: KEY,
-        serial: vec![1, 2],
-        not_after: 3,
-        certificate: vec![4, 5],
-    };
     are_frozen(&[
         (
             "82008363416461<place>02",
             Event::Registered { name: "Ada".into(), location: PLACE, tier: 2 },
         ),
         (
-            "82018182008182<hash><noon>",
-            Event::Enrollment(Change::Invited(Token { hash: HASH, expires: NOON })),
+            "82018182008209420102",
+            Event::Device(Change::KeysPublished { serial: 9, bundle: vec![1, 2] }),
         ),
-        ("82018182018185<hash><key>42010203420405", Event::Enrollment(Change::Enrolled(issued))),
-        (
-            "82018182028209420102",
-            Event::Enrollment(Change::KeysPublished { serial: 9, bundle: vec![1, 2] }),
-        ),
+        ("820181820180", Event::Device(Change::Lost)),
+        ("820181820280", Event::Device(Change::Found)),
         (
             "820285<msg><hash><tkt>860b0c0102<place>646c65616b<noon>",
             Event::Requested {
@@ -78,10 +68,9 @@ fn of_a_technician() {
     let (reason, note) = ("far".to_owned(), Progress::EnRoute);
     are_frozen(&[
         ("82008562426f81820b04<place>0200", registered),
-        (
-            "8201818202820940",
-            Event::Enrollment(Change::KeysPublished { serial: 9, bundle: vec![] }),
-        ),
+        ("8201818200820940", Event::Device(Change::KeysPublished { serial: 9, bundle: vec![] })),
+        ("820181820180", Event::Device(Change::Lost)),
+        ("820181820280", Event::Device(Change::Found)),
         ("820280", Event::WentOnShift),
         ("820380", Event::WentOffShift),
         ("82048189<tkt>8203010b0c01<place>0d646c65616b<noon>", Event::Reserved { alert }),
@@ -160,7 +149,13 @@ fn of_a_desk() {
         ("820381<tkt>", Event::TakenBack { ticket }),
     ]);
     are_read(&[
-        ("#C", Event::Chosen { ticket, technician, choice: choice.clone(), question: 0 }),
-        ("#N", Event::NobodyFits { ticket, choice, question: 0 }),
+        (
+            "820183<tkt><tec>848186<tec>01020304058182<tec>020906",
+            Event::Chosen { ticket, technician, choice: choice.clone(), question: 0 },
+        ),
+        (
+            "820282<tkt>848186<tec>01020304058182<tec>020906",
+            Event::NobodyFits { ticket, choice, question: 0 },
+        ),
     ]);
 }

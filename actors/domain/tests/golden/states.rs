@@ -3,29 +3,17 @@
 use fieldmesh_domain::{
     customer::{Customer, Standing},
     desk::{Desk, Known, Summary},
-    enrollment::{Enrollment, Issued, Token},
+    device::Device,
     technician::{Holding, Phase, Shift, Skill, Technician},
     ticket::{Stage, Ticket},
 };
 
 use crate::{
-    HASH, KEY, MESSAGE, NOON, OFFER, PLACE, are_frozen, are_read, customer, request, technician,
-    ticket,
+    MESSAGE, NOON, OFFER, PLACE, are_frozen, are_read, customer, request, technician, ticket,
 };
 
-fn enrollment() -> Enrollment {
-    let issued = Issued {
-        token_hash: HASH,
-        public_key_hash: KEY,
-        serial: vec![1, 2],
-        not_after: 3,
-        certificate: vec![4, 5],
-    };
-    Enrollment {
-        token: Some(Token { hash: HASH, expires: NOON }),
-        issued: Some(issued),
-        bundle_serial: 9,
-    }
+fn device() -> Device {
+    Device { bundle_serial: 9, present: true }
 }
 
 #[test]
@@ -35,12 +23,12 @@ fn of_a_customer() {
         name: "Ada".into(),
         location: PLACE,
         tier: 2,
-        enrollment: enrollment(),
+        device: device(),
         open: [ticket()].into(),
     };
     are_frozen(&[
-        ("8600608200000083f6f60080", Customer::default()),
-        ("860363416461<place>028382<hash><noon>85<hash><key>420102034204050981<tkt>", active),
+        ("860060820000008200f480", Customer::default()),
+        ("860363416461<place>028209f581<tkt>", active),
     ]);
 }
 
@@ -57,15 +45,12 @@ fn of_a_technician() {
         shift: Shift::Always,
         on_shift: true,
         suspended: false,
-        enrollment: enrollment(),
+        device: device(),
         holdings: [(ticket(), holding)].into(),
     };
     are_frozen(&[
-        ("8af460808200000000f4f483f6f600a0", Technician::default()),
-        (
-            "8af562426f81820b04<place>0200f5f48382<hash><noon>85<hash><key>4201020342040509a1<tkt>8482030102<noon><msg>",
-            busy,
-        ),
+        ("8af460808200000000f4f48200f4a0", Technician::default()),
+        ("8af562426f81820b04<place>0200f5f48209f5a1<tkt>8482030102<noon><msg>", busy),
     ]);
 }
 
@@ -94,7 +79,10 @@ fn of_a_ticket() {
             offered.clone(),
         ),
     ]);
-    are_read(&[("#T", Ticket { question: 0, ..offered })]);
+    are_read(&[(
+        "8d04<cus><msg>860b0c0102<place>646c65616b02<noon>03<tec>62426f81<tec>0405<noon>",
+        Ticket { question: 0, ..offered },
+    )]);
 }
 
 #[test]
@@ -111,5 +99,8 @@ fn of_a_desk() {
         ("83a0a0a0", Desk::default()),
         ("83a1<tec>8384f581820b04<place>020107a1<tkt><tec>a1<tkt>04", giving.clone()),
     ]);
-    are_read(&[("#D", Desk { answered: [].into(), ..giving })]);
+    are_read(&[(
+        "82a1<tec>8384f581820b04<place>020107a1<tkt><tec>",
+        Desk { answered: [].into(), ..giving },
+    )]);
 }

@@ -4,7 +4,7 @@
 
 use fieldmesh_domain::{
     EntityId, EntityKind, TimerName, desk,
-    enrollment::{Change, Issued, Token},
+    device::Change,
     message::{AlertBody, Answer, Location, OfferId, ReceiptStatus, RequestBody},
     selection::{Candidate, Choice, Exclusion, Need},
     technician::Skill,
@@ -145,27 +145,15 @@ pub(crate) fn need() -> impl Strategy<Value = Need> {
     )
 }
 
-pub(crate) fn issued() -> impl Strategy<Value = Issued> {
-    (hash(), hash(), vec(any::<u8>(), 0..4), any::<u64>(), vec(any::<u8>(), 0..4)).prop_map(
-        |(token_hash, public_key_hash, serial, not_after, certificate)| Issued {
-            token_hash,
-            public_key_hash,
-            serial,
-            not_after,
-            certificate,
-        },
-    )
-}
-
 pub(crate) fn bundle() -> impl Strategy<Value = (u64, Vec<u8>)> {
     (0_u64..5, vec(any::<u8>(), 0..4))
 }
 
 pub(crate) fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
-        (hash(), millis()).prop_map(|(hash, expires)| Change::Invited(Token { hash, expires })),
-        issued().prop_map(Change::Enrolled),
         bundle().prop_map(|(serial, bundle)| Change::KeysPublished { serial, bundle }),
+        Just(Change::Lost),
+        Just(Change::Found),
     ]
 }
 

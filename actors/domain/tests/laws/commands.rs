@@ -1,19 +1,22 @@
 //! Any command of each aggregate, from any sender at any time.
 
 use fieldmesh_domain::{
-    EntityId, customer, desk,
-    enrollment::Issued,
+    EntityId, authority, customer, desk,
     message::{OfferId, ResponseBody},
+    placement, registration,
     technician::{self, Shift},
     ticket,
 };
-use proptest::prelude::*;
+use proptest::{option, prelude::*};
 
 use crate::{
     arbitrary::{
-        alert, answer, bundle, choice, customer_id, hash, issued, location, message_id, millis,
-        need, offer, progress, refusal, request, skills, summary, technician_id, text, ticket_id,
-        timer,
+        alert, answer, bundle, choice, customer_id, hash, location, message_id, millis, need,
+        offer, progress, refusal, request, skills, summary, technician_id, text, ticket_id, timer,
+    },
+    records::{
+        by, device, hash as token_hash, head, issued, key, note, profile, revocation, serial,
+        token, why,
     },
     world,
 };
@@ -23,13 +26,9 @@ pub(crate) fn customer_command() -> BoxedStrategy<customer::Command> {
     prop_oneof![
         2 => ("[ab]", location(), 1_u8..3)
             .prop_map(|(name, location, tier)| Command::Register { name, location, tier }),
-        4 => (hash(), millis())
-            .prop_map(|(token_hash, expires)| Command::Invite { token_hash, expires }),
-        4 => issued().prop_map(|issued| {
-            let Issued { token_hash, public_key_hash, serial, not_after, certificate } = issued;
-            Command::Enroll { token_hash, public_key_hash, serial, not_after, certificate }
-        }),
-        1 => bundle().prop_map(|(serial, bundle)| Command::PublishKeys { serial, bundle }),
+        1 => Just(Command::LoseDevice),
+        1 => Just(Command::FindDevice),
+        4 => bundle().prop_map(|(serial, bundle)| Command::PublishKeys { serial, bundle }),
         2 => (message_id(), hash(), request(), millis()).prop_map(
             |(message_id, content_hash, body, received_at)| Command::Request {
                 message_id,
@@ -55,13 +54,9 @@ pub(crate) fn technician_command() -> BoxedStrategy<technician::Command> {
         2 => ("[ab]", skills(), location(), 1_u16..3).prop_map(|(name, skills, home, capacity)| {
             Command::Register { name, skills, home, capacity, shift: Shift::Always }
         }),
-        2 => (hash(), millis())
-            .prop_map(|(token_hash, expires)| Command::Invite { token_hash, expires }),
-        2 => issued().prop_map(|issued| {
-            let Issued { token_hash, public_key_hash, serial, not_after, certificate } = issued;
-            Command::Enroll { token_hash, public_key_hash, serial, not_after, certificate }
-        }),
-        1 => bundle().prop_map(|(serial, bundle)| Command::PublishKeys { serial, bundle }),
+        1 => Just(Command::LoseDevice),
+        1 => Just(Command::FindDevice),
+        2 => bundle().prop_map(|(serial, bundle)| Command::PublishKeys { serial, bundle }),
         2 => Just(Command::GoOnShift),
         1 => Just(Command::GoOffShift),
         6 => alert().prop_map(|alert| Command::Reserve { alert }),
@@ -119,6 +114,66 @@ pub(crate) fn desk_command() -> BoxedStrategy<desk::Command> {
             |(ticket, need, question)| Command::Match { ticket, need, question }
         ),
         1 => ticket_id().prop_map(|ticket| Command::Done { ticket }),
+        1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
+    ]
+    .boxed()
+}
+
+/// A command with which it begins.
+pub(crate) fn register() -> BoxedStrategy<registration::Command> {
+    let parts = (profile(), device(), text(), by());
+    parts
+        .prop_map(|(profile, device, label, by)| registration::Command::Register {
+            profile,
+            device,
+            label,
+            by,
+        })
+        .boxed()
+}
+
+pub(crate) fn registration_command() -> BoxedStrategy<registration::Command> {
+    use registration::Command;
+    prop_oneof![
+        1 => register(),
+        6 => token().prop_map(Command::Invite),
+        5 => (token_hash(), key()).prop_map(
+            |(token_hash, public_key_hash)| Command::Request { token_hash, public_key_hash }
+        ),
+        4 => (by(), option::weighted(0.2, hash()))
+            .prop_map(|(by, key)| Command::Approve { by, key: key.map(Into::into) }),
+        1 => (by(), why()).prop_map(|(by, why)| Command::Deny { by, why, key: None }),
+        12 => issued().prop_map(Command::Enroll),
+        2 => (option::weighted(0.8, serial()), any::<u8>(), by())
+            .prop_map(|(serial, reason, by)| Command::Revoke { serial, reason, by }),
+        1 => (why(), by()).prop_map(|(why, by)| Command::Ban { why, by }),
+        2 => by().prop_map(|by| Command::Readmit { by }),
+        1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn authority_command() -> BoxedStrategy<authority::Command> {
+    use authority::Command;
+    prop_oneof![
+        6 => note().prop_map(Command::Note),
+        4 => head().prop_map(Command::SignHead),
+        1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn placement_command() -> BoxedStrategy<placement::Command> {
+    use placement::Command;
+    prop_oneof![
+        6 => (any::<[u8; 32]>(), serial(), any::<u64>(), revocation()).prop_map(
+            |(issuer, serial, not_after, revocation)| Command::Revoke {
+                issuer,
+                serial,
+                not_after,
+                revocation,
+            }
+        ),
         1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
     ]
     .boxed()

@@ -164,6 +164,7 @@ impl World {
                 IndexRow::Customer { id, state } => {
                     assert_eq!(*state, self.customers[id].state.standing);
                 }
+                _ => panic!("no authority here wrote {row:?}"),
             }
         }
     }
@@ -194,7 +195,7 @@ impl World {
         for (id, lived) in &self.technicians {
             let technician = &lived.state;
             let known = &self.desk.state.technicians[id].summary;
-            assert_eq!(known.on_shift, technician.on_shift);
+            assert_eq!(known.on_shift, technician.on_shift && technician.device.present);
             assert_eq!((&known.skills, known.capacity), (&technician.skills, technician.capacity));
         }
     }
@@ -239,6 +240,7 @@ impl World {
                         let technician = &lived.state;
                         let mut skills = technician.skills.iter();
                         technician.on_shift
+                            && technician.device.present
                             && technician.holdings.len() < usize::from(technician.capacity)
                             && skills.any(|skill| skill.category == body.category)
                     });

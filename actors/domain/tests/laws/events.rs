@@ -1,11 +1,14 @@
 //! Any event of each aggregate, in any order: what a log could hold at worst.
 
-use fieldmesh_domain::{customer, desk, technician, ticket};
-use proptest::prelude::*;
+use fieldmesh_domain::{authority, customer, desk, placement, registration, technician, ticket};
+use proptest::{collection::vec, option, prelude::*};
 
 use crate::arbitrary::{
     alert, change, choice, customer_id, hash, location, message_id, millis, offer, progress,
     receipt_status, refusal, request, skills, summary, technician_id, text, ticket_id,
+};
+use crate::records::{
+    asked, by, device, head, issued, note, profile, revocation, serial, token, why,
 };
 
 pub(crate) fn customer_event() -> BoxedStrategy<customer::Event> {
@@ -16,7 +19,7 @@ pub(crate) fn customer_event() -> BoxedStrategy<customer::Event> {
             location,
             tier
         }),
-        change().prop_map(Event::Enrollment),
+        change().prop_map(Event::Device),
         (message_id(), hash(), ticket_id(), request(), millis()).prop_map(
             |(message_id, content_hash, ticket, body, received_at)| Event::Requested {
                 message_id,
@@ -39,7 +42,7 @@ pub(crate) fn technician_event() -> BoxedStrategy<technician::Event> {
         (text(), skills(), location(), any::<u16>()).prop_map(|(name, skills, home, capacity)| {
             Event::Registered { name, skills, home, capacity, shift: Shift::Always }
         }),
-        change().prop_map(Event::Enrollment),
+        change().prop_map(Event::Device),
         Just(Event::WentOnShift),
         Just(Event::WentOffShift),
         alert().prop_map(|alert| Event::Reserved { alert }),
@@ -127,4 +130,52 @@ pub(crate) fn desk_event() -> BoxedStrategy<desk::Event> {
         ticket_id().prop_map(|ticket| Event::TakenBack { ticket }),
     ]
     .boxed()
+}
+
+pub(crate) fn registration_event() -> BoxedStrategy<registration::Event> {
+    use registration::Event;
+    prop_oneof![
+        1 => (profile(), device(), text(), by()).prop_map(
+            |(profile, device, label, by)| Event::Registered { profile, device, label, by }
+        ),
+        2 => token().prop_map(Event::Invited),
+        2 => (asked(), millis())
+            .prop_map(|(request, lapses)| Event::Requested { request, lapses }),
+        2 => by().prop_map(|by| Event::Approved { by }),
+        1 => (by(), why()).prop_map(|(by, why)| Event::Denied { by, why }),
+        1 => Just(Event::Lapsed),
+        6 => (issued(), 0_u8..4, option::of(by())).prop_map(
+            |(issued, forgotten, approved_by)| Event::Enrolled { issued, forgotten, approved_by }
+        ),
+        2 => (vec(serial().prop_map(Into::into), 0..3), revocation(), by()).prop_map(
+            |(serials, revocation, by)| Event::Revoked { serials, revocation, by }
+        ),
+        1 => (why(), by()).prop_map(|(why, by)| Event::Banned { why, by }),
+        1 => by().prop_map(|by| Event::Readmitted { by }),
+    ]
+    .boxed()
+}
+
+pub(crate) fn authority_event() -> BoxedStrategy<authority::Event> {
+    use authority::Event;
+    prop_oneof![
+        (any::<u64>(), millis(), note()).prop_map(|(number, at, note)| Event::Noted {
+            number,
+            at,
+            note
+        }),
+        head().prop_map(Event::HeadSigned),
+    ]
+    .boxed()
+}
+
+pub(crate) fn placement_event() -> impl Strategy<Value = placement::Event> {
+    (any::<[u8; 32]>(), serial(), any::<u64>(), revocation()).prop_map(
+        |(issuer, serial, not_after, revocation)| placement::Event::Revoked {
+            issuer,
+            serial,
+            not_after,
+            revocation,
+        },
+    )
 }

@@ -3,7 +3,7 @@
 //! Only [`Step::Repeat`] breaks the outbox's promise that a row arrives once and in its order.
 
 use fieldmesh_domain::{
-    Command, customer,
+    Command, EntityId, EntityKind, customer,
     message::{Answer, OfferId},
     technician::{self, Skill},
     ticket,
@@ -45,6 +45,16 @@ pub(crate) enum Step {
     Shift {
         technician: u8,
         on: bool,
+    },
+    /// A technician's certificates are revoked, or its device connects.
+    Device {
+        technician: u8,
+        present: bool,
+    },
+    /// The same of a customer.
+    Caller {
+        customer: u8,
+        present: bool,
     },
     Cancel(u8),
     Confirm(u8),
@@ -97,6 +107,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0_u32..200).prop_map(Step::Jump),
         3 => (any::<u8>(), any::<bool>())
             .prop_map(|(technician, on)| Step::Shift { technician, on }),
+        2 => (any::<u8>(), prop::bool::weighted(0.7))
+            .prop_map(|(technician, present)| Step::Device { technician, present }),
+        1 => (any::<u8>(), prop::bool::weighted(0.7))
+            .prop_map(|(customer, present)| Step::Caller { customer, present }),
         1 => any::<u8>().prop_map(Step::Cancel),
         1 => any::<u8>().prop_map(Step::Confirm),
         1 => any::<u8>().prop_map(Step::Suspend),
@@ -159,6 +173,8 @@ impl World {
                 let command = technician::Command::GoOffShift;
                 self.ask(hand(technician), Command::Technician(command));
             }
+            Step::Device { technician, present } => self.device(hand(technician), present),
+            Step::Caller { customer: number, present } => self.device(customer(number), present),
             Step::Cancel(ticket) => self.ask_ticket(ticket, ticket::Command::Cancel),
             Step::Confirm(ticket) => self.ask_ticket(ticket, ticket::Command::Confirm),
             Step::Suspend(number) => {
@@ -168,6 +184,20 @@ impl World {
                 self.ask(customer(number), Command::Customer(customer::Command::Resume));
             }
         }
+    }
+
+    /// The device of a customer or technician connects, or is lost.
+    pub(crate) fn device(&mut self, owner: EntityId, present: bool) {
+        let (serial, bundle) = (1, vec![]);
+        let command = match (owner.kind(), present) {
+            (EntityKind::Customer, true) => {
+                Command::Customer(customer::Command::PublishKeys { serial, bundle })
+            }
+            (EntityKind::Customer, false) => Command::Customer(customer::Command::LoseDevice),
+            (_, true) => Command::Technician(technician::Command::PublishKeys { serial, bundle }),
+            (_, false) => Command::Technician(technician::Command::LoseDevice),
+        };
+        self.ask(owner, command);
     }
 
     fn ask_ticket(&mut self, number: u8, command: ticket::Command) {

@@ -122,22 +122,14 @@ pub(crate) fn nth<T: Copy>(all: impl ExactSizeIterator<Item = T>, number: usize)
 }
 
 impl World {
-    /// Customers and technicians enrolled and on shift, the desk told.
+    /// Customers and technicians with their devices and on shift, the desk told.
     pub(crate) fn new(hands: &[Hand]) -> Self {
         let mut world = Self { now: START, ..Self::default() };
-        let (token_hash, expires) = ([7; 32], Millis(u64::MAX));
         for number in 0..CUSTOMERS {
             let (name, location) = (format!("customer {number}"), Location::default());
             for command in [
                 customer::Command::Register { name, location, tier: number + 1 },
-                customer::Command::Invite { token_hash, expires },
-                customer::Command::Enroll {
-                    token_hash,
-                    public_key_hash: [8; 32],
-                    serial: vec![1],
-                    not_after: 0,
-                    certificate: vec![],
-                },
+                customer::Command::PublishKeys { serial: 1, bundle: vec![] },
             ] {
                 world.ask(customer(number), Command::Customer(command));
             }
@@ -151,14 +143,7 @@ impl World {
                     capacity: hand.capacity,
                     shift: Shift::Always,
                 },
-                technician::Command::Invite { token_hash, expires },
-                technician::Command::Enroll {
-                    token_hash,
-                    public_key_hash: [9; 32],
-                    serial: vec![2],
-                    not_after: 0,
-                    certificate: vec![],
-                },
+                technician::Command::PublishKeys { serial: 1, bundle: vec![] },
                 technician::Command::GoOnShift,
             ] {
                 world.ask(technician(number), Command::Technician(command));
@@ -179,6 +164,9 @@ impl World {
             }
             Command::Ticket(command) => self.tickets.entry(to).or_default().ask(command, &ctx),
             Command::Desk(command) => self.desk.ask(command, &ctx),
+            Command::Registration(_) | Command::Authority(_) | Command::Placement(_) => {
+                panic!("nobody here asks an authority: {command:?}")
+            }
         };
         self.asked.push((to, command));
         // Between entities a refusal is final, and a device is told by another way.
@@ -199,6 +187,7 @@ impl World {
             }
             Effect::Message { to, kind, body, .. } => {
                 if kind == MessageKind::Alert {
+                    assert!(self.technicians[&to].state.device.present, "{to} has no device");
                     let alert = minicbor::decode(&body).unwrap();
                     self.alerts.entry(to).or_default().push(alert);
                 }

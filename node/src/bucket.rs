@@ -1,7 +1,7 @@
-//! A token bucket: how many expensive frames a device may send.
+//! A token bucket: how often somebody may ask for work.
 //!
-//! Opening a message costs about 100 µs of processor time, so a device that repeats itself is slowed
-//! down before that. **Invariant:** time that runs backwards gives nothing and takes nothing.
+//! Opening a device's message costs about 100 µs of processor time, and so does a certificate
+//! request: who repeats itself is slowed down before that. **Invariant:** time that runs backwards gives nothing and takes nothing.
 
 /// A rate with a burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,23 +11,30 @@ pub struct Rate {
 }
 
 /// Tokens in thousandths, so that a millisecond gives a whole number of them.
-#[derive(Debug)]
-pub(super) struct Bucket {
+#[derive(Debug, Clone)]
+pub struct Bucket {
     rate: Rate,
     thousandths: u64,
     filled_ms: u64,
 }
 
 impl Bucket {
-    pub(super) fn full(rate: Rate, now_ms: u64) -> Self {
+    pub fn full(rate: Rate, now_ms: u64) -> Self {
         Self { rate, thousandths: u64::from(rate.burst) * 1000, filled_ms: now_ms }
+    }
+
+    /// Whether it has recovered from all that was taken.
+    pub fn is_full(&self, now_ms: u64) -> bool {
+        let passed = now_ms.saturating_sub(self.filled_ms);
+        let fresh = passed.saturating_mul(u64::from(self.rate.per_second));
+        self.thousandths.saturating_add(fresh) >= u64::from(self.rate.burst) * 1000
     }
 
     /// Takes a token.
     ///
     /// # Errors
     /// How many milliseconds to wait for the next one.
-    pub(super) fn take(&mut self, now_ms: u64) -> Result<(), u32> {
+    pub fn take(&mut self, now_ms: u64) -> Result<(), u32> {
         let passed = now_ms.saturating_sub(self.filled_ms);
         self.filled_ms = now_ms.max(self.filled_ms);
         let fresh = passed.saturating_mul(u64::from(self.rate.per_second));

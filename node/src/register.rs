@@ -1,0 +1,74 @@
+//! Reading the authority's records for devices: whether a certificate is one that was committed, and
+//! by which earlier certificate a message was signed.
+//!
+//! A certificate that the authority's key signed and its records do not know is worth nothing: it was
+//! made by whoever has the key. **Not here:** writing (`web::est`), revocation (`trust`).
+
+use std::sync::Arc;
+
+use fieldmesh_domain::{EntityId, IndexRow, effect::RowKey, registration::Registration};
+use fieldmesh_envelope::VerifyingKey;
+use fieldmesh_pki::{PeerCertificate, Usage, profile};
+
+use crate::{journal::ShardJournal, trust::Trust};
+
+/// The region's records on this node.
+#[derive(Clone)]
+pub struct Register {
+    journal: ShardJournal,
+    trust: Arc<Trust>,
+}
+
+impl Register {
+    pub fn new(journal: ShardJournal, trust: Arc<Trust>) -> Self {
+        Self { journal, trust }
+    }
+
+    /// Whether the certificate was issued to this device.
+    pub fn knows(&self, certificate: &PeerCertificate, device: EntityId) -> bool {
+        self.issued_to(certificate, EntityId::registration_of(device))
+    }
+
+    /// Whether the certificate was issued to this registration.
+    pub fn issued_to(&self, certificate: &PeerCertificate, id: EntityId) -> bool {
+        let Some(serial) = serial(&certificate.serial) else { return false };
+        let key = RowKey::certificate(&serial, &certificate.issuer_hash);
+        match self.journal.row(&key) {
+            Ok(row) => matches!(
+                row,
+                Some(IndexRow::Certificate { registration, .. }) if registration == id
+            ),
+            Err(error) => {
+                tracing::error!(%id, %error, "the register cannot be read");
+                false
+            }
+        }
+    }
+
+    /// The key of an earlier certificate of the device, which was in force at a time or could still be
+    /// renewed then: a message that waited while the certificate was renewed is signed by the one
+    /// before.
+    pub fn signer(&self, device: EntityId, x5t: &[u8; 32], at_s: u64) -> Option<VerifyingKey> {
+        let registration = EntityId::registration_of(device);
+        let state = self.journal.state::<Registration>(registration).ok()?;
+        let issued = state.issued.iter().find(|issued| issued.fingerprint == *x5t)?;
+        if issued.revoked.is_some() {
+            return None;
+        }
+        let store = self.trust.store();
+        // It may have expired before its holder had a connection again to renew it on.
+        let grace = |kind| profile(kind).grace_s;
+        let (der, usage) = (&issued.certificate, Usage::ClientAuth);
+        let certificate = store.verify_lapsed(der, &[], usage, at_s, &grace).ok()?;
+        VerifyingKey::from_sec1(&certificate.public_point).ok()
+    }
+}
+
+/// A serial number as DER has it, in 16 bytes; none for a longer one, which is none of ours.
+pub fn serial(der: &[u8]) -> Option<[u8; 16]> {
+    let start = der.iter().position(|byte| *byte != 0).unwrap_or(der.len());
+    let digits = &der[start..];
+    let mut serial = [0; 16];
+    serial[16_usize.checked_sub(digits.len())?..].copy_from_slice(digits);
+    Some(serial)
+}

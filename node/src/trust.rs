@@ -1,0 +1,233 @@
+//! Whom this node believes, now: roots and issuing CAs, who is revoked, and who is connected by
+//! which certificate.
+//!
+//! Revocations come from the placement group as they are applied. One that comes in is in the set
+//! before the connections by it are looked for, and a connection is listed before it asks the set, so
+//! none slips between. **Invariants:** asking costs the same for any number of revocations; a
+//! revoked certificate's connections are closed in the step that applies the revocation. **Not
+//! here:** why somebody is revoked (`domain::registration`), sockets (`edge`, `web`).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
+};
+
+use fieldmesh_device::wire::close;
+use fieldmesh_domain::{IndexRow, registration::Revocation};
+use fieldmesh_pki::{
+    PeerCertificate, RevocationSet, TrustStore,
+    tls::{self, IsRevoked},
+};
+
+use tokio::sync::watch;
+
+use crate::register;
+
+/// Expired certificates may still ask for renewal for so long: longer than any profile's grace.
+const GRACE_S: u64 = 366 * 24 * 3600;
+
+/// A revocation is recorded in the region's group and applied by the cluster's: two log writes.
+const APPLIED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Issuer and serial number.
+type Name = ([u8; 32], [u8; 16]);
+/// Ends a connection with an application's code.
+type Close = Box<dyn Fn(u32) + Send>;
+
+/// What a node believes.
+pub struct Trust {
+    store: RwLock<Arc<TrustStore>>,
+    revoked: RwLock<RevocationSet>,
+    live: Mutex<Live>,
+    /// How many revocations came in.
+    count: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Live {
+    next: u64,
+    connections: BTreeMap<Name, BTreeMap<u64, Close>>,
+}
+
+/// A listed connection; it leaves the list when this is dropped.
+pub struct Listed {
+    trust: Arc<Trust>,
+    name: Name,
+    number: u64,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let mut live = self.trust.live();
+        if let Some(of_name) = live.connections.get_mut(&self.name) {
+            of_name.remove(&self.number);
+            if of_name.is_empty() {
+                live.connections.remove(&self.name);
+            }
+        }
+    }
+}
+
+impl Trust {
+    pub fn new(store: TrustStore) -> Arc<Self> {
+        let (revoked, live) = Default::default();
+        let (count, _) = watch::channel(0);
+        Arc::new(Self { store: RwLock::new(Arc::new(store)), revoked, live, count })
+    }
+
+    /// How many revocations came in since the node started.
+    pub fn revocations(&self) -> u64 {
+        *self.count.borrow()
+    }
+
+    /// Tells when revocations come in.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.count.subscribe()
+    }
+
+    /// The roots and issuing CAs in force.
+    pub fn store(&self) -> Arc<TrustStore> {
+        Arc::clone(&self.store.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The same, as TLS asks for it at each handshake.
+    pub fn live_store(self: &Arc<Self>) -> tls::Trust {
+        let trust = Arc::clone(self);
+        Arc::new(move || trust.store())
+    }
+
+    pub fn is_revoked(&self, peer: &PeerCertificate) -> bool {
+        self.is_listed(&peer.issuer_hash, &peer.serial)
+    }
+
+    fn is_listed(&self, issuer: &[u8; 32], serial: &[u8]) -> bool {
+        // An insertion that panics leaves a set that is whole.
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(issuer, serial)
+    }
+
+    /// Ends when a certificate is in the set, or after a while: whoever revoked it is answered only
+    /// when nobody believes it any more.
+    pub async fn until_revoked(&self, issuer: &[u8; 32], serial: &[u8]) {
+        let mut count = self.watch();
+        let listed = async {
+            // The sender lives as long as this.
+            while !self.is_listed(issuer, serial) && count.changed().await.is_ok() {}
+        };
+        if tokio::time::timeout(APPLIED_WITHIN, listed).await.is_err() {
+            tracing::warn!("a revocation is recorded and not yet applied here");
+        }
+    }
+
+    /// The question as TLS asks it.
+    pub fn revoked(self: &Arc<Self>) -> IsRevoked {
+        let trust = Arc::clone(self);
+        Arc::new(move |issuer, serial| trust.is_listed(issuer, serial))
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lists a connection, to be closed when its certificate is revoked; none where it already is.
+    pub fn list(
+        self: &Arc<Self>,
+        peer: &PeerCertificate,
+        close: impl Fn(u32) + Send + 'static,
+    ) -> Option<Listed> {
+        let name = (peer.issuer_hash, register::serial(&peer.serial)?);
+        let number = {
+            let mut live = self.live();
+            live.next += 1;
+            let number = live.next;
+            live.connections.entry(name).or_default().insert(number, Box::new(close));
+            number
+        };
+        let listed = Listed { trust: Arc::clone(self), name, number };
+        (!self.is_revoked(peer)).then_some(listed)
+    }
+
+    /// Takes in what the placement group applied.
+    pub fn applied(&self, rows: &[IndexRow]) {
+        for row in rows {
+            if let IndexRow::Revocation { issuer, serial, not_after, revocation } = row {
+                self.revoke(*issuer, *serial, *not_after, *revocation);
+            }
+        }
+    }
+
+    fn revoke(&self, issuer: [u8; 32], serial: [u8; 16], not_after: u64, revocation: Revocation) {
+        self.revoked.write().unwrap_or_else(PoisonError::into_inner).revoke(
+            issuer,
+            serial,
+            not_after.saturating_add(GRACE_S),
+        );
+        let code = if revocation.banned { close::BANNED } else { close::REVOKED };
+        self.count.send_modify(|count| *count += 1);
+        let live = self.live();
+        for close in live.connections.get(&(issuer, serial)).into_iter().flat_map(BTreeMap::values)
+        {
+            close(code);
+            metrics::counter!("fieldmesh_connections_revoked_total").increment(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use fieldmesh_domain::time::Millis;
+    use fieldmesh_pki::{Identity, KeyKind, Kind};
+
+    use super::*;
+
+    fn peer(serial: u8) -> PeerCertificate {
+        PeerCertificate {
+            identity: Identity {
+                cluster: "c".into(),
+                region: "eu1".into(),
+                kind: Kind::Customer,
+                id: [0; 16],
+            },
+            serial: vec![0, serial],
+            not_after: 0,
+            issuer_hash: [7; 32],
+            public_point: Vec::new(),
+            thumbprint: [0; 32],
+            not_before: 0,
+            spki: Vec::new(),
+            key_kind: KeyKind::P256,
+        }
+    }
+
+    fn revocation(serial: u8, banned: bool) -> IndexRow {
+        let mut number = [0; 16];
+        number[15] = serial;
+        let revocation = Revocation { at: Millis(0), reason: 0, banned };
+        IndexRow::Revocation { issuer: [7; 32], serial: number, not_after: 0, revocation }
+    }
+
+    #[test]
+    fn a_revocation_closes_what_is_listed_and_refuses_what_comes() {
+        let trust = Trust::new(TrustStore::new(vec![], vec![]).unwrap_or_else(|_| unreachable!()));
+        let codes = [0, 1, 2].map(|_| Arc::new(AtomicU32::new(0)));
+        let listed: Vec<_> = [5, 5, 6]
+            .into_iter()
+            .zip(&codes)
+            .map(|(serial, code)| {
+                let code = Arc::clone(code);
+                trust.list(&peer(serial), move |closed| code.store(closed, Ordering::SeqCst))
+            })
+            .collect();
+        assert!(listed.iter().all(Option::is_some));
+        trust.applied(&[revocation(5, false)]);
+        let seen = || codes.each_ref().map(|code| code.load(Ordering::SeqCst));
+        assert_eq!(seen(), [close::REVOKED, close::REVOKED, 0]);
+        assert!(trust.list(&peer(5), |_| {}).is_none());
+        trust.applied(&[revocation(6, true)]);
+        assert_eq!(seen()[2], close::BANNED);
+        drop(listed);
+        assert!(trust.live().connections.is_empty());
+    }
+}
