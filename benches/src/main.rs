@@ -1,14 +1,17 @@
-//! Measurements of one node that are about its size, not its speed.
+//! Measurements of one node: its size, and what its authority costs.
 //!
 //! ```text
 //! cargo run -p fieldmesh-benches -- restart --tickets 100000
 //! cargo run -p fieldmesh-benches -- memory  --tickets 100000
+//! cargo run -p fieldmesh-benches -- authority
 //! ```
 //!
-//! Each prints one JSON object. Speed is measured by `fieldmesh replay`, as ratios within its run.
+//! Each prints one JSON object. The speed of the claim's loop is
+//! measured by `fieldmesh replay`, as ratios within its run.
 //! **Not here:** verdicts; a figure is compared with its promise by whoever reads it.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program prints its figures")]
 
+mod authority;
 mod memory;
 mod population;
 mod restart;
@@ -49,6 +52,13 @@ enum What {
     Restart(Size),
     /// How many bytes an entity that is awake costs.
     Memory(Size),
+    /// Enrollments, revocations, handshakes, and many identities.
+    Authority {
+        #[arg(long, default_value_t = 2000)]
+        enrollments: usize,
+        #[arg(long, default_value_t = 100_000)]
+        registrations: usize,
+    },
     /// The second half of `memory`, in a process of its own.
     #[command(hide = true)]
     Awake { dir: PathBuf },
@@ -70,6 +80,9 @@ fn main() -> ExitCode {
             match cli.what {
                 What::Restart(size) => restart::run(&size).await,
                 What::Memory(size) => memory::run(&size).await,
+                What::Authority { enrollments, registrations } => {
+                    authority::run(enrollments, registrations).await
+                }
                 What::Awake { dir } => memory::awake(&dir).await,
             }
         })
