@@ -23,6 +23,8 @@ const COMMANDS_MAX: usize = 64;
 /// First and longest pause between two attempts to connect.
 const CONNECT_MIN_MS: u64 = 100;
 const CONNECT_MAX_MS: u64 = 10_000;
+/// After so many failures the pause is the longest.
+const PAUSES: u32 = 7;
 /// Acknowledgements go together: far sooner than the service sends again, and at half of what it
 /// sends without one.
 const ACK_AFTER: Duration = Duration::from_millis(100);
@@ -174,22 +176,32 @@ impl Driver {
     async fn run(mut self) {
         let mut failures = 0_u32;
         loop {
-            let reason = match self.open().await {
+            let (reason, remedy) = match self.open().await {
                 Ok(Ok(connection)) => {
                     failures = 0;
                     let ended = self.serve(&connection).await;
+                    let remedy = connection.close_reason().as_ref().and_then(transport::remedy);
                     transport::close(&connection);
                     match ended {
-                        Ok(reason) => reason,
+                        Ok(reason) => (reason, remedy),
                         Err(Closed) => return,
                     }
                 }
-                Ok(Err(error)) => error.to_string(),
+                Ok(Err(TransportError::Connection(error))) => {
+                    let remedy = transport::remedy(&error);
+                    (TransportError::Connection(error).to_string(), remedy)
+                }
+                Ok(Err(error)) => (error.to_string(), None),
                 Err(Closed) => return,
             };
             self.session.disconnected();
             self.tell(vec![Event::Disconnected { reason }]).await;
             failures = failures.saturating_add(1);
+            if let Some(reason) = remedy {
+                self.tell(vec![Event::Refused { reason }]).await;
+                // Somebody may re-admit it: it goes on asking, seldom.
+                failures = failures.max(PAUSES);
+            }
             if self.pause(failures).await.is_err() {
                 return;
             }
@@ -231,7 +243,7 @@ impl Driver {
 
     /// Waits between two attempts, and goes on composing meanwhile.
     async fn pause(&mut self, failures: u32) -> Result<(), Closed> {
-        let longest = CONNECT_MIN_MS.saturating_mul(1 << failures.min(7)).min(CONNECT_MAX_MS);
+        let longest = CONNECT_MIN_MS.saturating_mul(1 << failures.min(PAUSES)).min(CONNECT_MAX_MS);
         let mut jitter = [0];
         (self.random)(&mut jitter);
         let pause = tokio::time::sleep(Duration::from_millis(
@@ -359,9 +371,11 @@ async fn greet(
     hello: Vec<u8>,
 ) -> Result<(Connection, ServiceKeys), TransportError> {
     let connection = transport::connect(&endpoint, addr, &server_name, tls).await?;
-    match transport::ask(&connection, &hello).await? {
-        Reply::Hello { service, .. } => Ok((connection, service)),
-        reply => {
+    match transport::ask(&connection, &hello).await {
+        Ok(Reply::Hello { service, .. }) => Ok((connection, service)),
+        // With TLS 1.3 a client hears only now that its certificate is not believed.
+        Err(error) => Err(connection.close_reason().map_or(error, TransportError::Connection)),
+        Ok(reply) => {
             transport::close(&connection);
             Err(TransportError::Stream(format!("the service is not ready: {reply:?}")))
         }

@@ -208,6 +208,7 @@ impl Profile {
     ) -> io::Result<()> {
         self.stored.chain = renewed.chain.iter().cloned().map(Into::into).collect();
         // The authority may have new roots, and vouches for them under one that is known.
+        self.stored.root.clone_from(&renewed.root);
         self.stored.other_roots = renewed.other_roots.iter().cloned().map(Into::into).collect();
         self.stored.key.zeroize();
         self.stored.key = key.pkcs8().to_vec();
@@ -219,8 +220,10 @@ impl Profile {
         self.stored.server.as_deref()
     }
 
-    pub(crate) fn root(&self) -> &[u8] {
-        &self.stored.root
+    /// All roots that are believed.
+    pub(crate) fn roots(&self) -> Vec<Vec<u8>> {
+        let others = self.stored.other_roots.iter().map(|root| root.to_vec());
+        std::iter::once(self.stored.root.clone()).chain(others).collect()
     }
 
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
@@ -246,9 +249,7 @@ impl Profile {
     }
 
     pub(crate) fn trust(&self) -> io::Result<Arc<TrustStore>> {
-        let others = self.stored.other_roots.iter().map(|root| root.to_vec());
-        let roots = std::iter::once(self.stored.root.clone()).chain(others).collect();
-        let trust = TrustStore::new(roots, Vec::new());
+        let trust = TrustStore::new(self.roots(), Vec::new());
         trust.map(Arc::new).map_err(io::Error::other)
     }
 

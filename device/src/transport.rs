@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use quinn::{ClientConfig, IdleTimeout, TransportConfig, VarInt, crypto::rustls::QuicClientConfig};
 pub use quinn::{Connection, Endpoint};
 
-use crate::wire::{Reply, STREAM_BYTES_MAX};
+use crate::wire::{Reply, STREAM_BYTES_MAX, close};
 
 const IDLE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -30,6 +30,30 @@ pub enum TransportError {
     Timeout,
     #[error("the answer does not decode")]
     Reply,
+}
+
+/// TLS alerts 44 and 45 (RFC 8446 §6.2) as QUIC says them (RFC 9001 §4.8).
+const CERTIFICATE_REVOKED: u64 = 0x100 + 44;
+const CERTIFICATE_EXPIRED: u64 = 0x100 + 45;
+
+/// What a device is to do, where the service ended the connection because of its certificate.
+pub fn remedy(error: &quinn::ConnectionError) -> Option<&'static str> {
+    match error {
+        quinn::ConnectionError::ApplicationClosed(closed) => {
+            close::remedy(closed.error_code.into_inner())
+        }
+        quinn::ConnectionError::ConnectionClosed(closed) => {
+            match u64::from(closed.error_code) {
+                // A removed authority's certificates are among the revoked.
+                CERTIFICATE_REVOKED => close::remedy(u64::from(close::REVOKED)),
+                CERTIFICATE_EXPIRED => Some(
+                    "the certificate has expired or is not valid yet: renew it, or set the clock",
+                ),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
 }
 
 /// The limits of a device's connection; both ends use them.

@@ -109,8 +109,8 @@ pub(crate) async fn renew(cli: &Cli, args: &RenewArgs) -> Result<Value, Failure>
     let server = args.server.clone().or_else(|| profile.server().map(str::to_owned));
     let server = server.ok_or_else(|| Failure::new(2, "--server HOST:PORT is needed"))?;
     let (key, _lock) = profile.next_key(&cli.dir).map_err(|error| Failure::new(2, error))?;
-    let (root, credentials) = (profile.root().to_vec(), profile.credentials());
-    let renewed = est::renew(&server, &root, &credentials, &key, &now_ms())
+    let (roots, credentials) = (profile.roots(), profile.credentials());
+    let renewed = est::renew(&server, &roots, &credentials, &key, &now_ms())
         .await
         .map_err(|error| failure(&error))?;
     profile.replace(&cli.dir, &renewed, &key).map_err(|error| Failure::new(1, error))?;
@@ -204,8 +204,11 @@ impl Running {
         let wait = async {
             while let Some(event) = self.events.recv().await {
                 match event {
-                    Event::Receipt { message_id, body } if message_id == id => return Some(body),
+                    Event::Receipt { message_id, body } if message_id == id => {
+                        return Some(Ok(body));
+                    }
                     Event::Disconnected { reason } => why = reason,
+                    Event::Refused { reason } => return Some(Err(refused(reason))),
                     Event::Connected => "connected, and no answer in time".clone_into(&mut why),
                     _ => {}
                 }
@@ -213,7 +216,7 @@ impl Running {
             None
         };
         let received = timeout(Duration::from_secs(seconds), wait).await.ok().flatten();
-        received.ok_or_else(|| unanswered(&why))
+        received.unwrap_or_else(|| Err(unanswered(&why)))
     }
 
     /// Ends the connection in order, and shows what had come by then.
@@ -224,6 +227,10 @@ impl Running {
         }
         drop(timeout(FAREWELL, self.endpoint.wait_idle()).await);
     }
+}
+
+fn refused(remedy: &str) -> Failure {
+    Failure::new(3, format!("the service refuses this device: {remedy}"))
 }
 
 fn unanswered(why: &str) -> Failure {
@@ -324,12 +331,17 @@ pub(crate) async fn listen(cli: &Cli, args: &ListenArgs) -> Result<Value, Failur
         count += u64::from(matches!(event, Event::Alert { .. } | Event::Confirmation { .. }));
         count
     };
+    let mut refusal = None;
     // Listening ends by number, by time or by whoever started it; all are fine.
     loop {
         tokio::select! {
             event = running.events.recv() => {
                 let Some(event) = event else { break };
                 let shown = show(&event);
+                if let Event::Refused { reason } = event {
+                    refusal = Some(reason);
+                    break;
+                }
                 if args.limit.is_some_and(|limit| shown >= limit) {
                     break;
                 }
@@ -344,6 +356,9 @@ pub(crate) async fn listen(cli: &Cli, args: &ListenArgs) -> Result<Value, Failur
             show(event);
         })
         .await;
+    if let Some(remedy) = refusal {
+        return Err(refused(remedy));
+    }
     if !connected {
         return Err(Failure::new(75, format!("no connection: {why}")));
     }
@@ -383,7 +398,10 @@ fn described(event: &Event) -> Option<Value> {
             Some(json!({ "receipt": status, "ticket": body.ticket.map(|id| id.to_string()) }))
         }
         Event::Expired { .. } => Some(json!({ "receipt": "expired", "ticket": null })),
-        Event::Connected | Event::Disconnected { .. } | Event::Step { .. } => None,
+        Event::Connected
+        | Event::Disconnected { .. }
+        | Event::Refused { .. }
+        | Event::Step { .. } => None,
     }
 }
 

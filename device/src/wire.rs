@@ -37,12 +37,32 @@ pub mod close {
     pub const EXPIRED: u32 = 0x1104;
     /// The identity is banned: enrolling again is refused.
     pub const BANNED: u32 = 0x1105;
+    /// The authority that issued the certificate is not believed any more: enroll again with a new
+    /// token.
+    pub const CA_REMOVED: u32 = 0x1106;
+
+    /// What a device is to do, where coming back with the same certificate is in vain.
+    pub fn remedy(code: u64) -> Option<&'static str> {
+        let is = |known: u32| code == u64::from(known);
+        Some(match code {
+            _ if is(REVOKED) => "the certificate was revoked: enroll again with a new token",
+            _ if is(EXPIRED) => "the certificate has expired: renew it",
+            _ if is(BANNED) => "the device is banned: ask an operator",
+            _ if is(CA_REMOVED) => {
+                "the authority of the certificate was removed: enroll again with a new token"
+            }
+            _ if is(WRONG_PROFILE) => "the certificate is not a device's",
+            _ if is(WRONG_REGION) => "the certificate is for another cluster or region",
+            _ => return None,
+        })
+    }
 
     /// What is said of a certificate with the code.
     pub fn reason(code: u32) -> &'static [u8] {
         match code {
             REVOKED => b"the certificate was revoked: enroll again with a new token",
             BANNED => b"the identity is banned",
+            CA_REMOVED => b"the certificate's authority was removed: enroll again with a new token",
             EXPIRED => b"the certificate has expired: renew it",
             _ => b"",
         }

@@ -5,12 +5,14 @@
 //! issuer's, and is never cut to fit; issuer name and authority key identifier are the CA
 //! certificate's own bytes. **Not here:** who may have a certificate, storage, CRLs and OCSP.
 
+mod certificate;
 mod content;
 mod issuing;
 mod root;
 #[cfg(test)]
 mod tests;
 
+pub use certificate::CaCertificate;
 pub use issuing::IssuingCa;
 pub use root::RootCa;
 

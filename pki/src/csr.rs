@@ -52,6 +52,12 @@ impl CheckedCsr {
         self.requested.challenge.as_deref()
     }
 
+    /// The attribute by which a key that the server makes is to be encrypted beyond TLS (RFC 7030
+    /// §4.4.1), if there is one.
+    pub fn sealing(&self) -> Option<&'static str> {
+        self.requested.sealing
+    }
+
     /// Refuses alternative names other than the identity's own; asking for none is fine.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ mod trust;
 pub mod vault;
 mod x509;
 
-pub use ca::{Certificate, IssueError, IssuingCa, RootCa, Urls};
+pub use ca::{CaCertificate, Certificate, IssueError, IssuingCa, RootCa, Urls};
 pub use crl::{CrlError, crl};
 pub use csr::{CheckedCsr, CsrError, check_csr, create_csr};
 pub use csrattrs::csrattrs;
@@ -45,7 +45,9 @@ pub use lint::LintError;
 pub use profile::{Approval, Life, Profile, profile};
 pub use revocation::{Reason, ReasonError, RevocationSet, Revoked};
 pub use token::{Token, mint, token_hash, token_pin};
-pub use trust::{PeerCertificate, TrustError, TrustStore, Usage, is_self_signed};
+pub use trust::{
+    PeerCertificate, TrustError, TrustStore, Usage, is_issued_by, is_self_issued, is_self_signed,
+};
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];

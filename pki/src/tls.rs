@@ -5,7 +5,7 @@
 //! for at each handshake, so that both change while it runs. Time is the caller's clock, so that
 //! simulations agree with it. **Not here:** sockets, and the end of connections that are open.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, NoKeyLog,
@@ -245,8 +245,31 @@ impl ServerCertVerifier for PeerVerifier {
 /// Believes a server whose chain ends in the root with this hash: for a device that has only a
 /// token yet.
 pub struct PinnedRoot {
-    pub pin: [u8; 32],
-    pub now: Now,
+    pin: [u8; 32],
+    now: Now,
+    /// What the pinned root has proven, once it was shown: each further handshake costs less.
+    store: OnceLock<Arc<TrustStore>>,
+}
+
+impl PinnedRoot {
+    /// `pin` is the SHA-256 of the root's certificate.
+    pub fn new(pin: [u8; 32], now: Now) -> Self {
+        Self { pin, now, store: OnceLock::new() }
+    }
+
+    /// The pinned root, once a server has shown it.
+    pub fn store(&self) -> Option<Arc<TrustStore>> {
+        self.store.get().cloned()
+    }
+
+    fn found(&self, rest: &[CertificateDer<'_>]) -> Option<Arc<TrustStore>> {
+        if let Some(store) = self.store() {
+            return Some(store);
+        }
+        let root = rest.iter().find(|der| sha256(der) == self.pin)?;
+        let store = TrustStore::new(vec![root.to_vec()], Vec::new()).ok()?;
+        Some(Arc::clone(self.store.get_or_init(|| Arc::new(store))))
+    }
 }
 
 impl core::fmt::Debug for PinnedRoot {
@@ -265,10 +288,8 @@ impl ServerCertVerifier for PinnedRoot {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let unknown = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
-        let root = rest.iter().find(|der| sha256(der) == self.pin).ok_or_else(unknown)?;
-        let trust = TrustStore::new(vec![root.to_vec()], Vec::new()).map_err(|_| unknown())?;
         let verifier = PeerVerifier {
-            trust: fixed(Arc::new(trust)),
+            trust: fixed(self.found(rest).ok_or_else(unknown)?),
             now: Arc::clone(&self.now),
             revoked: Arc::new(|_, _| false),
             client_may_be_unknown: false,

@@ -6,12 +6,13 @@
 //! trust anchor has no end of its own, so that a store must be given only the roots that are meant.
 
 use core::{slice, time::Duration};
+use std::sync::{PoisonError, RwLock};
 
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
 use x509_parser::extensions::GeneralName;
 
-use crate::{Identity, KeyKind, Kind, sha256, x509};
+use crate::{Identity, KeyKind, Kind, Life, sha256, x509};
 
 /// How far a certificate's beginning may be ahead of the clock: clocks differ by minutes, and a
 /// certificate just made must be good at once. Its end has no such allowance.
@@ -75,11 +76,25 @@ pub struct PeerCertificate {
 }
 
 /// Roots with the issuing CAs that are known without being sent.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct TrustStore {
     roots: Vec<TrustAnchor<'static>>,
     intermediates: Vec<CertificateDer<'static>>,
+    proven: RwLock<Vec<Proven>>,
 }
+
+/// An issuing CA that a root was seen to have signed: verifying the root's P-384 signature anew at
+/// each handshake is most of what a handshake costs.
+#[derive(Debug)]
+struct Proven {
+    der: CertificateDer<'static>,
+    /// It keeps the name constraints, but not the life.
+    anchor: TrustAnchor<'static>,
+    life: Life,
+}
+
+/// Issuing CAs that are remembered as proven: two for each of many regions.
+const PROVEN_MAX: usize = 64;
 
 impl TrustStore {
     /// A store of roots, and of issuing CAs that are used where a peer does not send its own; DER.
@@ -99,6 +114,7 @@ impl TrustStore {
         Ok(Self {
             roots: roots.into_iter().map(anchor).collect::<Result<_, _>>()?,
             intermediates: intermediates.into_iter().map(intermediate).collect::<Result<_, _>>()?,
+            proven: RwLock::default(),
         })
     }
 
@@ -177,10 +193,13 @@ impl TrustStore {
             Usage::Signing => KeyUsage::required_if_present(DOCUMENT_SIGNING),
         };
         let time = UnixTime::since_unix_epoch(Duration::from_secs(at_s));
+        if self.is_proven(&end_entity, time, usage_check) {
+            return parse_leaf(leaf, usage);
+        }
         let by = |roots: &[TrustAnchor<'_>]| {
             end_entity
                 .verify_for_usage(ALGORITHMS, roots, &chain, time, usage_check, None, None)
-                .map(|_| ())
+                .map(|path| self.remember(&path))
                 .map_err(|error| explain(&error, at_s))
         };
         if let Err(error) = by(&self.roots) {
@@ -192,6 +211,45 @@ impl TrustStore {
         }
         parse_leaf(leaf, usage)
     }
+
+    /// Whether an issuing CA signed the leaf that a root was seen to have signed before. What is wrong
+    /// with a leaf is said by the whole chain.
+    fn is_proven(&self, leaf: &EndEntityCert<'_>, time: UnixTime, usage: KeyUsage) -> bool {
+        let at_s = time.as_secs();
+        let proven = self.proven.read().unwrap_or_else(PoisonError::into_inner);
+        proven
+            .iter()
+            .filter(|issuing| issuing.life.not_before_s <= at_s && at_s <= issuing.life.not_after_s)
+            .any(|issuing| {
+                let anchor = slice::from_ref(&issuing.anchor);
+                leaf.verify_for_usage(ALGORITHMS, anchor, &[], time, usage, None, None).is_ok()
+            })
+    }
+
+    /// An anchor keeps no extended usage, and nothing of what its own root is constrained to: whatever
+    /// has either is verified anew each time.
+    fn remember(&self, path: &VerifiedPath<'_>) {
+        let mut between = path.intermediate_certificates();
+        let (Some(issuing), None) = (between.next(), between.next()) else { return };
+        let der = issuing.der().into_owned();
+        let parsed = x509::parse(&der);
+        let is_limited = path.anchor().name_constraints.is_some()
+            || parsed.as_ref().is_none_or(|parsed| parsed.extended_key_usage() != Ok(None));
+        if is_limited {
+            return;
+        }
+        let life = parsed.and_then(|parsed| x509::life(&parsed));
+        let anchor = anchor_from_trusted_cert(&der).map(|anchor| anchor.to_owned());
+        let (Some(life), Ok(anchor)) = (life, anchor) else { return };
+        let mut proven = self.proven.write().unwrap_or_else(PoisonError::into_inner);
+        if proven.iter().any(|known| known.der == der) {
+            return;
+        }
+        if proven.len() >= PROVEN_MAX {
+            proven.remove(0);
+        }
+        proven.push(Proven { der, anchor, life });
+    }
 }
 
 fn unreadable(what: &str) -> TrustError {
@@ -201,6 +259,21 @@ fn unreadable(what: &str) -> TrustError {
 /// Whether a certificate is whole and signed by its own key, as a root is.
 pub fn is_self_signed(der: &[u8]) -> bool {
     x509::parse(der).is_some_and(|parsed| parsed.verify_signature(None).is_ok())
+}
+
+/// Whether a certificate names itself as its issuer (RFC 5280 §3.2): of an authority's certificates,
+/// which are its roots. It proves nothing.
+pub fn is_self_issued(der: &[u8]) -> bool {
+    x509::parse(der).is_some_and(|parsed| parsed.subject().as_raw() == parsed.issuer().as_raw())
+}
+
+/// Whether a certificate names another one's subject as its issuer (RFC 5280 §4.1.2.4). It proves
+/// nothing.
+pub fn is_issued_by(der: &[u8], issuer: &[u8]) -> bool {
+    let (certificate, issuer) = (x509::parse(der), x509::parse(issuer));
+    certificate.zip(issuer).is_some_and(|(certificate, issuer)| {
+        certificate.issuer().as_raw() == issuer.subject().as_raw()
+    })
 }
 
 fn explain(error: &webpki::Error, now: u64) -> TrustError {

@@ -283,6 +283,7 @@ impl Seen {
             Event::Step { .. } => return,
             Event::Connected => "connected".to_owned(),
             Event::Disconnected { .. } => "disconnected".to_owned(),
+            Event::Refused { reason } => format!("refused: {reason}"),
             Event::Receipt { body, .. } => {
                 self.received
                     .extend(body.ticket.filter(|_| person.id.kind() == EntityKind::Customer));

@@ -159,3 +159,27 @@ async fn a_devices_files_are_its_owners_and_say_nothing() {
     refused.expect_one_line(&[text(&stranger.dir)]);
     drop(again);
 }
+
+#[tokio::test]
+async fn a_device_that_is_not_believed_any_more_says_so_and_ends() {
+    let (data, devices) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (server, customer, technician) = staffed(data.path(), devices.path()).await;
+    let mut listening = customer.start(&["listen", "--seconds", "60"]);
+    // It answers as soon as it is connected: then it has something to lose.
+    technician.run(&["listen", "--seconds", "1"]).await.expect_code(0);
+    server.ask(&["ca", "revoke", &customer.id]).await;
+    while listening.line_within(Duration::from_secs(20)).await.unwrap().is_some() {}
+    let ended = listening.finish().await.expect_code(REFUSED);
+    assert!(ended.stderr.contains("revoked: enroll again with a new token"), "{ended}");
+    // The same in the handshake; what was composed is kept for the next certificate.
+    let refused = customer.try_request("no", "20").await.expect_code(REFUSED);
+    refused.expect_one_line(&["revoked"]);
+    assert_eq!(waiting(&customer).await, 1);
+    let listening = technician.start(&["listen", "--seconds", "60"]);
+    server.ask(&["ca", "ban", &technician.id, "--why", "lost"]).await;
+    let ended = listening.finish().await.expect_code(REFUSED);
+    assert!(
+        ended.stderr.contains("ask an operator") || ended.stderr.contains("revoked"),
+        "{ended}"
+    );
+}

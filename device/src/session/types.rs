@@ -13,6 +13,11 @@ pub enum Event {
     Disconnected {
         reason: String,
     },
+    /// The service will not have this device as it is now: trying again changes nothing before
+    /// somebody does something about it.
+    Refused {
+        reason: &'static str,
+    },
     /// The service has, or refuses, the message with this id.
     Receipt {
         message_id: [u8; 16],

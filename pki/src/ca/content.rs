@@ -155,6 +155,15 @@ impl CaFacts {
         if parsed.public_key().raw != key.subject_public_key_info() {
             return Err(refuse("it is for another key"));
         }
+        Self::of(&parsed, path_length)
+    }
+
+    /// Reads a CA certificate.
+    ///
+    /// # Errors
+    /// [`IssueError::CaCertificate`] where it is not a CA of this crate's making.
+    pub(super) fn of(parsed: &X509Certificate<'_>, path_length: u32) -> Result<Self, IssueError> {
+        let refuse = IssueError::CaCertificate;
         let constraints = parsed.basic_constraints().ok().flatten();
         let is_ca = constraints.is_some_and(|found| {
             found.value.ca && found.value.path_len_constraint == Some(path_length)
@@ -172,13 +181,13 @@ impl CaFacts {
             return Err(refuse("its subject is not one common name in UTF-8"));
         }
         let key_id =
-            x509::subject_key_id(&parsed).ok_or_else(|| refuse("it has no key identifier"))?;
+            x509::subject_key_id(parsed).ok_or_else(|| refuse("it has no key identifier"))?;
         Ok(Self {
             subject: parsed.subject().as_raw().to_vec(),
             name,
             key_id: key_id.to_vec(),
-            life: x509::life(&parsed).ok_or(IssueError::Time)?,
-            permitted: permitted_names(&parsed),
+            life: x509::life(parsed).ok_or(IssueError::Time)?,
+            permitted: permitted_names(parsed),
         })
     }
 

@@ -56,6 +56,11 @@ fn check_name(name: &str) -> Result<(), IssueError> {
     if name.len() <= COMMON_NAME_MAX { Ok(()) } else { Err(IssueError::Name(name.to_owned())) }
 }
 
+/// Whether a root may have this common name.
+pub(super) fn is_name(name: &str) -> bool {
+    name.contains(NAME_END)
+}
+
 impl RootCa {
     /// A new root for a cluster: P-384, 20 years, one level of CAs below it. A cluster may have
     /// more than one; they differ in their keys.

@@ -28,7 +28,15 @@ pub(super) struct Requested {
     /// The first general name that is neither.
     other_name: Option<&'static str>,
     pub(super) challenge: Option<String>,
+    /// How a key made by the server is to be encrypted.
+    pub(super) sealing: Option<&'static str>,
 }
+
+/// Attributes of RFC 7030 §4.4.1: by a shared key, by a public one.
+const SEALING: [(&str, &str); 2] = [
+    ("1.2.840.113549.1.9.16.2.37", "decryptKeyIdentifier"),
+    ("1.2.840.113549.1.9.16.2.54", "asymmetricDecryptKeyIdentifier"),
+];
 
 impl Requested {
     /// Reads what is asked for.
@@ -56,7 +64,11 @@ impl Requested {
                     }
                     requested.challenge = Some(password.0.clone());
                 }
-                ParsedCriAttribute::UnsupportedAttribute => {}
+                ParsedCriAttribute::UnsupportedAttribute => {
+                    let oid = attribute.oid.to_id_string();
+                    let sealing = SEALING.iter().find(|(known, _)| *known == oid);
+                    requested.sealing = requested.sealing.or(sealing.map(|(_, name)| *name));
+                }
             }
         }
         Ok(requested)

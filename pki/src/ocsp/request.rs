@@ -134,6 +134,11 @@ impl OcspRequest {
         Self::from_der(&der)
     }
 
+    /// Whether it asks about a certificate of this issuer's.
+    pub fn is_about(&self, issuer: &IssuerRef) -> bool {
+        self.certificates.iter().any(|id| id.is_of(issuer))
+    }
+
     /// Which certificate an answer made ahead must be about to serve this request: there is none
     /// where it has a nonce, asks about several, or about none of these issuers'.
     pub fn presignable<'a>(
