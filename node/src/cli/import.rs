@@ -1,6 +1,6 @@
 //! CSV in: all rows or none, unless bad ones may be skipped. Every bad row is named with its reason.
 
-use fieldmesh_domain::technician::SKILLS_MAX;
+use fieldmesh_domain::{EntityId, EntityKind, technician::SKILLS_MAX};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -10,6 +10,7 @@ use fieldmesh_pki::{Kind, Profile};
 
 use crate::{
     files,
+    issuer::registered,
     web::{
         ca::NewRegistration,
         rest::{Created, NewCustomer, NewSkill, NewTechnician, Point},
@@ -251,10 +252,23 @@ impl Columns for RegistrationRow {
 
 fn registration(row: RegistrationRow) -> Result<NewRegistration, String> {
     let profile = Profile::by_label(row.profile.trim())
-        .ok_or_else(|| format!("{:?} is not a profile", row.profile))?;
+        .filter(|profile| registered(profile.kind).is_some())
+        .ok_or_else(|| format!("{:?} is not a profile that is registered", row.profile))?;
     let id = row.id.filter(|id| !id.is_empty());
-    if profile.kind == Kind::Technician && id.is_none() {
-        return Err("a technician's device needs the technician's id".into());
+    let owner = match profile.kind {
+        Kind::Customer => EntityKind::Customer,
+        Kind::Technician => EntityKind::Technician,
+        _ => EntityKind::Registration,
+    };
+    match id.as_deref().map(str::parse::<EntityId>) {
+        None if profile.kind == Kind::Technician => {
+            return Err("a technician's device needs the technician's id".into());
+        }
+        Some(Err(error)) => return Err(format!("the id is none: {error}")),
+        Some(Ok(id)) if ![owner, EntityKind::Registration].contains(&id.kind()) => {
+            return Err(format!("{id} cannot have a {}", profile.label));
+        }
+        _ => {}
     }
     let label = if row.label.is_empty() { String::new() } else { name(row.label)? };
     Ok(NewRegistration { id, profile: Some(profile.label.to_owned()), label })

@@ -121,3 +121,31 @@ async fn lines_are_counted_as_an_editor_shows_them() {
     let imported = import(&server, "customer", csv, &[]).await.expect_code(0).json();
     assert_eq!(imported["imported"], 1);
 }
+
+#[tokio::test]
+async fn a_fleet_is_registered_ahead_after_a_dry_run() {
+    let (_dir, server) = server().await;
+    let owner = "name,lat,lon,tier\nOwner,48.85,2.35,2\n";
+    let owner = import(&server, "customer", owner, &[]).await.expect_code(0).json();
+    let owner = owner["ids"][0].as_str().unwrap().to_owned();
+    let fleet = format!(
+        "profile,label,id\ncustomer-device,till 1,{owner}\ncustomer-device,till 2,\nnode,cellar,\n\
+         technician-device,nobody's,\nocsp-signer,no,\npen,no,\ntechnician-device,wrong,{owner}\n\
+         customer-device,unreadable,cus_eu1_0\n"
+    );
+    let bad = vec![5, 6, 7, 8, 9];
+    let refused = import(&server, "ca", &fleet, &["--dry-run"]).await.expect_code(2);
+    assert_eq!(bad_lines(&refused.json()), bad, "{refused}");
+    let before = count(&server, "ca").await;
+    let dry = import(&server, "ca", &fleet, &["--dry-run", "--skip-bad"]).await;
+    let dry = dry.expect_code(0).json();
+    assert_eq!((&dry["imported"], &dry["would_import"]), (&json!(0), &json!(3)), "{dry}");
+    assert_eq!((bad_lines(&dry), count(&server, "ca").await), (bad, before));
+    let done = import(&server, "ca", &fleet, &["--skip-bad"]).await.expect_code(0).json();
+    assert_eq!((&done["imported"], count(&server, "ca").await), (&json!(3), before + 3));
+    // Each gets its token by what the import said.
+    for user in done["ids"].as_array().unwrap() {
+        let token = server.ask(&["ca", "token", user.as_str().unwrap()]).await;
+        assert_eq!(token["user"], *user);
+    }
+}
