@@ -15,6 +15,7 @@ pub mod population;
 mod replay;
 mod replay_input;
 mod root;
+mod rotate;
 mod serve;
 mod unlock;
 mod watch;

@@ -89,6 +89,7 @@ pub struct RaftConfig {
 #[serde(deny_unknown_fields)]
 pub struct PkiConfig {
     pub wrap_base64: bool,
+    pub server_keygen: bool,
     pub public_url: String,
 }
 

@@ -27,6 +27,7 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
+    sync::{Arc, RwLock},
 };
 
 use fieldmesh_actors::seams::{Clock, Entropy};
@@ -104,6 +105,9 @@ pub struct Facts {
     /// SHA-256 of the root certificates, one behind the other: a file that lost one is damaged.
     #[cbor(n(8), with = "minicbor::bytes")]
     pub roots: [u8; 32],
+    /// The same of the file that is about to replace it.
+    #[cbor(n(9), with = "minicbor::bytes")]
+    pub next_roots: Option<[u8; 32]>,
 }
 
 /// An opened deployment.
@@ -114,7 +118,7 @@ pub struct Deployment {
     pub trust: TrustStore,
     /// For the node's TLS, both QUIC and HTTPS: chain with the root, so that a pin can be checked.
     pub node: Credentials,
-    pub issuing: IssuingCa,
+    pub issuing: Arc<IssuingCa>,
     pub service: ServiceSecrets,
     pub head_signer: HeadSigner,
     /// What the authority is to know.
@@ -122,7 +126,6 @@ pub struct Deployment {
     secrets: Secrets,
     seal: Seal,
     operator: certificates::Operator,
-    node_until_s: u64,
     /// Keeps other processes out.
     lock: File,
 }
@@ -227,9 +230,7 @@ impl Deployment {
         let mut secrets = seal.read_secrets(&dir.join("secrets.sealed"))?;
         let roots = certificates::roots(&dir.join("root.pem"), &facts)?;
         let now_s = clock.now_ms() / 1000;
-        let issuing = seal.issuing(&secrets)?;
-        let urls = urls(config, issuing.certificate())?;
-        let issuing = issuing.with_urls(urls)?;
+        let issuing = Arc::new(with_urls(seal.issuing(&secrets)?, config)?);
         let trust = TrustStore::new(roots.clone(), vec![issuing.certificate().to_vec()])
             .map_err(key_error)?;
         let service_key = KeyMaterial::from_pkcs8(&secrets.service_key).map_err(key_error)?;
@@ -241,7 +242,7 @@ impl Deployment {
             own.push(Own { kind: Kind::Service, der: secrets.service_certificate.clone() });
         }
         let hpke = certificates::hpke(&mut secrets, now_s)?;
-        let (node, node_until_s) =
+        let node =
             certificates::node(&facts, &mut secrets, &issuing, &roots, config, now_s, entropy)?;
         let operator = match certificates::kept_operator(&dir, &facts, &issuing, &roots, now_s) {
             Some(kept) => kept,
@@ -254,7 +255,7 @@ impl Deployment {
             cluster: facts.cluster.clone(),
             region: facts.region.clone(),
             key: service_key,
-            chain: service.chain.clone(),
+            chain: RwLock::new(service.chain.clone()),
         };
         Ok(Self {
             dir,
@@ -269,7 +270,6 @@ impl Deployment {
             secrets,
             seal,
             operator,
-            node_until_s,
             lock,
         })
     }
@@ -280,9 +280,9 @@ impl Deployment {
     }
 
     /// What writes the directory: once the node runs, and when the service's HPKE keys rotate.
-    pub fn keeper(self) -> (DeploymentParts, Keeper) {
+    pub fn keeper(self, config: Config) -> (DeploymentParts, Keeper) {
         let Self { dir, facts, roots, trust, node, issuing, service, head_signer, own, .. } = self;
-        let Self { secrets, seal, operator, node_until_s, lock, .. } = self;
+        let Self { secrets, seal, operator, lock, .. } = self;
         let keeper = Keeper {
             dir: dir.clone(),
             secrets,
@@ -290,7 +290,7 @@ impl Deployment {
             operator,
             facts: facts.clone(),
             roots: roots.clone(),
-            node_until_s,
+            config,
             _lock: lock,
         };
         let parts =
@@ -306,7 +306,7 @@ pub struct DeploymentParts {
     pub roots: Vec<Vec<u8>>,
     pub trust: TrustStore,
     pub node: Credentials,
-    pub issuing: IssuingCa,
+    pub issuing: Arc<IssuingCa>,
     pub service: ServiceSecrets,
     pub head_signer: HeadSigner,
     pub own: Vec<Own>,
@@ -325,6 +325,12 @@ fn decode_facts(bytes: &[u8]) -> Option<Facts> {
         return None;
     }
     minicbor::decode(facts).ok()
+}
+
+/// An issuing CA that says in what it signs where outsiders find more.
+fn with_urls(issuing: IssuingCa, config: &Config) -> Result<IssuingCa, DeploymentError> {
+    let urls = urls(config, issuing.certificate())?;
+    Ok(issuing.with_urls(urls)?)
 }
 
 /// Where outsiders find what is said of certificates.

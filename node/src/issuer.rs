@@ -4,7 +4,10 @@
 //! only signs. Nothing is signed by a clock that is behind what the authority has seen. **Not here:**
 //! tokens, approvals and bans (`domain::registration`), transport (`web::est`).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use fieldmesh_actors::seams::Entropy;
@@ -39,58 +42,89 @@ pub enum IssuerError {
     Issue(#[source] IssueError),
 }
 
+/// The issuing CA in force, with what is shown with it.
+pub struct Signing {
+    ca: Arc<IssuingCa>,
+    issuer: [u8; 32],
+    /// Other issuing CAs of the region that are believed, DER.
+    others: Vec<Vec<u8>>,
+    /// Root certificates, DER; tokens pin the first, which signed the issuing CA.
+    roots: Vec<Vec<u8>>,
+}
+
+impl Signing {
+    /// # Errors
+    /// Where the issuing CA's certificate does not parse.
+    pub fn new(
+        ca: Arc<IssuingCa>,
+        others: Vec<Vec<u8>>,
+        roots: Vec<Vec<u8>>,
+    ) -> Result<Self, IssuerError> {
+        let own = IssuerRef::new(ca.certificate());
+        let issuer = own.map(|own| *own.issuer_hash()).map_err(|_| IssuerError::Own)?;
+        Ok(Self { ca, issuer, others, roots })
+    }
+
+    fn certificates(&self) -> Vec<Vec<u8>> {
+        let own = vec![self.ca.certificate().to_vec()];
+        [own, self.others.clone(), self.roots.clone()].concat()
+    }
+}
+
 /// Signs certificates.
 pub struct Issuer {
     cluster: String,
     region: String,
-    ca: IssuingCa,
-    issuer: [u8; 32],
-    /// Root certificates, DER; tokens pin the first.
-    roots: Vec<Vec<u8>>,
+    signing: RwLock<Arc<Signing>>,
     /// The latest time that the authority has seen, Unix milliseconds.
     high_water_ms: AtomicU64,
 }
 
 impl Issuer {
-    /// # Errors
-    /// Where the issuing CA's certificate does not parse.
-    pub fn new(
-        cluster: String,
-        region: String,
-        ca: IssuingCa,
-        roots: Vec<Vec<u8>>,
-    ) -> Result<Self, IssuerError> {
-        let own = IssuerRef::new(ca.certificate());
-        let issuer = own.map(|own| *own.issuer_hash()).map_err(|_| IssuerError::Own)?;
-        Ok(Self { cluster, region, ca, issuer, roots, high_water_ms: AtomicU64::new(0) })
+    pub fn new(cluster: String, region: String, signing: Signing) -> Self {
+        let signing = RwLock::new(Arc::new(signing));
+        Self { cluster, region, signing, high_water_ms: AtomicU64::new(0) }
+    }
+
+    /// From now on this one signs; a certificate being signed is still by the one before.
+    pub fn replace(&self, signing: Signing) {
+        *self.signing.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(signing);
+    }
+
+    fn signing(&self) -> Arc<Signing> {
+        Arc::clone(&self.signing.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub fn cluster(&self) -> &str {
         &self.cluster
     }
 
-    pub fn ca(&self) -> &IssuingCa {
-        &self.ca
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    pub fn ca(&self) -> Arc<IssuingCa> {
+        Arc::clone(&self.signing().ca)
     }
 
     /// SHA-256 of the root certificate: what a token pins.
     pub fn root_pin(&self) -> [u8; 32] {
-        self.roots.first().map(|root| sha256(root)).unwrap_or_default()
+        self.signing().roots.first().map(|root| sha256(root)).unwrap_or_default()
     }
 
-    /// Issuing CA and roots, DER.
+    /// Issuing CAs, the one that signs first, and roots, the one that signed that one first; DER.
     pub fn ca_certificates(&self) -> Vec<Vec<u8>> {
-        [vec![self.ca.certificate().to_vec()], self.roots.clone()].concat()
+        self.signing().certificates()
     }
 
     /// The issuing CA's end, Unix seconds.
     pub fn not_after_s(&self) -> u64 {
-        self.ca.not_after_s()
+        self.signing().ca.not_after_s()
     }
 
     /// SHA-256 of the issuing CA's name.
     pub fn name_hash(&self) -> [u8; 32] {
-        self.issuer
+        self.signing().issuer
     }
 
     /// The identity that a registration has in its certificates: its device's, or its own.
@@ -147,7 +181,8 @@ impl Issuer {
         entropy.fill(&mut random);
         let [jitter, serial @ ..] = random;
         let life = profile(identity.kind).life(now_ms / 1000, jitter);
-        let certificate = self
+        let signing = self.signing();
+        let certificate = signing
             .ca
             .issue(checked.spki(), identity, &[], life, serial)
             .map_err(IssuerError::Issue)?;
@@ -157,7 +192,7 @@ impl Issuer {
         Ok(Issued {
             proof,
             public_key_hash: sha256(checked.spki()),
-            issuer: self.issuer,
+            issuer: signing.issuer,
             serial: certificate.serial,
             not_before: certificate.not_before,
             not_after: certificate.not_after,

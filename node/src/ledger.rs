@@ -6,7 +6,10 @@
 //! the same leaves on every node; a head covers whole records only. **Not here:** what is recorded
 //! (`domain::authority`), the tree and the formats (`fieldmesh_pki`).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use fieldmesh_domain::{
     Command, EntityId,
@@ -61,8 +64,19 @@ pub struct HeadSigner {
     pub cluster: String,
     pub region: String,
     pub key: KeyMaterial,
-    /// Its certificate and the issuing CA's, DER.
-    pub chain: Vec<Vec<u8>>,
+    /// Its certificate and the issuing CA's, DER; replaced when they are renewed.
+    pub chain: RwLock<Vec<Vec<u8>>>,
+}
+
+impl HeadSigner {
+    pub fn recertify(&self, chain: Vec<Vec<u8>>) {
+        *self.chain.write().unwrap_or_else(PoisonError::into_inner) = chain;
+    }
+
+    fn chain(&self) -> Vec<ByteVec> {
+        let chain = self.chain.read().unwrap_or_else(PoisonError::into_inner);
+        chain.iter().cloned().map(ByteVec::from).collect()
+    }
 }
 
 fn serial(serial: &[u8; 16]) -> Vec<u8> {
@@ -129,6 +143,16 @@ fn action(deed: &Deed, registration: &str, by: &str) -> Action {
             why: why.clone(),
             unlisted: u64::from(*unlisted),
         },
+        Deed::CaIntroduced { issuer, certificate, not_after } => Action::IssuerAdded {
+            issuer: *issuer,
+            certificate_hash: *certificate,
+            not_after_s: *not_after,
+        },
+        Deed::CaMoved { from, to, compromised, .. } => {
+            let note = if *compromised { ", compromised" } else { "" };
+            let to = format!("{}{note}", to.name());
+            Action::PhaseChanged { from: from.name().to_owned(), to }
+        }
         Deed::KeyUsed { purpose } => Action::KeyUsed { purpose: purpose.clone(), count: 1 },
     }
 }
@@ -139,8 +163,25 @@ fn action(deed: &Deed, registration: &str, by: &str) -> Action {
 /// Where a text in it is too long, which is refused before it is recorded.
 pub fn leaf(number: u64, at: Millis, note: &Note) -> Result<Vec<u8>, LedgerError> {
     let registration = note.registration.map(|id| id.to_string()).unwrap_or_default();
-    let subject = if registration.is_empty() { "authority" } else { &registration };
-    let actor = if note.by.is_empty() { subject } else { &note.by };
+    let subject = match &note.deed {
+        // The start of its certificate's SHA-256, as `ca rotate status` has it.
+        Deed::CaIntroduced { certificate, .. } | Deed::CaMoved { certificate, .. } => {
+            name(certificate)
+        }
+        _ if registration.is_empty() => "authority".to_owned(),
+        _ => registration,
+    };
+    let subject = subject.as_str();
+    let by = match &note.deed {
+        Deed::CaMoved { proposed_by: Some(first), .. } => format!("{first} and {}", note.by),
+        _ => note.by.clone(),
+    };
+    let is_authority = matches!(note.deed, Deed::CaIntroduced { .. });
+    let actor = match by.as_str() {
+        "" if is_authority => "authority",
+        "" => subject,
+        by => by,
+    };
     let entry = Entry {
         number,
         at_ms: at.0,
@@ -213,7 +254,7 @@ fn next_head(
     let log = (signer.cluster.as_str(), signer.region.as_str());
     let head = SignedHead::sign(log, &frontier, at_ms, &key, |bytes| signer.key.sign(bytes))
         .map_err(|error| LedgerError::Sign(error.to_string()))?;
-    let chain = signer.chain.iter().cloned().map(ByteVec::from).collect();
+    let chain = signer.chain();
     Ok(Some(Head {
         size: frontier.size(),
         at: Millis(at_ms),

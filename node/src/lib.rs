@@ -27,6 +27,7 @@ pub mod os;
 pub mod own;
 pub mod placement;
 pub mod register;
+pub mod rotation;
 pub mod sealed;
 pub mod sealing;
 pub mod server;

@@ -23,25 +23,30 @@ use crate::{
 /// Tells the authority of certificates that it does not know yet.
 ///
 /// # Errors
-/// Why it was not told.
+/// Why it was not told of one; it was told of the others.
 pub async fn record(node: &Node, own: &[Own]) -> Result<(), String> {
-    for Own { kind, der } in own {
-        let usage = match kind {
-            Kind::Service => Usage::Signing,
-            _ => Usage::ClientAuth,
-        };
-        let now_s = node.clock.now_ms() / 1000;
-        let peer = node.trust.store().verify(der, &[], usage, now_s);
-        let peer = peer.map_err(|error| error.to_string())?;
-        let listed = Issuance::of(der, profile(*kind).label, None);
-        let signed_part = listed.map_err(|error| error.to_string())?.tbs_hash;
-        let issued = issued(&peer, der, signed_part, node)?;
-        match issuer::registration_of(&peer.identity) {
-            Some(id) => register(node, id, *kind, issued).await?,
-            None => list(node, issued).await?,
-        }
+    let mut told = Ok(());
+    for own in own {
+        told = told.and(record_one(node, own).await);
     }
-    Ok(())
+    told
+}
+
+async fn record_one(node: &Node, Own { kind, der }: &Own) -> Result<(), String> {
+    let usage = match kind {
+        Kind::Service => Usage::Signing,
+        _ => Usage::ClientAuth,
+    };
+    let now_s = node.clock.now_ms() / 1000;
+    let peer = node.trust.store().verify(der, &[], usage, now_s);
+    let peer = peer.map_err(|error| error.to_string())?;
+    let listed = Issuance::of(der, profile(*kind).label, None);
+    let signed_part = listed.map_err(|error| error.to_string())?.tbs_hash;
+    let issued = issued(&peer, der, signed_part, node)?;
+    match issuer::registration_of(&peer.identity) {
+        Some(id) => register(node, id, *kind, issued).await,
+        None => list(node, issued).await,
+    }
 }
 
 fn issued(

@@ -12,33 +12,32 @@ use std::{
 
 use fieldmesh_actors::seams::{Clock, Entropy};
 use fieldmesh_pki::{
-    IssuingCa, profile,
+    IssuingCa, is_issued_by, profile,
     tls::{
         Credentials, LiveCredentials, Now, PeerVerifier, device_server_config, https_server_config,
     },
 };
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio::time::Instant;
+use tokio::{sync::Mutex, task::JoinHandle, time::Instant};
 
 use crate::{
     audit::Audit,
     config::Config,
-    deployment::{Deployment, DeploymentError, DeploymentParts, Facts, Keeper, Renewed},
+    deployment::{Deployment, DeploymentError, DeploymentParts, Facts, Keeper, Own},
     edge, files,
-    issuer::Issuer,
+    issuer::{Issuer, Signing},
     ledger::{self, HeadSigner},
     node::{Node, NodeError, NodeParts},
     os::{SystemClock, SystemEntropy},
     own,
     placement::ShardMap,
-    status::StatusDesk,
+    rotation::Rotation,
+    status::StatusBoard,
     store::rocks::Rocks,
     trust::Trust,
     web::{Shared, Web, est::KeysUnderWay},
 };
 
-/// How often the service's HPKE keys are looked at; they live for days.
-const ROTATE_EVERY: Duration = Duration::from_secs(600);
 /// How long the HTTPS threads may take to let go of the node, and how often that is looked at.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 const STOP_POLL: Duration = Duration::from_millis(5);
@@ -81,7 +80,7 @@ pub struct Server {
     pub http: SocketAddr,
     web: Web,
     public: Web,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Server {
@@ -92,7 +91,8 @@ impl Server {
     pub async fn start(config: &Config, secret: &[u8]) -> Result<Self, ServerError> {
         let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
             (Arc::new(SystemClock), Arc::new(SystemEntropy::default()));
-        let (parts, keeper) = Deployment::open(config, secret, &*clock, &*entropy)?.keeper();
+        let (parts, keeper) =
+            Deployment::open(config, secret, &*clock, &*entropy)?.keeper(config.clone());
         let DeploymentParts {
             dir,
             facts,
@@ -137,9 +137,8 @@ impl Server {
         // Only now: a start that fails leaves the directory as it was.
         keeper.keep_renewed(&*entropy)?;
         node.ready().await;
-        let authority = Desk { facts, roots, issuing, head_signer, dir };
-        let authority = authority.open(&node)?;
-        own::record(&node, &own).await.map_err(ServerError::Issuer)?;
+        let desk = Desk { facts, roots, issuing, head_signer, dir, live, keeper, own };
+        let authority = desk.open(&node).await?;
         let shared = Shared {
             node: Arc::clone(&node),
             issuer: Arc::clone(&authority.issuer),
@@ -147,12 +146,14 @@ impl Server {
             devices,
             head_signer: Arc::clone(&authority.head_signer),
             status: Arc::clone(&authority.status),
+            rotation: Arc::clone(&authority.rotation),
             throttle: Arc::default(),
             keys_under_way: KeysUnderWay::default(),
             wrap_base64: config.pki.wrap_base64,
+            server_keygen: config.pki.server_keygen,
         };
         let (public, web) = listen(config, public, listener, https_tls, shared)?;
-        let tasks = authority.tend(&node, live, keeper, config);
+        let tasks = authority.tend(&node);
         let (https, http) = (web.address, public.address);
         Ok(Self { https, http, devices, node, web, public, tasks })
     }
@@ -185,46 +186,58 @@ impl Server {
 struct Desk {
     facts: Facts,
     roots: Vec<Vec<u8>>,
-    issuing: IssuingCa,
+    issuing: Arc<IssuingCa>,
     head_signer: HeadSigner,
     dir: PathBuf,
+    live: Arc<LiveCredentials>,
+    keeper: Keeper,
+    own: Vec<Own>,
 }
 
 /// The authority as the node uses it.
 struct Open {
     issuer: Arc<Issuer>,
     head_signer: Arc<HeadSigner>,
-    status: Arc<StatusDesk>,
+    status: Arc<StatusBoard>,
+    rotation: Arc<Rotation>,
 }
 
 impl Desk {
-    fn open(self, node: &Arc<Node>) -> Result<Open, ServerError> {
-        let Self { facts, roots, issuing, head_signer, dir } = self;
+    async fn open(self, node: &Arc<Node>) -> Result<Open, ServerError> {
+        let Self { facts, roots, issuing, head_signer, dir, live, keeper, own } = self;
         let failed = |error: &dyn std::fmt::Display| ServerError::Issuer(error.to_string());
-        let issuer = Issuer::new(facts.cluster, facts.region, issuing, roots);
-        let issuer = Arc::new(issuer.map_err(|error| failed(&error))?);
+        let signing = Signing::new(issuing, vec![], roots).map_err(|error| failed(&error))?;
+        let issuer = Arc::new(Issuer::new(facts.cluster, facts.region, signing));
         issuer.seen(node.authority_high_water().map_err(ServerError::Issuer)?);
-        let status = StatusDesk::new(Arc::clone(node), Arc::clone(&issuer), dir);
+        let status = StatusBoard::new(Arc::clone(node), &issuer, dir);
         let status = Arc::new(status.map_err(|error| failed(&error))?);
-        Ok(Open { issuer, head_signer: Arc::new(head_signer), status })
+        let head_signer = Arc::new(head_signer);
+        let rotation = Arc::new(Rotation {
+            node: Arc::clone(node),
+            issuer: Arc::clone(&issuer),
+            status: Arc::clone(&status),
+            head_signer: Arc::clone(&head_signer),
+            live,
+            keeper: Mutex::new(keeper),
+        });
+        // Before anybody is served: the bundle may have changed while this node was away. What it made
+        // for itself under an authority of before is replaced then, and of no interest.
+        rotation.begin().await.map_err(|error| failed(&error))?;
+        let signs = issuer.ca();
+        let is_current = |own: &Own| is_issued_by(&own.der, signs.certificate());
+        let own: Vec<Own> = own.into_iter().filter(is_current).collect();
+        own::record(node, &own).await.map_err(ServerError::Issuer)?;
+        Ok(Open { issuer, head_signer, status, rotation })
     }
 }
 
 impl Open {
     /// Starts what must be done again and again.
-    fn tend(
-        self,
-        node: &Arc<Node>,
-        live: Arc<LiveCredentials>,
-        keeper: Keeper,
-        config: &Config,
-    ) -> Vec<tokio::task::JoinHandle<()>> {
-        let Self { issuer, head_signer, status } = self;
-        let renewal = Renewal { node: Arc::clone(node), issuer, live, config: config.clone() };
+    fn tend(self, node: &Arc<Node>) -> Vec<JoinHandle<()>> {
         vec![
-            tokio::spawn(renewal.run(keeper)),
-            tokio::spawn(ledger::keep_signing(Arc::clone(node), head_signer)),
-            tokio::spawn(status.keep_listing()),
+            tokio::spawn(self.rotation.run()),
+            tokio::spawn(ledger::keep_signing(Arc::clone(node), self.head_signer)),
+            tokio::spawn(self.status.keep_listing()),
         ]
     }
 }
@@ -309,65 +322,6 @@ impl Sockets {
         let endpoint = edge::bind(devices, quic, reset_key).map_err(refused)?;
         let devices = endpoint.local_addr().map_err(refused)?;
         Ok(Self { listener, public, https_tls, live, endpoint, devices })
-    }
-}
-
-/// Renews what the node has for itself: keys that open messages, and its own certificates.
-struct Renewal {
-    node: Arc<Node>,
-    issuer: Arc<Issuer>,
-    live: Arc<LiveCredentials>,
-    config: Config,
-}
-
-impl Renewal {
-    async fn run(self, mut keeper: Keeper) {
-        loop {
-            let now_s = self.node.clock.now_ms() / 1000;
-            let left_s = self.issuer.not_after_s().saturating_sub(now_s);
-            metrics::gauge!("fieldmesh_issuer_seconds_left").set(left_s as f64);
-            tokio::time::sleep(ROTATE_EVERY).await;
-            self.rotate(&mut keeper);
-            self.renew(&mut keeper).await;
-        }
-    }
-
-    fn rotate(&self, keeper: &mut Keeper) {
-        match self.node.service.rotate(self.node.clock.now_ms() / 1000) {
-            Ok(None) => {}
-            Ok(Some(keys)) => match keeper.keep(&keys, &*self.node.entropy) {
-                Ok(()) => tracing::info!(keys = keys.len(), "the service's HPKE keys were rotated"),
-                Err(error) => tracing::error!(%error, "rotated keys could not be stored"),
-            },
-            Err(error) => tracing::error!(%error, "HPKE keys could not be rotated"),
-        }
-    }
-
-    async fn renew(&self, keeper: &mut Keeper) {
-        let (entropy, now_s) = (&*self.node.entropy, self.node.clock.now_ms() / 1000);
-        let Renewed { node, service, own } =
-            match keeper.renew(self.issuer.ca(), &self.config, now_s, entropy) {
-                Ok(renewed) => renewed,
-                Err(error) => {
-                    tracing::error!(%error, "the node's own certificates are not renewed");
-                    return;
-                }
-            };
-        if let Err(error) = own::record(&self.node, &own).await {
-            tracing::error!(error, "the node's own certificates are not in the register");
-        }
-        if let Some(credentials) = node {
-            match self.live.replace(&credentials) {
-                Ok(()) => tracing::info!("the node's certificate was renewed"),
-                Err(error) => tracing::error!(%error, "the node's new certificate cannot be used"),
-            }
-        }
-        if let Some((signer, chain)) = service {
-            match self.node.service.recertify(signer, chain, now_s) {
-                Ok(()) => tracing::info!("the service's certificate was renewed"),
-                Err(error) => tracing::error!(%error, "the service's new certificate is unusable"),
-            }
-        }
     }
 }
 

@@ -6,16 +6,17 @@
 //! only of certificates that the register knows; nothing here is on the way of a handshake. **Not
 //! here:** transport (`web::public`).
 
+mod board;
+
 use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
 };
 
-use fieldmesh_domain::{IndexRow, authority::Deed, effect::RowKey};
+use fieldmesh_domain::{IndexRow, effect::RowKey};
 use fieldmesh_pki::{
-    CrlError, Identity, IssueError, KeyMaterial, Kind, Reason, Revoked, crl,
+    CrlError, Identity, IssueError, IssuingCa, KeyMaterial, Kind, Reason, Revoked, crl,
     ocsp::{
         AnswerTimes, CertIdHash, IssuerRef, MALFORMED_REQUEST, OcspRequest, OcspRequestError,
         Responder, Status, TRY_LATER,
@@ -25,9 +26,9 @@ use fieldmesh_pki::{
 
 use tokio::task::JoinHandle;
 
+pub use self::board::StatusBoard;
 use crate::{
     files::{self, Access},
-    issuer::Issuer,
     node::Node,
     placement::{AUTHORITY, PLACEMENT},
     web::public,
@@ -37,10 +38,6 @@ use crate::{
 const GOOD_FOR_S: u64 = 3600;
 /// They are made anew when half of that has passed.
 const RENEW_AFTER_S: u64 = GOOD_FOR_S / 2;
-/// How often is looked whether that is so.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// After a revocation, others are waited for so long before a list is made.
-const SETTLE: Duration = Duration::from_secs(5);
 /// The signer's own certificate is renewed when less than this is left: far more than an answer lives.
 const SIGNER_LEFT_S: u64 = 2 * 24 * 3600;
 /// Answers that are kept: each has about 1.2 KiB.
@@ -61,10 +58,11 @@ pub enum StatusError {
     Signer(String),
 }
 
-/// Lists and answers of a region's issuing CA.
+/// Lists and answers of one issuing CA.
 pub struct StatusDesk {
     node: Arc<Node>,
-    issuer: Arc<Issuer>,
+    cluster: String,
+    ca: Arc<IssuingCa>,
     own: IssuerRef,
     /// The node's directory, where what is public is kept for when it is sealed.
     dir: PathBuf,
@@ -100,11 +98,20 @@ struct Kept {
 impl StatusDesk {
     /// # Errors
     /// Where the issuing CA's certificate does not parse.
-    pub fn new(node: Arc<Node>, issuer: Arc<Issuer>, dir: PathBuf) -> Result<Self, StatusError> {
-        let own = IssuerRef::new(issuer.ca().certificate())
+    fn new(
+        node: Arc<Node>,
+        cluster: String,
+        ca: Arc<IssuingCa>,
+        dir: PathBuf,
+    ) -> Result<Self, StatusError> {
+        let own = IssuerRef::new(ca.certificate())
             .map_err(|error| StatusError::Signer(error.to_string()))?;
         let (list, signer, answers) = Default::default();
-        Ok(Self { node, issuer, own, dir, list, signer, answers })
+        Ok(Self { node, cluster, ca, own, dir, list, signer, answers })
+    }
+
+    fn is_of(&self, ca: &IssuingCa) -> bool {
+        self.ca.certificate() == ca.certificate()
     }
 
     fn now_s(&self) -> u64 {
@@ -113,7 +120,7 @@ impl StatusDesk {
 
     /// The issuing CA's certificate, DER.
     pub fn issuer_certificate(&self) -> Vec<u8> {
-        self.issuer.ca().certificate().to_vec()
+        self.ca.certificate().to_vec()
     }
 
     /// The list in force, DER; made now where there is none yet.
@@ -139,7 +146,7 @@ impl StatusDesk {
             }
         })?;
         // The number only grows, as the clock does that issues certificates (RFC 5280 §5.2.3).
-        let der = crl(self.issuer.ca(), now_s, now_s, now_s + GOOD_FOR_S, &revoked)?;
+        let der = crl(&self.ca, now_s, now_s, now_s + GOOD_FOR_S, &revoked)?;
         let der = Arc::new(der);
         let made = List { der: Arc::clone(&der), made_s: now_s, revocations };
         *self.list.write().unwrap_or_else(PoisonError::into_inner) = made;
@@ -300,43 +307,19 @@ impl StatusDesk {
         let (id, serial) = rest.split_at(16);
         let array = |bytes: &[u8]| <[u8; 16]>::try_from(bytes).unwrap_or_default();
         let identity = Identity {
-            cluster: self.issuer.cluster().to_owned(),
+            cluster: self.cluster.clone(),
             region: self.node.region.clone(),
             kind: Kind::OcspSigner,
             id: array(id),
         };
         let life = profile(Kind::OcspSigner).life(now_s, jitter);
-        let issued = self.issuer.ca().issue(&key.spki(), &identity, &[], life, array(serial))?;
+        let issued = self.ca.issue(&key.spki(), &identity, &[], life, array(serial))?;
         let responder = Responder::new(key, issued.der)
             .map_err(|error| StatusError::Signer(error.to_string()))?;
         let responder = Arc::new(responder);
         let signer = Signer { responder: Arc::clone(&responder), not_after_s: issued.not_after };
         *self.signer.write().unwrap_or_else(PoisonError::into_inner) = Some(signer);
         Ok(responder)
-    }
-
-    /// Makes lists anew for as long as the node runs.
-    pub async fn keep_listing(self: Arc<Self>) {
-        if let Ok(Err(error)) = self.in_background().await {
-            tracing::error!(%error, "there is no revocation list");
-        }
-        let mut revocations = self.node.trust.watch();
-        loop {
-            let is_revocation = tokio::select! {
-                changed = revocations.changed() => changed.is_ok(),
-                () = tokio::time::sleep(LOOK_EVERY) => false,
-            };
-            if is_revocation {
-                tokio::time::sleep(SETTLE).await;
-                revocations.mark_unchanged();
-            }
-            match self.in_background().await {
-                Ok(Ok(true)) => self.note("crl").await,
-                Ok(Ok(false)) => {}
-                Ok(Err(error)) => tracing::error!(%error, "there is no new revocation list"),
-                Err(error) => tracing::error!(%error, "making a revocation list failed"),
-            }
-        }
     }
 
     /// Signing is short; reading 100,000 rows is not.
@@ -359,13 +342,5 @@ impl StatusDesk {
             self.make_list()?;
         }
         Ok(is_due)
-    }
-
-    /// Tells the ledger that the issuing key was used.
-    async fn note(&self, purpose: &str) {
-        let deed = Deed::KeyUsed { purpose: purpose.to_owned() };
-        if let Err(error) = self.node.note(String::new(), deed).await {
-            tracing::warn!(%error, purpose, "a use of the issuing key is not in the ledger");
-        }
     }
 }

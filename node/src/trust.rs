@@ -1,20 +1,26 @@
 //! Whom this node believes, now: roots and issuing CAs, who is revoked, and who is connected by
 //! which certificate.
 //!
-//! Revocations come from the placement group as they are applied. One that comes in is in the set
-//! before the connections by it are looked for, and a connection is listed before it asks the set, so
-//! none slips between. **Invariants:** asking costs the same for any number of revocations; a
-//! revoked certificate's connections are closed in the step that applies the revocation. **Not
-//! here:** why somebody is revoked (`domain::registration`), sockets (`edge`, `web`).
+//! Revocations and authorities come from the placement group as they are applied. One that comes in is
+//! in the set before the connections by it are looked for, and a connection is listed before it asks
+//! the set, so none slips between. What a removed authority issued is revoked with it, because who has
+//! such a certificate has the removed one to show with it. **Invariants:** asking costs the same for
+//! any number of revocations; a revoked certificate's connections are closed in the step that applies
+//! the revocation. **Not here:** why somebody is revoked (`domain::registration`), who becomes an
+//! authority (`domain::placement`), sockets (`edge`, `web`).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
 use fieldmesh_device::wire::close;
-use fieldmesh_domain::{IndexRow, registration::Revocation};
+use fieldmesh_domain::{
+    IndexRow,
+    placement::{Ca, Phase, Role},
+    registration::Revocation,
+};
 use fieldmesh_pki::{
     PeerCertificate, RevocationSet, TrustStore,
     tls::{self, IsRevoked},
@@ -39,9 +45,27 @@ type Close = Box<dyn Fn(u32) + Send>;
 pub struct Trust {
     store: RwLock<Arc<TrustStore>>,
     revoked: RwLock<RevocationSet>,
+    bundle: RwLock<Bundle>,
+    /// The epoch of the bundle that is believed.
+    epoch: watch::Sender<u64>,
     live: Mutex<Live>,
     /// How many revocations came in.
     count: watch::Sender<u64>,
+}
+
+/// The authorities that the placement group knows; none before a region's first start.
+#[derive(Default)]
+struct Bundle {
+    cas: BTreeMap<[u8; 32], Ca>,
+    /// The names of those that are not believed any more.
+    removed: BTreeSet<[u8; 32]>,
+}
+
+impl Bundle {
+    fn believed(&self, role: Role) -> Vec<Vec<u8>> {
+        let cas = self.cas.values().filter(|ca| ca.role == role && ca.phase != Phase::Removed);
+        cas.map(|ca| ca.certificate.clone()).collect()
+    }
 }
 
 #[derive(Default)]
@@ -71,9 +95,9 @@ impl Drop for Listed {
 
 impl Trust {
     pub fn new(store: TrustStore) -> Arc<Self> {
-        let (revoked, live) = Default::default();
-        let (count, _) = watch::channel(0);
-        Arc::new(Self { store: RwLock::new(Arc::new(store)), revoked, live, count })
+        let (revoked, bundle, live) = Default::default();
+        let ((count, _), (epoch, _)) = (watch::channel(0), watch::channel(0));
+        Arc::new(Self { store: RwLock::new(Arc::new(store)), revoked, bundle, epoch, live, count })
     }
 
     /// How many revocations came in since the node started.
@@ -84,6 +108,17 @@ impl Trust {
     /// Tells when revocations come in.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.count.subscribe()
+    }
+
+    /// Every authority that was ever believed.
+    pub fn authorities(&self) -> Vec<Ca> {
+        let bundle = self.bundle.read().unwrap_or_else(PoisonError::into_inner);
+        bundle.cas.values().cloned().collect()
+    }
+
+    /// Tells when other authorities are believed.
+    pub fn epoch(&self) -> watch::Receiver<u64> {
+        self.epoch.subscribe()
     }
 
     /// The roots and issuing CAs in force.
@@ -103,6 +138,11 @@ impl Trust {
 
     fn is_listed(&self, issuer: &[u8; 32], serial: &[u8]) -> bool {
         // An insertion that panics leaves a set that is whole.
+        let bundle = self.bundle.read().unwrap_or_else(PoisonError::into_inner);
+        if bundle.removed.contains(issuer) {
+            return true;
+        }
+        drop(bundle);
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(issuer, serial)
     }
 
@@ -149,10 +189,51 @@ impl Trust {
 
     /// Takes in what the placement group applied.
     pub fn applied(&self, rows: &[IndexRow]) {
+        let mut epoch = None;
         for row in rows {
-            if let IndexRow::Revocation { issuer, serial, not_after, revocation } = row {
-                self.revoke(*issuer, *serial, *not_after, *revocation);
+            match row {
+                IndexRow::Revocation { issuer, serial, not_after, revocation } => {
+                    self.revoke(*issuer, *serial, *not_after, *revocation);
+                }
+                IndexRow::Ca { ca, epoch: brought } => {
+                    self.take(ca);
+                    epoch = epoch.max(Some(*brought));
+                }
+                _ => {}
             }
+        }
+        if let Some(epoch) = epoch {
+            self.believe();
+            self.epoch.send_modify(|known| *known = epoch.max(*known));
+        }
+    }
+
+    fn take(&self, ca: &Ca) {
+        let mut bundle = self.bundle.write().unwrap_or_else(PoisonError::into_inner);
+        bundle.cas.insert(ca.fingerprint, ca.clone());
+        if ca.phase != Phase::Removed || !bundle.removed.insert(ca.name) {
+            return;
+        }
+        drop(bundle);
+        let by = (ca.name, [0; 16])..=(ca.name, [u8::MAX; 16]);
+        let live = self.live();
+        for end in live.connections.range(by).flat_map(|(_, of_name)| of_name.values()) {
+            end(close::CA_REMOVED);
+            metrics::counter!("fieldmesh_connections_revoked_total").increment(1);
+        }
+    }
+
+    /// From now on each handshake is judged by the authorities that are known now.
+    fn believe(&self) {
+        let bundle = self.bundle.read().unwrap_or_else(PoisonError::into_inner);
+        let (roots, issuing) = (bundle.believed(Role::Root), bundle.believed(Role::Issuing));
+        drop(bundle);
+        match TrustStore::new(roots, issuing) {
+            Ok(store) => {
+                *self.store.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(store);
+            }
+            // Each was read before it was introduced.
+            Err(error) => tracing::error!(%error, "the authorities in force stay the ones before"),
         }
     }
 

@@ -31,7 +31,9 @@ use actix_web::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::{issuer::Issuer, ledger::HeadSigner, node::Node, status::StatusDesk};
+use crate::{
+    issuer::Issuer, ledger::HeadSigner, node::Node, rotation::Rotation, status::StatusBoard,
+};
 
 /// Largest body of a request: an enrollment is below 8 KiB, a bulk import sends pages.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -47,11 +49,14 @@ pub struct Shared {
     /// Where devices connect, for those who ask.
     pub devices: SocketAddr,
     pub head_signer: Arc<HeadSigner>,
-    pub status: Arc<StatusDesk>,
+    pub status: Arc<StatusBoard>,
+    pub rotation: Arc<Rotation>,
     pub throttle: Arc<est::Throttle>,
     pub keys_under_way: est::KeysUnderWay,
     /// Break base64 bodies into lines: some old clients read no others.
     pub wrap_base64: bool,
+    /// Make keys for holders who ask for it.
+    pub server_keygen: bool,
 }
 
 /// The client's certificate chain, leaf first, as TLS verified it.
@@ -80,6 +85,7 @@ impl Web {
             HttpServer::new(move || App::new().configure(|app| routes(app, &shared)))
                 .workers(workers)
                 .max_connections(CONNECTIONS_MAX)
+                .tcp_nodelay(true)
                 .disable_signals()
                 .shutdown_timeout(2)
                 .on_connect(remember_peer)

@@ -7,7 +7,13 @@
 pub mod forge;
 pub mod raw;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use fieldmesh_actors::seams::{Clock, Entropy as _, Journal as _};
 use fieldmesh_device::{
@@ -22,8 +28,9 @@ use fieldmesh_node::{
     server::Server,
 };
 use fieldmesh_pki::{
-    KeyMaterial, TrustStore,
+    KeyMaterial, RootCa, TrustStore,
     tls::{self, Credentials, PeerVerifier, client_config},
+    vault,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
@@ -124,15 +131,24 @@ impl Drop for Live {
 
 impl Live {
     pub async fn start() -> Self {
-        Self::start_made(0).await
+        Self::start_as(0, &[]).await
+    }
+
+    /// With keys of the configuration beside the tests' own.
+    pub async fn start_with(keys: &[(&str, &str)]) -> Self {
+        Self::start_as(0, keys).await
     }
 
     /// With an authority that was made so many days ago.
     pub async fn start_made(days_ago: u64) -> Self {
+        Self::start_as(days_ago, &[]).await
+    }
+
+    async fn start_as(days_ago: u64, keys: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("node");
         let flag = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        let flags = [
+        let mut flags = vec![
             flag("node.data_dir", data.to_str().unwrap()),
             flag("listen.devices", "127.0.0.1:0"),
             flag("listen.https", "127.0.0.1:0"),
@@ -140,27 +156,21 @@ impl Live {
             flag("listen.device_messages_per_s", "100000"),
             flag("listen.device_messages_burst", "100000"),
         ];
+        flags.extend(keys.iter().map(|(key, value)| flag(key, value)));
         let mut config = Config::load(None, &flags).unwrap();
         let then = Then(now_ms() - days_ago * 24 * 3_600_000);
         Deployment::create(&config, PASSPHRASE, &then, &SystemEntropy::default()).unwrap();
         let server = started(&config).await;
         // A server that is started again is found where it was.
         (config.listen.devices, config.listen.https) = (server.devices, server.https);
-        let read = |name: &str| std::fs::read(data.join(name)).unwrap();
-        let chain: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(&read("operator.pem"))
-            .map(|der| der.unwrap().to_vec())
-            .collect();
-        let key = PrivateKeyDer::from_pem_slice(&read("operator.key")).unwrap();
-        let operator = Credentials { chain, pkcs8: Zeroizing::new(key.secret_der().to_vec()) };
-        let root = CertificateDer::from_pem_slice(&read("root.pem")).unwrap().to_vec();
-        let operator = client_config(verifier(&root), Some(&operator), b"http/1.1").unwrap();
+        let (root, operator) = operator(&data);
         Self {
             devices: server.devices,
             https: server.https,
             server: Some(server),
             config,
             root,
-            operator: Arc::new(operator),
+            operator,
             _dir: dir,
         }
     }
@@ -176,6 +186,28 @@ impl Live {
     /// Starts the server again, on the same ports and the same data.
     pub async fn start_again(&mut self) {
         self.server = Some(started(&self.config).await);
+    }
+
+    /// Takes what the directory has for this machine's operator now, and the root that it believes
+    /// first.
+    pub fn operator_again(&mut self) {
+        (self.root, self.operator) = operator(&self.config.node.data_dir);
+    }
+
+    /// The roots that were made with the deployment, with their keys.
+    pub fn roots(&self) -> [RootCa; 2] {
+        let dir = &self.config.node.data_dir;
+        let pem = std::fs::read(dir.join("root.pem")).unwrap();
+        ["root.key.sealed", "root2.key.sealed"].map(|name| {
+            let sealed = std::fs::read(dir.join(name)).unwrap();
+            let pkcs8 = vault::open(PASSPHRASE, &sealed).unwrap();
+            let root = |der: CertificateDer<'_>| {
+                let key = KeyMaterial::from_pkcs8(&pkcs8).unwrap();
+                RootCa::from_parts(key, der.to_vec()).ok()
+            };
+            let mut all = CertificateDer::pem_slice_iter(&pem).map(Result::unwrap);
+            all.find_map(root).expect("the root's certificate is there")
+        })
     }
 
     pub fn root_pem(&self) -> PathBuf {
@@ -322,6 +354,19 @@ impl Live {
         }
         found
     }
+}
+
+/// The first root of a node's directory, and TLS as its operator.
+fn operator(data: &Path) -> (Vec<u8>, Arc<rustls::ClientConfig>) {
+    let read = |name: &str| std::fs::read(data.join(name)).unwrap();
+    let chain: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(&read("operator.pem"))
+        .map(|der| der.unwrap().to_vec())
+        .collect();
+    let key = PrivateKeyDer::from_pem_slice(&read("operator.key")).unwrap();
+    let operator = Credentials { chain, pkcs8: Zeroizing::new(key.secret_der().to_vec()) };
+    let root = CertificateDer::from_pem_slice(&read("root.pem")).unwrap().to_vec();
+    let tls = client_config(verifier(&root), Some(&operator), b"http/1.1").unwrap();
+    (root, Arc::new(tls))
 }
 
 async fn started(config: &Config) -> Server {

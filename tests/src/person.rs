@@ -124,8 +124,9 @@ impl Person {
         self.request_for(name, &key, &["-subj", subject])
     }
 
+    /// Sends a request for a certificate.
     #[track_caller]
-    fn post(&self, operation: &str, proof: &[&str], body: &str) -> Answer {
+    pub fn post(&self, operation: &str, proof: &[&str], body: &str) -> Answer {
         let data = format!("@{body}");
         let content_type = "Content-Type: application/pkcs10";
         let encoding = "Content-Transfer-Encoding: base64";

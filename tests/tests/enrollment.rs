@@ -9,6 +9,8 @@
 
 #[path = "enrollment/approval.rs"]
 mod approval;
+#[path = "enrollment/keygen.rs"]
+mod keygen;
 #[path = "enrollment/refusals.rs"]
 mod refusals;
 #[path = "enrollment/renewal.rs"]

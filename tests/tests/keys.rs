@@ -50,6 +50,15 @@ impl Desk {
         run("fieldmesh", &[args, &common].concat()).await
     }
 
+    /// Has a root sign a request for an issuing CA.
+    async fn sign(&self, root: &Path, request: &Path, generation: &str, out: &Path) {
+        let pass = self.path("passphrase");
+        let sign = ["ca", "root", "sign", "--root", text(root), "--csr", text(request)];
+        let rest = ["--region", "eu1", "--generation", generation, "--out", text(out)];
+        let with_pass = ["--passphrase-file", text(&pass)];
+        run("fieldmesh", &[&sign[..], &rest, &with_pass].concat()).await.expect_code(0);
+    }
+
     async fn enrolls(&self, dir: &Path) {
         let token = fieldmesh(dir, &["ca", "token", "--profile", "customer-device"]).await;
         let token = token.expect_code(0).json();
@@ -176,6 +185,64 @@ async fn the_issuing_key_and_the_seal_are_in_a_token() {
     let server = Launch::node(&node, &pin).env("SOFTHSM2_CONF", &conf).ready().await;
     desk.enrolls(&node).await;
     server.terminate().await.expect_code(0);
+}
+
+/// A deployment below offline roots whose issuing key is in a token; the first root's directory.
+async fn below_offline_roots(desk: &Desk, address: &str, env: &[(&str, &str)]) -> PathBuf {
+    let (node, pin, pass) = (desk.path("node"), desk.path("pin"), desk.path("passphrase"));
+    let (root, request, issuing) =
+        (desk.path("root"), desk.path("node/issuing.csr"), desk.path("issuing.pem"));
+    let create = ["ca", "root", "create", "--cluster", "fieldmesh.internal", "--out", text(&root)];
+    let with_pass = ["--passphrase-file", text(&pass)];
+    run("fieldmesh", &[&create[..], &with_pass].concat()).await.expect_code(0);
+    let init = ["init", "--data-dir", text(&node), "--passphrase-file", text(&pin)];
+    let pem = root.join("root.pem");
+    let make = [&init[..], &["--token", address, "--roots", text(&pem)]].concat();
+    run_with("fieldmesh", &make, env).await.expect_code(0);
+    desk.sign(&root, &request, "1", &issuing).await;
+    let complete = [&init[..], &["--issuing", text(&issuing)]].concat();
+    run_with("fieldmesh", &complete, env).await.expect_code(0);
+    root
+}
+
+#[tokio::test]
+async fn an_issuing_key_in_a_token_is_followed_by_another_there() {
+    let desk = Desk::new();
+    let (conf, address) = token(&desk);
+    let root = below_offline_roots(&desk, &address, &[("SOFTHSM2_CONF", &conf)]).await;
+    let (node, pin) = (desk.path("node"), desk.path("pin"));
+    let server = Launch::node(&node, &pin).env("SOFTHSM2_CONF", &conf).ready().await;
+    let (request, next) = (desk.path("next.csr"), desk.path("next.pem"));
+    let made = server.ask(&["ca", "rotate", "begin", "--out", text(&request)]).await;
+    assert_eq!(made["generation"], 2);
+    // The same key until it was introduced.
+    let first = std::fs::read(&request).unwrap();
+    server.ask(&["ca", "rotate", "begin", "--out", text(&request)]).await;
+    let spki = |csr: &[u8]| fieldmesh_pki::check_csr(&pem_of(csr)).unwrap().spki().to_vec();
+    assert_eq!(spki(&first), spki(&std::fs::read(&request).unwrap()));
+    desk.sign(&root, &request, "2", &next).await;
+    let view = server.ask(&["ca", "rotate", "introduce", text(&next)]).await;
+    let all = view["authorities"].as_array().unwrap();
+    let sha256 = |phase: &str| {
+        let mut issuing = all.iter().filter(|ca| ca["role"] == "issuing" && ca["phase"] == phase);
+        issuing.next().unwrap()["sha256"].as_str().unwrap().to_owned()
+    };
+    let (one, two) = (sha256("active"), sha256("introduced"));
+    server.ask(&["ca", "rotate", "activate", &two[..12]]).await;
+    desk.enrolls(&node).await;
+    server.terminate().await.expect_code(0);
+    let server = Launch::node(&node, &pin).env("SOFTHSM2_CONF", &conf).ready().await;
+    server.ask(&["ca", "rotate", "retire", &one[..12]]).await;
+    let view = server.ask(&["ca", "rotate", "remove", &one[..12], "--cut-off"]).await;
+    let removed = view["authorities"].as_array().unwrap().iter().find(|ca| ca["sha256"] == one);
+    assert_eq!(removed.unwrap()["phase"], "removed");
+    server.terminate().await.expect_code(0);
+}
+
+/// The object in a PEM file.
+fn pem_of(pem: &[u8]) -> Vec<u8> {
+    use rustls::pki_types::{CertificateSigningRequestDer, pem::PemObject as _};
+    CertificateSigningRequestDer::from_pem_slice(pem).unwrap().to_vec()
 }
 
 #[tokio::test]

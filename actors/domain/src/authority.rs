@@ -11,6 +11,7 @@ use minicbor::{Decode, Encode, bytes::ByteArray};
 
 use crate::{
     Aggregate, Ctx, Effect, EntityId, EntityKind, Rejection, RejectionCode, TimerName,
+    placement::Phase,
     registration::{self, Issued, Profile, Proof, Registration},
     time::Millis,
 };
@@ -151,6 +152,35 @@ pub enum Deed {
     KeyUsed {
         #[n(0)]
         purpose: String,
+    },
+    /// An authority is believed from now on.
+    #[n(12)]
+    CaIntroduced {
+        /// SHA-256 of its name.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        issuer: [u8; 32],
+        /// SHA-256 of its certificate.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        certificate: [u8; 32],
+        /// Unix seconds.
+        #[n(2)]
+        not_after: u64,
+    },
+    /// A rotation went on, or back.
+    #[n(13)]
+    CaMoved {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        certificate: [u8; 32],
+        #[n(1)]
+        from: Phase,
+        #[n(2)]
+        to: Phase,
+        /// The operator who had asked for it before.
+        #[n(3)]
+        proposed_by: Option<String>,
+        /// Others may have its key.
+        #[n(4)]
+        compromised: bool,
     },
 }
 

@@ -5,6 +5,7 @@ use minicbor::{Decode, Encode};
 use crate::{
     Command, customer,
     ids::{EntityId, EntityKind},
+    placement,
     registration::{self, Profile, Revocation},
     technician, ticket,
     time::Millis,
@@ -119,6 +120,15 @@ pub enum IndexRow {
         #[n(3)]
         revocation: Revocation,
     },
+    /// Whom every node believes, or not any more.
+    #[n(7)]
+    Ca {
+        #[n(0)]
+        ca: placement::Ca,
+        /// The bundle's epoch after the change.
+        #[n(1)]
+        epoch: u64,
+    },
 }
 
 /// Where a row is found: a number of its own for each kind of row, and what the rows of a kind are
@@ -134,6 +144,7 @@ impl RowKey {
     pub const CERTIFICATE: u8 = 0x20;
     pub const BOUND_KEY: u8 = 0x21;
     pub const REVOCATION: u8 = 0x22;
+    pub const CA: u8 = 0x23;
 
     pub fn entity(kind: EntityKind, id: EntityId) -> Self {
         Self { kind: kind as u8, name: id.to_bytes().to_vec() }
@@ -146,6 +157,10 @@ impl RowKey {
 
     pub fn bound_key(key: &[u8; 32]) -> Self {
         Self { kind: Self::BOUND_KEY, name: key.to_vec() }
+    }
+
+    pub fn ca(fingerprint: &[u8; 32]) -> Self {
+        Self { kind: Self::CA, name: fingerprint.to_vec() }
     }
 
     pub fn revocation(serial: &[u8; 16], issuer: &[u8; 32]) -> Self {
@@ -163,7 +178,7 @@ impl IndexRow {
             | Self::Registration { id, .. }
             | Self::Certificate { registration: id, .. }
             | Self::BoundKey { registration: id, .. } => *id,
-            Self::Revocation { .. } => EntityId::placement(),
+            Self::Revocation { .. } | Self::Ca { .. } => EntityId::placement(),
         }
     }
 
@@ -176,6 +191,7 @@ impl IndexRow {
             Self::Certificate { issuer, serial, .. } => RowKey::certificate(serial, issuer),
             Self::BoundKey { key, .. } => RowKey::bound_key(key),
             Self::Revocation { issuer, serial, .. } => RowKey::revocation(serial, issuer),
+            Self::Ca { ca, .. } => RowKey::ca(&ca.fingerprint),
         }
     }
 }

@@ -1,16 +1,23 @@
-//! What every node of the cluster must know, whatever its region: here, who is revoked.
+//! What every node of the cluster must know, whatever its region: whom to believe, and who is
+//! revoked.
 //!
 //! The revocations themselves are rows, one for each certificate, because there may be hundreds of
 //! thousands; each node keeps them in memory and closes the connections of whoever comes to be in
-//! them.
-//!
-//! **Invariant:** what is revoked stays revoked. **Not here:** why (`registration`).
+//! them. The authorities are few, and rows too. **Invariant:** what is revoked or removed stays so.
+//! **Not here:** why (`registration`, operators).
+
+mod bundle;
+mod steps;
 
 use minicbor::{Decode, Encode};
 
+pub use self::bundle::{Bundle, Ca, Move, Node, Phase, Proposal, Role, Step, Wanted};
 use crate::{
-    Aggregate, Ctx, Effect, EntityId, EntityKind, IndexRow, Rejection, TimerName,
+    Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, IndexRow, Rejection,
+    TimerName,
+    authority::{self, Deed, Note},
     registration::Revocation,
+    time::Millis,
 };
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -18,6 +25,8 @@ pub struct Placement {
     /// How many certificates were revoked.
     #[n(0)]
     pub revoked: u64,
+    #[cbor(n(1), default)]
+    pub bundle: Bundle,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -43,6 +52,34 @@ pub enum Command {
         #[n(1)]
         generation: u32,
     },
+    /// What a region was made with.
+    #[n(2)]
+    Adopt(#[n(0)] Vec<Ca>),
+    #[n(3)]
+    Introduce {
+        #[n(0)]
+        ca: Ca,
+        #[n(1)]
+        by: String,
+    },
+    #[n(4)]
+    Rotate(#[n(0)] Wanted),
+    /// A node believes what a bundle says.
+    #[n(5)]
+    Acknowledge {
+        #[n(0)]
+        node: u64,
+        #[n(1)]
+        epoch: u64,
+    },
+    /// A node that does not come back holds up no rotation.
+    #[n(6)]
+    ForgetNode {
+        #[n(0)]
+        node: u64,
+        #[n(1)]
+        by: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -58,6 +95,74 @@ pub enum Event {
         #[n(3)]
         revocation: Revocation,
     },
+    #[n(1)]
+    Introduced {
+        #[n(0)]
+        cas: Vec<Ca>,
+        /// An operator; empty for what a region was made with.
+        #[n(1)]
+        by: String,
+    },
+    #[n(2)]
+    Proposed(#[n(0)] Proposal),
+    #[n(3)]
+    Moved {
+        #[n(0)]
+        moves: Vec<Move>,
+        #[n(1)]
+        at: Millis,
+        #[n(2)]
+        by: String,
+        /// Who had asked for it before.
+        #[n(3)]
+        proposed_by: Option<String>,
+    },
+    #[n(4)]
+    Acknowledged(#[n(0)] Node),
+    #[n(5)]
+    NodeForgotten {
+        #[n(0)]
+        node: u64,
+        #[n(1)]
+        by: String,
+    },
+}
+
+impl Placement {
+    fn rotate(&self, wanted: &Wanted, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
+        let moves = self.bundle.moves(wanted)?;
+        if moves.is_empty() {
+            return Ok(vec![]);
+        }
+        let (by, at) = (wanted.by.clone(), ctx.now);
+        if self.bundle.waits(wanted, at)? {
+            let (fingerprint, step) = (wanted.fingerprint, wanted.step);
+            return Ok(vec![Event::Proposed(Proposal { fingerprint, step, by, at })]);
+        }
+        let proposal = self.bundle.proposal.as_ref().filter(|_| wanted.second_person);
+        let proposed_by = proposal.map(|proposal| proposal.by.clone());
+        Ok(vec![Event::Moved { moves, at, by, proposed_by }])
+    }
+
+    fn rows(&self, fingerprints: impl Iterator<Item = [u8; 32]>) -> Vec<Effect> {
+        let epoch = self.bundle.epoch;
+        fingerprints
+            .filter_map(|fingerprint| self.bundle.by_fingerprint(&fingerprint))
+            .map(|ca| Effect::Index(IndexRow::Ca { ca: ca.clone(), epoch }))
+            .collect()
+    }
+}
+
+/// An entry of the ledger of the region that the authority is from.
+fn note(ca: &Ca, by: &str, deed: Deed) -> Effect {
+    let note = Note { registration: None, by: by.to_owned(), deed };
+    let command = AnyCommand::Authority(authority::Command::Note(note));
+    Effect::Tell { to: ca.authority, command }
+}
+
+fn introduction(ca: &Ca, by: &str) -> Effect {
+    let (issuer, certificate, not_after) = (ca.name, ca.fingerprint, ca.not_after);
+    note(ca, by, Deed::CaIntroduced { issuer, certificate, not_after })
 }
 
 impl Aggregate for Placement {
@@ -65,10 +170,37 @@ impl Aggregate for Placement {
     type Event = Event;
     const KIND: EntityKind = EntityKind::Placement;
 
-    fn decide(&self, command: &Command, _: &Ctx) -> Result<Vec<Event>, Rejection> {
-        match *command {
-            Command::Revoke { issuer, serial, not_after, revocation } => {
-                Ok(vec![Event::Revoked { issuer, serial, not_after, revocation }])
+    fn decide(&self, command: &Command, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
+        match command {
+            Command::Revoke { issuer, serial, not_after, revocation } => Ok(vec![Event::Revoked {
+                issuer: *issuer,
+                serial: *serial,
+                not_after: *not_after,
+                revocation: *revocation,
+            }]),
+            Command::Adopt(cas) => {
+                let cas = self.bundle.adopted(cas)?;
+                let by = String::new();
+                Ok(if cas.is_empty() { vec![] } else { vec![Event::Introduced { cas, by }] })
+            }
+            Command::Introduce { ca, by } => {
+                let (phase, since, compromised) = (Phase::Introduced, ctx.now, false);
+                let ca = Ca { phase, since, compromised, ..ca.clone() };
+                let is_new = self.bundle.is_new(&ca)?;
+                let introduced = Event::Introduced { cas: vec![ca], by: by.clone() };
+                Ok(if is_new { vec![introduced] } else { vec![] })
+            }
+            Command::Rotate(wanted) => self.rotate(wanted, ctx),
+            Command::Acknowledge { node, epoch } => {
+                let epoch = (*epoch).min(self.bundle.epoch);
+                let is_known = self.bundle.knows_node(*node, epoch)?;
+                let node = Node { number: *node, epoch, at: ctx.now };
+                Ok(if is_known { vec![] } else { vec![Event::Acknowledged(node)] })
+            }
+            Command::ForgetNode { node, by } => {
+                let is_there = self.bundle.nodes.iter().any(|known| known.number == *node);
+                let forgotten = Event::NodeForgotten { node: *node, by: by.clone() };
+                Ok(if is_there { vec![forgotten] } else { vec![] })
             }
             Command::Timer { .. } => Ok(vec![]),
         }
@@ -77,15 +209,41 @@ impl Aggregate for Placement {
     fn evolve(&mut self, event: &Event) {
         match event {
             Event::Revoked { .. } => self.revoked = self.revoked.saturating_add(1),
+            Event::Introduced { cas, .. } => self.bundle.add(cas),
+            Event::Proposed(proposal) => self.bundle.proposal = Some(proposal.clone()),
+            Event::Moved { moves, at, .. } => self.bundle.apply(moves, *at),
+            Event::Acknowledged(node) => self.bundle.acked(*node),
+            Event::NodeForgotten { node, .. } => {
+                self.bundle.nodes.retain(|known| known.number != *node);
+            }
         }
     }
 
     fn react(&self, event: &Event, _: EntityId) -> Vec<Effect> {
-        match *event {
+        match event {
             Event::Revoked { issuer, serial, not_after, revocation } => {
-                let row = IndexRow::Revocation { issuer, serial, not_after, revocation };
-                vec![Effect::Index(row)]
+                let (issuer, serial, not_after, revocation) =
+                    (*issuer, *serial, *not_after, *revocation);
+                vec![Effect::Index(IndexRow::Revocation { issuer, serial, not_after, revocation })]
             }
+            Event::Introduced { cas, by } => {
+                let mut effects = self.rows(cas.iter().map(|ca| ca.fingerprint));
+                effects.extend(cas.iter().map(|ca| introduction(ca, by)));
+                effects
+            }
+            Event::Moved { moves, by, proposed_by, .. } => {
+                let mut effects = self.rows(moves.iter().map(|one| one.fingerprint));
+                effects.extend(moves.iter().filter_map(|one| {
+                    let ca = self.bundle.by_fingerprint(&one.fingerprint)?;
+                    let (certificate, from, to) = (one.fingerprint, one.from, one.to);
+                    let proposed_by = proposed_by.clone();
+                    let compromised = one.compromised;
+                    let deed = Deed::CaMoved { certificate, from, to, proposed_by, compromised };
+                    Some(note(ca, by, deed))
+                }));
+                effects
+            }
+            Event::Proposed(_) | Event::Acknowledged(_) | Event::NodeForgotten { .. } => vec![],
         }
     }
 }

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+#[path = "golden/bundles.rs"]
+mod bundles;
 #[path = "golden/commands.rs"]
 mod commands;
 #[path = "golden/events.rs"]
@@ -41,11 +43,12 @@ const OFFER: OfferId = OfferId { epoch: 3, seq: 1 };
 const PLACE: Location = Location { lat_e6: 48_000_000, lon_e6: -2_000_000 };
 const NOON: Millis = Millis(1_800_000_000_000);
 /// Milliseconds of [`NOON`] and the bytes of [`PLACE`].
-const NAMES: [(&str, &str); 13] = [
+const NAMES: [(&str, &str); 14] = [
     ("<cus>", "506575310001150a0a0a0a0a0a0a0a0a0a"),
     ("<tec>", "506575310041150a0a0a0a0a0a0a0a0a0a"),
     ("<tkt>", "506575310081150a0a0a0a0a0a0a0a0a0a"),
     ("<reg>", "506575310005150a0a0a0a0a0a0a0a0a0a"),
+    ("<aut>", "5065753200440000000000000000000000"),
     ("<msg>", "5005050505050505050505050505050505"),
     ("<hash>", "58200707070707070707070707070707070707070707070707070707070707070707"),
     ("<key>", "58200808080808080808080808080808080808080808080808080808080808080808"),

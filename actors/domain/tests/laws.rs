@@ -1,5 +1,5 @@
 //! The laws of the domain, against random schedules: who holds a ticket, what is final, what is
-//! repeatable, what replays, who is chosen, who gets a certificate.
+//! repeatable, what replays, who is chosen, who gets a certificate, whose certificates are believed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
@@ -7,6 +7,10 @@
 mod alone;
 #[path = "laws/arbitrary.rs"]
 mod arbitrary;
+#[path = "laws/astray.rs"]
+mod astray;
+#[path = "laws/bundles.rs"]
+mod bundles;
 #[path = "laws/choosing.rs"]
 mod choosing;
 #[path = "laws/commands.rs"]
@@ -21,12 +25,18 @@ mod enrolling;
 mod events;
 #[path = "laws/evidence.rs"]
 mod evidence;
+#[path = "laws/meant.rs"]
+mod meant;
 #[path = "laws/records.rs"]
 mod records;
 #[path = "laws/registered.rs"]
 mod registered;
 #[path = "laws/registering.rs"]
 mod registering;
+#[path = "laws/rotating.rs"]
+mod rotating;
+#[path = "laws/rotations.rs"]
+mod rotations;
 #[path = "laws/saga.rs"]
 mod saga;
 #[path = "laws/schedule.rs"]
@@ -38,6 +48,7 @@ use alone::{
     any_log_replays, asked_stays_short, each_is_listed, each_twice, heads_are_small,
     no_later_time_was_noted, numbers_have_no_gaps, some_ticket,
 };
+use bundles::changes;
 use commands::{
     authority_command, customer_command, desk_command, placement_command, register,
     registration_command, technician_command, ticket_command,
@@ -254,5 +265,69 @@ proptest! {
         life.every_certificate_has_its_grounds();
         life.nothing_is_issued_to_the_banned();
         life.revoked_stays_revoked();
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(2000))]
+
+    #[test]
+    fn of_each_group_one_authority_signs(changes in changes()) {
+        let life = bundles::Life::run(&changes);
+        life.at_most_one_of_a_group_signs();
+        life.somebody_always_signs();
+    }
+
+    #[test]
+    fn what_was_removed_or_compromised_never_signs_again(changes in changes()) {
+        bundles::Life::run(&changes).there_is_no_way_back();
+    }
+
+    #[test]
+    fn nothing_signs_that_a_node_does_not_know(changes in changes()) {
+        let life = bundles::Life::run(&changes);
+        life.each_node_knows_what_begins_to_sign();
+        life.nodes_know_ever_more();
+    }
+
+    #[test]
+    fn the_epoch_counts_what_changes(changes in changes()) {
+        bundles::Life::run(&changes).the_epoch_counts_the_changes();
+    }
+
+    #[test]
+    fn an_authority_is_introduced_as_it_must_be(changes in changes()) {
+        let life = bundles::Life::run(&changes);
+        life.what_is_introduced_waits();
+        life.what_is_introduced_has_its_grounds();
+        life.at_most_one_waits();
+        life.what_begins_to_sign_has_a_root_that_signs();
+    }
+
+    #[test]
+    fn each_step_of_a_rotation_moves_what_it_is_for(changes in changes()) {
+        let life = bundles::Life::run(&changes);
+        life.each_step_has_its_moves();
+        life.a_root_is_believed_as_long_as_what_it_signed();
+    }
+
+    #[test]
+    fn everybody_is_told_of_an_authority(changes in changes()) {
+        let life = bundles::Life::run(&changes);
+        life.rows_show_each_change();
+        life.the_ledger_is_told_of_each_change();
+    }
+
+    #[test]
+    fn two_operators_take_a_step_within_a_week(changes in changes()) {
+        bundles::Life::run(&changes).two_operators_agree();
+    }
+
+    #[test]
+    fn what_a_bundle_is_asked_again_or_refuses_changes_nothing(changes in changes()) {
+        let life = bundles::Life::run(&changes);
+        life.what_is_asked_again_changes_nothing();
+        life.a_refusal_changes_nothing();
+        life.its_log_replays();
     }
 }

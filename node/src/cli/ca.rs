@@ -10,6 +10,7 @@ use super::{
     import,
     lists::{ImportArgs, plain},
     root::{self, RootVerb},
+    rotate::{self, RotateVerb},
 };
 use crate::{
     dates::date,
@@ -40,6 +41,9 @@ pub(crate) enum CaVerb {
     Readmit(IdArgs),
     /// Registers identities from CSV: profile,label and optionally id.
     Import(ImportArgs),
+    /// Replaces the issuing CA or a root, while traffic runs.
+    #[command(subcommand)]
+    Rotate(RotateVerb),
     /// The root's ceremony, with files alone.
     #[command(subcommand)]
     Root(RootVerb),
@@ -143,6 +147,7 @@ impl CaVerb {
             Self::Show(args) => &args.common,
             Self::Revoke(args) => &args.show.common,
             Self::Import(args) => &args.common,
+            Self::Rotate(verb) => verb.common(),
             Self::Root(verb) => verb.common(),
             Self::Audit(verb) => verb.common(),
         }
@@ -161,6 +166,7 @@ pub(crate) async fn run(verb: &CaVerb, output: &Output) -> Result<(), CliError> 
     match verb {
         CaVerb::Import(args) => return import::registrations(args, output).await,
         CaVerb::Audit(verb) => return audit::run(verb, output).await,
+        CaVerb::Rotate(verb) => return rotate::run(verb, output).await,
         CaVerb::Root(verb) => return root::run(verb, output),
         _ => {}
     }
@@ -189,7 +195,7 @@ pub(crate) async fn run(verb: &CaVerb, output: &Output) -> Result<(), CliError> 
         }
         CaVerb::Show(args) => show(&api, args, output).await,
         CaVerb::Revoke(args) => revoke(&api, args, output).await,
-        CaVerb::Import(_) | CaVerb::Audit(_) | CaVerb::Root(_) => Ok(()),
+        CaVerb::Import(_) | CaVerb::Audit(_) | CaVerb::Root(_) | CaVerb::Rotate(_) => Ok(()),
     }
 }
 

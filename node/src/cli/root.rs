@@ -51,6 +51,9 @@ pub(crate) struct SignArgs {
     /// Directory of the root.
     #[arg(long)]
     root: PathBuf,
+    /// File of the root's key in the directory: of several roots in root.pem, the one it is for signs.
+    #[arg(long, default_value = "root.key.sealed")]
+    key: PathBuf,
     /// The request, PEM or DER.
     #[arg(long)]
     csr: PathBuf,
@@ -126,15 +129,31 @@ fn create(args: &CreateArgs, output: &Output) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The certificate of a root's directory.
-fn certificate(dir: &std::path::Path) -> Result<Vec<u8>, CliError> {
+/// The certificates of a root's directory; at least one.
+fn certificates(dir: &std::path::Path) -> Result<Vec<Vec<u8>>, CliError> {
     let path = dir.join("root.pem");
-    let found = pem_objects(&files::read(&path).map_err(file(&path))?).into_iter().next();
-    found.ok_or_else(|| CliError::usage(format!("{} holds no certificate", path.display())))
+    let found = pem_objects(&files::read(&path).map_err(file(&path))?);
+    if found.is_empty() {
+        return Err(CliError::usage(format!("{} holds no certificate", path.display())));
+    }
+    Ok(found)
+}
+
+/// The root of a directory that a key, PKCS#8, is for.
+fn root_of(dir: &std::path::Path, key: &[u8]) -> Result<RootCa, CliError> {
+    let mut failed = None;
+    for certificate in certificates(dir)? {
+        let key = KeyMaterial::from_pkcs8(key);
+        let key = key.map_err(|error| CliError::usage(error.to_string()))?;
+        match RootCa::from_parts(key, certificate) {
+            Ok(root) => return Ok(root),
+            Err(error) => failed = Some(chain(&error)),
+        }
+    }
+    Err(CliError::usage(failed.unwrap_or_default()))
 }
 
 fn sign(args: &SignArgs, output: &Output) -> Result<(), CliError> {
-    let root = certificate(&args.root)?;
     let csr = files::read(&args.csr).map_err(file(&args.csr))?;
     let csr = if csr.starts_with(b"-----") {
         let found = pem_objects(&csr).into_iter().next();
@@ -142,13 +161,12 @@ fn sign(args: &SignArgs, output: &Output) -> Result<(), CliError> {
     } else {
         csr
     };
-    let path = args.root.join("root.key.sealed");
+    let path = args.root.join(&args.key);
     let sealed = files::read(&path).map_err(file(&path))?;
     let passphrase = args.unlock.secret(false)?;
     let key = vault::open(&passphrase, &sealed)
         .map_err(|error| CliError::usage(format!("{}: {error}", path.display())))?;
-    let key = KeyMaterial::from_pkcs8(&key).map_err(|error| CliError::usage(error.to_string()))?;
-    let root = RootCa::from_parts(key, root).map_err(|error| CliError::usage(chain(&error)))?;
+    let root = root_of(&args.root, &key)?;
     let now_s = SystemClock.now_ms() / 1000;
     let signed = root
         .sign_issuing(&csr, &args.region, args.generation, now_s, random())
@@ -165,9 +183,12 @@ fn sign(args: &SignArgs, output: &Output) -> Result<(), CliError> {
 }
 
 fn show(args: &ShowArgs, output: &Output) -> Result<(), CliError> {
-    let root = certificate(&args.root)?;
-    let pin = hex(&crate::issuer::sha256(&root));
-    output.say(format_args!("{}SHA-256 {pin}", pem(&root)));
-    output.result(json!({ "sha256": pin }));
+    let mut pins = Vec::new();
+    for root in certificates(&args.root)? {
+        let pin = hex(&crate::issuer::sha256(&root));
+        output.say(format_args!("{}SHA-256 {pin}", pem(&root)));
+        pins.push(pin);
+    }
+    output.result(json!({ "sha256": pins.first(), "all_sha256": pins }));
     Ok(())
 }

@@ -7,11 +7,11 @@ use fieldmesh_actors::seams::Entropy;
 use fieldmesh_domain::{EntityId, EntityKind};
 use fieldmesh_envelope::HpkePrivateKey;
 use fieldmesh_pki::{
-    Identity, IssuingCa, KeyMaterial, Kind, TrustError, TrustStore, Usage, is_self_signed, profile,
-    tls::Credentials,
+    CaCertificate, Identity, IssuingCa, KeyMaterial, Kind, TrustError, TrustStore, Usage,
+    is_self_signed, profile, tls::Credentials,
 };
 use rustls::pki_types::pem::{PemObject, SectionKind};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
     DeploymentError, Facts, HpkeRow, Secrets, StoredHpke, file, key_error, random, rotated,
@@ -136,26 +136,30 @@ pub(super) fn node(
     config: &Config,
     now_s: u64,
     entropy: &dyn Entropy,
-) -> Result<(Credentials, u64), DeploymentError> {
-    let key = KeyMaterial::from_pkcs8(&secrets.node_key).map_err(key_error)?;
+) -> Result<Credentials, DeploymentError> {
     let (names, identity) = (names(config), facts.own_identity(Kind::Node)?);
     let half_s = profile(Kind::Node).lifetime_s / 2;
     let kept = store(issuing, roots)
         .and_then(|trust| trust.verify(&secrets.node_certificate, &[], Usage::ServerAuth, now_s))
         .ok()
         .filter(|kept| kept.not_after > now_s + half_s && secrets.node_names == names);
-    let until_s = match kept {
-        Some(kept) => kept.not_after,
-        None => {
-            let (leaf, until_s) = issue_until(issuing, &key, &identity, &names, now_s, entropy)?;
-            (secrets.node_certificate, secrets.node_names) = (leaf, names);
-            until_s
-        }
-    };
-    // With the first root, so that whoever has only a pin can check it.
-    let root = roots.first().cloned().unwrap_or_default();
+    if kept.is_none() {
+        // A new key each time, as the authority demands of everybody.
+        let key = KeyMaterial::generate().map_err(key_error)?;
+        secrets.node_certificate = issue(issuing, &key, &identity, &names, now_s, entropy)?;
+        secrets.node_key.zeroize();
+        secrets.node_key = key.pkcs8().to_vec();
+        secrets.node_names = names;
+    }
+    // With the root, so that whoever has only a pin can check it.
+    let root = signer(roots, issuing.certificate()).cloned().unwrap_or_default();
     let chain = vec![secrets.node_certificate.clone(), issuing.certificate().to_vec(), root];
-    Ok((Credentials { chain, pkcs8: Zeroizing::new(key.pkcs8().to_vec()) }, until_s))
+    Ok(Credentials { chain, pkcs8: Zeroizing::new(secrets.node_key.clone()) })
+}
+
+/// The root that signed an issuing CA.
+pub(super) fn signer<'a>(roots: &'a [Vec<u8>], issuing: &[u8]) -> Option<&'a Vec<u8>> {
+    roots.iter().find(|root| CaCertificate::is_signed_by(issuing, root))
 }
 
 fn store(issuing: &IssuingCa, roots: &[Vec<u8>]) -> Result<TrustStore, TrustError> {
@@ -169,6 +173,8 @@ pub(super) struct Operator {
     key: Zeroizing<String>,
     /// Unix seconds.
     pub(super) until_s: u64,
+    /// The certificate of the issuing CA, DER.
+    pub(super) issuer: Vec<u8>,
 }
 
 /// The operator's certificate that the directory has, while enough is left of it.
@@ -186,7 +192,8 @@ pub(super) fn kept_operator(
     let peer = trust.verify(&leaf, &[], Usage::ClientAuth, now_s).ok()?;
     let is_own = peer.identity == facts.own_identity(Kind::Operator).ok()?;
     let until_s = peer.not_after;
-    let operator = Operator { leaf, chain: pem_chain, key: Zeroizing::new(key), until_s };
+    let (key, issuer) = (Zeroizing::new(key), issuing.certificate().to_vec());
+    let operator = Operator { leaf, chain: pem_chain, key, until_s, issuer };
     (is_own && until_s > now_s + OPERATOR_LEFT_S).then_some(operator)
 }
 
@@ -201,7 +208,8 @@ pub(super) fn operator(
     let (leaf, until_s) = issue_until(issuing, &key, &identity, &[], now_s, entropy)?;
     let chain = pem(&leaf) + &pem(issuing.certificate());
     let key = Zeroizing::new(armour("PRIVATE KEY", key.pkcs8()));
-    Ok(Operator { leaf, chain, key, until_s })
+    let issuer = issuing.certificate().to_vec();
+    Ok(Operator { leaf, chain, key, until_s, issuer })
 }
 
 impl Operator {
@@ -239,7 +247,9 @@ pub(super) fn hash_of(roots: &[Vec<u8>]) -> [u8; 32] {
 pub(super) fn roots(path: &Path, facts: &Facts) -> Result<Vec<Vec<u8>>, DeploymentError> {
     let roots = all_from_pem(&files::read(path).map_err(file(path))?);
     let are_whole = roots.iter().all(|root| is_self_signed(root));
-    if roots.is_empty() || !are_whole || hash_of(&roots) != facts.roots {
+    let hash = hash_of(&roots);
+    let is_told = hash == facts.roots || facts.next_roots == Some(hash);
+    if roots.is_empty() || !are_whole || !is_told {
         return Err(DeploymentError::Damaged { path: path.to_owned() });
     }
     Ok(roots)

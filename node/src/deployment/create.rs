@@ -50,6 +50,7 @@ fn facts(config: &Config, making: &Making, roots: &[Vec<u8>], entropy: &dyn Entr
         service_id: random(entropy),
         token: making.token.as_ref().map(ToString::to_string),
         roots: certificates::hash_of(roots),
+        next_roots: None,
     }
 }
 
@@ -86,12 +87,14 @@ fn secrets(
         hpke: Vec::new(),
         node_certificate: Vec::new(),
         node_names: Vec::new(),
+        issuing_label: None,
+        others: Vec::new(),
     };
     Ok((seal, secrets))
 }
 
 /// A request for a key of this node's, to be signed by a root.
-fn request(key: &dyn CaKey) -> Result<Vec<u8>, DeploymentError> {
+pub(super) fn request(key: &dyn CaKey) -> Result<Vec<u8>, DeploymentError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     let request = params.serialize_request(&Borrowed(key)).map_err(key_error)?;
@@ -135,7 +138,7 @@ fn certify(
     Ok(())
 }
 
-fn write_roots(dir: &Path, roots: &[Vec<u8>]) -> Result<(), DeploymentError> {
+pub(super) fn write_roots(dir: &Path, roots: &[Vec<u8>]) -> Result<(), DeploymentError> {
     let pem: String = roots.iter().map(|root| certificates::pem(root)).collect();
     files::write(&dir.join("root.pem"), pem.as_bytes(), Access::Everybody).map_err(file(dir))
 }

@@ -1,7 +1,7 @@
-//! Keeps the directory of a running node: renews its own certificates, and writes the HPKE keys that
-//! rotate.
+//! Keeps the directory of a running node: renews its own certificates, changes its issuing CA and its
+//! roots, and writes the HPKE keys that rotate.
 
-use std::{fs::File, path::PathBuf};
+use std::{fs::File, path::PathBuf, sync::Arc};
 
 use fieldmesh_actors::seams::Entropy;
 use fieldmesh_envelope::SoftwareSigner;
@@ -10,10 +10,16 @@ use fieldmesh_pki::{IssuingCa, KeyMaterial, Kind, tls::Credentials};
 use super::{
     DeploymentError, Facts,
     certificates::{self, OPERATOR_LEFT_S, Own},
-    key_error,
-    secrets::{HpkeRow, Seal, Secrets},
+    create, encode_facts, file, key_error,
+    secrets::{HpkeRow, IssuingRow, Seal, Secrets},
+    with_urls,
 };
-use crate::{config::Config, service::StoredHpke};
+use crate::{
+    config::Config,
+    files::{self, Access},
+    issuer::sha256,
+    service::StoredHpke,
+};
 
 /// Keeps the sealed file up to date; destroyed keys leave the disk with the next write.
 pub struct Keeper {
@@ -23,8 +29,7 @@ pub struct Keeper {
     pub(super) operator: certificates::Operator,
     pub(super) facts: Facts,
     pub(super) roots: Vec<Vec<u8>>,
-    /// The end of the node's own certificate, Unix seconds.
-    pub(super) node_until_s: u64,
+    pub(super) config: Config,
     pub(super) _lock: File,
 }
 
@@ -53,28 +58,28 @@ impl Keeper {
         self.seal.write_secrets(&self.dir.join("secrets.sealed"), &self.secrets, entropy)
     }
 
-    /// Renews the node's own certificates that are due.
+    /// Renews the node's own certificates that are due, or by another issuing CA than this one.
     ///
     /// # Errors
     /// Where a certificate cannot be issued or a file not be written; the old ones stay.
     pub fn renew(
         &mut self,
         issuing: &IssuingCa,
-        config: &Config,
         now_s: u64,
         entropy: &dyn Entropy,
     ) -> Result<Renewed, DeploymentError> {
         let mut renewed = Renewed::default();
-        let Self { facts, secrets, roots, .. } = self;
-        let (node, until_s) =
-            certificates::node(facts, secrets, issuing, roots, config, now_s, entropy)?;
-        if until_s != self.node_until_s {
-            self.node_until_s = until_s;
-            let der = self.secrets.node_certificate.clone();
+        let Self { facts, secrets, roots, config, .. } = self;
+        let before = secrets.node_certificate.clone();
+        let node = certificates::node(facts, secrets, issuing, roots, config, now_s, entropy)?;
+        if secrets.node_certificate != before {
+            let der = secrets.node_certificate.clone();
             renewed.own.push(Own { kind: Kind::Node, der });
             renewed.node = Some(node);
         }
-        if self.operator.until_s < now_s + OPERATOR_LEFT_S {
+        if self.operator.until_s < now_s + OPERATOR_LEFT_S
+            || self.operator.issuer != issuing.certificate()
+        {
             self.operator = certificates::operator(&self.facts, issuing, now_s, entropy)?;
             self.operator.write(&self.dir)?;
             renewed.own.push(Own { kind: Kind::Operator, der: self.operator.leaf.clone() });
@@ -106,5 +111,124 @@ impl Keeper {
             .map(|key| HpkeRow { pair: key.private.to_bytes().to_vec(), made_s: key.made_s })
             .collect();
         self.seal(entropy)
+    }
+
+    /// A request, DER, for the issuing CA that is to come; the same until a root has signed it.
+    ///
+    /// # Errors
+    /// Where no key can be made or stored.
+    pub fn request(&mut self, entropy: &dyn Entropy) -> Result<Vec<u8>, DeploymentError> {
+        let waits = self.secrets.others.iter().find(|row| row.certificate.is_empty());
+        if let Some(row) = waits {
+            return create::request(&*self.seal.row_key(row)?);
+        }
+        let row = self.seal.new_issuing(self.seal.other_label(entropy))?;
+        let request = create::request(&*self.seal.row_key(&row)?)?;
+        self.secrets.others.push(row);
+        self.seal(entropy)?;
+        Ok(request)
+    }
+
+    /// Takes the certificate of the issuing CA that is to come.
+    ///
+    /// # Errors
+    /// Where it is for no key of this node's, or cannot be stored.
+    pub fn certify(&mut self, der: &[u8], entropy: &dyn Entropy) -> Result<(), DeploymentError> {
+        if self.secrets.others.iter().any(|row| row.certificate == der) {
+            return Ok(());
+        }
+        let mut waiting = self.secrets.others.iter().position(|row| row.certificate.is_empty());
+        if let Some(at) = waiting {
+            let key = self.seal.row_key(&self.secrets.others[at])?;
+            waiting = IssuingCa::from_parts(key, der.to_vec()).ok().map(|_| at);
+        }
+        let at = waiting.ok_or_else(|| {
+            key_error("the certificate is not for the key of the request that this node made")
+        })?;
+        self.secrets.others[at].certificate = der.to_vec();
+        self.seal(entropy)
+    }
+
+    /// The issuing CA with this certificate's SHA-256, which is the one that signs from now on.
+    ///
+    /// # Errors
+    /// Where its key is not here, or the change cannot be stored; the one before stays.
+    pub fn switch(
+        &mut self,
+        fingerprint: &[u8; 32],
+        entropy: &dyn Entropy,
+    ) -> Result<IssuingCa, DeploymentError> {
+        if sha256(&self.secrets.issuing_certificate) != *fingerprint {
+            let mut others = self.secrets.others.iter();
+            let at = others.position(|row| sha256(&row.certificate) == *fingerprint);
+            let at = at.ok_or_else(|| key_error("the key of the active issuing CA is not here"))?;
+            self.secrets.swap_issuing(at);
+            if let Err(error) = self.seal(entropy) {
+                self.secrets.swap_issuing(at);
+                return Err(error);
+            }
+        }
+        with_urls(self.seal.issuing(&self.secrets)?, &self.config)
+    }
+
+    /// The other issuing CAs whose keys are here: they sign lists of what they issued.
+    ///
+    /// # Errors
+    /// Where a key cannot be used.
+    pub fn others(&self) -> Result<Vec<Arc<IssuingCa>>, DeploymentError> {
+        let certified = self.secrets.others.iter().filter(|row| !row.certificate.is_empty());
+        certified
+            .map(|row| {
+                let ca = IssuingCa::from_parts(self.seal.row_key(row)?, row.certificate.clone())?;
+                with_urls(ca, &self.config).map(Arc::new)
+            })
+            .collect()
+    }
+
+    /// Destroys the keys of issuing CAs that are not believed any more, by their certificates' SHA-256.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn destroy(
+        &mut self,
+        is_removed: impl Fn(&[u8; 32]) -> bool,
+        entropy: &dyn Entropy,
+    ) -> Result<(), DeploymentError> {
+        let before = self.secrets.others.len();
+        let stays =
+            |row: &IssuingRow| row.certificate.is_empty() || !is_removed(&sha256(&row.certificate));
+        self.secrets.others.retain(stays);
+        if self.secrets.others.len() == before { Ok(()) } else { self.seal(entropy) }
+    }
+
+    /// The roots that are believed, the one that signed the issuing CA first, are the directory's.
+    ///
+    /// # Errors
+    /// Where a file cannot be written; what is there is then still whole.
+    pub fn set_roots(&mut self, mut roots: Vec<Vec<u8>>) -> Result<(), DeploymentError> {
+        let first = certificates::signer(&roots, &self.secrets.issuing_certificate).cloned();
+        roots.sort_by_key(|root| Some(root) != first.as_ref());
+        if roots == self.roots || first.is_none() {
+            return Ok(());
+        }
+        // The facts name both files while one replaces the other: a crash between leaves either.
+        let hash = certificates::hash_of(&roots);
+        self.facts.next_roots = Some(hash);
+        self.write_facts()?;
+        create::write_roots(&self.dir, &roots)?;
+        (self.facts.roots, self.facts.next_roots) = (hash, None);
+        self.write_facts()?;
+        self.roots = roots;
+        Ok(())
+    }
+
+    /// The roots, the one that signed the issuing CA first.
+    pub fn roots(&self) -> &[Vec<u8>] {
+        &self.roots
+    }
+
+    fn write_facts(&self) -> Result<(), DeploymentError> {
+        let path = self.dir.join("deployment.cbor");
+        files::write(&path, &encode_facts(&self.facts), Access::Owner).map_err(file(&path))
     }
 }

@@ -3,7 +3,7 @@
 //! With a token the issuing CA's key is in it too, and never here. **Invariant:** what is unsealed is
 //! wiped when it is dropped.
 
-use std::{path::Path, sync::Arc};
+use std::{mem, path::Path, sync::Arc};
 
 use fieldmesh_actors::seams::Entropy;
 use fieldmesh_pki::{
@@ -48,6 +48,33 @@ pub(super) struct Secrets {
     pub(super) node_certificate: Vec<u8>,
     #[n(8)]
     pub(super) node_names: Vec<String>,
+    /// The issuing key's label in the token, where it is not the deployment's first.
+    #[n(9)]
+    pub(super) issuing_label: Option<String>,
+    /// Issuing keys that do not sign certificates: the next one, and those before until they are
+    /// removed.
+    #[cbor(n(10), default)]
+    pub(super) others: Vec<IssuingRow>,
+}
+
+/// An issuing CA's key with its certificate.
+#[derive(Encode, Decode)]
+pub(super) struct IssuingRow {
+    /// PKCS#8; empty where the key is in a token.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub(super) key: Vec<u8>,
+    /// Empty until a root has signed it.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub(super) certificate: Vec<u8>,
+    #[n(2)]
+    pub(super) label: Option<String>,
+}
+
+impl Drop for IssuingRow {
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        self.key.zeroize();
+    }
 }
 
 #[derive(Encode, Decode)]
@@ -56,6 +83,16 @@ pub(super) struct HpkeRow {
     pub(super) pair: Vec<u8>,
     #[n(1)]
     pub(super) made_s: u64,
+}
+
+impl Secrets {
+    /// Another issuing CA takes the place of the one that signs, and that one its place.
+    pub(super) fn swap_issuing(&mut self, at: usize) {
+        let Some(other) = self.others.get_mut(at) else { return };
+        mem::swap(&mut other.key, &mut self.issuing_key);
+        mem::swap(&mut other.certificate, &mut self.issuing_certificate);
+        mem::swap(&mut other.label, &mut self.issuing_label);
+    }
 }
 
 impl Drop for Secrets {
@@ -81,6 +118,14 @@ pub(super) enum Seal {
 fn beside(address: &TokenAddress) -> TokenAddress {
     let key_label = format!("{} seal", address.key_label);
     TokenAddress { key_label, id: None, ..address.clone() }
+}
+
+/// Where another issuing key is in the same token.
+fn labelled(address: &TokenAddress, label: Option<&str>) -> TokenAddress {
+    match label {
+        None => address.clone(),
+        Some(label) => TokenAddress { key_label: label.to_owned(), id: None, ..address.clone() },
+    }
 }
 
 fn pin(secret: &[u8]) -> Result<Zeroizing<String>, DeploymentError> {
@@ -150,14 +195,47 @@ impl Seal {
 
     /// The issuing CA's key, wherever it is.
     pub(super) fn issuing_key(&self, secrets: &Secrets) -> Result<Arc<dyn CaKey>, DeploymentError> {
+        self.key(&secrets.issuing_key, secrets.issuing_label.as_deref())
+    }
+
+    fn key(&self, pkcs8: &[u8], label: Option<&str>) -> Result<Arc<dyn CaKey>, DeploymentError> {
         Ok(match self {
-            Self::Passphrase(_) => {
-                Arc::new(KeyMaterial::from_pkcs8(&secrets.issuing_key).map_err(key_error)?)
-            }
+            Self::Passphrase(_) => Arc::new(KeyMaterial::from_pkcs8(pkcs8).map_err(key_error)?),
             Self::Token { address, pin, .. } => {
-                Arc::new(TokenKey::open(address, pin).map_err(key_error)?)
+                let address = labelled(address, label);
+                Arc::new(TokenKey::open(&address, pin).map_err(key_error)?)
             }
         })
+    }
+
+    /// The key of a row.
+    pub(super) fn row_key(&self, row: &IssuingRow) -> Result<Arc<dyn CaKey>, DeploymentError> {
+        self.key(&row.key, row.label.as_deref())
+    }
+
+    /// A new issuing key, in the token where there is one; the label names it there.
+    pub(super) fn new_issuing(&self, label: String) -> Result<IssuingRow, DeploymentError> {
+        let certificate = Vec::new();
+        Ok(match self {
+            Self::Passphrase(_) => {
+                let key = KeyMaterial::generate().map_err(key_error)?.pkcs8().to_vec();
+                IssuingRow { key, certificate, label: None }
+            }
+            Self::Token { address, pin, .. } => {
+                TokenKey::generate(&labelled(address, Some(&label)), pin).map_err(key_error)?;
+                IssuingRow { key: Vec::new(), certificate, label: Some(label) }
+            }
+        })
+    }
+
+    /// The label of another key beside the deployment's first; nothing is there under it yet.
+    pub(super) fn other_label(&self, entropy: &dyn Entropy) -> String {
+        let random: [u8; 4] = random(entropy);
+        let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        match self {
+            Self::Passphrase(_) => String::new(),
+            Self::Token { address, .. } => format!("{} {digits}", address.key_label),
+        }
     }
 
     pub(super) fn issuing(&self, secrets: &Secrets) -> Result<IssuingCa, DeploymentError> {

@@ -5,6 +5,7 @@
 //! may be given what (`domain::registration`), devices' own requests (`est`).
 #![allow(unused_qualifications, reason = "the path macro repeats the query's type")]
 
+pub mod authorities;
 mod ledger;
 mod views;
 
@@ -15,13 +16,14 @@ use fieldmesh_domain::{
     customer,
     effect::RowKey,
     message::Location,
-    placement,
+    placement::{self, Ca, Phase, Role},
     registration::{self, Approval, Registration, Revocation, Standing, Token},
     time::Millis,
 };
 use fieldmesh_pki::{Profile, Reason};
 use minicbor::bytes::ByteArray;
 
+pub use self::authorities::{AuthoritiesView, IssuingRequest, NewAuthority, TakeStep};
 pub use self::ledger::{LedgerPage, RecordedView};
 pub use self::views::{
     CertificateView, Decide, IssuedView, MintedToken, NewRegistration, NewToken, RegistrationQuery,
@@ -56,6 +58,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
         .route("/ca/registrations/{id}/readmit", web::post().to(readmit))
         .route("/ca/certificates/{serial}", web::get().to(certificate))
         .route("/ca/certificates/{serial}/revoke", web::post().to(revoke_certificate))
+        .configure(authorities::routes)
         .route("/ca/ledger", web::get().to(ledger::read))
         .route("/ca/ledger/heads", web::post().to(ledger::sign));
 }
@@ -444,6 +447,31 @@ pub async fn certificate(
     std::future::ready(found()).await
 }
 
+/// Which of the issuing CAs that are believed signed it is not known: it is revoked as any one's.
+async fn revoke_unregistered(
+    shared: &Shared,
+    serial: [u8; 16],
+    reason: u8,
+    by: &str,
+) -> Result<(), Problem> {
+    let known = shared.node.trust.authorities();
+    let issues = |ca: &&Ca| ca.role == Role::Issuing && ca.phase != Phase::Removed;
+    for Ca { name: issuer, not_after, .. } in known.iter().filter(issues) {
+        let at = Millis(shared.node.clock.now_ms());
+        let command = placement::Command::Revoke {
+            issuer: *issuer,
+            serial,
+            // It may say of itself what it wants: no longer than its issuer's end.
+            not_after: *not_after,
+            revocation: Revocation { at, reason, banned: false },
+        };
+        shared.node.ask(EntityId::placement(), Command::Placement(command)).await?;
+        let deed = Deed::Revoked { issuer: *issuer, serial, reason };
+        shared.node.note(by.to_owned(), deed).await?;
+    }
+    Ok(())
+}
+
 /// Revokes one certificate. One that no registration knows, as a node makes them for itself, is
 /// revoked by the issuer and serial number alone.
 #[utoipa::path(post, path = "/v1/ca/certificates/{serial}/revoke", request_body = Revoke, responses((status = 200)))]
@@ -468,18 +496,7 @@ pub async fn revoke_certificate(
             return Err(Problem::missing(text));
         }
         None => {
-            let now_ms = shared.node.clock.now_ms();
-            let revocation = Revocation { at: Millis(now_ms), reason, banned: false };
-            let command = placement::Command::Revoke {
-                issuer: shared.issuer.name_hash(),
-                serial,
-                // It may say of itself what it wants: no longer than its issuer's end.
-                not_after: shared.issuer.not_after_s(),
-                revocation,
-            };
-            shared.node.ask(EntityId::placement(), Command::Placement(command)).await?;
-            let deed = Deed::Revoked { issuer: shared.issuer.name_hash(), serial, reason };
-            shared.node.note(operator.name, deed).await?;
+            revoke_unregistered(&shared, serial, reason, &operator.name).await?;
         }
     }
     Ok(HttpResponse::build(StatusCode::OK)

@@ -10,6 +10,7 @@
 //! same certificate; a refusal changes nothing but the record of refusals. **Not here:** who may have
 //! a certificate (`domain::registration`), what it says (`fieldmesh_pki`).
 
+mod keygen;
 mod refusal;
 mod throttle;
 
@@ -59,7 +60,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
             .route(&path("csrattrs"), web::get().to(attributes))
             .route(&path("simpleenroll"), web::post().to(simpleenroll))
             .route(&path("simplereenroll"), web::post().to(simplereenroll))
-            .route(&path("serverkeygen"), web::post().to(serverkeygen));
+            .route(&path("serverkeygen"), web::post().to(keygen::serverkeygen));
     }
 }
 
@@ -270,17 +271,6 @@ async fn attributes(
     finish(&shared, &request, answer).await
 }
 
-async fn serverkeygen(
-    request: HttpRequest,
-    shared: web::Data<Shared>,
-) -> Result<HttpResponse, Refusal> {
-    let answer = Visit::new(&shared, &request).and_then(|_| {
-        let text = "keys are made by their holder only: use simpleenroll";
-        Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, text))
-    });
-    finish(&shared, &request, answer).await
-}
-
 async fn simpleenroll(
     request: HttpRequest,
     body: Body,
@@ -296,37 +286,58 @@ async fn simpleenroll(
     finish(&shared, &request, answer).await
 }
 
+/// Whoever a token admits.
+struct Holder {
+    id: EntityId,
+    registration: Registration,
+    identity: Identity,
+    /// Of the token.
+    hash: [u8; 32],
+    granted: Granted,
+}
+
+impl Holder {
+    fn admitted(visit: &Visit<'_>, basic: &Credentials) -> Result<Self, Refusal> {
+        let id = registration_id(&basic.user).ok_or_else(|| Refusal::token("no such user"))?;
+        let registration = visit.registration(id)?;
+        let identity = visit.shared.issuer.identity(id, &registration);
+        let identity = identity.ok_or_else(|| Refusal::token("no such user"))?;
+        let hash = token_hash(&basic.secret);
+        let granted = grant(&registration, &hash, visit.now_ms)?;
+        visit.fits(&identity)?;
+        Ok(Self { id, registration, identity, hash, granted })
+    }
+}
+
 async fn enroll(
     visit: &Visit<'_>,
     basic: &Credentials,
     body: Body,
 ) -> Result<HttpResponse, Refusal> {
-    let id = registration_id(&basic.user).ok_or_else(|| Refusal::token("no such user"))?;
-    let registration = visit.registration(id)?;
-    let identity = visit.shared.issuer.identity(id, &registration);
-    let identity = identity.ok_or_else(|| Refusal::token("no such user"))?;
-    let hash = token_hash(&basic.secret);
-    let granted = grant(&registration, &hash, visit.now_ms)?;
-    visit.fits(&identity)?;
-    let csr = visit.csr(body)?;
-    let checked = visit.check(&csr, id, &identity)?;
-    let proof = Proof::Token(hash);
-    let key = sha256(checked.spki());
+    let holder = Holder::admitted(visit, basic)?;
+    let certificate = certified(visit, &holder, &visit.csr(body)?).await?;
+    Ok(visit.certificates(&[certificate], CERTS_ONLY))
+}
+
+/// The certificate for a request by whoever a token admits: a new one, or the one from before.
+async fn certified(visit: &Visit<'_>, holder: &Holder, csr: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let Holder { id, registration, identity, hash, granted } = holder;
+    let checked = visit.check(csr, *id, identity)?;
+    let (proof, key) = (Proof::Token(*hash), sha256(checked.spki()));
     if let Some(before) = registration.answer_to(proof, &key) {
-        return Ok(visit.certificates(std::slice::from_ref(&before.certificate), CERTS_ONLY));
+        return Ok(before.certificate.clone());
     }
-    if granted == Granted::AfterApproval {
-        let command = registration::Command::Request { token_hash: hash, public_key_hash: key };
-        visit.ask(id, command).await?;
-        let approved = visit.registration(id)?.request.is_some_and(|request| {
-            request.token_hash == hash && matches!(request.decision, Decision::Approved(_))
+    if *granted == Granted::AfterApproval {
+        let command = registration::Command::Request { token_hash: *hash, public_key_hash: key };
+        visit.ask(*id, command).await?;
+        let approved = visit.registration(*id)?.request.is_some_and(|request| {
+            request.token_hash == *hash && matches!(request.decision, Decision::Approved(_))
         });
         if !approved {
             return Err(Refusal::pending());
         }
     }
-    let issued = visit.issue(id, &identity, &checked, proof).await?;
-    Ok(visit.certificates(&[issued.certificate], CERTS_ONLY))
+    Ok(visit.issue(*id, identity, &checked, proof).await?.certificate)
 }
 
 /// What a token is good for.
@@ -422,7 +433,10 @@ async fn reenroll(
     if let Some(again) = registration.answer_to(proof, &key) {
         return Ok(visit.certificates(std::slice::from_ref(&again.certificate), CERTS_ONLY));
     }
-    window(&identity, before, visit.now_ms / 1000)?;
+    // One by an authority that does not sign any more is renewed whenever its holder comes.
+    if before.issuer == visit.shared.issuer.name_hash() {
+        window(&identity, before, visit.now_ms / 1000)?;
+    }
     if registration.uses_of(&key) >= registration::SAME_KEY_MAX {
         return Err(Refusal::policy("publicKey: it was certified often enough: make a new key"));
     }

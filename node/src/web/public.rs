@@ -41,16 +41,9 @@ pub fn published(dir: &Path, name: &str, ending: &str) -> PathBuf {
     dir.join("public").join(format!("{name}.{ending}"))
 }
 
-fn is_own(shared: &Shared, name: &str) -> bool {
-    name == issuer_name(&shared.issuer.name_hash())
-}
-
 async fn list(name: web::Path<String>, shared: web::Data<Shared>) -> HttpResponse {
-    if !is_own(&shared, &name) {
-        return HttpResponse::NotFound().finish();
-    }
-    let status = std::sync::Arc::clone(&shared.status);
-    let list = web::block(move || status.list()).await;
+    let Some(desk) = shared.status.desk(&name) else { return HttpResponse::NotFound().finish() };
+    let list = web::block(move || desk.list()).await;
     match list {
         Ok(Ok(der)) => HttpResponse::Ok()
             .content_type("application/pkix-crl")
@@ -65,11 +58,11 @@ async fn list(name: web::Path<String>, shared: web::Data<Shared>) -> HttpRespons
 }
 
 async fn issuer(name: web::Path<String>, shared: web::Data<Shared>) -> HttpResponse {
-    let answer = if is_own(&shared, &name) {
-        let der = shared.status.issuer_certificate();
-        HttpResponse::Ok().content_type("application/pkix-cert").body(der)
-    } else {
-        HttpResponse::NotFound().finish()
+    let answer = match shared.status.desk(&name) {
+        Some(desk) => {
+            HttpResponse::Ok().content_type("application/pkix-cert").body(desk.issuer_certificate())
+        }
+        None => HttpResponse::NotFound().finish(),
     };
     std::future::ready(answer).await
 }

@@ -249,7 +249,8 @@ impl RowView {
             IndexRow::Registration { state, .. } => plain(state.name()),
             IndexRow::Certificate { .. }
             | IndexRow::BoundKey { .. }
-            | IndexRow::Revocation { .. } => return None,
+            | IndexRow::Revocation { .. }
+            | IndexRow::Ca { .. } => return None,
         })
     }
 }

@@ -38,7 +38,7 @@ fn date(unix_s: u64) -> OffsetDateTime {
 
 /// An issuing CA, and what it can be made to sign.
 pub struct Forge {
-    issuing: IssuingCa,
+    issuing: std::sync::Arc<IssuingCa>,
     key: KeyPair,
     name: String,
 }
@@ -109,6 +109,7 @@ impl Forge {
         let (cluster, region) = (&config.cluster.name, &config.cluster.region);
         let root = RootCa::create(cluster, now_s(), random()).unwrap();
         let (issuing, key) = root.issue_issuing(region, 1, now_s(), random()).unwrap();
+        let issuing = issuing.into();
         Self { issuing, key: pair(&key), name: format!("{cluster} {region} issuing 1") }
     }
 
@@ -121,6 +122,7 @@ impl Forge {
         let der = CertificateDer::from_pem_slice(&pem).unwrap().to_vec();
         let root = RootCa::from_parts(key, der).unwrap();
         let (issuing, key) = root.issue_issuing(region, 1, now_s(), random()).unwrap();
+        let issuing = issuing.into();
         Self { issuing, key: pair(&key), name: format!("{cluster} {region} issuing 1") }
     }
 

@@ -11,8 +11,8 @@ use fieldmesh_domain::{
 };
 
 use crate::{
-    HASH, ISSUER, KEY, NOON, SERIAL, are_frozen, customer, hex, id, registration, revocation,
-    technician, ticket,
+    HASH, ISSUER, KEY, NOON, SERIAL, are_frozen, bundles::issuing, customer, hex, id, registration,
+    revocation, technician, ticket,
 };
 
 fn region() -> Region {
@@ -174,14 +174,20 @@ fn of_rows() {
             "060606060606060606060606060606060909090909090909090909090909090909090909090909090909090909090909",
             IndexRow::Revocation { issuer, serial, not_after, revocation },
         ),
+        (
+            0x23,
+            "0404040404040404040404040404040404040404040404040404040404040404",
+            IndexRow::Ca { ca: issuing(), epoch: 8 },
+        ),
     ];
     for (kind, name, row) in &table {
         let key = row.key();
         assert_eq!((key.kind, hex(&key.name).as_str()), (*kind, *name), "{row:?}");
     }
     let writers = table.map(|(_, _, row)| row.id());
+    let placement = EntityId::placement();
     let wanted =
-        [customer(), id, ticket(), registration, registration, registration, EntityId::placement()];
+        [customer(), id, ticket(), registration, registration, registration, placement, placement];
     assert_eq!(writers, wanted);
     assert_eq!(
         RowKey::certificate(&serial, &issuer),

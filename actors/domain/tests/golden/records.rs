@@ -3,7 +3,7 @@
 use fieldmesh_domain::{
     IndexRow, TimerName,
     authority::{self, Authority, Deed, Note},
-    placement::{self, Placement},
+    placement,
     registration::{
         self, Approval, Decision, Event, Profile, Proof, Registration, Request, Standing,
     },
@@ -211,7 +211,6 @@ fn of_a_placement() {
         "820084<issuer><serial>0383<noon>05f5",
         Event::Revoked { issuer, serial, not_after, revocation },
     )]);
-    are_frozen(&[("8100", Placement::default()), ("8109", Placement { revoked: 9 })]);
 }
 
 #[test]

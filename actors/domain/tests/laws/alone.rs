@@ -180,6 +180,10 @@ impl Laws for Authority {
 impl Laws for Placement {
     fn moved_lawfully(&self, before: &Self) {
         assert!(self.revoked == before.revoked || self.revoked == before.revoked + 1);
+        let (known, earlier) = (&self.bundle, &before.bundle);
+        assert!(known.epoch == earlier.epoch || known.epoch == earlier.epoch + 1);
+        assert!(known.cas.len() >= earlier.cas.len());
+        assert!(known.epoch > earlier.epoch || known.cas == earlier.cas);
     }
 
     fn is_note(event: &placement::Event) -> bool {
@@ -187,7 +191,7 @@ impl Laws for Placement {
     }
 
     fn uncounted(&self) -> Self {
-        Self { revoked: 0 }
+        Self { revoked: 0, ..self.clone() }
     }
 }
 
@@ -213,7 +217,9 @@ pub(crate) fn heads_are_small(events: &[authority::Event]) {
 /// What is revoked is a row that each node reads.
 pub(crate) fn each_is_listed(events: &[placement::Event]) {
     for event in events {
-        let placement::Event::Revoked { issuer, serial, not_after, revocation } = *event;
+        let placement::Event::Revoked { issuer, serial, not_after, revocation } = *event else {
+            continue;
+        };
         let row = IndexRow::Revocation { issuer, serial, not_after, revocation };
         let effects = Placement::default().react(event, EntityId::placement());
         assert_eq!(effects, [Effect::Index(row)]);

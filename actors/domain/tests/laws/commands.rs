@@ -7,7 +7,7 @@ use fieldmesh_domain::{
     technician::{self, Shift},
     ticket,
 };
-use proptest::{option, prelude::*};
+use proptest::{collection::vec, option, prelude::*};
 
 use crate::{
     arbitrary::{
@@ -15,8 +15,8 @@ use crate::{
         offer, progress, refusal, request, skills, summary, technician_id, text, ticket_id, timer,
     },
     records::{
-        by, device, hash as token_hash, head, issued, key, note, profile, revocation, serial,
-        token, why,
+        by, ca, device, hash as token_hash, head, issued, key, note, profile, revocation, serial,
+        step, token, why,
     },
     world,
 };
@@ -163,8 +163,9 @@ pub(crate) fn authority_command() -> BoxedStrategy<authority::Command> {
     .boxed()
 }
 
+/// All but a step that a second operator must want too, which is refused when it is asked again.
 pub(crate) fn placement_command() -> BoxedStrategy<placement::Command> {
-    use placement::Command;
+    use placement::{Command, Wanted};
     prop_oneof![
         6 => (any::<[u8; 32]>(), serial(), any::<u64>(), revocation()).prop_map(
             |(issuer, serial, not_after, revocation)| Command::Revoke {
@@ -174,6 +175,13 @@ pub(crate) fn placement_command() -> BoxedStrategy<placement::Command> {
                 revocation,
             }
         ),
+        2 => vec(ca(), 0..3).prop_map(Command::Adopt),
+        2 => (ca(), by()).prop_map(|(ca, by)| Command::Introduce { ca, by }),
+        6 => (token_hash(), step(), by()).prop_map(|(fingerprint, step, by)| {
+            Command::Rotate(Wanted { fingerprint, step, by, second_person: false })
+        }),
+        2 => (0_u64..3, 0_u64..6).prop_map(|(node, epoch)| Command::Acknowledge { node, epoch }),
+        1 => (0_u64..3, by()).prop_map(|(node, by)| Command::ForgetNode { node, by }),
         1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
     ]
     .boxed()

@@ -8,7 +8,8 @@ use crate::arbitrary::{
     receipt_status, refusal, request, skills, summary, technician_id, text, ticket_id,
 };
 use crate::records::{
-    asked, by, device, head, issued, note, profile, revocation, serial, token, why,
+    asked, by, ca, device, head, issued, moved, node, note, profile, proposal, revocation, serial,
+    token, why,
 };
 
 pub(crate) fn customer_event() -> BoxedStrategy<customer::Event> {
@@ -169,13 +170,23 @@ pub(crate) fn authority_event() -> BoxedStrategy<authority::Event> {
     .boxed()
 }
 
-pub(crate) fn placement_event() -> impl Strategy<Value = placement::Event> {
-    (any::<[u8; 32]>(), serial(), any::<u64>(), revocation()).prop_map(
-        |(issuer, serial, not_after, revocation)| placement::Event::Revoked {
-            issuer,
-            serial,
-            not_after,
-            revocation,
-        },
-    )
+pub(crate) fn placement_event() -> BoxedStrategy<placement::Event> {
+    use placement::Event;
+    prop_oneof![
+        (any::<[u8; 32]>(), serial(), any::<u64>(), revocation()).prop_map(
+            |(issuer, serial, not_after, revocation)| Event::Revoked {
+                issuer,
+                serial,
+                not_after,
+                revocation,
+            }
+        ),
+        (vec(ca(), 0..4), by()).prop_map(|(cas, by)| Event::Introduced { cas, by }),
+        proposal().prop_map(Event::Proposed),
+        (vec(moved(), 0..4), millis(), by(), option::of(by()))
+            .prop_map(|(moves, at, by, proposed_by)| Event::Moved { moves, at, by, proposed_by }),
+        node().prop_map(Event::Acknowledged),
+        (0_u64..3, by()).prop_map(|(node, by)| Event::NodeForgotten { node, by }),
+    ]
+    .boxed()
 }

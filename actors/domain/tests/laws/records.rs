@@ -6,6 +6,7 @@
 use fieldmesh_domain::{
     EntityId,
     authority::{Deed, Head, Note},
+    placement::{Ca, Move, Node, Phase, Proposal, Role, Step},
     registration::{Approval, Decision, Issued, Profile, Proof, Request, Revocation, Token},
 };
 use proptest::{collection::vec, option, prelude::*};
@@ -161,7 +162,79 @@ fn deed() -> impl Strategy<Value = Deed> {
             unlisted
         }),
         why().prop_map(|purpose| Deed::KeyUsed { purpose }),
+        (key(), hash(), any::<u64>()).prop_map(|(issuer, certificate, not_after)| {
+            Deed::CaIntroduced { issuer, certificate, not_after }
+        }),
+        (hash(), phase(), phase(), option::of(by()), any::<bool>()).prop_map(
+            |(certificate, from, to, proposed_by, compromised)| Deed::CaMoved {
+                certificate,
+                from,
+                to,
+                proposed_by,
+                compromised,
+            }
+        ),
     ]
+}
+
+fn phase() -> impl Strategy<Value = Phase> {
+    prop_oneof![
+        Just(Phase::Introduced),
+        Just(Phase::Active),
+        Just(Phase::Superseded),
+        Just(Phase::Retired),
+        Just(Phase::Removed),
+    ]
+}
+
+pub(crate) fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Activate),
+        1 => Just(Step::ActivateCompromised),
+        2 => Just(Step::Rollback),
+        3 => Just(Step::Retire),
+        3 => Just(Step::Remove),
+        2 => Just(Step::Drop),
+    ]
+}
+
+pub(crate) fn ca() -> impl Strategy<Value = Ca> {
+    let role = prop_oneof![Just(Role::Root), Just(Role::Issuing)];
+    let numbers = (any::<u64>(), 0_u64..4, millis());
+    (hash(), key(), hash(), role, phase(), numbers, any::<bool>()).prop_map(
+        |(fingerprint, name, signer, role, phase, (not_after, epoch, since), compromised)| Ca {
+            fingerprint,
+            certificate: fingerprint[..3].to_vec(),
+            role,
+            authority: EntityId::authority(world::desk().region()),
+            name,
+            signer,
+            not_after,
+            phase,
+            since,
+            epoch,
+            compromised,
+        },
+    )
+}
+
+pub(crate) fn moved() -> impl Strategy<Value = Move> {
+    (hash(), phase(), phase(), any::<bool>()).prop_map(|(fingerprint, from, to, compromised)| {
+        Move { fingerprint, from, to, compromised }
+    })
+}
+
+pub(crate) fn proposal() -> impl Strategy<Value = Proposal> {
+    (hash(), step(), by(), millis()).prop_map(|(fingerprint, step, by, at)| Proposal {
+        fingerprint,
+        step,
+        by,
+        at,
+    })
+}
+
+pub(crate) fn node() -> impl Strategy<Value = Node> {
+    (0_u64..3, any::<u64>(), millis()).prop_map(|(number, epoch, at)| Node { number, epoch, at })
 }
 
 pub(crate) fn note() -> impl Strategy<Value = Note> {
