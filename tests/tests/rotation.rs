@@ -377,4 +377,18 @@ async fn where_there_are_two_operators_both_must_want_a_step() {
     let answer = person.get(&path, &[&json[..], &credentials].concat());
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(phase(&status(&live).await, &second), "active");
+    // A root is for both to introduce: devices believe it too.
+    let root = RootCa::create(&live.config.cluster.name, now_s(), random()).unwrap();
+    let body = json!({ "certificate": pem(root.certificate()) });
+    for code in [200, 409] {
+        assert_eq!(live.try_post(AUTHORITIES, &body).await.0, code);
+    }
+    let view = status(&live).await;
+    assert_eq!(view["proposal"]["step"], "introduce");
+    assert!(!view["authorities"].to_string().contains(&sha256(root.certificate())));
+    let body = format!("@{}", person.file("root.json", body.to_string().as_bytes()));
+    let post = ["-X", "POST", "-H", "Content-Type: application/json", "--data-binary", &body];
+    let answer = person.get(AUTHORITIES, &[&post[..], &credentials].concat());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(phase(&status(&live).await, &sha256(root.certificate())), "introduced");
 }

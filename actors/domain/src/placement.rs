@@ -80,6 +80,14 @@ pub enum Command {
         #[n(1)]
         by: String,
     },
+    /// The same as to introduce, where two operators must want it.
+    #[n(7)]
+    IntroduceJointly {
+        #[n(0)]
+        ca: Ca,
+        #[n(1)]
+        by: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -99,7 +107,7 @@ pub enum Event {
     Introduced {
         #[n(0)]
         cas: Vec<Ca>,
-        /// An operator; empty for what a region was made with.
+        /// An operator, or two; empty for what a region was made with.
         #[n(1)]
         by: String,
     },
@@ -144,6 +152,25 @@ impl Placement {
         Ok(vec![Event::Moved { moves, at, by, proposed_by }])
     }
 
+    fn introduce(&self, ca: &Ca, ctx: &Ctx) -> Result<Option<Ca>, Rejection> {
+        let (phase, since, compromised) = (Phase::Introduced, ctx.now, false);
+        let ca = Ca { phase, since, compromised, ..ca.clone() };
+        Ok(self.bundle.is_new(&ca)?.then_some(ca))
+    }
+
+    fn introduce_jointly(&self, ca: &Ca, by: &str, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
+        let Some(ca) = self.introduce(ca, ctx)? else { return Ok(vec![]) };
+        let (fingerprint, step, at) = (ca.fingerprint, Step::Introduce, ctx.now);
+        let wanted = Wanted { fingerprint, step, by: by.to_owned(), second_person: true };
+        if self.bundle.waits(&wanted, at)? {
+            let by = wanted.by;
+            return Ok(vec![Event::Proposed(Proposal { fingerprint, step, by, at })]);
+        }
+        let first = self.bundle.proposal.as_ref().map(|first| first.by.as_str());
+        let by = format!("{} and {by}", first.unwrap_or_default());
+        Ok(vec![Event::Introduced { cas: vec![ca], by }])
+    }
+
     fn rows(&self, fingerprints: impl Iterator<Item = [u8; 32]>) -> Vec<Effect> {
         let epoch = self.bundle.epoch;
         fingerprints
@@ -184,12 +211,11 @@ impl Aggregate for Placement {
                 Ok(if cas.is_empty() { vec![] } else { vec![Event::Introduced { cas, by }] })
             }
             Command::Introduce { ca, by } => {
-                let (phase, since, compromised) = (Phase::Introduced, ctx.now, false);
-                let ca = Ca { phase, since, compromised, ..ca.clone() };
-                let is_new = self.bundle.is_new(&ca)?;
-                let introduced = Event::Introduced { cas: vec![ca], by: by.clone() };
-                Ok(if is_new { vec![introduced] } else { vec![] })
+                let new = self.introduce(ca, ctx)?;
+                let introduced = |ca| Event::Introduced { cas: vec![ca], by: by.clone() };
+                Ok(new.map(introduced).into_iter().collect())
             }
+            Command::IntroduceJointly { ca, by } => self.introduce_jointly(ca, by, ctx),
             Command::Rotate(wanted) => self.rotate(wanted, ctx),
             Command::Acknowledge { node, epoch } => {
                 let epoch = (*epoch).min(self.bundle.epoch);

@@ -124,21 +124,21 @@ pub(crate) async fn run(verb: &RotateVerb, output: &Output) -> Result<(), CliErr
         }
         RotateVerb::Activate(args) => {
             let body = TakeStep { compromised: args.compromised, ..TakeStep::default() };
-            step(&api, &args.step.sha256, "activate", &body, output).await?
+            step(&api, &args.step.sha256, "activate", &body).await?
         }
         RotateVerb::Rollback(args) => {
-            step(&api, &args.sha256, "rollback", &TakeStep::default(), output).await?
+            step(&api, &args.sha256, "rollback", &TakeStep::default()).await?
         }
         RotateVerb::Retire(args) => {
-            step(&api, &args.sha256, "retire", &TakeStep::default(), output).await?
+            step(&api, &args.sha256, "retire", &TakeStep::default()).await?
         }
         RotateVerb::Remove(args) => {
             let body = TakeStep { cut_off: args.cut_off, ..TakeStep::default() };
-            step(&api, &args.step.sha256, "remove", &body, output).await?
+            step(&api, &args.step.sha256, "remove", &body).await?
         }
         RotateVerb::Drop(args) => {
             let body = TakeStep { cut_off: args.cut_off, ..TakeStep::default() };
-            step(&api, &args.step.sha256, "drop", &body, output).await?
+            step(&api, &args.step.sha256, "drop", &body).await?
         }
         RotateVerb::ForgetNode(args) => {
             api.post(&format!("/v1/ca/nodes/{}/forget", args.number), &json!({})).await?
@@ -184,15 +184,10 @@ async fn step(
     start: &str,
     step: &str,
     body: &TakeStep,
-    output: &Output,
 ) -> Result<AuthoritiesView, CliError> {
     let sha256 = named(&api.get("/v1/ca/authorities").await?, start)?;
     let path = format!("/v1/ca/authorities/{sha256}/{step}");
-    let view: AuthoritiesView = api.post(&path, body).await?;
-    if view.proposal.as_ref().is_some_and(|waits| waits.sha256 == sha256 && waits.step == step) {
-        output.say("a second operator must give the same command within seven days");
-    }
-    Ok(view)
+    api.post(&path, body).await
 }
 
 fn show(view: &AuthoritiesView, output: &Output) {
@@ -214,7 +209,10 @@ fn show(view: &AuthoritiesView, output: &Output) {
         output.say(format_args!("node {} believes epoch {}{behind}", node.number, node.epoch));
     }
     if let Some(waits) = &view.proposal {
-        output.say(format_args!("{} wants to {} {}", waits.by, waits.step, waits.sha256));
+        output.say(format_args!(
+            "{} wants to {} {}: a second operator must give the same command within seven days",
+            waits.by, waits.step, waits.sha256
+        ));
     }
     output.result(json!(view));
 }

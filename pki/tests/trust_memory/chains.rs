@@ -173,7 +173,6 @@ impl Filled {
     }
 
     /// After a good verification, whether the CA is remembered or not.
-
     pub(crate) fn of(root: Ca, issuing: Ca) -> Self {
         let trust = TrustStore::new(vec![root.der.clone()], Vec::new()).unwrap();
         let filled = Self { root, issuing, trust };

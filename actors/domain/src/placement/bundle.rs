@@ -137,6 +137,9 @@ pub enum Step {
     /// One that was introduced is not wanted after all.
     #[n(5)]
     Drop,
+    /// One that is not known yet is introduced; not asked for by [`Wanted`].
+    #[n(6)]
+    Introduce,
 }
 
 /// A step that waits for a second operator.
@@ -314,6 +317,8 @@ impl Bundle {
     pub(super) fn add(&mut self, cas: &[Ca]) {
         self.epoch = self.epoch.saturating_add(1);
         let epoch = self.epoch;
+        let is_done = |open: &Proposal| cas.iter().any(|ca| ca.fingerprint == open.fingerprint);
+        self.proposal = self.proposal.take().filter(|open| !is_done(open));
         self.cas.extend(cas.iter().map(|ca| Ca { epoch, ..ca.clone() }));
     }
 

@@ -21,6 +21,7 @@ impl Bundle {
             return Rejection::new(RejectionCode::Unknown, "there is no such authority");
         };
         match wanted.step {
+            Step::Introduce => Ok(vec![]),
             Step::Activate => self.activate(ca, false),
             Step::ActivateCompromised => self.activate(ca, true),
             Step::Rollback => self.roll_back(ca),

@@ -80,6 +80,10 @@ fn commands() {
         ("82048184<print>05626f70f5", wanted(Step::Drop, true)),
         ("8205820207", Command::Acknowledge { node: 2, epoch: 7 }),
         ("82068202626f70", Command::ForgetNode { node: 2, by: by() }),
+        (
+            "8207828b<print>42040501<aut><issuer><key>0302<noon>07f5626f70",
+            Command::IntroduceJointly { ca: issuing(), by: by() },
+        ),
     ]);
     are_frozen(&[(
         "8206818205820207",
@@ -186,6 +190,7 @@ fn numbers_of_names() {
         Step::Retire,
         Step::Remove,
         Step::Drop,
+        Step::Introduce,
     ];
-    are_frozen(&[("86000102030405", steps)]);
+    are_frozen(&[("8700010203040506", steps)]);
 }

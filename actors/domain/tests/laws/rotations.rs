@@ -349,6 +349,23 @@ fn a_second_operator_has_a_week() {
 }
 
 #[test]
+fn two_operators_introduce_a_root() {
+    let mut life = begun();
+    let jointly = |life: &mut Life, by: &str| {
+        life.ask(Command::IntroduceJointly { ca: ca(ROOT3), by: by.into() }).map_err(|r| r.code)
+    };
+    jointly(&mut life, "ann").unwrap();
+    assert_eq!(life.state.bundle.by_fingerprint(&fingerprint(ROOT3)), None);
+    assert_eq!(jointly(&mut life, "ann"), Err(RejectionCode::SecondPerson));
+    jointly(&mut life, "bob").unwrap();
+    assert_eq!((life.phase(ROOT3), &life.state.bundle.proposal), (Phase::Introduced, &None));
+    let Ok([Event::Introduced { by, .. }]) = life.last().answer.as_deref() else { panic!() };
+    assert_eq!(by, "ann and bob");
+    jointly(&mut life, "cid").unwrap();
+    assert_eq!(life.last().answer.as_deref(), Ok(&[][..]));
+}
+
+#[test]
 fn two_operators_want_the_same_step() {
     let mut life = begun();
     life.wanted(Step::Activate, ROOT2, "ann").unwrap();

@@ -174,6 +174,7 @@ fn step_name(step: Step) -> &'static str {
         Step::Retire => "retire",
         Step::Remove => "remove",
         Step::Drop => "drop",
+        Step::Introduce => "introduce",
     }
 }
 
@@ -245,7 +246,7 @@ async fn ask(shared: &Shared, command: placement::Command) -> Result<(), Problem
     Ok(())
 }
 
-/// From now on every node believes an authority; it signs nothing yet.
+/// From now on every node believes an authority; it signs nothing yet. A root needs two operators.
 #[utoipa::path(post, path = "/v1/ca/authorities", request_body = NewAuthority, responses((status = 200, body = AuthoritiesView)))]
 pub async fn introduce(
     operator: Operator,
@@ -257,7 +258,16 @@ pub async fn introduce(
         return Err(Problem::invalid("the body is not one certificate in PEM"));
     };
     let ca = shared.rotation.bring(der).await?;
-    ask(&shared, placement::Command::Introduce { ca, by: operator.name }).await?;
+    // A root is believed by devices too, and whoever has its key is believed with it. An issuing CA is
+    // below one that is believed, and its key is here.
+    let is_joint = ca.role == Role::Root && has_other(&shared, operator.id)?;
+    let by = operator.name;
+    let command = if is_joint {
+        placement::Command::IntroduceJointly { ca, by }
+    } else {
+        placement::Command::Introduce { ca, by }
+    };
+    ask(&shared, command).await?;
     shared.rotation.settle().await?;
     shown(&shared).await
 }
