@@ -64,18 +64,20 @@ pub struct Rotation {
 
 impl Rotation {
     /// Tells the cluster of what the region was made with, where it does not know, and does what was
-    /// missed.
+    /// missed. Whether this is the region's first start.
     ///
     /// # Errors
     /// See [`RotationError`].
-    pub async fn begin(&self) -> Result<(), RotationError> {
+    pub async fn begin(&self) -> Result<bool, RotationError> {
         let own = self.authority()?;
         let is_known = |ca: &Ca| ca.role == Role::Issuing && ca.authority == own;
-        if !self.node.trust.authorities().iter().any(is_known) {
+        let is_first = !self.node.trust.authorities().iter().any(is_known);
+        if is_first {
             let founding = self.founding(own, self.keeper.lock().await.roots())?;
             self.tell(placement::Command::Adopt(founding)).await?;
         }
-        self.settle().await
+        self.settle().await?;
+        Ok(is_first)
     }
 
     /// Does so for as long as the node runs.
@@ -153,6 +155,7 @@ impl Rotation {
         let epoch = *self.node.trust.epoch().borrow();
         let cas = self.node.trust.authorities();
         self.follow(&mut keeper, &cas)?;
+        self.status.certify().await;
         self.renew(&mut keeper).await?;
         drop(keeper);
         let node = self.node.number;

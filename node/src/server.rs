@@ -12,7 +12,7 @@ use std::{
 
 use fieldmesh_actors::seams::{Clock, Entropy};
 use fieldmesh_pki::{
-    IssuingCa, is_issued_by, profile,
+    IssuingCa, Kind, is_issued_by, profile,
     tls::{
         Credentials, LiveCredentials, Now, PeerVerifier, device_server_config, https_server_config,
     },
@@ -212,6 +212,7 @@ impl Desk {
         let status = StatusBoard::new(Arc::clone(node), &issuer, dir);
         let status = Arc::new(status.map_err(|error| failed(&error))?);
         let head_signer = Arc::new(head_signer);
+        let service = keeper.service();
         let rotation = Arc::new(Rotation {
             node: Arc::clone(node),
             issuer: Arc::clone(&issuer),
@@ -222,10 +223,14 @@ impl Desk {
         });
         // Before anybody is served: the bundle may have changed while this node was away. What it made
         // for itself under an authority of before is replaced then, and of no interest.
-        rotation.begin().await.map_err(|error| failed(&error))?;
+        let is_first = rotation.begin().await.map_err(|error| failed(&error))?;
         let signs = issuer.ca();
         let is_current = |own: &Own| is_issued_by(&own.der, signs.certificate());
-        let own: Vec<Own> = own.into_iter().filter(is_current).collect();
+        let mut own: Vec<Own> = own.into_iter().filter(is_current).collect();
+        // Made with the region, when there was no ledger yet.
+        if is_first && own.iter().all(|own| own.kind != Kind::Service) {
+            own.push(service);
+        }
         own::record(node, &own).await.map_err(ServerError::Issuer)?;
         Ok(Open { issuer, head_signer, status, rotation })
     }

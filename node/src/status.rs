@@ -14,9 +14,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
-use fieldmesh_domain::{IndexRow, effect::RowKey};
+use fieldmesh_domain::{IndexRow, authority::Deed, effect::RowKey, registration};
 use fieldmesh_pki::{
     CrlError, Identity, IssueError, IssuingCa, KeyMaterial, Kind, Reason, Revoked, crl,
+    ledger::Issuance,
     ocsp::{
         AnswerTimes, CertIdHash, IssuerRef, MALFORMED_REQUEST, OcspRequest, OcspRequestError,
         Responder, Status, TRY_LATER,
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 pub use self::board::StatusBoard;
 use crate::{
     files::{self, Access},
+    issuer::sha256,
     node::Node,
     placement::{AUTHORITY, PLACEMENT},
     web::public,
@@ -291,16 +293,35 @@ impl StatusDesk {
         }
     }
 
-    /// The signer, with a certificate that outlives every answer.
+    /// The signer, whose certificate outlives every answer.
     fn responder(&self) -> Result<Arc<Responder>, StatusError> {
-        let now_s = self.now_s();
         let read = self.signer.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(signer) = read.as_ref().filter(|s| s.not_after_s > now_s + SIGNER_LEFT_S) {
-            return Ok(Arc::clone(&signer.responder));
+        let signer = read.as_ref().filter(|signer| signer.not_after_s > self.now_s() + GOOD_FOR_S);
+        let signer =
+            signer.ok_or_else(|| StatusError::Signer("it has no certificate yet".into()))?;
+        Ok(Arc::clone(&signer.responder))
+    }
+
+    /// Certifies a new signer where there is none, or little is left of it. It signs nothing before the
+    /// ledger has its certificate.
+    async fn certify(&self) -> Result<(), StatusError> {
+        let until_s = {
+            let read = self.signer.read().unwrap_or_else(PoisonError::into_inner);
+            read.as_ref().map_or(0, |signer| signer.not_after_s)
+        };
+        if until_s > self.now_s() + SIGNER_LEFT_S {
+            return Ok(());
         }
-        drop(read);
-        let key =
-            KeyMaterial::generate().map_err(|error| StatusError::Signer(error.to_string()))?;
+        let (signer, deed) = self.new_signer()?;
+        let noted = self.node.note("authority".to_owned(), deed).await;
+        noted.map_err(|error| StatusError::Signer(error.to_string()))?;
+        *self.signer.write().unwrap_or_else(PoisonError::into_inner) = Some(signer);
+        Ok(())
+    }
+
+    fn new_signer(&self) -> Result<(Signer, Deed), StatusError> {
+        let failed = |error: &dyn std::fmt::Display| StatusError::Signer(error.to_string());
+        let key = KeyMaterial::generate().map_err(|error| failed(&error))?;
         let mut random = [0; 33];
         self.node.entropy.fill(&mut random);
         let [jitter, rest @ ..] = random;
@@ -312,14 +333,21 @@ impl StatusDesk {
             kind: Kind::OcspSigner,
             id: array(id),
         };
-        let life = profile(Kind::OcspSigner).life(now_s, jitter);
+        let life = profile(Kind::OcspSigner).life(self.now_s(), jitter);
         let issued = self.ca.issue(&key.spki(), &identity, &[], life, array(serial))?;
-        let responder = Responder::new(key, issued.der)
-            .map_err(|error| StatusError::Signer(error.to_string()))?;
-        let responder = Arc::new(responder);
-        let signer = Signer { responder: Arc::clone(&responder), not_after_s: issued.not_after };
-        *self.signer.write().unwrap_or_else(PoisonError::into_inner) = Some(signer);
-        Ok(responder)
+        let listed = Issuance::of(&issued.der, profile(Kind::OcspSigner).label, None);
+        let deed = Deed::Issued {
+            profile: registration::Profile::OcspSigner,
+            issuer: *self.own.issuer_hash(),
+            serial: issued.serial,
+            not_after: issued.not_after,
+            key: sha256(&key.spki()),
+            signed_part: listed.map_err(|error| failed(&error))?.tbs_hash,
+            approved_by: None,
+            renews: None,
+        };
+        let responder = Responder::new(key, issued.der).map_err(|error| failed(&error))?;
+        Ok((Signer { responder: Arc::new(responder), not_after_s: issued.not_after }, deed))
     }
 
     /// Signing is short; reading 100,000 rows is not.

@@ -258,6 +258,11 @@ async fn the_ledger_is_checked_by_whoever_has_the_root() {
     let (ledger, proof) = (desk.path("ledger.jsonl"), desk.path("one.proof"));
     let exported = server.ask(&["ca", "audit", "export", text(&ledger)]).await;
     assert!(exported["entries"].as_u64().unwrap() >= 3, "{exported}");
+    // What the authority does for itself is in it too.
+    let lines = std::fs::read_to_string(&ledger).unwrap();
+    for word in ["\"ocsp-signer\"", "\"service\"", "\"node\"", "\"issuer_added\""] {
+        assert!(lines.contains(word), "{word} is not in the ledger");
+    }
     server.ask(&["ca", "audit", "prove", "--serial", &serial, text(&proof)]).await;
     server.ask(&["ca", "revoke", &device]).await;
     let later = desk.path("later.jsonl");

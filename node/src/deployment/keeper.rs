@@ -99,6 +99,11 @@ impl Keeper {
         Ok(renewed)
     }
 
+    /// The certificate of the service's signer.
+    pub fn service(&self) -> Own {
+        Own { kind: Kind::Service, der: self.secrets.service_certificate.clone() }
+    }
+
     /// # Errors
     /// Where the file cannot be written.
     pub fn keep(

@@ -59,6 +59,15 @@ impl StatusBoard {
         Ok(())
     }
 
+    /// Certifies those who sign answers, where that is due.
+    pub async fn certify(&self) {
+        for desk in self.desks() {
+            if let Err(error) = desk.certify().await {
+                tracing::error!(%error, "OCSP has no signer");
+            }
+        }
+    }
+
     fn desks(&self) -> Vec<Arc<StatusDesk>> {
         self.desks.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -85,6 +94,7 @@ impl StatusBoard {
     pub async fn keep_listing(self: Arc<Self>) {
         let mut revocations = self.node.trust.watch();
         loop {
+            self.certify().await;
             for desk in self.desks() {
                 match desk.in_background().await {
                     Ok(Ok(true)) => self.note("crl").await,
