@@ -29,6 +29,10 @@ use crate::{
 /// How often keys and certificates are looked at; they live for days.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
 
+/// Two commits and some signatures; what takes longer is begun again, after a pause.
+const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
 /// Why an authority was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
@@ -76,7 +80,9 @@ impl Rotation {
             let founding = self.founding(own, self.keeper.lock().await.roots())?;
             self.tell(placement::Command::Adopt(founding)).await?;
         }
-        self.settle().await?;
+        let mut keeper = self.keeper.lock().await;
+        self.follow(&mut keeper, &self.node.trust.authorities())?;
+        self.renew(&mut keeper).await?;
         Ok(is_first)
     }
 
@@ -84,14 +90,23 @@ impl Rotation {
     pub async fn run(self: Arc<Self>) {
         let mut epoch = self.node.trust.epoch();
         loop {
+            let settled = tokio::time::timeout(SETTLED_WITHIN, self.settle()).await;
+            let again = match settled {
+                Ok(Ok(())) => LOOK_EVERY,
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "the authority is not what the cluster wants it to be");
+                    RETRY_AFTER
+                }
+                Err(_) => {
+                    tracing::error!("the placement group does not answer in time");
+                    RETRY_AFTER
+                }
+            };
             let left_s = self.issuer.not_after_s().saturating_sub(self.now_s());
             metrics::gauge!("fieldmesh_issuer_seconds_left").set(left_s as f64);
             tokio::select! {
                 changed = epoch.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(LOOK_EVERY) => self.rotate_service_keys().await,
-            }
-            if let Err(error) = self.settle().await {
-                tracing::error!(%error, "the authority is not what the cluster wants it to be");
+                () = tokio::time::sleep(again) => self.rotate_service_keys().await,
             }
         }
     }

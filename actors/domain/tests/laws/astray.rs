@@ -1,14 +1,13 @@
 //! Sequences that seem to lead on, and must not: to one that is believed below a root that is not,
-//! to two that sign, to a key that others may have, or past a node or an operator.
+//! to two that sign, to a key that others may have, or past a node.
 
 use fieldmesh_domain::{
     RejectionCode,
     placement::{Ca, Command, Event, Phase, Step},
-    time::Millis,
 };
 
 use crate::{
-    bundles::{DAY_MS, Life, WEEK_MS, ca, fingerprint, founding},
+    bundles::{Life, ca, fingerprint, founding},
     rotations::{BY_ROOT2, ELSEWHERE, NEW, OLD, ROOT, ROOT2, ROOT3, activated, begun, tainted},
 };
 
@@ -217,17 +216,4 @@ fn one_that_waits_is_dropped_before_another_gives_back() {
     life.step(Step::Activate, ROOT2).unwrap();
     life.step(Step::Rollback, ROOT2).unwrap();
     assert_eq!(life.phases([ROOT2, ROOT3]), [Phase::Introduced, Phase::Introduced]);
-}
-
-#[test]
-fn nobody_agrees_before_it_was_proposed() {
-    let mut life = begun();
-    life.now = Millis(life.now.0 + 10 * WEEK_MS);
-    life.wanted(Step::Activate, ROOT2, "ann").unwrap();
-    life.now = Millis(life.now.0 - DAY_MS);
-    life.wanted(Step::Activate, ROOT2, "bob").unwrap();
-    assert_eq!(life.phase(ROOT2), Phase::Introduced);
-    // What waits now is the second one's.
-    life.wanted(Step::Activate, ROOT2, "ann").unwrap();
-    assert_eq!(life.phase(ROOT2), Phase::Active);
 }
