@@ -95,6 +95,11 @@ impl Bundle {
         if before.compromised {
             return not_now("the one before is compromised: there is no way back to it");
         }
+        if self.by_fingerprint(&before.signer).is_some_and(|root| root.compromised) {
+            return not_now(
+                "the root of the one before is compromised: there is no way back to it",
+            );
+        }
         if ca.role == Role::Issuing && self.peer(ca, Phase::Introduced).is_some() {
             return not_now("another one waits to be activated: drop that first");
         }
