@@ -88,6 +88,8 @@ pub struct Raw {
     root: Vec<u8>,
     hpke: Arc<HpkePrivateKey>,
     public: HpkePublicKey,
+    /// When its key was made, in seconds: a later hello with the same key publishes nothing new.
+    key_since_s: u64,
     sequence: AtomicU64,
 }
 
@@ -102,6 +104,7 @@ impl Raw {
             root: root.to_vec(),
             hpke: Arc::new(private),
             public,
+            key_since_s: now_s(),
             sequence: AtomicU64::new(0),
         }
     }
@@ -132,7 +135,7 @@ impl Raw {
     }
 
     pub fn hello(&self) -> Vec<u8> {
-        self.hello_with(sign_bundle(&self.bundle(now_s()), &self.signer).unwrap())
+        self.hello_with(sign_bundle(&self.bundle(self.key_since_s), &self.signer).unwrap())
     }
 
     /// Says hello, and believes the service as devices do.
