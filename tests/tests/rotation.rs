@@ -9,7 +9,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,7 @@ use fieldmesh_tests::{
 };
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, pem::PemObject as _};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 const CERTIFICATE_REVOKED: Closed = Closed::Transport(0x100 + 44);
@@ -125,20 +126,21 @@ async fn step(live: &Live, ca: &str, name: &str, body: Value) -> Value {
 /// Sends one request after the other over one connection, each of which must be answered.
 struct Traffic {
     stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
+    sent: watch::Receiver<u64>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Traffic {
     fn start(device: Raw, service: Service, connection: Connection) -> Self {
-        let (stop, sent) = <(Arc<AtomicBool>, Arc<AtomicU64>)>::default();
-        let (ends, counts) = (Arc::clone(&stop), Arc::clone(&sent));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (counts, sent) = watch::channel(0);
+        let ends = Arc::clone(&stop);
         let task = tokio::spawn(async move {
             while !ends.load(Ordering::SeqCst) {
                 let sealed = device.sealed(&service, &device.request());
                 let reply = transport::ask(&connection, &sealed).await.unwrap();
                 assert!(matches!(reply, Reply::Receipt { .. }), "{reply:?}");
-                counts.fetch_add(1, Ordering::SeqCst);
+                counts.send_modify(|count| *count += 1);
             }
         });
         Self { stop, sent, task }
@@ -146,13 +148,13 @@ impl Traffic {
 
     /// Waits for so many more answers.
     async fn goes_on(&self) {
-        let wanted = self.sent.load(Ordering::SeqCst) + 3;
-        let look = async {
-            while self.sent.load(Ordering::SeqCst) < wanted && !self.task.is_finished() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), look).await.expect("requests are answered");
+        let mut sent = self.sent.clone();
+        let wanted = *sent.borrow() + 3;
+        let look = sent.wait_for(|count| *count >= wanted);
+        tokio::time::timeout(Duration::from_secs(20), look)
+            .await
+            .expect("requests are answered in time")
+            .expect("requests are answered");
     }
 
     async fn end(self) {

@@ -304,6 +304,7 @@ proptest! {
         life.what_is_introduced_has_its_grounds();
         life.at_most_one_waits();
         life.what_begins_to_sign_has_a_root_that_signs();
+        life.what_signs_again_has_a_root_of_its_own();
     }
 
     #[test]

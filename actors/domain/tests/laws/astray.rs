@@ -109,6 +109,19 @@ fn nothing_begins_to_sign_below_a_compromised_root() {
 }
 
 #[test]
+fn there_is_no_way_back_below_a_compromised_root() {
+    let mut life = begun();
+    life.step(Step::ActivateCompromised, ROOT2).unwrap();
+    life.introduce(ca(BY_ROOT2)).unwrap();
+    both_know(&mut life);
+    life.step(Step::Activate, BY_ROOT2).unwrap();
+    assert!(is_compromised(&life, ROOT) && !is_compromised(&life, OLD));
+    is_not_now(&mut life, Step::Rollback, BY_ROOT2);
+    is_not_now(&mut life, Step::Rollback, ROOT2);
+    assert_eq!(life.phases([OLD, BY_ROOT2]), [Phase::Superseded, Phase::Active]);
+}
+
+#[test]
 fn nothing_comes_below_a_retired_root() {
     let mut life = begun();
     life.introduce(ca(NEW)).unwrap();

@@ -207,6 +207,18 @@ impl Life {
         }
     }
 
+    /// Nothing signs again, by whichever step, whose root others may have the key of.
+    pub(crate) fn what_signs_again_has_a_root_of_its_own(&self) {
+        for happened in &self.happened {
+            let Some((_, moves)) = happened.taken() else { continue };
+            for one in moves.iter().filter(|one| one.to == Phase::Active) {
+                let ca = known(&happened.before, &one.fingerprint);
+                let is_lost = known(&happened.before, &ca.signer).compromised;
+                assert!(ca.role == Role::Root || !is_lost, "{ca:?}:\n{}", self.story());
+            }
+        }
+    }
+
     /// Each step moves what it is for, and nothing else.
     pub(crate) fn each_step_has_its_moves(&self) {
         for happened in &self.happened {
