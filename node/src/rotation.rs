@@ -14,7 +14,7 @@ use fieldmesh_domain::{
     time::Millis,
 };
 use fieldmesh_pki::{CaCertificate, IssueError, IssuingCa, tls::LiveCredentials};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
     deployment::{DeploymentError, Keeper, Own, Renewed},
@@ -29,8 +29,8 @@ use crate::{
 /// How often keys and certificates are looked at; they live for days.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
 
-/// Two commits and some signatures; what takes longer is begun again, after a pause.
-const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+/// A commit or two; what takes longer is begun again, after a pause.
+const TOLD_WITHIN: Duration = Duration::from_secs(30);
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Why an authority was not changed.
@@ -90,15 +90,10 @@ impl Rotation {
     pub async fn run(self: Arc<Self>) {
         let mut epoch = self.node.trust.epoch();
         loop {
-            let settled = tokio::time::timeout(SETTLED_WITHIN, self.settle()).await;
-            let again = match settled {
-                Ok(Ok(())) => LOOK_EVERY,
-                Ok(Err(error)) => {
+            let again = match self.settle().await {
+                Ok(()) => LOOK_EVERY,
+                Err(error) => {
                     tracing::error!(%error, "the authority is not what the cluster wants it to be");
-                    RETRY_AFTER
-                }
-                Err(_) => {
-                    tracing::error!("the placement group does not answer in time");
                     RETRY_AFTER
                 }
             };
@@ -170,11 +165,24 @@ impl Rotation {
         let epoch = *self.node.trust.epoch().borrow();
         let cas = self.node.trust.authorities();
         self.follow(&mut keeper, &cas)?;
-        self.status.certify().await;
         self.renew(&mut keeper).await?;
         drop(keeper);
+        // Only here: cut short between, a certificate would be stored and never shown.
+        let late = |_| RotationError::Placement("no answer in time".into());
+        timeout(TOLD_WITHIN, self.status.certify()).await.map_err(late)?;
         let node = self.node.number;
-        self.tell(placement::Command::Acknowledge { node, epoch }).await
+        let told = self.tell(placement::Command::Acknowledge { node, epoch });
+        timeout(TOLD_WITHIN, told).await.map_err(late)?
+    }
+
+    /// The same to its end, also where whoever asked for it goes away meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::settle`].
+    pub async fn settle_all(self: &Arc<Self>) -> Result<(), RotationError> {
+        let rotation = Arc::clone(self);
+        let settled = tokio::spawn(async move { rotation.settle().await }).await;
+        settled.map_err(|error| RotationError::Placement(error.to_string()))?
     }
 
     /// Keys, roots and desks as the bundle says.

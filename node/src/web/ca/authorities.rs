@@ -268,7 +268,7 @@ pub async fn introduce(
         placement::Command::Introduce { ca, by }
     };
     ask(&shared, command).await?;
-    shared.rotation.settle().await?;
+    shared.rotation.settle_all().await?;
     shown(&shared).await
 }
 
@@ -324,7 +324,7 @@ pub async fn step(
     let second_person = has_other(&shared, operator.id)?;
     let wanted = Wanted { fingerprint, step, by: operator.name, second_person };
     ask(&shared, placement::Command::Rotate(wanted)).await?;
-    shared.rotation.settle().await?;
+    shared.rotation.settle_all().await?;
     shown(&shared).await
 }
 
