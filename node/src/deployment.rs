@@ -291,6 +291,7 @@ impl Deployment {
             facts: facts.clone(),
             roots: roots.clone(),
             config,
+            open: Vec::new(),
             _lock: lock,
         };
         let parts =

@@ -13,7 +13,7 @@ use fieldmesh_domain::{
     placement::{self, Bundle, Ca, Phase, Placement, Role},
     time::Millis,
 };
-use fieldmesh_pki::{CaCertificate, IssueError, IssuingCa, tls::LiveCredentials};
+use fieldmesh_pki::{CaCertificate, IssueError, tls::LiveCredentials};
 use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
@@ -201,18 +201,18 @@ impl Rotation {
         };
         let roots = cas.iter().filter(believed).filter(|ca| ca.role == Role::Root);
         keeper.set_roots(roots.map(|ca| ca.certificate.clone()).collect())?;
+        let issuing = cas.iter().filter(believed).filter(is_ours);
+        let others = issuing.filter(|ca| ca.certificate != signs.certificate());
+        let others: Vec<Vec<u8>> = others.map(|ca| ca.certificate.clone()).collect();
+        let mut listed = vec![Arc::clone(&signs)];
+        listed.extend(keeper.others(|der| others.iter().any(|other| other == der)));
+        self.status.show(&listed)?;
+        self.issuer.replace(Signing::new(signs, others, keeper.roots().to_vec())?);
+        // Last: nothing signs with it any more.
         let is_removed = |fingerprint: &[u8; 32]| {
             cas.iter().any(|ca| ca.fingerprint == *fingerprint && ca.phase == Phase::Removed)
         };
-        keeper.destroy(is_removed, entropy)?;
-        let issuing = cas.iter().filter(believed).filter(is_ours);
-        let others = issuing.filter(|ca| ca.certificate != signs.certificate());
-        let others = others.map(|ca| ca.certificate.clone()).collect();
-        let mut listed: Vec<Arc<IssuingCa>> = vec![Arc::clone(&signs)];
-        listed.extend(keeper.others()?);
-        self.status.show(&listed)?;
-        self.issuer.replace(Signing::new(signs, others, keeper.roots().to_vec())?);
-        Ok(())
+        Ok(keeper.destroy(is_removed, entropy)?)
     }
 
     async fn rotate_service_keys(&self) {

@@ -111,6 +111,33 @@ fn an_issuing_ca_in_a_token_issues_what_openssl_accepts_strictly() {
 }
 
 #[test]
+fn a_destroyed_key_is_gone_for_everybody_and_no_other_is() {
+    let name = "a_destroyed_key_is_gone_for_everybody_and_no_other_is";
+    let Some(process) = in_processes(name, 2) else { return };
+    let gone = |label: &str| {
+        let refused = TokenKey::open(&at(label), &pin()).unwrap_err();
+        assert!(matches!(refused, TokenError::NoSuchKey { .. }), "{refused:?}");
+    };
+    if process.stage == 0 {
+        let next = TokenKey::generate(&at("next"), &pin()).unwrap();
+        let open = TokenKey::generate(&at("issuing"), &pin()).unwrap();
+        TokenKey::destroy(&at("issuing"), &pin()).unwrap();
+        // Whoever has it open has it no more.
+        assert!(open.sign(b"late").is_err());
+        gone("issuing");
+        for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+            assert!(objects(&beside(), class, "issuing").is_empty());
+        }
+        TokenKey::destroy(&at("issuing"), &pin()).unwrap();
+        next.check().unwrap();
+        return;
+    }
+    gone("issuing");
+    TokenKey::open(&at("next"), &pin()).unwrap();
+    TokenKey::generate(&at("issuing"), &pin()).unwrap();
+}
+
+#[test]
 fn private_bytes_cannot_be_read_out() {
     let name = "private_bytes_cannot_be_read_out";
     if in_processes(name, 1).is_none() {

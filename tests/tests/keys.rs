@@ -12,7 +12,9 @@ use std::{
     process::Command,
 };
 
-use fieldmesh_tests::process::{Finished, Launch, Running, fieldmesh, run, run_with, text};
+use fieldmesh_tests::process::{
+    Finished, Launch, Running, contents::contents, fieldmesh, run, run_with, text,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -233,10 +235,21 @@ async fn an_issuing_key_in_a_token_is_followed_by_another_there() {
     server.terminate().await.expect_code(0);
     let server = Launch::node(&node, &pin).env("SOFTHSM2_CONF", &conf).ready().await;
     server.ask(&["ca", "rotate", "retire", &one[..12]]).await;
+    let before = objects(&desk);
     let view = server.ask(&["ca", "rotate", "remove", &one[..12], "--cut-off"]).await;
     let removed = view["authorities"].as_array().unwrap().iter().find(|ca| ca["sha256"] == one);
     assert_eq!(removed.unwrap()["phase"], "removed");
+    // Its pair has left the token.
+    let ended = server.terminate().await.expect_code(0);
+    assert_eq!(objects(&desk), before - 2, "{ended}");
+    let server = Launch::node(&node, &pin).env("SOFTHSM2_CONF", &conf).ready().await;
     server.terminate().await.expect_code(0);
+}
+
+/// How many objects the token has.
+fn objects(desk: &Desk) -> usize {
+    let files = contents(&desk.path("tokens"));
+    files.keys().filter(|path| path.extension().is_some_and(|end| end == "object")).count()
 }
 
 /// The object in a PEM file.

@@ -29,6 +29,8 @@ pub struct Keeper {
     pub(super) operator: certificates::Operator,
     pub(super) facts: Facts,
     pub(super) roots: Vec<Vec<u8>>,
+    /// Other issuing CAs whose keys were used already: a token is asked once.
+    pub(super) open: Vec<Arc<IssuingCa>>,
     pub(super) config: Config,
     pub(super) _lock: File,
 }
@@ -176,21 +178,32 @@ impl Keeper {
         with_urls(self.seal.issuing(&self.secrets)?, &self.config)
     }
 
-    /// The other issuing CAs whose keys are here: they sign lists of what they issued.
-    ///
-    /// # Errors
-    /// Where a key cannot be used.
-    pub fn others(&self) -> Result<Vec<Arc<IssuingCa>>, DeploymentError> {
-        let certified = self.secrets.others.iter().filter(|row| !row.certificate.is_empty());
-        certified
-            .map(|row| {
-                let ca = IssuingCa::from_parts(self.seal.row_key(row)?, row.certificate.clone())?;
-                with_urls(ca, &self.config).map(Arc::new)
-            })
-            .collect()
+    /// The other issuing CAs that are still wanted and whose keys are here: they sign lists of what
+    /// they issued. One whose key cannot be used is told of and left out; the node needs it for
+    /// nothing else.
+    pub fn others(&mut self, is_wanted: impl Fn(&[u8]) -> bool) -> Vec<Arc<IssuingCa>> {
+        let mut open = Vec::new();
+        for row in self.secrets.others.iter().filter(|row| is_wanted(&row.certificate)) {
+            let known = self.open.iter().find(|ca| ca.certificate() == row.certificate);
+            match known.map_or_else(|| self.opened(row), |ca| Ok(Arc::clone(ca))) {
+                Ok(ca) => open.push(ca),
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the key of an issuing CA of before cannot be used: no list of what it revoked is signed"
+                ),
+            }
+        }
+        self.open.clone_from(&open);
+        open
+    }
+
+    fn opened(&self, row: &IssuingRow) -> Result<Arc<IssuingCa>, DeploymentError> {
+        let ca = IssuingCa::from_parts(self.seal.row_key(row)?, row.certificate.clone())?;
+        with_urls(ca, &self.config).map(Arc::new)
     }
 
     /// Destroys the keys of issuing CAs that are not believed any more, by their certificates' SHA-256.
+    /// One that a token does not give up is told of, and tried again the next time.
     ///
     /// # Errors
     /// Where the file cannot be written.
@@ -199,10 +212,22 @@ impl Keeper {
         is_removed: impl Fn(&[u8; 32]) -> bool,
         entropy: &dyn Entropy,
     ) -> Result<(), DeploymentError> {
-        let before = self.secrets.others.len();
-        let stays =
-            |row: &IssuingRow| row.certificate.is_empty() || !is_removed(&sha256(&row.certificate));
-        self.secrets.others.retain(stays);
+        let Self { secrets, seal, .. } = self;
+        let before = secrets.others.len();
+        // The token first: a key that no row names would stay there for good.
+        secrets.others.retain(|row| {
+            if row.certificate.is_empty() || !is_removed(&sha256(&row.certificate)) {
+                return true;
+            }
+            let destroyed = seal.destroy(row);
+            if let Err(error) = &destroyed {
+                tracing::error!(
+                    error = error as &dyn std::error::Error,
+                    "the key of a removed issuing CA is still in the token"
+                );
+            }
+            destroyed.is_err()
+        });
         if self.secrets.others.len() == before { Ok(()) } else { self.seal(entropy) }
     }
 

@@ -228,6 +228,17 @@ impl Seal {
         })
     }
 
+    /// Removes a row's key from the token where it is in one; twice is once.
+    pub(super) fn destroy(&self, row: &IssuingRow) -> Result<(), DeploymentError> {
+        match self {
+            Self::Passphrase(_) => Ok(()),
+            Self::Token { address, pin, .. } => {
+                let address = labelled(address, row.label.as_deref());
+                TokenKey::destroy(&address, pin).map_err(key_error)
+            }
+        }
+    }
+
     /// The label of another key beside the deployment's first; nothing is there under it yet.
     pub(super) fn other_label(&self, entropy: &dyn Entropy) -> String {
         let random: [u8; 4] = random(entropy);

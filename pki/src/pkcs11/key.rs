@@ -208,6 +208,25 @@ impl TokenKey {
         Self::open(address, pin)
     }
 
+    /// Removes the pair at an address from its token; nothing where it is gone already.
+    ///
+    /// # Errors
+    /// [`TokenError::SeveralKeys`] where the address is not one pair's; otherwise as [`Self::open`].
+    pub fn destroy(address: &TokenAddress, pin: &Zeroizing<String>) -> Result<(), TokenError> {
+        let connection = Connection::open(address, pin)?;
+        connection.run(|live| {
+            let writer = connection.writer(live)?;
+            for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+                match live.find(class, address) {
+                    Ok(key) => writer.destroy_object(key)?,
+                    Err(Fault::Told(TokenError::NoSuchKey { .. })) => {}
+                    Err(fault) => return Err(fault),
+                }
+            }
+            Ok(())
+        })
+    }
+
     pub fn kind(&self) -> KeyKind {
         self.curve.kind()
     }
