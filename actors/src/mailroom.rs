@@ -138,7 +138,16 @@ impl State {
         if !device.behind {
             return Ok(());
         }
-        let rows = self.journal.mail(to, WINDOW_ROWS)?;
+        let rows = match self.journal.mail(to, WINDOW_ROWS) {
+            Ok(rows) => rows,
+            Err(error) => {
+                // One device's mail, and nobody else's: it is read again when the device comes again.
+                metrics::counter!("fieldmesh_mail_unreadable_total").increment(1);
+                tracing::error!(device = %to, %error, "a device's mail cannot be read");
+                device.behind = false;
+                return Ok(());
+            }
+        };
         device.behind = !rows.is_all;
         // Its device would refuse what has expired, and it would stand in the way of what has not.
         let now_s = self.clock.now_ms() / 1000;

@@ -86,11 +86,10 @@ impl Actor for Outbox {
 
     async fn pre_start(
         &self,
-        me: ActorRef<Msg>,
+        _me: ActorRef<Msg>,
         (shard, journal, courier): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        me.send_message(Msg::Rescan)?;
-        Ok(State {
+        let mut state = State {
             shard,
             journal,
             courier,
@@ -100,7 +99,19 @@ impl Actor for Outbox {
             in_flight: 0,
             behind: true,
             settled: Vec::new(),
-        })
+        };
+        // A shard whose rows cannot be read does not start.
+        state.fill()?;
+        Ok(state)
+    }
+
+    async fn post_start(
+        &self,
+        me: ActorRef<Msg>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.send(&me);
+        Ok(())
     }
 
     async fn handle(
@@ -116,17 +127,22 @@ impl Actor for Outbox {
             Msg::Retry { lane } => state.ready.push_back(lane),
             Msg::Settle => state.settle().await,
         }
-        if state.behind && state.held.len() < WINDOW_ROWS / 2 {
-            let rows = state.journal.outbox(WINDOW_ROWS)?;
-            state.behind = !rows.is_all;
-            state.hold(rows.items);
-        }
+        state.fill()?;
         state.send(&me);
         Ok(())
     }
 }
 
 impl State {
+    fn fill(&mut self) -> Result<(), ActorProcessingErr> {
+        if self.behind && self.held.len() < WINDOW_ROWS / 2 {
+            let rows = self.journal.outbox(WINDOW_ROWS)?;
+            self.behind = !rows.is_all;
+            self.hold(rows.items);
+        }
+        Ok(())
+    }
+
     fn hold(&mut self, rows: Vec<OutboxItem>) {
         for row in rows {
             let key = (row.shard, row.number);

@@ -238,10 +238,10 @@ impl Actor for Shard {
             }
         };
         let Some(entity) = state.forget(cell.get_id().pid()) else {
-            if !state.is_part(cell.get_id().pid()) || failure.is_none() {
+            let (Some(part), Some(error)) = (state.part(cell.get_id().pid()), failure) else {
                 return Ok(());
-            }
-            return Err("a part of the shard failed; the shard starts anew".into());
+            };
+            return Err(format!("the {part} of shard {}: {error}", state.options.shard).into());
         };
         if let Some(error) = &failure {
             let strikes = state.strike(entity);
@@ -352,11 +352,15 @@ impl State {
         Some(id)
     }
 
-    /// Whether it is the outbox, the timers or the mailroom.
-    fn is_part(&self, pid: u64) -> bool {
-        let parts =
-            [self.deps.outbox.get_id(), self.deps.timers.get_id(), self.deps.mailroom.get_id()];
-        parts.iter().any(|part| part.pid() == pid)
+    /// What an actor is that is no entity's.
+    fn part(&self, pid: u64) -> Option<&'static str> {
+        let Deps { outbox, timers, mailroom, .. } = &*self.deps;
+        let parts = [
+            (outbox.get_id(), "outbox"),
+            (timers.get_id(), "timers"),
+            (mailroom.get_id(), "mailroom"),
+        ];
+        parts.into_iter().find(|(part, _)| part.pid() == pid).map(|(_, name)| name)
     }
 
     /// Counts a failure, and forgets those of long ago.

@@ -66,15 +66,12 @@ impl Actor for Timers {
         me: ActorRef<Msg>,
         outside: Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        me.send_message(Msg::Rescan)?;
         me.send_message(Msg::Tick)?;
-        Ok(State {
-            outside,
-            wheel: BTreeSet::new(),
-            by_name: BTreeMap::new(),
-            in_flight: 0,
-            horizon_ms: 0,
-        })
+        let (wheel, by_name) = <(BTreeSet<_>, BTreeMap<_, _>)>::default();
+        let mut state = State { outside, wheel, by_name, in_flight: 0, horizon_ms: 0 };
+        // A shard whose rows cannot be read does not start.
+        state.rescan()?;
+        Ok(state)
     }
 
     async fn handle(

@@ -21,6 +21,7 @@ pub mod generator;
 pub mod intake;
 pub mod issuer;
 pub mod journal;
+pub mod leading;
 pub mod ledger;
 pub mod node;
 pub mod os;

@@ -9,7 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fieldmesh_actors::{
-    Answer, AskError, Shard, ShardHandle, ShardOptions, Supervisor,
+    Answer, AskError, ShardOptions, Supervisor,
     commit::{Cause, ShardId},
     seams::{Clock, Entropy},
 };
@@ -17,7 +17,10 @@ use fieldmesh_domain::{
     Command, EntityId, IndexRow,
     authority::{self, Authority, Deed, Note},
 };
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
 use crate::{
     audit::Audit,
@@ -30,6 +33,7 @@ use crate::{
     edge::{self, Edge, EdgeOptions, Endpoint},
     intake::Intake,
     journal::{JournalOptions, ShardJournal},
+    leading::{self, Failing},
     placement::{AUTHORITY, PLACEMENT, ShardMap},
     register::Register,
     service::{Service, ServiceError, ServiceSecrets},
@@ -40,9 +44,6 @@ use crate::{
     },
     trust::Trust,
 };
-
-/// Pause before a shard that failed is started anew: a fault that repeats must not spin.
-const RESTART_PAUSE: Duration = Duration::from_millis(200);
 
 /// How long the log's writer may take to end after its last group.
 const WRITER_PATIENCE: Duration = Duration::from_secs(2);
@@ -88,6 +89,8 @@ pub enum NodeError {
     NoAuthority,
     #[error("the supervision tree cannot start: {0}")]
     Supervisor(String),
+    #[error("shard {shard} cannot start: {reason}")]
+    Shard { shard: ShardId, reason: String },
 }
 
 /// A running node.
@@ -108,6 +111,7 @@ pub struct Node {
     tasks: Vec<JoinHandle<()>>,
     endpoint: Endpoint,
     root: Supervisor,
+    failing: watch::Receiver<Option<Failing>>,
     writer_ended: oneshot::Receiver<()>,
 }
 
@@ -119,19 +123,19 @@ impl Node {
     pub async fn start(parts: NodeParts, service: ServiceSecrets) -> Result<Self, NodeError> {
         let (clock, entropy, engine) =
             (Arc::clone(&parts.clock), Arc::clone(&parts.entropy), Arc::clone(&parts.engine));
-        let map = parts.map;
+        let (map, on_fatal) = (parts.map, Arc::clone(&parts.on_fatal));
         inspect(&*engine, map)?;
         let log = engine.open("log", Role::Log).map_err(NodeError::Log)?;
-        let on_fatal = Arc::clone(&parts.on_fatal);
-        let (writer, task) = LogWriter::new(Arc::clone(&log), Arc::clone(&engine), on_fatal)
-            .map_err(NodeError::Log)?;
+        let writer = LogWriter::new(Arc::clone(&log), Arc::clone(&engine), on_fatal);
+        let (writer, task) = writer.map_err(NodeError::Log)?;
         let writer_ended = engine.spawn_writer(Box::pin(task));
         let steps = Steps::new(clock.now_ms());
         let service = Arc::new(Service::new(service, clock.now_ms() / 1000)?);
         let courier = Arc::new(NodeCourier::new(map));
         let root =
             Supervisor::start().await.map_err(|error| NodeError::Supervisor(error.to_string()))?;
-        let shared = Shared { log, writer, engine, map, service, courier, steps, root };
+        let (fails, failing) = watch::channel(None);
+        let shared = Shared { log, writer, engine, map, service, courier, steps, root, fails };
         let mut running = Vec::new();
         for shard in map.shards() {
             running.push(shared.start_shard(shard, &parts).await?);
@@ -182,16 +186,24 @@ impl Node {
             tasks,
             endpoint,
             root,
+            failing,
             writer_ended,
         })
     }
 
     /// Ends when every shard answers.
-    pub async fn ready(&self) {
+    ///
+    /// # Errors
+    /// Where one fails again and again, as what is stored of it cannot be read.
+    pub async fn ready(&self) -> Result<(), NodeError> {
         const POLL: Duration = Duration::from_millis(5);
         while !self.courier.is_complete() {
+            if let Some(Failing { shard, reason }) = self.failing.borrow().clone() {
+                return Err(NodeError::Shard { shard, reason });
+            }
             tokio::time::sleep(POLL).await;
         }
+        Ok(())
     }
 
     /// Asks an entity on behalf of an operator.
@@ -297,6 +309,7 @@ struct Shared {
     courier: Arc<NodeCourier>,
     steps: Steps,
     root: Supervisor,
+    fails: watch::Sender<Option<Failing>>,
 }
 
 type Running = (ShardId, Group, ShardJournal, JoinHandle<()>);
@@ -339,40 +352,8 @@ impl Shared {
             courier: Arc::clone(&courier) as _,
             awake_max: parts.awake_max,
         };
-        let task = tokio::spawn(lead(group.clone(), options, courier, self.root.clone()));
+        let (root, fails) = (self.root.clone(), self.fails.clone());
+        let task = tokio::spawn(leading::lead(group.clone(), options, courier, root, fails));
         Ok((shard, group, journal, task))
     }
-}
-
-/// Runs a shard whenever this node leads its group.
-async fn lead(group: Group, options: ShardOptions, courier: Arc<NodeCourier>, root: Supervisor) {
-    let mut leading = group.leading();
-    loop {
-        let Ok(term) = leading.wait_for(Option::is_some).await.map(|term| *term) else {
-            return;
-        };
-        match start(&group, &options, &root).await {
-            Ok(handle) => {
-                courier.open_shard(options.shard, handle.clone());
-                tokio::select! {
-                    biased;
-                    lost = leading.wait_for(|now| *now != term) => drop(lost),
-                    () = handle.ended() => {}
-                }
-                courier.close_shard(options.shard);
-                handle.stop().await;
-            }
-            Err(error) => tracing::warn!(shard = options.shard, error, "a shard cannot start yet"),
-        }
-        tokio::time::sleep(RESTART_PAUSE).await;
-    }
-}
-
-async fn start(
-    group: &Group,
-    options: &ShardOptions,
-    root: &Supervisor,
-) -> Result<ShardHandle, String> {
-    group.barrier().await.map_err(|error| error.to_string())?;
-    Shard::start(options.clone(), root).await.map_err(|error| error.to_string())
 }

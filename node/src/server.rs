@@ -32,6 +32,7 @@ use crate::{
     own,
     placement::ShardMap,
     rotation::Rotation,
+    service::ServiceSecrets,
     status::StatusBoard,
     store::rocks::Rocks,
     trust::Trust,
@@ -133,10 +134,9 @@ impl Server {
             }),
             audit,
         };
-        let node = Arc::new(Node::start(parts, service).await?);
+        let node = Arc::new(started(parts, service).await?);
         // Only now: a start that fails leaves the directory as it was.
         keeper.keep_renewed(&*entropy)?;
-        node.ready().await;
         let desk = Desk { facts, roots, issuing, head_signer, dir, live, keeper, own };
         let authority = desk.open(&node).await?;
         let shared = Shared {
@@ -178,6 +178,18 @@ impl Server {
                 Err(node) => shared = node,
             }
             tokio::time::sleep(STOP_POLL).await;
+        }
+    }
+}
+
+/// A node of which every shard answers.
+async fn started(parts: NodeParts, service: ServiceSecrets) -> Result<Node, NodeError> {
+    let node = Node::start(parts, service).await?;
+    match node.ready().await {
+        Ok(()) => Ok(node),
+        Err(error) => {
+            node.stop().await;
+            Err(error)
         }
     }
 }

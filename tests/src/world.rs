@@ -191,7 +191,7 @@ async fn run_node(
         audit: Audit::nowhere(),
     };
     let node = Node::start(parts, kit.secrets()).await?;
-    node.ready().await;
+    node.ready().await?;
     populate(&node, &authority, &people).await;
     std::future::pending::<()>().await;
     Ok(())

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::store::{
     Engine, Role, StoreError, Table,
-    keys::GroupId,
+    keys::{GroupId, state},
     rows,
     writer::{LogWriter, OnFatal},
 };
@@ -236,10 +236,25 @@ pub fn inspect(group: GroupId, engine: &dyn Engine, log: &dyn Table) -> Result<(
     let store = |source| StartError::Store { group, source };
     let state = engine.inspect(&state_table(group), Role::State).map_err(store)?;
     let applied = match state {
-        Some(table) => Machine::open(group, table).map_err(store)?.applied_index(),
+        Some(table) => {
+            look_through(&*table).map_err(store)?;
+            Machine::open(group, table).map_err(store)?.applied_index()
+        }
         None => None,
     };
     log_store::check(group, log, applied).map_err(store)
+}
+
+/// Reads the rows without which a shard does not start: what is to be told and what is to be waited for.
+fn look_through(table: &dyn Table) -> Result<(), StoreError> {
+    const PAGE: usize = 1024;
+    for (mut from, until) in [state::outbox_range(), state::timer_range()] {
+        while let Some((mut last, _)) = table.scan(&from, &until, PAGE)?.pop() {
+            last.push(0);
+            from = last;
+        }
+    }
+    Ok(())
 }
 
 fn config(options: &GroupOptions) -> Config {
