@@ -54,11 +54,21 @@ impl Desk {
 
     /// Has a root sign a request for an issuing CA.
     async fn sign(&self, root: &Path, request: &Path, generation: &str, out: &Path) {
+        self.try_sign(root, request, generation, out).await.expect_code(0);
+    }
+
+    async fn try_sign(
+        &self,
+        root: &Path,
+        request: &Path,
+        generation: &str,
+        out: &Path,
+    ) -> Finished {
         let pass = self.path("passphrase");
         let sign = ["ca", "root", "sign", "--root", text(root), "--csr", text(request)];
         let rest = ["--region", "eu1", "--generation", generation, "--out", text(out)];
         let with_pass = ["--passphrase-file", text(&pass)];
-        run("fieldmesh", &[&sign[..], &rest, &with_pass].concat()).await.expect_code(0);
+        run("fieldmesh", &[&sign[..], &rest, &with_pass].concat()).await
     }
 
     async fn enrolls(&self, dir: &Path) {
@@ -223,6 +233,13 @@ async fn an_issuing_key_in_a_token_is_followed_by_another_there() {
     let spki = |csr: &[u8]| fieldmesh_pki::check_csr(&pem_of(csr)).unwrap().spki().to_vec();
     assert_eq!(spki(&first), spki(&std::fs::read(&request).unwrap()));
     desk.sign(&root, &request, "2", &next).await;
+    // Neither command writes over something else.
+    let before = std::fs::read(&next).unwrap();
+    let begin = ["ca", "rotate", "begin", "--out", text(&next)];
+    fieldmesh(&node, &begin).await.expect_code(2).expect_one_line(&["holds something else"]);
+    let refused = desk.try_sign(&root, &request, "2", &next).await;
+    refused.expect_code(2).expect_one_line(&["is there already"]);
+    assert_eq!(std::fs::read(&next).unwrap(), before);
     let view = server.ask(&["ca", "rotate", "introduce", text(&next)]).await;
     let all = view["authorities"].as_array().unwrap();
     let sha256 = |phase: &str| {

@@ -308,6 +308,7 @@ async fn nothing_is_activated_that_a_node_does_not_know() {
     assert!(answer["detail"].as_str().unwrap().contains("node"), "{answer}");
     // Not the one that answers; the one that is gone.
     assert_eq!(live.try_post("/v1/ca/nodes/1/forget", &json!({})).await.0, 400);
+    assert_eq!(live.try_post("/v1/ca/nodes/99/forget", &json!({})).await.0, 404);
     let (code, view) = live.try_post("/v1/ca/nodes/7/forget", &json!({})).await;
     assert_eq!((code, behind(&view)), (200, Vec::<Value>::new()));
     let view = step(&live, &second, "activate", json!({})).await;

@@ -161,6 +161,10 @@ fn sign(args: &SignArgs, output: &Output) -> Result<(), CliError> {
     } else {
         csr
     };
+    if args.out.exists() {
+        let text = format!("{} is there already: choose another --out", args.out.display());
+        return Err(CliError::usage(text));
+    }
     let path = args.root.join(&args.key);
     let sealed = files::read(&path).map_err(file(&path))?;
     let passphrase = args.unlock.secret(false)?;

@@ -148,7 +148,15 @@ pub(crate) async fn run(verb: &RotateVerb, output: &Output) -> Result<(), CliErr
     Ok(())
 }
 
+/// What the PEM of a request begins with (RFC 7468 §7).
+const REQUEST: &[u8] = b"-----BEGIN CERTIFICATE REQUEST-----";
+
 async fn begin(api: &Api, args: &BeginArgs, output: &Output) -> Result<(), CliError> {
+    // The same request may be asked for again; a certificate in its place would be lost.
+    if args.out.exists() && !files::read(&args.out).is_ok_and(|there| there.starts_with(REQUEST)) {
+        let text = format!("{} holds something else: choose another --out", args.out.display());
+        return Err(CliError::usage(text));
+    }
     let made: IssuingRequest = api.post("/v1/ca/authorities/requests", &json!({})).await?;
     let path = args.out.display();
     files::write(&args.out, made.request.as_bytes(), Access::Everybody)

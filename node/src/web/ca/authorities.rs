@@ -339,6 +339,9 @@ pub async fn forget(
     if node == shared.node.number {
         return Err(Problem::invalid("this is the node that answers: it is not gone"));
     }
+    if !shared.rotation.bundle()?.nodes.iter().any(|known| known.number == node) {
+        return Err(Problem::missing(format_args!("node {node} that is waited for")));
+    }
     ask(&shared, placement::Command::ForgetNode { node, by: operator.name }).await?;
     shown(&shared).await
 }
