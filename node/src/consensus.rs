@@ -13,6 +13,9 @@ pub mod log_store;
 pub mod machine;
 pub mod network;
 pub mod outcome;
+pub mod service;
+pub mod transfer;
+pub mod wire;
 
 use std::{fmt, io};
 

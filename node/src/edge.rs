@@ -43,9 +43,6 @@ const HANDSHAKES_MAX: usize = 256;
 /// A peer that does not finish the handshake by then is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a connection looks at the clock for its certificate's end.
-const EXPIRY_LOOK: Duration = Duration::from_secs(60);
-
 /// Half-open connections that may wait; more are refused by the endpoint.
 const INCOMING_MAX: usize = 1024;
 /// Bytes that one half-open connection, and all together, may have buffered.
@@ -227,16 +224,6 @@ impl Edge {
             .ok_or(Refusal::REVOKED)?;
         let peer = Peer { entity, name: entity.to_string(), key, x5t: certificate.thumbprint };
         Ok(Admitted { peer, not_after_s: certificate.not_after, listed })
-    }
-
-    /// Ends when a certificate has expired by the node's clock, which may be set meanwhile.
-    async fn expired(&self, not_after_s: u64) {
-        loop {
-            let now_s = self.options.intake.clock.now_ms() / 1000;
-            let Some(left) = not_after_s.checked_sub(now_s) else { return };
-            let pause = Duration::from_secs(left + 1).min(EXPIRY_LOOK);
-            tokio::time::sleep(pause).await;
-        }
     }
 }
 

@@ -23,6 +23,7 @@ pub mod issuer;
 pub mod journal;
 pub mod leading;
 pub mod ledger;
+pub mod mesh;
 pub mod node;
 pub mod os;
 pub mod own;

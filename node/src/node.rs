@@ -332,6 +332,8 @@ impl Shared {
                 let trust = Arc::clone(&parts.trust);
                 Arc::new(move |rows: &[IndexRow]| trust.applied(rows)) as RowObserver
             }),
+            voters: [parts.number].into(),
+            peers: None,
         };
         let (log, writer) = (Arc::clone(&self.log), self.writer.clone());
         let on_fatal = Arc::clone(&parts.on_fatal);

@@ -108,6 +108,8 @@ pub trait Engine: Send + Sync + 'static {
     fn inspect(&self, table: &str, role: Role) -> Result<Option<Arc<dyn Table>>, StoreError>;
     /// Opens or creates a table.
     fn open(&self, table: &str, role: Role) -> Result<Arc<dyn Table>, StoreError>;
+    /// Removes a table that is not open, with all that is in it; nothing where there is none.
+    fn discard(&self, table: &str) -> Result<(), StoreError>;
     /// The number that was last given to [`Engine::set_mark`], if it can still be read.
     fn mark(&self) -> Option<u64>;
     /// Notes a number beside the tables. Not synced: a crash of the machine may bring an earlier one

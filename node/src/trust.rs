@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use fieldmesh_actors::seams::Clock;
 use fieldmesh_device::wire::close;
 use fieldmesh_domain::{
     IndexRow,
@@ -35,6 +36,16 @@ const GRACE_S: u64 = 366 * 24 * 3600;
 
 /// A revocation is recorded in the region's group and applied by the cluster's: two log writes.
 const APPLIED_WITHIN: Duration = Duration::from_secs(2);
+
+/// How often a connection looks at the clock for its certificate's end.
+const EXPIRY_LOOK: Duration = Duration::from_secs(60);
+
+/// Ends when a certificate has expired by the node's clock, which may be set meanwhile.
+pub async fn expired(clock: &dyn Clock, not_after_s: u64) {
+    while let Some(left) = not_after_s.checked_sub(clock.now_ms() / 1000) {
+        tokio::time::sleep(Duration::from_secs(left + 1).min(EXPIRY_LOOK)).await;
+    }
+}
 
 /// Issuer and serial number.
 type Name = ([u8; 32], [u8; 16]);

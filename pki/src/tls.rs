@@ -11,7 +11,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, NoKeyLog,
     ServerConfig, SignatureScheme,
     client::{
-        Resumption,
+        ResolvesClientCert, Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
@@ -88,6 +88,16 @@ impl LiveCredentials {
 impl ResolvesServerCert for LiveCredentials {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl ResolvesClientCert for LiveCredentials {
+    fn resolve(&self, _roots: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 
@@ -342,6 +352,23 @@ pub fn https_server_config(
     Ok(harden(config, &[b"http/1.1"]))
 }
 
+/// A node as another node's client: TLS 1.3, its certificate shown, the other's judged by `verifier`.
+///
+/// # Errors
+/// Where the provider lacks a protocol version.
+pub fn peer_client_config(
+    credentials: Arc<LiveCredentials>,
+    verifier: Arc<PeerVerifier>,
+    alpn: &[u8],
+) -> Result<ClientConfig, Error> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_client_cert_resolver(credentials);
+    Ok(careful(config, alpn))
+}
+
 /// A client that believes servers by `verifier` and shows its certificate, if it has one.
 ///
 /// # Errors
@@ -355,14 +382,19 @@ pub fn client_config(
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(verifier);
-    let mut config = match credentials {
+    let config = match credentials {
         Some(credentials) => {
             builder.with_client_auth_cert(credentials.chain(), credentials.key())?
         }
         None => builder.with_no_client_auth(),
     };
+    Ok(careful(config, alpn))
+}
+
+/// One protocol; each handshake in full, so that each certificate is judged anew.
+fn careful(mut config: ClientConfig, alpn: &[u8]) -> ClientConfig {
     config.alpn_protocols = vec![alpn.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
-    Ok(config)
+    config
 }

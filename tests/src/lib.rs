@@ -11,6 +11,7 @@
 )]
 
 pub mod live;
+pub mod mesh;
 pub mod person;
 pub mod pki;
 pub mod process;

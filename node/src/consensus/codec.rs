@@ -38,9 +38,9 @@ pub enum CodecError {
     Kind(u8),
 }
 
-type EncodeResult<W> = Result<(), minicbor::encode::Error<<W as Write>::Error>>;
+pub(super) type EncodeResult<W> = Result<(), minicbor::encode::Error<<W as Write>::Error>>;
 
-fn record(
+pub(super) fn record(
     write: impl FnOnce(
         &mut Encoder<&mut Vec<u8>>,
     ) -> Result<(), minicbor::encode::Error<core::convert::Infallible>>,
@@ -70,7 +70,7 @@ fn content(bytes: &[u8]) -> Result<&[u8], CodecError> {
     Ok(content)
 }
 
-fn whole<T>(
+pub(super) fn whole<T>(
     bytes: &[u8],
     read: impl FnOnce(&mut Decoder<'_>) -> Result<T, CodecError>,
 ) -> Result<T, CodecError> {
@@ -80,25 +80,28 @@ fn whole<T>(
     if decoder.position() == content.len() { Ok(value) } else { Err(CodecError::Trailing) }
 }
 
-fn put_log_id<W: Write>(e: &mut Encoder<W>, id: &LogId) -> EncodeResult<W> {
+pub(super) fn put_log_id<W: Write>(e: &mut Encoder<W>, id: &LogId) -> EncodeResult<W> {
     e.array(2)?.u64(id.leader_id.term)?.u64(id.index)?;
     Ok(())
 }
 
-fn get_log_id(d: &mut Decoder<'_>) -> Result<LogId, CodecError> {
+pub(super) fn get_log_id(d: &mut Decoder<'_>) -> Result<LogId, CodecError> {
     d.array()?;
     let term = d.u64()?;
     Ok(LogId::new(CommittedLeaderId::new(term), d.u64()?))
 }
 
-fn put_optional_log_id<W: Write>(e: &mut Encoder<W>, id: Option<&LogId>) -> EncodeResult<W> {
+pub(super) fn put_optional_log_id<W: Write>(
+    e: &mut Encoder<W>,
+    id: Option<&LogId>,
+) -> EncodeResult<W> {
     match id {
         Some(id) => put_log_id(e, id),
         None => e.null().map(|_| ()),
     }
 }
 
-fn get_optional_log_id(d: &mut Decoder<'_>) -> Result<Option<LogId>, CodecError> {
+pub(super) fn get_optional_log_id(d: &mut Decoder<'_>) -> Result<Option<LogId>, CodecError> {
     if d.datatype()? == minicbor::data::Type::Null {
         d.null()?;
         return Ok(None);
@@ -106,7 +109,7 @@ fn get_optional_log_id(d: &mut Decoder<'_>) -> Result<Option<LogId>, CodecError>
     get_log_id(d).map(Some)
 }
 
-fn put_membership<W: Write>(
+pub(super) fn put_membership<W: Write>(
     e: &mut Encoder<W>,
     membership: &Membership<u64, EmptyNode>,
 ) -> EncodeResult<W> {
@@ -129,7 +132,9 @@ fn get_ids(d: &mut Decoder<'_>) -> Result<BTreeSet<u64>, CodecError> {
     Ok(d.array_iter::<u64>()?.collect::<Result<_, _>>()?)
 }
 
-fn get_membership(d: &mut Decoder<'_>) -> Result<Membership<u64, EmptyNode>, CodecError> {
+pub(super) fn get_membership(
+    d: &mut Decoder<'_>,
+) -> Result<Membership<u64, EmptyNode>, CodecError> {
     d.array()?;
     let mut configs = Vec::new();
     for _ in 0..d.array()?.unwrap_or(0) {
@@ -140,57 +145,62 @@ fn get_membership(d: &mut Decoder<'_>) -> Result<Membership<u64, EmptyNode>, Cod
     Ok(Membership::new_with_defaults(configs, nodes.into_keys()))
 }
 
+pub(super) fn put_entry<W: Write>(e: &mut Encoder<W>, entry: &Entry) -> EncodeResult<W> {
+    e.array(3)?;
+    put_log_id(e, &entry.log_id)?;
+    match &entry.payload {
+        EntryPayload::Blank => e.u8(0)?.null()?,
+        EntryPayload::Normal(proposal) => e.u8(1)?.bytes(&proposal.0)?,
+        EntryPayload::Membership(membership) => {
+            e.u8(2)?;
+            return put_membership(e, membership);
+        }
+    };
+    Ok(())
+}
+
+pub(super) fn get_entry(d: &mut Decoder<'_>) -> Result<Entry, CodecError> {
+    d.array()?;
+    let log_id = get_log_id(d)?;
+    let payload = match d.u8()? {
+        0 => {
+            d.null()?;
+            EntryPayload::Blank
+        }
+        1 => EntryPayload::Normal(Proposal(Bytes::copy_from_slice(d.bytes()?))),
+        2 => EntryPayload::Membership(get_membership(d)?),
+        kind => return Err(CodecError::Kind(kind)),
+    };
+    Ok(Entry { log_id, payload })
+}
+
+pub(super) fn put_vote<W: Write>(e: &mut Encoder<W>, vote: &Vote) -> EncodeResult<W> {
+    e.array(3)?.u64(vote.leader_id.term)?.u64(vote.leader_id.voted_for)?.bool(vote.committed)?;
+    Ok(())
+}
+
+pub(super) fn get_vote(d: &mut Decoder<'_>) -> Result<Vote, CodecError> {
+    d.array()?;
+    let leader_id = LeaderId { term: d.u64()?, voted_for: d.u64()? };
+    Ok(Vote { leader_id, committed: d.bool()? })
+}
+
 /// An entry of the log.
 pub fn encode_entry(entry: &Entry) -> Vec<u8> {
-    record(|e| {
-        e.array(3)?;
-        put_log_id(e, &entry.log_id)?;
-        match &entry.payload {
-            EntryPayload::Blank => e.u8(0)?.null()?,
-            EntryPayload::Normal(proposal) => e.u8(1)?.bytes(&proposal.0)?,
-            EntryPayload::Membership(membership) => {
-                e.u8(2)?;
-                return put_membership(e, membership);
-            }
-        };
-        Ok(())
-    })
+    record(|e| put_entry(e, entry))
 }
 
 pub fn decode_entry(bytes: &[u8]) -> Result<Entry, CodecError> {
-    whole(bytes, |d| {
-        d.array()?;
-        let log_id = get_log_id(d)?;
-        let payload = match d.u8()? {
-            0 => {
-                d.null()?;
-                EntryPayload::Blank
-            }
-            1 => EntryPayload::Normal(Proposal(Bytes::copy_from_slice(d.bytes()?))),
-            2 => EntryPayload::Membership(get_membership(d)?),
-            kind => return Err(CodecError::Kind(kind)),
-        };
-        Ok(Entry { log_id, payload })
-    })
+    whole(bytes, get_entry)
 }
 
 /// A vote: term, candidate, granted by a quorum.
 pub fn encode_vote(vote: &Vote) -> Vec<u8> {
-    record(|e| {
-        e.array(3)?
-            .u64(vote.leader_id.term)?
-            .u64(vote.leader_id.voted_for)?
-            .bool(vote.committed)?;
-        Ok(())
-    })
+    record(|e| put_vote(e, vote))
 }
 
 pub fn decode_vote(bytes: &[u8]) -> Result<Vote, CodecError> {
-    whole(bytes, |d| {
-        d.array()?;
-        let leader_id = LeaderId { term: d.u64()?, voted_for: d.u64()? };
-        Ok(Vote { leader_id, committed: d.bool()? })
-    })
+    whole(bytes, get_vote)
 }
 
 /// A log id or its absence.

@@ -3,7 +3,11 @@
 //! **Invariant:** [`Group::propose`] returns an outcome only after the entry is on a quorum's disk
 //! and applied here. **Not here:** what to do with leadership (`node`).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use fieldmesh_actors::commit::{Proposal as Content, Settle, ShardId};
@@ -20,13 +24,17 @@ use super::{
     Outcome, Proposal, Raft, Runtime, Types,
     log_store::{self, LogStore},
     machine::{Machine, RowObserver},
-    network::NoPeers,
+    network::Peers,
+    service::Members,
 };
-use crate::store::{
-    Engine, Role, StoreError, Table,
-    keys::{GroupId, state},
-    rows,
-    writer::{LogWriter, OnFatal},
+use crate::{
+    mesh::Mesh,
+    store::{
+        Engine, Role, StoreError, Table,
+        keys::{GroupId, state},
+        rows,
+        writer::{LogWriter, OnFatal},
+    },
 };
 
 /// Entries between snapshots: at about 2 KiB an entry the log of a group stays near 100 MiB.
@@ -49,6 +57,10 @@ pub struct GroupOptions {
     pub election_max: Duration,
     /// Is shown the rows that the group's entities list.
     pub observer: Option<RowObserver>,
+    /// Who votes in a fresh group: the same on each of them.
+    pub voters: BTreeSet<u64>,
+    /// The way to the others, and where they ask; none where there are no others.
+    pub peers: Option<(Arc<Mesh>, Arc<Members>)>,
 }
 
 /// Why a group did not start.
@@ -62,6 +74,22 @@ pub enum StartError {
     },
     #[error("group {group} cannot start: {reason}")]
     Raft { group: GroupId, reason: String },
+}
+
+/// Entries that a voter may be behind when it is asked to lead: some milliseconds of work.
+const BEHIND_MAX: u64 = 1024;
+
+/// Why another voter was not asked to lead.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum NotTransferred {
+    #[error("this node does not lead the group")]
+    NotLeader,
+    #[error("node {0} does not vote in the group")]
+    NoVoter(u64),
+    #[error("node {to} is {behind} entries behind: wait until it has caught up")]
+    Behind { to: u64, behind: u64 },
+    #[error("the group has stopped: {0}")]
+    Stopped(String),
 }
 
 /// Why a proposal has no outcome.
@@ -111,7 +139,9 @@ impl Group {
             machine = machine.observed(observer).map_err(store)?;
         }
         let config = config(&options).validate().map_err(|error| raft_error(error.to_string()))?;
-        let started = Raft::new(options.node, Arc::new(config), NoPeers, log_store, machine);
+        let mesh = options.peers.as_ref().map(|(mesh, _)| Arc::clone(mesh));
+        let peers = Peers { mesh, group };
+        let started = Raft::new(options.node, Arc::new(config), peers, log_store, machine);
         let raft = Runtime::scope(options.seed, started)
             .await
             .map_err(|error| raft_error(error.to_string()))?;
@@ -132,11 +162,15 @@ impl Group {
         let watching = Arc::new(watching.await);
         let fresh = !raft.is_initialized().await.map_err(|error| raft_error(error.to_string()))?;
         if fresh {
-            let members = BTreeMap::from([(options.node, EmptyNode::default())]);
-            raft.initialize(members).await.map_err(|error| raft_error(error.to_string()))?;
-        } else {
+            let voters = options.voters.iter().map(|node| (*node, EmptyNode::default()));
+            let voters: BTreeMap<u64, EmptyNode> = voters.collect();
+            raft.initialize(voters).await.map_err(|error| raft_error(error.to_string()))?;
+        } else if options.peers.is_none() {
             // The only voter has nobody to wait for.
             raft.trigger().elect(false).await.map_err(|error| raft_error(error.to_string()))?;
+        }
+        if let Some((_, members)) = &options.peers {
+            members.add(group, raft.clone());
         }
         tracing::info!(group, fresh, "group started");
         Ok(Self { group, raft, table, leading, on_fatal, _watching: watching })
@@ -214,6 +248,55 @@ impl Group {
     /// As [`Group::propose`].
     pub async fn barrier(&self) -> Result<(), ProposeError> {
         self.propose(&Content::Settle(Settle::default())).await.map(|_| ())
+    }
+
+    /// Asks another voter to lead; what is proposed meanwhile is refused, for some milliseconds. One that
+    /// is not up to date with the log, or no voter, is not asked: the group would be without a leader
+    /// until a new election.
+    ///
+    /// # Errors
+    /// Why it was not asked.
+    pub async fn transfer(&self, to: u64) -> Result<(), NotTransferred> {
+        {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let replication = metrics.replication.as_ref().ok_or(NotTransferred::NotLeader)?;
+            if !metrics.membership_config.voter_ids().any(|voter| voter == to) {
+                return Err(NotTransferred::NoVoter(to));
+            }
+            let matched = replication.get(&to).copied().flatten().map_or(0, |id| id.index);
+            let behind = metrics.last_log_index.unwrap_or(0).saturating_sub(matched);
+            if behind > BEHIND_MAX {
+                return Err(NotTransferred::Behind { to, behind });
+            }
+        }
+        let asked = self.raft.trigger().transfer_leader(to).await;
+        asked.map_err(|error| NotTransferred::Stopped(error.to_string()))
+    }
+
+    /// Takes a snapshot and purges the log up to it, as happens by itself after many entries.
+    ///
+    /// # Errors
+    /// [`ProposeError::Stopped`].
+    pub async fn compact(&self) -> Result<(), ProposeError> {
+        let upto = self.applied();
+        let trigger = self.raft.trigger();
+        trigger.snapshot().await.map_err(|error| self.stopped(&error))?;
+        let taken = self.raft.wait(None);
+        let taken = taken.metrics(|now| now.snapshot.map(|id| id.index) >= upto, "snapshot").await;
+        let taken = taken.map_err(|error| ProposeError::Stopped(error.to_string()))?;
+        let upto = taken.snapshot.map_or(0, |id| id.index);
+        trigger.purge_log(upto).await.map_err(|error| self.stopped(&error))
+    }
+
+    /// The last entry that is applied here.
+    pub fn applied(&self) -> Option<u64> {
+        self.raft.metrics().borrow_watched().last_applied.map(|id| id.index)
+    }
+
+    /// The last entry that is no longer in the log.
+    pub fn purged(&self) -> Option<u64> {
+        self.raft.metrics().borrow_watched().purged.map(|id| id.index)
     }
 
     /// Stops the group; its storage stays as it is.

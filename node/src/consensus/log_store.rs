@@ -20,7 +20,7 @@ use openraft::{
     storage::{IOFlushed, RaftLogStorage},
 };
 
-use super::{Entry, LogId, Types, Vote, codec, invalid};
+use super::{Entry, LogId, Types, Vote, codec, invalid, wire};
 use crate::store::{
     Batch, StoreError, Table,
     keys::{GroupId, log},
@@ -198,6 +198,23 @@ impl RaftLogReader<Types> for LogStore {
             Bound::Unbounded => self.lock().last.map_or(0, |id| id.index + 1),
         };
         Ok(self.read_range(from, until)?)
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry>, io::Error> {
+        let mut entries = self.read_range(start, end)?;
+        let mut bytes = 0;
+        let mut fits = |entry: &Entry| {
+            bytes += payload_bytes(entry);
+            bytes <= wire::APPEND_BYTES
+        };
+        // At least one: the largest is what a request has room for beyond this.
+        let count = entries.iter().take_while(|entry| fits(entry)).count().max(1);
+        entries.truncate(count);
+        Ok(entries)
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {

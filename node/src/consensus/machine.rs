@@ -426,10 +426,12 @@ impl RaftStateMachine<Types> for Machine {
         );
         self.table.write(batch)?;
         self.table.sync().await?;
+        // Of our own: where it arrived is used for the next.
+        let frozen = self.table.checkpoint()?;
         self.with(|a| {
             a.last = meta.last_log_id;
             a.membership = meta.last_membership.clone();
-            a.snapshot = Some((meta.clone(), snapshot));
+            a.snapshot = Some((meta.clone(), frozen));
         });
         self.show_all()?;
         Ok(())

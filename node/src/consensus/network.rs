@@ -1,75 +1,266 @@
-//! Raft's way to its peers.
+//! Raft's way to its peers, over the mesh.
 //!
-//! A one-node cluster has no peers: every call says so, and openraft backs off. The mesh takes this
-//! place for clusters of several nodes.
+//! Entries go over a stream of their own, one request after the other without waiting for answers, which
+//! come back in the same order; all else is a stream for each question. A cluster of one node has no
+//! mesh: each call says so, and openraft backs off.
+//!
+//! **Invariants:** a peer that cannot be reached is an error, never a silent grant; nothing waits
+//! longer than its deadline. **Not here:** answering ([`service`](super::service)), connections
+//! (`mesh`).
 
-use std::io;
+use std::{future::Future, io, sync::Arc, time::Duration};
 
+use futures_util::{Stream, StreamExt};
 use openraft::{
     OptionalSend, RaftNetworkFactory, RaftNetworkV2, Snapshot,
     alias::CommittedLeaderIdOf,
-    errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
+    async_runtime::AsyncRuntime as _,
+    base::{BoxFuture, BoxStream},
+    errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
     impls::EmptyNode,
     network::RPCOption,
     raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+        TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
-use std::sync::Arc;
+use tokio::{sync::mpsc, time::timeout};
 
-use super::{Types, Vote};
-use crate::store::Table;
+use super::{
+    LogId, Runtime, Types, Vote,
+    transfer::{self, TransferError},
+    wire::{self, Answer, Request},
+};
+use crate::{
+    mesh::{Class, Mesh, Receiving, Sending},
+    store::{Table, keys::GroupId},
+};
 
-/// Makes clients for peers, of which there are none.
-#[derive(Debug, Clone, Copy)]
-pub struct NoPeers;
+/// Requests sent and not yet answered on a stream of entries.
+const PIPELINE: usize = 64;
+/// A follower that does not answer a request within this time is asked anew, on another stream: its
+/// disk may take long, its death is noticed by the mesh.
+const APPENDED_WITHIN: Duration = Duration::from_secs(2);
+/// Between two pieces of a snapshot, and until it is installed.
+const INSTALLED_WITHIN: Duration = Duration::from_secs(120);
 
-impl RaftNetworkFactory<Types> for NoPeers {
-    type Network = Self;
+/// Makes clients for the other members of a group.
+#[derive(Clone)]
+pub struct Peers {
+    pub mesh: Option<Arc<Mesh>>,
+    pub group: GroupId,
+}
 
-    async fn new_client(&mut self, _target: u64, _node: &EmptyNode) -> Self {
-        *self
+impl RaftNetworkFactory<Types> for Peers {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Client {
+        Client { peers: self.clone(), target }
     }
 }
 
-fn unreachable_peer() -> Unreachable<Types> {
-    Unreachable::new(&io::Error::new(io::ErrorKind::NotConnected, "this cluster has one node"))
+/// Speaks to one member about one group.
+pub struct Client {
+    peers: Peers,
+    target: u64,
 }
 
-impl RaftNetworkV2<Types> for NoPeers {
+fn unreachable_peer(why: &dyn std::fmt::Display) -> Unreachable<Types> {
+    Unreachable::new(&io::Error::new(io::ErrorKind::NotConnected, why.to_string()))
+}
+
+fn broken(why: &dyn std::fmt::Display) -> NetworkError<Types> {
+    NetworkError::new(&io::Error::new(io::ErrorKind::InvalidData, why.to_string()))
+}
+
+/// An answer to another question.
+fn misplaced(answer: &Answer) -> RPCError<Types> {
+    match answer {
+        Answer::Absent => unreachable_peer(&"the group does not run there").into(),
+        _ => broken(&"the answer is to another question").into(),
+    }
+}
+
+impl Client {
+    async fn open(&self, class: Class) -> Result<(Sending, Receiving), Unreachable<Types>> {
+        let mesh = self.peers.mesh.as_ref();
+        let mesh = mesh.ok_or_else(|| unreachable_peer(&"this cluster has one node"))?;
+        mesh.open(self.target, class).await.map_err(|error| unreachable_peer(&error))
+    }
+
+    /// One question, one answer.
+    async fn ask(&self, request: Request, option: &RPCOption) -> Result<Answer, RPCError<Types>> {
+        let asked = async {
+            let (mut send, mut receive) = self.open(Class::Consensus).await?;
+            let question = wire::addressed(self.peers.group, &request.encode());
+            send.frame(&question).await.map_err(|error| broken(&error))?;
+            send.finish();
+            Ok(answer(&mut receive).await?)
+        };
+        let late = |_| unreachable_peer(&"no answer in time");
+        timeout(option.soft_ttl(), asked).await.map_err(late)?
+    }
+}
+
+async fn answer(receive: &mut Receiving) -> Result<Answer, NetworkError<Types>> {
+    let bytes = receive.frame(wire::ANSWER_BYTES_MAX).await.map_err(|error| broken(&error))?;
+    let bytes = bytes.ok_or_else(|| broken(&"the stream ended without an answer"))?;
+    Answer::decode(&bytes).map_err(|error| broken(&error))
+}
+
+/// Where a request begins and ends in the log.
+type Span = (Option<LogId>, Option<LogId>);
+
+/// Sends requests for as long as somebody waits for their answers.
+async fn send_all<S>(mut input: S, mut send: Sending, tell: mpsc::Sender<Span>)
+where
+    S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+{
+    loop {
+        let request = tokio::select! {
+            biased;
+            () = tell.closed() => return,
+            next = input.next() => match next {
+                Some(request) => request,
+                None => break,
+            },
+        };
+        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        if tell.send((request.prev_log_id, last)).await.is_err() {
+            return;
+        }
+        let sent = send.frame(&Request::Append(request).encode()).await;
+        if let Err(error) = sent {
+            tracing::debug!(%error, "a stream of entries ended");
+            return;
+        }
+    }
+    send.finish();
+}
+
+/// What a follower says to one request of a stream.
+fn appended(answer: Answer, span: Span) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
+    match answer {
+        // Nothing before the first entry can conflict.
+        Answer::Append(AppendEntriesResponse::Conflict) if span.0.is_none() => {
+            Err(broken(&"the follower refuses the beginning of the log").into())
+        }
+        Answer::Append(response) => Ok(response.into_stream_result(span.0, span.1)),
+        other => Err(misplaced(&other)),
+    }
+}
+
+impl RaftNetworkV2<Types> for Client {
     type SnapshotData = Arc<dyn Table>;
 
     async fn append_entries(
         &mut self,
-        _rpc: AppendEntriesRequest<Types>,
-        _option: RPCOption,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        Err(unreachable_peer().into())
+        match self.ask(Request::Append(rpc), &option).await? {
+            Answer::Append(response) => Ok(response),
+            other => Err(misplaced(&other)),
+        }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<
+        's,
+        Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>,
+    >
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let opened = async {
+                let (mut send, receive) = self.open(Class::Replication).await?;
+                let group = wire::addressed(self.peers.group, &[]);
+                send.frame(&group).await.map_err(|error| unreachable_peer(&error))?;
+                Ok::<_, Unreachable<Types>>((send, receive))
+            };
+            let late = |_| unreachable_peer(&"no connection in time");
+            let (send, receive) = timeout(option.soft_ttl(), opened).await.map_err(late)??;
+            let (tell, sent) = mpsc::channel(PIPELINE);
+            drop(Runtime::spawn(send_all(input, send, tell)));
+            let answers = futures_util::stream::unfold(Some((sent, receive)), async |state| {
+                let (mut sent, mut receive) = state?;
+                let span = sent.recv().await?;
+                let read = timeout(APPENDED_WITHIN, answer(&mut receive)).await;
+                let answered = match read {
+                    Ok(read) => read.map_err(RPCError::from),
+                    Err(_) => Err(unreachable_peer(&"no answer in time").into()),
+                };
+                let result = answered.and_then(|answer| appended(answer, span));
+                let goes_on = matches!(&result, Ok(Ok(until)) if *until == span.1);
+                Some((result, goes_on.then_some((sent, receive))))
+            });
+            let answers: BoxStream<'s, _> = Box::pin(answers);
+            Ok(answers)
+        })
     }
 
     async fn vote(
         &mut self,
-        _rpc: VoteRequest<Types>,
-        _option: RPCOption,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        Err(unreachable_peer().into())
+        match self.ask(Request::Vote(rpc), &option).await? {
+            Answer::Vote(response) => Ok(response),
+            other => Err(misplaced(&other)),
+        }
     }
 
     async fn pre_vote(
         &mut self,
-        _rpc: VoteRequest<Types>,
-        _option: RPCOption,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        Err(unreachable_peer().into())
+        match self.ask(Request::PreVote(rpc), &option).await? {
+            Answer::Vote(response) => Ok(response),
+            other => Err(misplaced(&other)),
+        }
     }
 
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: Snapshot<CommittedLeaderIdOf<Types>, u64, EmptyNode, Arc<dyn Table>>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: Vote,
+        snapshot: Snapshot<CommittedLeaderIdOf<Types>, u64, EmptyNode, Arc<dyn Table>>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        Err(unreachable_peer().into())
+        let sent = async {
+            let (send, mut receive) = self.open(Class::Snapshot).await?;
+            let sent = transfer::send(send, self.peers.group, &vote, &snapshot).await;
+            sent.map_err(|error| match error {
+                TransferError::Store(error) => unreachable_peer(&error),
+                error => unreachable_peer(&error),
+            })?;
+            let installed = timeout(INSTALLED_WITHIN, answer(&mut receive)).await;
+            let late = |_| unreachable_peer(&"the snapshot was not installed in time");
+            match installed.map_err(late)?? {
+                Answer::Installed(vote) => Ok(SnapshotResponse::new(vote)),
+                _ => Err(StreamingError::from(unreachable_peer(&"the snapshot was refused"))),
+            }
+        };
+        tokio::select! {
+            biased;
+            closed = cancel => Err(closed.into()),
+            sent = sent => sent,
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        match self.ask(Request::Transfer(request), &option).await? {
+            Answer::Transfer(response) => Ok(response),
+            other => Err(misplaced(&other)),
+        }
     }
 }

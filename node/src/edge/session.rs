@@ -28,6 +28,7 @@ use crate::{
     courier::{SESSION_MAIL_MAX, Session},
     intake::Peer,
     steps::Act,
+    trust,
 };
 
 /// A stream must be complete by then.
@@ -270,7 +271,7 @@ impl Open {
 }
 
 async fn close_when_expired(edge: Arc<Edge>, connection: Connection, not_after_s: u64) {
-    edge.expired(not_after_s).await;
+    trust::expired(&*edge.options.intake.clock, not_after_s).await;
     connection.close(VarInt::from_u32(close::EXPIRED), close::reason(close::EXPIRED));
 }
 

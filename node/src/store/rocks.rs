@@ -98,6 +98,17 @@ impl Engine for Rocks {
         Ok(Arc::new(RocksTable { shared: Shared::of(db, path, table, role) }))
     }
 
+    fn discard(&self, table: &str) -> Result<(), StoreError> {
+        let path = self.dir.join(table);
+        match files::remove_dir(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::Write {
+                table: table.to_owned(),
+                reason: format!("{}: {error}", path.display()),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     fn mark(&self) -> Option<u64> {
         files::read_mark(&self.dir.join(MARK))
     }

@@ -74,6 +74,11 @@ impl Engine for Disk {
         Ok(Arc::new(Arc::clone(found)))
     }
 
+    fn discard(&self, table: &str) -> Result<(), StoreError> {
+        lock(&self.tables).remove(table);
+        Ok(())
+    }
+
     fn mark(&self) -> Option<u64> {
         *lock(&self.mark)
     }

@@ -1,0 +1,189 @@
+//! A snapshot of a group on its way from one node to another: a head, pages of rows, an end.
+//!
+//! Every piece is a record with its checksum; the end says how many rows there were. **Invariant:** what
+//! was received is given on only when it is whole. **Not here:** taking and installing it (`machine`).
+
+use std::{sync::Arc, time::Duration};
+
+use minicbor::{Decoder, Encoder, encode::Write};
+use openraft::{Snapshot, alias::CommittedLeaderIdOf, impls::EmptyNode, storage::SnapshotMeta};
+use tokio::time::timeout;
+
+use super::{
+    Types, Vote,
+    codec::{
+        CodecError, EncodeResult, get_membership, get_optional_log_id, get_vote, put_membership,
+        put_optional_log_id, put_vote, record, whole,
+    },
+    wire,
+};
+use crate::{
+    mesh::{FrameError, Receiving, Sending},
+    store::{Batch, Row, StoreError, Table, keys::GroupId},
+};
+
+pub type Meta = SnapshotMeta<CommittedLeaderIdOf<Types>, u64, EmptyNode>;
+pub type TableSnapshot = Snapshot<CommittedLeaderIdOf<Types>, u64, EmptyNode, Arc<dyn Table>>;
+
+/// Rows of a piece, and their bytes: a row above that travels alone.
+const PIECE_ROWS: usize = 1024;
+const PIECE_BYTES: usize = 1 << 20;
+/// A piece with the largest row there is: a log entry's worth, and room for its key and others.
+const PIECE_BYTES_MAX: usize = 4 << 20;
+/// A sender that is silent for so long is given up.
+const PIECE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why a snapshot did not arrive, or did not leave.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("a piece does not decode")]
+    Piece(#[from] CodecError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the snapshot ended after {found} of {stated} rows")]
+    Short { found: u64, stated: u64 },
+    #[error("no piece came in time")]
+    Late,
+    #[error("the stream ended within the snapshot")]
+    Cut,
+}
+
+enum Piece {
+    Rows(Vec<Row>),
+    /// How many rows there were.
+    End(u64),
+}
+
+impl Piece {
+    fn encode(&self) -> Vec<u8> {
+        record(|e| match self {
+            Self::Rows(rows) => {
+                e.array(2)?.u8(0)?.array(rows.len() as u64)?;
+                rows.iter().try_for_each(|(key, value)| {
+                    e.array(2)?.bytes(key)?.bytes(value)?;
+                    Ok(())
+                })
+            }
+            Self::End(rows) => {
+                e.array(2)?.u8(1)?.u64(*rows)?;
+                Ok(())
+            }
+        })
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        whole(bytes, |d| {
+            let (length, kind) = (d.array()?, d.u8()?);
+            Ok(match (kind, length) {
+                (0, Some(2)) => {
+                    let mut rows = Vec::new();
+                    for _ in 0..d.array()?.unwrap_or(0) {
+                        d.array()?;
+                        rows.push((d.bytes()?.to_vec(), d.bytes()?.to_vec()));
+                    }
+                    Self::Rows(rows)
+                }
+                (1, Some(2)) => Self::End(d.u64()?),
+                (kind, _) => return Err(CodecError::Kind(kind)),
+            })
+        })
+    }
+}
+
+fn put_head<W: Write>(e: &mut Encoder<W>, vote: &Vote, meta: &Meta) -> EncodeResult<W> {
+    e.array(4)?;
+    put_vote(e, vote)?;
+    put_optional_log_id(e, meta.last_log_id.as_ref())?;
+    put_optional_log_id(e, meta.last_membership.log_id().as_ref())?;
+    put_membership(e, meta.last_membership.membership())
+}
+
+fn get_head(d: &mut Decoder<'_>) -> Result<(Vote, Meta), CodecError> {
+    d.array()?;
+    let (vote, last_log_id) = (get_vote(d)?, get_optional_log_id(d)?);
+    let (at, membership) = (get_optional_log_id(d)?, get_membership(d)?);
+    let last_membership = super::StoredMembership::new(at, membership);
+    Ok((vote, Meta { last_log_id, last_membership }))
+}
+
+/// Sends a snapshot whole.
+///
+/// # Errors
+/// Rows that cannot be read; a stream that fails.
+pub async fn send(
+    mut stream: Sending,
+    group: GroupId,
+    vote: &Vote,
+    snapshot: &TableSnapshot,
+) -> Result<(), TransferError> {
+    let head = record(|e| put_head(e, vote, &snapshot.meta));
+    stream.frame(&wire::addressed(group, &head)).await?;
+    let (mut from, end, mut sent) = (Vec::new(), vec![u8::MAX], 0);
+    loop {
+        let page = snapshot.snapshot.scan(&from, &end, PIECE_ROWS)?;
+        let Some((last, _)) = page.last() else { break };
+        from.clone_from(last);
+        from.push(0);
+        sent += page.len() as u64;
+        for rows in pieces(page) {
+            let piece = Piece::Rows(rows).encode();
+            metrics::counter!("fieldmesh_snapshot_sent_bytes_total").increment(piece.len() as u64);
+            stream.frame(&piece).await?;
+        }
+    }
+    stream.frame(&Piece::End(sent).encode()).await?;
+    stream.finish();
+    Ok(())
+}
+
+/// Rows in pieces of at most [`PIECE_BYTES`], or of one row.
+fn pieces(rows: Vec<Row>) -> Vec<Vec<Row>> {
+    let (mut pieces, mut piece, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for row in rows {
+        let size = row.0.len() + row.1.len();
+        if bytes + size > PIECE_BYTES && !piece.is_empty() {
+            pieces.push(std::mem::take(&mut piece));
+            bytes = 0;
+        }
+        bytes += size;
+        piece.push(row);
+    }
+    if !piece.is_empty() {
+        pieces.push(piece);
+    }
+    pieces
+}
+
+/// Reads whose vote a snapshot comes with, and what it is of, from the bytes behind the group's number.
+///
+/// # Errors
+/// Bytes that are not one whole head.
+pub fn head(bytes: &[u8]) -> Result<(Vote, Meta), CodecError> {
+    whole(bytes, get_head)
+}
+
+/// Receives the rows behind the head into an empty table.
+///
+/// # Errors
+/// A snapshot that does not arrive whole; the table then holds a part of it.
+pub async fn receive(stream: &mut Receiving, table: &dyn Table) -> Result<(), TransferError> {
+    let mut found = 0;
+    loop {
+        let piece = timeout(PIECE_WITHIN, stream.frame(PIECE_BYTES_MAX)).await;
+        let piece = piece.map_err(|_| TransferError::Late)??.ok_or(TransferError::Cut)?;
+        match Piece::decode(&piece)? {
+            Piece::Rows(rows) => {
+                found += rows.len() as u64;
+                let mut batch = Batch::default();
+                for (key, value) in rows {
+                    batch.put(key, value);
+                }
+                table.write(batch)?;
+            }
+            Piece::End(stated) if stated == found => return Ok(()),
+            Piece::End(stated) => return Err(TransferError::Short { found, stated }),
+        }
+    }
+}

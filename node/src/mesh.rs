@@ -1,0 +1,402 @@
+//! The QUIC mesh between nodes: mutual TLS with node certificates, one connection for each direction.
+//!
+//! A stream says first what it carries ([`Class`]); what is lost on one holds up no other, and
+//! consensus goes before everything else that waits to be sent.
+//!
+//! **Invariants:** who is at the other end is proven by certificate at each connect, in both
+//! directions: a node, of this cluster, a member, and the one that was meant; a connection ends when
+//! its certificate is revoked. **Not here:** what is said (`consensus`, `courier`), who is a member
+//! (`placement`).
+
+mod peer;
+pub mod stream;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use fieldmesh_actors::seams::{Clock, Pending};
+use fieldmesh_device::wire::close;
+use fieldmesh_domain::EntityId;
+use fieldmesh_pki::{
+    Kind, Usage,
+    tls::{LiveCredentials, PeerVerifier, device_server_config, peer_client_config},
+};
+use quinn::{
+    ClientConfig, Connection, Endpoint, IdleTimeout, Incoming, ServerConfig, TransportConfig,
+    VarInt,
+    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+};
+use rustls::pki_types::CertificateDer;
+use tokio::{sync::Semaphore, time::timeout};
+
+use crate::trust::{self, Listed, Trust};
+use peer::Peer;
+pub use stream::{FrameError, Receiving, Sending};
+
+/// Version of what nodes say to each other.
+pub const ALPN: &[u8] = b"fieldmesh/1";
+
+/// A handshake takes two round trips; regions are up to 300 ms apart.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// Handshakes under way at a time: a cluster has some dozens of nodes.
+const HANDSHAKES_MAX: usize = 64;
+/// A stream that does not say within this time what it carries is ended.
+const CLASS_WITHIN: Duration = Duration::from_secs(5);
+/// Streams that one peer may have open: groups, and requests under way.
+const STREAMS_MAX: u32 = 1024;
+/// What may be on its way on a stream, and on all of a connection: 200 ms at 1 Gbit/s.
+const STREAM_WINDOW: u32 = 8 << 20;
+const CONNECTION_WINDOW: u32 = 24 << 20;
+/// A peer that is silent for so long is gone; one that lives says so several times meanwhile.
+const IDLE: Duration = Duration::from_secs(3);
+const KEEP_ALIVE: Duration = Duration::from_millis(700);
+
+/// What a stream carries: its first byte. A number once given stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// One question of consensus with its answer: votes, heartbeats.
+    Consensus = 1,
+    /// Log entries, one request after the other.
+    Replication = 2,
+    Snapshot = 3,
+    Application = 4,
+}
+
+impl Class {
+    fn of(byte: u8) -> Option<Self> {
+        let all = [Self::Consensus, Self::Replication, Self::Snapshot, Self::Application];
+        all.into_iter().find(|class| *class as u8 == byte)
+    }
+
+    /// What is sent first where both wait.
+    fn priority(self) -> i32 {
+        match self {
+            Self::Consensus => 3,
+            Self::Replication => 2,
+            Self::Application => 1,
+            Self::Snapshot => 0,
+        }
+    }
+}
+
+/// A node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub number: u64,
+    /// As its certificate names it; its region is in it.
+    pub identity: EntityId,
+    pub address: SocketAddr,
+}
+
+/// Why a stream to a peer was not opened.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum MeshError {
+    #[error("node {0} is not a member")]
+    NoMember(u64),
+    #[error("node {number} cannot be reached: {reason}")]
+    Unreachable { number: u64, reason: String },
+}
+
+/// Answers what peers ask.
+pub trait Serve: Send + Sync + 'static {
+    /// Serves a stream of a member to its end.
+    fn serve(
+        self: Arc<Self>,
+        from: u64,
+        class: Class,
+        send: Sending,
+        receive: Receiving,
+    ) -> Pending<()>;
+}
+
+/// What a mesh is made of.
+pub struct MeshOptions {
+    /// With [`server_config`].
+    pub endpoint: Endpoint,
+    /// This node's number.
+    pub number: u64,
+    pub cluster: String,
+    pub trust: Arc<Trust>,
+    pub credentials: Arc<LiveCredentials>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The node's way to all others.
+pub struct Mesh {
+    options: MeshOptions,
+    client: ClientConfig,
+    peers: RwLock<BTreeMap<u64, Arc<Peer>>>,
+}
+
+fn verifier(trust: &Arc<Trust>, clock: &Arc<dyn Clock>) -> Arc<PeerVerifier> {
+    let clock = Arc::clone(clock);
+    Arc::new(PeerVerifier {
+        trust: trust.live_store(),
+        now: Arc::new(move || clock.now_ms() / 1000),
+        revoked: trust.revoked(),
+        client_may_be_unknown: false,
+        lapsed: None,
+    })
+}
+
+fn limits() -> TransportConfig {
+    let mut limits = TransportConfig::default();
+    limits
+        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+        .send_window(u64::from(CONNECTION_WINDOW))
+        .datagram_receive_buffer_size(None)
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE.as_millis() as u32))));
+    limits
+}
+
+/// The side of an endpoint that other nodes connect to.
+///
+/// # Errors
+/// Where the TLS configuration does not allow QUIC.
+pub fn server_config(
+    credentials: Arc<LiveCredentials>,
+    trust: &Arc<Trust>,
+    clock: &Arc<dyn Clock>,
+) -> Result<ServerConfig, String> {
+    let tls = device_server_config(credentials, verifier(trust, clock), ALPN);
+    let tls = tls.map_err(|error| error.to_string())?;
+    let quic = QuicServerConfig::try_from(Arc::new(tls)).map_err(|error| error.to_string())?;
+    let mut config = ServerConfig::with_crypto(Arc::new(quic));
+    config.transport_config(Arc::new(limits())).max_incoming(HANDSHAKES_MAX);
+    Ok(config)
+}
+
+impl Mesh {
+    /// # Errors
+    /// Where the TLS configuration does not allow QUIC.
+    pub fn new(options: MeshOptions) -> Result<Arc<Self>, String> {
+        let MeshOptions { credentials, trust, clock, .. } = &options;
+        let tls = peer_client_config(Arc::clone(credentials), verifier(trust, clock), ALPN);
+        let tls = tls.map_err(|error| error.to_string())?;
+        let quic = QuicClientConfig::try_from(Arc::new(tls)).map_err(|error| error.to_string())?;
+        let mut client = ClientConfig::new(Arc::new(quic));
+        client.transport_config(Arc::new(limits()));
+        Ok(Arc::new(Self { options, client, peers: RwLock::default() }))
+    }
+
+    fn peer(&self, number: u64) -> Option<Arc<Peer>> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+    }
+
+    /// These are the members from now on; connections to others, or to where one was before, end.
+    pub fn set_members(&self, members: &[Member]) {
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        peers.retain(|_, peer| {
+            let stays = members.contains(&peer.member);
+            if !stays {
+                peer.forget(close::SHUTTING_DOWN, b"not a member here");
+            }
+            stays
+        });
+        for member in members.iter().filter(|member| member.number != self.options.number) {
+            peers.entry(member.number).or_insert_with(|| Arc::new(Peer::new(member.clone())));
+        }
+    }
+
+    /// Opens a stream to a member; it says already what it carries.
+    ///
+    /// # Errors
+    /// Where the member cannot be reached, or could not a moment ago: the caller has its own deadline.
+    pub async fn open(
+        self: &Arc<Self>,
+        number: u64,
+        class: Class,
+    ) -> Result<(Sending, Receiving), MeshError> {
+        let unreachable = |error: &dyn std::fmt::Display| MeshError::Unreachable {
+            number,
+            reason: error.to_string(),
+        };
+        let peer = self.peer(number).ok_or(MeshError::NoMember(number))?;
+        let mesh = Arc::clone(self);
+        let connection =
+            peer.connection(|peer| async move { mesh.dial(&peer.member).await }).await?;
+        let (mut send, receive) =
+            connection.open_bi().await.map_err(|error| unreachable(&error))?;
+        if let Err(error) = send.set_priority(class.priority()) {
+            return Err(unreachable(&error));
+        }
+        send.write_all(&[class as u8]).await.map_err(|error| unreachable(&error))?;
+        Ok((Sending(send), Receiving(receive)))
+    }
+
+    async fn dial(&self, member: &Member) -> Result<Connection, MeshError> {
+        let number = member.number;
+        let failed = |reason: String| MeshError::Unreachable { number, reason };
+        let Self { options, client, .. } = self;
+        // The name is not looked at: the certificate's identity is.
+        let connecting =
+            options.endpoint.connect_with(client.clone(), member.address, &options.cluster);
+        let connecting = connecting.map_err(|error| failed(error.to_string()))?;
+        let connected = timeout(CONNECT_WITHIN, connecting).await;
+        let connected = connected.map_err(|_| failed("no answer in time".into()))?;
+        let connection = connected.map_err(|error| failed(error.to_string()))?;
+        match self.admit(&connection, Usage::ServerAuth) {
+            Ok(admitted) if admitted.number == number => {
+                let (clock, ends) = (Arc::clone(&options.clock), connection.clone());
+                tokio::spawn(async move { admitted.until_expired(&*clock, &ends).await });
+                Ok(connection)
+            }
+            Ok(Admitted { number: found, .. }) => {
+                connection.close(close::WRONG_PROFILE.into(), b"another node was meant");
+                Err(failed(format!("node {found} is at {}", member.address)))
+            }
+            Err(Refusal { code, why }) => {
+                connection.close(code.into(), why.as_bytes());
+                Err(failed(why.to_owned()))
+            }
+        }
+    }
+
+    /// Which member is at the other end.
+    fn admit(&self, connection: &Connection, usage: Usage) -> Result<Admitted, Refusal> {
+        let Self { options: MeshOptions { trust, clock, cluster, .. }, peers, .. } = self;
+        let unknown = Refusal { code: close::UNKNOWN_ENTITY, why: "no certificate was shown" };
+        let chain = connection.peer_identity().ok_or(unknown)?;
+        let chain = chain.downcast::<Vec<CertificateDer<'static>>>().map_err(|_| unknown)?;
+        let (leaf, rest) = chain.split_first().ok_or(unknown)?;
+        let rest: Vec<&[u8]> = rest.iter().map(AsRef::as_ref).collect();
+        // TLS believed it a moment ago.
+        let certificate = trust.store().verify(leaf, &rest, usage, clock.now_ms() / 1000);
+        let certificate = certificate
+            .map_err(|_| Refusal { why: "the certificate is not believed any more", ..unknown })?;
+        let identity = &certificate.identity;
+        if identity.kind != Kind::Node {
+            let why = "the certificate is not a node's";
+            return Err(Refusal { code: close::WRONG_PROFILE, why });
+        }
+        if identity.cluster != *cluster {
+            let why = "the certificate is for another cluster";
+            return Err(Refusal { code: close::WRONG_REGION, why });
+        }
+        let peers = peers.read().unwrap_or_else(PoisonError::into_inner);
+        let named = |peer: &&Arc<Peer>| peer.member.identity.to_bytes() == identity.id;
+        let member = peers.values().find(named).map(|peer| &peer.member);
+        let member = member.ok_or(Refusal { why: "the node is not a member", ..unknown })?;
+        if member.identity.region().to_string() != identity.region {
+            let why = "the certificate is for another region than the member's";
+            return Err(Refusal { code: close::WRONG_REGION, why });
+        }
+        let closing = connection.clone();
+        let end = move |code: u32| closing.close(code.into(), close::reason(code));
+        let listed = trust.list(&certificate, end);
+        let revoked = Refusal { code: close::REVOKED, why: "the certificate was revoked" };
+        Ok(Admitted {
+            number: member.number,
+            not_after_s: certificate.not_after,
+            _listed: listed.ok_or(revoked)?,
+        })
+    }
+
+    /// Serves other nodes until the endpoint is closed.
+    pub async fn run(self: Arc<Self>, services: Arc<dyn Serve>) {
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        while let Some(incoming) = self.options.endpoint.accept().await {
+            let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
+                incoming.refuse();
+                continue;
+            };
+            let (mesh, services) = (Arc::clone(&self), Arc::clone(&services));
+            tokio::spawn(async move {
+                let connected = mesh.accept(incoming).await;
+                drop(permit);
+                if let Some((connection, admitted)) = connected {
+                    tokio::select! {
+                        () = serve(admitted.number, &connection, &services) => {}
+                        () = admitted.until_expired(&*mesh.options.clock, &connection) => {}
+                    }
+                }
+            });
+        }
+    }
+
+    async fn accept(&self, incoming: Incoming) -> Option<(Connection, Admitted)> {
+        let from = incoming.remote_address();
+        let refused = |why: &str| {
+            metrics::counter!("fieldmesh_mesh_refused_total").increment(1);
+            tracing::warn!(%from, why, "a connection of a node was refused");
+        };
+        let connection = match timeout(CONNECT_WITHIN, async { incoming.await }).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => {
+                refused(&error.to_string());
+                return None;
+            }
+            Err(_) => {
+                refused("the handshake was not finished in time");
+                return None;
+            }
+        };
+        match self.admit(&connection, Usage::ClientAuth) {
+            Ok(admitted) => Some((connection, admitted)),
+            Err(Refusal { code, why }) => {
+                refused(why);
+                connection.close(code.into(), why.as_bytes());
+                None
+            }
+        }
+    }
+
+    /// Ends every connection.
+    pub fn shut(&self) {
+        self.options.endpoint.close(close::SHUTTING_DOWN.into(), b"shutting down");
+    }
+}
+
+/// A member at the other end of a connection.
+struct Admitted {
+    number: u64,
+    /// Unix seconds.
+    not_after_s: u64,
+    _listed: Listed,
+}
+
+impl Admitted {
+    /// Closes the connection when its certificate has expired; ends with it.
+    async fn until_expired(&self, clock: &dyn Clock, connection: &Connection) {
+        tokio::select! {
+            _ = connection.closed() => {}
+            () = trust::expired(clock, self.not_after_s) => {
+                connection.close(close::EXPIRED.into(), close::reason(close::EXPIRED));
+            }
+        }
+    }
+}
+
+/// Why a node whose handshake succeeded is sent away.
+#[derive(Debug, Clone, Copy)]
+struct Refusal {
+    code: u32,
+    why: &'static str,
+}
+
+/// Serves each stream of a member by a task of its own; they end with the connection.
+async fn serve(from: u64, connection: &Connection, services: &Arc<dyn Serve>) {
+    while let Ok((send, mut receive)) = connection.accept_bi().await {
+        let services = Arc::clone(services);
+        tokio::spawn(async move {
+            let mut first = [0];
+            let read = timeout(CLASS_WITHIN, receive.read_exact(&mut first)).await;
+            match (read, Class::of(first[0])) {
+                (Ok(Ok(())), Some(class)) => {
+                    drop(send.set_priority(class.priority()));
+                    services.serve(from, class, Sending(send), Receiving(receive)).await;
+                }
+                (Ok(Ok(())), None) => drop(receive.stop(stream::MALFORMED)),
+                _ => {}
+            }
+        });
+    }
+}

@@ -1,0 +1,101 @@
+//! The two halves of a mesh stream, in frames: a length of four bytes, big-endian, then so many bytes.
+//!
+//! **Invariant:** a length above the reader's limit ends the stream before anything is reserved for it.
+//! **Not here:** what is in a frame.
+
+use quinn::{ReadError, ReadExactError, RecvStream, SendStream, VarInt, WriteError};
+
+/// Reset code of a stream that does not hold frames.
+pub(super) const MALFORMED: VarInt = VarInt::from_u32(1);
+/// What is read at once: a length that is not followed by its bytes costs no more.
+const PIECE: usize = 64 << 10;
+/// What a length of four bytes can say.
+const MAX: usize = u32::MAX as usize;
+
+/// Why a frame did not arrive, or did not leave.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    #[error("a frame of {length} bytes, where {max} are allowed")]
+    TooLong { length: usize, max: usize },
+    #[error("the stream ended within a frame")]
+    Cut,
+    #[error("the stream failed: {0}")]
+    Stream(String),
+}
+
+impl From<WriteError> for FrameError {
+    fn from(error: WriteError) -> Self {
+        Self::Stream(match error {
+            // Why the other side closed it is inside.
+            WriteError::ConnectionLost(error) => error.to_string(),
+            error => error.to_string(),
+        })
+    }
+}
+
+/// What is sent to the other side.
+pub struct Sending(pub(super) SendStream);
+
+/// What comes from the other side.
+pub struct Receiving(pub(super) RecvStream);
+
+impl Sending {
+    /// Sends one frame.
+    ///
+    /// # Errors
+    /// Where the stream or its connection has ended.
+    pub async fn frame(&mut self, body: &[u8]) -> Result<(), FrameError> {
+        let length = u32::try_from(body.len());
+        let length = length.map_err(|_| FrameError::TooLong { length: body.len(), max: MAX })?;
+        // One write: one packet where there is room.
+        Ok(self.0.write_all(&[&length.to_be_bytes(), body].concat()).await?)
+    }
+
+    /// Says that no more comes.
+    pub fn finish(&mut self) {
+        // Where the connection has ended, nobody is left to be told.
+        drop(self.0.finish());
+    }
+
+    /// Ends the stream as one that was not understood.
+    pub fn refuse(&mut self) {
+        drop(self.0.reset(MALFORMED));
+    }
+}
+
+impl Receiving {
+    /// Receives one frame; none where the stream ends before it.
+    ///
+    /// # Errors
+    /// A frame that is too long or cut; a stream that fails. The stream is of no more use.
+    pub async fn frame(&mut self, max: usize) -> Result<Option<Vec<u8>>, FrameError> {
+        let mut length = [0; 4];
+        match self.0.read_exact(&mut length).await {
+            Ok(()) => {}
+            Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        }
+        let length = u32::from_be_bytes(length) as usize;
+        if length > max {
+            drop(self.0.stop(MALFORMED));
+            return Err(FrameError::TooLong { length, max });
+        }
+        let mut body = Vec::new();
+        while body.len() < length {
+            let from = body.len();
+            body.resize(length.min(from + PIECE), 0);
+            self.0.read_exact(&mut body[from..]).await.map_err(failed)?;
+        }
+        Ok(Some(body))
+    }
+}
+
+fn failed(error: ReadExactError) -> FrameError {
+    match error {
+        ReadExactError::FinishedEarly(_) => FrameError::Cut,
+        ReadExactError::ReadError(ReadError::ConnectionLost(error)) => {
+            FrameError::Stream(error.to_string())
+        }
+        ReadExactError::ReadError(error) => FrameError::Stream(error.to_string()),
+    }
+}

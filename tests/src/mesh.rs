@@ -1,0 +1,72 @@
+//! Nodes' meshes on loopback, with certificates of a test's own authority.
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+};
+
+use fieldmesh_actors::seams::Clock;
+use fieldmesh_device::transport::connect;
+use fieldmesh_domain::{EntityId, EntityKind};
+use fieldmesh_node::{
+    mesh::{self, Mesh, MeshOptions},
+    os::SystemClock,
+    trust::Trust,
+};
+use fieldmesh_pki::{
+    Kind,
+    tls::{Credentials, LiveCredentials, client_config},
+};
+use quinn::{Connection, Endpoint, EndpointConfig, TokioRuntime};
+
+use crate::{
+    live::verifier,
+    pki::{Authority, CLUSTER, REGION},
+};
+
+/// As the certificate of a node with this number names it.
+pub fn identity(number: u64) -> EntityId {
+    let number = u8::try_from(number).unwrap();
+    EntityId::new(EntityKind::Registration, REGION.parse().unwrap(), [number; 10])
+}
+
+/// The mesh of somebody with these credentials, where it listens, and whom it believes.
+pub fn meshed(
+    authority: &Authority,
+    number: u64,
+    kind: Kind,
+    id: [u8; 16],
+    address: SocketAddr,
+) -> (Arc<Mesh>, SocketAddr, Arc<Trust>) {
+    meshed_as(authority, number, &authority.credentials(kind, id), address)
+}
+
+/// The same, with credentials that are there already.
+pub fn meshed_as(
+    authority: &Authority,
+    number: u64,
+    credentials: &Credentials,
+    address: SocketAddr,
+) -> (Arc<Mesh>, SocketAddr, Arc<Trust>) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let trust = Trust::new(authority.trust());
+    let credentials = Arc::new(LiveCredentials::new(credentials).unwrap());
+    let config = mesh::server_config(Arc::clone(&credentials), &trust, &clock).unwrap();
+    let socket = UdpSocket::bind(address).unwrap();
+    let endpoint =
+        Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime));
+    let endpoint = endpoint.unwrap();
+    let address = endpoint.local_addr().unwrap();
+    let trusted = Arc::clone(&trust);
+    let options =
+        MeshOptions { endpoint, number, cluster: CLUSTER.into(), trust, credentials, clock };
+    (Mesh::new(options).unwrap(), address, trusted)
+}
+
+/// A connection to a node by somebody who keeps to no rules.
+pub async fn raw(authority: &Authority, id: EntityId, address: SocketAddr) -> Connection {
+    let credentials = authority.credentials(Kind::Node, id.to_bytes());
+    let tls = client_config(verifier(&authority.root), Some(&credentials), mesh::ALPN).unwrap();
+    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    connect(&endpoint, address, CLUSTER, Arc::new(tls)).await.unwrap()
+}

@@ -1,0 +1,242 @@
+//! Raft groups over the mesh: real QUIC on loopback, real certificates, simulated disks.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking"
+)]
+
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+
+use fieldmesh_actors::commit::{Proposal, Settle};
+use fieldmesh_node::{
+    consensus::{
+        Group, ProposeError,
+        group::{GroupOptions, NotTransferred},
+        service::Members,
+    },
+    mesh::{Member, Mesh},
+    store::{Engine, Role, simulated::Disk, writer::LogWriter},
+};
+use fieldmesh_pki::Kind;
+use fieldmesh_tests::{
+    live::{now_s, until},
+    mesh::{identity, meshed},
+    pki::Authority,
+};
+use tokio::task::JoinHandle;
+
+const GROUP: u32 = 7;
+const SLOW: Duration = Duration::from_secs(30);
+
+/// One node: what outlives it, and what runs.
+struct Node {
+    number: u64,
+    disk: Disk,
+    address: SocketAddr,
+    running: Option<Running>,
+}
+
+struct Running {
+    mesh: Arc<Mesh>,
+    group: Group,
+    serving: JoinHandle<()>,
+    writer: tokio::sync::oneshot::Receiver<()>,
+}
+
+struct Cluster {
+    authority: Authority,
+    members: Vec<Member>,
+    nodes: Vec<Node>,
+}
+
+impl Cluster {
+    async fn of(count: u64) -> Self {
+        let authority = Authority::new(now_s());
+        let nodes: Vec<Node> = (1..=count)
+            .map(|number| {
+                // The port is taken again at each start.
+                let probe = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+                let address = probe.local_addr().unwrap();
+                Node { number, disk: Disk::default(), address, running: None }
+            })
+            .collect();
+        let members = nodes
+            .iter()
+            .map(|node| Member {
+                number: node.number,
+                identity: identity(node.number),
+                address: node.address,
+            })
+            .collect();
+        let mut cluster = Self { authority, members, nodes };
+        for at in 0..cluster.nodes.len() {
+            cluster.start(at).await;
+        }
+        cluster
+    }
+
+    async fn start(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let id = identity(node.number).to_bytes();
+        // The socket of before goes with the last of its tasks.
+        let free = async || std::net::UdpSocket::bind(node.address).ok().map(drop);
+        until("the port is free", free).await;
+        let (mesh, _, _) = meshed(&self.authority, node.number, Kind::Node, id, node.address);
+        mesh.set_members(&self.members);
+        let engine: Arc<dyn Engine> = Arc::new(node.disk.clone());
+        let services = Members::new(Arc::clone(&engine), node.number);
+        let serving = tokio::spawn(Arc::clone(&mesh).run(Arc::clone(&services) as _));
+        let log = engine.open("log", Role::Log).unwrap();
+        let on_fatal: fieldmesh_node::store::writer::OnFatal =
+            Arc::new(|error| panic!("the log failed: {error}"));
+        let (log_writer, task) =
+            LogWriter::new(Arc::clone(&log), Arc::clone(&engine), Arc::clone(&on_fatal)).unwrap();
+        let writer = engine.spawn_writer(Box::pin(task));
+        let options = GroupOptions {
+            group: GROUP,
+            shard: GROUP,
+            node: node.number,
+            seed: node.number,
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(300),
+            election_max: Duration::from_millis(600),
+            observer: None,
+            voters: (1..=self.members.len() as u64).collect::<BTreeSet<_>>(),
+            peers: Some((Arc::clone(&mesh), services)),
+        };
+        let group = Group::start(options, &*engine, log, log_writer, on_fatal).await.unwrap();
+        node.running = Some(Running { mesh, group, serving, writer });
+    }
+
+    /// Ends a node at once; its disk stays.
+    async fn stop(&mut self, number: u64) {
+        let node = self.nodes.iter_mut().find(|node| node.number == number).unwrap();
+        let Running { mesh, group, serving, writer } = node.running.take().unwrap();
+        serving.abort();
+        mesh.shut();
+        group.stop().await;
+        drop((group, mesh));
+        tokio::time::timeout(SLOW, writer).await.expect("the writer ends").ok();
+    }
+
+    fn running(&self) -> impl Iterator<Item = (u64, &Group)> {
+        self.nodes.iter().filter_map(|node| Some((node.number, &node.running.as_ref()?.group)))
+    }
+
+    fn group(&self, number: u64) -> &Group {
+        self.running().find(|(own, _)| *own == number).unwrap().1
+    }
+
+    /// Who leads and can commit.
+    async fn leader(&self) -> u64 {
+        let look = async || {
+            for (number, group) in self.running() {
+                if group.leading().borrow().is_some() && group.barrier().await.is_ok() {
+                    return Some(number);
+                }
+            }
+            None
+        };
+        until("somebody leads", look).await
+    }
+
+    /// Commits so many entries, whoever leads.
+    async fn commit(&self, count: usize) {
+        let mut left = count;
+        while left > 0 {
+            let leader = self.leader().await;
+            match self.group(leader).propose(&Proposal::Settle(Settle::default())).await {
+                Ok(_) => left -= 1,
+                Err(ProposeError::NotLeader { .. } | ProposeError::Unknown) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Waits until each running node has applied what the leader has.
+    async fn agree(&self) {
+        let leader = self.leader().await;
+        let wanted = self.group(leader).applied();
+        let applied =
+            async || self.running().all(|(_, group)| group.applied() >= wanted).then_some(());
+        until("each has applied it", applied).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_committed_outlives_its_leader() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.commit(100).await;
+    cluster.agree().await;
+    let first = cluster.leader().await;
+    cluster.stop(first).await;
+    cluster.commit(100).await;
+    assert_ne!(cluster.leader().await, first);
+    cluster.start(first as usize - 1).await;
+    cluster.agree().await;
+    // Each that leads now is no other in the log than the ones before: two of three are enough.
+    let second = cluster.leader().await;
+    cluster.stop(second).await;
+    cluster.commit(10).await;
+    cluster.agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_nothing_is_committed() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.commit(10).await;
+    let leader = cluster.leader().await;
+    for number in (1..=3).filter(|number| *number != leader) {
+        cluster.stop(number).await;
+    }
+    let settle = Proposal::Settle(Settle::default());
+    let alone = cluster.group(leader).propose(&settle);
+    let outcome = tokio::time::timeout(Duration::from_secs(2), alone).await;
+    assert!(!matches!(outcome, Ok(Ok(_))), "{outcome:?}");
+    for at in (0..3).filter(|at| *at as u64 + 1 != leader) {
+        cluster.start(at).await;
+    }
+    cluster.commit(10).await;
+    cluster.agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_goes_where_it_is_sent() {
+    let cluster = Cluster::of(3).await;
+    cluster.commit(10).await;
+    cluster.agree().await;
+    let leader = cluster.leader().await;
+    let refused = cluster.group(leader).transfer(9).await;
+    assert!(matches!(refused, Err(NotTransferred::NoVoter(9))), "{refused:?}");
+    let next = leader % 3 + 1;
+    let refused = cluster.group(next).transfer(leader).await;
+    assert!(matches!(refused, Err(NotTransferred::NotLeader)), "{refused:?}");
+    cluster.group(leader).transfer(next).await.unwrap();
+    let mut leading = cluster.group(next).leading();
+    let led = tokio::time::timeout(SLOW, leading.wait_for(Option::is_some));
+    led.await.expect("it leads").unwrap();
+    cluster.commit(10).await;
+    assert_eq!(cluster.leader().await, next);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_away_for_long_gets_a_snapshot() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.commit(10).await;
+    let leader = cluster.leader().await;
+    let away = leader % 3 + 1;
+    cluster.stop(away).await;
+    cluster.commit(200).await;
+    let leader = cluster.leader().await;
+    cluster.group(leader).compact().await.unwrap();
+    let purged = async || (cluster.group(leader).purged() > Some(150)).then_some(());
+    until("the log is short", purged).await;
+    cluster.start(away as usize - 1).await;
+    cluster.agree().await;
+    // What was installed outlives a restart.
+    cluster.stop(away).await;
+    cluster.start(away as usize - 1).await;
+    cluster.commit(10).await;
+    cluster.agree().await;
+}

@@ -1,0 +1,224 @@
+//! Who is let into the mesh, and what a stream that is not understood does to the others.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking"
+)]
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use fieldmesh_actors::seams::Pending;
+use fieldmesh_domain::{IndexRow, registration::Revocation, time::Millis};
+use fieldmesh_node::{
+    mesh::{Class, Member, Mesh, MeshError, Receiving, Sending, Serve},
+    register,
+    trust::Trust,
+};
+use fieldmesh_pki::{Kind, Usage};
+use fieldmesh_tests::{
+    live::{now_s, until},
+    mesh::{self, identity, meshed, meshed_as},
+    pki::Authority,
+};
+
+const ANY: &str = "127.0.0.1:0";
+
+fn any() -> SocketAddr {
+    ANY.parse().unwrap()
+}
+
+/// Gives back what comes, with the number of whoever sent it.
+#[derive(Default)]
+struct Echo {
+    served: AtomicU64,
+}
+
+impl Serve for Echo {
+    fn serve(
+        self: Arc<Self>,
+        from: u64,
+        _class: Class,
+        mut send: Sending,
+        mut receive: Receiving,
+    ) -> Pending<()> {
+        Box::pin(async move {
+            while let Ok(Some(body)) = receive.frame(1024).await {
+                self.served.fetch_add(1, Ordering::SeqCst);
+                let answer = [&from.to_be_bytes(), &body[..]].concat();
+                send.frame(&answer).await.ok();
+            }
+            send.finish();
+        })
+    }
+}
+
+/// A node that answers.
+struct Server {
+    mesh: Arc<Mesh>,
+    trust: Arc<Trust>,
+    address: SocketAddr,
+    echo: Arc<Echo>,
+}
+
+fn server(authority: &Authority, number: u64) -> Server {
+    let id = identity(number).to_bytes();
+    let (mesh, address, trust) = meshed(authority, number, Kind::Node, id, any());
+    let echo = Arc::new(Echo::default());
+    tokio::spawn(Arc::clone(&mesh).run(Arc::clone(&echo) as _));
+    Server { mesh, trust, address, echo }
+}
+
+fn member(number: u64, address: SocketAddr) -> Member {
+    Member { number, identity: identity(number), address }
+}
+
+/// Asks a node, and reads who it thinks asked; the reason where nothing comes back.
+async fn asked(mesh: &Arc<Mesh>, number: u64) -> Result<u64, String> {
+    let (mut send, mut receive) =
+        mesh.open(number, Class::Consensus).await.map_err(|error| error.to_string())?;
+    send.frame(b"hello").await.map_err(|error| error.to_string())?;
+    let answer = receive.frame(1024).await.map_err(|error| error.to_string())?;
+    let answer = answer.ok_or("no answer")?;
+    assert_eq!(&answer[8..], b"hello");
+    Ok(u64::from_be_bytes(answer[..8].try_into().unwrap()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_know_each_other_by_certificate() {
+    let authority = Authority::new(now_s());
+    let (one, two) = (server(&authority, 1), server(&authority, 2));
+    let members = [member(1, one.address), member(2, two.address)];
+    one.mesh.set_members(&members);
+    two.mesh.set_members(&members);
+    assert_eq!(asked(&one.mesh, 2).await, Ok(1));
+    assert_eq!(asked(&two.mesh, 1).await, Ok(2));
+    assert!(matches!(one.mesh.open(3, Class::Snapshot).await, Err(MeshError::NoMember(3))));
+    // Who is no member any more is not served, and not asked.
+    one.mesh.set_members(&members[..1]);
+    assert!(matches!(one.mesh.open(2, Class::Snapshot).await, Err(MeshError::NoMember(2))));
+    let (three, _, _) = meshed(&authority, 2, Kind::Node, identity(2).to_bytes(), any());
+    three.set_members(&members);
+    let refused = asked(&three, 1).await.unwrap_err();
+    assert!(refused.contains("not a member"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_clusters_node_is_refused_in_the_handshake() {
+    let (authority, foreign) = (Authority::new(now_s()), Authority::new(now_s()));
+    let one = server(&authority, 1);
+    one.mesh.set_members(&[member(1, one.address), member(2, any())]);
+    let (stranger, _, _) = meshed(&foreign, 2, Kind::Node, identity(2).to_bytes(), any());
+    stranger.set_members(&[member(1, one.address)]);
+    assert!(asked(&stranger, 1).await.is_err());
+    assert_eq!(one.echo.served.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_nodes_of_this_region_get_in() {
+    let authority = Authority::new(now_s());
+    let one = server(&authority, 1);
+    one.mesh.set_members(&[member(1, one.address), member(2, any())]);
+    for (kind, id, fact) in [
+        (Kind::Customer, identity(2).to_bytes(), "not a node"),
+        (Kind::Operator, identity(2).to_bytes(), "not a node"),
+        (Kind::Node, identity(9).to_bytes(), "not a member"),
+    ] {
+        let (stranger, _, _) = meshed(&authority, 2, kind, id, any());
+        stranger.set_members(&[member(1, one.address)]);
+        let refused = asked(&stranger, 1).await.unwrap_err();
+        assert!(refused.contains(fact), "{kind:?}: {refused}");
+    }
+    assert_eq!(one.echo.served.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_node_at_a_members_address_is_not_taken_for_it() {
+    let authority = Authority::new(now_s());
+    let (one, two) = (server(&authority, 1), server(&authority, 2));
+    let members = [member(1, one.address), member(2, two.address)];
+    two.mesh.set_members(&members);
+    // Node 3 is said to be where node 2 is.
+    one.mesh.set_members(&[member(2, any()), member(3, two.address)]);
+    let refused = asked(&one.mesh, 3).await.unwrap_err();
+    assert!(refused.contains("node 2 is at"), "{refused}");
+    assert_eq!(two.echo.served.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_node_is_cut_off_and_stays_out() {
+    let authority = Authority::new(now_s());
+    let one = server(&authority, 1);
+    let id = identity(2).to_bytes();
+    let credentials = authority.credentials(Kind::Node, id);
+    let (two, _, _) = meshed_as(&authority, 2, &credentials, any());
+    one.mesh.set_members(&[member(1, one.address), member(2, any())]);
+    two.set_members(&[member(1, one.address)]);
+    assert_eq!(asked(&two, 1).await, Ok(2));
+    let (mut open, mut answers) = two.open(1, Class::Application).await.unwrap();
+    let store = one.trust.store();
+    let peer = store.verify(&credentials.chain[0], &[], Usage::ClientAuth, now_s()).unwrap();
+    one.trust.applied(&[IndexRow::Revocation {
+        issuer: peer.issuer_hash,
+        serial: register::serial(&peer.serial).unwrap(),
+        not_after: peer.not_after,
+        revocation: Revocation { at: Millis(0), reason: 1, banned: false },
+    }]);
+    open.frame(b"hello").await.ok();
+    let cut = tokio::time::timeout(Duration::from_secs(5), answers.frame(64));
+    assert!(cut.await.expect("the stream ends").is_err());
+    until("it stays out", async || asked(&two, 1).await.is_err().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_understood_ends_its_stream_alone() {
+    let authority = Authority::new(now_s());
+    let (one, two) = (server(&authority, 1), server(&authority, 2));
+    let members = [member(1, one.address), member(2, two.address)];
+    one.mesh.set_members(&members);
+    two.mesh.set_members(&members);
+    let (mut good, mut answers) = one.mesh.open(2, Class::Application).await.unwrap();
+    let raw = mesh::raw(&authority, identity(1), two.address).await;
+    let class = Class::Application as u8;
+    for bad in [
+        &[][..],
+        &[0],
+        &[0xff, 0, 0, 0, 0],
+        &[class, 0xff, 0xff, 0xff, 0xff],
+        &[class, 0, 0, 4, 1],
+        &[class, 0, 0, 0, 9, 1, 2],
+        &[class, 0, 0],
+    ] {
+        let (mut send, mut receive) = raw.open_bi().await.unwrap();
+        send.write_all(bad).await.unwrap();
+        send.finish().unwrap();
+        let end = tokio::time::timeout(Duration::from_secs(8), receive.read_to_end(64));
+        assert!(!end.await.expect("it ends").is_ok_and(|bytes| !bytes.is_empty()), "{bad:?}");
+        good.frame(b"still here").await.unwrap();
+        assert_eq!(&answers.frame(64).await.unwrap().unwrap()[8..], b"still here");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_is_found_again() {
+    let authority = Authority::new(now_s());
+    let one = server(&authority, 1);
+    let gone = std::net::UdpSocket::bind(ANY).unwrap();
+    let address = gone.local_addr().unwrap();
+    drop(gone);
+    one.mesh.set_members(&[member(1, one.address), member(2, address)]);
+    let silent = asked(&one.mesh, 2).await.unwrap_err();
+    assert!(silent.contains("node 2 cannot be reached"), "{silent}");
+    let (two, _, _) = meshed(&authority, 2, Kind::Node, identity(2).to_bytes(), address);
+    two.set_members(&[member(1, one.address), member(2, address)]);
+    tokio::spawn(Arc::clone(&two).run(Arc::new(Echo::default()) as _));
+    until("node 2 answers", async || asked(&one.mesh, 2).await.ok()).await;
+    two.shut();
+}
