@@ -9,6 +9,7 @@
 
 pub mod codec;
 pub mod group;
+pub mod install;
 pub mod log_store;
 pub mod machine;
 pub mod network;

@@ -12,11 +12,11 @@ use fieldmesh_actors::commit::{Proposal, Settle};
 use fieldmesh_node::{
     consensus::{
         Group, ProposeError,
-        group::{GroupOptions, NotTransferred},
+        group::{self, GroupOptions, NotTransferred},
         service::Members,
     },
     mesh::{Member, Mesh},
-    store::{Engine, Role, simulated::Disk, writer::LogWriter},
+    store::{Batch, Engine, Role, keys::state, simulated::Disk, writer::LogWriter},
 };
 use fieldmesh_pki::Kind;
 use fieldmesh_tests::{
@@ -239,4 +239,28 @@ async fn who_was_away_for_long_gets_a_snapshot() {
     cluster.start(away as usize - 1).await;
     cluster.commit(10).await;
     cluster.agree().await;
+    // So it does where the power went while it was being installed.
+    cluster.stop(away).await;
+    let disk = cluster.nodes[away as usize - 1].disk.clone();
+    let table = disk.open(&format!("state-{GROUP}"), Role::State).unwrap();
+    let mut half = Batch::default();
+    half.put(state::installing(), []);
+    half.delete(state::applied());
+    table.write(half).unwrap();
+    table.sync().await.unwrap();
+    disk.crash();
+    let log = disk.open("log", Role::Log).unwrap();
+    group::inspect(GROUP, &disk, &*log).unwrap();
+    cluster.start(away as usize - 1).await;
+    assert!(table.get(&state::installing()).unwrap().is_none());
+    cluster.commit(10).await;
+    cluster.agree().await;
+    // Without the snapshot there is nothing to go on with, and nothing is touched.
+    cluster.stop(away).await;
+    let mut half = Batch::default();
+    half.put(state::installing(), []);
+    table.write(half).unwrap();
+    disk.discard(&format!("arriving-{GROUP}")).unwrap();
+    let refused = group::inspect(GROUP, &disk, &*log).unwrap_err();
+    assert!(format!("{refused:?}").contains("waits for a snapshot"), "{refused:?}");
 }

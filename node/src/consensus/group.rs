@@ -21,7 +21,7 @@ use openraft_rt::watch::WatchReceiver as _;
 use tokio::sync::watch;
 
 use super::{
-    Outcome, Proposal, Raft, Runtime, Types,
+    Outcome, Proposal, Raft, Runtime, Types, install,
     log_store::{self, LogStore},
     machine::{Machine, RowObserver},
     network::Peers,
@@ -133,6 +133,7 @@ impl Group {
         let store = |source| StartError::Store { group, source };
         let raft_error = |error: String| StartError::Raft { group, reason: error };
         let table = engine.open(&state_table(group), Role::State).map_err(store)?;
+        install::resume(group, engine, &*table).await.map_err(store)?;
         let log_store = LogStore::open(group, log, writer).map_err(store)?;
         let mut machine = Machine::open(options.shard, Arc::clone(&table)).map_err(store)?;
         if let Some(observer) = options.observer.clone() {
@@ -318,14 +319,15 @@ fn state_table(group: GroupId) -> String {
 pub fn inspect(group: GroupId, engine: &dyn Engine, log: &dyn Table) -> Result<(), StartError> {
     let store = |source| StartError::Store { group, source };
     let state = engine.inspect(&state_table(group), Role::State).map_err(store)?;
-    let applied = match state {
+    let (applied, installed) = match state {
         Some(table) => {
             look_through(&*table).map_err(store)?;
-            Machine::open(group, table).map_err(store)?.applied_index()
+            let found = install::foresee(group, engine, &*table).map_err(store)?;
+            (found.applied.map(|id| id.index), found.installed)
         }
-        None => None,
+        None => (None, None),
     };
-    log_store::check(group, log, applied).map_err(store)
+    log_store::check(group, log, applied, installed).map_err(store)
 }
 
 /// Reads the rows without which a shard does not start: what is to be told and what is to be waited for.

@@ -88,14 +88,21 @@ impl Shared {
 }
 
 /// Decodes every entry of a group, so that damage is found before anything is written. The log must
-/// reach as far as what is known to be committed, and as what the state has `applied`.
+/// reach as far as what is known to be committed, and as what the state has `applied`, unless that much
+/// was `installed` from a snapshot.
 ///
 /// # Errors
 /// The first entry that is damaged or missing.
-pub fn check(group: GroupId, table: &dyn Table, applied: Option<u64>) -> Result<(), StoreError> {
+pub fn check(
+    group: GroupId,
+    table: &dyn Table,
+    applied: Option<u64>,
+    installed: Option<u64>,
+) -> Result<(), StoreError> {
     const PAGE: usize = 1024;
     let Shared { last, committed, purged, .. } = Shared::read(group, table)?;
     let [last, committed, purged] = [last, committed, purged].map(|id| id.map(|id| id.index));
+    let last = last.max(installed);
     if let Some(known) = applied.max(committed).filter(|known| last < Some(*known)) {
         let fact = "the log ends before this entry, which was committed: its end is lost";
         return Err(corrupt(&log::entry(group, known), fact));

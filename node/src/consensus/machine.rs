@@ -24,7 +24,11 @@ use openraft::{
     storage::{EntryResponder, RaftStateMachine, Snapshot, SnapshotMeta},
 };
 
-use super::{LogId, Outcome, StoredMembership, Types, codec, invalid};
+use super::{
+    LogId, Outcome, StoredMembership, Types, codec,
+    install::{self, Found},
+    invalid,
+};
 use crate::store::{
     Batch, StoreError, Table,
     keys::state,
@@ -40,8 +44,8 @@ type TableSnapshot = Snapshot<
     Arc<dyn Table>,
 >;
 
-/// Rows copied per batch when a snapshot is installed.
-const INSTALL_ROWS: usize = 1024;
+/// Rows shown at a time.
+const PAGE: usize = 1024;
 
 /// Is shown the rows of each commit once they are in the table, on every replica.
 pub type RowObserver = Arc<dyn Fn(&[IndexRow]) + Send + Sync>;
@@ -68,15 +72,8 @@ impl Machine {
     /// # Errors
     /// The table's own record of that does not decode.
     pub fn open(shard: ShardId, table: Arc<dyn Table>) -> Result<Self, StoreError> {
-        let mut applied = Applied::default();
-        if let Some(value) = table.get(&state::applied())? {
-            (applied.last, applied.membership) =
-                codec::decode_applied(&value).map_err(|error| StoreError::Corrupt {
-                    table: format!("state of shard {shard}"),
-                    record: "applied".into(),
-                    fact: error.to_string(),
-                })?;
-        }
+        let Found { applied, membership, .. } = install::found(&*table)?;
+        let applied = Applied { last: applied, membership, snapshot: None };
         Ok(Self { shard, table, applied: Arc::new(Mutex::new(applied)), observer: None })
     }
 
@@ -94,7 +91,7 @@ impl Machine {
         let Some(observer) = &self.observer else { return Ok(()) };
         let (mut from, until) = state::indexes();
         loop {
-            let page = self.table.scan(&from, &until, INSTALL_ROWS)?;
+            let page = self.table.scan(&from, &until, PAGE)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             from.clone_from(last);
             from.push(0);
@@ -102,11 +99,6 @@ impl Machine {
                 page.iter().map(|(key, value)| rows::decode(key, value)).collect();
             observer(&rows?);
         }
-    }
-
-    /// The last entry that the table has, if any.
-    pub fn applied_index(&self) -> Option<u64> {
-        self.with(|a| a.last.map(|id| id.index))
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut Applied) -> T) -> T {
@@ -403,29 +395,7 @@ impl RaftStateMachine<Types> for Machine {
         meta: &Meta,
         snapshot: Arc<dyn Table>,
     ) -> Result<(), io::Error> {
-        let end = vec![u8::MAX];
-        let mut clear = Batch::default();
-        clear.delete_range([], end.clone());
-        self.table.write(clear)?;
-        let mut from = Vec::new();
-        loop {
-            let page = snapshot.scan(&from, &end, INSTALL_ROWS)?;
-            let Some((last, _)) = page.last() else { break };
-            from.clone_from(last);
-            from.push(0);
-            let mut batch = Batch::default();
-            for (key, value) in page {
-                batch.put(key, value);
-            }
-            self.table.write(batch)?;
-        }
-        let mut batch = Batch::default();
-        batch.put(
-            state::applied(),
-            codec::encode_applied(meta.last_log_id.as_ref(), &meta.last_membership),
-        );
-        self.table.write(batch)?;
-        self.table.sync().await?;
+        install::replace(&*self.table, &*snapshot).await?;
         // Of our own: where it arrived is used for the next.
         let frozen = self.table.checkpoint()?;
         self.with(|a| {

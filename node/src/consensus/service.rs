@@ -17,7 +17,7 @@ use openraft::{
 use tokio::sync::Mutex;
 
 use super::{
-    Raft, Runtime, Types, transfer,
+    Raft, Runtime, Types, install, transfer,
     wire::{self, Answer, Request},
 };
 use crate::{
@@ -154,21 +154,17 @@ impl Members {
             return Ok(());
         };
         let alone = arriving.lock().await;
-        let name = arriving_table(group);
+        let name = install::arriving_table(group);
         self.engine.discard(&name)?;
         let table = self.engine.open(&name, Role::State)?;
         transfer::receive(receive, &*table).await?;
+        table.sync().await?;
         let installed = raft.install_full_snapshot(vote, Snapshot { meta, snapshot: table }).await;
         drop(alone);
         send.frame(&Answer::Installed(installed?.vote).encode()).await?;
         send.finish();
         Ok(())
     }
-}
-
-/// Where a group's snapshot is while it arrives.
-fn arriving_table(group: GroupId) -> String {
-    format!("arriving-{group}")
 }
 
 async fn next_append(

@@ -97,6 +97,14 @@ pub mod state {
     pub fn applied() -> Vec<u8> {
         Key::of(META).u8(1).done()
     }
+    /// There while a snapshot takes the place of the rest.
+    pub fn installing() -> Vec<u8> {
+        Key::of(META).u8(4).done()
+    }
+    /// The last entry that came by a snapshot: the log may end before it.
+    pub fn installed() -> Vec<u8> {
+        Key::of(META).u8(5).done()
+    }
     /// The next outbox number towards a shard.
     pub fn outbox_next(shard: u32) -> Vec<u8> {
         Key::of(META).u8(2).u32(shard).done()
