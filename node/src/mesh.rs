@@ -5,7 +5,8 @@
 //!
 //! **Invariants:** who is at the other end is proven by certificate at each connect, in both
 //! directions: a node, of this cluster, a member, and the one that was meant; a connection ends when
-//! its certificate is revoked. **Not here:** what is said (`consensus`, `courier`), who is a member
+//! its certificate is revoked or has expired. Who is no member any more is not asked; what it had open
+//! towards this node is served until then. **Not here:** what is said (`consensus`, `courier`), who is a member
 //! (`placement`).
 
 mod peer;
@@ -58,9 +59,9 @@ const KEEP_ALIVE: Duration = Duration::from_millis(700);
 /// What a stream carries: its first byte. A number once given stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// One question of consensus with its answer: votes, heartbeats.
+    /// One question of consensus with its answer: votes, and who is to lead.
     Consensus = 1,
-    /// Log entries, one request after the other.
+    /// Log entries, one request after the other; heartbeats are requests without entries.
     Replication = 2,
     Snapshot = 3,
     Application = 4,

@@ -3,7 +3,8 @@
 //! The snapshot lies whole and synced in a table of its own before the state is touched. From then on
 //! until all is copied a mark stands in the state, and a start that finds it copies again.
 //!
-//! **Invariant:** a state with the mark is never read as a state. **Not here:** how a snapshot comes
+//! **Invariant:** a state with the mark is never read as a state. The snapshot's table must stay as it is
+//! while the mark stands: whoever fills it sees to that. **Not here:** how a snapshot comes
 //! here (`transfer`), when openraft wants it (`machine`).
 
 use std::sync::Arc;

@@ -4,8 +4,9 @@
 //! come back in the same order; all else is a stream for each question. A cluster of one node has no
 //! mesh: each call says so, and openraft backs off.
 //!
-//! **Invariants:** a peer that cannot be reached is an error, never a silent grant; nothing waits
-//! longer than its deadline. **Not here:** answering ([`service`](super::service)), connections
+//! **Invariants:** a peer that cannot be reached is an error, never a silent grant; a question and a
+//! request of entries wait no longer than their deadlines, a snapshot for as long as the connection
+//! lives. **Not here:** answering ([`service`](super::service)), connections
 //! (`mesh`).
 
 use std::{future::Future, io, sync::Arc, time::Duration};

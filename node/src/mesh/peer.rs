@@ -1,8 +1,9 @@
 //! The way to one other node: one connection, made when it is needed and again after it was lost.
 //!
 //! **Invariants:** one dial at a time, by a task of its own, which goes on when whoever wanted it gives
-//! up; after a failure nobody dials for a while, and everybody is told at once. **Not here:** who the
-//! members are (`mesh`), what is sent.
+//! up; after a dial that failed nobody dials for a while, and everybody is told at once. A peer that
+//! refuses after the handshake (TLS 1.3 tells the client late) is dialed again without that pause.
+//! **Not here:** who the members are (`mesh`), what is sent.
 
 use std::{sync::Arc, time::Duration};
 
