@@ -333,6 +333,13 @@ impl Bundle {
         }
     }
 
+    /// A node is waited for that has said nothing yet.
+    pub(super) fn awaits(&mut self, number: u64, since: Millis) {
+        if self.nodes.iter().all(|known| known.number != number) {
+            self.nodes.push(Node { number, epoch: 0, at: since });
+        }
+    }
+
     pub(super) fn acked(&mut self, node: Node) {
         match self.nodes.iter_mut().find(|known| known.number == node.number) {
             Some(known) => *known = node,

@@ -1,0 +1,369 @@
+//! What must hold of the cluster's nodes and its groups' places, whatever joins, leaves or is moved.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fieldmesh_domain::{
+    Aggregate, Ctx, Effect, EntityId, EntityKind, IndexRow, Region, RejectionCode,
+    placement::{Command, Event, Member, Members, PLACEMENT, Placed, Placement, Presence},
+    time::Millis,
+};
+use proptest::prelude::*;
+
+use crate::world::through_bytes;
+
+const SHARDS: u32 = 6;
+
+fn region(number: u64) -> Region {
+    ["eu1", "us1"][usize::from(number > 20)].parse().unwrap()
+}
+
+/// Nodes above 20 are in the second region.
+fn member(number: u64) -> Member {
+    let id = u8::try_from(number).unwrap();
+    Member {
+        number,
+        identity: EntityId::new(EntityKind::Registration, region(number), [id; 10]),
+        mesh: format!("10.0.0.{number}:7445"),
+        devices: format!("10.0.0.{number}:7443"),
+        https: format!("10.0.0.{number}:8443"),
+        presence: Presence::Active,
+        since: Millis(0),
+    }
+}
+
+fn join(number: u64) -> Command {
+    Command::Join { member: member(number), shards: SHARDS, by: "op".into() }
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let node = || prop_oneof![1_u64..8, 21_u64..25];
+    let by = || Just("op".to_owned());
+    let voters = prop::collection::vec(node(), 1..4);
+    prop_oneof![
+        6 => node().prop_map(join),
+        2 => (node(), by()).prop_map(|(number, by)| Command::Drain { number, by }),
+        1 => (node(), by()).prop_map(|(number, by)| Command::Resume { number, by }),
+        2 => (node(), by()).prop_map(|(number, by)| Command::Leave { number, by }),
+        2 => node().prop_map(|number| Command::Left { number }),
+        2 => (0..=SHARDS, voters, by())
+            .prop_map(|(group, voters, by)| Command::Assign { group, voters, by }),
+    ]
+}
+
+fn ctx(at: u64) -> Ctx {
+    crate::bundles::ctx(Millis(at))
+}
+
+/// A cluster, and all that happened to it.
+#[derive(Default)]
+struct Cluster {
+    state: Placement,
+    log: Vec<Event>,
+    rows: Members,
+}
+
+impl Cluster {
+    fn of(commands: &[Command]) -> Self {
+        let mut cluster = Self::default();
+        for command in commands {
+            // What is refused changes nothing.
+            let _ = cluster.ask(command);
+        }
+        cluster
+    }
+
+    fn ask(&mut self, command: &Command) -> Result<usize, RejectionCode> {
+        let at = u64::try_from(self.log.len()).unwrap();
+        let events = self.state.decide(command, &ctx(at)).map_err(|refusal| refusal.code)?;
+        for event in &events {
+            self.state.evolve(event);
+            for effect in self.state.react(event, EntityId::placement()) {
+                if let Effect::Index(row) = effect {
+                    self.take(row);
+                }
+            }
+        }
+        self.log.extend(events.iter().cloned());
+        Ok(events.len())
+    }
+
+    /// What a node learns from the rows.
+    fn take(&mut self, row: IndexRow) {
+        let Members { epoch, homes, members, groups } = &mut self.rows;
+        *epoch = match row {
+            IndexRow::Member { member, epoch } => {
+                members.retain(|known| known.number != member.number);
+                members.push(member);
+                members.sort_by_key(|known| known.number);
+                epoch
+            }
+            IndexRow::Home { home, epoch } => {
+                homes.push(home);
+                epoch
+            }
+            IndexRow::Placed { placed, epoch } => {
+                groups.retain(|known| known.group != placed.group);
+                groups.push(placed);
+                groups.sort_by_key(|known| known.group);
+                epoch
+            }
+            other => panic!("{other:?}"),
+        };
+    }
+
+    fn members(&self) -> &Members {
+        &self.state.members
+    }
+
+    fn candidates(&self, of: Region) -> BTreeSet<u64> {
+        let all = self.members().members.iter();
+        all.filter(|one| one.is_candidate() && one.region() == of).map(|one| one.number).collect()
+    }
+
+    /// A region's groups.
+    fn groups(&self, of: Region) -> Vec<&Placed> {
+        let home = self.members().home(of);
+        let groups = home.into_iter().flat_map(|home| home.groups());
+        groups.map(|group| self.members().placed(group).unwrap()).collect()
+    }
+
+    /// How many voters of a region's groups each candidate has.
+    fn places(&self, of: Region) -> BTreeMap<u64, usize> {
+        let mut places: BTreeMap<u64, usize> =
+            self.candidates(of).into_iter().map(|number| (number, 0)).collect();
+        for number in self.groups(of).iter().flat_map(|placed| &placed.voters) {
+            *places.get_mut(number).unwrap() += 1;
+        }
+        places
+    }
+
+    fn has_pins(&self) -> bool {
+        self.members().groups.iter().any(|placed| placed.pinned)
+    }
+
+    fn holds(&self) {
+        let members = self.members();
+        let all: BTreeSet<u64> = ["eu1", "us1"]
+            .iter()
+            .flat_map(|region| self.candidates(region.parse().unwrap()))
+            .collect();
+        for placed in &members.groups {
+            let voters: BTreeSet<u64> = placed.voters.iter().copied().collect();
+            let learners: BTreeSet<u64> = placed.learners.iter().copied().collect();
+            assert_eq!(voters.len() % 2, 1, "an even number votes in {placed:?}");
+            assert_eq!(voters.len(), placed.voters.len(), "somebody votes twice in {placed:?}");
+            assert!(voters.is_disjoint(&learners), "{placed:?}");
+            let home = members.home_of(placed.group).map(|home| home.region);
+            let allowed = home.map_or_else(|| all.clone(), |own| self.candidates(own));
+            let here: BTreeSet<u64> = &voters | &learners;
+            assert!(here.is_subset(&allowed), "{placed:?} is not where it may be: {allowed:?}");
+            if placed.group == PLACEMENT {
+                assert_eq!(here, all, "each node knows the placement group");
+            }
+            if members.homes.iter().any(|home| home.authority() == placed.group) {
+                assert_eq!(here, allowed, "each node of a region knows its authority");
+            }
+            assert!(voters.contains(&members.preferred(placed.group).unwrap()));
+        }
+        assert_eq!(self.rows, *members, "the rows say all");
+    }
+}
+
+fn number_of_voters(candidates: usize) -> usize {
+    if candidates >= 3 { 3 } else { 1 }
+}
+
+proptest! {
+    #[test]
+    fn groups_are_where_they_may_be(commands in prop::collection::vec(command(), 1..40)) {
+        let mut cluster = Cluster::default();
+        for command in &commands {
+            let before = cluster.members().epoch;
+            if let Ok(events) = cluster.ask(command) {
+                prop_assert_eq!(cluster.members().epoch, before + events as u64);
+            }
+            cluster.holds();
+        }
+    }
+
+    #[test]
+    fn places_are_even(commands in prop::collection::vec(command(), 1..40)) {
+        let cluster = Cluster::of(&commands);
+        prop_assume!(!cluster.has_pins());
+        for region in ["eu1", "us1"].map(|region| region.parse().unwrap()) {
+            let places = cluster.places(region);
+            let (most, least) = (places.values().max(), places.values().min());
+            let spread = most.unwrap_or(&0) - least.unwrap_or(&0);
+            prop_assert!(spread <= 1 || places.len() < 3, "{:?}", places);
+            for placed in cluster.groups(region) {
+                prop_assert_eq!(placed.voters.len(), number_of_voters(places.len()));
+            }
+        }
+    }
+
+    /// A node that is added takes its share and no more; one that leaves moves only what it had.
+    #[test]
+    fn no_more_moves_than_must(
+        nodes in Just((1..=8).collect::<Vec<u64>>()).prop_shuffle(),
+        many in 4_usize..=8,
+        gone in 0_usize..3,
+        leaves: bool,
+    ) {
+        let joined = nodes.iter().take(many).map(|number| join(*number));
+        // With fewer than four the number of voters changes.
+        let gone = nodes.iter().take(gone.min(many - 4));
+        let left = gone.map(|number| Command::Leave { number: *number, by: "op".into() });
+        let mut cluster = Cluster::of(&joined.chain(left).collect::<Vec<_>>());
+        let eu1 = "eu1".parse().unwrap();
+        let before: BTreeMap<u32, BTreeSet<u64>> = cluster
+            .groups(eu1)
+            .iter()
+            .map(|placed| (placed.group, placed.voters.iter().copied().collect()))
+            .collect();
+        let candidates = cluster.candidates(eu1);
+        let leaving = *candidates.first().unwrap();
+        let command = if leaves {
+            Command::Leave { number: leaving, by: "op".into() }
+        } else {
+            join(9)
+        };
+        cluster.ask(&command).unwrap();
+        prop_assume!(!leaves || candidates.len() > 4);
+        let moved: usize = cluster
+            .groups(eu1)
+            .iter()
+            .map(|placed| {
+                let now: BTreeSet<u64> = placed.voters.iter().copied().collect();
+                (&now - &before[&placed.group]).len()
+            })
+            .sum();
+        let places = 3 * before.len();
+        let most = if leaves {
+            let had = before.values().filter(|voters| voters.contains(&leaving)).count();
+            // Of those that stay, some may have had one more than others.
+            had + 1
+        } else {
+            places.div_ceil(candidates.len() + 1)
+        };
+        prop_assert!(moved <= most, "{} moves, {} at most", moved, most);
+    }
+
+    #[test]
+    fn what_is_asked_again_changes_nothing(
+        commands in prop::collection::vec(command(), 1..30),
+        last in command(),
+    ) {
+        let mut cluster = Cluster::of(&commands);
+        if cluster.ask(&last).is_ok() {
+            let again = cluster.ask(&last);
+            // Who has left is not known any more.
+            let is_over = matches!(last, Command::Left { .. });
+            prop_assert!(again == Ok(0) || is_over && again == Err(RejectionCode::Unknown));
+        }
+    }
+
+    #[test]
+    fn the_log_replays(commands in prop::collection::vec(command(), 1..30)) {
+        let cluster = Cluster::of(&commands);
+        let mut again = Placement::default();
+        for event in &cluster.log {
+            again.evolve(&through_bytes(event));
+        }
+        prop_assert_eq!(&again, &cluster.state);
+        prop_assert_eq!(through_bytes(&again), cluster.state);
+    }
+}
+
+fn voters(cluster: &Cluster, group: u32) -> (Vec<u64>, Vec<u64>) {
+    let placed = cluster.members().placed(group).unwrap();
+    (placed.voters.clone(), placed.learners.clone())
+}
+
+#[test]
+fn two_nodes_have_one_voter_and_three_have_three() {
+    let mut cluster = Cluster::of(&[join(1)]);
+    assert_eq!(voters(&cluster, 1), (vec![1], vec![]));
+    cluster.ask(&join(2)).unwrap();
+    assert_eq!(voters(&cluster, 1), (vec![1], vec![2]), "two would both be needed");
+    cluster.ask(&join(3)).unwrap();
+    for group in [PLACEMENT, 1, SHARDS, 1024] {
+        assert_eq!(voters(&cluster, group), (vec![1, 2, 3], vec![]));
+    }
+    let leaders: BTreeSet<_> =
+        (1..=3).map(|group| cluster.members().preferred(group).unwrap()).collect();
+    assert_eq!(leaders, BTreeSet::from([1, 2, 3]), "leaders are spread");
+}
+
+#[test]
+fn the_placement_group_is_spread_over_regions() {
+    let mut cluster = Cluster::of(&[join(1), join(2), join(3), join(21)]);
+    assert_eq!(voters(&cluster, PLACEMENT), (vec![1, 2, 21], vec![3]));
+    cluster.ask(&join(22)).unwrap();
+    assert_eq!(voters(&cluster, PLACEMENT), (vec![1, 2, 3, 21, 22], vec![]));
+    // The second region's groups have numbers of their own.
+    assert_eq!(voters(&cluster, 2048 + 1), (vec![21], vec![22]));
+    assert_eq!(voters(&cluster, 2048 + 1024), (vec![21], vec![22]));
+}
+
+#[test]
+fn who_drains_leads_nothing_and_who_leaves_has_nothing() {
+    let mut cluster = Cluster::of(&[join(1), join(2), join(3), join(4)]);
+    let by = || "op".to_owned();
+    cluster.ask(&Command::Drain { number: 2, by: by() }).unwrap();
+    let leads = |cluster: &Cluster, number| {
+        let groups = [PLACEMENT, 1024].into_iter().chain(1..=SHARDS);
+        groups.filter(|group| cluster.members().preferred(*group) == Some(number)).count()
+    };
+    assert_eq!(leads(&cluster, 2), 0);
+    cluster.ask(&Command::Leave { number: 2, by: by() }).unwrap();
+    assert_eq!(cluster.places(region(1)).len(), 3);
+    assert_eq!(cluster.ask(&Command::Resume { number: 2, by: by() }), Err(RejectionCode::NotNow));
+    cluster.ask(&Command::Left { number: 2 }).unwrap();
+    assert_eq!(cluster.ask(&join(2)), Err(RejectionCode::Exists), "a number is given once");
+    assert!(cluster.state.bundle.nodes.iter().all(|node| node.number != 2));
+}
+
+#[test]
+fn what_is_wrong_with_a_node_is_said() {
+    let mut cluster = Cluster::of(&[join(1), join(2)]);
+    let wrong = |change: &dyn Fn(&mut Member), shards| {
+        let mut member = member(5);
+        change(&mut member);
+        Command::Join { member, shards, by: "op".into() }
+    };
+    for (command, words) in [
+        (wrong(&|one| one.number = 0, SHARDS), "from 1"),
+        (wrong(&|one| one.number = 2, SHARDS), "node.number = 2"),
+        (wrong(&|one| one.identity = member(1).identity, SHARDS), "node 1's"),
+        (wrong(&|one| one.mesh = "0.0.0.0:7445".into(), SHARDS), "advertise.mesh"),
+        (wrong(&|one| one.devices = "here".into(), SHARDS), "advertise.devices"),
+        (wrong(&|one| one.https = "10.0.0.5:0".into(), SHARDS), "advertise.https"),
+        (wrong(&|one| one.mesh = member(1).mesh, SHARDS), "node 1's"),
+        (wrong(&|_| {}, SHARDS + 1), "node.shards = 7, the region has 6"),
+        (Command::Leave { number: 7, by: "op".into() }, "no node 7"),
+        (Command::Assign { group: 99, voters: vec![1], by: "op".into() }, "no group 99"),
+        (Command::Assign { group: 1, voters: vec![1, 2], by: "op".into() }, "one, three or five"),
+    ] {
+        let refusal = cluster.state.decide(&command, &ctx(9)).unwrap_err();
+        assert!(refusal.detail.contains(words), "{refusal}");
+    }
+    cluster.ask(&Command::Drain { number: 2, by: "op".into() }).unwrap();
+    let last = Command::Leave { number: 1, by: "op".into() };
+    assert_eq!(cluster.ask(&last), Err(RejectionCode::NotNow), "nobody would lead");
+}
+
+#[test]
+fn a_choice_of_an_operator_holds_until_one_of_them_leaves() {
+    let mut cluster = Cluster::of(&[join(1), join(2), join(3), join(4)]);
+    let assign = Command::Assign { group: 1, voters: vec![4, 1, 2], by: "op".into() };
+    cluster.ask(&assign).unwrap();
+    assert_eq!(voters(&cluster, 1).0, [1, 2, 4]);
+    cluster.ask(&join(5)).unwrap();
+    assert_eq!(voters(&cluster, 1).0, [1, 2, 4]);
+    cluster.ask(&Command::Leave { number: 4, by: "op".into() }).unwrap();
+    let placed = cluster.members().placed(1).unwrap();
+    assert!(!placed.pinned && !placed.voters.contains(&4) && placed.voters.len() == 3);
+    let abroad = Command::Assign { group: 1, voters: vec![21], by: "op".into() };
+    cluster.ask(&join(21)).unwrap();
+    assert_eq!(cluster.ask(&abroad), Err(RejectionCode::Invalid), "data stay in their region");
+}
