@@ -57,7 +57,7 @@ pub struct GroupOptions {
     pub election_max: Duration,
     /// Is shown the rows that the group's entities list.
     pub observer: Option<RowObserver>,
-    /// Who votes in a fresh group: the same on each of them.
+    /// Who votes in a fresh group, the same on each of them; nobody where the group has begun elsewhere.
     pub voters: BTreeSet<u64>,
     /// The way to the others, and where they ask; none where there are no others.
     pub peers: Option<(Arc<Mesh>, Arc<Members>)>,
@@ -77,7 +77,7 @@ pub enum StartError {
 }
 
 /// Entries that a voter may be behind when it is asked to lead: some milliseconds of work.
-const BEHIND_MAX: u64 = 1024;
+pub(super) const BEHIND_MAX: u64 = 1024;
 
 /// Why another voter was not asked to lead.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -109,7 +109,7 @@ pub enum ProposeError {
 #[derive(Clone)]
 pub struct Group {
     pub group: GroupId,
-    raft: Raft,
+    pub(super) raft: Raft,
     table: Arc<dyn Table>,
     leading: watch::Receiver<Option<u64>>,
     on_fatal: OnFatal,
@@ -162,11 +162,13 @@ impl Group {
         });
         let watching = Arc::new(watching.await);
         let fresh = !raft.is_initialized().await.map_err(|error| raft_error(error.to_string()))?;
-        if fresh {
+        if fresh && options.voters.is_empty() {
+            tracing::info!(group, "waiting to be let into the group");
+        } else if fresh {
             let voters = options.voters.iter().map(|node| (*node, EmptyNode::default()));
             let voters: BTreeMap<u64, EmptyNode> = voters.collect();
             raft.initialize(voters).await.map_err(|error| raft_error(error.to_string()))?;
-        } else if options.peers.is_none() {
+        } else if only_voter(&raft) == Some(options.node) {
             // The only voter has nobody to wait for.
             raft.trigger().elect(false).await.map_err(|error| raft_error(error.to_string()))?;
         }
@@ -306,6 +308,15 @@ impl Group {
             tracing::warn!(group = self.group, %error, "the group did not stop cleanly");
         }
     }
+}
+
+/// Who votes where nobody else does.
+fn only_voter(raft: &Raft) -> Option<u64> {
+    let metrics = raft.server_metrics();
+    let metrics = metrics.borrow_watched();
+    let mut voters = metrics.membership_config.membership().voter_ids();
+    let first = voters.next()?;
+    voters.next().is_none().then_some(first)
 }
 
 fn state_table(group: GroupId) -> String {
