@@ -194,7 +194,8 @@ impl Open {
         }
         self.channel.learn(best);
         self.heard.store(intake.service.generation(), Ordering::Relaxed);
-        Reply::Hello { service: intake.service.public_keys(), now_ms: intake.clock.now_ms() }
+        let now_ms = intake.clock.now_ms();
+        Reply::Hello { service: intake.service.public_keys(), now_ms, nodes: Vec::new() }
     }
 
     fn acknowledge(&self, payload: &[u8]) -> Reply {
