@@ -195,7 +195,11 @@ impl Open {
         self.channel.learn(best);
         self.heard.store(intake.service.generation(), Ordering::Relaxed);
         let now_ms = intake.clock.now_ms();
-        Reply::Hello { service: intake.service.public_keys(), now_ms, nodes: Vec::new() }
+        Reply::Hello {
+            service: intake.service.public_keys(),
+            now_ms,
+            nodes: (self.edge.options.nodes)(),
+        }
     }
 
     fn acknowledge(&self, payload: &[u8]) -> Reply {
