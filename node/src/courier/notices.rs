@@ -102,18 +102,10 @@ impl NodeCourier {
             if let Err(error) = self.tell_on(&mesh, node, item, &mut waiting).await {
                 tracing::debug!(node, error, "notices for a node were interrupted");
             }
-            next = loop {
-                tokio::time::sleep(AGAIN_AFTER).await;
-                if self.leads(node) {
-                    break Some(Item::Announce(None));
-                }
-                // Not needed by now, or never: nobody waits for an old notice.
-                match waiting.try_recv() {
-                    Ok(Item::Announce(shard)) => break Some(Item::Announce(shard)),
-                    Ok(Item::Notice(_)) => {}
-                    Err(mpsc::error::TryRecvError::Empty) => break waiting.recv().await,
-                    Err(mpsc::error::TryRecvError::Disconnected) => break None,
-                }
+            tokio::time::sleep(AGAIN_AFTER).await;
+            next = match self.leads(node) {
+                true => Some(Item::Announce(None)),
+                false => waiting.recv().await,
             };
         }
     }
