@@ -14,6 +14,7 @@ pub mod log_store;
 pub mod machine;
 pub mod network;
 pub mod outcome;
+mod recent;
 pub mod replicas;
 pub mod service;
 pub mod transfer;

@@ -269,7 +269,7 @@ impl NodeCourier {
             credit => credit,
         };
         let asked = handle.ask(to, command, cause, credit).await;
-        let applied = self.group(shard).and_then(|group| group.applied()).unwrap_or(0);
+        let applied = self.group(shard).and_then(|group| group.readable()).unwrap_or(0);
         wire::Said::new(asked, applied, self.other_leader(shard))
     }
 }

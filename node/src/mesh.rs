@@ -5,8 +5,8 @@
 //!
 //! **Invariants:** who is at the other end is proven by certificate at each connect, in both
 //! directions: a node, of this cluster, a member, and the one that was meant; a connection ends when
-//! its certificate is revoked or has expired. Who is no member any more is not asked; what it had open
-//! towards this node is served until then. **Not here:** what is said (`consensus`, `courier`), who is a member
+//! its certificate is revoked or has expired, and when it is no member any more. A stream that is not
+//! read holds up no other. **Not here:** what is said (`consensus`, `courier`), who is a member
 //! (`placement`).
 
 mod peer;
@@ -49,9 +49,10 @@ const HANDSHAKES_MAX: usize = 64;
 const CLASS_WITHIN: Duration = Duration::from_secs(5);
 /// Streams that one peer may have open: groups, and requests under way.
 const STREAMS_MAX: u32 = 1024;
-/// What may be on its way on a stream, and on all of a connection: 200 ms at 1 Gbit/s.
-const STREAM_WINDOW: u32 = 8 << 20;
-const CONNECTION_WINDOW: u32 = 24 << 20;
+/// What may be on its way on a stream: 20 MB/s where a round trip takes 200 ms. A connection as a whole
+/// has no such bound, because a stream that is not read would use it up for all others; few streams
+/// carry much at a time, one for each group and one for its snapshot.
+const STREAM_WINDOW: u32 = 4 << 20;
 /// A peer that is silent for so long is gone; one that lives says so several times meanwhile.
 const IDLE: Duration = Duration::from_secs(3);
 const KEEP_ALIVE: Duration = Duration::from_millis(700);
@@ -150,8 +151,8 @@ fn limits() -> TransportConfig {
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
-        .send_window(u64::from(CONNECTION_WINDOW))
+        .receive_window(VarInt::MAX)
+        .send_window(u64::from(STREAM_WINDOW) * u64::from(STREAMS_MAX))
         .datagram_receive_buffer_size(None)
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE.as_millis() as u32))));
@@ -198,7 +199,7 @@ impl Mesh {
         peers.retain(|_, peer| {
             let stays = members.contains(&peer.member);
             if !stays {
-                peer.forget(close::SHUTTING_DOWN, b"not a member here");
+                peer.end();
             }
             stays
         });
@@ -284,8 +285,9 @@ impl Mesh {
         }
         let peers = peers.read().unwrap_or_else(PoisonError::into_inner);
         let named = |peer: &&Arc<Peer>| peer.member.identity.to_bytes() == identity.id;
-        let member = peers.values().find(named).map(|peer| &peer.member);
-        let member = member.ok_or(Refusal { why: "the node is not a member", ..unknown })?;
+        let peer = peers.values().find(named);
+        let peer = peer.ok_or(Refusal { why: "the node is not a member", ..unknown })?;
+        let member = &peer.member;
         if member.identity.region().to_string() != identity.region {
             let why = "the certificate is for another region than the member's";
             return Err(Refusal { code: close::WRONG_REGION, why });
@@ -296,6 +298,7 @@ impl Mesh {
         let revoked = Refusal { code: close::REVOKED, why: "the certificate was revoked" };
         Ok(Admitted {
             number: member.number,
+            peer: Arc::clone(peer),
             not_after_s: certificate.not_after,
             _listed: listed.ok_or(revoked)?,
         })
@@ -317,6 +320,9 @@ impl Mesh {
                     tokio::select! {
                         () = serve(admitted.number, &connection, &services) => {}
                         () = admitted.until_expired(&*mesh.options.clock, &connection) => {}
+                        () = admitted.peer.ended() => {
+                            connection.close(close::SHUTTING_DOWN.into(), peer::NO_MEMBER);
+                        }
                     }
                 }
             });
@@ -359,6 +365,7 @@ impl Mesh {
 /// A member at the other end of a connection.
 struct Admitted {
     number: u64,
+    peer: Arc<Peer>,
     /// Unix seconds.
     not_after_s: u64,
     _listed: Listed,

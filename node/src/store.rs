@@ -90,8 +90,19 @@ pub enum Role {
 /// An ordered map of bytes on a disk.
 pub trait Table: Send + Sync + 'static {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Rows with `from <= key < until` in order: at most `rows`, and none after those that have `bytes`
+    /// or more, so that what is read at once has a bound whatever a row's size.
+    fn page(
+        &self,
+        from: &[u8],
+        until: &[u8],
+        rows: usize,
+        bytes: usize,
+    ) -> Result<Vec<Row>, StoreError>;
     /// Rows with `from <= key < until` in order, at most `limit`.
-    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Row>, StoreError>;
+    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.page(from, until, limit, usize::MAX)
+    }
     /// The last row with `from <= key < until`.
     fn last(&self, from: &[u8], until: &[u8]) -> Result<Option<Row>, StoreError>;
     /// Visible on return, durable after the next [`Table::sync`].

@@ -96,6 +96,8 @@ struct Load {
     sent: mpsc::Receiver<Sent>,
     customers: Vec<JoinHandle<()>>,
     map: ShardMap,
+    /// Where there are customers.
+    asked: BTreeSet<ShardId>,
     /// When a request was made, and in which shard, until its receipt.
     waiting: BTreeMap<[u8; 16], (Instant, ShardId)>,
 }
@@ -118,19 +120,20 @@ impl Load {
             let enrolled = population.technician(&technician).await?;
             tokio::spawn(live(population.connect(enrolled)?, seen.clone()));
         }
+        let (map, mut asked) = (ShardMap::new(args.shards), BTreeSet::new());
         let mut customers = Vec::with_capacity(args.customers);
         for number in 0..args.customers {
             let (name, location) = (format!("customer {number}"), place(number));
             let customer = NewCustomer { name, location, tier: 2 };
             let enrolled = population.customer(&customer).await?;
             let device = population.connect(enrolled)?;
+            asked.insert(map.shard_of(device.id));
             let asking = ask(device.id, device.client.clone(), tell.clone());
             tokio::spawn(live(device, seen.clone()));
             customers.push(tokio::spawn(asking));
         }
         let (tally, waiting) = (Tally::default(), BTreeMap::new());
-        let map = ShardMap::new(args.shards);
-        Ok(Self { tally, sightings, sent, customers, map, waiting })
+        Ok(Self { tally, sightings, sent, customers, map, asked, waiting })
     }
 
     /// Takes in what happens until something is so, for a bounded time.
@@ -228,9 +231,13 @@ async fn measure(args: &FailoverArgs, fleet: &mut Fleet, output: &Output) -> Res
         let victim = kill as u64 % args.nodes + 1;
         let led = view.groups.iter().filter(|group| group.leader == Some(victim));
         let shards: BTreeSet<ShardId> =
-            led.filter(|group| group.kind == "shard").map(|group| group.group).collect();
+            led.map(|group| group.group).filter(|group| load.asked.contains(group)).collect();
         let at = if args.drain { drain(fleet, victim).await? } else { fleet.kill(victim).await? };
-        replies.extend(first_replies(&mut load, at, shards).await?);
+        let after = first_replies(&mut load, at, shards).await?;
+        let said: Vec<String> =
+            after.iter().map(|(shard, ms)| format!("shard {shard} {ms:.0} ms")).collect();
+        bar.println(format!("node {victim}: {}", said.join(", ")));
+        replies.extend(after.into_iter().map(|(_, ms)| ms));
         if args.drain {
             let path = format!("/v1/cluster/members/{victim}/resume");
             let _: serde_json::Value = fleet.api()?.post(&path, &json!({})).await?;
@@ -273,7 +280,7 @@ async fn first_replies(
     load: &mut Load,
     since: Instant,
     mut shards: BTreeSet<ShardId>,
-) -> Result<Vec<f64>, CliError> {
+) -> Result<Vec<(ShardId, f64)>, CliError> {
     let mut replies = Vec::with_capacity(shards.len());
     while !shards.is_empty() {
         let mut found = None;
@@ -289,7 +296,7 @@ async fn first_replies(
         }
         if let Some((shard, after_ms)) = found {
             shards.remove(&shard);
-            replies.push(after_ms);
+            replies.push((shard, after_ms));
         }
     }
     Ok(replies)

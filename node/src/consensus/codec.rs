@@ -36,6 +36,8 @@ pub enum CodecError {
     Trailing,
     #[error("the content has an unknown kind {0}")]
     Kind(u8),
+    #[error("the content cannot be: {0}")]
+    Impossible(&'static str),
 }
 
 pub(super) type EncodeResult<W> = Result<(), minicbor::encode::Error<<W as Write>::Error>>;

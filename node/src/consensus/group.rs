@@ -15,9 +15,10 @@ use openraft::{
     Config, SnapshotPolicy,
     errors::{ClientWriteError, Fatal},
     impls::{EmptyNode, ProgressResponder},
+    metrics::WaitError,
     raft::WatchChangeHandle,
 };
-use openraft_rt::watch::WatchReceiver as _;
+use openraft_rt::{AsyncRuntime as _, watch::WatchReceiver as _};
 use tokio::sync::watch;
 
 use super::{
@@ -30,7 +31,7 @@ use super::{
 use crate::{
     mesh::Mesh,
     store::{
-        Engine, Role, StoreError, Table,
+        Batch, Engine, Role, StoreError, Table,
         keys::{GroupId, state},
         rows,
         writer::{LogWriter, OnFatal},
@@ -92,6 +93,20 @@ pub enum NotTransferred {
     Stopped(String),
 }
 
+/// A snapshot that is being built may be of an earlier state: another is asked for after this time, so
+/// often. A large state takes some seconds.
+const SNAPSHOT_WITHIN: Duration = Duration::from_secs(1);
+const SNAPSHOT_TRIES: u32 = 30;
+
+/// Why the log was not made shorter.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum NotCompacted {
+    #[error("no snapshot was taken in time")]
+    Late,
+    #[error("the group has stopped: {0}")]
+    Stopped(String),
+}
+
 /// Why a proposal has no outcome.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ProposeError {
@@ -110,9 +125,11 @@ pub enum ProposeError {
 pub struct Group {
     pub group: GroupId,
     pub(super) raft: Raft,
-    table: Arc<dyn Table>,
+    pub(super) table: Arc<dyn Table>,
     leading: watch::Receiver<Option<u64>>,
     on_fatal: OnFatal,
+    /// Where its peers find it.
+    members: Option<Arc<Members>>,
     /// Ends the watch on leadership when the last handle goes.
     _watching: Arc<WatchChangeHandle<Types>>,
 }
@@ -134,10 +151,12 @@ impl Group {
         let raft_error = |error: String| StartError::Raft { group, reason: error };
         let table = engine.open(&state_table(group), Role::State).map_err(store)?;
         install::resume(group, engine, &*table).await.map_err(store)?;
+        // What an earlier run of the group left in the queue is in the log before it is read.
+        writer.write(Batch::default()).await.map_err(store)?;
         let log_store = LogStore::open(group, log, writer).map_err(store)?;
         let mut machine = Machine::open(options.shard, Arc::clone(&table)).map_err(store)?;
         if let Some(observer) = options.observer.clone() {
-            machine = machine.observed(observer).map_err(store)?;
+            machine = machine.observed(observer).await.map_err(store)?;
         }
         let config = config(&options).validate().map_err(|error| raft_error(error.to_string()))?;
         let mesh = options.peers.as_ref().map(|(mesh, _)| Arc::clone(mesh));
@@ -172,11 +191,13 @@ impl Group {
             // The only voter has nobody to wait for.
             raft.trigger().elect(false).await.map_err(|error| raft_error(error.to_string()))?;
         }
-        if let Some((_, members)) = &options.peers {
+        Runtime::scope(options.seed, watch_over(group, &raft, Arc::clone(&on_fatal))).await;
+        let members = options.peers.map(|(_, members)| members);
+        if let Some(members) = &members {
             members.add(group, raft.clone());
         }
         tracing::info!(group, fresh, "group started");
-        Ok(Self { group, raft, table, leading, on_fatal, _watching: watching })
+        Ok(Self { group, raft, table, leading, on_fatal, members, _watching: watching })
     }
 
     /// The term this node leads in, or none.
@@ -239,8 +260,7 @@ impl Group {
     /// ends and recovers from the log.
     fn stopped(&self, error: &Fatal<Types>) -> ProposeError {
         if !matches!(error, Fatal::Stopped) {
-            let (table, reason) = (format!("of group {}", self.group), error.to_string());
-            (self.on_fatal)(&StoreError::Write { table, reason });
+            failed(self.group, &self.on_fatal, error.to_string());
         }
         ProposeError::Stopped(error.to_string())
     }
@@ -280,16 +300,27 @@ impl Group {
     /// Takes a snapshot and purges the log up to it, as happens by itself after many entries.
     ///
     /// # Errors
-    /// [`ProposeError::Stopped`].
-    pub async fn compact(&self) -> Result<(), ProposeError> {
+    /// A group that has stopped; a state that takes too long.
+    pub async fn compact(&self) -> Result<(), NotCompacted> {
+        let stopped = |error: &Fatal<Types>| NotCompacted::Stopped(self.stopped(error).to_string());
         let upto = self.applied();
         let trigger = self.raft.trigger();
-        trigger.snapshot().await.map_err(|error| self.stopped(&error))?;
-        let taken = self.raft.wait(None);
-        let taken = taken.metrics(|now| now.snapshot.map(|id| id.index) >= upto, "snapshot").await;
-        let taken = taken.map_err(|error| ProposeError::Stopped(error.to_string()))?;
-        let upto = taken.snapshot.map_or(0, |id| id.index);
-        trigger.purge_log(upto).await.map_err(|error| self.stopped(&error))
+        for _ in 0..SNAPSHOT_TRIES {
+            trigger.snapshot().await.map_err(|error| stopped(&error))?;
+            let taken = self.raft.wait(Some(SNAPSHOT_WITHIN));
+            let taken = taken.metrics(|now| now.snapshot.map(|id| id.index) >= upto, "snapshot");
+            match taken.await {
+                Ok(taken) => {
+                    let upto = taken.snapshot.map_or(0, |id| id.index);
+                    return trigger.purge_log(upto).await.map_err(|error| stopped(&error));
+                }
+                Err(WaitError::Timeout(..)) => {}
+                Err(error @ WaitError::ShuttingDown) => {
+                    return Err(NotCompacted::Stopped(error.to_string()));
+                }
+            }
+        }
+        Err(NotCompacted::Late)
     }
 
     /// The last entry that is applied here.
@@ -304,6 +335,9 @@ impl Group {
 
     /// Stops the group; its storage stays as it is.
     pub async fn stop(&self) {
+        if let Some(members) = &self.members {
+            members.remove(self.group);
+        }
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(group = self.group, %error, "the group did not stop cleanly");
         }
@@ -317,6 +351,25 @@ fn only_voter(raft: &Raft) -> Option<u64> {
     let mut voters = metrics.membership_config.membership().voter_ids();
     let first = voters.next()?;
     voters.next().is_none().then_some(first)
+}
+
+fn failed(group: GroupId, on_fatal: &OnFatal, reason: String) {
+    on_fatal(&StoreError::Write { table: format!("of group {group}"), reason });
+}
+
+/// Notices a group that failed: nobody proposes to a follower, so nobody else would.
+async fn watch_over(group: GroupId, raft: &Raft, on_fatal: OnFatal) {
+    // This one seldom changes, and ends with the group; the other says why.
+    let (mut server, all) = (raft.server_metrics(), raft.metrics());
+    drop(Runtime::spawn(async move {
+        while server.changed().await.is_ok() {}
+        let ended = all.borrow_watched().running_state.clone();
+        match ended {
+            Err(Fatal::Stopped) => {}
+            Err(error) => failed(group, &on_fatal, error.to_string()),
+            Ok(()) => failed(group, &on_fatal, "it ended without saying why".into()),
+        }
+    }));
 }
 
 fn state_table(group: GroupId) -> String {

@@ -1,36 +1,40 @@
 //! One group's view of the node's log: openraft's log storage over the shared writer.
 //!
-//! Recent entries are served from memory, because replication and apply read back what was just
-//! appended; older ones from the table. All writes of a group pass the one queue in order: votes
-//! have no fast path.
+//! Recent entries are served from memory ([`recent`](super::recent)); older ones from the table. All
+//! writes of a group pass the one queue in order: votes have no fast path.
 //!
-//! **Invariant:** `append` completes its callback only from the writer, after the sync.
+//! **Invariants:** `append` completes its callback only from the writer, after the sync; an entry is
+//! handed out to be applied only after its sync, so that a crash never leaves the state ahead of the log;
+//! entries are handed out without a gap. **Not here:** what an entry does (`machine`).
 
 use std::{
-    collections::BTreeMap,
     fmt::Debug,
     io,
     ops::{Bound, RangeBounds},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures_util::{Stream, TryStreamExt, stream};
 use openraft::{
-    EntryPayload, LogState, OptionalSend, RaftLogReader,
+    LogState, OptionalSend, RaftLogReader,
     entry::RaftEntry,
     storage::{IOFlushed, RaftLogStorage},
 };
+use tokio::{sync::watch, task::yield_now};
 
-use super::{Entry, LogId, Types, Vote, codec, invalid, wire};
+use super::{
+    Entry, LogId, Types, Vote, codec, invalid,
+    recent::{self, Recent},
+    wire,
+};
 use crate::store::{
     Batch, StoreError, Table,
     keys::{GroupId, log},
     writer::LogWriter,
 };
 
-/// Entries kept in memory per group: what openraft may have in flight, with room; and their bytes,
-/// so that large ones do not make it a gigabyte.
-const CACHE_ENTRIES_MAX: usize = 4096;
-const CACHE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of entries read at once: some milliseconds of work between two turns of the runtime.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// The log of one group.
 #[derive(Clone)]
@@ -38,29 +42,31 @@ pub struct LogStore {
     group: GroupId,
     table: Arc<dyn Table>,
     writer: LogWriter,
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// The first index that is not yet on disk; the error of the write that failed.
+    written: watch::Sender<Result<u64, StoreError>>,
 }
 
 #[derive(Default)]
-struct Shared {
-    cache: BTreeMap<u64, Entry>,
-    cache_bytes: usize,
+struct State {
+    recent: Recent,
+    /// The first index of the log: behind what was purged, or where an empty log was begun.
+    begin: u64,
     last: Option<LogId>,
     purged: Option<LogId>,
     vote: Option<Vote>,
     committed: Option<LogId>,
     /// The committed id that the next append carries to disk; it never gets a sync of its own.
     committed_dirty: bool,
+    /// How often entries left the log: tells a reader that what it misses is gone, and not lost.
+    departures: u64,
 }
 
-fn payload_bytes(entry: &Entry) -> usize {
-    match &entry.payload {
-        EntryPayload::Normal(proposal) => proposal.0.len(),
-        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
-    }
-}
-
-impl Shared {
+impl State {
     fn read(group: GroupId, table: &dyn Table) -> Result<Self, StoreError> {
         let purged = read(table, &log::purged(group), codec::decode_log_id)?.flatten();
         let committed = read(table, &log::committed(group), codec::decode_log_id)?.flatten();
@@ -69,20 +75,30 @@ impl Shared {
             Some((key, value)) => Some(decode(&key, &value, codec::decode_entry)?.log_id),
             None => purged,
         };
-        Ok(Self { last, purged, vote, committed, ..Self::default() })
+        let begin = purged.map_or(0, |id| id.index + 1);
+        Ok(Self { begin, last, purged, vote, committed, ..Self::default() })
     }
 
-    fn remember(&mut self, entry: Entry) {
-        self.cache_bytes += payload_bytes(&entry);
-        if let Some(old) = self.cache.insert(entry.index(), entry) {
-            self.cache_bytes -= payload_bytes(&old);
-        }
-        // The newest stays whatever its size: it is read back at once.
-        while self.cache.len() > 1
-            && (self.cache.len() > CACHE_ENTRIES_MAX || self.cache_bytes > CACHE_BYTES_MAX)
-        {
-            let Some((_, oldest)) = self.cache.pop_first() else { return };
-            self.cache_bytes -= payload_bytes(&oldest);
+    fn end(&self) -> u64 {
+        self.last.map_or(0, |id| id.index + 1)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under this lock cannot leave it half changed: each change is one assignment.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is before `until` was synced, or could not be.
+    fn written(&self, until: u64, result: &Result<(), StoreError>) {
+        self.written.send_modify(|written| match (written, result) {
+            (Ok(before), Ok(())) => *before = until.max(*before),
+            (written, Err(error)) => *written = Err(error.clone()),
+            (Err(_), Ok(())) => {}
+        });
+        if result.is_ok() {
+            self.lock().recent.shrink(until);
         }
     }
 }
@@ -99,8 +115,7 @@ pub fn check(
     applied: Option<u64>,
     installed: Option<u64>,
 ) -> Result<(), StoreError> {
-    const PAGE: usize = 1024;
-    let Shared { last, committed, purged, .. } = Shared::read(group, table)?;
+    let State { last, committed, purged, .. } = State::read(group, table)?;
     let [last, committed, purged] = [last, committed, purged].map(|id| id.map(|id| id.index));
     let last = last.max(installed);
     if let Some(known) = applied.max(committed).filter(|known| last < Some(*known)) {
@@ -114,7 +129,7 @@ pub fn check(
     let mut from = log::entry(group, 0);
     let mut expected = purged.map_or(0, |purged| purged + 1);
     loop {
-        let page = table.scan(&from, &log::entries_end(group), PAGE)?;
+        let page = table.page(&from, &log::entries_end(group), usize::MAX, PAGE_BYTES)?;
         for (key, value) in &page {
             let index = decode(key, value, codec::decode_entry)?.log_id.index;
             if expected != index {
@@ -138,33 +153,75 @@ impl LogStore {
         table: Arc<dyn Table>,
         writer: LogWriter,
     ) -> Result<Self, StoreError> {
-        let shared = Arc::new(Mutex::new(Shared::read(group, &*table)?));
+        let state = State::read(group, &*table)?;
+        let written = watch::Sender::new(Ok(state.end()));
+        let shared = Arc::new(Shared { state: Mutex::new(state), written });
         Ok(Self { group, table, writer, shared })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        // A panic under this lock cannot leave it half changed: each change is one assignment.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.lock()
     }
 
-    fn read_range(&self, from: u64, until: u64) -> Result<Vec<Entry>, StoreError> {
-        // The lock is held over the table read, so that no entry leaves the cache in between.
-        let shared = self.lock();
-        let cached_from = shared.cache.keys().next().copied().unwrap_or(u64::MAX);
-        let stored_until = until.min(cached_from);
-        let mut found = Vec::new();
-        if from < stored_until {
-            let limit = usize::try_from(stored_until - from).unwrap_or(usize::MAX);
-            let range = (log::entry(self.group, from), log::entry(self.group, stored_until));
-            for (key, value) in self.table.scan(&range.0, &range.1, limit)? {
-                found.push(decode(&key, &value, codec::decode_entry)?);
+    /// Entries from one on, before another: as many as have so many bytes, one at least. None where the
+    /// log has none there, because it ends before, was cut or was purged.
+    fn page(&self, from: u64, until: u64, bytes: usize) -> Result<Vec<Entry>, StoreError> {
+        let (stored_until, departures) = {
+            let state = self.lock();
+            let until = until.min(state.end());
+            if from >= until || from < state.begin {
+                return Ok(Vec::new());
             }
+            match state.recent.first() {
+                Some(first) if first <= from => return Ok(state.recent.page(from, until, bytes)),
+                Some(first) => (first.min(until), state.departures),
+                None => (until, state.departures),
+            }
+        };
+        // `append` does not wait for this: what was forgotten before is in the table.
+        let (key, end) = (log::entry(self.group, from), log::entry(self.group, stored_until));
+        let mut entries = Vec::new();
+        let mut expected = from;
+        for (key, value) in self.table.page(&key, &end, usize::MAX, bytes)? {
+            let entry = decode(&key, &value, codec::decode_entry)?;
+            if entry.index() != expected {
+                break;
+            }
+            expected += 1;
+            entries.push(entry);
         }
-        let cached = from.max(cached_from);
-        if cached < until {
-            found.extend(shared.cache.range(cached..until).map(|(_, entry)| entry.clone()));
+        if entries.is_empty() && self.lock().departures == departures {
+            return Err(corrupt(&key, "this entry is not in the log, which has later ones"));
         }
-        Ok(found)
+        recent::limit(&mut entries, bytes);
+        Ok(entries)
+    }
+
+    /// Waits until an entry is on disk; returns the first index that is not.
+    async fn written_behind(&self, index: u64) -> Result<u64, StoreError> {
+        let mut written = self.shared.written.subscribe();
+        let is_known = |written: &Result<u64, StoreError>| {
+            written.as_ref().map_or(true, |until| *until > index)
+        };
+        match written.wait_for(is_known).await {
+            Ok(written) => written.clone(),
+            // The sender is in what `self` holds.
+            Err(_) => Err(corrupt(&log::entry(self.group, index), "the log was closed")),
+        }
+    }
+
+    fn bounds(&self, range: &impl RangeBounds<u64>) -> (u64, u64) {
+        let from = match range.start_bound() {
+            Bound::Included(at) => *at,
+            Bound::Excluded(at) => at + 1,
+            Bound::Unbounded => 0,
+        };
+        let until = match range.end_bound() {
+            Bound::Included(at) => at + 1,
+            Bound::Excluded(at) => *at,
+            Bound::Unbounded => self.lock().end(),
+        };
+        (from, until)
     }
 }
 
@@ -190,21 +247,46 @@ fn corrupt(key: &[u8], fact: &str) -> StoreError {
 }
 
 impl RaftLogReader<Types> for LogStore {
+    /// The entries to be applied: each after it is on disk.
+    async fn entries_stream<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend {
+        let (from, until) = self.bounds(&range);
+        let until = until.min(self.lock().end());
+        let pages = stream::try_unfold((self.clone(), from), move |(log, from)| async move {
+            if from >= until {
+                return Ok::<_, io::Error>(None);
+            }
+            let written = log.written_behind(from).await?;
+            let page = log.page(from, until.min(written), PAGE_BYTES)?;
+            if page.is_empty() {
+                let missing = log::entry(log.group, from);
+                return Err(corrupt(&missing, "this entry is to be applied and is gone").into());
+            }
+            let next = from + page.len() as u64;
+            Ok(Some((stream::iter(page.into_iter().map(Ok)), (log, next))))
+        });
+        pages.try_flatten()
+    }
+
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: RB,
     ) -> Result<Vec<Entry>, io::Error> {
-        let from = match range.start_bound() {
-            Bound::Included(at) => *at,
-            Bound::Excluded(at) => at + 1,
-            Bound::Unbounded => 0,
-        };
-        let until = match range.end_bound() {
-            Bound::Included(at) => at + 1,
-            Bound::Excluded(at) => *at,
-            Bound::Unbounded => self.lock().last.map_or(0, |id| id.index + 1),
-        };
-        Ok(self.read_range(from, until)?)
+        let (from, until) = self.bounds(&range);
+        let mut entries = Vec::new();
+        let mut from = from.max(self.lock().begin);
+        while from < until {
+            let page = self.page(from, until, PAGE_BYTES)?;
+            if page.is_empty() {
+                break;
+            }
+            from += page.len() as u64;
+            entries.extend(page);
+            yield_now().await;
+        }
+        Ok(entries)
     }
 
     async fn limited_get_log_entries(
@@ -212,16 +294,7 @@ impl RaftLogReader<Types> for LogStore {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry>, io::Error> {
-        let mut entries = self.read_range(start, end)?;
-        let mut bytes = 0;
-        let mut fits = |entry: &Entry| {
-            bytes += payload_bytes(entry);
-            bytes <= wire::APPEND_BYTES
-        };
-        // At least one: the largest is what a request has room for beyond this.
-        let count = entries.iter().take_while(|entry| fits(entry)).count().max(1);
-        entries.truncate(count);
-        Ok(entries)
+        Ok(self.page(start, end, wire::APPEND_BYTES)?)
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
@@ -233,8 +306,8 @@ impl RaftLogStorage<Types> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
-        let shared = self.lock();
-        Ok(LogState { last_purged_log_id: shared.purged, last_log_id: shared.last })
+        let state = self.lock();
+        Ok(LogState { last_purged_log_id: state.purged, last_log_id: state.last })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -249,9 +322,9 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        let mut shared = self.lock();
-        shared.committed = committed;
-        shared.committed_dirty = true;
+        let mut state = self.lock();
+        state.committed = committed;
+        state.committed_dirty = true;
         Ok(())
     }
 
@@ -265,22 +338,26 @@ impl RaftLogStorage<Types> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let mut batch = Batch::default();
-        {
-            let mut shared = self.lock();
+        let until = {
+            let mut state = self.lock();
             for entry in entries {
                 batch.put(log::entry(self.group, entry.index()), codec::encode_entry(&entry));
-                shared.last = Some(entry.log_id);
-                shared.remember(entry);
+                if state.last.is_none() {
+                    state.begin = entry.index();
+                }
+                state.last = Some(entry.log_id);
+                state.recent.put(entry);
             }
-            if std::mem::take(&mut shared.committed_dirty) {
-                batch.put(
-                    log::committed(self.group),
-                    codec::encode_log_id(shared.committed.as_ref()),
-                );
+            if std::mem::take(&mut state.committed_dirty) {
+                let committed = codec::encode_log_id(state.committed.as_ref());
+                batch.put(log::committed(self.group), committed);
             }
-        }
+            state.end()
+        };
+        let shared = Arc::clone(&self.shared);
         let done = move |result: Result<(), StoreError>| {
-            callback.io_completed(result.map_err(io::Error::from))
+            shared.written(until, &result);
+            callback.io_completed(result.map_err(io::Error::from));
         };
         self.writer.submit(batch, Box::new(done)).await;
         Ok(())
@@ -291,28 +368,42 @@ impl RaftLogStorage<Types> for LogStore {
         let mut batch = Batch::default();
         batch.delete_range(log::entry(self.group, from), log::entries_end(self.group));
         {
-            let mut shared = self.lock();
-            let cut = shared.cache.split_off(&from);
-            shared.cache_bytes -= cut.values().map(payload_bytes).sum::<usize>();
-            shared.last = last.or(shared.purged);
+            let mut state = self.lock();
+            state.recent.cut(from);
+            // What is behind the end cannot be cut.
+            state.last = last.or(state.purged).min(state.last);
+            state.departures += 1;
         }
-        Ok(self.writer.write(batch).await?)
+        self.writer.write(batch).await?;
+        // Behind the appends before it, which the queue completed before; what takes the place of the cut
+        // entries comes later.
+        self.shared.written.send_modify(|written| {
+            if let Ok(until) = written {
+                *until = from.min(*until);
+            }
+        });
+        Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        let from = upto.index + 1;
         let mut batch = Batch::default();
-        batch.delete_range(log::entry(self.group, 0), log::entry(self.group, upto.index + 1));
+        batch.delete_range(log::entry(self.group, 0), log::entry(self.group, from));
         batch.put(log::purged(self.group), codec::encode_log_id(Some(&upto)));
         {
-            let mut shared = self.lock();
-            let kept = shared.cache.split_off(&(upto.index + 1));
-            shared.cache_bytes = kept.values().map(payload_bytes).sum();
-            shared.cache = kept;
-            shared.purged = Some(upto);
-            if shared.last.is_none_or(|last| last.index < upto.index) {
-                shared.last = Some(upto);
+            let mut state = self.lock();
+            state.recent.purge(from);
+            (state.begin, state.purged) = (from, Some(upto));
+            state.departures += 1;
+            if state.end() < from {
+                state.last = Some(upto);
             }
         }
-        self.writer.write(batch).await.map_err(invalid)
+        let purged = self.writer.write(batch).await;
+        self.shared.written(from, &purged);
+        purged.map_err(invalid)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,11 +23,11 @@ use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
     storage::{EntryResponder, RaftStateMachine, Snapshot, SnapshotMeta},
 };
+use tokio::task::yield_now;
 
 use super::{
     LogId, Outcome, StoredMembership, Types, codec,
     install::{self, Found},
-    invalid,
 };
 use crate::store::{
     Batch, StoreError, Table,
@@ -44,8 +44,9 @@ type TableSnapshot = Snapshot<
     Arc<dyn Table>,
 >;
 
-/// Rows shown at a time.
+/// Rows shown at a time, and about their bytes.
 const PAGE: usize = 1024;
+const PAGE_BYTES: usize = 1 << 20;
 
 /// Is shown the rows of each commit once they are in the table, on every replica.
 pub type RowObserver = Arc<dyn Fn(&[IndexRow]) + Send + Sync>;
@@ -66,6 +67,16 @@ struct Applied {
     snapshot: Option<(Meta, Arc<dyn Table>)>,
 }
 
+impl Applied {
+    /// This is the snapshot that others get, unless there is a later one already.
+    fn keep(&mut self, meta: &Meta, frozen: &Arc<dyn Table>) {
+        let current = self.snapshot.as_ref().map(|(current, _)| current.last_log_id);
+        if current <= Some(meta.last_log_id) {
+            self.snapshot = Some((meta.clone(), Arc::clone(frozen)));
+        }
+    }
+}
+
 impl Machine {
     /// Reads how far the table has come.
     ///
@@ -81,23 +92,25 @@ impl Machine {
     ///
     /// # Errors
     /// A row that cannot be read.
-    pub fn observed(mut self, observer: RowObserver) -> Result<Self, StoreError> {
+    pub async fn observed(mut self, observer: RowObserver) -> Result<Self, StoreError> {
         self.observer = Some(observer);
-        self.show_all()?;
+        self.show_all().await?;
         Ok(self)
     }
 
-    fn show_all(&self) -> Result<(), StoreError> {
+    async fn show_all(&self) -> Result<(), StoreError> {
         let Some(observer) = &self.observer else { return Ok(()) };
         let (mut from, until) = state::indexes();
         loop {
-            let page = self.table.scan(&from, &until, PAGE)?;
+            let page = self.table.page(&from, &until, PAGE, PAGE_BYTES)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             from.clone_from(last);
             from.push(0);
             let rows: Result<Vec<IndexRow>, _> =
                 page.iter().map(|(key, value)| rows::decode(key, value)).collect();
             observer(&rows?);
+            // Others on this thread go on between two pages.
+            yield_now().await;
         }
     }
 
@@ -366,7 +379,7 @@ fn delete_parts(entity: &[u8; 16], before: u64, batch: &mut Batch) {
 
 impl RaftStateMachine<Types> for Machine {
     type SnapshotData = Arc<dyn Table>;
-    type SnapshotBuilder = Self;
+    type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
         Ok(self.with(|a| (a.last, a.membership.clone())))
@@ -386,8 +399,10 @@ impl RaftStateMachine<Types> for Machine {
         Ok(())
     }
 
-    async fn get_snapshot_builder(&mut self) -> Self {
-        self.clone()
+    /// Freezes the state here, where entries are applied and snapshots installed one after the other: what
+    /// is built beside them is of one moment, and never of half an installation.
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { frozen: self.table.checkpoint(), machine: self.clone() }
     }
 
     async fn install_snapshot(
@@ -395,15 +410,19 @@ impl RaftStateMachine<Types> for Machine {
         meta: &Meta,
         snapshot: Arc<dyn Table>,
     ) -> Result<(), io::Error> {
-        install::replace(&*self.table, &*snapshot).await?;
+        if let Err(error) = install::replace(&*self.table, &*snapshot).await {
+            // The next start needs it as it is: whoever wants to fill its table again sees it in use.
+            std::mem::forget(snapshot);
+            return Err(error.into());
+        }
         // Of our own: where it arrived is used for the next.
         let frozen = self.table.checkpoint()?;
         self.with(|a| {
             a.last = meta.last_log_id;
             a.membership = meta.last_membership.clone();
-            a.snapshot = Some((meta.clone(), frozen));
+            a.keep(meta, &frozen);
         });
-        self.show_all()?;
+        self.show_all().await?;
         Ok(())
     }
 
@@ -413,20 +432,23 @@ impl RaftStateMachine<Types> for Machine {
     }
 }
 
-impl RaftSnapshotBuilder<Types> for Machine {
+/// Makes a snapshot of a state that was frozen before.
+pub struct Builder {
+    machine: Machine,
+    frozen: Result<Arc<dyn Table>, StoreError>,
+}
+
+impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = Arc<dyn Table>;
 
     /// The state is durable up to the snapshot before it is announced, so that the log may be
     /// purged up to there.
     async fn build_snapshot(&mut self) -> Result<TableSnapshot, io::Error> {
-        let frozen = self.table.checkpoint()?;
-        let applied = frozen
-            .get(&state::applied())?
-            .unwrap_or_else(|| codec::encode_applied(None, &StoredMembership::default()));
-        let (last_log_id, last_membership) = codec::decode_applied(&applied).map_err(invalid)?;
-        self.table.sync().await?;
-        let meta = Meta { last_log_id, last_membership };
-        self.with(|a| a.snapshot = Some((meta.clone(), Arc::clone(&frozen))));
+        let frozen = self.frozen.clone()?;
+        let Found { applied, membership, .. } = install::found(&*frozen)?;
+        self.machine.table.sync().await?;
+        let meta = Meta { last_log_id: applied, last_membership: membership };
+        self.machine.with(|a| a.keep(&meta, &frozen));
         Ok(Snapshot { meta, snapshot: frozen })
     }
 }

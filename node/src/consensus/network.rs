@@ -4,9 +4,10 @@
 //! come back in the same order; all else is a stream for each question. A cluster of one node has no
 //! mesh: each call says so, and openraft backs off.
 //!
-//! **Invariants:** a peer that cannot be reached is an error, never a silent grant; a question and a
-//! request of entries wait no longer than their deadlines, a snapshot for as long as the connection
-//! lives. **Not here:** answering ([`service`](super::service)), connections
+//! **Invariants:** a peer that cannot be reached is an error, never a silent grant; every error is one after
+//! which openraft backs off, because what it takes for a mishap of the network it repeats at once; a
+//! question, a request of entries and each piece of a snapshot wait no longer than their deadlines.
+//! **Not here:** answering ([`service`](super::service)), connections
 //! (`mesh`).
 
 use std::{future::Future, io, sync::Arc, time::Duration};
@@ -17,7 +18,7 @@ use openraft::{
     alias::CommittedLeaderIdOf,
     async_runtime::AsyncRuntime as _,
     base::{BoxFuture, BoxStream},
-    errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable},
+    errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
     impls::EmptyNode,
     network::RPCOption,
     raft::{
@@ -39,10 +40,11 @@ use crate::{
 
 /// Requests sent and not yet answered on a stream of entries.
 const PIPELINE: usize = 64;
-/// A follower that does not answer a request within this time is asked anew, on another stream: its
-/// disk may take long, its death is noticed by the mesh.
-const APPENDED_WITHIN: Duration = Duration::from_secs(2);
-/// Between two pieces of a snapshot, and until it is installed.
+/// A follower that does not answer a request within this time is asked anew, on another stream. Its death
+/// is noticed by the mesh long before; this is for a disk that stalls, which gets no faster by having
+/// all that is under way sent again.
+const APPENDED_WITHIN: Duration = Duration::from_secs(15);
+/// Until a snapshot that was sent whole is installed.
 const INSTALLED_WITHIN: Duration = Duration::from_secs(120);
 
 /// Makes clients for the other members of a group.
@@ -70,15 +72,11 @@ fn unreachable_peer(why: &dyn std::fmt::Display) -> Unreachable<Types> {
     Unreachable::new(&io::Error::new(io::ErrorKind::NotConnected, why.to_string()))
 }
 
-fn broken(why: &dyn std::fmt::Display) -> NetworkError<Types> {
-    NetworkError::new(&io::Error::new(io::ErrorKind::InvalidData, why.to_string()))
-}
-
 /// An answer to another question.
-fn misplaced(answer: &Answer) -> RPCError<Types> {
+fn misplaced(answer: &Answer) -> Unreachable<Types> {
     match answer {
-        Answer::Absent => unreachable_peer(&"the group does not run there").into(),
-        _ => broken(&"the answer is to another question").into(),
+        Answer::Absent => unreachable_peer(&"the group does not run there"),
+        _ => unreachable_peer(&"the answer is to another question"),
     }
 }
 
@@ -94,7 +92,7 @@ impl Client {
         let asked = async {
             let (mut send, mut receive) = self.open(Class::Consensus).await?;
             let question = wire::addressed(self.peers.group, &request.encode());
-            send.frame(&question).await.map_err(|error| broken(&error))?;
+            send.frame(&question).await.map_err(|error| unreachable_peer(&error))?;
             send.finish();
             Ok(answer(&mut receive).await?)
         };
@@ -103,40 +101,51 @@ impl Client {
     }
 }
 
-async fn answer(receive: &mut Receiving) -> Result<Answer, NetworkError<Types>> {
-    let bytes = receive.frame(wire::ANSWER_BYTES_MAX).await.map_err(|error| broken(&error))?;
-    let bytes = bytes.ok_or_else(|| broken(&"the stream ended without an answer"))?;
-    Answer::decode(&bytes).map_err(|error| broken(&error))
+async fn answer(receive: &mut Receiving) -> Result<Answer, Unreachable<Types>> {
+    let bytes =
+        receive.frame(wire::ANSWER_BYTES_MAX).await.map_err(|error| unreachable_peer(&error))?;
+    let bytes = bytes.ok_or_else(|| unreachable_peer(&"the stream ended without an answer"))?;
+    Answer::decode(&bytes).map_err(|error| unreachable_peer(&error))
 }
 
 /// Where a request begins and ends in the log.
 type Span = (Option<LogId>, Option<LogId>);
 
 /// Sends requests for as long as somebody waits for their answers.
-async fn send_all<S>(mut input: S, mut send: Sending, tell: mpsc::Sender<Span>)
+async fn send_all<S>(input: S, mut send: Sending, tell: mpsc::Sender<Span>)
 where
     S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
 {
-    loop {
-        let request = tokio::select! {
-            biased;
-            () = tell.closed() => return,
-            next = input.next() => match next {
-                Some(request) => request,
-                None => break,
-            },
-        };
+    let (waited_for, sent) = (tell.clone(), send_each(input, &mut send, tell));
+    let is_whole = tokio::select! {
+        biased;
+        // Also where a follower takes nothing: what was not sent yet goes with the stream.
+        () = waited_for.closed() => false,
+        is_whole = sent => is_whole,
+    };
+    if is_whole {
+        send.finish();
+    } else {
+        send.give_up();
+    }
+}
+
+/// Sends requests until there are no more; false where the stream fails before.
+async fn send_each<S>(mut input: S, send: &mut Sending, tell: mpsc::Sender<Span>) -> bool
+where
+    S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+{
+    while let Some(request) = input.next().await {
         let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
         if tell.send((request.prev_log_id, last)).await.is_err() {
-            return;
+            return false;
         }
-        let sent = send.frame(&Request::Append(request).encode()).await;
-        if let Err(error) = sent {
+        if let Err(error) = send.frame(&Request::Append(request).encode()).await {
             tracing::debug!(%error, "a stream of entries ended");
-            return;
+            return false;
         }
     }
-    send.finish();
+    true
 }
 
 /// What a follower says to one request of a stream.
@@ -144,10 +153,10 @@ fn appended(answer: Answer, span: Span) -> Result<StreamAppendResult<Types>, RPC
     match answer {
         // Nothing before the first entry can conflict.
         Answer::Append(AppendEntriesResponse::Conflict) if span.0.is_none() => {
-            Err(broken(&"the follower refuses the beginning of the log").into())
+            Err(unreachable_peer(&"the follower refuses the beginning of the log").into())
         }
         Answer::Append(response) => Ok(response.into_stream_result(span.0, span.1)),
-        other => Err(misplaced(&other)),
+        other => Err(misplaced(&other).into()),
     }
 }
 
@@ -161,7 +170,7 @@ impl RaftNetworkV2<Types> for Client {
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         match self.ask(Request::Append(rpc), &option).await? {
             Answer::Append(response) => Ok(response),
-            other => Err(misplaced(&other)),
+            other => Err(misplaced(&other).into()),
         }
     }
 
@@ -211,7 +220,7 @@ impl RaftNetworkV2<Types> for Client {
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         match self.ask(Request::Vote(rpc), &option).await? {
             Answer::Vote(response) => Ok(response),
-            other => Err(misplaced(&other)),
+            other => Err(misplaced(&other).into()),
         }
     }
 
@@ -222,7 +231,7 @@ impl RaftNetworkV2<Types> for Client {
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         match self.ask(Request::PreVote(rpc), &option).await? {
             Answer::Vote(response) => Ok(response),
-            other => Err(misplaced(&other)),
+            other => Err(misplaced(&other).into()),
         }
     }
 
@@ -261,7 +270,7 @@ impl RaftNetworkV2<Types> for Client {
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
         match self.ask(Request::Transfer(request), &option).await? {
             Answer::Transfer(response) => Ok(response),
-            other => Err(misplaced(&other)),
+            other => Err(misplaced(&other).into()),
         }
     }
 }

@@ -14,7 +14,10 @@ use openraft::{
 };
 use tokio::time::timeout;
 
-use super::group::{BEHIND_MAX, Group};
+use super::{
+    group::{BEHIND_MAX, Group},
+    install,
+};
 
 /// Who is in a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,6 +63,12 @@ impl Group {
             }
             metrics.changed().await.ok()?;
         }
+    }
+
+    /// The last entry whose effects are in the table now; what [`Group::applied`] says may be a moment
+    /// older.
+    pub fn readable(&self) -> Option<u64> {
+        install::found(&*self.table).ok()?.applied.map(|id| id.index)
     }
 
     /// Waits until so much is applied here, for as long as an operator may wait for it.

@@ -1,20 +1,15 @@
 //! Answers what other members of this node's groups ask.
 //!
 //! **Invariants:** a malformed frame ends its stream and nothing else; what is asked of a group that
-//! does not run here is answered as absent. **Not here:** asking (`network`).
+//! does not run here is answered as absent; members speak in their own name; nothing waits for whoever
+//! has given up asking; where a snapshot arrives is touched by one at a time. **Not here:** asking
+//! (`network`).
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    future::Future,
+    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
 };
-
-use fieldmesh_actors::seams::Pending;
-use futures_util::StreamExt;
-use openraft::{
-    Snapshot,
-    raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError},
-};
-use tokio::sync::Mutex;
 
 use super::{
     Raft, Runtime, Types, install, transfer,
@@ -22,37 +17,66 @@ use super::{
 };
 use crate::{
     mesh::{Class, Receiving, Sending, Serve},
-    store::{Engine, Role, keys::GroupId},
+    store::{Engine, Role, StoreError, Table, keys::GroupId},
+};
+use fieldmesh_actors::seams::Pending;
+use futures_util::{StreamExt, stream};
+use openraft::{
+    Snapshot,
+    raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError},
 };
 
 /// The groups of a node, as its peers reach them.
 pub struct Members {
-    groups: RwLock<BTreeMap<GroupId, Member>>,
+    groups: RwLock<BTreeMap<GroupId, Raft>>,
     /// Where snapshots arrive.
     engine: Arc<dyn Engine>,
+    /// The tables that snapshots arrived in, for as long as somebody fills or reads them: that may be
+    /// a group that was stopped meanwhile.
+    arriving: Mutex<BTreeMap<GroupId, Weak<dyn Table>>>,
     /// openraft draws random numbers also where it answers.
     seed: u64,
 }
 
-#[derive(Clone)]
-struct Member {
-    raft: Raft,
-    /// One snapshot arrives at a time.
-    arriving: Arc<Mutex<()>>,
-}
-
 impl Members {
     pub fn new(engine: Arc<dyn Engine>, seed: u64) -> Arc<Self> {
-        Arc::new(Self { groups: RwLock::default(), engine, seed })
+        Arc::new(Self { groups: RwLock::default(), engine, arriving: Mutex::default(), seed })
     }
 
     pub(super) fn add(&self, group: GroupId, raft: Raft) {
-        let member = Member { raft, arriving: Arc::default() };
-        self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(group, member);
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(group, raft);
     }
 
-    fn get(&self, group: GroupId) -> Option<Member> {
+    pub(super) fn remove(&self, group: GroupId) {
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
+    }
+
+    fn get(&self, group: GroupId) -> Option<Raft> {
         self.groups.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
+    }
+
+    /// An empty table for a snapshot, or none while there is another of the group.
+    fn arrive(&self, group: GroupId) -> Result<Option<Arc<dyn Table>>, StoreError> {
+        let mut arriving = self.arriving.lock().unwrap_or_else(PoisonError::into_inner);
+        if arriving.get(&group).is_some_and(|table| table.strong_count() > 0) {
+            return Ok(None);
+        }
+        let name = install::arriving_table(group);
+        self.engine.discard(&name)?;
+        let table = self.engine.open(&name, Role::State)?;
+        arriving.insert(group, Arc::downgrade(&table));
+        Ok(Some(table))
+    }
+
+    /// Discards a snapshot that is in its place, unless another arrives there already.
+    fn arrived(&self, group: GroupId) {
+        let mut arriving = self.arriving.lock().unwrap_or_else(PoisonError::into_inner);
+        if arriving.get(&group).is_some_and(|table| table.strong_count() == 0) {
+            arriving.remove(&group);
+            if let Err(error) = self.engine.discard(&install::arriving_table(group)) {
+                tracing::warn!(group, %error, "a snapshot that is installed stays on disk");
+            }
+        }
     }
 }
 
@@ -68,10 +92,15 @@ impl Serve for Members {
         mut receive: Receiving,
     ) -> Pending<()> {
         Box::pin(Runtime::scope(self.seed, async move {
+            // Who asks anew, or has died, must not leave streams behind: a peer may have so many.
+            let unread = send.unread();
             let served = match class {
-                Class::Consensus => self.answer(&mut send, &mut receive).await,
-                Class::Replication => self.follow(&mut send, receive).await,
-                Class::Snapshot => self.install(&mut send, &mut receive).await,
+                Class::Consensus => {
+                    wanted(unread, self.answer(from, &mut send, &mut receive)).await
+                }
+                Class::Replication => wanted(unread, self.follow(from, &mut send, receive)).await,
+                // What has arrived is installed in any case.
+                Class::Snapshot => self.install(from, &mut send, &mut receive).await,
                 Class::Application => Err("nothing answers this yet".into()),
             };
             if let Err(error) = served {
@@ -83,61 +112,89 @@ impl Serve for Members {
     }
 }
 
+/// Serves for as long as somebody reads the answer.
+async fn wanted(
+    unread: impl Future<Output = ()>,
+    served: impl Future<Output = Result<(), Fault>>,
+) -> Result<(), Fault> {
+    tokio::select! {
+        biased;
+        served = served => served,
+        () = unread => Ok(()),
+    }
+}
+
+/// Members speak in their own name; a certificate says who it is.
+fn in_own_name(from: u64, sender: u64) -> Result<(), Fault> {
+    if from == sender { Ok(()) } else { Err(format!("it speaks for node {sender}").into()) }
+}
+
 impl Members {
     /// The group that the first frame is for, with the rest of that frame.
     async fn addressee(
         &self,
         receive: &mut Receiving,
         max: usize,
-    ) -> Result<(GroupId, Option<Member>, Vec<u8>), Fault> {
+    ) -> Result<(GroupId, Option<Raft>, Vec<u8>), Fault> {
         let first = receive.frame(max).await?.ok_or("the stream was empty")?;
         let (group, rest) = wire::addressee(&first).ok_or("no group is named")?;
         Ok((group, self.get(group), rest.to_vec()))
     }
 
-    async fn answer(&self, send: &mut Sending, receive: &mut Receiving) -> Result<(), Fault> {
-        let (_, member, bytes) = self.addressee(receive, wire::APPEND_BYTES_MAX).await?;
+    async fn answer(
+        &self,
+        from: u64,
+        send: &mut Sending,
+        receive: &mut Receiving,
+    ) -> Result<(), Fault> {
+        let (_, raft, bytes) = self.addressee(receive, wire::APPEND_BYTES_MAX).await?;
         let request = Request::decode(&bytes)?;
-        let answer = match member {
-            None => Answer::Absent,
-            Some(Member { raft, .. }) => match request {
-                Request::Append(append) => Answer::Append(raft.append_entries(append).await?),
-                Request::Vote(vote) => Answer::Vote(raft.vote(vote).await?),
-                Request::PreVote(vote) => Answer::Vote(raft.pre_vote(vote).await?),
+        in_own_name(from, request.sender())?;
+        let answer = match raft {
+            None => None,
+            Some(raft) => match request {
+                Request::Append(append) => {
+                    raft.append_entries(append).await.map(Answer::Append).ok()
+                }
+                Request::Vote(vote) => raft.vote(vote).await.map(Answer::Vote).ok(),
+                Request::PreVote(vote) => raft.pre_vote(vote).await.map(Answer::Vote).ok(),
                 Request::Transfer(transfer) => {
-                    Answer::Transfer(raft.handle_transfer_leader(transfer).await?)
+                    raft.handle_transfer_leader(transfer).await.map(Answer::Transfer).ok()
                 }
             },
         };
-        send.frame(&answer.encode()).await?;
-        send.finish();
-        Ok(())
+        // The only error is that the group has stopped.
+        last_word(send, &answer.unwrap_or(Answer::Absent)).await
     }
 
-    async fn follow(&self, send: &mut Sending, mut receive: Receiving) -> Result<(), Fault> {
-        let (_, member, _) = self.addressee(&mut receive, wire::ANSWER_BYTES_MAX).await?;
-        let Some(Member { raft, .. }) = member else {
-            send.frame(&Answer::Absent.encode()).await?;
-            send.finish();
-            return Ok(());
-        };
-        let requests =
-            futures_util::stream::unfold(receive, async |mut receive| {
-                match next_append(&mut receive).await {
-                    Ok(request) => request.map(|request| (request, receive)),
-                    Err(error) => {
-                        metrics::counter!("fieldmesh_mesh_faults_total").increment(1);
-                        tracing::debug!(error, "a stream of entries was ended");
-                        None
-                    }
+    async fn follow(
+        &self,
+        from: u64,
+        send: &mut Sending,
+        mut receive: Receiving,
+    ) -> Result<(), Fault> {
+        let (_, raft, _) = self.addressee(&mut receive, wire::ANSWER_BYTES_MAX).await?;
+        let Some(raft) = raft else { return last_word(send, &Answer::Absent).await };
+        let requests = stream::unfold(receive, move |mut receive| async move {
+            match next_append(from, &mut receive).await {
+                Ok(request) => request.map(|request| (request, receive)),
+                Err(error) => {
+                    metrics::counter!("fieldmesh_mesh_faults_total").increment(1);
+                    tracing::debug!(from, error, "a stream of entries was ended");
+                    None
                 }
-            });
+            }
+        });
         let mut answers = Box::pin(raft.stream_append(requests));
         while let Some(answer) = answers.next().await {
-            let answer: AppendEntriesResponse<Types> = match answer? {
-                Ok(_) => AppendEntriesResponse::Success,
-                Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
-                Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+            let answer: AppendEntriesResponse<Types> = match answer {
+                Ok(Ok(_)) => AppendEntriesResponse::Success,
+                Ok(Err(StreamAppendError::Conflict(_))) => AppendEntriesResponse::Conflict,
+                Ok(Err(StreamAppendError::HigherVote(vote))) => {
+                    AppendEntriesResponse::HigherVote(vote)
+                }
+                // The group has stopped.
+                Err(_) => return last_word(send, &Answer::Absent).await,
             };
             send.frame(&Answer::Append(answer).encode()).await?;
         }
@@ -145,33 +202,43 @@ impl Members {
         Ok(())
     }
 
-    async fn install(&self, send: &mut Sending, receive: &mut Receiving) -> Result<(), Fault> {
-        let (group, member, head) = self.addressee(receive, wire::ANSWER_BYTES_MAX).await?;
+    async fn install(
+        &self,
+        from: u64,
+        send: &mut Sending,
+        receive: &mut Receiving,
+    ) -> Result<(), Fault> {
+        let (group, raft, head) = self.addressee(receive, wire::ANSWER_BYTES_MAX).await?;
         let (vote, meta) = transfer::head(&head)?;
-        let Some(Member { raft, arriving }) = member else {
-            send.frame(&Answer::Absent.encode()).await?;
-            send.finish();
-            return Ok(());
+        in_own_name(from, vote.leader_id.voted_for)?;
+        let Some(raft) = raft else { return last_word(send, &Answer::Absent).await };
+        // Whoever sends it tries again later.
+        let Some(table) = self.arrive(group)? else {
+            return last_word(send, &Answer::Absent).await;
         };
-        let alone = arriving.lock().await;
-        let name = install::arriving_table(group);
-        self.engine.discard(&name)?;
-        let table = self.engine.open(&name, Role::State)?;
-        transfer::receive(receive, &*table).await?;
-        table.sync().await?;
+        let rows = transfer::receive(receive, &*table).await?;
+        install::seal(&*table, rows).await?;
         let installed = raft.install_full_snapshot(vote, Snapshot { meta, snapshot: table }).await;
-        drop(alone);
-        send.frame(&Answer::Installed(installed?.vote).encode()).await?;
-        send.finish();
-        Ok(())
+        let Ok(installed) = installed else { return last_word(send, &Answer::Absent).await };
+        self.arrived(group);
+        last_word(send, &Answer::Installed(installed.vote)).await
     }
 }
 
+async fn last_word(send: &mut Sending, answer: &Answer) -> Result<(), Fault> {
+    send.frame(&answer.encode()).await?;
+    send.finish();
+    Ok(())
+}
+
 async fn next_append(
+    from: u64,
     receive: &mut Receiving,
 ) -> Result<Option<AppendEntriesRequest<Types>>, Fault> {
     let Some(bytes) = receive.frame(wire::APPEND_BYTES_MAX).await? else { return Ok(None) };
-    match Request::decode(&bytes)? {
+    let request = Request::decode(&bytes)?;
+    in_own_name(from, request.sender())?;
+    match request {
         Request::Append(append) => Ok(Some(append)),
         _ => Err("a stream of entries carries something else".into()),
     }

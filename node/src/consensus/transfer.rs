@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use minicbor::{Decoder, Encoder, encode::Write};
 use openraft::{Snapshot, alias::CommittedLeaderIdOf, impls::EmptyNode, storage::SnapshotMeta};
-use tokio::time::timeout;
+use tokio::{task::yield_now, time::timeout};
 
 use super::{
     Types, Vote,
@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     mesh::{FrameError, Receiving, Sending},
-    store::{Batch, Row, StoreError, Table, keys::GroupId},
+    store::{
+        Batch, Row, StoreError, Table,
+        keys::{GroupId, state},
+    },
 };
 
 pub type Meta = SnapshotMeta<CommittedLeaderIdOf<Types>, u64, EmptyNode>;
@@ -30,8 +33,9 @@ const PIECE_ROWS: usize = 1024;
 const PIECE_BYTES: usize = 1 << 20;
 /// A piece with the largest row there is: a log entry's worth, and room for its key and others.
 const PIECE_BYTES_MAX: usize = 4 << 20;
-/// A sender that is silent for so long is given up.
-const PIECE_WITHIN: Duration = Duration::from_secs(10);
+/// A sender that is silent for so long is given up, and a receiver that takes nothing for so long: a
+/// disk that compacts, and a line full of what goes before snapshots, hold a piece up for many seconds.
+const PIECE_WITHIN: Duration = Duration::from_secs(60);
 
 /// Why a snapshot did not arrive, or did not leave.
 #[derive(Debug, thiserror::Error)]
@@ -44,10 +48,12 @@ pub enum TransferError {
     Store(#[from] StoreError),
     #[error("the snapshot ended after {found} of {stated} rows")]
     Short { found: u64, stated: u64 },
-    #[error("no piece came in time")]
+    #[error("no piece came, or none was taken, in time")]
     Late,
     #[error("the stream ended within the snapshot")]
     Cut,
+    #[error("the snapshot has a row that only its receiver writes")]
+    Foreign,
 }
 
 enum Piece {
@@ -104,6 +110,13 @@ fn get_head(d: &mut Decoder<'_>) -> Result<(Vote, Meta), CodecError> {
     d.array()?;
     let (vote, last_log_id) = (get_vote(d)?, get_optional_log_id(d)?);
     let (at, membership) = (get_optional_log_id(d)?, get_membership(d)?);
+    // openraft takes these for granted, and ends where they are not so.
+    let is_of_its_leader = vote.committed
+        && last_log_id.is_some_and(|last| last.leader_id.term <= vote.leader_id.term)
+        && at <= last_log_id;
+    if !is_of_its_leader {
+        return Err(CodecError::Impossible("a snapshot that no leader can have"));
+    }
     let last_membership = super::StoredMembership::new(at, membership);
     Ok((vote, Meta { last_log_id, last_membership }))
 }
@@ -119,10 +132,10 @@ pub async fn send(
     snapshot: &TableSnapshot,
 ) -> Result<(), TransferError> {
     let head = record(|e| put_head(e, vote, &snapshot.meta));
-    stream.frame(&wire::addressed(group, &head)).await?;
+    frame(&mut stream, &wire::addressed(group, &head)).await?;
     let (mut from, end, mut sent) = (Vec::new(), vec![u8::MAX], 0);
     loop {
-        let page = snapshot.snapshot.scan(&from, &end, PIECE_ROWS)?;
+        let page = snapshot.snapshot.page(&from, &end, PIECE_ROWS, PIECE_BYTES)?;
         let Some((last, _)) = page.last() else { break };
         from.clone_from(last);
         from.push(0);
@@ -130,12 +143,18 @@ pub async fn send(
         for rows in pieces(page) {
             let piece = Piece::Rows(rows).encode();
             metrics::counter!("fieldmesh_snapshot_sent_bytes_total").increment(piece.len() as u64);
-            stream.frame(&piece).await?;
+            frame(&mut stream, &piece).await?;
         }
+        // A stream with room takes all at once: others on this thread go on in between.
+        yield_now().await;
     }
-    stream.frame(&Piece::End(sent).encode()).await?;
+    frame(&mut stream, &Piece::End(sent).encode()).await?;
     stream.finish();
     Ok(())
+}
+
+async fn frame(stream: &mut Sending, body: &[u8]) -> Result<(), TransferError> {
+    Ok(timeout(PIECE_WITHIN, stream.frame(body)).await.map_err(|_| TransferError::Late)??)
 }
 
 /// Rows in pieces of at most [`PIECE_BYTES`], or of one row.
@@ -164,11 +183,11 @@ pub fn head(bytes: &[u8]) -> Result<(Vote, Meta), CodecError> {
     whole(bytes, get_head)
 }
 
-/// Receives the rows behind the head into an empty table.
+/// Receives the rows behind the head into an empty table; returns how many there are.
 ///
 /// # Errors
 /// A snapshot that does not arrive whole; the table then holds a part of it.
-pub async fn receive(stream: &mut Receiving, table: &dyn Table) -> Result<(), TransferError> {
+pub async fn receive(stream: &mut Receiving, table: &dyn Table) -> Result<u64, TransferError> {
     let mut found = 0;
     loop {
         let piece = timeout(PIECE_WITHIN, stream.frame(PIECE_BYTES_MAX)).await;
@@ -178,11 +197,14 @@ pub async fn receive(stream: &mut Receiving, table: &dyn Table) -> Result<(), Tr
                 found += rows.len() as u64;
                 let mut batch = Batch::default();
                 for (key, value) in rows {
+                    if key == state::whole() || key == state::installing() {
+                        return Err(TransferError::Foreign);
+                    }
                     batch.put(key, value);
                 }
                 table.write(batch)?;
             }
-            Piece::End(stated) if stated == found => return Ok(()),
+            Piece::End(stated) if stated == found => return Ok(found),
             Piece::End(stated) => return Err(TransferError::Short { found, stated }),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Each message is a record like those on disk ([`codec`](super::codec)): version, checksum, one CBOR
 //! array that begins with its kind. **Invariants:** a message decodes whole or is refused; what a number
-//! once meant it means for good; lengths are checked before they are believed. **Not here:** streams,
+//! once meant it means for good; lengths are checked before they are believed; what no member that keeps
+//! to the protocol says is refused here, because openraft takes it for granted. **Not here:** streams,
 //! deadlines and peers (`network`, `mesh`).
 
 use minicbor::{Decoder, Encoder, encode::Write};
@@ -23,8 +24,9 @@ use crate::store::keys::GroupId;
 
 /// The largest answer there is, with room.
 pub const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// What one request may carry of entries, and the largest request: a single entry above that goes alone.
-pub const APPEND_BYTES: usize = 2 << 20;
+/// What one request may carry of entries, so that one takes some milliseconds on a slow line and what is
+/// under way to a follower stays small; and the largest request: an entry above that goes alone.
+pub const APPEND_BYTES: usize = 256 << 10;
 pub const APPEND_BYTES_MAX: usize = APPEND_BYTES + ENTRY_BYTES_MAX + (64 << 10);
 
 /// Bytes for a group.
@@ -74,6 +76,15 @@ impl Request {
         })
     }
 
+    /// The node in whose name it is: a candidate asks for itself, a leader speaks for itself.
+    pub fn sender(&self) -> u64 {
+        match self {
+            Self::Append(append) => append.vote.leader_id.voted_for,
+            Self::Vote(ballot) | Self::PreVote(ballot) => ballot.vote.leader_id.voted_for,
+            Self::Transfer(transfer) => transfer.from_leader().leader_id.voted_for,
+        }
+    }
+
     /// # Errors
     /// Bytes that are not one whole request.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
@@ -111,8 +122,19 @@ fn get_append(d: &mut Decoder<'_>) -> Result<AppendEntriesRequest<Types>, CodecE
     // The count is the sender's word: nothing is reserved for it.
     let count = d.array()?.unwrap_or(0);
     let mut entries = Vec::new();
+    let mut last = prev_log_id;
     for _ in 0..count {
-        entries.push(get_entry(d)?);
+        let entry = get_entry(d)?;
+        let expected = last.map_or(Some(0), |last| last.index.checked_add(1));
+        if Some(entry.log_id.index) != expected || last > Some(entry.log_id) {
+            return Err(CodecError::Impossible("entries with a gap, or of a term that fell"));
+        }
+        last = Some(entry.log_id);
+        entries.push(entry);
+    }
+    let newest = last.max(leader_commit).map_or(0, |id| id.leader_id.term);
+    if !vote.committed || newest > vote.leader_id.term {
+        return Err(CodecError::Impossible("entries that do not come from a leader"));
     }
     Ok(AppendEntriesRequest { vote, prev_log_id, entries, leader_commit })
 }
@@ -141,6 +163,7 @@ impl Answer {
             match self {
                 Self::Absent => e.array(1)?.u8(0)?,
                 Self::Append(AppendEntriesResponse::Success) => e.array(1)?.u8(1)?,
+                // No follower says so: it is not read back.
                 Self::Append(AppendEntriesResponse::PartialSuccess(until)) => {
                     e.array(2)?.u8(2)?;
                     return put_optional_log_id(e, until.as_ref());
@@ -184,10 +207,6 @@ impl Answer {
             Ok(match (kind, length) {
                 (0, Some(1)) => Self::Absent,
                 (1, Some(1)) => Self::Append(AppendEntriesResponse::Success),
-                (2, Some(2)) => {
-                    let until = get_optional_log_id(d)?;
-                    Self::Append(AppendEntriesResponse::PartialSuccess(until))
-                }
                 (3, Some(1)) => Self::Append(AppendEntriesResponse::Conflict),
                 (4, Some(2)) => Self::Append(AppendEntriesResponse::HigherVote(get_vote(d)?)),
                 (5, Some(4)) => {
@@ -260,14 +279,22 @@ mod tests {
     }
 
     fn requests() -> impl Strategy<Value = Request> {
-        let entry = (ids(), payloads()).prop_map(|(log_id, payload)| Entry { log_id, payload });
-        let append = (
-            votes(),
-            proptest::option::of(ids()),
-            proptest::collection::vec(entry, 0..4),
-            proptest::option::of(ids()),
-        );
-        let append = append.prop_map(|(vote, prev_log_id, entries, leader_commit)| {
+        // As a leader sends them: one index after the other, terms that never fall, its own last.
+        let begin = proptest::option::of((0..1u64 << 32, 0..u64::MAX - 8));
+        let steps = proptest::collection::vec((0..1u64 << 32, payloads()), 0..4);
+        let append = (begin, steps, 0..1u64 << 32, any::<u64>(), any::<bool>());
+        let append = append.prop_map(|(begin, steps, more, node, commits)| {
+            let id = |term, index| LogId::new(CommittedLeaderId::new(term), index);
+            let prev_log_id = begin.map(|(term, index)| id(term, index));
+            let (mut term, mut next) = begin.map_or((0, 0), |(term, index)| (term, index + 1));
+            let mut entries = Vec::new();
+            for (step, payload) in steps {
+                term += step;
+                entries.push(Entry { log_id: id(term, next), payload });
+                next += 1;
+            }
+            let vote = Vote::new_committed(term + more, node);
+            let leader_commit = prev_log_id.filter(|_| commits);
             AppendEntriesRequest { vote, prev_log_id, entries, leader_commit }
         });
         let transfer = (votes(), any::<u64>(), proptest::option::of(ids()));
@@ -287,7 +314,6 @@ mod tests {
             Just(Answer::Absent),
             Just(Answer::Append(AppendEntriesResponse::Success)),
             Just(Answer::Append(AppendEntriesResponse::Conflict)),
-            some().prop_map(|id| Answer::Append(AppendEntriesResponse::PartialSuccess(id))),
             votes().prop_map(|vote| Answer::Append(AppendEntriesResponse::HigherVote(vote))),
             (votes(), some(), any::<bool>()).prop_map(|(vote, last, is_granted)| {
                 Answer::Vote(VoteResponse::new(vote, last, is_granted))
@@ -329,6 +355,30 @@ mod tests {
             prop_assert!(Request::decode(&changed).is_err());
             prop_assert!(Request::decode(&[&bytes[..], &[0]].concat()).is_err());
         }
+    }
+
+    #[test]
+    fn what_no_leader_says_is_refused() {
+        let id = |term, index| LogId::new(CommittedLeaderId::new(term), index);
+        let blank = |log_id| Entry { log_id, payload: EntryPayload::Blank };
+        let decoded = |vote, prev_log_id, ids: &[LogId], leader_commit| {
+            let entries = ids.iter().copied().map(blank).collect();
+            let append = AppendEntriesRequest { vote, prev_log_id, entries, leader_commit };
+            Request::decode(&Request::Append(append).encode()).is_ok()
+        };
+        let leader = Vote::new_committed(3, 1);
+        assert!(decoded(leader, Some(id(2, 6)), &[id(2, 7), id(3, 8)], Some(id(2, 6))));
+        assert!(decoded(leader, None, &[id(1, 0)], None));
+        assert!(!decoded(Vote::new(3, 1), Some(id(2, 6)), &[id(2, 7)], None), "a candidate");
+        assert!(!decoded(leader, None, &[id(1, 1)], None), "a beginning that is none");
+        assert!(!decoded(leader, Some(id(2, 6)), &[id(2, 8)], None), "a gap");
+        assert!(!decoded(leader, Some(id(2, 6)), &[id(2, 7), id(2, 7)], None), "twice");
+        assert!(!decoded(leader, Some(id(2, 6)), &[id(1, 7)], None), "a term that fell");
+        assert!(!decoded(leader, Some(id(2, 6)), &[id(4, 7)], None), "a later leader's entry");
+        assert!(!decoded(leader, Some(id(4, 6)), &[], None), "behind a later leader's entry");
+        assert!(!decoded(leader, None, &[], Some(id(4, 6))), "committed by a later leader");
+        let partial = Answer::Append(AppendEntriesResponse::PartialSuccess(None));
+        assert!(Answer::decode(&partial.encode()).is_err());
     }
 
     /// As the first release sent them: what one version says the next must understand.

@@ -2,13 +2,17 @@
 //!
 //! **Invariants:** one dial at a time, by a task of its own, which goes on when whoever wanted it gives
 //! up; after a dial that failed nobody dials for a while, and everybody is told at once. A peer that
-//! refuses after the handshake (TLS 1.3 tells the client late) is dialed again without that pause.
-//! **Not here:** who the members are (`mesh`), what is sent.
+//! refuses after the handshake (TLS 1.3 tells the client late) counts as one that could not be dialed.
+//! Once it is no member any more, nothing to or from it stays open. **Not here:** who the members are (`mesh`), what is sent.
 
 use std::{sync::Arc, time::Duration};
 
+use fieldmesh_device::wire::close;
 use quinn::Connection;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use super::{Member, MeshError};
 
@@ -16,6 +20,11 @@ use super::{Member, MeshError};
 /// found within a second.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// A connection that ends within this time was refused: the longest round trip, with room.
+const REFUSED_WITHIN: Duration = Duration::from_secs(1);
+
+/// What a node hears that is no member any more.
+pub(super) const NO_MEMBER: &[u8] = b"not a member here";
 
 /// How it stands with the connection.
 #[derive(Debug, Clone)]
@@ -23,7 +32,13 @@ enum State {
     Idle,
     Dialing,
     Up(Connection),
-    Down { until: Instant, reason: Arc<str>, failures: u32 },
+    Down {
+        until: Instant,
+        reason: Arc<str>,
+        failures: u32,
+    },
+    /// It is no member any more.
+    Ended,
 }
 
 /// Another node.
@@ -55,6 +70,7 @@ impl Peer {
                 State::Dialing => return false,
                 State::Down { until, .. } if Instant::now() < *until => return false,
                 State::Down { failures: before, .. } => failures = *before,
+                State::Ended => return false,
                 State::Idle | State::Up(_) => {}
             }
             *state = State::Dialing;
@@ -63,7 +79,7 @@ impl Peer {
         let mut state = self.state.subscribe();
         if is_ours {
             let (peer, dialing) = (Arc::clone(self), dial(Arc::clone(self)));
-            tokio::spawn(async move { peer.dialed(dialing.await, failures) });
+            tokio::spawn(async move { peer.dialed(dialing.await, failures).await });
         }
         let number = self.member.number;
         let gone = || MeshError::Unreachable { number, reason: "the mesh has ended".into() };
@@ -73,28 +89,63 @@ impl Peer {
             State::Down { reason, .. } => {
                 Err(MeshError::Unreachable { number, reason: reason.to_string() })
             }
+            State::Ended => Err(MeshError::NoMember(number)),
             State::Idle | State::Dialing => Err(gone()),
         }
     }
 
-    fn dialed(&self, dialed: Result<Connection, MeshError>, failures: u32) {
-        let is_up = dialed.is_ok();
-        let result = if is_up { "connected" } else { "failed" };
+    async fn dialed(&self, dialed: Result<Connection, MeshError>, failures: u32) {
+        let result = if dialed.is_ok() { "connected" } else { "failed" };
         metrics::counter!("fieldmesh_mesh_dials_total", "result" => result).increment(1);
-        self.state.send_replace(match dialed {
-            Ok(connection) => State::Up(connection),
+        let connection = match dialed {
+            Ok(connection) => connection,
             Err(error) => {
-                let pause = PAUSE.saturating_mul(1 << failures.min(8)).min(PAUSE_MAX);
-                let until = Instant::now() + pause;
-                State::Down { until, reason: error.to_string().into(), failures: failures + 1 }
+                let is_ours = |state: &State| matches!(state, State::Dialing);
+                return self.pause(is_ours, &error.to_string(), failures);
             }
+        };
+        let is_wanted = self.state.send_if_modified(|state| {
+            let is_wanted = matches!(state, State::Dialing);
+            if is_wanted {
+                *state = State::Up(connection.clone());
+            }
+            is_wanted
+        });
+        if !is_wanted {
+            return connection.close(close::SHUTTING_DOWN.into(), NO_MEMBER);
+        }
+        if let Ok(refused) = timeout(REFUSED_WITHIN, connection.closed()).await {
+            let own = connection.stable_id();
+            let is_ours =
+                |state: &State| matches!(state, State::Up(other) if other.stable_id() == own);
+            self.pause(is_ours, &refused.to_string(), failures);
+        }
+    }
+
+    /// Nobody dials for a while, where the state is still what it was.
+    fn pause(&self, is_ours: impl Fn(&State) -> bool, reason: &str, failures: u32) {
+        let pause = PAUSE.saturating_mul(1 << failures.min(8)).min(PAUSE_MAX);
+        let until = Instant::now() + pause;
+        self.state.send_if_modified(|state| {
+            let is_ours = is_ours(state);
+            if is_ours {
+                *state = State::Down { until, reason: reason.into(), failures: failures + 1 };
+            }
+            is_ours
         });
     }
 
-    /// Ends the connection, if there is one; the next who wants it dials.
-    pub(super) fn forget(&self, code: u32, reason: &[u8]) {
-        if let State::Up(connection) = self.state.send_replace(State::Idle) {
-            connection.close(code.into(), reason);
+    /// Ends the connection, if there is one, and those from it.
+    pub(super) fn end(&self) {
+        if let State::Up(connection) = self.state.send_replace(State::Ended) {
+            connection.close(close::SHUTTING_DOWN.into(), NO_MEMBER);
         }
+    }
+
+    /// Ends when it is no member any more.
+    pub(super) async fn ended(&self) {
+        let mut state = self.state.subscribe();
+        // The sender is in what `self` holds.
+        drop(state.wait_for(|state| matches!(state, State::Ended)).await);
     }
 }

@@ -7,6 +7,8 @@ use quinn::{ReadError, ReadExactError, RecvStream, SendStream, VarInt, WriteErro
 
 /// Reset code of a stream that does not hold frames.
 pub(super) const MALFORMED: VarInt = VarInt::from_u32(1);
+/// Reset code of a stream whose sender wants no answer any more.
+const GIVEN_UP: VarInt = VarInt::from_u32(2);
 /// What is read at once: a length that is not followed by its bytes costs no more.
 const PIECE: usize = 64 << 10;
 /// What a length of four bytes can say.
@@ -60,6 +62,17 @@ impl Sending {
     /// Ends the stream as one that was not understood.
     pub fn refuse(&mut self) {
         drop(self.0.reset(MALFORMED));
+    }
+
+    /// Ends the stream in the middle: what waits to be sent is not sent.
+    pub fn give_up(&mut self) {
+        drop(self.0.reset(GIVEN_UP));
+    }
+
+    /// Ends when the other side does not read any more: it has all, has given up or is gone.
+    pub fn unread(&self) -> impl Future<Output = ()> + Send + 'static {
+        let stopped = self.0.stopped();
+        async move { drop(stopped.await) }
     }
 }
 

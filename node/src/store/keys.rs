@@ -105,6 +105,10 @@ pub mod state {
     pub fn installed() -> Vec<u8> {
         Key::of(META).u8(5).done()
     }
+    /// How many rows a snapshot has that arrived whole; in the table it arrived in, and no state.
+    pub fn whole() -> Vec<u8> {
+        Key::of(META).u8(6).done()
+    }
     /// The next outbox number towards a shard.
     pub fn outbox_next(shard: u32) -> Vec<u8> {
         Key::of(META).u8(2).u32(shard).done()

@@ -11,7 +11,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -36,6 +36,8 @@ const WRITE_BUFFER_BYTES: usize = 16 << 20;
 const WAL_BYTES_MAX: u64 = 64 << 20;
 /// Open files per table, so that ten groups stay far below the usual limit of 1,024.
 const OPEN_FILES_MAX: i32 = 64;
+/// The same of a checkpoint, which is read once from its first row to its last.
+const FROZEN_OPEN_FILES_MAX: i32 = 8;
 
 /// Tables in folders below one directory.
 pub struct Rocks {
@@ -195,14 +197,19 @@ impl RocksTable {
         from: &[u8],
         until: &[u8],
         limit: usize,
+        bytes: usize,
     ) -> Result<Vec<Row>, StoreError> {
         let mut range = ReadOptions::default();
         range.set_iterate_lower_bound(from.to_vec());
         range.set_iterate_upper_bound(until.to_vec());
-        let mut rows = Vec::new();
+        let (mut rows, mut read) = (Vec::new(), 0);
         for row in self.shared.db.iterator_opt(mode, range).take(limit) {
             let (key, value) = row.map_err(|error| self.read_error(&error))?;
+            read += key.len() + value.len();
             rows.push((key.into_vec(), value.into_vec()));
+            if read >= bytes {
+                break;
+            }
         }
         Ok(rows)
     }
@@ -213,12 +220,18 @@ impl Table for RocksTable {
         self.shared.db.get(key).map_err(|error| self.read_error(&error))
     }
 
-    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.rows(IteratorMode::From(from, Direction::Forward), from, until, limit)
+    fn page(
+        &self,
+        from: &[u8],
+        until: &[u8],
+        rows: usize,
+        bytes: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.rows(IteratorMode::From(from, Direction::Forward), from, until, rows, bytes)
     }
 
     fn last(&self, from: &[u8], until: &[u8]) -> Result<Option<Row>, StoreError> {
-        Ok(self.rows(IteratorMode::End, from, until, 1)?.pop())
+        Ok(self.rows(IteratorMode::End, from, until, 1, usize::MAX)?.pop())
     }
 
     fn write(&self, batch: Batch) -> Result<(), StoreError> {
@@ -255,7 +268,8 @@ impl Table for RocksTable {
         let made =
             Checkpoint::new(&self.shared.db).and_then(|point| point.create_checkpoint(&path));
         made.map_err(|error| write_error(&self.shared, &error))?;
-        Ok(Arc::new(Frozen { path, name: self.shared.name.clone() }))
+        let name = self.shared.name.clone();
+        Ok(Arc::new(Frozen { path, name, table: OnceLock::new() }))
     }
 }
 
@@ -282,17 +296,25 @@ fn remove_checkpoints(table: &Path) {
     }
 }
 
-/// A checkpoint on disk, opened for each read: they are rare and it must not hold files open.
+/// A checkpoint on disk, opened by the first who reads it: most are never read.
 struct Frozen {
     path: PathBuf,
     name: String,
+    table: OnceLock<RocksTable>,
 }
 
 impl Frozen {
-    fn table(&self) -> Result<RocksTable, StoreError> {
-        let db = DB::open_for_read_only(&Options::default(), &self.path, false);
+    fn table(&self) -> Result<&RocksTable, StoreError> {
+        if let Some(table) = self.table.get() {
+            return Ok(table);
+        }
+        let mut options = Options::default();
+        options.set_max_open_files(FROZEN_OPEN_FILES_MAX);
+        let db = DB::open_for_read_only(&options, &self.path, false);
         let db = db.map_err(|error| open_error(&self.name, &self.path, error))?;
-        Ok(RocksTable { shared: Shared::of(db, self.path.clone(), &self.name, Role::State) })
+        let shared = Shared::of(db, self.path.clone(), &self.name, Role::State);
+        // Where two were first, one of them closes again what it opened.
+        Ok(self.table.get_or_init(|| RocksTable { shared }))
     }
 
     fn frozen(&self) -> StoreError {
@@ -303,6 +325,7 @@ impl Frozen {
 impl Drop for Frozen {
     #[expect(clippy::disallowed_methods, reason = "this file is the disk seam")]
     fn drop(&mut self) {
+        drop(self.table.take());
         if let Err(error) = std::fs::remove_dir_all(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "a checkpoint stays on disk until the next start");
         }
@@ -314,8 +337,14 @@ impl Table for Frozen {
         self.table()?.get(key)
     }
 
-    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.table()?.scan(from, until, limit)
+    fn page(
+        &self,
+        from: &[u8],
+        until: &[u8],
+        rows: usize,
+        bytes: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.table()?.page(from, until, rows, bytes)
     }
 
     fn last(&self, from: &[u8], until: &[u8]) -> Result<Option<Row>, StoreError> {

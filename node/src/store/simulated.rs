@@ -131,13 +131,27 @@ impl Table for Arc<SimulatedTable> {
         Ok(lock(&self.state).visible.get(key).cloned())
     }
 
-    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
+    fn page(
+        &self,
+        from: &[u8],
+        until: &[u8],
+        rows: usize,
+        bytes: usize,
+    ) -> Result<Vec<Row>, StoreError> {
         if from >= until {
             return Ok(Vec::new());
         }
         let state = lock(&self.state);
         let range = state.visible.range(from.to_vec()..until.to_vec());
-        Ok(range.take(limit).map(|(k, v)| (k.clone(), v.clone())).collect())
+        let (mut page, mut read) = (Vec::new(), 0);
+        for (key, value) in range.take(rows) {
+            read += key.len() + value.len();
+            page.push((key.clone(), value.clone()));
+            if read >= bytes {
+                break;
+            }
+        }
+        Ok(page)
     }
 
     fn last(&self, from: &[u8], until: &[u8]) -> Result<Option<Row>, StoreError> {
