@@ -171,6 +171,10 @@ impl Members {
         able.get(usize::try_from(group).ok()?.checked_rem(able.len())?).copied()
     }
 
+    pub(super) fn is_gone(&self, number: u64) -> bool {
+        self.member(number).is_some_and(|member| member.presence == Presence::Gone)
+    }
+
     fn known(&self, number: u64) -> Result<&Member, Rejection> {
         let known = self.member(number).filter(|member| member.presence != Presence::Gone);
         known.map_or_else(
@@ -244,6 +248,10 @@ impl Members {
 
     /// Whether a node is to change so; false where it has already.
     pub(super) fn may_become(&self, number: u64, wanted: Presence) -> Result<bool, Rejection> {
+        // That it has left may be said again.
+        if wanted == Presence::Gone && self.is_gone(number) {
+            return Ok(false);
+        }
         let known = self.known(number)?;
         if known.presence == wanted {
             return Ok(false);
