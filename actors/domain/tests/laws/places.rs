@@ -43,6 +43,34 @@ fn the_placement_group_is_spread_over_regions() {
     assert_eq!(voters(&cluster, 2048 + 1024), (vec![21], vec![22]));
 }
 
+/// Fewer than five vote, and not as many of each region: which one has more is no reason to move.
+#[test]
+fn who_votes_in_the_placement_group_goes_on_where_others_are_no_better() {
+    let mut cluster = Cluster::of(&[join(1), join(21), join(22)]);
+    assert_eq!(voters(&cluster, PLACEMENT), (vec![1, 21, 22], vec![]));
+    cluster.ask(&join(2)).unwrap();
+    assert_eq!(voters(&cluster, PLACEMENT), (vec![1, 21, 22], vec![2]));
+    let leave = Command::Leave { number: 21, by: "op".into() };
+    cluster.ask(&leave).unwrap();
+    assert_eq!(voters(&cluster, PLACEMENT), (vec![1, 2, 22], vec![]));
+}
+
+/// What is given away first may go to whoever has least at the end: nobody else has to move.
+#[test]
+fn only_what_a_node_had_is_moved_when_it_leaves() {
+    let mut cluster = Cluster::of(&(1..=6).map(join).collect::<Vec<_>>());
+    for number in [3, 5] {
+        let had = cluster.places(region(1))[&number];
+        let before: Vec<Vec<u64>> =
+            cluster.groups(region(1)).iter().map(|placed| placed.voters.clone()).collect();
+        cluster.ask(&Command::Leave { number, by: "op".into() }).unwrap();
+        let groups = cluster.groups(region(1));
+        let all = groups.iter().zip(&before);
+        let new = all.map(|(now, was)| now.voters.iter().filter(|one| !was.contains(one)).count());
+        assert_eq!(new.sum::<usize>(), had, "node {number} left");
+    }
+}
+
 #[test]
 fn who_drains_leads_nothing_and_who_leaves_has_nothing() {
     let mut cluster = Cluster::of(&[join(1), join(2), join(3), join(4)]);
