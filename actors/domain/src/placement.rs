@@ -9,6 +9,7 @@
 
 mod bundle;
 mod changes;
+mod leaders;
 mod members;
 mod plan;
 mod steps;

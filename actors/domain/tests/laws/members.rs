@@ -137,6 +137,12 @@ impl Cluster {
         places
     }
 
+    /// Who should lead each group.
+    pub(crate) fn leaders(&self) -> BTreeMap<u32, u64> {
+        let groups = self.members().groups.iter().map(|placed| placed.group);
+        groups.map(|group| (group, self.members().preferred(group).unwrap())).collect()
+    }
+
     fn has_pins(&self) -> bool {
         self.members().groups.iter().any(|placed| placed.pinned)
     }
@@ -272,6 +278,39 @@ proptest! {
         for member in &cluster.members().members {
             prop_assert_eq!(waited.contains(&member.number), member.presence != Presence::Gone);
         }
+    }
+
+    /// That a node leads nothing changes only who leads what it led, and is taken back without a trace.
+    #[test]
+    fn only_what_a_node_led_is_led_by_others(
+        commands in prop::collection::vec(command(), 1..40),
+        nth in 0_usize..8,
+    ) {
+        let mut cluster = Cluster::of(&commands);
+        let active = |number: u64, cluster: &Cluster| {
+            cluster.members().member(number).unwrap().presence == Presence::Active
+        };
+        let by = || "op".to_owned();
+        for number in cluster.members().members.iter().map(|one| one.number).collect::<Vec<_>>() {
+            // With several the others share what all of them led.
+            let _ = cluster.ask(&Command::Resume { number, by: by() });
+        }
+        let members = &cluster.members().members;
+        let able: Vec<u64> =
+            members.iter().map(|one| one.number).filter(|one| active(*one, &cluster)).collect();
+        let number = crate::world::nth(able.into_iter(), nth);
+        let before = cluster.leaders();
+        let Some(number) = number else { return Ok(()) };
+        prop_assume!(cluster.ask(&Command::Drain { number, by: by() }).is_ok());
+        for (group, leader) in cluster.leaders() {
+            let is_same = before[&group] == leader;
+            prop_assert!(is_same || before[&group] == number, "group {}", group);
+            let voters = &cluster.members().placed(group).unwrap().voters;
+            let could = voters.iter().any(|one| active(*one, &cluster));
+            prop_assert!(active(leader, &cluster) || !could);
+        }
+        cluster.ask(&Command::Resume { number, by: by() }).unwrap();
+        prop_assert_eq!(cluster.leaders(), before);
     }
 
     #[test]

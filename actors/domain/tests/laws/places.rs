@@ -71,6 +71,20 @@ fn only_what_a_node_had_is_moved_when_it_leaves() {
     }
 }
 
+/// By a group's number alone some would lead a third of all groups and others none.
+#[test]
+fn each_node_leads_as_many_groups_as_another() {
+    for nodes in 3..=8 {
+        let join = |number| Command::Join { member: member(number), shards: 64, by: "op".into() };
+        let cluster = Cluster::of(&(1..=nodes).map(join).collect::<Vec<_>>());
+        let leaders = cluster.leaders();
+        let led = |node: u64| leaders.range(1..).filter(|(_, leader)| **leader == node).count();
+        let led: Vec<usize> = (1..=nodes).map(led).collect();
+        assert_eq!(led.iter().sum::<usize>(), 65);
+        assert!(led.iter().max().unwrap() - led.iter().min().unwrap() <= 2, "{led:?}");
+    }
+}
+
 #[test]
 fn who_drains_leads_nothing_and_who_leaves_has_nothing() {
     let mut cluster = Cluster::of(&[join(1), join(2), join(3), join(4)]);
