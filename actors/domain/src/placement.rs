@@ -9,6 +9,7 @@
 
 mod bundle;
 mod changes;
+mod leaders;
 mod members;
 mod plan;
 mod steps;
@@ -316,12 +317,7 @@ impl Aggregate for Placement {
             }
             Command::IntroduceJointly { ca, by } => self.introduce_jointly(ca, by, ctx),
             Command::Rotate(wanted) => self.rotate(wanted, ctx),
-            Command::Acknowledge { node, epoch } => {
-                let epoch = (*epoch).min(self.bundle.epoch);
-                let is_known = self.bundle.knows_node(*node, epoch)?;
-                let node = Node { number: *node, epoch, at: ctx.now };
-                Ok(if is_known { vec![] } else { vec![Event::Acknowledged(node)] })
-            }
+            Command::Acknowledge { node, epoch } => self.acknowledge(*node, *epoch, ctx),
             Command::ForgetNode { node, by } => {
                 let is_there = self.bundle.nodes.iter().any(|known| known.number == *node);
                 let forgotten = Event::NodeForgotten { node: *node, by: by.clone() };

@@ -31,6 +31,8 @@ mod jointly;
 mod meant;
 #[path = "laws/members.rs"]
 mod members;
+#[path = "laws/places.rs"]
+mod places;
 #[path = "laws/records.rs"]
 mod records;
 #[path = "laws/registered.rs"]

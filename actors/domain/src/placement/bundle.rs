@@ -19,7 +19,8 @@ use crate::{EntityId, Rejection, RejectionCode, time::Millis};
 const CAS_MAX: usize = 64;
 /// Bytes of a certificate: one with a P-384 key has about 600.
 const CERTIFICATE_BYTES_MAX: usize = 4096;
-/// Nodes of a cluster.
+/// Nodes that may say what they believe: more than there may be members, for one says so also where
+/// others cannot reach it. Who joins is waited for beyond it.
 const NODES_MAX: usize = 1024;
 /// A step that waits for a second operator is forgotten after so long.
 const PROPOSAL_LIFE_MS: u64 = 7 * 24 * 3600 * 1000;

@@ -3,7 +3,7 @@
 //! **Invariant:** a change of the nodes and the moves that follow from it are one step. **Not here:** what
 //! is allowed (`members`), the choice of places (`plan`).
 
-use super::{Event, Home, Member, Placed, Placement, Presence};
+use super::{Event, Home, Member, Node, Placed, Placement, Presence};
 use crate::{Aggregate as _, Ctx, Effect, IndexRow, Rejection};
 
 /// Whom a change is laid to that nobody asked for.
@@ -56,6 +56,21 @@ impl Placement {
         let by = by.to_owned();
         let changed = Event::PresenceChanged { number, presence, at: ctx.now, by: by.clone() };
         Ok(self.with_moves(changed, by))
+    }
+
+    /// A node believes what a bundle says. One that is gone is not waited for, and its last word, where it
+    /// comes late, must not change that.
+    pub(super) fn acknowledge(
+        &self,
+        number: u64,
+        epoch: u64,
+        ctx: &Ctx,
+    ) -> Result<Vec<Event>, Rejection> {
+        let epoch = epoch.min(self.bundle.epoch);
+        if self.members.is_gone(number) || self.bundle.knows_node(number, epoch)? {
+            return Ok(vec![]);
+        }
+        Ok(vec![Event::Acknowledged(Node { number, epoch, at: ctx.now })])
     }
 
     pub(super) fn assign(

@@ -12,7 +12,10 @@ use core::net::SocketAddr;
 
 use minicbor::{Decode, Encode};
 
-use super::plan::plan;
+use super::{
+    leaders::{in_turn, leaders},
+    plan::plan,
+};
 use crate::{EntityId, EntityKind, Region, Rejection, RejectionCode, time::Millis};
 
 /// The one group that every node takes part in.
@@ -159,16 +162,22 @@ impl Members {
         (group != PLACEMENT && home.groups().any(|own| own == group)).then_some(home)
     }
 
-    /// Who should lead a group: its active voters take turns. One that leads nothing only where nobody
-    /// else votes.
+    /// Who should lead a group: each voter about as many as another. One that leads nothing only where
+    /// nobody else votes.
     pub fn preferred(&self, group: u32) -> Option<u64> {
+        if let Some(home) = self.home_of(group) {
+            return leaders(self, home).get(&group).copied();
+        }
         let voters = &self.placed(group)?.voters;
         let is_active = |number: &&u64| {
             self.member(**number).is_some_and(|member| member.presence == Presence::Active)
         };
         let active: Vec<u64> = voters.iter().filter(is_active).copied().collect();
-        let able = if active.is_empty() { voters } else { &active };
-        able.get(usize::try_from(group).ok()?.checked_rem(able.len())?).copied()
+        in_turn(group, if active.is_empty() { voters } else { &active })
+    }
+
+    pub(super) fn is_gone(&self, number: u64) -> bool {
+        self.member(number).is_some_and(|member| member.presence == Presence::Gone)
     }
 
     fn known(&self, number: u64) -> Result<&Member, Rejection> {
@@ -244,6 +253,10 @@ impl Members {
 
     /// Whether a node is to change so; false where it has already.
     pub(super) fn may_become(&self, number: u64, wanted: Presence) -> Result<bool, Rejection> {
+        // That it has left may be said again.
+        if wanted == Presence::Gone && self.is_gone(number) {
+            return Ok(false);
+        }
         let known = self.known(number)?;
         if known.presence == wanted {
             return Ok(false);

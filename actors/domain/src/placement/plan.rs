@@ -78,15 +78,14 @@ fn spread(now: &Members, candidates: &[&Member], kept: &[u64]) -> Vec<u64> {
     let wanted = odd(PLACEMENT_VOTERS, candidates.len());
     let mut voters = Vec::with_capacity(wanted);
     while voters.len() < wanted {
-        let before = voters.len();
-        for queue in &mut queues {
-            if voters.len() < wanted {
-                voters.extend(queue.pop());
-            }
-        }
-        if voters.len() == before {
+        let mut round: Vec<u64> = queues.iter_mut().filter_map(Vec::pop).collect();
+        if round.is_empty() {
             break;
         }
+        // The last round may not reach every region: whoever votes already goes first.
+        round.sort_by_key(|number| !kept.contains(number));
+        round.truncate(wanted - voters.len());
+        voters.extend(round);
     }
     voters.sort_unstable();
     voters
@@ -114,7 +113,13 @@ fn region(now: &Members, home: &Home, candidates: &[u64]) -> Vec<Placed> {
         places.fit(&mut group.voters, wanted);
     }
     // A second node is a copy of the first: to move half of the groups to it would help nobody.
-    while candidates.len() >= REGION_VOTERS && places.even_out(&mut groups) {}
+    if candidates.len() >= REGION_VOTERS {
+        let had: BTreeMap<u32, Vec<u64>> =
+            groups.iter().filter_map(|group| now.placed(group.group)).map(of_group).collect();
+        // To give a new place to another node than was thought costs nothing: no data are there yet.
+        let is_new = |group: u32, number| !had.get(&group).is_some_and(|had| had.contains(&number));
+        while places.even_out(&mut groups, is_new) || places.even_out(&mut groups, |_, _| true) {}
+    }
     for group in &mut groups {
         group.voters.sort_unstable();
         // Every node of a region must know its authority's records; a second node is a copy.
@@ -123,6 +128,10 @@ fn region(now: &Members, home: &Home, candidates: &[u64]) -> Vec<Placed> {
         }
     }
     groups
+}
+
+fn of_group(placed: &Placed) -> (u32, Vec<u64>) {
+    (placed.group, placed.voters.clone())
 }
 
 /// How many voters each node has.
@@ -158,8 +167,9 @@ impl Places {
         }
     }
 
-    /// Moves one voter from a node that has most to one that has at least two fewer; whether it could.
-    fn even_out(&mut self, groups: &mut [Placed]) -> bool {
+    /// Moves one voter from a node that has most to one that has at least two fewer, of those in a group
+    /// and on a node that may be moved; whether it could.
+    fn even_out(&mut self, groups: &mut [Placed], may: impl Fn(u32, u64) -> bool) -> bool {
         let mut pairs: Vec<(usize, u64, u64)> = Vec::new();
         for (from, many) in &self.by_node {
             for (to, few) in &self.by_node {
@@ -172,7 +182,10 @@ impl Places {
         pairs.sort_unstable_by_key(|(gap, from, to)| (usize::MAX - gap, *from, *to));
         for (_, from, to) in pairs {
             let movable = |placed: &&mut Placed| {
-                !placed.pinned && placed.voters.contains(&from) && !placed.voters.contains(&to)
+                !placed.pinned
+                    && placed.voters.contains(&from)
+                    && !placed.voters.contains(&to)
+                    && may(placed.group, from)
             };
             if let Some(placed) = groups.iter_mut().find(movable) {
                 placed.voters.retain(|one| *one != from);

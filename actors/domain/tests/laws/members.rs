@@ -11,14 +11,14 @@ use proptest::prelude::*;
 
 use crate::world::through_bytes;
 
-const SHARDS: u32 = 6;
+pub(crate) const SHARDS: u32 = 6;
 
-fn region(number: u64) -> Region {
+pub(crate) fn region(number: u64) -> Region {
     ["eu1", "us1"][usize::from(number > 20)].parse().unwrap()
 }
 
 /// Nodes above 20 are in the second region.
-fn member(number: u64) -> Member {
+pub(crate) fn member(number: u64) -> Member {
     let id = u8::try_from(number).unwrap();
     Member {
         number,
@@ -31,7 +31,7 @@ fn member(number: u64) -> Member {
     }
 }
 
-fn join(number: u64) -> Command {
+pub(crate) fn join(number: u64) -> Command {
     Command::Join { member: member(number), shards: SHARDS, by: "op".into() }
 }
 
@@ -50,20 +50,20 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
-fn ctx(at: u64) -> Ctx {
+pub(crate) fn ctx(at: u64) -> Ctx {
     crate::bundles::ctx(Millis(at))
 }
 
 /// A cluster, and all that happened to it.
 #[derive(Default)]
-struct Cluster {
-    state: Placement,
+pub(crate) struct Cluster {
+    pub(crate) state: Placement,
     log: Vec<Event>,
     rows: Members,
 }
 
 impl Cluster {
-    fn of(commands: &[Command]) -> Self {
+    pub(crate) fn of(commands: &[Command]) -> Self {
         let mut cluster = Self::default();
         for command in commands {
             // What is refused changes nothing.
@@ -72,7 +72,7 @@ impl Cluster {
         cluster
     }
 
-    fn ask(&mut self, command: &Command) -> Result<usize, RejectionCode> {
+    pub(crate) fn ask(&mut self, command: &Command) -> Result<usize, RejectionCode> {
         let at = u64::try_from(self.log.len()).unwrap();
         let events = self.state.decide(command, &ctx(at)).map_err(|refusal| refusal.code)?;
         for event in &events {
@@ -111,24 +111,24 @@ impl Cluster {
         };
     }
 
-    fn members(&self) -> &Members {
+    pub(crate) fn members(&self) -> &Members {
         &self.state.members
     }
 
-    fn candidates(&self, of: Region) -> BTreeSet<u64> {
+    pub(crate) fn candidates(&self, of: Region) -> BTreeSet<u64> {
         let all = self.members().members.iter();
         all.filter(|one| one.is_candidate() && one.region() == of).map(|one| one.number).collect()
     }
 
     /// A region's groups.
-    fn groups(&self, of: Region) -> Vec<&Placed> {
+    pub(crate) fn groups(&self, of: Region) -> Vec<&Placed> {
         let home = self.members().home(of);
         let groups = home.into_iter().flat_map(|home| home.groups());
         groups.map(|group| self.members().placed(group).unwrap()).collect()
     }
 
     /// How many voters of a region's groups each candidate has.
-    fn places(&self, of: Region) -> BTreeMap<u64, usize> {
+    pub(crate) fn places(&self, of: Region) -> BTreeMap<u64, usize> {
         let mut places: BTreeMap<u64, usize> =
             self.candidates(of).into_iter().map(|number| (number, 0)).collect();
         for number in self.groups(of).iter().flat_map(|placed| &placed.voters) {
@@ -137,11 +137,17 @@ impl Cluster {
         places
     }
 
+    /// Who should lead each group.
+    pub(crate) fn leaders(&self) -> BTreeMap<u32, u64> {
+        let groups = self.members().groups.iter().map(|placed| placed.group);
+        groups.map(|group| (group, self.members().preferred(group).unwrap())).collect()
+    }
+
     fn has_pins(&self) -> bool {
         self.members().groups.iter().any(|placed| placed.pinned)
     }
 
-    fn holds(&self) {
+    pub(crate) fn holds(&self) {
         let members = self.members();
         let all: BTreeSet<u64> = ["eu1", "us1"]
             .iter()
@@ -255,11 +261,56 @@ proptest! {
     ) {
         let mut cluster = Cluster::of(&commands);
         if cluster.ask(&last).is_ok() {
-            let again = cluster.ask(&last);
-            // Who has left is not known any more.
-            let is_over = matches!(last, Command::Left { .. });
-            prop_assert!(again == Ok(0) || is_over && again == Err(RejectionCode::Unknown));
+            prop_assert_eq!(cluster.ask(&last), Ok(0));
         }
+    }
+
+    /// Who joined is waited for until it has left; who has left never again, whatever it says.
+    #[test]
+    fn a_bundle_waits_for_whoever_is_there(
+        commands in prop::collection::vec(
+            prop_oneof![3 => command(), 1 => (1_u64..8).prop_map(|node| Command::Acknowledge { node, epoch: 0 })],
+            1..40,
+        ),
+    ) {
+        let cluster = Cluster::of(&commands);
+        let waited: BTreeSet<u64> = cluster.state.bundle.nodes.iter().map(|node| node.number).collect();
+        for member in &cluster.members().members {
+            prop_assert_eq!(waited.contains(&member.number), member.presence != Presence::Gone);
+        }
+    }
+
+    /// That a node leads nothing changes only who leads what it led, and is taken back without a trace.
+    #[test]
+    fn only_what_a_node_led_is_led_by_others(
+        commands in prop::collection::vec(command(), 1..40),
+        nth in 0_usize..8,
+    ) {
+        let mut cluster = Cluster::of(&commands);
+        let active = |number: u64, cluster: &Cluster| {
+            cluster.members().member(number).unwrap().presence == Presence::Active
+        };
+        let by = || "op".to_owned();
+        for number in cluster.members().members.iter().map(|one| one.number).collect::<Vec<_>>() {
+            // With several the others share what all of them led.
+            let _ = cluster.ask(&Command::Resume { number, by: by() });
+        }
+        let members = &cluster.members().members;
+        let able: Vec<u64> =
+            members.iter().map(|one| one.number).filter(|one| active(*one, &cluster)).collect();
+        let number = crate::world::nth(able.into_iter(), nth);
+        let before = cluster.leaders();
+        let Some(number) = number else { return Ok(()) };
+        prop_assume!(cluster.ask(&Command::Drain { number, by: by() }).is_ok());
+        for (group, leader) in cluster.leaders() {
+            let is_same = before[&group] == leader;
+            prop_assert!(is_same || before[&group] == number, "group {}", group);
+            let voters = &cluster.members().placed(group).unwrap().voters;
+            let could = voters.iter().any(|one| active(*one, &cluster));
+            prop_assert!(active(leader, &cluster) || !could);
+        }
+        cluster.ask(&Command::Resume { number, by: by() }).unwrap();
+        prop_assert_eq!(cluster.leaders(), before);
     }
 
     #[test]
@@ -272,98 +323,4 @@ proptest! {
         prop_assert_eq!(&again, &cluster.state);
         prop_assert_eq!(through_bytes(&again), cluster.state);
     }
-}
-
-fn voters(cluster: &Cluster, group: u32) -> (Vec<u64>, Vec<u64>) {
-    let placed = cluster.members().placed(group).unwrap();
-    (placed.voters.clone(), placed.learners.clone())
-}
-
-#[test]
-fn two_nodes_have_one_voter_and_three_have_three() {
-    let mut cluster = Cluster::of(&[join(1)]);
-    assert_eq!(voters(&cluster, 1), (vec![1], vec![]));
-    cluster.ask(&join(2)).unwrap();
-    assert_eq!(voters(&cluster, 1), (vec![1], vec![2]), "two would both be needed");
-    cluster.ask(&join(3)).unwrap();
-    for group in [PLACEMENT, 1, SHARDS, 1024] {
-        assert_eq!(voters(&cluster, group), (vec![1, 2, 3], vec![]));
-    }
-    let leaders: BTreeSet<_> =
-        (1..=3).map(|group| cluster.members().preferred(group).unwrap()).collect();
-    assert_eq!(leaders, BTreeSet::from([1, 2, 3]), "leaders are spread");
-}
-
-#[test]
-fn the_placement_group_is_spread_over_regions() {
-    let mut cluster = Cluster::of(&[join(1), join(2), join(3), join(21)]);
-    assert_eq!(voters(&cluster, PLACEMENT), (vec![1, 2, 21], vec![3]));
-    cluster.ask(&join(22)).unwrap();
-    assert_eq!(voters(&cluster, PLACEMENT), (vec![1, 2, 3, 21, 22], vec![]));
-    // The second region's groups have numbers of their own.
-    assert_eq!(voters(&cluster, 2048 + 1), (vec![21], vec![22]));
-    assert_eq!(voters(&cluster, 2048 + 1024), (vec![21], vec![22]));
-}
-
-#[test]
-fn who_drains_leads_nothing_and_who_leaves_has_nothing() {
-    let mut cluster = Cluster::of(&[join(1), join(2), join(3), join(4)]);
-    let by = || "op".to_owned();
-    cluster.ask(&Command::Drain { number: 2, by: by() }).unwrap();
-    let leads = |cluster: &Cluster, number| {
-        let groups = [PLACEMENT, 1024].into_iter().chain(1..=SHARDS);
-        groups.filter(|group| cluster.members().preferred(*group) == Some(number)).count()
-    };
-    assert_eq!(leads(&cluster, 2), 0);
-    cluster.ask(&Command::Leave { number: 2, by: by() }).unwrap();
-    assert_eq!(cluster.places(region(1)).len(), 3);
-    assert_eq!(cluster.ask(&Command::Resume { number: 2, by: by() }), Err(RejectionCode::NotNow));
-    cluster.ask(&Command::Left { number: 2 }).unwrap();
-    assert_eq!(cluster.ask(&join(2)), Err(RejectionCode::Exists), "a number is given once");
-    assert!(cluster.state.bundle.nodes.iter().all(|node| node.number != 2));
-}
-
-#[test]
-fn what_is_wrong_with_a_node_is_said() {
-    let mut cluster = Cluster::of(&[join(1), join(2)]);
-    let wrong = |change: &dyn Fn(&mut Member), shards| {
-        let mut member = member(5);
-        change(&mut member);
-        Command::Join { member, shards, by: "op".into() }
-    };
-    for (command, words) in [
-        (wrong(&|one| one.number = 0, SHARDS), "from 1"),
-        (wrong(&|one| one.number = 2, SHARDS), "node.number = 2"),
-        (wrong(&|one| one.identity = member(1).identity, SHARDS), "node 1's"),
-        (wrong(&|one| one.mesh = "0.0.0.0:7445".into(), SHARDS), "advertise.mesh"),
-        (wrong(&|one| one.devices = "here".into(), SHARDS), "advertise.devices"),
-        (wrong(&|one| one.https = "10.0.0.5:0".into(), SHARDS), "advertise.https"),
-        (wrong(&|one| one.mesh = member(1).mesh, SHARDS), "node 1's"),
-        (wrong(&|_| {}, SHARDS + 1), "node.shards = 7, the region has 6"),
-        (Command::Leave { number: 7, by: "op".into() }, "no node 7"),
-        (Command::Assign { group: 99, voters: vec![1], by: "op".into() }, "no group 99"),
-        (Command::Assign { group: 1, voters: vec![1, 2], by: "op".into() }, "one, three or five"),
-    ] {
-        let refusal = cluster.state.decide(&command, &ctx(9)).unwrap_err();
-        assert!(refusal.detail.contains(words), "{refusal}");
-    }
-    cluster.ask(&Command::Drain { number: 2, by: "op".into() }).unwrap();
-    let last = Command::Leave { number: 1, by: "op".into() };
-    assert_eq!(cluster.ask(&last), Err(RejectionCode::NotNow), "nobody would lead");
-}
-
-#[test]
-fn a_choice_of_an_operator_holds_until_one_of_them_leaves() {
-    let mut cluster = Cluster::of(&[join(1), join(2), join(3), join(4)]);
-    let assign = Command::Assign { group: 1, voters: vec![4, 1, 2], by: "op".into() };
-    cluster.ask(&assign).unwrap();
-    assert_eq!(voters(&cluster, 1).0, [1, 2, 4]);
-    cluster.ask(&join(5)).unwrap();
-    assert_eq!(voters(&cluster, 1).0, [1, 2, 4]);
-    cluster.ask(&Command::Leave { number: 4, by: "op".into() }).unwrap();
-    let placed = cluster.members().placed(1).unwrap();
-    assert!(!placed.pinned && !placed.voters.contains(&4) && placed.voters.len() == 3);
-    let abroad = Command::Assign { group: 1, voters: vec![21], by: "op".into() };
-    cluster.ask(&join(21)).unwrap();
-    assert_eq!(cluster.ask(&abroad), Err(RejectionCode::Invalid), "data stay in their region");
 }
