@@ -18,7 +18,9 @@ pub mod session;
 pub mod transport;
 pub mod wire;
 
-pub use client::{Client, ClientConfig, ClientError, spawn, spawn_sender};
+pub use client::{
+    Client, ClientConfig, ClientError, Mail, Nodes, Others, spawn, spawn_among, spawn_sender,
+};
 pub use session::Event;
 
 use std::sync::Arc;

@@ -2,11 +2,13 @@
 //!
 //! Exit codes: 0 done; 1 failed; 2 usage; 3 refused by the service; 75 the service cannot be reached
 //! now: what was composed is in the outbox and is sent by the next command. With `--json` the last
-//! line of standard output is one object. **Not here:** what the verbs do (`verbs`), the files of a
-//! device (`profile`).
+//! line of standard output is one object. **Not here:** what the verbs do (`certificate`, `verbs`),
+//! the files of a device (`profile`), how the service is found (`reach`).
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this file is the command's voice")]
 
+mod certificate;
 mod profile;
+mod reach;
 mod verbs;
 
 use std::{error::Error, fmt::Display, path::PathBuf, process::ExitCode};
@@ -53,10 +55,10 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct EnrollArgs {
-    /// HTTPS address, host:port.
+    /// HTTPS address, host:port; several, with commas, are tried in order.
     #[arg(long)]
     server: String,
-    /// UDP address for messages, host:port.
+    /// UDP address for messages, host:port; several with commas. The service tells of more.
     #[arg(long)]
     devices: String,
     #[arg(long)]
@@ -71,7 +73,8 @@ struct EnrollArgs {
 
 #[derive(Debug, Args)]
 struct RenewArgs {
-    /// HTTPS address, host:port; the one of the enrollment unless given.
+    /// HTTPS address, host:port; several, with commas, are tried in order. Those of the enrollment
+    /// unless given.
     #[arg(long)]
     server: Option<String>,
 }
@@ -217,8 +220,8 @@ fn say(json: bool, value: &Value) {
 
 async fn run(cli: &Cli) -> Result<Value, Failure> {
     match &cli.verb {
-        Verb::Enroll(args) => verbs::enroll(cli, args).await,
-        Verb::Renew(args) => verbs::renew(cli, args).await,
+        Verb::Enroll(args) => certificate::enroll(cli, args).await,
+        Verb::Renew(args) => certificate::renew(cli, args).await,
         Verb::Request(args) => verbs::request(cli, args).await,
         Verb::Listen(args) => verbs::listen(cli, args).await,
         Verb::Respond(args) => verbs::respond(cli, args).await,

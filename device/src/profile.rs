@@ -6,6 +6,7 @@
 //!                for again: a token, or a certificate to be renewed, is good for one key
 //! hpke.cbor      the keys that open messages, of the last seven days
 //! outbox         messages without a receipt, encrypted
+//! nodes.cbor     where the service was last found (`reach`)
 //! ```
 
 use std::{io, path::Path, sync::Arc};
@@ -60,7 +61,7 @@ struct Stored {
     key: Vec<u8>,
     #[cbor(n(5), with = "minicbor::bytes")]
     outbox_key: [u8; 32],
-    /// Where certificates come from, host:port.
+    /// Where certificates come from, host:port; several are parted by commas.
     #[n(6)]
     server: Option<String>,
     /// Roots beside the first.
@@ -107,7 +108,7 @@ impl Drop for StoredHpke {
 /// An enrolled device.
 pub(crate) struct Profile {
     pub(crate) id: EntityId,
-    /// Where messages go, host:port.
+    /// Where messages go, host:port; several are parted by commas.
     pub(crate) devices: String,
     pub(crate) outbox_key: Zeroizing<[u8; 32]>,
     stored: Stored,
@@ -237,9 +238,11 @@ impl Profile {
         Ok(Self { id: stored.id, devices: stored.devices.clone(), outbox_key, stored })
     }
 
-    /// The name of the service's host, for TLS.
+    /// The name of the service's host, for TLS: who answers is known by its certificate's identity,
+    /// whatever the name.
     pub(crate) fn host(&self) -> String {
-        let host = self.devices.rsplit_once(':').map_or(&*self.devices, |(host, _)| host);
+        let first = self.devices.split(',').next().unwrap_or_default().trim();
+        let host = first.rsplit_once(':').map_or(first, |(host, _)| host);
         host.trim_matches(['[', ']']).to_owned()
     }
 

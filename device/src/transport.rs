@@ -7,8 +7,11 @@ pub use quinn::{Connection, Endpoint};
 
 use crate::wire::{Reply, STREAM_BYTES_MAX, close};
 
-const IDLE: Duration = Duration::from_secs(30);
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Whoever has heard nothing for so long does not wait for the connection any more: three keep-alives.
+const IDLE: Duration = Duration::from_secs(15);
+/// A device that says nothing notices by this that its node is gone: an alert must not wait for half a
+/// minute until its technician is connected to another one. It costs one small packet and its answer.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// An answer takes a commit; one that takes this long is asked for again.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,6 +31,8 @@ pub enum TransportError {
     Stream(String),
     #[error("no answer in time")]
     Timeout,
+    #[error("the node does not answer any more")]
+    Silent,
     #[error("the answer does not decode")]
     Reply,
 }
@@ -36,12 +41,18 @@ pub enum TransportError {
 const CERTIFICATE_REVOKED: u64 = 0x100 + 44;
 const CERTIFICATE_EXPIRED: u64 = 0x100 + 45;
 
+/// The code with which the service closed the connection.
+pub fn close_code(error: &quinn::ConnectionError) -> Option<u64> {
+    match error {
+        quinn::ConnectionError::ApplicationClosed(closed) => Some(closed.error_code.into_inner()),
+        _ => None,
+    }
+}
+
 /// What a device is to do, where the service ended the connection because of its certificate.
 pub fn remedy(error: &quinn::ConnectionError) -> Option<&'static str> {
     match error {
-        quinn::ConnectionError::ApplicationClosed(closed) => {
-            close::remedy(closed.error_code.into_inner())
-        }
+        quinn::ConnectionError::ApplicationClosed(_) => close_code(error).and_then(close::remedy),
         quinn::ConnectionError::ConnectionClosed(closed) => {
             match u64::from(closed.error_code) {
                 // A removed authority's certificates are among the revoked.
@@ -69,6 +80,35 @@ pub fn limits() -> TransportConfig {
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE.as_millis() as u32))));
     limits
+}
+
+/// What has gone over a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traffic {
+    /// Datagrams received, of whatever content.
+    pub received: u64,
+    /// Frames sent that the other end must acknowledge at once.
+    pub asking: u64,
+    pub rtt: Duration,
+}
+
+/// The traffic of a connection so far.
+pub fn traffic(connection: &Connection) -> Traffic {
+    let stats = connection.stats();
+    let sent = stats.frame_tx;
+    // Those that a device sends. Acknowledgements ask for none (RFC 9000 §13.2).
+    let asking = sent.crypto
+        + sent.stream
+        + sent.ping
+        + sent.max_data
+        + sent.max_stream_data
+        + sent.max_streams_bidi
+        + sent.max_streams_uni
+        + sent.reset_stream
+        + sent.stop_sending
+        + sent.new_connection_id
+        + sent.retire_connection_id;
+    Traffic { received: stats.udp_rx.datagrams, asking, rtt: stats.path.rtt }
 }
 
 /// Connects with a certificate.

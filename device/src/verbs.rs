@@ -1,20 +1,19 @@
-//! What the verbs of the command do.
+//! What the verbs of the command do that send and receive.
 //!
 //! A message is composed, signed and on the disk before anything is tried on the network, name
 //! resolution included. **Invariants:** one process at a time has a device's outbox open; a command
 //! that ends by itself leaves alerts and confirmations with the service, for the next `listen`.
+//! **Not here:** how a certificate is had (`certificate`), how the service is found (`reach`).
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this file is the command's voice")]
 
-use std::{io::Read, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use fieldmesh_device::{
-    Client, ClientConfig, Event,
-    enroll::{self as est, EnrollError},
-    files,
+    Client, ClientConfig, Event, Mail, Nodes,
     outbox::FileOutbox,
     session::{Session, SessionParts},
-    spawn, spawn_sender,
-    transport::{self, Endpoint},
+    spawn_among,
+    transport::Endpoint,
     wire,
 };
 use fieldmesh_domain::{
@@ -31,91 +30,15 @@ use tokio::{
     sync::mpsc,
     time::timeout,
 };
-use zeroize::Zeroizing;
 
 use crate::{
-    AnswerVerb, Cli, EnrollArgs, Failure, ListenArgs, RenewArgs, RequestArgs, RespondArgs,
-    offer_text,
+    AnswerVerb, Cli, Failure, ListenArgs, RequestArgs, RespondArgs, offer_text,
     profile::{Profile, entropy, now_ms},
+    reach,
 };
 
-/// A name is resolved by then, or the network is not there.
-const RESOLVE: Duration = Duration::from_secs(5);
-/// How often a request that waits for an operator is repeated.
-const APPROVAL_POLL: Duration = Duration::from_secs(2);
 /// The last datagrams of a connection leave by then.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Bytes of a token: one has 91.
-const SECRET_BYTES_MAX: u64 = 1024;
-
-fn secret(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
-    let mut text = Zeroizing::new(String::new());
-    match file {
-        Some(path) => {
-            let unreadable =
-                |why: &dyn std::fmt::Display| Failure::new(2, format!("{}: {why}", path.display()));
-            let bytes = files::read_if_there(path).map_err(|error| unreadable(&error))?;
-            let bytes = Zeroizing::new(bytes.ok_or_else(|| unreadable(&"there is no such file"))?);
-            text.push_str(&String::from_utf8_lossy(&bytes));
-        }
-        None => {
-            std::io::stdin()
-                .take(SECRET_BYTES_MAX)
-                .read_to_string(&mut text)
-                .map_err(|error| Failure::new(2, format!("standard input: {error}")))?;
-        }
-    }
-    Ok(Zeroizing::new(text.trim().to_owned()))
-}
-
-pub(crate) async fn enroll(cli: &Cli, args: &EnrollArgs) -> Result<Value, Failure> {
-    let id: EntityId = args
-        .user
-        .parse()
-        .map_err(|error| Failure::new(2, format!("--user {}: {error}", args.user)))?;
-    if args.devices.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
-        return Err(Failure::new(2, format!("--devices {}: use HOST:PORT", args.devices)));
-    }
-    let secret = secret(args.secret_file.as_deref())?;
-    let (key, _lock) = Profile::key(&cli.dir, id).map_err(|error| Failure::new(2, error))?;
-    let began = tokio::time::Instant::now();
-    let enrolled = loop {
-        match est::enroll(&args.server, &args.user, &secret, &key, &now_ms()).await {
-            Err(EnrollError::Pending) if began.elapsed().as_secs() < args.wait => {
-                tokio::time::sleep(APPROVAL_POLL).await;
-            }
-            answer => break answer.map_err(|error| failure(&error))?,
-        }
-    };
-    Profile::create(&cli.dir, id, [&args.server, &args.devices], &enrolled, &key)
-        .map_err(|error| Failure::new(1, error))?;
-    Ok(json!({ "id": id.to_string(), "dir": cli.dir.display().to_string() }))
-}
-
-fn failure(error: &EnrollError) -> Failure {
-    let code = match error {
-        EnrollError::Refused { .. } | EnrollError::NotBelieved { .. } => 3,
-        EnrollError::Reach { .. } | EnrollError::Timeout { .. } | EnrollError::Pending => 75,
-        EnrollError::Token => 2,
-        EnrollError::Stranger { .. } | EnrollError::Answer(_) | EnrollError::Key => 1,
-    };
-    Failure::caused(code, error)
-}
-
-/// Gets the next certificate. Nothing else may use the device meanwhile: its messages are signed
-/// with the key that is replaced.
-pub(crate) async fn renew(cli: &Cli, args: &RenewArgs) -> Result<Value, Failure> {
-    let mut profile = Profile::open(&cli.dir).map_err(|error| Failure::new(2, error))?;
-    let server = args.server.clone().or_else(|| profile.server().map(str::to_owned));
-    let server = server.ok_or_else(|| Failure::new(2, "--server HOST:PORT is needed"))?;
-    let (key, _lock) = profile.next_key(&cli.dir).map_err(|error| Failure::new(2, error))?;
-    let (roots, credentials) = (profile.roots(), profile.credentials());
-    let renewed = est::renew(&server, &roots, &credentials, &key, &now_ms())
-        .await
-        .map_err(|error| failure(&error))?;
-    profile.replace(&cli.dir, &renewed, &key).map_err(|error| Failure::new(1, error))?;
-    Ok(json!({ "id": profile.id.to_string(), "renewed": true }))
-}
 
 /// The stored device, with its outbox open.
 struct Stored {
@@ -150,22 +73,11 @@ impl Stored {
         Ok((Self { profile, session: session.into_parts() }, id))
     }
 
-    async fn reach(&self) -> Result<(Endpoint, SocketAddr), String> {
-        let service = &self.profile.devices;
-        let found = timeout(RESOLVE, tokio::net::lookup_host(service)).await;
-        let addr = found
-            .map_err(|_| format!("{service} is not resolved in time"))?
-            .map_err(|error| format!("{service} is not resolved: {error}"))?
-            .next()
-            .ok_or_else(|| format!("{service} has no address"))?;
-        let endpoint = transport::endpoint(addr).map_err(|error| format!("no socket: {error}"))?;
-        Ok((endpoint, addr))
-    }
-
     /// Connects, and goes on trying.
-    async fn connect(self, cli: &Cli, takes_mail: bool) -> Result<Running, Failure> {
+    async fn connect(self, cli: &Cli, mail: Mail) -> Result<Running, Failure> {
         let unreachable = |why: String| Failure::new(75, format!("no connection: {why}"));
-        let (endpoint, addr) = self.reach().await.map_err(unreachable)?;
+        let known = reach::known(&cli.dir);
+        let way = reach::way(&self.profile.devices, &known).await.map_err(unreachable)?;
         let clock = now_ms();
         let verifier = PeerVerifier {
             trust: tls::fixed(Arc::clone(&self.session.trust)),
@@ -179,14 +91,14 @@ impl Stored {
             .map_err(|error| Failure::new(1, error))?;
         let config = ClientConfig {
             session: self.session,
-            endpoint: endpoint.clone(),
-            addr,
+            endpoint: way.endpoint.clone(),
+            addr: way.first,
             server_name: self.profile.host(),
             tls: Arc::new(tls),
             symmetric: cli.symmetric,
         };
-        let (client, events) = if takes_mail { spawn(config) } else { spawn_sender(config) };
-        Ok(Running { client, events, endpoint })
+        let (client, events) = spawn_among(config, way.others, mail);
+        Ok(Running { client, events, endpoint: way.endpoint, dir: cli.dir.clone(), known })
     }
 }
 
@@ -195,9 +107,25 @@ struct Running {
     client: Client,
     events: mpsc::Receiver<Event>,
     endpoint: Endpoint,
+    dir: PathBuf,
+    /// What is kept for the next start.
+    known: Nodes,
 }
 
 impl Running {
+    /// Keeps what was learned of the nodes.
+    fn keep_nodes(&mut self) {
+        let nodes = self.client.nodes();
+        if nodes.last.is_none() || nodes == self.known {
+            return;
+        }
+        match reach::keep(&self.dir, &nodes) {
+            Ok(()) => self.known = nodes,
+            // The next start takes longer where the first node is dead.
+            Err(error) => eprintln!("fieldmesh-device: the nodes are not kept: {error}"),
+        }
+    }
+
     /// Waits for the receipt of a message.
     async fn receipt(&mut self, id: [u8; 16], seconds: u64) -> Result<ReceiptBody, Failure> {
         let mut why = "no answer in time".to_owned();
@@ -225,6 +153,7 @@ impl Running {
         while let Some(event) = self.events.recv().await {
             show(&event);
         }
+        self.keep_nodes();
         drop(timeout(FAREWELL, self.endpoint.wait_idle()).await);
     }
 }
@@ -245,7 +174,7 @@ async fn deliver(
     seconds: u64,
 ) -> Result<Value, Failure> {
     let (stored, id) = Stored::open(cli)?.compose(body)?;
-    let mut running = match stored.connect(cli, false).await {
+    let mut running = match stored.connect(cli, Mail::Leave).await {
         Err(Failure { code: 75, text }) => return Err(unanswered(&text)),
         other => other?,
     };
@@ -308,7 +237,7 @@ pub(crate) async fn respond(cli: &Cli, args: &RespondArgs) -> Result<Value, Fail
 }
 
 pub(crate) async fn listen(cli: &Cli, args: &ListenArgs) -> Result<Value, Failure> {
-    let mut running = Stored::open(cli)?.connect(cli, true).await?;
+    let mut running = Stored::open(cli)?.connect(cli, Mail::Take).await?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failure::new(1, error))?;
     let until = tokio::time::sleep(Duration::from_secs(args.seconds));
     tokio::pin!(until);
@@ -338,6 +267,10 @@ pub(crate) async fn listen(cli: &Cli, args: &ListenArgs) -> Result<Value, Failur
             event = running.events.recv() => {
                 let Some(event) = event else { break };
                 let shown = show(&event);
+                if event == Event::Connected {
+                    // Whoever listens may be ended without a word.
+                    running.keep_nodes();
+                }
                 if let Event::Refused { reason } = event {
                     refusal = Some(reason);
                     break;
@@ -421,9 +354,14 @@ pub(crate) fn status(cli: &Cli) -> Result<Value, Failure> {
         Err(error) => json!({ "valid": false, "why": error.to_string() }),
     };
     let waiting = memory.entries.len();
+    let nodes = reach::known(&cli.dir);
+    let texts =
+        |nodes: Vec<SocketAddr>| nodes.iter().map(SocketAddr::to_string).collect::<Vec<_>>();
     Ok(json!({
         "id": profile.id.to_string(),
         "service": profile.devices,
+        "nodes": texts(nodes.told),
+        "last_node": nodes.last.map(|node| node.to_string()),
         "certificate": certificate,
         "waiting": waiting,
     }))

@@ -136,6 +136,9 @@ pub enum Reply {
         service: ServiceKeys,
         #[n(1)]
         now_ms: u64,
+        /// Where this region's nodes take devices, as IP:port; empty where the service does not say.
+        #[cbor(n(2), default)]
+        nodes: Vec<String>,
     },
     /// Malformed before anything was opened.
     #[n(6)]
@@ -166,5 +169,39 @@ mod tests {
         let ack = Ack { message_ids: vec![ByteArray::from([7; 16])] };
         assert_eq!(hex(minicbor::to_vec(ack).unwrap()), format!("818150{}", "07".repeat(16)));
         assert_eq!(hex(minicbor::to_vec(Hello { bundle: vec![1] }).unwrap()), "814101");
+        let nodes = vec!["127.0.0.1:7443".to_owned(), "[::1]:1".to_owned()];
+        let hello = Reply::Hello { service: service(), now_ms: 5, nodes };
+        let told = "826e3132372e302e302e313a37343433675b3a3a315d3a31";
+        assert_eq!(hex(minicbor::to_vec(hello).unwrap()), format!("820583{SERVICE_HEX}05{told}"));
+    }
+
+    fn service() -> ServiceKeys {
+        ServiceKeys { id: [3; 16], chain: vec![vec![1].into()], bundle: vec![2] }
+    }
+
+    const SERVICE_HEX: &str = "8350030303030303030303030303030303038141014102";
+
+    /// The answer to a hello as it was before it named the nodes.
+    #[derive(Debug, PartialEq, Eq, Encode, Decode)]
+    enum OlderReply {
+        #[n(5)]
+        Hello {
+            #[n(0)]
+            service: ServiceKeys,
+            #[n(1)]
+            now_ms: u64,
+        },
+    }
+
+    #[test]
+    fn older_and_newer_peers_read_each_others_hello() {
+        let older = minicbor::to_vec(OlderReply::Hello { service: service(), now_ms: 5 }).unwrap();
+        let read: Reply = minicbor::decode(&older).unwrap();
+        assert_eq!(read, Reply::Hello { service: service(), now_ms: 5, nodes: Vec::new() });
+        for nodes in [Vec::new(), vec!["127.0.0.1:7443".to_owned()]] {
+            let newer = Reply::Hello { service: service(), now_ms: 5, nodes };
+            let read: OlderReply = minicbor::decode(&minicbor::to_vec(newer).unwrap()).unwrap();
+            assert_eq!(read, OlderReply::Hello { service: service(), now_ms: 5 });
+        }
     }
 }

@@ -7,8 +7,12 @@
 mod api;
 mod audit;
 mod ca;
+mod cluster;
 mod demo;
+mod failover;
+mod fleet;
 mod import;
+mod join;
 mod lists;
 mod output;
 pub mod population;
@@ -17,6 +21,7 @@ mod replay_input;
 mod root;
 mod rotate;
 mod serve;
+mod tally;
 mod unlock;
 mod watch;
 
@@ -55,6 +60,8 @@ pub struct Common {
 enum Verb {
     /// Makes a deployment: root, issuing CA, keys.
     Init(serve::InitArgs),
+    /// Makes this machine a node of a cluster that is there already.
+    Join(join::JoinArgs),
     /// Runs the node of a deployment.
     Node(serve::NodeArgs),
     /// Gives a sealed node of this machine its passphrase or PIN.
@@ -65,6 +72,9 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// Sends a service desk's log through the whole loop, with real devices, and reports.
     Replay(replay::ReplayArgs),
+    /// Measures a cluster of this machine's own.
+    #[command(subcommand)]
+    Bench(failover::BenchVerb),
     /// Tickets: list, show, explain, watch.
     #[command(subcommand)]
     Ticket(lists::TicketVerb),
@@ -74,6 +84,9 @@ enum Verb {
     /// Customers: list, import.
     #[command(subcommand)]
     Customer(lists::CustomerVerb),
+    /// The cluster's nodes and groups.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterVerb),
     /// The certification authority: tokens, requests, certificates, revocation.
     #[command(subcommand)]
     Ca(ca::CaVerb),
@@ -91,14 +104,17 @@ impl Verb {
     fn common(&self) -> &Common {
         match self {
             Self::Init(args) => &args.common,
+            Self::Join(args) => &args.common,
             Self::Node(args) => &args.common,
             Self::Unseal(args) => &args.common,
             Self::Dev(args) => &args.common,
             Self::Demo(args) => &args.common,
             Self::Replay(args) => &args.common,
+            Self::Bench(failover::BenchVerb::Failover(args)) => &args.common,
             Self::Ticket(verb) => verb.common(),
             Self::Tech(verb) => verb.common(),
             Self::Customer(verb) => verb.common(),
+            Self::Cluster(verb) => verb.common(),
             Self::Ca(verb) => verb.common(),
         }
     }
@@ -112,14 +128,17 @@ fn run(verb: Verb, output: &Output) -> Result<(), CliError> {
     runtime.block_on(async {
         match verb {
             Verb::Init(args) => serve::init(&args, output),
+            Verb::Join(args) => join::join(&args, output).await,
             Verb::Node(args) => serve::node(&args, output).await,
             Verb::Unseal(args) => serve::unseal(&args, output).await,
             Verb::Dev(args) => serve::dev(&args, output).await,
             Verb::Demo(args) => demo::run(&args, output).await,
             Verb::Replay(args) => replay::run(&args, output).await,
+            Verb::Bench(failover::BenchVerb::Failover(args)) => failover::run(&args, output).await,
             Verb::Ticket(verb) => lists::ticket(&verb, output).await,
             Verb::Tech(verb) => lists::tech(&verb, output).await,
             Verb::Customer(verb) => lists::customer(&verb, output).await,
+            Verb::Cluster(verb) => cluster::run(&verb, output).await,
             Verb::Ca(verb) => ca::run(&verb, output).await,
         }
     })

@@ -39,6 +39,7 @@ pub struct Config {
     pub cluster: ClusterConfig,
     pub node: NodeConfig,
     pub listen: ListenConfig,
+    pub advertise: AdvertiseConfig,
     pub raft: RaftConfig,
     pub pki: PkiConfig,
     pub log: LogConfig,
@@ -66,9 +67,19 @@ pub struct ListenConfig {
     pub devices: SocketAddr,
     pub https: SocketAddr,
     pub http: SocketAddr,
+    pub mesh: SocketAddr,
     pub https_workers: usize,
     pub device_messages_per_s: u32,
     pub device_messages_burst: u32,
+}
+
+/// Where others reach this node; empty for where it listens.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdvertiseConfig {
+    pub mesh: String,
+    pub devices: String,
+    pub https: String,
 }
 
 impl ListenConfig {
@@ -166,6 +177,22 @@ impl Config {
                 &self.node.entities_awake_max,
                 "at least one entity must be awake",
             );
+        }
+        let AdvertiseConfig { mesh, devices, https } = &self.advertise;
+        for (key, value) in
+            [("advertise.mesh", mesh), ("advertise.devices", devices), ("advertise.https", https)]
+        {
+            let address = value.parse::<SocketAddr>();
+            if !value.is_empty()
+                && !address
+                    .is_ok_and(|address| address.port() != 0 && !address.ip().is_unspecified())
+            {
+                return refuse(
+                    key,
+                    value,
+                    "use ADDRESS:PORT as others reach it, or leave it empty",
+                );
+            }
         }
         if self.listen.https_workers == 0 {
             return refuse(

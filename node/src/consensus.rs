@@ -15,6 +15,7 @@ pub mod machine;
 pub mod network;
 pub mod outcome;
 mod recent;
+pub mod replicas;
 pub mod service;
 pub mod transfer;
 pub mod wire;

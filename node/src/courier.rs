@@ -1,39 +1,75 @@
-//! The ways between the parts of a node: shards that run here, and devices that are connected here.
+//! The ways between entities and devices: shards that run here or on other nodes, devices that are
+//! connected here or there.
 //!
-//! **Invariant:** a device has one session, the newest. **Not here:** sockets (`edge`), retries
-//! (`fieldmesh_actors::outbox`).
+//! A node that takes a device's connection tells the leader of the device's shard, again whenever
+//! another node leads or the way there was interrupted; so a device notices nothing of that but time.
+//!
+//! **Invariants:** an ask that may have been written is repeated only where its cause makes that safe;
+//! asks from outside enter only with a credit. **Not here:** sockets (`edge`, `mesh`), retries of outbox
+//! rows (`fieldmesh_actors::outbox`).
+
+mod notices;
+mod sessions;
+mod ways;
+pub mod wire;
 
 use std::{
     collections::BTreeMap,
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
+    time::Duration,
 };
 
 use fieldmesh_actors::{
-    AskError, ShardHandle,
+    Answer, AskError, ShardHandle,
+    admission::{Credit, Credits, RETRY_AFTER_MS, SHARD_CREDITS},
     commit::{Cause, ShardId},
     seams::{Courier, MailItem, OutboxItem, Pending},
 };
-use fieldmesh_domain::EntityId;
-use tokio::sync::mpsc;
+use fieldmesh_domain::{Command, EntityId};
+use tokio::time::Instant;
 
-use crate::placement::ShardMap;
+use crate::{cluster::Cluster, consensus::Group, mesh::Mesh, placement::ShardMap};
+use notices::Notices;
+pub use sessions::Session;
+use sessions::{Abroad, Place, Sessions};
+use ways::Ways;
+use wire::Notice;
 
 /// Mail handed to a session and not yet sent; the mailroom's window is as large.
 pub const SESSION_MAIL_MAX: usize = 64;
+/// An ask waits so long for somebody to lead: an election and the start of a shard take less than two
+/// seconds, and a device waits longer for its answer.
+const LED_WITHIN: Duration = Duration::from_secs(4);
+/// A leader that gave its shard away answers what it had begun within this time.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+/// How often it is looked whether somebody leads.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The node's own registry; ractor's is per process and is not used.
 pub struct NodeCourier {
+    me: Weak<Self>,
     map: ShardMap,
+    /// This node's number.
+    number: u64,
     shards: RwLock<BTreeMap<ShardId, ShardHandle>>,
-    sessions: RwLock<BTreeMap<EntityId, Session>>,
+    /// The groups that run here, which know who leads.
+    groups: RwLock<BTreeMap<ShardId, Group>>,
+    /// For asks to shards that other nodes lead.
+    abroad: BTreeMap<ShardId, Credits>,
+    sessions: RwLock<Sessions>,
+    known: Arc<Cluster>,
+    /// Who was said to lead a shard that has no replica here.
+    hints: RwLock<BTreeMap<ShardId, u64>>,
+    ways: Option<Ways>,
+    notices: Notices,
 }
 
-/// A connected device.
-#[derive(Debug, Clone)]
-pub struct Session {
-    /// Tells this session from an earlier one of the same device.
-    pub number: u64,
-    pub mail: mpsc::Sender<MailItem>,
+/// Who answers for a shard.
+enum Leader {
+    Here(ShardHandle),
+    There(u64),
+    /// Nobody, as far as is known: an election, or a shard that is starting.
+    Nobody,
 }
 
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
@@ -45,29 +81,237 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 }
 
 impl NodeCourier {
-    pub fn new(map: ShardMap) -> Self {
-        Self { map, shards: RwLock::default(), sessions: RwLock::default() }
+    /// The courier of a node; alone where there is no mesh.
+    pub fn new(
+        map: ShardMap,
+        number: u64,
+        mesh: Option<Arc<Mesh>>,
+        known: Arc<Cluster>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            map,
+            number,
+            shards: RwLock::default(),
+            groups: RwLock::default(),
+            abroad: map.shards().map(|shard| (shard, Credits::new(SHARD_CREDITS))).collect(),
+            sessions: RwLock::default(),
+            known,
+            hints: RwLock::default(),
+            ways: mesh.clone().map(Ways::new),
+            notices: Notices::new(mesh),
+        })
     }
 
     pub fn map(&self) -> ShardMap {
         self.map
     }
 
-    /// The shard that owns an entity, if it runs here.
-    pub fn shard_for(&self, entity: EntityId) -> Option<ShardHandle> {
-        self.shard(self.map.shard_of(entity))
-    }
-
+    /// A shard, if it runs here.
     pub fn shard(&self, shard: ShardId) -> Option<ShardHandle> {
         read(&self.shards).get(&shard).cloned()
     }
 
+    /// A group runs here: it knows who leads the shard.
+    pub fn add_group(&self, shard: ShardId, group: Group) {
+        write(&self.groups).insert(shard, group);
+    }
+
+    fn group(&self, shard: ShardId) -> Option<Group> {
+        read(&self.groups).get(&shard).cloned()
+    }
+
+    /// The other node that leads a shard, as far as is known here.
+    fn other_leader(&self, shard: ShardId) -> Option<u64> {
+        let leader = match read(&self.groups).get(&shard) {
+            Some(group) => group.leader(),
+            None => self.guess(shard),
+        };
+        leader.filter(|leader| *leader != self.number && self.ways.is_some())
+    }
+
+    /// Whom to ask about a shard that has no replica here.
+    fn guess(&self, shard: ShardId) -> Option<u64> {
+        let hinted = read(&self.hints).get(&shard).copied();
+        hinted.or_else(|| self.known.placed(shard)?.voters.first().copied())
+    }
+
+    /// A node that was asked does not lead: the one that it named may, or the next that votes.
+    fn astray(&self, shard: ShardId, asked: u64, hint: Option<u64>) {
+        if self.group(shard).is_some() {
+            return;
+        }
+        let voters = self.known.placed(shard).map_or_else(Vec::new, |placed| placed.voters);
+        let next = voters.iter().position(|voter| *voter == asked).map_or(0, |at| at + 1);
+        let next = voters.get(next).or(voters.first()).copied();
+        if let Some(next) = hint.or(next) {
+            write(&self.hints).insert(shard, next);
+        }
+    }
+
+    fn leader(&self, shard: ShardId) -> Leader {
+        match (self.shard(shard), self.other_leader(shard)) {
+            (Some(handle), _) => Leader::Here(handle),
+            (None, Some(node)) => Leader::There(node),
+            (None, None) => Leader::Nobody,
+        }
+    }
+
+    /// Whether a shard answers, here or elsewhere.
+    pub fn is_led(&self, shard: ShardId) -> bool {
+        !matches!(self.leader(shard), Leader::Nobody)
+    }
+
+    /// Whether every shard answers.
+    pub fn is_complete(&self) -> bool {
+        self.map.shards().all(|shard| self.is_led(shard))
+    }
+
+    /// A credit for an ask from outside: to be had before any expensive work for it.
+    pub fn admit(&self, entity: EntityId) -> Option<Credit> {
+        let shard = self.map.shard_of(entity);
+        match self.shard(shard) {
+            Some(handle) => handle.credits.try_take(),
+            None => self.abroad.get(&shard)?.try_take(),
+        }
+    }
+
+    /// Asks an entity, wherever its shard is led. Waits for a leader where there is none at the moment.
+    ///
+    /// # Errors
+    /// The entity's refusal, or why it could not be asked.
+    pub async fn ask(
+        &self,
+        to: EntityId,
+        command: Command,
+        cause: Cause,
+        credit: Credit,
+    ) -> Result<Answer, AskError> {
+        // A device's message counts once, however often it is asked.
+        let is_once = matches!(cause, Cause::Device { .. });
+        let (shard, until) = (self.map.shard_of(to), Instant::now() + LED_WITHIN);
+        let mut credit = Some(credit);
+        loop {
+            let asked = match self.leader(shard) {
+                Leader::Here(handle) => {
+                    handle.ask(to, command.clone(), cause.clone(), credit.take()).await
+                }
+                Leader::There(node) => tokio::select! {
+                    asked = self.ask_there(node, to, &command, &cause) => asked,
+                    () = self.until_deposed(shard, node) => Err(AskError::Unknown),
+                },
+                Leader::Nobody => Err(AskError::NotLeader),
+            };
+            let is_open = match &asked {
+                Err(AskError::NotLeader) => true,
+                Err(AskError::Unknown) => is_once,
+                _ => false,
+            };
+            if !is_open || Instant::now() >= until {
+                return asked;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Ends a while after another node than this one leads. One that was killed answers nothing, and its
+    /// connection takes long to die.
+    async fn until_deposed(&self, shard: ShardId, node: u64) {
+        let Some(group) = self.group(shard) else { return std::future::pending().await };
+        let mut leader = Some(node);
+        while leader.is_none_or(|leader| leader == node) {
+            match group.next_leader(leader).await {
+                Some(next) => leader = next,
+                None => return,
+            }
+        }
+        tokio::time::sleep(LAST_WORDS).await;
+    }
+
+    async fn ask_there(
+        &self,
+        node: u64,
+        to: EntityId,
+        command: &Command,
+        cause: &Cause,
+    ) -> Result<Answer, AskError> {
+        let ways = self.ways.as_ref().ok_or(AskError::NotLeader)?;
+        let shard = self.map.shard_of(to);
+        let said = ways.ask(node, to, command, cause).await;
+        match &said {
+            Ok(wire::Said::NotLeader { hint }) => self.astray(shard, node, *hint),
+            Err(AskError::NotLeader) => self.astray(shard, node, None),
+            _ => {}
+        }
+        let said = said?;
+        let (wire::Said::Done { applied, .. } | wire::Said::AlreadyDone { applied, .. }) = said
+        else {
+            return said.result();
+        };
+        // Whoever wrote through this node reads here what was written.
+        if matches!(cause, Cause::Operator { .. })
+            && let Some(group) = self.group(shard)
+        {
+            group.until_applied(applied).await;
+        }
+        said.result()
+    }
+
+    /// Answers another node for an entity whose shard is led here.
+    pub async fn answer(&self, to: EntityId, command: Command, cause: Cause) -> wire::Said {
+        let shard = self.map.shard_of(to);
+        let Some(handle) = self.shard(shard) else {
+            return wire::Said::NotLeader { hint: self.other_leader(shard) };
+        };
+        let credit = match handle.credits.try_take() {
+            _ if cause.is_internal() => None,
+            None => return wire::Said::Busy { retry_after_ms: RETRY_AFTER_MS },
+            credit => credit,
+        };
+        let asked = handle.ask(to, command, cause, credit).await;
+        let applied = self.group(shard).and_then(|group| group.readable()).unwrap_or(0);
+        wire::Said::new(asked, applied, self.other_leader(shard))
+    }
+}
+
+/// Groups.
+impl NodeCourier {
+    /// How a group is, by whoever leads it: that node, and what it sees.
+    pub async fn look(&self, shard: ShardId) -> Option<(u64, wire::Seen)> {
+        if let Some(seen) = self.seen(shard) {
+            return Some((self.number, seen));
+        }
+        let node = self.other_leader(shard)?;
+        let seen = self.ways.as_ref()?.look(node, shard).await;
+        if seen.is_none() {
+            self.astray(shard, node, None);
+        }
+        Some((node, seen?))
+    }
+
+    /// How a group is that this node leads.
+    pub fn seen(&self, shard: ShardId) -> Option<wire::Seen> {
+        let group = self.group(shard)?;
+        let (replicas, behind) = (group.replicas(), group.lag()?);
+        Some(wire::Seen {
+            voters: replicas.voters.into_iter().collect(),
+            learners: replicas.learners.into_iter().collect(),
+            is_settled: group.is_settled(),
+            applied: group.applied().unwrap_or(0),
+            behind: behind.into_iter().filter(|(node, _)| *node != self.number).collect(),
+        })
+    }
+}
+
+/// Devices.
+impl NodeCourier {
     /// Puts a shard into service; devices that are connected already are announced to it.
     pub fn open_shard(&self, shard: ShardId, handle: ShardHandle) {
         // In this order a device that connects meanwhile is announced twice rather than never.
         write(&self.shards).insert(shard, handle.clone());
-        for device in read(&self.sessions).keys().filter(|id| self.map.shard_of(**id) == shard) {
-            handle.attached(*device);
+        let sessions = read(&self.sessions);
+        for device in sessions.devices().filter(|id| self.map.shard_of(*id) == shard) {
+            handle.attached(device);
         }
     }
 
@@ -75,52 +319,90 @@ impl NodeCourier {
         write(&self.shards).remove(&shard)
     }
 
-    /// Whether every shard runs here.
-    pub fn is_complete(&self) -> bool {
-        let shards = read(&self.shards);
-        self.map.shards().all(|shard| shards.contains_key(&shard))
-    }
-
     /// Makes this the device's session; an older one is told by its closed channel.
     pub fn attach(&self, device: EntityId, session: Session) {
+        let number = session.number;
+        self.attached(device, Place::Here(session));
+        self.notice(device, |device| Notice::Attached { device, session: number });
+    }
+
+    fn attached(&self, device: EntityId, place: Place) {
         // The shard is told under the lock, so that it hears of sessions in their order.
         let mut sessions = write(&self.sessions);
-        sessions.insert(device, session);
-        if let Some(shard) = self.shard_for(device) {
+        let before = sessions.attach(device, place);
+        if let Some(shard) = self.shard(self.map.shard_of(device)) {
             shard.attached(device);
         }
+        drop(sessions);
+        if let Some(Place::There(Abroad { node, session, .. })) = before {
+            self.notify(node, Notice::Replaced { device, session });
+        }
     }
 
-    /// Ends a session, unless a newer one took its place.
+    /// Ends a session of this node, unless a newer one took its place.
     pub fn detach(&self, device: EntityId, number: u64) {
-        let mut sessions = write(&self.sessions);
-        if sessions.get(&device).is_none_or(|session| session.number != number) {
-            return;
+        if self.detached(device, None, number) {
+            self.notice(device, |device| Notice::Detached { device, session: number });
         }
-        sessions.remove(&device);
-        if let Some(shard) = self.shard_for(device) {
+    }
+
+    fn detached(&self, device: EntityId, node: Option<u64>, number: u64) -> bool {
+        let mut sessions = write(&self.sessions);
+        let is_it = sessions.detach(device, node, number);
+        if is_it && let Some(shard) = self.shard(self.map.shard_of(device)) {
             shard.detached(device);
         }
+        is_it
     }
 
-    /// How many devices are connected.
+    /// A device has these messages.
+    pub fn acknowledged(&self, device: EntityId, message_ids: Vec<[u8; 16]>) {
+        match self.shard(self.map.shard_of(device)) {
+            Some(shard) => shard.acknowledged(device, message_ids),
+            None => self.notice(device, |device| {
+                let message_ids = message_ids.iter().copied().map(Into::into).collect();
+                Notice::Acknowledged { device, message_ids }
+            }),
+        }
+    }
+
+    /// Tells the node that leads the device's shard, where that is another.
+    fn notice(&self, device: EntityId, notice: impl FnOnce(EntityId) -> Notice) {
+        if let Some(node) = self.other_leader(self.map.shard_of(device)) {
+            self.notify(node, notice(device));
+        }
+    }
+
+    /// How many devices are connected here.
     pub fn connected(&self) -> usize {
-        read(&self.sessions).len()
+        read(&self.sessions).here().count()
     }
 }
 
 impl Courier for NodeCourier {
     fn tell(&self, from: ShardId, item: OutboxItem) -> Pending<Result<(), AskError>> {
-        let shard = self.shard(item.shard);
-        Box::pin(async move {
-            let shard = shard.ok_or(AskError::NotLeader)?;
-            let cause = Cause::Outbox { from, number: item.number };
-            shard.ask(item.to, item.command, cause, None).await.map(|_| ())
-        })
+        let cause = Cause::Outbox { from, number: item.number };
+        match (self.leader(item.shard), &self.ways) {
+            (Leader::Here(shard), _) => {
+                Box::pin(
+                    async move { shard.ask(item.to, item.command, cause, None).await.map(|_| ()) },
+                )
+            }
+            (Leader::There(node), Some(ways)) => {
+                let ways = ways.clone();
+                Box::pin(async move {
+                    ways.ask(node, item.to, &item.command, &cause).await?.result().map(|_| ())
+                })
+            }
+            _ => Box::pin(async { Err(AskError::NotLeader) }),
+        }
     }
 
     fn push(&self, mail: &MailItem) -> bool {
-        let session = read(&self.sessions).get(&mail.to).cloned();
-        session.is_some_and(|session| session.mail.try_send(mail.clone()).is_ok())
+        match read(&self.sessions).place(mail.to) {
+            Some(Place::Here(session)) => session.mail.try_send(mail.clone()).is_ok(),
+            Some(Place::There(abroad)) => self.notify(abroad.node, Notice::Mail(mail.into())),
+            None => false,
+        }
     }
 }

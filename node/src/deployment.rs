@@ -5,6 +5,7 @@
 //! secrets.sealed    region key, issuing CA, node and service keys, HPKE keys
 //! root.pem          the root certificates; root.key.sealed and root2.key.sealed belong on an offline
 //!                   medium
+//! members.cbor      the cluster's nodes as they were when this one joined
 //! operator.*        an operator's certificate and key, for the commands on this machine
 //! db/               log and state
 //! ```
@@ -15,12 +16,14 @@
 
 mod certificates;
 mod create;
+mod join;
 mod keeper;
 mod secrets;
 
 pub use certificates::Own;
 pub(crate) use certificates::{all_from_pem as pem_objects, armour, pem};
 pub use create::Making;
+pub use join::{Admission, HandOver};
 pub use keeper::{Keeper, Renewed};
 
 use std::{
@@ -31,6 +34,7 @@ use std::{
 };
 
 use fieldmesh_actors::seams::{Clock, Entropy};
+use fieldmesh_domain::{EntityId, placement::Members};
 use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_pki::{
     IssueError, IssuingCa, KeyMaterial, Kind, TrustStore, Urls, ocsp::IssuerRef, tls::Credentials,
@@ -76,6 +80,10 @@ pub enum DeploymentError {
     Damaged { path: PathBuf },
     #[error("{path} is in use by another server")]
     InUse { path: PathBuf },
+    #[error(
+        "the region's CA key is in a token: it cannot be handed to another node, whose software has no place for it"
+    )]
+    InToken,
     #[error("a certificate cannot be issued")]
     Issue(#[from] IssueError),
     #[error("a key cannot be made or used: {0}")]
@@ -108,6 +116,9 @@ pub struct Facts {
     /// The same of the file that is about to replace it.
     #[cbor(n(9), with = "minicbor::bytes")]
     pub next_roots: Option<[u8; 32]>,
+    /// The node's registration, where the cluster was there before it.
+    #[n(10)]
+    pub joined_as: Option<EntityId>,
 }
 
 /// An opened deployment.
@@ -121,6 +132,8 @@ pub struct Deployment {
     pub issuing: Arc<IssuingCa>,
     pub service: ServiceSecrets,
     pub head_signer: HeadSigner,
+    /// The cluster's nodes as they were when this one joined.
+    pub members: Members,
     /// What the authority is to know.
     own: Vec<Own>,
     secrets: Secrets,
@@ -227,6 +240,7 @@ impl Deployment {
             _ => DeploymentError::File { path: dir.clone(), source },
         })?;
         let seal = Seal::of(facts.token.as_deref(), secret)?;
+        let members = join::members(&dir)?;
         let mut secrets = seal.read_secrets(&dir.join("secrets.sealed"))?;
         let roots = certificates::roots(&dir.join("root.pem"), &facts)?;
         let now_s = clock.now_ms() / 1000;
@@ -266,6 +280,7 @@ impl Deployment {
             issuing,
             service,
             head_signer,
+            members,
             own,
             secrets,
             seal,
@@ -282,7 +297,7 @@ impl Deployment {
     /// What writes the directory: once the node runs, and when the service's HPKE keys rotate.
     pub fn keeper(self, config: Config) -> (DeploymentParts, Keeper) {
         let Self { dir, facts, roots, trust, node, issuing, service, head_signer, own, .. } = self;
-        let Self { secrets, seal, operator, lock, .. } = self;
+        let Self { members, secrets, seal, operator, lock, .. } = self;
         let keeper = Keeper {
             dir: dir.clone(),
             secrets,
@@ -294,8 +309,18 @@ impl Deployment {
             open: Vec::new(),
             _lock: lock,
         };
-        let parts =
-            DeploymentParts { dir, facts, roots, trust, node, issuing, service, head_signer, own };
+        let parts = DeploymentParts {
+            dir,
+            facts,
+            roots,
+            trust,
+            node,
+            issuing,
+            service,
+            head_signer,
+            members,
+            own,
+        };
         (parts, keeper)
     }
 }
@@ -310,6 +335,7 @@ pub struct DeploymentParts {
     pub issuing: Arc<IssuingCa>,
     pub service: ServiceSecrets,
     pub head_signer: HeadSigner,
+    pub members: Members,
     pub own: Vec<Own>,
 }
 

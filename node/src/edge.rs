@@ -102,6 +102,8 @@ pub struct EdgeOptions {
     pub region: String,
     /// What one connection may ask to be opened.
     pub rate: Rate,
+    /// Where else the devices may connect.
+    pub nodes: Box<dyn Fn() -> Vec<String> + Send + Sync>,
 }
 
 /// The device edge of a node.

@@ -81,10 +81,7 @@ impl Fault {
 impl Intake {
     /// What the device is told; `channel` is how its connection seals.
     pub async fn take(&self, peer: &Peer, frame: &Frame, outer: &[u8], channel: &Channel) -> Reply {
-        let Some(shard) = self.courier.shard_for(peer.entity) else {
-            return Reply::Unavailable { retry_after_ms: RETRY_AFTER_MS };
-        };
-        let Some(credit) = shard.credits.try_take() else {
+        let Some(credit) = self.courier.admit(peer.entity) else {
             metrics::counter!("fieldmesh_intake_busy_total").increment(1);
             return Reply::Busy { retry_after_ms: RETRY_AFTER_MS };
         };
@@ -109,7 +106,7 @@ impl Intake {
         let Some(command) = self.command(peer, &message, content) else {
             return self.receipt(peer, id, ReceiptStatus::Invalid, channel);
         };
-        match shard.ask(peer.entity, command, cause, Some(credit)).await {
+        match self.courier.ask(peer.entity, command, cause, credit).await {
             Ok(
                 Answer::Done { receipt: Some(body), .. }
                 | Answer::AlreadyDone { receipt: Some(body) },

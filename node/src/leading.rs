@@ -44,6 +44,7 @@ pub async fn lead(
         let is_lost = match start(&group, &options, &root).await {
             Ok(handle) => {
                 courier.open_shard(shard, handle.clone());
+                tracing::info!(shard, term, after = ?began.elapsed(), "the shard runs here");
                 let is_lost = tokio::select! {
                     biased;
                     _ = leading.wait_for(|now| *now != term) => true,

@@ -272,7 +272,7 @@ pub async fn sign_head(node: &Node, signer: &HeadSigner) -> Result<bool, LedgerE
     let region = node.region.parse().map_err(|_| LedgerError::Read("the region".into()))?;
     let id = EntityId::authority(region);
     let Some(journal) = node.journal(AUTHORITY) else { return Ok(false) };
-    let Some(head) = next_head(journal, id, signer, node.clock.now_ms())? else {
+    let Some(head) = next_head(&journal, id, signer, node.clock.now_ms())? else {
         return Ok(false);
     };
     let command = Command::Authority(authority::Command::SignHead(head));

@@ -9,12 +9,13 @@
 use std::{sync::Arc, time::Duration};
 
 use fieldmesh_actors::{
-    Answer, AskError, ShardOptions, Supervisor,
+    Answer, AskError, Supervisor,
+    admission::RETRY_AFTER_MS,
     commit::{Cause, ShardId},
     seams::{Clock, Entropy},
 };
 use fieldmesh_domain::{
-    Command, EntityId, IndexRow,
+    Command, EntityId,
     authority::{self, Authority, Deed, Note},
 };
 use tokio::{
@@ -25,21 +26,26 @@ use tokio::{
 use crate::{
     audit::Audit,
     bucket::Rate,
+    cluster::Cluster,
     consensus::{
-        group::{self, Group, GroupOptions, StartError},
-        machine::RowObserver,
+        group::{self, Group, StartError},
+        service::Members,
     },
     courier::NodeCourier,
+    departures,
     edge::{self, Edge, EdgeOptions, Endpoint},
+    hosting::{Hosting, HostingOptions},
     intake::Intake,
-    journal::{JournalOptions, ShardJournal},
-    leading::{self, Failing},
-    placement::{AUTHORITY, PLACEMENT, ShardMap},
+    journal::ShardJournal,
+    leading::Failing,
+    mesh::Mesh,
+    peers::Peers,
+    placement::{AUTHORITY, ShardMap},
     register::Register,
     service::{Service, ServiceError, ServiceSecrets},
     steps::Steps,
     store::{
-        Engine, Role, StoreError, Table,
+        Engine, Role, StoreError,
         writer::{self, LogWriter, OnFatal},
     },
     trust::Trust,
@@ -69,6 +75,12 @@ pub struct NodeParts {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub trust: Arc<Trust>,
+    /// What is known of the other nodes.
+    pub known: Arc<Cluster>,
+    /// The way to them; none for a node that stays alone.
+    pub mesh: Option<Arc<Mesh>>,
+    /// Whether the cluster's groups begin here: on its first node.
+    pub is_first: bool,
     /// Where devices connect.
     pub endpoint: Endpoint,
     pub device_rate: Rate,
@@ -104,13 +116,14 @@ pub struct Node {
     pub region: String,
     pub trust: Arc<Trust>,
     pub register: Register,
+    /// What is known of the other nodes.
+    pub known: Arc<Cluster>,
     /// The node's number in the cluster.
     pub number: u64,
-    journals: Vec<(ShardId, ShardJournal)>,
-    groups: Vec<Group>,
+    hosting: Arc<Hosting>,
+    mesh: Option<Arc<Mesh>>,
     tasks: Vec<JoinHandle<()>>,
     endpoint: Endpoint,
-    root: Supervisor,
     failing: watch::Receiver<Option<Failing>>,
     writer_ended: oneshot::Receiver<()>,
 }
@@ -121,36 +134,14 @@ impl Node {
     /// # Errors
     /// Damaged storage, unusable keys.
     pub async fn start(parts: NodeParts, service: ServiceSecrets) -> Result<Self, NodeError> {
-        let (clock, entropy, engine) =
-            (Arc::clone(&parts.clock), Arc::clone(&parts.entropy), Arc::clone(&parts.engine));
-        let (map, on_fatal) = (parts.map, Arc::clone(&parts.on_fatal));
-        inspect(&*engine, map)?;
-        let log = engine.open("log", Role::Log).map_err(NodeError::Log)?;
-        let writer = LogWriter::new(Arc::clone(&log), Arc::clone(&engine), on_fatal);
-        let (writer, task) = writer.map_err(NodeError::Log)?;
-        let writer_ended = engine.spawn_writer(Box::pin(task));
-        let steps = Steps::new(clock.now_ms());
+        let (clock, entropy) = (Arc::clone(&parts.clock), Arc::clone(&parts.entropy));
         let service = Arc::new(Service::new(service, clock.now_ms() / 1000)?);
-        let courier = Arc::new(NodeCourier::new(map));
-        let root =
-            Supervisor::start().await.map_err(|error| NodeError::Supervisor(error.to_string()))?;
-        let (fails, failing) = watch::channel(None);
-        let shared = Shared { log, writer, engine, map, service, courier, steps, root, fails };
-        let mut running = Vec::new();
-        for shard in map.shards() {
-            running.push(shared.start_shard(shard, &parts).await?);
-        }
-        // What is left of `shared` goes now: the writer ends with the last group.
-        let Shared { service, courier, steps, root, .. } = shared;
-        let (mut groups, mut journals, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
-        for (shard, group, journal, task) in running {
-            groups.push(group);
-            journals.push((shard, journal));
-            tasks.push(task);
-        }
-        let authority = journals.iter().find(|(shard, _)| *shard == AUTHORITY);
-        let (_, authority) = authority.ok_or(NodeError::NoAuthority)?;
-        let register = Register::new(authority.clone(), Arc::clone(&parts.trust));
+        let steps = Steps::new(clock.now_ms());
+        let Opened { hosting, groups, failing, writer_ended } =
+            Opened::open(&parts, &service, &steps).await?;
+        let courier = Arc::clone(hosting.courier());
+        let authority = hosting.journal(AUTHORITY).ok_or(NodeError::NoAuthority)?;
+        let register = Register::new(authority, Arc::clone(&parts.trust));
         let intake = Arc::new(Intake {
             service: Arc::clone(&service),
             courier: Arc::clone(&courier),
@@ -167,9 +158,20 @@ impl Node {
             cluster: parts.cluster,
             region: parts.region.clone(),
             rate: parts.device_rate,
+            nodes: {
+                let (known, number) = (Arc::clone(&parts.known), parts.number);
+                Box::new(move || known.device_addresses(number))
+            },
         });
-        tasks.push(tokio::spawn(edge.run()));
-        let NodeParts { endpoint, region, audit, trust, .. } = parts;
+        let mut tasks = vec![tokio::spawn(edge.run())];
+        if let Some(mesh) = &parts.mesh {
+            let peers = Arc::new(Peers { groups, courier: Arc::clone(&courier) });
+            tasks.push(tokio::spawn(Arc::clone(mesh).run(peers)));
+        }
+        tasks.push(tokio::spawn(Arc::clone(&hosting).keep()));
+        let (known, random) = (Arc::clone(&parts.known), Arc::clone(&entropy));
+        tasks.push(tokio::spawn(departures::tend(Arc::clone(&courier), known, random)));
+        let NodeParts { endpoint, region, audit, trust, known, mesh, number, .. } = parts;
         Ok(Self {
             courier,
             service,
@@ -180,18 +182,18 @@ impl Node {
             region,
             trust,
             register,
-            number: parts.number,
-            journals,
-            groups,
+            known,
+            number,
+            hosting,
+            mesh,
             tasks,
             endpoint,
-            root,
             failing,
             writer_ended,
         })
     }
 
-    /// Ends when every shard answers.
+    /// Ends when every shard answers, and this node's replicas have what their leaders had.
     ///
     /// # Errors
     /// Where one fails again and again, as what is stored of it cannot be read.
@@ -203,7 +205,21 @@ impl Node {
             }
             tokio::time::sleep(POLL).await;
         }
+        for group in self.groups() {
+            while !self.is_current(&group).await {
+                tokio::time::sleep(POLL).await;
+            }
+        }
         Ok(())
+    }
+
+    /// Whether a replica has what its leader has now.
+    async fn is_current(&self, group: &Group) -> bool {
+        match self.courier.look(group.group).await {
+            Some((leader, _)) if leader == self.number => true,
+            Some((_, seen)) => group.applied().is_some_and(|applied| applied >= seen.applied),
+            None => false,
+        }
     }
 
     /// Asks an entity on behalf of an operator.
@@ -211,27 +227,30 @@ impl Node {
     /// # Errors
     /// The entity's refusal, or why it cannot be asked now.
     pub async fn ask(&self, entity: EntityId, command: Command) -> Result<Answer, AskError> {
-        let shard = self.courier.shard_for(entity).ok_or(AskError::NotLeader)?;
         let mut command_id = [0; 16];
         self.entropy.fill(&mut command_id);
-        let credit = shard.credits.try_take().ok_or(AskError::Busy {
-            retry_after_ms: fieldmesh_actors::admission::RETRY_AFTER_MS,
-        })?;
-        shard.ask(entity, command, Cause::Operator { command_id }, Some(credit)).await
+        let busy = AskError::Busy { retry_after_ms: RETRY_AFTER_MS };
+        let credit = self.courier.admit(entity).ok_or(busy)?;
+        self.courier.ask(entity, command, Cause::Operator { command_id }, credit).await
     }
 
-    /// The journal that holds an entity, for reading.
-    pub fn journal_of(&self, entity: EntityId) -> Option<&ShardJournal> {
+    /// The journal that holds an entity, for reading: what this node's replica has applied.
+    pub fn journal_of(&self, entity: EntityId) -> Option<ShardJournal> {
         self.journal(self.courier.map().shard_of(entity))
     }
 
     /// The journal of a group.
-    pub fn journal(&self, shard: ShardId) -> Option<&ShardJournal> {
-        self.journals.iter().find(|(own, _)| *own == shard).map(|(_, journal)| journal)
+    pub fn journal(&self, shard: ShardId) -> Option<ShardJournal> {
+        self.hosting.journal(shard)
     }
 
-    pub fn journals(&self) -> impl Iterator<Item = &ShardJournal> {
-        self.journals.iter().map(|(_, journal)| journal)
+    pub fn journals(&self) -> Vec<ShardJournal> {
+        self.hosting.journals()
+    }
+
+    /// The groups that run here.
+    pub fn groups(&self) -> Vec<Group> {
+        self.hosting.groups()
     }
 
     /// Lists what an operator, or nobody in particular, did that no registration tells of.
@@ -266,23 +285,76 @@ impl Node {
 
     /// Ends in order: devices first, then shards, then groups.
     pub async fn stop(self) {
+        // While devices are still served: who leads next answers them at once.
+        self.hosting.hand_on().await;
         edge::shut(&self.endpoint);
         // Whoever starts shards again goes before the shards.
         for task in &self.tasks {
             task.abort();
         }
-        for shard in self.courier.map().shards() {
-            if let Some(handle) = self.courier.close_shard(shard) {
-                handle.stop().await;
-            }
+        self.hosting.stop().await;
+        if let Some(mesh) = &self.mesh {
+            mesh.shut();
         }
-        for group in &self.groups {
-            group.stop().await;
-        }
-        self.root.stop();
+        drop(self.hosting);
         if tokio::time::timeout(WRITER_PATIENCE, self.writer_ended).await.is_err() {
             tracing::warn!("the log writer did not end in time");
         }
+    }
+}
+
+/// The storage with what runs on it.
+struct Opened {
+    hosting: Arc<Hosting>,
+    groups: Arc<Members>,
+    failing: watch::Receiver<Option<Failing>>,
+    writer_ended: oneshot::Receiver<()>,
+}
+
+impl Opened {
+    async fn open(
+        parts: &NodeParts,
+        service: &Arc<Service>,
+        steps: &Steps,
+    ) -> Result<Self, NodeError> {
+        let (engine, map) = (Arc::clone(&parts.engine), parts.map);
+        inspect(&*engine, map)?;
+        let log = engine.open("log", Role::Log).map_err(NodeError::Log)?;
+        let on_fatal = Arc::clone(&parts.on_fatal);
+        let writer = LogWriter::new(Arc::clone(&log), Arc::clone(&engine), on_fatal);
+        let (writer, task) = writer.map_err(NodeError::Log)?;
+        let writer_ended = engine.spawn_writer(Box::pin(task));
+        let mesh = parts.mesh.clone();
+        let courier = NodeCourier::new(map, parts.number, mesh, Arc::clone(&parts.known));
+        let root =
+            Supervisor::start().await.map_err(|error| NodeError::Supervisor(error.to_string()))?;
+        let (fails, failing) = watch::channel(None);
+        let mut seed = [0; 8];
+        parts.entropy.fill(&mut seed);
+        let groups = Members::new(Arc::clone(&engine), u64::from_be_bytes(seed));
+        let hosting = Hosting::start(HostingOptions {
+            log,
+            writer,
+            engine,
+            map,
+            number: parts.number,
+            timing: parts.timing,
+            awake_max: parts.awake_max,
+            service: Arc::clone(service),
+            courier,
+            steps: steps.clone(),
+            clock: Arc::clone(&parts.clock),
+            entropy: Arc::clone(&parts.entropy),
+            trust: Arc::clone(&parts.trust),
+            known: Arc::clone(&parts.known),
+            mesh: parts.mesh.clone(),
+            peers: Arc::clone(&groups),
+            is_first: parts.is_first,
+            on_fatal: Arc::clone(&parts.on_fatal),
+            root,
+            fails,
+        });
+        Ok(Self { hosting: hosting.await?, groups, failing, writer_ended })
     }
 }
 
@@ -297,65 +369,4 @@ fn inspect(engine: &dyn Engine, map: ShardMap) -> Result<(), NodeError> {
         }
     }
     Ok(())
-}
-
-/// What the shards of a node share while it starts.
-struct Shared {
-    log: Arc<dyn Table>,
-    writer: LogWriter,
-    engine: Arc<dyn Engine>,
-    map: ShardMap,
-    service: Arc<Service>,
-    courier: Arc<NodeCourier>,
-    steps: Steps,
-    root: Supervisor,
-    fails: watch::Sender<Option<Failing>>,
-}
-
-type Running = (ShardId, Group, ShardJournal, JoinHandle<()>);
-
-impl Shared {
-    async fn start_shard(&self, shard: ShardId, parts: &NodeParts) -> Result<Running, NodeError> {
-        let (clock, entropy) = (Arc::clone(&parts.clock), Arc::clone(&parts.entropy));
-        let mut seed = [0; 8];
-        entropy.fill(&mut seed);
-        let Timing { heartbeat, election_min, election_max } = parts.timing;
-        let options = GroupOptions {
-            group: shard,
-            shard,
-            node: parts.number,
-            seed: u64::from_be_bytes(seed),
-            heartbeat,
-            election_min,
-            election_max,
-            observer: (shard == PLACEMENT).then(|| {
-                let trust = Arc::clone(&parts.trust);
-                Arc::new(move |rows: &[IndexRow]| trust.applied(rows)) as RowObserver
-            }),
-            voters: [parts.number].into(),
-            peers: None,
-        };
-        let (log, writer) = (Arc::clone(&self.log), self.writer.clone());
-        let on_fatal = Arc::clone(&parts.on_fatal);
-        let group = Group::start(options, &*self.engine, log, writer, on_fatal).await?;
-        let journal = ShardJournal::new(JournalOptions {
-            group: group.clone(),
-            map: self.map,
-            service: Arc::clone(&self.service),
-            clock: Arc::clone(&clock),
-            entropy,
-            steps: self.steps.clone(),
-        });
-        let courier = Arc::clone(&self.courier);
-        let options = ShardOptions {
-            shard,
-            clock,
-            journal: Arc::new(journal.clone()),
-            courier: Arc::clone(&courier) as _,
-            awake_max: parts.awake_max,
-        };
-        let (root, fails) = (self.root.clone(), self.fails.clone());
-        let task = tokio::spawn(leading::lead(group.clone(), options, courier, root, fails));
-        Ok((shard, group, journal, task))
-    }
 }

@@ -29,6 +29,11 @@ impl ShardMap {
         Self { shards: shards.clamp(1, SHARDS_MAX) }
     }
 
+    /// How many shards entities are spread over.
+    pub fn count(self) -> u32 {
+        self.shards
+    }
+
     pub fn shard_of(self, entity: EntityId) -> ShardId {
         match entity.kind() {
             EntityKind::Placement => PLACEMENT,

@@ -11,6 +11,11 @@ use std::{
 };
 
 use fieldmesh_actors::seams::{Clock, Entropy};
+use fieldmesh_domain::{
+    Command, EntityId,
+    placement::{self, Member, Presence},
+    time::Millis,
+};
 use fieldmesh_pki::{
     IssuingCa, Kind, is_issued_by, profile,
     tls::{
@@ -22,11 +27,13 @@ use tokio::{sync::Mutex, task::JoinHandle, time::Instant};
 
 use crate::{
     audit::Audit,
-    config::Config,
+    cluster::Cluster,
+    config::{AdvertiseConfig, Config},
     deployment::{Deployment, DeploymentError, DeploymentParts, Facts, Keeper, Own},
     edge, files,
     issuer::{Issuer, Signing},
     ledger::{self, HeadSigner},
+    mesh::{self, Mesh, MeshOptions},
     node::{Node, NodeError, NodeParts},
     os::{SystemClock, SystemEntropy},
     own,
@@ -103,6 +110,7 @@ impl Server {
             issuing,
             service,
             head_signer,
+            members,
             own,
         } = parts;
         let db = dir.join("db");
@@ -115,6 +123,8 @@ impl Server {
         let reset_key = service.region_key.derive(b"stateless reset");
         let Sockets { listener, public, https_tls, live, endpoint, devices } =
             Sockets::open(config, &credentials, &trust, &clock, &reset_key)?;
+        let reset_key = service.region_key.derive(b"stateless reset between nodes");
+        let (mesh, at) = meshed(config, &facts, &live, &trust, &clock, &reset_key)?;
         let parts = NodeParts {
             cluster: facts.cluster.clone(),
             region: facts.region.clone(),
@@ -126,6 +136,9 @@ impl Server {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             trust: Arc::clone(&trust),
+            known: Cluster::new(members),
+            mesh: Some(mesh),
+            is_first: facts.joined_as.is_none(),
             endpoint,
             device_rate: config.listen.device_rate(),
             on_fatal: Arc::new(|error| {
@@ -137,6 +150,9 @@ impl Server {
         let node = Arc::new(started(parts, service).await?);
         // Only now: a start that fails leaves the directory as it was.
         keeper.keep_renewed(&*entropy)?;
+        let registration = facts.registration(Kind::Node)?;
+        let https = listener.local_addr().unwrap_or(config.listen.https);
+        introduce(&node, registration, advertised(config, [at, devices, https])).await;
         let desk = Desk { facts, roots, issuing, head_signer, dir, live, keeper, own };
         let authority = desk.open(&node).await?;
         let shared = Shared {
@@ -180,6 +196,56 @@ impl Server {
             tokio::time::sleep(STOP_POLL).await;
         }
     }
+}
+
+/// Where others reach a node that listens at these addresses: for other nodes, devices and HTTPS.
+pub(crate) fn advertised(config: &Config, listening: [SocketAddr; 3]) -> [String; 3] {
+    let AdvertiseConfig { mesh, devices, https } = &config.advertise;
+    let [for_mesh, for_devices, for_https] = listening;
+    let or = |said: &String, at: SocketAddr| {
+        if said.is_empty() { at.to_string() } else { said.clone() }
+    };
+    [or(mesh, for_mesh), or(devices, for_devices), or(https, for_https)]
+}
+
+/// Says where this node is; the cluster's first one says so that there is one. A node that cannot be
+/// reached by others serves its devices all the same.
+async fn introduce(node: &Node, identity: EntityId, at: [String; 3]) {
+    let [mesh, devices, https] = at;
+    let (number, since) = (node.number, Millis(0));
+    let presence = Presence::Active;
+    let member = Member { number, identity, mesh, devices, https, presence, since };
+    let shards = node.courier.map().count();
+    let command = placement::Command::Join { member, shards, by: format!("node {number}") };
+    let asked = node.ask(EntityId::placement(), Command::Placement(command)).await;
+    if let Err(error) = asked {
+        tracing::warn!(%error, "other nodes do not know where this one is: see [advertise]");
+    }
+}
+
+/// The endpoint for other nodes, and where it listens.
+fn meshed(
+    config: &Config,
+    facts: &Facts,
+    live: &Arc<LiveCredentials>,
+    trust: &Arc<Trust>,
+    clock: &Arc<dyn Clock>,
+    reset_key: &[u8; 32],
+) -> Result<(Arc<Mesh>, SocketAddr), ServerError> {
+    let address = config.listen.mesh;
+    let quic = mesh::server_config(Arc::clone(live), trust, clock).map_err(ServerError::Tls)?;
+    let refused = |source| ServerError::Listen { key: "listen.mesh", address, source };
+    let endpoint = edge::bind(address, quic, reset_key).map_err(refused)?;
+    let at = endpoint.local_addr().map_err(refused)?;
+    let options = MeshOptions {
+        endpoint,
+        number: facts.number,
+        cluster: facts.cluster.clone(),
+        trust: Arc::clone(trust),
+        credentials: Arc::clone(live),
+        clock: Arc::clone(clock),
+    };
+    Ok((Mesh::new(options).map_err(ServerError::Tls)?, at))
 }
 
 /// A node of which every shard answers.

@@ -8,6 +8,7 @@
 //! problem. **Not here:** rules of any kind.
 
 pub mod ca;
+pub mod cluster;
 pub mod est;
 pub mod operator;
 pub mod problem;

@@ -16,12 +16,14 @@ use fieldmesh_device::{
 use fieldmesh_domain::{
     Command, EntityId, EntityKind, customer,
     message::{Answer, Location, RequestBody, ResponseBody},
+    placement::Members,
     technician::{self, Shift, Skill},
 };
 use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_node::{
     audit::Audit,
     bucket::Rate,
+    cluster::Cluster,
     edge,
     node::{Node, NodeParts, Timing},
     placement::ShardMap,
@@ -185,6 +187,9 @@ async fn run_node(
         clock: Arc::new(SimClock),
         entropy: Arc::new(SimEntropy::new(seed)),
         trust: Trust::new(authority.trust()),
+        known: Cluster::new(Members::default()),
+        mesh: None,
+        is_first: true,
         endpoint,
         device_rate: Rate { per_second: 50, burst: 200 },
         on_fatal: Arc::new(|error| panic!("the log failed: {error}")),

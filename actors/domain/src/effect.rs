@@ -129,6 +129,31 @@ pub enum IndexRow {
         #[n(1)]
         epoch: u64,
     },
+    /// A node of the cluster.
+    #[n(8)]
+    Member {
+        #[n(0)]
+        member: placement::Member,
+        /// The members' epoch after the change.
+        #[n(1)]
+        epoch: u64,
+    },
+    /// A region of the cluster.
+    #[n(9)]
+    Home {
+        #[n(0)]
+        home: placement::Home,
+        #[n(1)]
+        epoch: u64,
+    },
+    /// Where a group is to live.
+    #[n(10)]
+    Placed {
+        #[n(0)]
+        placed: placement::Placed,
+        #[n(1)]
+        epoch: u64,
+    },
 }
 
 /// Where a row is found: a number of its own for each kind of row, and what the rows of a kind are
@@ -145,6 +170,9 @@ impl RowKey {
     pub const BOUND_KEY: u8 = 0x21;
     pub const REVOCATION: u8 = 0x22;
     pub const CA: u8 = 0x23;
+    pub const MEMBER: u8 = 0x24;
+    pub const HOME: u8 = 0x25;
+    pub const PLACED: u8 = 0x26;
 
     pub fn entity(kind: EntityKind, id: EntityId) -> Self {
         Self { kind: kind as u8, name: id.to_bytes().to_vec() }
@@ -163,6 +191,18 @@ impl RowKey {
         Self { kind: Self::CA, name: fingerprint.to_vec() }
     }
 
+    pub fn member(number: u64) -> Self {
+        Self { kind: Self::MEMBER, name: number.to_be_bytes().to_vec() }
+    }
+
+    pub fn home(index: u32) -> Self {
+        Self { kind: Self::HOME, name: index.to_be_bytes().to_vec() }
+    }
+
+    pub fn placed(group: u32) -> Self {
+        Self { kind: Self::PLACED, name: group.to_be_bytes().to_vec() }
+    }
+
     pub fn revocation(serial: &[u8; 16], issuer: &[u8; 32]) -> Self {
         Self { kind: Self::REVOCATION, name: [&serial[..], issuer].concat() }
     }
@@ -178,7 +218,11 @@ impl IndexRow {
             | Self::Registration { id, .. }
             | Self::Certificate { registration: id, .. }
             | Self::BoundKey { registration: id, .. } => *id,
-            Self::Revocation { .. } | Self::Ca { .. } => EntityId::placement(),
+            Self::Revocation { .. }
+            | Self::Ca { .. }
+            | Self::Member { .. }
+            | Self::Home { .. }
+            | Self::Placed { .. } => EntityId::placement(),
         }
     }
 
@@ -192,6 +236,9 @@ impl IndexRow {
             Self::BoundKey { key, .. } => RowKey::bound_key(key),
             Self::Revocation { issuer, serial, .. } => RowKey::revocation(serial, issuer),
             Self::Ca { ca, .. } => RowKey::ca(&ca.fingerprint),
+            Self::Member { member, .. } => RowKey::member(member.number),
+            Self::Home { home, .. } => RowKey::home(home.index),
+            Self::Placed { placed, .. } => RowKey::placed(placed.group),
         }
     }
 }

@@ -62,6 +62,26 @@ impl fmt::Display for Region {
     }
 }
 
+impl<C> Encode<C> for Region {
+    fn encode<W: Write>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.bytes(&self.0)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Region {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let bytes = d
+            .bytes()?
+            .try_into()
+            .map_err(|_| minicbor::decode::Error::message("a region has 4 bytes"))?;
+        Self::from_padded(bytes).map_err(|_| minicbor::decode::Error::message("malformed region"))
+    }
+}
+
 /// The kinds of entity. The numbers are in every identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]

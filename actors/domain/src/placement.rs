@@ -3,15 +3,21 @@
 //!
 //! The revocations themselves are rows, one for each certificate, because there may be hundreds of
 //! thousands; each node keeps them in memory and closes the connections of whoever comes to be in
-//! them. The authorities are few, and rows too. **Invariant:** what is revoked or removed stays so.
-//! **Not here:** why (`registration`, operators).
+//! them. The authorities are few, and rows too; so are the nodes themselves, and the places of the Raft
+//! groups. **Invariant:** what is revoked or removed stays so. **Not here:** why (`registration`,
+//! operators).
 
 mod bundle;
+mod changes;
+mod leaders;
+mod members;
+mod plan;
 mod steps;
 
 use minicbor::{Decode, Encode};
 
 pub use self::bundle::{Bundle, Ca, Move, Node, Phase, Proposal, Role, Step, Wanted};
+pub use self::members::{GROUPS_PER_REGION, Home, Member, Members, PLACEMENT, Placed, Presence};
 use crate::{
     Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, IndexRow, Rejection,
     TimerName,
@@ -27,6 +33,8 @@ pub struct Placement {
     pub revoked: u64,
     #[cbor(n(1), default)]
     pub bundle: Bundle,
+    #[cbor(n(2), default)]
+    pub members: Members,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -88,6 +96,57 @@ pub enum Command {
         #[n(1)]
         by: String,
     },
+    /// A node with a certificate becomes a member; one that is says where it is.
+    #[n(8)]
+    Join {
+        /// Its presence and time are not looked at.
+        #[n(0)]
+        member: Member,
+        /// The region's shards, as the node's configuration has them.
+        #[n(1)]
+        shards: u32,
+        #[n(2)]
+        by: String,
+    },
+    /// A node is to lead nothing.
+    #[n(9)]
+    Drain {
+        #[n(0)]
+        number: u64,
+        #[n(1)]
+        by: String,
+    },
+    #[n(10)]
+    Resume {
+        #[n(0)]
+        number: u64,
+        #[n(1)]
+        by: String,
+    },
+    /// A node, maybe a dead one, is to be in no group any more.
+    #[n(11)]
+    Leave {
+        #[n(0)]
+        number: u64,
+        #[n(1)]
+        by: String,
+    },
+    /// No group has a leaving node among its members any more.
+    #[n(12)]
+    Left {
+        #[n(0)]
+        number: u64,
+    },
+    /// An operator says who votes in a group.
+    #[n(13)]
+    Assign {
+        #[n(0)]
+        group: u32,
+        #[n(1)]
+        voters: Vec<u64>,
+        #[n(2)]
+        by: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -131,6 +190,47 @@ pub enum Event {
     NodeForgotten {
         #[n(0)]
         node: u64,
+        #[n(1)]
+        by: String,
+    },
+    #[n(6)]
+    Joined {
+        #[n(0)]
+        member: Member,
+        /// Its region, where it is the first of it.
+        #[n(1)]
+        home: Option<Home>,
+        #[n(2)]
+        by: String,
+    },
+    /// A node is somewhere else than before.
+    #[n(7)]
+    Announced {
+        #[n(0)]
+        number: u64,
+        #[n(1)]
+        mesh: String,
+        #[n(2)]
+        devices: String,
+        #[n(3)]
+        https: String,
+    },
+    #[n(8)]
+    PresenceChanged {
+        #[n(0)]
+        number: u64,
+        #[n(1)]
+        presence: Presence,
+        #[n(2)]
+        at: Millis,
+        #[n(3)]
+        by: String,
+    },
+    /// Groups are to live elsewhere than before.
+    #[n(9)]
+    Placed {
+        #[n(0)]
+        groups: Vec<Placed>,
         #[n(1)]
         by: String,
     },
@@ -217,17 +317,26 @@ impl Aggregate for Placement {
             }
             Command::IntroduceJointly { ca, by } => self.introduce_jointly(ca, by, ctx),
             Command::Rotate(wanted) => self.rotate(wanted, ctx),
-            Command::Acknowledge { node, epoch } => {
-                let epoch = (*epoch).min(self.bundle.epoch);
-                let is_known = self.bundle.knows_node(*node, epoch)?;
-                let node = Node { number: *node, epoch, at: ctx.now };
-                Ok(if is_known { vec![] } else { vec![Event::Acknowledged(node)] })
-            }
+            Command::Acknowledge { node, epoch } => self.acknowledge(*node, *epoch, ctx),
             Command::ForgetNode { node, by } => {
                 let is_there = self.bundle.nodes.iter().any(|known| known.number == *node);
                 let forgotten = Event::NodeForgotten { node: *node, by: by.clone() };
                 Ok(if is_there { vec![forgotten] } else { vec![] })
             }
+            Command::Join { member, shards, by } => self.join(member, *shards, by, ctx),
+            Command::Drain { number, by } => {
+                self.become_present(*number, Presence::Draining, by, ctx)
+            }
+            Command::Resume { number, by } => {
+                self.become_present(*number, Presence::Active, by, ctx)
+            }
+            Command::Leave { number, by } => {
+                self.become_present(*number, Presence::Leaving, by, ctx)
+            }
+            Command::Left { number } => {
+                self.become_present(*number, Presence::Gone, changes::BY_ITSELF, ctx)
+            }
+            Command::Assign { group, voters, by } => self.assign(*group, voters, by),
             Command::Timer { .. } => Ok(vec![]),
         }
     }
@@ -242,6 +351,27 @@ impl Aggregate for Placement {
             Event::NodeForgotten { node, .. } => {
                 self.bundle.nodes.retain(|known| known.number != *node);
             }
+            Event::Joined { member, home, .. } => {
+                self.members.joined(member, home.as_ref());
+                // A new authority signs only once this one knows it too.
+                self.bundle.awaits(member.number, member.since);
+            }
+            Event::Announced { number, mesh, devices, https } => {
+                self.members.changed(*number, |member| {
+                    member.mesh.clone_from(mesh);
+                    member.devices.clone_from(devices);
+                    member.https.clone_from(https);
+                });
+            }
+            Event::PresenceChanged { number, presence, at, .. } => {
+                self.members.changed(*number, |member| {
+                    (member.presence, member.since) = (*presence, *at);
+                });
+                if *presence == Presence::Gone {
+                    self.bundle.nodes.retain(|known| known.number != *number);
+                }
+            }
+            Event::Placed { groups, .. } => self.members.place(groups),
         }
     }
 
@@ -268,6 +398,19 @@ impl Aggregate for Placement {
                     Some(note(ca, by, deed))
                 }));
                 effects
+            }
+            Event::Joined { member, home, .. } => {
+                let epoch = self.members.epoch;
+                let home = home.clone().map(|home| Effect::Index(IndexRow::Home { home, epoch }));
+                home.into_iter().chain(self.member_rows(member.number)).collect()
+            }
+            Event::Announced { number, .. } | Event::PresenceChanged { number, .. } => {
+                self.member_rows(*number)
+            }
+            Event::Placed { groups, .. } => {
+                let epoch = self.members.epoch;
+                let row = |placed: &Placed| IndexRow::Placed { placed: placed.clone(), epoch };
+                groups.iter().map(|placed| Effect::Index(row(placed))).collect()
             }
             Event::Proposed(_) | Event::Acknowledged(_) | Event::NodeForgotten { .. } => vec![],
         }

@@ -13,6 +13,8 @@ mod commands;
 mod events;
 #[path = "golden/identifiers.rs"]
 mod identifiers;
+#[path = "golden/members.rs"]
+mod members;
 #[path = "golden/messages.rs"]
 mod messages;
 #[path = "golden/records.rs"]

@@ -29,6 +29,10 @@ mod evidence;
 mod jointly;
 #[path = "laws/meant.rs"]
 mod meant;
+#[path = "laws/members.rs"]
+mod members;
+#[path = "laws/places.rs"]
+mod places;
 #[path = "laws/records.rs"]
 mod records;
 #[path = "laws/registered.rs"]

@@ -83,6 +83,15 @@ impl Api {
         self.call("POST", path, &body).await
     }
 
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CliError> {
+        let body = serde_json::to_vec(body).map_err(CliError::failed)?;
+        self.call("PUT", path, &body).await
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: &str,

@@ -1,23 +1,32 @@
 //! Customers and technicians with real devices: registered, invited, enrolled over HTTPS, connected
 //! over QUIC. What the demonstration and the replay work with.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use fieldmesh_actors::seams::{Clock as _, Entropy as _};
 use fieldmesh_device::{
     Client, ClientConfig, Event, enroll, keys::DeviceKeys, outbox::MemoryOutbox,
     session::SessionParts, spawn, wire,
 };
-use fieldmesh_domain::EntityId;
+use fieldmesh_domain::{
+    EntityId,
+    message::{AlertBody, Answer, ResponseBody},
+};
 use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_pki::{
     KeyMaterial, TrustStore,
     tls::{self, Credentials, PeerVerifier, client_config},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use zeroize::Zeroizing;
 
-use super::{CliError, api::Api};
+use super::{CliError, api::Api, tally::Sighting};
 use crate::{
     edge::{self, Endpoint},
     os::{SystemClock, SystemEntropy},
@@ -46,7 +55,9 @@ pub struct Enrolled {
 pub struct Population {
     api: Api,
     endpoint: Endpoint,
-    devices: SocketAddr,
+    /// Where devices connect first, one after the other.
+    devices: Arc<Vec<SocketAddr>>,
+    connected: Arc<AtomicUsize>,
     symmetric: bool,
 }
 
@@ -63,8 +74,13 @@ impl Population {
     pub fn new(api: Api, symmetric: bool) -> Result<Self, CliError> {
         let endpoint =
             edge::client(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(device_failed)?;
-        let devices = api.devices.parse().map_err(device_failed)?;
-        Ok(Self { api, endpoint, devices, symmetric })
+        let devices = Arc::new(vec![api.devices.parse().map_err(device_failed)?]);
+        Ok(Self { api, endpoint, devices, connected: Arc::default(), symmetric })
+    }
+
+    /// The same, with devices spread over these nodes.
+    pub fn spread(self, nodes: Vec<SocketAddr>) -> Self {
+        Self { devices: Arc::new(nodes), ..self }
     }
 
     pub async fn customer(&self, customer: &NewCustomer) -> Result<Enrolled, CliError> {
@@ -116,14 +132,38 @@ impl Population {
             clock: clock(),
             entropy: Arc::new(|bytes| SystemEntropy::default().fill(bytes)),
         };
+        let next = self.connected.fetch_add(1, Ordering::Relaxed);
+        let addr = self.devices.get(next % self.devices.len().max(1));
+        let addr = *addr.ok_or_else(|| device_failed("there is no node"))?;
         let (client, events) = spawn(ClientConfig {
             session,
             endpoint: self.endpoint.clone(),
-            addr: self.devices,
+            addr,
             server_name: "localhost".into(),
             tls: Arc::new(tls),
             symmetric: self.symmetric,
         });
         Ok(Device { id, client, events })
+    }
+}
+
+/// A device: tells what it sees; a technician's accepts what it is offered.
+pub(super) async fn live(mut device: Device, seen: mpsc::Sender<Sighting>) {
+    while let Some(event) = device.events.recv().await {
+        let at = Instant::now();
+        if let Event::Alert { message_id, body: AlertBody { ticket, offer, .. } } = &event {
+            let response = ResponseBody {
+                ticket: *ticket,
+                offer: *offer,
+                answer: Answer::Accept { eta_min: 30 },
+            };
+            if let Err(error) = device.client.respond(Some(*message_id), &response).await {
+                tracing::error!(%error, "a technician's device cannot answer");
+            }
+        }
+        let is_told = !matches!(event, Event::Step { .. } | Event::Disconnected { .. });
+        if is_told && seen.send(Sighting { event, at }).await.is_err() {
+            return;
+        }
     }
 }

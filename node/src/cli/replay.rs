@@ -4,16 +4,13 @@
 //! are devices in this process, each with its keys, each signing, sealing, opening and answering over
 //! QUIC. Technicians hold as many tickets as come: the log does not say how many one can hold.
 
-mod server_process;
-mod tally;
-
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use clap::Args;
 use fieldmesh_device::{Client, Event};
 use fieldmesh_domain::{
     EntityId,
-    message::{AlertBody, Answer, Location, RequestBody, ResponseBody},
+    message::{Location, RequestBody},
 };
 use futures_util::{StreamExt, stream};
 use serde_json::json;
@@ -22,12 +19,13 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use self::{server_process::ServerProcess, tally::Tally};
 use super::{
     CliError, Common, Output,
+    fleet::{Fleet, NODES_MAX, Shape, Usage},
     import::progress,
-    population::{Device, Population},
+    population::{Population, live},
     replay_input::{Incident, Log, load},
+    tally::{Sighting, Tally},
 };
 use crate::{
     files,
@@ -57,18 +55,18 @@ pub(crate) struct ReplayArgs {
     /// CSV of cities with latitude and longitude; default: cities.csv beside the log, if there.
     #[arg(long)]
     cities: Option<PathBuf>,
-    /// Kill the server with SIGKILL so many times at random moments, and start it again.
+    /// Nodes of the cluster.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=NODES_MAX))]
+    nodes: u64,
+    /// Shards that customers and technicians are spread over.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    shards: u32,
+    /// Kill a node with SIGKILL so many times at random moments, one after the other, and start it again.
     #[arg(long, default_value_t = 0)]
     kills: usize,
     /// Seal with session keys instead of HPKE for each message.
     #[arg(long)]
     symmetric: bool,
-}
-
-/// Something that a device saw.
-pub(super) struct Sighting {
-    event: Event,
-    at: Instant,
 }
 
 pub(crate) async fn run(args: &ReplayArgs, output: &Output) -> Result<(), CliError> {
@@ -88,9 +86,10 @@ pub(crate) async fn run(args: &ReplayArgs, output: &Output) -> Result<(), CliErr
     let dir = args.common.data_dir.clone().unwrap_or_else(|| {
         std::env::temp_dir().join(format!("fieldmesh-replay-{}", std::process::id()))
     });
-    let mut server = ServerProcess::start(&dir).await?;
-    let replayed = replay(args, speed, &log, &mut server, output).await;
-    server.stop().await;
+    let shape = Shape { nodes: args.nodes, shards: args.shards };
+    let mut fleet = Fleet::start(&dir, shape).await?;
+    let replayed = replay(args, speed, &log, &mut fleet, output).await;
+    fleet.stop().await;
     if temporary && let Err(error) = files::remove_dir(&dir) {
         output.say(format_args!("{} stays: {error}", dir.display()));
     }
@@ -101,7 +100,7 @@ async fn replay(
     args: &ReplayArgs,
     speed: Option<u64>,
     log: &Log,
-    server: &mut ServerProcess,
+    fleet: &mut Fleet,
     output: &Output,
 ) -> Result<(), CliError> {
     let placing = match log.cities {
@@ -111,11 +110,11 @@ async fn replay(
         ),
     };
     output.say(format_args!("{} requests; {placing}", log.incidents.len()));
-    let population = Population::new(server.api()?, args.symmetric)?;
+    let population = Population::new(fleet.api()?, args.symmetric)?.spread(fleet.devices());
     let (seen, mut sightings) = mpsc::channel(4096);
     let customers = enroll(log, &population, seen, output).await?;
     wait_connected(customers.len() + log.assignees.len(), &mut sightings, output).await?;
-    let before = server.usage().await?;
+    let before = fleet.usage().await?;
     let mut tally = Tally::default();
     let began = Instant::now();
     let bar = progress(log.incidents.len() as u64, output);
@@ -124,7 +123,9 @@ async fn replay(
     for (index, incident) in log.incidents.iter().enumerate() {
         if kills.last() == Some(&index) {
             kills.pop();
-            server.kill_and_restart().await?;
+            let number = kills.len() as u64 % args.nodes + 1;
+            fleet.kill(number).await?;
+            fleet.restart(number).await?;
         }
         pace(began, incident, speed, &mut tally, &mut sightings).await;
         let client = customers
@@ -151,8 +152,8 @@ async fn replay(
     }
     bar.finish_and_clear();
     let took = began.elapsed();
-    let usage = server.usage().await?.since(&before);
-    let unfilled = server.count_tickets("unfilled").await?;
+    let usage = fleet.usage().await?.since(&before);
+    let unfilled = fleet.count_tickets("unfilled").await?;
     report(&tally, unfilled, took, &usage, args, output)
 }
 
@@ -270,27 +271,6 @@ fn assignee(log: &Log, index: usize, name: &str) -> NewTechnician {
     NewTechnician { name: format!("assignee {name}"), home, skills, capacity: u16::MAX }
 }
 
-/// A device: tells what it sees; a technician's accepts what it is offered.
-async fn live(mut device: Device, seen: mpsc::Sender<Sighting>) {
-    while let Some(event) = device.events.recv().await {
-        let at = Instant::now();
-        if let Event::Alert { message_id, body: AlertBody { ticket, offer, .. } } = &event {
-            let response = ResponseBody {
-                ticket: *ticket,
-                offer: *offer,
-                answer: Answer::Accept { eta_min: 30 },
-            };
-            if let Err(error) = device.client.respond(Some(*message_id), &response).await {
-                tracing::error!(%error, "a technician's device cannot answer");
-            }
-        }
-        let is_told = !matches!(event, Event::Step { .. } | Event::Disconnected { .. });
-        if is_told && seen.send(Sighting { event, at }).await.is_err() {
-            return;
-        }
-    }
-}
-
 async fn wait_connected(
     devices: usize,
     sightings: &mut mpsc::Receiver<Sighting>,
@@ -316,7 +296,7 @@ fn report(
     tally: &Tally,
     unfilled: usize,
     took: Duration,
-    usage: &server_process::Usage,
+    usage: &Usage,
     args: &ReplayArgs,
     output: &Output,
 ) -> Result<(), CliError> {
@@ -342,6 +322,7 @@ fn report(
         "server_cpu_to_floor": cpu_us as f64 / floor_us as f64,
         "fsyncs_per_loop": usage.syncs as f64 / loops as f64,
         "log_rounds": usage.rounds,
+        "nodes": args.nodes,
         "kills": args.kills,
         "seconds": took.as_secs_f64(),
     });

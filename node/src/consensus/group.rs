@@ -58,7 +58,7 @@ pub struct GroupOptions {
     pub election_max: Duration,
     /// Is shown the rows that the group's entities list.
     pub observer: Option<RowObserver>,
-    /// Who votes in a fresh group: the same on each of them.
+    /// Who votes in a fresh group, the same on each of them; nobody where the group has begun elsewhere.
     pub voters: BTreeSet<u64>,
     /// The way to the others, and where they ask; none where there are no others.
     pub peers: Option<(Arc<Mesh>, Arc<Members>)>,
@@ -78,7 +78,7 @@ pub enum StartError {
 }
 
 /// Entries that a voter may be behind when it is asked to lead: some milliseconds of work.
-const BEHIND_MAX: u64 = 1024;
+pub(super) const BEHIND_MAX: u64 = 1024;
 
 /// Why another voter was not asked to lead.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -124,8 +124,8 @@ pub enum ProposeError {
 #[derive(Clone)]
 pub struct Group {
     pub group: GroupId,
-    raft: Raft,
-    table: Arc<dyn Table>,
+    pub(super) raft: Raft,
+    pub(super) table: Arc<dyn Table>,
     leading: watch::Receiver<Option<u64>>,
     on_fatal: OnFatal,
     /// Where its peers find it.
@@ -181,11 +181,13 @@ impl Group {
         });
         let watching = Arc::new(watching.await);
         let fresh = !raft.is_initialized().await.map_err(|error| raft_error(error.to_string()))?;
-        if fresh {
+        if fresh && options.voters.is_empty() {
+            tracing::info!(group, "waiting to be let into the group");
+        } else if fresh {
             let voters = options.voters.iter().map(|node| (*node, EmptyNode::default()));
             let voters: BTreeMap<u64, EmptyNode> = voters.collect();
             raft.initialize(voters).await.map_err(|error| raft_error(error.to_string()))?;
-        } else if options.peers.is_none() {
+        } else if only_voter(&raft) == Some(options.node) {
             // The only voter has nobody to wait for.
             raft.trigger().elect(false).await.map_err(|error| raft_error(error.to_string()))?;
         }
@@ -340,6 +342,15 @@ impl Group {
             tracing::warn!(group = self.group, %error, "the group did not stop cleanly");
         }
     }
+}
+
+/// Who votes where nobody else does.
+fn only_voter(raft: &Raft) -> Option<u64> {
+    let metrics = raft.server_metrics();
+    let metrics = metrics.borrow_watched();
+    let mut voters = metrics.membership_config.membership().voter_ids();
+    let first = voters.next()?;
+    voters.next().is_none().then_some(first)
 }
 
 fn failed(group: GroupId, on_fatal: &OnFatal, reason: String) {

@@ -42,12 +42,22 @@ impl Facts {
     /// The identity of the node, or of this machine's operator: the same at each start, so that the
     /// authority has one registration of each.
     fn own_identity(&self, kind: Kind) -> Result<Identity, DeploymentError> {
+        Ok(self.identity(kind, self.registration(kind)?.to_bytes()))
+    }
+
+    /// The registration of the node, or of this machine's operator.
+    ///
+    /// # Errors
+    /// Where the region has no name.
+    pub fn registration(&self, kind: Kind) -> Result<EntityId, DeploymentError> {
+        if let (Kind::Node, Some(joined_as)) = (kind, self.joined_as) {
+            return Ok(joined_as);
+        }
         let region = self.region.parse().map_err(key_error)?;
         let seed = sha256(&[kind.name().as_bytes(), &self.node_id].concat());
         let mut random = [0; 10];
         random.copy_from_slice(&seed[..10]);
-        let id = EntityId::new(EntityKind::Registration, region, random);
-        Ok(self.identity(kind, id.to_bytes()))
+        Ok(EntityId::new(EntityKind::Registration, region, random))
     }
 }
 

@@ -51,10 +51,11 @@ fn facts(config: &Config, making: &Making, roots: &[Vec<u8>], entropy: &dyn Entr
         token: making.token.as_ref().map(ToString::to_string),
         roots: certificates::hash_of(roots),
         next_roots: None,
+        joined_as: None,
     }
 }
 
-fn new_dir(config: &Config) -> Result<&Path, DeploymentError> {
+pub(super) fn new_dir(config: &Config) -> Result<&Path, DeploymentError> {
     let dir = &config.node.data_dir;
     if super::Deployment::is_there(dir) || dir.join(PENDING).exists() {
         return Err(DeploymentError::Exists { path: dir.clone() });

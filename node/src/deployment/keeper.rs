@@ -4,11 +4,12 @@
 use std::{fs::File, path::PathBuf, sync::Arc};
 
 use fieldmesh_actors::seams::Entropy;
+use fieldmesh_domain::placement::Members;
 use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_pki::{IssuingCa, KeyMaterial, Kind, tls::Credentials};
 
 use super::{
-    DeploymentError, Facts,
+    DeploymentError, Facts, HandOver,
     certificates::{self, OPERATOR_LEFT_S, Own},
     create, encode_facts, file, key_error,
     secrets::{HpkeRow, IssuingRow, Seal, Secrets},
@@ -99,6 +100,14 @@ impl Keeper {
             self.seal(entropy)?;
         }
         Ok(renewed)
+    }
+
+    /// What another node of the region needs.
+    ///
+    /// # Errors
+    /// Where the CA's key is in a token.
+    pub fn hand_over(&self, members: Members) -> Result<HandOver, DeploymentError> {
+        HandOver::of(&self.facts, &self.secrets, &self.roots, members)
     }
 
     /// The certificate of the service's signer.

@@ -147,10 +147,7 @@ impl Open {
         let intake = &self.edge.options.intake;
         let now_s = intake.clock.now_ms() / 1000;
         let Peer { entity, name, key, x5t } = &self.peer;
-        let Some(shard) = intake.courier.shard_for(*entity) else {
-            return Reply::Unavailable { retry_after_ms: RETRY_AFTER_MS };
-        };
-        let Some(credit) = shard.credits.try_take() else {
+        let Some(credit) = intake.courier.admit(*entity) else {
             return Reply::Busy { retry_after_ms: RETRY_AFTER_MS };
         };
         let bundle = match verify_bundle(&hello.bundle, key, x5t, name, now_s) {
@@ -181,7 +178,7 @@ impl Open {
         };
         let mut command_id = [0; 16];
         intake.entropy.fill(&mut command_id);
-        match shard.ask(*entity, command, Cause::Operator { command_id }, Some(credit)).await {
+        match intake.courier.ask(*entity, command, Cause::Operator { command_id }, credit).await {
             Ok(Answer::Done { .. } | Answer::AlreadyDone { .. }) => {}
             Err(AskError::Rejected(rejection)) => {
                 tracing::info!(%entity, %rejection, "a hello was refused");
@@ -197,7 +194,12 @@ impl Open {
         }
         self.channel.learn(best);
         self.heard.store(intake.service.generation(), Ordering::Relaxed);
-        Reply::Hello { service: intake.service.public_keys(), now_ms: intake.clock.now_ms() }
+        let now_ms = intake.clock.now_ms();
+        Reply::Hello {
+            service: intake.service.public_keys(),
+            now_ms,
+            nodes: (self.edge.options.nodes)(),
+        }
     }
 
     fn acknowledge(&self, payload: &[u8]) -> Reply {
@@ -207,13 +209,8 @@ impl Open {
         if ack.message_ids.len() > wire::ACK_IDS_MAX {
             return Reply::BadEnvelope;
         }
-        let courier = &self.edge.options.intake.courier;
-        if let Some(shard) = courier.shard_for(self.peer.entity) {
-            shard.acknowledged(
-                self.peer.entity,
-                ack.message_ids.into_iter().map(Into::into).collect(),
-            );
-        }
+        let ids = ack.message_ids.into_iter().map(Into::into).collect();
+        self.edge.options.intake.courier.acknowledged(self.peer.entity, ids);
         Reply::Accepted
     }
 

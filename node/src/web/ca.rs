@@ -63,7 +63,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
         .route("/ca/ledger/heads", web::post().to(ledger::sign));
 }
 
-fn journal(shared: &Shared) -> Result<&ShardJournal, Problem> {
+fn journal(shared: &Shared) -> Result<ShardJournal, Problem> {
     shared.node.journal(AUTHORITY).ok_or_else(|| Problem::busy("the authority is not here"))
 }
 

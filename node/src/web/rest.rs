@@ -8,7 +8,7 @@ use fieldmesh_domain::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
-use super::{Shared, ca, operator::Operator, problem::Problem, watch};
+use super::{Shared, ca, cluster, operator::Operator, problem::Problem, watch};
 use crate::{journal::ShardJournal, story};
 
 /// Rows of a page unless asked otherwise, and at most.
@@ -29,7 +29,13 @@ const PAGE_ROWS_MAX: usize = 1000;
         customers,
         technicians,
         ticket,
-        explanation
+        explanation,
+        cluster::status,
+        cluster::join,
+        cluster::drain,
+        cluster::resume,
+        cluster::leave,
+        cluster::assign
     )
 )]
 struct Api;
@@ -43,6 +49,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
         .route("/technicians", web::post().to(register_technician))
         .route("/technicians", web::get().to(technicians))
         .configure(ca::routes)
+        .configure(cluster::routes)
         .route("/tickets", web::get().to(tickets))
         .route("/tickets/{id}", web::get().to(ticket))
         .route("/tickets/{id}/explanation", web::get().to(explanation))
@@ -61,7 +68,7 @@ pub async fn ready(shared: web::Data<Shared>) -> HttpResponse {
         .courier
         .map()
         .shards()
-        .map(|shard| serde_json::json!({ "shard": shard, "ready": shared.node.courier.shard(shard).is_some() }))
+        .map(|shard| serde_json::json!({ "shard": shard, "ready": shared.node.courier.is_led(shard) }))
         .collect();
     std::future::ready(
         HttpResponse::build(status).json(serde_json::json!({ "ready": ready, "shards": shards })),
@@ -250,7 +257,10 @@ impl RowView {
             IndexRow::Certificate { .. }
             | IndexRow::BoundKey { .. }
             | IndexRow::Revocation { .. }
-            | IndexRow::Ca { .. } => return None,
+            | IndexRow::Ca { .. }
+            | IndexRow::Member { .. }
+            | IndexRow::Home { .. }
+            | IndexRow::Placed { .. } => return None,
         })
     }
 }
@@ -273,7 +283,7 @@ fn list(shared: &Shared, kind: EntityKind, query: &ListQuery) -> Result<web::Jso
     let limit = query.limit.unwrap_or(PAGE_ROWS).clamp(1, PAGE_ROWS_MAX);
     let mut rows = Vec::new();
     for journal in shared.node.journals() {
-        rows.extend(matching(journal, kind, after, limit, query.state.as_deref())?);
+        rows.extend(matching(&journal, kind, after, limit, query.state.as_deref())?);
     }
     rows.sort_by_key(IndexRow::id);
     let more = rows.len() > limit;

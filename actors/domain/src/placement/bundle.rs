@@ -19,7 +19,8 @@ use crate::{EntityId, Rejection, RejectionCode, time::Millis};
 const CAS_MAX: usize = 64;
 /// Bytes of a certificate: one with a P-384 key has about 600.
 const CERTIFICATE_BYTES_MAX: usize = 4096;
-/// Nodes of a cluster.
+/// Nodes that may say what they believe: more than there may be members, for one says so also where
+/// others cannot reach it. Who joins is waited for beyond it.
 const NODES_MAX: usize = 1024;
 /// A step that waits for a second operator is forgotten after so long.
 const PROPOSAL_LIFE_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -330,6 +331,13 @@ impl Bundle {
             if let Some(ca) = moved {
                 (ca.phase, ca.since, ca.compromised) = (step.to, at, step.compromised);
             }
+        }
+    }
+
+    /// A node is waited for that has said nothing yet.
+    pub(super) fn awaits(&mut self, number: u64, since: Millis) {
+        if self.nodes.iter().all(|known| known.number != number) {
+            self.nodes.push(Node { number, epoch: 0, at: since });
         }
     }
 

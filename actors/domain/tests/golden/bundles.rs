@@ -120,19 +120,22 @@ fn events() {
 fn the_state() {
     let (epoch, cas, nodes) = (7, vec![root(), issuing()], vec![node()]);
     let whole = Bundle { epoch, cas, nodes, proposal: Some(proposal()) };
+    let of = |bundle| Placement { revoked: 9, bundle, ..Placement::default() };
     let quiet = Bundle { epoch: 7, nodes: vec![node()], ..Bundle::default() };
     are_frozen(&[
-        ("820083008080", Placement::default()),
-        ("820983008080", Placement { revoked: 9, bundle: Bundle::default() }),
-        ("820983078081830207<noon>", Placement { revoked: 9, bundle: quiet }),
+        ("8300830080808400808080", Placement::default()),
+        ("8309830080808400808080", Placement { revoked: 9, ..Placement::default() }),
+        ("830983078081830207<noon>8400808080", of(quiet)),
         (
-            "82098407828b<key>42040500<aut><hash><key>0301<noon>01f48b<print>42040501<aut><issuer><key>0302<noon>07f581830207<noon>84<print>02626f70<noon>",
-            Placement { revoked: 9, bundle: whole },
+            "83098407828b<key>42040500<aut><hash><key>0301<noon>01f48b<print>42040501<aut><issuer><key>0302<noon>07f581830207<noon>84<print>02626f70<noon>8400808080",
+            of(whole),
         ),
     ]);
+    // From before there were bundles, and before there were members.
     are_read(&[
         ("8100", Placement::default()),
-        ("8109", Placement { revoked: 9, bundle: Bundle::default() }),
+        ("8109", Placement { revoked: 9, ..Placement::default() }),
+        ("820983008080", Placement { revoked: 9, ..Placement::default() }),
     ]);
 }
 

@@ -76,7 +76,7 @@ pub(crate) fn agreed(
     match same {
         None => Ok(vec![Event::Proposed(Proposal { fingerprint, step, by, at })]),
         Some(open) if open.by == by => {
-            let detail = "a second operator must give the same command";
+            let detail = "a second operator must give the same command".into();
             Err(Rejection { code: RejectionCode::SecondPerson, detail })
         }
         Some(open) => {

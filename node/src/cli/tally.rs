@@ -7,7 +7,11 @@ use fieldmesh_domain::{EntityId, message::ReceiptStatus};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::Sighting;
+/// Something that a device saw.
+pub(super) struct Sighting {
+    pub(super) event: Event,
+    pub(super) at: Instant,
+}
 
 struct Request {
     sent: Instant,

@@ -1,0 +1,107 @@
+//! How the cluster's nodes change, and with them the places of its groups.
+//!
+//! **Invariant:** a change of the nodes and the moves that follow from it are one step. **Not here:** what
+//! is allowed (`members`), the choice of places (`plan`).
+
+use super::{Event, Home, Member, Node, Placed, Placement, Presence};
+use crate::{Aggregate as _, Ctx, Effect, IndexRow, Rejection};
+
+/// Whom a change is laid to that nobody asked for.
+pub(super) const BY_ITSELF: &str = "cluster";
+
+impl Placement {
+    pub(super) fn join(
+        &self,
+        wanted: &Member,
+        shards: u32,
+        by: &str,
+        ctx: &Ctx,
+    ) -> Result<Vec<Event>, Rejection> {
+        let by = by.to_owned();
+        let Member { number, mesh, devices, https, .. } = wanted.clone();
+        if self.members.may_join(wanted, shards)? {
+            let region = wanted.region();
+            let index = u32::try_from(self.members.homes.len()).unwrap_or(u32::MAX);
+            let home = Home { region, index, shards };
+            let home = self.members.home(region).is_none().then_some(home);
+            let (presence, since) = (Presence::Active, ctx.now);
+            let member = Member { presence, since, ..wanted.clone() };
+            return Ok(self.with_moves(Event::Joined { member, home, by: by.clone() }, by));
+        }
+        let is_same = |known: &Member| {
+            (&known.mesh, &known.devices, &known.https) == (&mesh, &devices, &https)
+        };
+        let announced = Event::Announced {
+            number,
+            mesh: mesh.clone(),
+            devices: devices.clone(),
+            https: https.clone(),
+        };
+        Ok(match self.members.member(number).is_some_and(is_same) {
+            true => vec![],
+            false => vec![announced],
+        })
+    }
+
+    pub(super) fn become_present(
+        &self,
+        number: u64,
+        presence: Presence,
+        by: &str,
+        ctx: &Ctx,
+    ) -> Result<Vec<Event>, Rejection> {
+        if !self.members.may_become(number, presence)? {
+            return Ok(vec![]);
+        }
+        let by = by.to_owned();
+        let changed = Event::PresenceChanged { number, presence, at: ctx.now, by: by.clone() };
+        Ok(self.with_moves(changed, by))
+    }
+
+    /// A node believes what a bundle says. One that is gone is not waited for, and its last word, where it
+    /// comes late, must not change that.
+    pub(super) fn acknowledge(
+        &self,
+        number: u64,
+        epoch: u64,
+        ctx: &Ctx,
+    ) -> Result<Vec<Event>, Rejection> {
+        let epoch = epoch.min(self.bundle.epoch);
+        if self.members.is_gone(number) || self.bundle.knows_node(number, epoch)? {
+            return Ok(vec![]);
+        }
+        Ok(vec![Event::Acknowledged(Node { number, epoch, at: ctx.now })])
+    }
+
+    pub(super) fn assign(
+        &self,
+        group: u32,
+        voters: &[u64],
+        by: &str,
+    ) -> Result<Vec<Event>, Rejection> {
+        let Some(placed) = self.members.assigned(group, voters)? else { return Ok(vec![]) };
+        let mut next = self.members.clone();
+        next.place(&[placed]);
+        // The plan knows who follows, and what the choice means for the others.
+        let moved = next.moves();
+        next.place(&moved);
+        let is_new = |placed: &&Placed| self.members.placed(placed.group) != Some(*placed);
+        let groups = next.groups.iter().filter(is_new).cloned().collect();
+        Ok(vec![Event::Placed { groups, by: by.to_owned() }])
+    }
+
+    /// A change of the nodes, and what follows from it for the groups.
+    fn with_moves(&self, event: Event, by: String) -> Vec<Event> {
+        let mut next = self.clone();
+        next.evolve(&event);
+        let groups = next.members.moves();
+        let placed = (!groups.is_empty()).then_some(Event::Placed { groups, by });
+        [event].into_iter().chain(placed).collect()
+    }
+
+    pub(super) fn member_rows(&self, number: u64) -> Vec<Effect> {
+        let epoch = self.members.epoch;
+        let member = self.members.member(number).cloned();
+        member.map(|member| Effect::Index(IndexRow::Member { member, epoch })).into_iter().collect()
+    }
+}

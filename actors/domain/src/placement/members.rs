@@ -1,0 +1,353 @@
+//! The cluster's nodes, and where its Raft groups live.
+//!
+//! A node that joined is *active*; *draining*, it leads nothing; *leaving*, its places are given to others;
+//! *gone*, neither its number nor its identity is ever used again. Where groups are to live is written down
+//! with each change of the nodes; the groups' leaders then make it so.
+//!
+//! **Invariants:** a number and an identity belong together for good; a region's groups live on nodes of
+//! that region only; each group has an odd number of voters. **Not here:** the choice of places (`plan`),
+//! moving data (`node`).
+
+use core::net::SocketAddr;
+
+use minicbor::{Decode, Encode};
+
+use super::{
+    leaders::{in_turn, leaders},
+    plan::plan,
+};
+use crate::{EntityId, EntityKind, Region, Rejection, RejectionCode, time::Millis};
+
+/// The one group that every node takes part in.
+pub const PLACEMENT: u32 = 0;
+/// The numbers of groups that each region has for itself.
+pub const GROUPS_PER_REGION: u32 = 2048;
+/// The authority group's among them: above any shard's.
+const AUTHORITY: u32 = 1024;
+/// Shards of a region: more would end batching (one sync serves all groups, each costs ticks).
+const SHARDS_MAX: u32 = 64;
+/// Nodes, those that are gone among them: some dozens at a time, and as many that were replaced.
+const MEMBERS_MAX: usize = 256;
+/// Replicas that an operator may ask for: five outlive two that fail at once.
+const VOTERS_MAX: usize = 5;
+
+/// How far a node takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Presence {
+    #[n(0)]
+    Active,
+    /// It leads nothing.
+    #[n(1)]
+    Draining,
+    /// It is taken out of every group.
+    #[n(2)]
+    Leaving,
+    /// It is in no group any more, and does not come back.
+    #[n(3)]
+    Gone,
+}
+
+/// A node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Member {
+    #[n(0)]
+    pub number: u64,
+    /// Its registration, as its certificate names it; its region is the node's.
+    #[n(1)]
+    pub identity: EntityId,
+    /// `ADDRESS:PORT` for other nodes.
+    #[n(2)]
+    pub mesh: String,
+    #[n(3)]
+    pub devices: String,
+    #[n(4)]
+    pub https: String,
+    #[n(5)]
+    pub presence: Presence,
+    #[n(6)]
+    pub since: Millis,
+}
+
+impl Member {
+    pub fn region(&self) -> Region {
+        self.identity.region()
+    }
+
+    /// Whether groups may live on it.
+    pub fn is_candidate(&self) -> bool {
+        matches!(self.presence, Presence::Active | Presence::Draining)
+    }
+}
+
+/// Where a group is to live; both lists are sorted.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Placed {
+    #[n(0)]
+    pub group: u32,
+    #[n(1)]
+    pub voters: Vec<u64>,
+    #[n(2)]
+    pub learners: Vec<u64>,
+    /// An operator chose the voters.
+    #[n(3)]
+    pub pinned: bool,
+}
+
+/// A region with its groups.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Home {
+    #[n(0)]
+    pub region: Region,
+    #[n(1)]
+    pub index: u32,
+    #[n(2)]
+    pub shards: u32,
+}
+
+impl Home {
+    /// The number of the authority's group.
+    pub fn authority(&self) -> u32 {
+        self.index.saturating_mul(GROUPS_PER_REGION).saturating_add(AUTHORITY)
+    }
+
+    /// The numbers of all groups of the region.
+    pub fn groups(&self) -> impl Iterator<Item = u32> {
+        let first = self.index.saturating_mul(GROUPS_PER_REGION);
+        (1..=self.shards).map(move |shard| first.saturating_add(shard)).chain([self.authority()])
+    }
+}
+
+/// Nodes, regions and groups.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Members {
+    /// Raised by each change.
+    #[n(0)]
+    pub epoch: u64,
+    #[n(1)]
+    pub homes: Vec<Home>,
+    /// By number.
+    #[n(2)]
+    pub members: Vec<Member>,
+    /// By number.
+    #[n(3)]
+    pub groups: Vec<Placed>,
+}
+
+/// What is not so is a refusal with this text.
+fn demand(
+    is_so: bool,
+    code: RejectionCode,
+    text: impl FnOnce() -> String,
+) -> Result<(), Rejection> {
+    if is_so { Ok(()) } else { Rejection::new(code, text()) }
+}
+
+impl Members {
+    pub fn member(&self, number: u64) -> Option<&Member> {
+        self.members.iter().find(|member| member.number == number)
+    }
+
+    pub fn placed(&self, group: u32) -> Option<&Placed> {
+        self.groups.iter().find(|placed| placed.group == group)
+    }
+
+    pub fn home(&self, region: Region) -> Option<&Home> {
+        self.homes.iter().find(|home| home.region == region)
+    }
+
+    /// The region whose group this is; none for the placement group and for numbers that are not given.
+    pub fn home_of(&self, group: u32) -> Option<&Home> {
+        let home = self.homes.iter().find(|home| home.index == group / GROUPS_PER_REGION)?;
+        (group != PLACEMENT && home.groups().any(|own| own == group)).then_some(home)
+    }
+
+    /// Who should lead a group: each voter about as many as another. One that leads nothing only where
+    /// nobody else votes.
+    pub fn preferred(&self, group: u32) -> Option<u64> {
+        if let Some(home) = self.home_of(group) {
+            return leaders(self, home).get(&group).copied();
+        }
+        let voters = &self.placed(group)?.voters;
+        let is_active = |number: &&u64| {
+            self.member(**number).is_some_and(|member| member.presence == Presence::Active)
+        };
+        let active: Vec<u64> = voters.iter().filter(is_active).copied().collect();
+        in_turn(group, if active.is_empty() { voters } else { &active })
+    }
+
+    pub(super) fn is_gone(&self, number: u64) -> bool {
+        self.member(number).is_some_and(|member| member.presence == Presence::Gone)
+    }
+
+    fn known(&self, number: u64) -> Result<&Member, Rejection> {
+        let known = self.member(number).filter(|member| member.presence != Presence::Gone);
+        known.map_or_else(
+            || Rejection::new(RejectionCode::Unknown, format!("there is no node {number}")),
+            Ok,
+        )
+    }
+
+    /// Whether a node may join as this; false where it is a member already.
+    pub(super) fn may_join(&self, wanted: &Member, shards: u32) -> Result<bool, Rejection> {
+        let Member { number, identity, .. } = wanted;
+        demand(*number > 0, RejectionCode::Invalid, || "nodes are numbered from 1".into())?;
+        demand(identity.kind() == EntityKind::Registration, RejectionCode::Invalid, || {
+            "a node is named by its registration".into()
+        })?;
+        self.may_be_at(wanted)?;
+        for known in &self.members {
+            let same = (known.number == *number, known.identity == *identity);
+            let is_gone = known.presence == Presence::Gone;
+            match same {
+                (true, true) if !is_gone => return Ok(false),
+                (true, _) => {
+                    return Rejection::new(
+                        RejectionCode::Exists,
+                        format!(
+                            "node.number = {number} is or was another machine's: take one that was never used"
+                        ),
+                    );
+                }
+                (false, true) => {
+                    return Rejection::new(
+                        RejectionCode::Exists,
+                        format!("the certificate is or was node {}'s", known.number),
+                    );
+                }
+                (false, false) => {}
+            }
+        }
+        demand((1..=SHARDS_MAX).contains(&shards), RejectionCode::Invalid, || {
+            format!("node.shards = {shards}: use 1 to {SHARDS_MAX}")
+        })?;
+        if let Some(home) = self.home(identity.region()) {
+            demand(home.shards == shards, RejectionCode::Invalid, || {
+                format!("node.shards = {shards}, the region has {}", home.shards)
+            })?;
+        }
+        demand(self.members.len() < MEMBERS_MAX, RejectionCode::Limit, || {
+            format!("there are or were {MEMBERS_MAX} nodes already")
+        })?;
+        Ok(true)
+    }
+
+    /// Whether others can reach a node where it says that it is.
+    pub(super) fn may_be_at(&self, wanted: &Member) -> Result<(), Rejection> {
+        let Member { mesh, devices, https, .. } = wanted;
+        for (key, text) in [("mesh", mesh), ("devices", devices), ("https", https)] {
+            let address = text.parse::<SocketAddr>();
+            let is_one = address.is_ok_and(|at| at.port() != 0 && !at.ip().is_unspecified());
+            demand(is_one, RejectionCode::Invalid, || {
+                format!("advertise.{key} = {text:?} is not an ADDRESS:PORT that others can reach")
+            })?;
+        }
+        let living = self.members.iter().filter(|known| known.presence != Presence::Gone);
+        let other =
+            living.filter(|known| known.number != wanted.number).find(|known| known.mesh == *mesh);
+        demand(other.is_none(), RejectionCode::Exists, || {
+            let number = other.map_or(0, |other| other.number);
+            format!("advertise.mesh = {mesh:?} is node {number}'s")
+        })
+    }
+
+    /// Whether a node is to change so; false where it has already.
+    pub(super) fn may_become(&self, number: u64, wanted: Presence) -> Result<bool, Rejection> {
+        // That it has left may be said again.
+        if wanted == Presence::Gone && self.is_gone(number) {
+            return Ok(false);
+        }
+        let known = self.known(number)?;
+        if known.presence == wanted {
+            return Ok(false);
+        }
+        let others = self.members.iter().filter(|other| {
+            other.number != number
+                && other.region() == known.region()
+                && other.presence == Presence::Active
+        });
+        let is_last = others.count() == 0;
+        match wanted {
+            Presence::Active => {
+                demand(known.presence == Presence::Draining, RejectionCode::NotNow, || {
+                    format!("node {number} is leaving: that is not taken back")
+                })?;
+            }
+            Presence::Draining => {
+                demand(known.presence == Presence::Active, RejectionCode::NotNow, || {
+                    format!("node {number} is leaving")
+                })?;
+                demand(!is_last, RejectionCode::NotNow, || {
+                    format!("nobody else of region {} could lead", known.region())
+                })?;
+            }
+            Presence::Leaving => demand(!is_last, RejectionCode::NotNow, || {
+                format!("region {} would be without an active node", known.region())
+            })?,
+            Presence::Gone => {
+                demand(known.presence == Presence::Leaving, RejectionCode::NotNow, || {
+                    format!("node {number} is not leaving")
+                })?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The voters that an operator wants, sorted; none where they are so already.
+    pub(super) fn assigned(&self, group: u32, wanted: &[u64]) -> Result<Option<Placed>, Rejection> {
+        let unknown =
+            || Rejection::new(RejectionCode::Unknown, format!("there is no group {group}"));
+        let Some(now) = self.placed(group) else { return unknown() };
+        let mut voters = wanted.to_vec();
+        voters.sort_unstable();
+        voters.dedup();
+        let is_odd = voters.len() % 2 == 1 && voters.len() <= VOTERS_MAX;
+        demand(is_odd && voters.len() == wanted.len(), RejectionCode::Invalid, || {
+            "name one, three or five different nodes".into()
+        })?;
+        let region = self.home_of(group).map(|home| home.region);
+        for number in &voters {
+            let member = self.known(*number)?;
+            demand(member.is_candidate(), RejectionCode::NotNow, || {
+                format!("node {number} is leaving")
+            })?;
+            demand(
+                region.is_none_or(|own| own == member.region()),
+                RejectionCode::Invalid,
+                || format!("node {number} is of another region: a region's data stay there"),
+            )?;
+        }
+        if now.pinned && now.voters == voters {
+            return Ok(None);
+        }
+        Ok(Some(Placed { voters, pinned: true, ..now.clone() }))
+    }
+
+    /// What changes in the groups' places once the nodes are so.
+    pub(super) fn moves(&self) -> Vec<Placed> {
+        let wanted = plan(self);
+        wanted.into_iter().filter(|placed| self.placed(placed.group) != Some(placed)).collect()
+    }
+
+    pub(super) fn joined(&mut self, member: &Member, home: Option<&Home>) {
+        self.epoch = self.epoch.saturating_add(1);
+        self.homes.extend(home.cloned());
+        let at = self.members.partition_point(|known| known.number < member.number);
+        self.members.insert(at, member.clone());
+    }
+
+    pub(super) fn changed(&mut self, number: u64, change: impl FnOnce(&mut Member)) {
+        self.epoch = self.epoch.saturating_add(1);
+        self.members.iter_mut().find(|known| known.number == number).map(change);
+    }
+
+    pub(super) fn place(&mut self, groups: &[Placed]) {
+        self.epoch = self.epoch.saturating_add(1);
+        for placed in groups {
+            match self.groups.binary_search_by_key(&placed.group, |known| known.group) {
+                Ok(at) => self.groups[at] = placed.clone(),
+                Err(at) => self.groups.insert(at, placed.clone()),
+            }
+        }
+    }
+}

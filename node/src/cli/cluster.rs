@@ -1,0 +1,196 @@
+//! `cluster`: its nodes and groups, as operators see and change them.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{CliError, Common, Output, api::Api};
+use crate::web::cluster::{Assignment, ClusterView, GroupView};
+
+/// How often it is looked whether a change is done.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterVerb {
+    /// Shows nodes and groups: who leads, who votes, who is behind.
+    Status(StatusArgs),
+    /// Takes all leadership from a node and keeps it away, before maintenance; its data stay.
+    Drain(NodeArgs),
+    /// Ends a drain.
+    Resume(NodeArgs),
+    /// Takes a node out of every group and then out of the cluster, for good. It may be dead.
+    Remove(NodeArgs),
+    /// Puts the replicas of a group on these nodes.
+    Move(MoveArgs),
+    /// Waits until each group has the members and the leader that it is to have.
+    Rebalance(WaitArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Seconds to wait for the change to be done; 0 returns at once.
+    #[arg(long, default_value_t = 60)]
+    wait_s: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    #[command(flatten)]
+    wait: WaitArgs,
+    /// The node's number.
+    number: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MoveArgs {
+    #[command(flatten)]
+    wait: WaitArgs,
+    /// The group's number, as `cluster status` shows it.
+    group: u32,
+    /// Numbers of the nodes that are to vote in it: one, three or five.
+    #[arg(required = true)]
+    voters: Vec<u64>,
+}
+
+impl ClusterVerb {
+    pub(crate) fn common(&self) -> &Common {
+        match self {
+            Self::Status(args) => &args.common,
+            Self::Drain(args) | Self::Resume(args) | Self::Remove(args) => &args.wait.common,
+            Self::Move(args) => &args.wait.common,
+            Self::Rebalance(args) => &args.common,
+        }
+    }
+}
+
+pub(crate) async fn run(verb: &ClusterVerb, output: &Output) -> Result<(), CliError> {
+    let api = Api::from_common(verb.common())?;
+    let wait_s = match verb {
+        ClusterVerb::Status(_) => {
+            let view: ClusterView = api.get("/v1/cluster").await?;
+            show(&view, output);
+            return finish(&view, output);
+        }
+        ClusterVerb::Drain(args) => change(&api, args, "drain").await?,
+        ClusterVerb::Resume(args) => change(&api, args, "resume").await?,
+        ClusterVerb::Remove(args) => change(&api, args, "leave").await?,
+        ClusterVerb::Move(args) => {
+            let path = format!("/v1/cluster/groups/{}", args.group);
+            let wanted = Assignment { voters: args.voters.clone() };
+            let _: ClusterView = api.put(&path, &wanted).await?;
+            args.wait.wait_s
+        }
+        ClusterVerb::Rebalance(args) => args.wait_s,
+    };
+    let view = settled(&api, verb, wait_s, output).await?;
+    show(&view, output);
+    finish(&view, output)
+}
+
+async fn change(api: &Api, args: &NodeArgs, step: &str) -> Result<u64, CliError> {
+    let path = format!("/v1/cluster/members/{}/{step}", args.number);
+    let _: ClusterView = api.post(&path, &json!({})).await?;
+    Ok(args.wait.wait_s)
+}
+
+/// Whether what was asked for is so.
+fn is_done(view: &ClusterView, verb: &ClusterVerb) -> bool {
+    let leads = |number| view.groups.iter().any(|group| group.leader == Some(number));
+    let presence = |number| {
+        let of = view.members.iter().find(|member| member.number == number);
+        of.map(|member| member.presence.as_str())
+    };
+    view.settled
+        && match verb {
+            ClusterVerb::Drain(args) => !leads(args.number),
+            ClusterVerb::Remove(args) => presence(args.number) == Some("gone"),
+            ClusterVerb::Status(_) => true,
+            ClusterVerb::Resume(_) | ClusterVerb::Move(_) | ClusterVerb::Rebalance(_) => {
+                view.groups.iter().all(|group| group.leader == group.preferred)
+            }
+        }
+}
+
+async fn settled(
+    api: &Api,
+    verb: &ClusterVerb,
+    wait_s: u64,
+    output: &Output,
+) -> Result<ClusterView, CliError> {
+    let (until, mut told) = (Instant::now() + Duration::from_secs(wait_s), String::new());
+    loop {
+        let view: ClusterView = api.get("/v1/cluster").await?;
+        if is_done(&view, verb) || wait_s == 0 {
+            return Ok(view);
+        }
+        let open = view.groups.iter().filter(|group| !group.settled);
+        let open: Vec<String> = open.map(|group| group.group.to_string()).collect();
+        let now = match open.as_slice() {
+            [] => "waiting for leaders to move".to_owned(),
+            open => format!("waiting for groups {}", open.join(", ")),
+        };
+        if now != told {
+            output.say(&now);
+            told = now;
+        }
+        if Instant::now() >= until {
+            show(&view, output);
+            return Err(CliError::failed(format!(
+                "not done after {wait_s} s: {told}; what was asked for goes on, repeat the command to wait on"
+            )));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn finish(view: &ClusterView, output: &Output) -> Result<(), CliError> {
+    let value = serde_json::to_value(view).map_err(CliError::failed)?;
+    output.result(value);
+    Ok(())
+}
+
+fn list(nodes: &[u64]) -> String {
+    nodes.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn show(view: &ClusterView, output: &Output) {
+    output.say(format_args!("node  region  presence  mesh                   devices"));
+    for member in &view.members {
+        output.say(format_args!(
+            "{:>4}  {:<6}  {:<8}  {:<21}  {}",
+            member.number, member.region, member.presence, member.mesh, member.devices
+        ));
+    }
+    output.say(format_args!("\ngroup  kind       leader  voters   learners  behind  state"));
+    for group in &view.groups {
+        show_group(group, output);
+    }
+}
+
+fn show_group(group: &GroupView, output: &Output) {
+    let leader = group.leader.map_or_else(|| "none".to_owned(), |leader| leader.to_string());
+    let behind = group.behind.iter().map(|(_, entries)| *entries).max().unwrap_or(0);
+    let state = match (group.leader, group.settled) {
+        (None, _) => "nobody leads".to_owned(),
+        (_, true) => "as wanted".to_owned(),
+        _ => format!("→ {} | {}", list(&group.wanted_voters), list(&group.wanted_learners)),
+    };
+    let pinned = if group.pinned { ", pinned" } else { "" };
+    output.say(format_args!(
+        "{:>5}  {:<9}  {leader:>6}  {:<7}  {:<8}  {behind:>6}  {state}{pinned}",
+        group.group,
+        group.kind,
+        list(&group.voters),
+        list(&group.learners),
+    ));
+}

@@ -1,0 +1,345 @@
+//! `bench failover`: nodes killed under load, and how long their shards gave no reply.
+//!
+//! Each customer asks again and again, whatever happens; what is measured is the time from the death of a
+//! node that led a shard to the first receipt, on any device, for a request that was made afterwards in
+//! that shard. **Invariant:** the load goes on until the last kill is over, and every request is accounted
+//! for. **Not here:** the nodes (`fleet`), what became of each request (`tally`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use clap::{Args, Subcommand};
+use fieldmesh_actors::commit::ShardId;
+use fieldmesh_device::{Client, Event};
+use fieldmesh_domain::{
+    EntityId,
+    message::{Location, ReceiptStatus, RequestBody},
+};
+use serde_json::json;
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+use super::{
+    CliError, Common, Output,
+    fleet::{Fleet, NODES_MAX, Shape},
+    import::progress,
+    population::{Population, live},
+    tally::{Sighting, Tally},
+};
+use crate::{
+    files,
+    placement::ShardMap,
+    web::rest::{NewCustomer, NewSkill, NewTechnician, Point},
+};
+
+/// What the technicians can do, and the customers ask for.
+const CATEGORY: u16 = 1;
+/// A customer's pause between two requests.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+/// What is not there by then is lost.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Load before a kill, so that it hits work under way.
+const WARM: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchVerb {
+    /// Kills nodes under load: how long until their shards reply again, and whether anything is lost.
+    Failover(FailoverArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FailoverArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Nodes of the cluster, on this machine.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(3..=NODES_MAX))]
+    nodes: u64,
+    /// How often a node is killed.
+    #[arg(long, default_value_t = 10)]
+    kills: usize,
+    /// Shards.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=64))]
+    shards: u32,
+    /// Customers that ask five times a second each.
+    #[arg(long, default_value_t = 24)]
+    customers: usize,
+    /// Nodes are drained and resumed instead of killed.
+    #[arg(long)]
+    drain: bool,
+}
+
+pub(crate) async fn run(args: &FailoverArgs, output: &Output) -> Result<(), CliError> {
+    let temporary = args.common.data_dir.is_none();
+    let dir = args.common.data_dir.clone().unwrap_or_else(|| {
+        std::env::temp_dir().join(format!("fieldmesh-failover-{}", std::process::id()))
+    });
+    output.say(format_args!("starting {} nodes in {}", args.nodes, dir.display()));
+    let shape = Shape { nodes: args.nodes, shards: args.shards };
+    let mut fleet = Fleet::start(&dir, shape).await?;
+    let measured = measure(args, &mut fleet, output).await;
+    fleet.stop().await;
+    if temporary && let Err(error) = files::remove_dir(&dir) {
+        output.say(format_args!("{} stays: {error}", dir.display()));
+    }
+    measured
+}
+
+/// The load: customers that ask, and what all devices saw.
+struct Load {
+    tally: Tally,
+    sightings: mpsc::Receiver<Sighting>,
+    sent: mpsc::Receiver<Sent>,
+    customers: Vec<JoinHandle<()>>,
+    map: ShardMap,
+    /// Where there are customers.
+    asked: BTreeSet<ShardId>,
+    /// When a request was made, and in which shard, until its receipt.
+    waiting: BTreeMap<[u8; 16], (Instant, ShardId)>,
+}
+
+struct Sent {
+    customer: EntityId,
+    message_id: [u8; 16],
+    at: Instant,
+}
+
+impl Load {
+    async fn start(args: &FailoverArgs, fleet: &Fleet) -> Result<Self, CliError> {
+        let population = Population::new(fleet.api()?, false)?.spread(fleet.devices());
+        let (seen, sightings) = mpsc::channel(4096);
+        let (tell, sent) = mpsc::channel(4096);
+        for number in 0..fleet.len() {
+            let skills = vec![NewSkill { category: CATEGORY, level: 3 }];
+            let (name, capacity) = (format!("technician {number}"), u16::MAX);
+            let technician = NewTechnician { name, home: place(number), skills, capacity };
+            let enrolled = population.technician(&technician).await?;
+            tokio::spawn(live(population.connect(enrolled)?, seen.clone()));
+        }
+        let (map, mut asked) = (ShardMap::new(args.shards), BTreeSet::new());
+        let mut customers = Vec::with_capacity(args.customers);
+        for number in 0..args.customers {
+            let (name, location) = (format!("customer {number}"), place(number));
+            let customer = NewCustomer { name, location, tier: 2 };
+            let enrolled = population.customer(&customer).await?;
+            let device = population.connect(enrolled)?;
+            asked.insert(map.shard_of(device.id));
+            let asking = ask(device.id, device.client.clone(), tell.clone());
+            tokio::spawn(live(device, seen.clone()));
+            customers.push(tokio::spawn(asking));
+        }
+        let (tally, waiting) = (Tally::default(), BTreeMap::new());
+        Ok(Self { tally, sightings, sent, customers, map, asked, waiting })
+    }
+
+    /// Takes in what happens until something is so, for a bounded time.
+    async fn until(&mut self, patience: Duration, mut is_so: impl FnMut(&Receipt) -> bool) -> bool {
+        let end = Instant::now() + patience;
+        loop {
+            let next = tokio::select! {
+                biased;
+                Some(sent) = self.sent.recv() => {
+                    self.note(&sent);
+                    continue;
+                }
+                Some(sighting) = self.sightings.recv() => sighting,
+                () = tokio::time::sleep_until(end) => return false,
+            };
+            self.tally.see(&next);
+            if let Some(receipt) = self.receipt(&next)
+                && is_so(&receipt)
+            {
+                return true;
+            }
+        }
+    }
+
+    fn note(&mut self, sent: &Sent) {
+        self.tally.sent(sent.customer, sent.message_id, sent.at);
+        let shard = self.map.shard_of(sent.customer);
+        self.waiting.insert(sent.message_id, (sent.at, shard));
+    }
+
+    fn receipt(&mut self, sighting: &Sighting) -> Option<Receipt> {
+        let Event::Receipt { message_id, body } = &sighting.event else { return None };
+        let (asked, shard) = self.waiting.remove(message_id)?;
+        let is_kept = body.status == ReceiptStatus::Received;
+        is_kept.then_some(Receipt { asked, shard, at: sighting.at })
+    }
+
+    /// No more requests; waits for what is under way.
+    async fn end(&mut self) {
+        for customer in &self.customers {
+            customer.abort();
+        }
+        while let Ok(sent) = self.sent.try_recv() {
+            self.note(&sent);
+        }
+        while self.tally.open() > 0 {
+            match timeout(PATIENCE, self.sightings.recv()).await {
+                Ok(Some(sighting)) => self.tally.see(&sighting),
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// A request that was received.
+struct Receipt {
+    asked: Instant,
+    shard: ShardId,
+    at: Instant,
+}
+
+fn place(number: usize) -> Point {
+    let offset = i32::try_from(number % 100).unwrap_or(0) * 1000;
+    Point { lat_e6: 48_800_000 + offset, lon_e6: 2_300_000 + offset }
+}
+
+async fn ask(customer: EntityId, client: Client, sent: mpsc::Sender<Sent>) {
+    let Point { lat_e6, lon_e6 } = place(0);
+    let body = RequestBody {
+        category: CATEGORY,
+        subcategory: 0,
+        impact: 2,
+        urgency: 2,
+        location: Location { lat_e6, lon_e6 },
+        text: "a request under load".into(),
+    };
+    loop {
+        let at = Instant::now();
+        let Ok(message_id) = client.request(&body).await else { return };
+        if sent.send(Sent { customer, message_id, at }).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+async fn measure(args: &FailoverArgs, fleet: &mut Fleet, output: &Output) -> Result<(), CliError> {
+    let mut load = Load::start(args, fleet).await?;
+    let bar = progress(args.kills as u64, output);
+    bar.set_message(if args.drain { "drains" } else { "kills" });
+    let mut replies: Vec<f64> = Vec::new();
+    for kill in 0..args.kills {
+        let view = settled(fleet, &mut load).await?;
+        load.until(WARM, |_| false).await;
+        let victim = kill as u64 % args.nodes + 1;
+        let led = view.groups.iter().filter(|group| group.leader == Some(victim));
+        let shards: BTreeSet<ShardId> =
+            led.map(|group| group.group).filter(|group| load.asked.contains(group)).collect();
+        let at = if args.drain { drain(fleet, victim).await? } else { fleet.kill(victim).await? };
+        let after = first_replies(&mut load, at, shards).await?;
+        let said: Vec<String> =
+            after.iter().map(|(shard, ms)| format!("shard {shard} {ms:.0} ms")).collect();
+        bar.println(format!("node {victim}: {}", said.join(", ")));
+        replies.extend(after.into_iter().map(|(_, ms)| ms));
+        if args.drain {
+            let path = format!("/v1/cluster/members/{victim}/resume");
+            let _: serde_json::Value = fleet.api()?.post(&path, &json!({})).await?;
+        } else {
+            fleet.restart(victim).await?;
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    settled(fleet, &mut load).await?;
+    load.end().await;
+    let unfilled = fleet.count_tickets("unfilled").await?;
+    report(args, &load.tally, replies, unfilled, output)
+}
+
+async fn drain(fleet: &Fleet, victim: u64) -> Result<Instant, CliError> {
+    let at = Instant::now();
+    let path = format!("/v1/cluster/members/{victim}/drain");
+    let _: serde_json::Value = fleet.api()?.post(&path, &json!({})).await?;
+    Ok(at)
+}
+
+/// The load goes on meanwhile.
+async fn settled(
+    fleet: &Fleet,
+    load: &mut Load,
+) -> Result<crate::web::cluster::ClusterView, CliError> {
+    let settled = fleet.settled();
+    tokio::pin!(settled);
+    loop {
+        tokio::select! {
+            view = &mut settled => return view,
+            _ = load.until(PATIENCE, |_| false) => {}
+        }
+    }
+}
+
+/// Milliseconds from a moment to the first receipt in each shard for what was asked after it.
+async fn first_replies(
+    load: &mut Load,
+    since: Instant,
+    mut shards: BTreeSet<ShardId>,
+) -> Result<Vec<(ShardId, f64)>, CliError> {
+    let mut replies = Vec::with_capacity(shards.len());
+    while !shards.is_empty() {
+        let mut found = None;
+        let is_it = |receipt: &Receipt| {
+            let is_it = receipt.asked >= since && shards.contains(&receipt.shard);
+            if is_it {
+                found = Some((receipt.shard, (receipt.at - since).as_secs_f64() * 1000.0));
+            }
+            is_it
+        };
+        if !load.until(PATIENCE, is_it).await {
+            return Err(CliError::failed(format!("no reply any more from shards {shards:?}")));
+        }
+        if let Some((shard, after_ms)) = found {
+            shards.remove(&shard);
+            replies.push((shard, after_ms));
+        }
+    }
+    Ok(replies)
+}
+
+fn report(
+    args: &FailoverArgs,
+    tally: &Tally,
+    mut replies: Vec<f64>,
+    unfilled: usize,
+    output: &Output,
+) -> Result<(), CliError> {
+    replies.sort_by(f64::total_cmp);
+    let at = |percent: usize| {
+        let last = replies.len().checked_sub(1)?;
+        replies.get((replies.len() * percent / 100).min(last)).map(|ms| (ms * 10.0).round() / 10.0)
+    };
+    let lost = tally.open().saturating_sub(unfilled);
+    let broken = lost + tally.duplicates() + tally.double_assignments();
+    let result = json!({
+        "nodes": args.nodes,
+        "kills": args.kills,
+        "shards_affected": replies.len(),
+        "first_reply_ms_p50": at(50),
+        "first_reply_ms_p99": at(99),
+        "first_reply_ms_max": at(100),
+        "requests": tally.requests(),
+        "confirmed": tally.confirmed(),
+        "refused": tally.refused(),
+        "unfilled": unfilled,
+        "lost": lost,
+        "duplicates": tally.duplicates(),
+        "double_assignments": tally.double_assignments(),
+        "submit_to_receipt_ms": tally.to_receipt(),
+    });
+    for (key, value) in result.as_object().into_iter().flatten() {
+        output.say(format_args!("{key:<22} {value}"));
+    }
+    output.result(result);
+    if broken > 0 {
+        return Err(CliError::failed(
+            "a promise was broken: see lost, duplicates, double_assignments",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! `join`: this machine becomes a node of a cluster that is there already.
+//!
+//! First a certificate by a one-time token, then the region's keys by that certificate. **Invariant:** each
+//! step that was done is not done again, so the command may be repeated until it succeeds. **Not here:**
+//! what the directory holds (`deployment::join`), who may join (`web::cluster`).
+
+use std::{path::PathBuf, sync::Arc};
+
+use clap::Args;
+use fieldmesh_device::{
+    enroll::{EnrollError, enroll},
+    http::{Request, exchange},
+};
+use fieldmesh_domain::{EntityId, EntityKind};
+use fieldmesh_pki::{
+    KeyMaterial, TrustStore, Usage,
+    tls::{self, Credentials, PeerVerifier, client_config},
+};
+use minicbor::bytes::ByteVec;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{CliError, Common, Output, configuration, output::chain, unlock::Unlock};
+use crate::{
+    config::Config,
+    deployment::{Admission, Deployment, HandOver},
+    files,
+    os::{SystemClock, SystemEntropy},
+    server::advertised,
+    web::cluster::NewMember,
+};
+use fieldmesh_actors::seams::Clock as _;
+
+#[derive(Debug, Args)]
+pub(crate) struct JoinArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    unlock: Unlock,
+    /// HTTPS address of any node of this machine's region, as HOST:PORT.
+    #[arg(long)]
+    server: String,
+    /// The user of a token of profile "node": `fieldmesh ca token --profile node`.
+    #[arg(long)]
+    user: String,
+    /// File with the token's secret.
+    #[arg(long)]
+    token_file: PathBuf,
+}
+
+fn usage(error: &dyn std::error::Error) -> CliError {
+    CliError::usage(chain(error))
+}
+
+pub(crate) async fn join(args: &JoinArgs, output: &Output) -> Result<(), CliError> {
+    let config = configuration(&args.common, &[])?;
+    // What the cluster would refuse is said before a token is spent.
+    let member = member(&config)?;
+    let passphrase = args.unlock.secret(false)?;
+    let kept = Admission::kept(&config, &passphrase).map_err(|error| usage(&error))?;
+    let admission = match kept {
+        Some(kept) => {
+            output.say("going on with the certificate of an earlier attempt");
+            kept
+        }
+        None => admitted(args, &config, &passphrase).await?,
+    };
+    output.say(format_args!("certificate for {}", admission.registration));
+    let given = handed_over(&args.server, &admission, &member).await?;
+    if given.shards() != config.node.shards {
+        return Err(CliError::usage(format!(
+            "node.shards = {} here, {} in the cluster: set it and repeat the command",
+            config.node.shards,
+            given.shards()
+        )));
+    }
+    let (clock, entropy) = (SystemClock, SystemEntropy::default());
+    Deployment::join(&config, &passphrase, &admission, &given, &clock, &entropy)
+        .map_err(|error| usage(&error))?;
+    let dir = config.node.data_dir.display();
+    output.say(format_args!("{dir} is node {}: start it with `fieldmesh node`", member.number));
+    output.result(json!({
+        "data_dir": dir.to_string(),
+        "number": member.number,
+        "registration": admission.registration.to_string(),
+    }));
+    Ok(())
+}
+
+/// What this node is to be, by its configuration.
+fn member(config: &Config) -> Result<NewMember, CliError> {
+    let listen = &config.listen;
+    if listen.mesh.port() == 0 && config.advertise.mesh.is_empty() {
+        return Err(CliError::usage(
+            "listen.mesh has port 0: a node of a cluster needs a port that stays",
+        ));
+    }
+    let [mesh, devices, https] = advertised(config, [listen.mesh, listen.devices, listen.https]);
+    Ok(NewMember {
+        number: config.node.number,
+        cluster: config.cluster.name.clone(),
+        region: config.cluster.region.clone(),
+        mesh,
+        devices,
+        https,
+    })
+}
+
+async fn admitted(
+    args: &JoinArgs,
+    config: &Config,
+    passphrase: &[u8],
+) -> Result<Admission, CliError> {
+    let path = &args.token_file;
+    let secret = files::read(path).map(Zeroizing::new);
+    let secret = secret.map_err(|error| CliError::usage(format!("{}: {error}", path.display())))?;
+    let secret = String::from_utf8_lossy(&secret).trim().to_owned();
+    let key = KeyMaterial::generate().map_err(CliError::failed)?;
+    let clock: fieldmesh_device::Clock = Arc::new(|| SystemClock.now_ms());
+    let enrolled = enroll(&args.server, &args.user, &Zeroizing::new(secret), &key, &clock).await;
+    let enrolled = enrolled.map_err(|error| match error {
+        EnrollError::Reach { .. } | EnrollError::Timeout { .. } => {
+            CliError::unreachable(chain(&error))
+        }
+        error => CliError::refused(chain(&error)),
+    })?;
+    let roots = [vec![enrolled.root.clone()], enrolled.other_roots.clone()].concat();
+    let registration = registration(&roots, &enrolled.chain)?;
+    let bytes = |ders: Vec<Vec<u8>>| ders.into_iter().map(ByteVec::from).collect();
+    let admission = Admission {
+        key: key.pkcs8().to_vec(),
+        chain: bytes(enrolled.chain),
+        roots: bytes(roots),
+        registration,
+    };
+    let kept = admission.keep(config, passphrase, &SystemEntropy::default());
+    kept.map_err(|error| usage(&error))?;
+    Ok(admission)
+}
+
+/// Whose the certificate is, as its identity says.
+fn registration(roots: &[Vec<u8>], chain: &[Vec<u8>]) -> Result<EntityId, CliError> {
+    let failed = || CliError::refused("the certificate that came names no node");
+    let trust = TrustStore::new(roots.to_vec(), chain.get(1..).unwrap_or_default().to_vec());
+    let trust = trust.map_err(|error| usage(&error))?;
+    let leaf = chain.first().ok_or_else(failed)?;
+    let peer = trust.verify(leaf, &[], Usage::ClientAuth, SystemClock.now_ms() / 1000);
+    let peer = peer.map_err(|error| usage(&error))?;
+    if peer.identity.kind != fieldmesh_pki::Kind::Node {
+        return Err(CliError::usage(
+            "the token is not for a node: mint one with `fieldmesh ca token --profile node`",
+        ));
+    }
+    let id = EntityId::from_bytes(peer.identity.id).ok();
+    id.filter(|id| id.kind() == EntityKind::Registration).ok_or_else(failed)
+}
+
+/// Becomes a member, and gets what a node of the region needs.
+async fn handed_over(
+    server: &str,
+    admission: &Admission,
+    member: &NewMember,
+) -> Result<HandOver, CliError> {
+    let ders = |all: &[ByteVec]| all.iter().map(|der| der.to_vec()).collect::<Vec<_>>();
+    let trust = TrustStore::new(ders(&admission.roots), Vec::new());
+    let verifier = PeerVerifier {
+        trust: tls::fixed(Arc::new(trust.map_err(|error| usage(&error))?)),
+        now: Arc::new(|| SystemClock.now_ms() / 1000),
+        revoked: Arc::new(|_, _| false),
+        client_may_be_unknown: false,
+        lapsed: None,
+    };
+    let credentials =
+        Credentials { chain: ders(&admission.chain), pkcs8: Zeroizing::new(admission.key.clone()) };
+    let tls = client_config(Arc::new(verifier), Some(&credentials), b"http/1.1");
+    let tls = Arc::new(tls.map_err(CliError::failed)?);
+    let body = serde_json::to_vec(member).map_err(CliError::failed)?;
+    let request = Request {
+        server,
+        method: "POST",
+        path: "/v1/cluster/members",
+        headers: "Content-Type: application/json\r\n",
+        body: &body,
+    };
+    let (status, answer) = exchange(&request, &tls)
+        .await
+        .map_err(|error| CliError::unreachable(format!("{server} cannot be reached: {error}")))?;
+    let answer = Zeroizing::new(answer);
+    if status != 200 {
+        let problem: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+        let detail = problem["detail"].as_str().unwrap_or("no detail").to_owned();
+        return Err(CliError::refused(format!("the cluster refused with {status}: {detail}")));
+    }
+    HandOver::decode(&answer)
+        .map_err(|error| CliError::failed(format!("the answer does not decode: {error}")))
+}

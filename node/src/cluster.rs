@@ -1,0 +1,117 @@
+//! The cluster as this node knows it: who is in it, and where its groups live.
+//!
+//! It follows the placement group's rows as they are applied here, so it may be behind; nothing is
+//! decided by it that the log does not check again. A node that joins knows what it was told until the
+//! first rows come. **Not here:** deciding (`domain::placement`), connections (`mesh`).
+
+use std::sync::Arc;
+
+use fieldmesh_domain::{
+    IndexRow,
+    placement::{Home, Member, Members, Placed, Presence},
+};
+use tokio::sync::watch;
+
+use crate::mesh;
+
+/// What is known.
+pub struct Cluster {
+    known: watch::Sender<Arc<Members>>,
+}
+
+impl Cluster {
+    /// Begins with what the node was told when it joined; nothing for the first one.
+    pub fn new(told: Members) -> Arc<Self> {
+        Arc::new(Self { known: watch::Sender::new(Arc::new(told)) })
+    }
+
+    pub fn known(&self) -> Arc<Members> {
+        Arc::clone(&self.known.borrow())
+    }
+
+    /// Tells when something changed.
+    pub fn watch(&self) -> watch::Receiver<Arc<Members>> {
+        self.known.subscribe()
+    }
+
+    /// Takes in what the placement group applied.
+    pub fn applied(&self, rows: &[IndexRow]) {
+        let is_ours = |row: &&IndexRow| {
+            matches!(row, IndexRow::Member { .. } | IndexRow::Home { .. } | IndexRow::Placed { .. })
+        };
+        if !rows.iter().any(|row| is_ours(&row)) {
+            return;
+        }
+        self.known.send_modify(|known| {
+            let mut next = Members::clone(known);
+            for row in rows {
+                take(&mut next, row);
+            }
+            *known = Arc::new(next);
+        });
+    }
+
+    /// Where a group is to live.
+    pub fn placed(&self, group: u32) -> Option<Placed> {
+        self.known().groups.iter().find(|placed| placed.group == group).cloned()
+    }
+
+    /// Whether a node is to lead what it can.
+    pub fn presence(&self, number: u64) -> Option<Presence> {
+        self.known().members.iter().find(|member| member.number == number).map(|own| own.presence)
+    }
+
+    /// Whom this node connects to and lets in. What does not parse was refused when it was said.
+    pub fn peers(&self) -> Vec<mesh::Member> {
+        let known = self.known();
+        let living = known.members.iter().filter(|member| member.presence != Presence::Gone);
+        living
+            .filter_map(|member| {
+                let (number, identity) = (member.number, member.identity);
+                Some(mesh::Member { number, identity, address: member.mesh.parse().ok()? })
+            })
+            .collect()
+    }
+
+    /// Where the devices of a node's region may connect, this node's own address first.
+    pub fn device_addresses(&self, number: u64) -> Vec<String> {
+        let known = self.known();
+        let Some(own) = known.members.iter().find(|member| member.number == number) else {
+            return Vec::new();
+        };
+        let region = own.identity.region();
+        let serves = |member: &&Member| {
+            member.presence == Presence::Active && member.identity.region() == region
+        };
+        let others = known.members.iter().filter(serves).filter(|one| one.number != number);
+        let own = [own].into_iter().filter(serves);
+        own.chain(others).map(|member| member.devices.clone()).collect()
+    }
+}
+
+fn take(known: &mut Members, row: &IndexRow) {
+    let epoch = match row {
+        IndexRow::Member { member, epoch } => {
+            put(&mut known.members, member, |one: &Member| one.number);
+            epoch
+        }
+        IndexRow::Home { home, epoch } => {
+            put(&mut known.homes, home, |one: &Home| one.index);
+            epoch
+        }
+        IndexRow::Placed { placed, epoch } => {
+            put(&mut known.groups, placed, |one: &Placed| one.group);
+            epoch
+        }
+        _ => return,
+    };
+    known.epoch = known.epoch.max(*epoch);
+}
+
+/// In the place of what has the same key, or in order.
+fn put<T: Clone, K: Ord>(all: &mut Vec<T>, one: &T, key: impl Fn(&T) -> K) {
+    match all.binary_search_by_key(&key(one), &key) {
+        Ok(at) => all[at] = one.clone(),
+        Err(at) => all.insert(at, one.clone()),
+    }
+}

@@ -1,0 +1,161 @@
+//! Who votes in a group, who only follows, and who leads: seen by any member, changed by the leader.
+//!
+//! Each change is one that the group itself commits (joint consensus, Raft §6), so a leader that is
+//! lost half-way leaves a configuration that is whole; the next one goes on from there. **Invariant:** a
+//! node votes only once it has caught up. **Not here:** who is wanted (`crate::replicas`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use openraft::{
+    ChangeMembers, Instant as _, async_runtime::watch::WatchReceiver as _, impls::EmptyNode,
+};
+use tokio::time::timeout;
+
+use super::{
+    group::{BEHIND_MAX, Group},
+    install,
+};
+
+/// Who is in a group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replicas {
+    pub voters: BTreeSet<u64>,
+    pub learners: BTreeSet<u64>,
+}
+
+impl Replicas {
+    pub fn contains(&self, node: u64) -> bool {
+        self.voters.contains(&node) || self.learners.contains(&node)
+    }
+}
+
+/// Why a group's configuration was not changed; it is as it was, or the change goes on.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum NotChanged {
+    #[error("the group refused: {0}")]
+    Refused(String),
+    #[error("the change was not committed in time")]
+    Late,
+}
+
+/// A change of configuration is two entries; what takes longer has no quorum, or has lost its leader.
+const CHANGED_WITHIN: Duration = Duration::from_secs(10);
+
+/// A member that lives answers several times in so long.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
+
+impl Group {
+    /// Who leads, as far as this member knows.
+    pub fn leader(&self) -> Option<u64> {
+        self.raft.server_metrics().borrow_watched().current_leader
+    }
+
+    /// Ends when somebody else leads than `before`, or nobody: who. None when the group has ended.
+    pub async fn next_leader(&self, before: Option<u64>) -> Option<Option<u64>> {
+        let mut metrics = self.raft.server_metrics();
+        loop {
+            let now = metrics.borrow_watched().current_leader;
+            if now != before {
+                return Some(now);
+            }
+            metrics.changed().await.ok()?;
+        }
+    }
+
+    /// The last entry whose effects are in the table now; what [`Group::applied`] says may be a moment
+    /// older.
+    pub fn readable(&self) -> Option<u64> {
+        install::found(&*self.table).ok()?.applied.map(|id| id.index)
+    }
+
+    /// Waits until so much is applied here, for as long as an operator may wait for it.
+    pub async fn until_applied(&self, index: u64) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let wait = self.raft.wait(Some(PATIENCE));
+        if let Err(error) = wait.applied_index_at_least(Some(index), "to be read here").await {
+            tracing::debug!(group = self.group, %error, "what was written elsewhere is not here yet");
+        }
+    }
+
+    /// Who is in the group by its last configuration, committed or not.
+    pub fn replicas(&self) -> Replicas {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let voters = membership.voter_ids().collect();
+        Replicas { voters, learners: membership.learner_ids().collect() }
+    }
+
+    /// Whether no change of the configuration is under way.
+    pub fn is_settled(&self) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let (last, committed) = (&metrics.membership_config, &metrics.committed_membership_config);
+        last.log_id() == committed.log_id() && last.membership().get_joint_config().len() == 1
+    }
+
+    /// Entries that each other member is behind, as the leader knows; none elsewhere. A member that
+    /// was never heard of is behind by all there is.
+    pub fn lag(&self) -> Option<BTreeMap<u64, u64>> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let last = metrics.last_log_index.map_or(0, |index| index + 1);
+        let replication = metrics.replication.as_ref()?;
+        let behind = |matched: Option<u64>| last - matched.map_or(0, |index| index + 1).min(last);
+        Some(
+            replication
+                .iter()
+                .map(|(node, matched)| (*node, behind(matched.map(|id| id.index))))
+                .collect(),
+        )
+    }
+
+    /// Whether a member answered the leader just now, and has nearly all that the leader has: what is
+    /// missing takes milliseconds. In a quiet group one that is dead misses nothing.
+    pub fn has_caught_up(&self, node: u64) -> bool {
+        let metrics = self.raft.metrics();
+        let heard = {
+            let metrics = metrics.borrow_watched();
+            let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(&node).copied());
+            heard.flatten().is_some_and(|at| at.elapsed() < HEARD_WITHIN)
+        };
+        heard
+            && self
+                .lag()
+                .is_some_and(|lag| lag.get(&node).is_some_and(|behind| *behind <= BEHIND_MAX))
+    }
+
+    /// Lets nodes follow the group.
+    ///
+    /// # Errors
+    /// See [`NotChanged`].
+    pub async fn add_learners(&self, nodes: &BTreeSet<u64>) -> Result<(), NotChanged> {
+        let nodes = nodes.iter().map(|node| (*node, EmptyNode::default())).collect();
+        self.change(ChangeMembers::AddNodes(nodes)).await
+    }
+
+    /// Makes exactly these members vote; who does not any more follows.
+    ///
+    /// # Errors
+    /// See [`NotChanged`].
+    pub async fn set_voters(&self, voters: &BTreeSet<u64>) -> Result<(), NotChanged> {
+        self.change(ChangeMembers::ReplaceAllVoters(voters.clone())).await
+    }
+
+    /// Takes members out that do not vote.
+    ///
+    /// # Errors
+    /// See [`NotChanged`].
+    pub async fn remove_learners(&self, nodes: &BTreeSet<u64>) -> Result<(), NotChanged> {
+        self.change(ChangeMembers::RemoveNodes(nodes.clone())).await
+    }
+
+    async fn change(&self, change: ChangeMembers<u64, EmptyNode>) -> Result<(), NotChanged> {
+        let changed = timeout(CHANGED_WITHIN, self.raft.change_membership(change, true)).await;
+        let changed = changed.map_err(|_| NotChanged::Late)?;
+        changed.map(|_| ()).map_err(|error| NotChanged::Refused(error.to_string()))
+    }
+}

@@ -1,0 +1,233 @@
+//! What nodes tell each other of devices, in order and without answers: one stream to each node.
+//!
+//! A stream begins with all sessions of this node that the other one must know of. Where it breaks, or
+//! more waits than may, it is begun anew. Mail that is lost so is sent again by the mailroom.
+//!
+//! **Invariant:** the node that leads a shard comes to know of each session for it, sooner or later.
+//! **Not here:** what follows from a notice for a shard (`courier`).
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use fieldmesh_actors::commit::ShardId;
+use tokio::sync::mpsc;
+
+use super::{
+    Abroad, NodeCourier, Notice, Place, read,
+    wire::{self, FRAME_BYTES_MAX, Opening},
+    write,
+};
+use crate::{
+    mesh::{Class, FrameError, Mesh, Receiving, Sending},
+    store::rows,
+};
+
+/// Notices that may wait for one node: a message has about 2 KiB.
+const WAITING_MAX: usize = 4096;
+/// Between two attempts to reach a node that must be told something.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// Something for the task that tells a node.
+enum Item {
+    Notice(Notice),
+    /// All sessions for a shard, or for every shard that the node leads.
+    Announce(Option<ShardId>),
+}
+
+/// The queues towards all other nodes.
+pub(super) struct Notices {
+    mesh: Option<Arc<Mesh>>,
+    queues: Mutex<BTreeMap<u64, mpsc::Sender<Item>>>,
+    /// Numbers the streams that come in.
+    streams: AtomicU64,
+}
+
+impl Notices {
+    pub(super) fn new(mesh: Option<Arc<Mesh>>) -> Self {
+        Self { mesh, queues: Mutex::default(), streams: AtomicU64::new(0) }
+    }
+
+    /// The queue towards a node, and the other end of it the first time.
+    fn queue(&self, node: u64) -> (mpsc::Sender<Item>, Option<mpsc::Receiver<Item>>) {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = None;
+        let items = queues.entry(node).or_insert_with(|| {
+            let (items, end) = mpsc::channel(WAITING_MAX);
+            waiting = Some(end);
+            items
+        });
+        (items.clone(), waiting)
+    }
+}
+
+impl NodeCourier {
+    fn queue(&self, node: u64) -> mpsc::Sender<Item> {
+        let (items, waiting) = self.notices.queue(node);
+        if let (Some(waiting), Some(me)) = (waiting, self.me.upgrade()) {
+            tokio::spawn(me.tell_node(node, waiting));
+        }
+        items
+    }
+
+    /// Queues a notice for another node; false where too much waits.
+    pub(super) fn notify(&self, node: u64, notice: Notice) -> bool {
+        self.queue(node).try_send(Item::Notice(notice)).is_ok()
+    }
+
+    /// Tells whoever leads a shard of the devices that are connected here, for as long as the shard's
+    /// group runs.
+    pub async fn follow(self: Arc<Self>, shard: ShardId) {
+        let Some(group) = self.group(shard) else { return };
+        let mut leader = None;
+        while let Some(now) = group.next_leader(leader).await {
+            leader = now;
+            if let Some(node) = self.other_leader(shard) {
+                // Waits for a place: this one must not be lost.
+                drop(self.queue(node).send(Item::Announce(Some(shard))).await);
+            }
+        }
+    }
+
+    /// Sends what waits for a node, for as long as this node runs.
+    async fn tell_node(self: Arc<Self>, node: u64, mut waiting: mpsc::Receiver<Item>) {
+        let Some(mesh) = self.notices.mesh.clone() else { return };
+        let mut next = waiting.recv().await;
+        while let Some(item) = next.take() {
+            if let Err(error) = self.tell_on(&mesh, node, item, &mut waiting).await {
+                tracing::debug!(node, error, "notices for a node were interrupted");
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+            next = match self.leads(node) {
+                true => Some(Item::Announce(None)),
+                false => waiting.recv().await,
+            };
+        }
+    }
+
+    /// Whether a node leads any shard, as far as is known here.
+    fn leads(&self, node: u64) -> bool {
+        self.map.shards().any(|shard| self.other_leader(shard) == Some(node))
+    }
+
+    async fn tell_on(
+        &self,
+        mesh: &Arc<Mesh>,
+        node: u64,
+        first: Item,
+        waiting: &mut mpsc::Receiver<Item>,
+    ) -> Result<(), String> {
+        let failed = |error: FrameError| error.to_string();
+        let opened = mesh.open(node, Class::Application).await;
+        let (mut send, mut receive) = opened.map_err(|error| error.to_string())?;
+        send.frame(&rows::encode(&Opening::Notices)).await.map_err(failed)?;
+        self.tell_item(&mut send, node, Item::Announce(None)).await.map_err(failed)?;
+        let mut next = Some(first);
+        while let Some(item) = next {
+            self.tell_item(&mut send, node, item).await.map_err(failed)?;
+            next = tokio::select! {
+                item = waiting.recv() => item,
+                // Nothing is answered: this tells that the other side has gone.
+                ended = receive.frame(FRAME_BYTES_MAX) => {
+                    return Err(ended.err().map_or("the stream ended".into(), failed));
+                }
+            };
+        }
+        Ok(())
+    }
+
+    async fn tell_item(&self, send: &mut Sending, node: u64, item: Item) -> Result<(), FrameError> {
+        let shard = match item {
+            Item::Notice(notice) => return send.frame(&rows::encode(&notice)).await,
+            Item::Announce(shard) => shard,
+        };
+        let mine: Vec<_> = {
+            let sessions = read(&self.sessions);
+            let is_meant = |device| {
+                let of = self.map.shard_of(device);
+                shard.is_none_or(|shard| shard == of) && self.other_leader(of) == Some(node)
+            };
+            sessions.here().filter(|(device, _)| is_meant(*device)).collect()
+        };
+        for (device, session) in mine {
+            send.frame(&rows::encode(&Notice::Attached { device, session })).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes notices from another node until their stream ends.
+    ///
+    /// # Errors
+    /// A stream that does not hold notices.
+    pub async fn listen(&self, from: u64, receive: &mut Receiving) -> Result<(), String> {
+        let stream = self.notices.streams.fetch_add(1, Ordering::Relaxed);
+        let ended = self.take_notices(from, stream, receive).await;
+        // The shards are told under the lock, so that they hear of sessions in their order.
+        let mut sessions = write(&self.sessions);
+        for device in sessions.forget(stream) {
+            if let Some(shard) = self.shard(self.map.shard_of(device)) {
+                shard.detached(device);
+            }
+        }
+        ended
+    }
+
+    async fn take_notices(
+        &self,
+        node: u64,
+        stream: u64,
+        receive: &mut Receiving,
+    ) -> Result<(), String> {
+        loop {
+            let frame = receive.frame(FRAME_BYTES_MAX).await.map_err(|error| error.to_string())?;
+            let Some(frame) = frame else { return Ok(()) };
+            let notice = wire::decode(&frame).map_err(|error| error.to_string())?;
+            self.take_notice(node, stream, notice);
+        }
+    }
+
+    fn take_notice(&self, node: u64, stream: u64, notice: Notice) {
+        match notice {
+            Notice::Attached { device, session } => {
+                self.attached(device, Place::There(Abroad { node, session, stream }));
+            }
+            Notice::Detached { device, session } => {
+                self.detached(device, Some(node), session);
+            }
+            Notice::Acknowledged { device, message_ids } => {
+                if let Some(shard) = self.shard(self.map.shard_of(device)) {
+                    let ids = message_ids.into_iter().map(Into::into).collect();
+                    shard.acknowledged(device, ids);
+                }
+            }
+            Notice::Mail(post) => {
+                let device = post.to;
+                let session = match read(&self.sessions).place(device) {
+                    Some(Place::Here(session)) => Some(session.mail.clone()),
+                    _ => None,
+                };
+                match session {
+                    // What does not fit is sent again by the mailroom.
+                    Some(mail) => drop(mail.try_send(post.into())),
+                    None => drop(self.notify(node, Notice::Absent(device))),
+                }
+            }
+            Notice::Replaced { device, session } => {
+                self.detached(device, None, session);
+            }
+            Notice::Absent(device) => {
+                let mut sessions = write(&self.sessions);
+                if sessions.absent(device, node)
+                    && let Some(shard) = self.shard(self.map.shard_of(device))
+                {
+                    shard.detached(device);
+                }
+            }
+        }
+    }
+}

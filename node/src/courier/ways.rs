@@ -1,0 +1,97 @@
+//! Asking entities whose shards other nodes lead: a stream for each question.
+//!
+//! **Invariants:** what was not sent is an error that says so ("not leader"); what was sent and not
+//! answered is unknown. **Not here:** who leads (`courier`).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use fieldmesh_actors::{AskError, admission::RETRY_AFTER_MS, commit::Cause};
+use fieldmesh_domain::{Command, EntityId};
+use minicbor::Decode;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use super::wire::{self, FRAME_BYTES_MAX, Opening, Said, Seen};
+use crate::{
+    mesh::{Class, Mesh, Receiving, Sending},
+    store::rows,
+};
+
+/// Questions under way to one node: half of the streams that it allows, so that consensus always finds
+/// one.
+const QUESTIONS_MAX: usize = 512;
+/// A commit takes milliseconds; a device asks again after ten seconds.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
+
+/// Nothing is written for it: who does not answer by then cannot be asked.
+const SEEN_WITHIN: Duration = Duration::from_secs(2);
+
+/// The ways to all other nodes.
+#[derive(Clone)]
+pub(super) struct Ways {
+    mesh: Arc<Mesh>,
+    under_way: Arc<Mutex<BTreeMap<u64, Arc<Semaphore>>>>,
+}
+
+impl Ways {
+    pub(super) fn new(mesh: Arc<Mesh>) -> Self {
+        Self { mesh, under_way: Arc::default() }
+    }
+
+    fn enter(&self, node: u64) -> Option<OwnedSemaphorePermit> {
+        // An insertion that panics leaves a map that is whole.
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let limit =
+            under_way.entry(node).or_insert_with(|| Arc::new(Semaphore::new(QUESTIONS_MAX)));
+        Arc::clone(limit).try_acquire_owned().ok()
+    }
+
+    /// Asks an entity by way of a node.
+    pub(super) async fn ask(
+        &self,
+        node: u64,
+        to: EntityId,
+        command: &Command,
+        cause: &Cause,
+    ) -> Result<Said, AskError> {
+        let busy = AskError::Busy { retry_after_ms: RETRY_AFTER_MS };
+        let _permit = self.enter(node).ok_or(busy)?;
+        let question = Opening::Ask { to, command: command.clone(), cause: cause.clone() };
+        let question = rows::encode(&question);
+        let opened = self.mesh.open(node, Class::Application).await;
+        let (send, receive) = opened.map_err(|error| {
+            tracing::debug!(node, %error, "a node that leads cannot be asked");
+            AskError::NotLeader
+        })?;
+        let answered = timeout(ANSWERED_WITHIN, exchange(send, receive, &question)).await;
+        answered.unwrap_or(None).ok_or(AskError::Unknown)
+    }
+
+    /// Asks a node how a group is that it leads; none where it does not, or does not answer.
+    pub(super) async fn look(&self, node: u64, group: u32) -> Option<Seen> {
+        let _permit = self.enter(node)?;
+        let question = rows::encode(&Opening::Look(group));
+        let asked = async {
+            let (send, receive) = self.mesh.open(node, Class::Application).await.ok()?;
+            exchange(send, receive, &question).await
+        };
+        timeout(SEEN_WITHIN, asked).await.ok().flatten()
+    }
+}
+
+async fn exchange<T: for<'b> Decode<'b, ()>>(
+    mut send: Sending,
+    mut receive: Receiving,
+    question: &[u8],
+) -> Option<T> {
+    send.frame(question).await.ok()?;
+    send.finish();
+    let answer = receive.frame(FRAME_BYTES_MAX).await.ok()??;
+    wire::decode(&answer).ok()
+}

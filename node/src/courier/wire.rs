@@ -1,0 +1,251 @@
+//! What nodes say to each other about entities and devices, as bytes: one CBOR value in a frame.
+//!
+//! The first frame of a stream is an [`Opening`]: a question, which has one answer, or the beginning of
+//! notices, which have none and keep their order. **Invariants:** numbers once given stay; a frame
+//! decodes whole or ends its stream. **Not here:** streams (`ways`), whom to ask (`courier`).
+
+use fieldmesh_actors::{
+    Answer, AskError,
+    commit::Cause,
+    seams::{JournalError, MailItem},
+};
+use fieldmesh_domain::{Command, EntityId, Rejection, RejectionCode};
+use minicbor::{
+    Decode, Encode,
+    bytes::{ByteArray, ByteVec},
+};
+
+/// The largest command: what it becomes must fit a log entry, and room for its address.
+pub const FRAME_BYTES_MAX: usize = crate::consensus::group::ENTRY_BYTES_MAX + (64 << 10);
+
+/// First frame of a stream.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub enum Opening {
+    /// An entity is asked on behalf of a device, an operator or another entity.
+    #[n(0)]
+    Ask {
+        #[n(0)]
+        to: EntityId,
+        #[n(1)]
+        command: Command,
+        #[n(2)]
+        cause: Cause,
+    },
+    /// [`Notice`]s follow.
+    #[n(1)]
+    Notices,
+    /// How a group is, by whoever leads it; answered by [`Seen`], or nothing.
+    #[n(2)]
+    Look(#[n(0)] u32),
+}
+
+/// A group as its leader sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Seen {
+    #[n(0)]
+    pub voters: Vec<u64>,
+    #[n(1)]
+    pub learners: Vec<u64>,
+    /// No change of its configuration is under way.
+    #[n(2)]
+    pub is_settled: bool,
+    /// The last entry that is applied.
+    #[n(3)]
+    pub applied: u64,
+    /// Entries that others are behind, by node.
+    #[n(4)]
+    pub behind: Vec<(u64, u64)>,
+}
+
+/// What follows [`Opening::Notices`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Notice {
+    /// A device's session is on the node that says so.
+    #[n(0)]
+    Attached {
+        #[n(0)]
+        device: EntityId,
+        /// Tells this session from others of the same device on the same node.
+        #[n(1)]
+        session: u64,
+    },
+    #[n(1)]
+    Detached {
+        #[n(0)]
+        device: EntityId,
+        #[n(1)]
+        session: u64,
+    },
+    /// A device has these messages.
+    #[n(2)]
+    Acknowledged {
+        #[n(0)]
+        device: EntityId,
+        #[n(1)]
+        message_ids: Vec<ByteArray<16>>,
+    },
+    /// Mail for a device whose session is on the node that is told.
+    #[n(3)]
+    Mail(#[n(0)] Post),
+    /// The device has a newer session elsewhere: this one is to end.
+    #[n(4)]
+    Replaced {
+        #[n(0)]
+        device: EntityId,
+        #[n(1)]
+        session: u64,
+    },
+    /// The node that was sent mail has no session of the device.
+    #[n(5)]
+    Absent(#[n(0)] EntityId),
+}
+
+/// A row of a mailbox on its way to the node that the device is connected to.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Post {
+    #[n(0)]
+    pub to: EntityId,
+    #[n(1)]
+    pub number: u64,
+    #[n(2)]
+    pub message_id: ByteArray<16>,
+    #[n(3)]
+    pub signed: ByteVec,
+    #[n(4)]
+    pub expires_s: u64,
+}
+
+impl From<&MailItem> for Post {
+    fn from(mail: &MailItem) -> Self {
+        Self {
+            to: mail.to,
+            number: mail.number,
+            message_id: mail.message_id.into(),
+            signed: mail.signed.to_vec().into(),
+            expires_s: mail.expires_s,
+        }
+    }
+}
+
+impl From<Post> for MailItem {
+    fn from(post: Post) -> Self {
+        Self {
+            to: post.to,
+            number: post.number,
+            message_id: post.message_id.into(),
+            signed: Vec::from(post.signed).into(),
+            expires_s: post.expires_s,
+        }
+    }
+}
+
+/// The answer to [`Opening::Ask`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Said {
+    #[n(0)]
+    Done {
+        #[n(0)]
+        version: u64,
+        #[n(1)]
+        receipt: Option<ByteVec>,
+        /// What the asked node had applied: whoever reads afterwards waits for it.
+        #[n(2)]
+        applied: u64,
+    },
+    #[n(1)]
+    AlreadyDone {
+        #[n(0)]
+        receipt: Option<ByteVec>,
+        #[n(1)]
+        applied: u64,
+    },
+    #[n(2)]
+    Rejected {
+        #[n(0)]
+        code: RejectionCode,
+        #[n(1)]
+        detail: String,
+    },
+    #[n(3)]
+    Busy {
+        #[n(0)]
+        retry_after_ms: u32,
+    },
+    /// Nothing was written there.
+    #[n(4)]
+    NotLeader {
+        /// Who may lead.
+        #[n(0)]
+        hint: Option<u64>,
+    },
+    #[n(5)]
+    Unknown,
+    #[n(6)]
+    Forged,
+    #[n(7)]
+    OutOfWindow,
+    #[n(8)]
+    Parked,
+    #[n(9)]
+    Failed(#[n(0)] String),
+}
+
+impl Said {
+    /// What a shard said, by a node that has applied so much.
+    pub fn new(result: Result<Answer, AskError>, applied: u64, hint: Option<u64>) -> Self {
+        match result {
+            Ok(Answer::Done { version, receipt }) => {
+                Self::Done { version, receipt: receipt.map(ByteVec::from), applied }
+            }
+            Ok(Answer::AlreadyDone { receipt }) => {
+                Self::AlreadyDone { receipt: receipt.map(ByteVec::from), applied }
+            }
+            Err(AskError::Rejected(Rejection { code, detail })) => {
+                Self::Rejected { code, detail: detail.into_owned() }
+            }
+            Err(AskError::Busy { retry_after_ms }) => Self::Busy { retry_after_ms },
+            Err(AskError::NotLeader) => Self::NotLeader { hint },
+            Err(AskError::Unknown) => Self::Unknown,
+            Err(AskError::Forged) => Self::Forged,
+            Err(AskError::OutOfWindow) => Self::OutOfWindow,
+            Err(AskError::Parked) => Self::Parked,
+            Err(AskError::Journal(error)) => Self::Failed(error.to_string()),
+        }
+    }
+
+    /// The same as if the shard ran here.
+    pub fn result(self) -> Result<Answer, AskError> {
+        Err(match self {
+            Self::Done { version, receipt, .. } => {
+                return Ok(Answer::Done { version, receipt: receipt.map(Vec::from) });
+            }
+            Self::AlreadyDone { receipt, .. } => {
+                return Ok(Answer::AlreadyDone { receipt: receipt.map(Vec::from) });
+            }
+            Self::Rejected { code, detail } => {
+                AskError::Rejected(Rejection { code, detail: detail.into() })
+            }
+            Self::Busy { retry_after_ms } => AskError::Busy { retry_after_ms },
+            Self::NotLeader { .. } => AskError::NotLeader,
+            Self::Unknown => AskError::Unknown,
+            Self::Forged => AskError::Forged,
+            Self::OutOfWindow => AskError::OutOfWindow,
+            Self::Parked => AskError::Parked,
+            Self::Failed(why) => AskError::Journal(JournalError::Failed(why)),
+        })
+    }
+}
+
+/// A value in a frame's bytes, whole.
+///
+/// # Errors
+/// Bytes that are something else, or more.
+pub fn decode<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Result<T, minicbor::decode::Error> {
+    let mut decoder = minicbor::Decoder::new(bytes);
+    let value = decoder.decode()?;
+    if decoder.position() == bytes.len() {
+        Ok(value)
+    } else {
+        Err(minicbor::decode::Error::message("bytes behind the value"))
+    }
+}

@@ -1,0 +1,256 @@
+//! A node that joins a cluster: what it is handed, and the directory that it makes of it.
+//!
+//! The certificate comes first, by a one-time token (EST); it is kept, sealed, until the rest has come,
+//! so that a join that was cut short goes on with the same identity when it is repeated.
+//!
+//! **Invariants:** a directory holds a deployment only once it is whole; what is handed over is wiped when
+//! it is dropped and never printed. **Not here:** who may join (`web::cluster`), the way there
+//! (`cli::join`).
+
+use std::path::Path;
+
+use fieldmesh_actors::seams::{Clock, Entropy};
+use fieldmesh_domain::{EntityId, placement::Members};
+use fieldmesh_pki::{KeyMaterial, vault};
+use minicbor::{Decode, Encode, bytes::ByteVec};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{
+    Deployment, DeploymentError, FORMAT, Facts, certificates,
+    create::{new_dir, write_roots},
+    encode_facts, file, key_error, random,
+    secrets::{IssuingRow, Seal, Secrets},
+};
+use crate::{
+    config::Config,
+    files::{self, Access},
+    store::rows,
+};
+
+/// The certificate of a node that is not yet whole.
+const ADMISSION: &str = "admission.sealed";
+const MEMBERS: &str = "members.cbor";
+
+/// What a region's node has that another one needs.
+#[derive(Encode, Decode)]
+pub struct HandOver {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    service_id: [u8; 16],
+    #[n(1)]
+    shards: u32,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    region_key: [u8; 32],
+    #[cbor(n(3), with = "minicbor::bytes")]
+    service_key: Vec<u8>,
+    #[cbor(n(4), with = "minicbor::bytes")]
+    service_certificate: Vec<u8>,
+    #[cbor(n(5), with = "minicbor::bytes")]
+    issuing_key: Vec<u8>,
+    #[cbor(n(6), with = "minicbor::bytes")]
+    issuing_certificate: Vec<u8>,
+    #[n(7)]
+    others: Vec<IssuingRow>,
+    #[n(8)]
+    roots: Vec<ByteVec>,
+    /// The cluster's nodes, the new one among them.
+    #[n(9)]
+    members: Members,
+}
+
+impl Drop for HandOver {
+    fn drop(&mut self) {
+        self.region_key.zeroize();
+        self.service_key.zeroize();
+        self.issuing_key.zeroize();
+    }
+}
+
+impl HandOver {
+    /// What this node has.
+    ///
+    /// # Errors
+    /// Where the CA's key is in a token.
+    pub(super) fn of(
+        facts: &Facts,
+        secrets: &Secrets,
+        roots: &[Vec<u8>],
+        members: Members,
+    ) -> Result<Self, DeploymentError> {
+        if facts.token.is_some() {
+            return Err(DeploymentError::InToken);
+        }
+        let rows = secrets.others.iter().filter(|row| !row.certificate.is_empty());
+        Ok(Self {
+            service_id: facts.service_id,
+            shards: facts.shards,
+            region_key: secrets.region_key,
+            service_key: secrets.service_key.clone(),
+            service_certificate: secrets.service_certificate.clone(),
+            issuing_key: secrets.issuing_key.clone(),
+            issuing_certificate: secrets.issuing_certificate.clone(),
+            others: rows
+                .map(|row| IssuingRow {
+                    key: row.key.clone(),
+                    certificate: row.certificate.clone(),
+                    label: None,
+                })
+                .collect(),
+            roots: roots.iter().cloned().map(ByteVec::from).collect(),
+            members,
+        })
+    }
+
+    /// The bytes that travel.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(rows::encode(self))
+    }
+
+    /// # Errors
+    /// Bytes that are something else.
+    pub fn decode(bytes: &[u8]) -> Result<Self, minicbor::decode::Error> {
+        minicbor::decode(bytes)
+    }
+
+    pub fn shards(&self) -> u32 {
+        self.shards
+    }
+}
+
+/// The certificate of a node that is joining.
+#[derive(Encode, Decode)]
+pub struct Admission {
+    /// PKCS#8.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub key: Vec<u8>,
+    /// The node's certificate, then its issuer's, DER.
+    #[n(1)]
+    pub chain: Vec<ByteVec>,
+    /// Roots, DER.
+    #[n(2)]
+    pub roots: Vec<ByteVec>,
+    /// The node's registration, as the certificate names it.
+    #[n(3)]
+    pub registration: EntityId,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
+}
+
+impl Admission {
+    /// The one that an earlier attempt got; none where there was none.
+    ///
+    /// # Errors
+    /// A directory that holds a deployment; a passphrase that does not open what is there.
+    pub fn kept(config: &Config, passphrase: &[u8]) -> Result<Option<Self>, DeploymentError> {
+        let dir = &config.node.data_dir;
+        if Deployment::is_there(dir) {
+            return Err(DeploymentError::Exists { path: dir.clone() });
+        }
+        let path = dir.join(ADMISSION);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let sealed = files::read(&path).map_err(file(&path))?;
+        let plain = vault::open(passphrase, &sealed)
+            .map_err(|source| DeploymentError::Vault { path: path.clone(), source })?;
+        let kept = minicbor::decode(&plain);
+        kept.map(Some).map_err(|_| DeploymentError::Damaged { path })
+    }
+
+    /// Keeps it until the deployment is whole.
+    ///
+    /// # Errors
+    /// A directory that holds a deployment or cannot be written.
+    pub fn keep(
+        &self,
+        config: &Config,
+        passphrase: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<(), DeploymentError> {
+        let dir = new_dir(config)?;
+        let seal = Seal::Passphrase(Zeroizing::new(passphrase.to_vec()));
+        seal.write(&dir.join(ADMISSION), &Zeroizing::new(rows::encode(self)), entropy)
+    }
+}
+
+impl Deployment {
+    /// Makes a deployment of what a node of the cluster handed over.
+    ///
+    /// # Errors
+    /// Where there is one already, the keys cannot be used, or files cannot be written.
+    pub fn join(
+        config: &Config,
+        passphrase: &[u8],
+        admission: &Admission,
+        given: &HandOver,
+        clock: &dyn Clock,
+        entropy: &dyn Entropy,
+    ) -> Result<(), DeploymentError> {
+        let dir = new_dir(config)?;
+        let roots: Vec<Vec<u8>> = given.roots.iter().map(|root| root.to_vec()).collect();
+        let facts = Facts {
+            format: FORMAT,
+            cluster: config.cluster.name.clone(),
+            region: config.cluster.region.clone(),
+            number: config.node.number,
+            shards: given.shards,
+            node_id: random(entropy),
+            service_id: given.service_id,
+            token: None,
+            roots: certificates::hash_of(&roots),
+            next_roots: None,
+            joined_as: Some(admission.registration),
+        };
+        let mut secrets = secrets(admission, given);
+        certificates::hpke(&mut secrets, clock.now_ms() / 1000)?;
+        let seal = Seal::Passphrase(Zeroizing::new(passphrase.to_vec()));
+        // That the keys fit their certificates is seen now and not at the first start.
+        seal.issuing(&secrets)?;
+        KeyMaterial::from_pkcs8(&secrets.service_key).map_err(key_error)?;
+        seal.write_secrets(&dir.join("secrets.sealed"), &secrets, entropy)?;
+        write_roots(dir, &roots)?;
+        let members = rows::encode(&given.members);
+        files::write(&dir.join(MEMBERS), &members, Access::Owner).map_err(file(dir))?;
+        let whole = dir.join("deployment.cbor");
+        files::write(&whole, &encode_facts(&facts), Access::Owner).map_err(file(&whole))?;
+        files::remove(&dir.join(ADMISSION)).map_err(file(dir))
+    }
+}
+
+fn secrets(admission: &Admission, given: &HandOver) -> Secrets {
+    Secrets {
+        region_key: given.region_key,
+        issuing_key: given.issuing_key.clone(),
+        issuing_certificate: given.issuing_certificate.clone(),
+        node_key: admission.key.clone(),
+        service_key: given.service_key.clone(),
+        service_certificate: given.service_certificate.clone(),
+        // A node's own: whoever seals for another node's is told of these.
+        hpke: Vec::new(),
+        node_certificate: admission.chain.first().map(|leaf| leaf.to_vec()).unwrap_or_default(),
+        node_names: Vec::new(),
+        issuing_label: None,
+        others: given
+            .others
+            .iter()
+            .map(|row| IssuingRow {
+                key: row.key.clone(),
+                certificate: row.certificate.clone(),
+                label: None,
+            })
+            .collect(),
+    }
+}
+
+/// The cluster's nodes as they were when this one joined; nobody for a cluster's first node.
+pub(super) fn members(dir: &Path) -> Result<Members, DeploymentError> {
+    let path = dir.join(MEMBERS);
+    if !path.exists() {
+        return Ok(Members::default());
+    }
+    let bytes = files::read(&path).map_err(file(&path))?;
+    minicbor::decode(&bytes).map_err(|_| DeploymentError::Damaged { path })
+}

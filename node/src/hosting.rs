@@ -1,0 +1,242 @@
+//! The groups that run on this node: those that the placement group puts here, started and ended as
+//! that changes.
+//!
+//! The placement group runs on every node and is started first, because it says where the others live.
+//!
+//! **Invariants:** a group that is taken from this node ends only when its members have let this node go;
+//! a group's data are removed only then. **Not here:** who is wanted where (`domain::placement`), changing
+//! a group (`replicas`), shards (`leading`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use fieldmesh_actors::{
+    ShardOptions, Supervisor,
+    commit::ShardId,
+    seams::{Clock, Entropy},
+};
+use fieldmesh_domain::IndexRow;
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+
+use crate::{
+    cluster::Cluster,
+    consensus::{
+        group::{Group, GroupOptions},
+        machine::RowObserver,
+        service::Members,
+    },
+    courier::NodeCourier,
+    journal::{JournalOptions, ShardJournal},
+    leading::{self, Failing},
+    mesh::Mesh,
+    node::{NodeError, Timing},
+    placement::{PLACEMENT, ShardMap},
+    replicas,
+    service::Service,
+    steps::Steps,
+    store::{
+        Engine, Table,
+        writer::{LogWriter, OnFatal},
+    },
+    trust::Trust,
+};
+
+/// How often it is tried again to start a group that could not be started.
+const RETRY_EVERY: Duration = Duration::from_secs(5);
+
+/// A group is handed on in milliseconds; what takes longer is left to an election.
+const HANDED_ON_WITHIN: Duration = Duration::from_secs(3);
+
+/// What the groups of a node share.
+pub(crate) struct HostingOptions {
+    pub(crate) log: Arc<dyn Table>,
+    pub(crate) writer: LogWriter,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) map: ShardMap,
+    pub(crate) number: u64,
+    pub(crate) timing: Timing,
+    pub(crate) awake_max: usize,
+    pub(crate) service: Arc<Service>,
+    pub(crate) courier: Arc<NodeCourier>,
+    pub(crate) steps: Steps,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) known: Arc<Cluster>,
+    pub(crate) mesh: Option<Arc<Mesh>>,
+    pub(crate) peers: Arc<Members>,
+    pub(crate) is_first: bool,
+    pub(crate) on_fatal: OnFatal,
+    pub(crate) root: Supervisor,
+    pub(crate) fails: watch::Sender<Option<Failing>>,
+}
+
+/// The groups of a node.
+pub(crate) struct Hosting {
+    options: HostingOptions,
+    running: RwLock<BTreeMap<ShardId, Running>>,
+}
+
+struct Running {
+    group: Group,
+    journal: ShardJournal,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Hosting {
+    /// Starts what belongs here by now.
+    pub(crate) async fn start(options: HostingOptions) -> Result<Arc<Self>, NodeError> {
+        let hosting = Arc::new(Self { options, running: RwLock::default() });
+        hosting.start_group(PLACEMENT).await?;
+        for shard in hosting.wanted() {
+            hosting.start_group(shard).await?;
+        }
+        Ok(hosting)
+    }
+
+    /// Where the placement group says nothing yet, it is the first node's to have all groups.
+    fn wanted(&self) -> BTreeSet<ShardId> {
+        let HostingOptions { map, known, number, is_first, .. } = &self.options;
+        let is_placed = |shard: &ShardId| match known.placed(*shard) {
+            Some(placed) => placed.voters.contains(number) || placed.learners.contains(number),
+            None => *is_first,
+        };
+        map.shards().filter(|shard| *shard != PLACEMENT).filter(is_placed).collect()
+    }
+
+    pub(crate) fn courier(&self) -> &Arc<NodeCourier> {
+        &self.options.courier
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&BTreeMap<ShardId, Running>) -> T) -> T {
+        // Each change is one insertion or removal.
+        look(&self.running.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn journal(&self, shard: ShardId) -> Option<ShardJournal> {
+        self.with(|running| running.get(&shard).map(|one| one.journal.clone()))
+    }
+
+    pub(crate) fn journals(&self) -> Vec<ShardJournal> {
+        self.with(|running| running.values().map(|one| one.journal.clone()).collect())
+    }
+
+    pub(crate) fn groups(&self) -> Vec<Group> {
+        self.with(|running| running.values().map(|one| one.group.clone()).collect())
+    }
+
+    /// Follows the placement group for as long as the node runs.
+    pub(crate) async fn keep(self: Arc<Self>) {
+        let mut known = self.options.known.watch();
+        loop {
+            if let Some(mesh) = &self.options.mesh {
+                mesh.set_members(&self.options.known.peers());
+            }
+            let here: BTreeSet<ShardId> = self.with(|running| running.keys().copied().collect());
+            for shard in self.wanted().difference(&here) {
+                if let Err(error) = self.start_group(*shard).await {
+                    tracing::error!(shard, %error, "a group that belongs here does not start");
+                }
+            }
+            tokio::select! {
+                changed = known.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(RETRY_EVERY) => {}
+            }
+        }
+    }
+
+    async fn start_group(&self, shard: ShardId) -> Result<(), NodeError> {
+        let HostingOptions { clock, entropy, courier, known, number, .. } = &self.options;
+        let mut seed = [0; 8];
+        entropy.fill(&mut seed);
+        let group = self.group(shard, u64::from_be_bytes(seed)).await?;
+        courier.add_group(shard, group.clone());
+        let journal = ShardJournal::new(JournalOptions {
+            group: group.clone(),
+            map: self.options.map,
+            service: Arc::clone(&self.options.service),
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(entropy),
+            steps: self.options.steps.clone(),
+        });
+        let options = ShardOptions {
+            shard,
+            clock: Arc::clone(clock),
+            journal: Arc::new(journal.clone()),
+            courier: Arc::clone(courier) as _,
+            awake_max: self.options.awake_max,
+        };
+        let (root, fails) = (self.options.root.clone(), self.options.fails.clone());
+        let leads = leading::lead(group.clone(), options, Arc::clone(courier), root, fails);
+        let tasks = vec![
+            tokio::spawn(leads),
+            tokio::spawn(Arc::clone(courier).follow(shard)),
+            tokio::spawn(replicas::tend(group.clone(), Arc::clone(known), *number)),
+        ];
+        let running = Running { group, journal, tasks };
+        self.running.write().unwrap_or_else(PoisonError::into_inner).insert(shard, running);
+        Ok(())
+    }
+
+    async fn group(&self, shard: ShardId, seed: u64) -> Result<Group, NodeError> {
+        let HostingOptions { trust, known, number, engine, timing, peers, .. } = &self.options;
+        let Timing { heartbeat, election_min, election_max } = *timing;
+        let options = GroupOptions {
+            group: shard,
+            shard,
+            node: *number,
+            seed,
+            heartbeat,
+            election_min,
+            election_max,
+            observer: (shard == PLACEMENT).then(|| {
+                let (trust, known) = (Arc::clone(trust), Arc::clone(known));
+                Arc::new(move |rows: &[IndexRow]| {
+                    trust.applied(rows);
+                    known.applied(rows);
+                }) as RowObserver
+            }),
+            voters: self.options.is_first.then_some(*number).into_iter().collect(),
+            peers: self.options.mesh.clone().map(|mesh| (mesh, Arc::clone(peers))),
+        };
+        let (log, writer) = (Arc::clone(&self.options.log), self.options.writer.clone());
+        let on_fatal = Arc::clone(&self.options.on_fatal);
+        Ok(Group::start(options, &**engine, log, writer, on_fatal).await?)
+    }
+
+    /// Gives every group that this node leads to another voter, as far as there is one that is up to
+    /// date: whoever asks then waits for milliseconds and not for an election.
+    pub(crate) async fn hand_on(&self) {
+        let handed = async {
+            for group in self.groups().iter().filter(|group| group.leading().borrow().is_some()) {
+                replicas::hand_on(group, self.options.number).await;
+            }
+        };
+        if timeout(HANDED_ON_WITHIN, handed).await.is_err() {
+            tracing::warn!("not every group was handed on in time: those are elected anew");
+        }
+    }
+
+    /// Ends shards, then groups.
+    pub(crate) async fn stop(&self) {
+        let HostingOptions { courier, map, root, .. } = &self.options;
+        let running =
+            std::mem::take(&mut *self.running.write().unwrap_or_else(PoisonError::into_inner));
+        // Whoever starts shards again goes before the shards.
+        for task in running.values().flat_map(|one| &one.tasks) {
+            task.abort();
+        }
+        for shard in map.shards() {
+            if let Some(handle) = courier.close_shard(shard) {
+                handle.stop().await;
+            }
+        }
+        for one in running.values() {
+            one.group.stop().await;
+        }
+        root.stop();
+    }
+}

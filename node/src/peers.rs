@@ -1,0 +1,71 @@
+//! What this node answers other nodes, by what their streams carry.
+//!
+//! **Invariant:** a frame that is not understood ends its stream and nothing else. **Not here:** who may
+//! ask (`mesh`), consensus (`consensus::service`), sessions and shards (`courier`).
+
+use std::sync::Arc;
+
+use fieldmesh_actors::seams::Pending;
+
+use crate::{
+    consensus::service::Members,
+    courier::{
+        NodeCourier,
+        wire::{self, FRAME_BYTES_MAX, Opening},
+    },
+    mesh::{Class, Receiving, Sending, Serve},
+    store::rows,
+};
+
+/// Answers other nodes.
+pub struct Peers {
+    pub groups: Arc<Members>,
+    pub courier: Arc<NodeCourier>,
+}
+
+impl Serve for Peers {
+    fn serve(
+        self: Arc<Self>,
+        from: u64,
+        class: Class,
+        mut send: Sending,
+        mut receive: Receiving,
+    ) -> Pending<()> {
+        if class != Class::Application {
+            return Arc::clone(&self.groups).serve(from, class, send, receive);
+        }
+        Box::pin(async move {
+            if let Err(error) = self.application(from, &mut send, &mut receive).await {
+                metrics::counter!("fieldmesh_mesh_faults_total").increment(1);
+                tracing::debug!(from, error, "a stream of a node was ended");
+                send.refuse();
+            }
+        })
+    }
+}
+
+impl Peers {
+    async fn application(
+        &self,
+        from: u64,
+        send: &mut Sending,
+        receive: &mut Receiving,
+    ) -> Result<(), String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let first = receive.frame(FRAME_BYTES_MAX).await.map_err(|error| text(&error))?;
+        let first = first.ok_or("the stream was empty")?;
+        match wire::decode(&first).map_err(|error| text(&error))? {
+            Opening::Ask { to, command, cause } => {
+                let said = self.courier.answer(to, command, cause).await;
+                send.frame(&rows::encode(&said)).await.map_err(|error| text(&error))?;
+            }
+            Opening::Look(group) => {
+                let seen = self.courier.seen(group).ok_or("the group is not led here")?;
+                send.frame(&rows::encode(&seen)).await.map_err(|error| text(&error))?;
+            }
+            Opening::Notices => self.courier.listen(from, receive).await?,
+        }
+        send.finish();
+        Ok(())
+    }
+}

@@ -1,0 +1,307 @@
+//! The cluster for operators, and for nodes that join it.
+//!
+//! Each change is a command to the placement group; the groups' leaders then make it so (`replicas`).
+//! **Invariant:** the region's secrets leave this node only for one that shows a certificate of this
+//! region's for a node, that was let in by an operator's token and is a member by then. **Not here:** what
+//! may change (`domain::placement`).
+#![allow(unused_qualifications, reason = "the path macro repeats the query's type")]
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use fieldmesh_domain::{
+    Command, EntityId,
+    placement::{self, Member, Placed, Presence},
+    time::Millis,
+};
+use fieldmesh_pki::{Identity, Kind, PeerCertificate, Usage};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{PeerChain, Shared, operator::Operator, problem::Problem};
+use crate::{
+    courier::wire::Seen,
+    issuer::registration_of,
+    placement::{AUTHORITY, PLACEMENT},
+};
+
+pub fn routes(scope: &mut web::ServiceConfig) {
+    scope
+        .route("/cluster", web::get().to(status))
+        .route("/cluster/members", web::post().to(join))
+        .route("/cluster/members/{number}/drain", web::post().to(drain))
+        .route("/cluster/members/{number}/resume", web::post().to(resume))
+        .route("/cluster/members/{number}/leave", web::post().to(leave))
+        .route("/cluster/groups/{group}", web::put().to(assign));
+}
+
+/// A node that is to join: with its certificate in TLS.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewMember {
+    pub number: u64,
+    pub cluster: String,
+    pub region: String,
+    /// `ADDRESS:PORT` for other nodes, devices and HTTPS.
+    pub mesh: String,
+    pub devices: String,
+    pub https: String,
+}
+
+/// A node.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct MemberView {
+    pub number: u64,
+    pub region: String,
+    /// active, draining, leaving or gone.
+    pub presence: String,
+    pub mesh: String,
+    pub devices: String,
+    pub https: String,
+    /// Unix milliseconds.
+    pub since: u64,
+    pub registration: String,
+}
+
+/// A Raft group.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct GroupView {
+    pub group: u32,
+    /// placement, authority or shard.
+    pub kind: String,
+    /// None: nobody leads, or nobody who does can be asked.
+    pub leader: Option<u64>,
+    /// Who is to lead, once it can.
+    pub preferred: Option<u64>,
+    pub voters: Vec<u64>,
+    pub learners: Vec<u64>,
+    /// Whether its members are those that are wanted.
+    pub settled: bool,
+    pub wanted_voters: Vec<u64>,
+    pub wanted_learners: Vec<u64>,
+    /// An operator chose its voters.
+    pub pinned: bool,
+    /// Last entry that the leader has applied.
+    pub applied: u64,
+    /// Entries that others are behind, by node.
+    pub behind: Vec<(u64, u64)>,
+}
+
+/// The cluster as this node and the groups' leaders see it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ClusterView {
+    /// The node that was asked.
+    pub node: u64,
+    /// Of the placement group's record.
+    pub epoch: u64,
+    pub members: Vec<MemberView>,
+    pub groups: Vec<GroupView>,
+    /// Whether every group has the members that it is to have, and a leader.
+    pub settled: bool,
+}
+
+/// Who is to vote in a group.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Assignment {
+    pub voters: Vec<u64>,
+}
+
+fn presence_name(presence: Presence) -> &'static str {
+    match presence {
+        Presence::Active => "active",
+        Presence::Draining => "draining",
+        Presence::Leaving => "leaving",
+        Presence::Gone => "gone",
+    }
+}
+
+fn kind_of(group: u32) -> &'static str {
+    match group % placement::GROUPS_PER_REGION {
+        _ if group == PLACEMENT => "placement",
+        AUTHORITY => "authority",
+        _ => "shard",
+    }
+}
+
+fn member_view(member: &Member) -> MemberView {
+    MemberView {
+        number: member.number,
+        region: member.identity.region().to_string(),
+        presence: presence_name(member.presence).to_owned(),
+        mesh: member.mesh.clone(),
+        devices: member.devices.clone(),
+        https: member.https.clone(),
+        since: member.since.0,
+        registration: member.identity.to_string(),
+    }
+}
+
+async fn group_view(shared: &Shared, placed: &Placed) -> GroupView {
+    let seen = shared.node.courier.look(placed.group).await;
+    let (leader, seen) = match seen {
+        Some((leader, seen)) => (Some(leader), seen),
+        None => (None, Seen::default()),
+    };
+    let settled = leader.is_some()
+        && seen.is_settled
+        && seen.voters == placed.voters
+        && seen.learners == placed.learners;
+    GroupView {
+        group: placed.group,
+        kind: kind_of(placed.group).to_owned(),
+        leader,
+        preferred: shared.node.known.known().preferred(placed.group),
+        voters: seen.voters,
+        learners: seen.learners,
+        settled,
+        wanted_voters: placed.voters.clone(),
+        wanted_learners: placed.learners.clone(),
+        pinned: placed.pinned,
+        applied: seen.applied,
+        behind: seen.behind,
+    }
+}
+
+async fn view(shared: &Shared) -> ClusterView {
+    let known = shared.node.known.known();
+    let mut groups = Vec::with_capacity(known.groups.len());
+    for placed in &known.groups {
+        groups.push(group_view(shared, placed).await);
+    }
+    ClusterView {
+        node: shared.node.number,
+        epoch: known.epoch,
+        members: known.members.iter().map(member_view).collect(),
+        settled: groups.iter().all(|group| group.settled),
+        groups,
+    }
+}
+
+/// Nodes and groups.
+#[utoipa::path(get, path = "/v1/cluster", responses((status = 200, body = ClusterView)))]
+pub async fn status(_operator: Operator, shared: web::Data<Shared>) -> web::Json<ClusterView> {
+    web::Json(view(&shared).await)
+}
+
+async fn ask(shared: &Shared, command: placement::Command) -> Result<(), Problem> {
+    shared.node.ask(EntityId::placement(), Command::Placement(command)).await?;
+    Ok(())
+}
+
+/// The node leads nothing from now on; what it stores stays.
+#[utoipa::path(post, path = "/v1/cluster/members/{number}/drain", responses((status = 200, body = ClusterView)))]
+pub async fn drain(
+    operator: Operator,
+    number: web::Path<u64>,
+    shared: web::Data<Shared>,
+) -> Result<web::Json<ClusterView>, Problem> {
+    let (number, by) = (number.into_inner(), operator.name);
+    ask(&shared, placement::Command::Drain { number, by }).await?;
+    Ok(web::Json(view(&shared).await))
+}
+
+/// The node may lead again.
+#[utoipa::path(post, path = "/v1/cluster/members/{number}/resume", responses((status = 200, body = ClusterView)))]
+pub async fn resume(
+    operator: Operator,
+    number: web::Path<u64>,
+    shared: web::Data<Shared>,
+) -> Result<web::Json<ClusterView>, Problem> {
+    let (number, by) = (number.into_inner(), operator.name);
+    ask(&shared, placement::Command::Resume { number, by }).await?;
+    Ok(web::Json(view(&shared).await))
+}
+
+/// The node is taken out of every group, and then out of the cluster for good.
+#[utoipa::path(post, path = "/v1/cluster/members/{number}/leave", responses((status = 200, body = ClusterView)))]
+pub async fn leave(
+    operator: Operator,
+    number: web::Path<u64>,
+    shared: web::Data<Shared>,
+) -> Result<web::Json<ClusterView>, Problem> {
+    let (number, by) = (number.into_inner(), operator.name);
+    ask(&shared, placement::Command::Leave { number, by }).await?;
+    Ok(web::Json(view(&shared).await))
+}
+
+/// Who votes in a group is the operator's choice from now on.
+#[utoipa::path(put, path = "/v1/cluster/groups/{group}", request_body = Assignment, responses((status = 200, body = ClusterView)))]
+pub async fn assign(
+    operator: Operator,
+    group: web::Path<u32>,
+    body: web::Json<Assignment>,
+    shared: web::Data<Shared>,
+) -> Result<web::Json<ClusterView>, Problem> {
+    let (group, by, voters) = (group.into_inner(), operator.name, body.into_inner().voters);
+    ask(&shared, placement::Command::Assign { group, voters, by }).await?;
+    Ok(web::Json(view(&shared).await))
+}
+
+/// A node becomes a member; it is answered with what it needs of the region (CBOR).
+#[utoipa::path(post, path = "/v1/cluster/members", request_body = NewMember, responses((status = 200, content_type = "application/cbor")))]
+pub async fn join(
+    request: HttpRequest,
+    body: web::Json<NewMember>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
+    let certificate = node_certificate(&request, &shared)?;
+    let NewMember { number, cluster, region, mesh, devices, https } = body.into_inner();
+    let Identity { cluster: own_cluster, region: own_region, .. } = &certificate.identity;
+    for (key, said, wanted) in [
+        ("cluster.name", &cluster, own_cluster),
+        ("cluster.region", &region, own_region),
+        ("cluster.region", &region, &shared.node.region),
+    ] {
+        if said != wanted {
+            let text = format_args!("{key} = {said:?} there, {wanted:?} here");
+            return Err(Problem::new(StatusCode::CONFLICT, "refused", text));
+        }
+    }
+    let identity = registration_of(&certificate.identity);
+    let identity = identity.ok_or_else(|| Problem::invalid("the certificate names no node"))?;
+    // Before anything is changed: a region whose CA key is in a token has nothing to hand over.
+    let keeper = shared.rotation.keeper.lock().await;
+    keeper.hand_over((*shared.node.known.known()).clone()).map_err(refused)?;
+    drop(keeper);
+    let member = Member {
+        number,
+        identity,
+        mesh,
+        devices,
+        https,
+        presence: Presence::Active,
+        since: Millis(0),
+    };
+    let shards = shared.node.courier.map().count();
+    let by = certificate.identity.to_string();
+    ask(&shared, placement::Command::Join { member, shards, by }).await?;
+    let keeper = shared.rotation.keeper.lock().await;
+    let given = keeper.hand_over((*shared.node.known.known()).clone()).map_err(refused)?;
+    tracing::warn!(number, node = %identity, "a node joined and was given the region's keys");
+    Ok(HttpResponse::Ok().content_type("application/cbor").body(given.encode().to_vec()))
+}
+
+fn refused(error: impl std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "refused", error)
+}
+
+/// The certificate of a node of this region, in force and on record.
+fn node_certificate(request: &HttpRequest, shared: &Shared) -> Result<PeerCertificate, Problem> {
+    let refuse = |detail: &str| Problem::new(StatusCode::FORBIDDEN, "nodes-only", detail);
+    let show = || refuse("show the node's certificate in TLS");
+    let chain = request.conn_data::<PeerChain>().ok_or_else(show)?;
+    let (leaf, rest) = chain.0.split_first().ok_or_else(show)?;
+    let rest: Vec<&[u8]> = rest.iter().map(Vec::as_slice).collect();
+    let (trust, now_s) = (&shared.node.trust, shared.node.clock.now_ms() / 1000);
+    let certificate = trust.store().verify(leaf, &rest, Usage::ClientAuth, now_s);
+    let certificate = certificate.map_err(|error| refuse(&error.to_string()))?;
+    if certificate.identity.kind != Kind::Node {
+        return Err(refuse("the certificate is not a node's"));
+    }
+    registration_of(&certificate.identity)
+        .filter(|id| shared.node.register.issued_to(&certificate, *id))
+        .ok_or_else(|| refuse("the authority has no record of the certificate"))?;
+    if trust.is_revoked(&certificate) {
+        return Err(refuse("the certificate was revoked"));
+    }
+    Ok(certificate)
+}
