@@ -11,6 +11,7 @@
     reason = "tests fail by panicking"
 )]
 
+pub mod group_world;
 pub mod link;
 pub mod live;
 pub mod mesh;
