@@ -15,7 +15,11 @@ use std::{
     time::Duration,
 };
 
-use fieldmesh_actors::seams::Clock;
+use fieldmesh_actors::{
+    commit::{Cause, Commit},
+    seams::Clock,
+};
+use fieldmesh_domain::EntityId;
 use fieldmesh_node::{
     consensus::codec,
     store::{
@@ -230,4 +234,25 @@ fn compare(disks: &[Disk], acknowledged: &Acknowledged) -> Vec<String> {
         }
     }
     broken
+}
+
+/// A commit of one record to an entity, and nothing else.
+pub fn commit(entity: EntityId, expected_version: u64, record: Vec<u8>) -> Commit {
+    Commit {
+        entity,
+        owner: entity,
+        expected_version,
+        cause: Cause::Operator { command_id: [0; 16] },
+        at_ms: 0,
+        event_count: 1,
+        record,
+        chain: [0; 32],
+        snapshot: None,
+        new_key: None,
+        tells: vec![],
+        mail: vec![],
+        timers: vec![],
+        index: vec![],
+        seen: None,
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! [`pki`] makes a cluster's certificates; [`live`] runs a server in this process; [`person`] asks it
 //! with curl and openssl; [`process`] runs the real programs; [`udp`] puts QUIC on the simulated network; [`world`] runs
-//! node and devices under simulated time, disk and network, with faults, and checks the laws.
+//! node and devices under simulated time, disk and network, with faults, and checks the laws;
+//! [`group_world`] does so with a replicated group.
 //! [`reception`] stands for nodes that come and go, [`link`] for the bad network before them.
 #![allow(
     clippy::expect_used,

@@ -6,7 +6,12 @@
     reason = "tests fail by panicking"
 )]
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use fieldmesh_actors::commit::{Proposal, Settle};
 use fieldmesh_node::{
@@ -17,10 +22,16 @@ use fieldmesh_node::{
         service::Members,
     },
     mesh::{Member, Mesh},
-    store::{Batch, Engine, Role, keys::state, simulated::Disk, writer::LogWriter},
+    store::{
+        Batch, Engine, Role,
+        keys::state,
+        simulated::Disk,
+        writer::{LogWriter, OnFatal},
+    },
 };
 use fieldmesh_pki::Kind;
 use fieldmesh_tests::{
+    group_world::commit,
     live::{now_s, until},
     mesh::{identity, meshed},
     pki::Authority,
@@ -49,6 +60,8 @@ struct Cluster {
     authority: Authority,
     members: Vec<Member>,
     nodes: Vec<Node>,
+    /// Whose storage failed, and how.
+    failed: Arc<Mutex<Vec<(u64, String)>>>,
 }
 
 impl Cluster {
@@ -70,7 +83,7 @@ impl Cluster {
                 address: node.address,
             })
             .collect();
-        let mut cluster = Self { authority, members, nodes };
+        let mut cluster = Self { authority, members, nodes, failed: Arc::default() };
         for at in 0..cluster.nodes.len() {
             cluster.start(at).await;
         }
@@ -89,8 +102,9 @@ impl Cluster {
         let services = Members::new(Arc::clone(&engine), node.number);
         let serving = tokio::spawn(Arc::clone(&mesh).run(Arc::clone(&services) as _));
         let log = engine.open("log", Role::Log).unwrap();
-        let on_fatal: fieldmesh_node::store::writer::OnFatal =
-            Arc::new(|error| panic!("the log failed: {error}"));
+        let (failed, number) = (Arc::clone(&self.failed), node.number);
+        let on_fatal: OnFatal =
+            Arc::new(move |error| failed.lock().unwrap().push((number, error.to_string())));
         let (log_writer, task) =
             LogWriter::new(Arc::clone(&log), Arc::clone(&engine), Arc::clone(&on_fatal)).unwrap();
         let writer = engine.spawn_writer(Box::pin(task));
@@ -162,6 +176,7 @@ impl Cluster {
         let applied =
             async || self.running().all(|(_, group)| group.applied() >= wanted).then_some(());
         until("each has applied it", applied).await;
+        assert_eq!(*self.failed.lock().unwrap(), []);
     }
 }
 
@@ -276,4 +291,24 @@ async fn who_was_away_for_long_gets_a_snapshot() {
     table.write(half).unwrap();
     let refused = group::inspect(GROUP, &disk, &*log).unwrap_err();
     assert!(format!("{refused:?}").contains("waits for a snapshot"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_storage_fails_is_noticed() {
+    let cluster = Cluster::of(3).await;
+    cluster.commit(10).await;
+    cluster.agree().await;
+    let leader = cluster.leader().await;
+    let follower = leader % 3 + 1;
+    // Nobody proposes to it: only its group knows.
+    let entity = identity(9);
+    let mut damage = Batch::default();
+    damage.put(state::head(&entity.to_bytes()), [0xff]);
+    cluster.group(follower).table().write(damage).unwrap();
+    let commit = Proposal::Commit(Box::new(commit(entity, 0, vec![1])));
+    cluster.group(leader).propose(&commit).await.unwrap();
+    let noticed = async || cluster.failed.lock().unwrap().pop();
+    let (number, why) = until("somebody notices", noticed).await;
+    assert_eq!(number, follower);
+    assert!(why.contains("of group 7"), "{why}");
 }

@@ -452,3 +452,6 @@ impl RaftSnapshotBuilder<Types> for Builder {
         Ok(Snapshot { meta, snapshot: frozen })
     }
 }
+
+#[cfg(test)]
+mod tests;

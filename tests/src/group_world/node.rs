@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use fieldmesh_actors::{
-    commit::{Cause, Commit, Proposal, Verdict},
+    commit::{Proposal, Verdict},
     seams::Clock,
 };
 use fieldmesh_domain::{EntityId, EntityKind};
@@ -26,7 +26,7 @@ use fieldmesh_node::{
 use fieldmesh_pki::tls::{Credentials, LiveCredentials};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::{FAULTS, GROUP, Shared, authority, host};
+use super::{FAULTS, GROUP, Shared, authority, commit, host};
 use crate::{
     mesh::identity,
     pki::{CLUSTER, REGION},
@@ -211,24 +211,4 @@ impl Leader {
 
 fn entity(id: [u8; 10]) -> EntityId {
     EntityId::new(EntityKind::Ticket, REGION.parse().unwrap(), id)
-}
-
-fn commit(entity: EntityId, expected_version: u64, record: Vec<u8>) -> Commit {
-    Commit {
-        entity,
-        owner: entity,
-        expected_version,
-        cause: Cause::Operator { command_id: [0; 16] },
-        at_ms: 0,
-        event_count: 1,
-        record,
-        chain: [0; 32],
-        snapshot: None,
-        new_key: None,
-        tells: vec![],
-        mail: vec![],
-        timers: vec![],
-        index: vec![],
-        seen: None,
-    }
 }

@@ -1,0 +1,55 @@
+//! Snapshots that are built while others are installed.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use openraft::vote::leader_id_std::CommittedLeaderId;
+
+use super::*;
+use crate::{
+    consensus::Entry,
+    store::{Engine, Role, simulated::Disk},
+};
+
+fn machine() -> Machine {
+    Machine::open(7, Disk::default().open("state", Role::State).unwrap()).unwrap()
+}
+
+async fn apply(machine: &mut Machine, range: std::ops::Range<u64>) {
+    let entries = range.map(|index| {
+        let log_id = LogId::new(CommittedLeaderId::new(1), index);
+        Ok((Entry { log_id, payload: EntryPayload::Blank }, None))
+    });
+    machine.apply(futures_util::stream::iter(entries.collect::<Vec<_>>())).await.unwrap();
+}
+
+fn last(snapshot: &TableSnapshot) -> Option<u64> {
+    snapshot.meta.last_log_id.map(|id| id.index)
+}
+
+#[tokio::test]
+async fn a_snapshot_is_of_the_moment_its_builder_was_made() {
+    let mut machine = machine();
+    apply(&mut machine, 0..3).await;
+    let mut builder = machine.get_snapshot_builder().await;
+    // From here on it is built beside what goes on: half of an installation among others.
+    apply(&mut machine, 3..5).await;
+    let mut half = Batch::default();
+    half.delete(state::applied());
+    machine.table.write(half).unwrap();
+    let built = builder.build_snapshot().await.unwrap();
+    assert_eq!(last(&built), Some(2));
+    assert_eq!(install::found(&*built.snapshot).unwrap().applied, built.meta.last_log_id);
+}
+
+#[tokio::test]
+async fn an_older_snapshot_does_not_take_the_place_of_a_later_one() {
+    let (mut leader, mut follower) = (machine(), machine());
+    apply(&mut leader, 0..9).await;
+    apply(&mut follower, 0..3).await;
+    let mut builder = follower.get_snapshot_builder().await;
+    let sent = leader.get_snapshot_builder().await.build_snapshot().await.unwrap();
+    follower.install_snapshot(&sent.meta, sent.snapshot).await.unwrap();
+    assert_eq!(last(&builder.build_snapshot().await.unwrap()), Some(2));
+    let current = follower.get_current_snapshot().await.unwrap().unwrap();
+    assert_eq!(last(&current), Some(8));
+    assert_eq!(install::found(&*current.snapshot).unwrap().applied, current.meta.last_log_id);
+}
