@@ -186,14 +186,14 @@ impl Leader {
                 let number = self.number;
                 seen.note(format!("node {number} sends leadership to {to}: {sent}"));
             }
-            2 => self.change_voters().await,
+            2 => self.change_voters(),
             _ => {}
         }
     }
 
     /// Makes others vote: more than half of the nodes, so that there is a quorum in most hours. Who does
     /// not vote follows.
-    async fn change_voters(&mut self) {
+    fn change_voters(&mut self) {
         let mut voters: BTreeSet<u64> = (1..=self.nodes).collect();
         for _ in 0..self.dice.random_range(0..=(self.nodes - 1) / 2) {
             voters.remove(&self.dice.random_range(1..=self.nodes));

@@ -1,0 +1,72 @@
+//! What both engines promise of a table: pages with a bound, and checkpoints that stay as they were.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking, and look into folders"
+)]
+
+use fieldmesh_node::store::{Batch, Engine, Role, rocks::Rocks, simulated::Disk};
+
+const ALL: &[u8] = &[u8::MAX];
+
+fn write(table: &dyn fieldmesh_node::store::Table, keys: std::ops::Range<u8>, size: usize) {
+    let mut batch = Batch::default();
+    keys.for_each(|key| batch.put([key], vec![key; size]));
+    table.write(batch).unwrap();
+}
+
+fn pages_have_a_bound(engine: &dyn Engine) {
+    let table = engine.open("pages", Role::State).unwrap();
+    write(&*table, 0..100, 99);
+    let keys = |rows, bytes| -> Vec<u8> {
+        let page = table.page(&[10], ALL, rows, bytes).unwrap();
+        page.iter().map(|(key, _)| key[0]).collect()
+    };
+    assert_eq!(keys(3, usize::MAX), [10, 11, 12]);
+    // A row has a hundred bytes with its key: the one that reaches the bound is the last.
+    assert_eq!(keys(usize::MAX, 200), [10, 11]);
+    assert_eq!(keys(usize::MAX, 201), [10, 11, 12]);
+    assert_eq!(keys(usize::MAX, 1), [10]);
+    assert_eq!(keys(usize::MAX, usize::MAX).len(), 90);
+    assert_eq!(table.scan(&[98], ALL, 5).unwrap().len(), 2);
+}
+
+fn a_checkpoint_stays_as_it_was(engine: &dyn Engine) {
+    let table = engine.open("frozen", Role::State).unwrap();
+    write(&*table, 0..10, 1);
+    let frozen = table.checkpoint().unwrap();
+    write(&*table, 5..20, 2);
+    let mut gone = Batch::default();
+    gone.delete([0]);
+    table.write(gone).unwrap();
+    let mut from = Vec::new();
+    let mut rows = Vec::new();
+    loop {
+        let page = frozen.page(&from, ALL, 3, usize::MAX).unwrap();
+        let Some((last, _)) = page.last() else { break };
+        from = [&last[..], &[0]].concat();
+        rows.extend(page);
+    }
+    let expected: Vec<_> = (0..10).map(|key| (vec![key], vec![key])).collect();
+    assert_eq!(rows, expected);
+    assert_eq!(frozen.get(&[19]).unwrap(), None);
+    assert_eq!(frozen.last(&[], ALL).unwrap(), Some((vec![9], vec![9])));
+}
+
+#[test]
+fn the_simulated_disk_keeps_the_contract() {
+    let disk = Disk::default();
+    pages_have_a_bound(&disk);
+    a_checkpoint_stays_as_it_was(&disk);
+}
+
+#[test]
+fn rocksdb_keeps_the_contract_and_leaves_no_checkpoint_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let rocks = Rocks::new(dir.path());
+    pages_have_a_bound(&rocks);
+    a_checkpoint_stays_as_it_was(&rocks);
+    let left = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<String> = left.map(|name| name.to_string_lossy().into_owned()).collect();
+    assert!(!left.iter().any(|name| name.contains("checkpoint")), "{left:?}");
+}
