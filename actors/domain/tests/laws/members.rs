@@ -73,7 +73,7 @@ impl Cluster {
     }
 
     pub(crate) fn ask(&mut self, command: &Command) -> Result<usize, RejectionCode> {
-        let at = u64::try_from(self.log.len()).unwrap();
+        let at = self.log.len() as u64;
         let events = self.state.decide(command, &ctx(at)).map_err(|refusal| refusal.code)?;
         for event in &events {
             self.state.evolve(event);
