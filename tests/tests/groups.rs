@@ -13,6 +13,7 @@ use fieldmesh_node::{
     consensus::{
         Group, ProposeError,
         group::{self, GroupOptions, NotTransferred},
+        install,
         service::Members,
     },
     mesh::{Member, Mesh},
@@ -243,13 +244,26 @@ async fn who_was_away_for_long_gets_a_snapshot() {
     cluster.stop(away).await;
     let disk = cluster.nodes[away as usize - 1].disk.clone();
     let table = disk.open(&format!("state-{GROUP}"), Role::State).unwrap();
+    let name = format!("arriving-{GROUP}");
+    assert!(disk.inspect(&name, Role::State).unwrap().is_none(), "what is installed goes");
+    let arrived = disk.open(&name, Role::State).unwrap();
+    let rows = table.scan(&[], &[u8::MAX], usize::MAX).unwrap();
+    let count = rows.len() as u64;
+    let mut whole = Batch::default();
+    rows.into_iter().for_each(|(key, value)| whole.put(key, value));
+    arrived.write(whole).unwrap();
+    arrived.sync().await.unwrap();
     let mut half = Batch::default();
     half.put(state::installing(), []);
     half.delete(state::applied());
     table.write(half).unwrap();
     table.sync().await.unwrap();
-    disk.crash();
+    // What has not arrived whole is not taken.
     let log = disk.open("log", Role::Log).unwrap();
+    let refused = group::inspect(GROUP, &disk, &*log).unwrap_err();
+    assert!(format!("{refused:?}").contains("which is not whole"), "{refused:?}");
+    install::seal(&*arrived, count).await.unwrap();
+    disk.crash();
     group::inspect(GROUP, &disk, &*log).unwrap();
     cluster.start(away as usize - 1).await;
     assert!(table.get(&state::installing()).unwrap().is_none());
@@ -260,7 +274,6 @@ async fn who_was_away_for_long_gets_a_snapshot() {
     let mut half = Batch::default();
     half.put(state::installing(), []);
     table.write(half).unwrap();
-    disk.discard(&format!("arriving-{GROUP}")).unwrap();
     let refused = group::inspect(GROUP, &disk, &*log).unwrap_err();
     assert!(format!("{refused:?}").contains("waits for a snapshot"), "{refused:?}");
 }

@@ -111,6 +111,63 @@ async fn members_know_each_other_by_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_removed_is_cut_off_in_both_directions() {
+    let authority = Authority::new(now_s());
+    let (one, two) = (server(&authority, 1), server(&authority, 2));
+    let members = [member(1, one.address), member(2, two.address)];
+    one.mesh.set_members(&members);
+    two.mesh.set_members(&members);
+    let (_from_one, mut to_one) = one.mesh.open(2, Class::Application).await.unwrap();
+    let (_from_two, mut to_two) = two.mesh.open(1, Class::Application).await.unwrap();
+    assert_eq!(asked(&two.mesh, 1).await, Ok(2));
+    one.mesh.set_members(&members[..1]);
+    for (answers, why) in [(&mut to_one, "closed"), (&mut to_two, "not a member")] {
+        let cut = tokio::time::timeout(Duration::from_secs(5), answers.frame(64));
+        let error = cut.await.expect("the stream ends").unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_refused_does_not_dial_again_at_once() {
+    let authority = Authority::new(now_s());
+    let one = server(&authority, 1);
+    one.mesh.set_members(&[member(1, one.address)]);
+    let (two, _, _) = meshed(&authority, 2, Kind::Node, identity(2).to_bytes(), any());
+    two.set_members(&[member(1, one.address)]);
+    assert!(asked(&two, 1).await.is_err());
+    // The handshake succeeds each time, as far as the client can see: it is not repeated for each question.
+    let refused = async || two.open(1, Class::Consensus).await.err();
+    let refused = until("the refusal counts", refused).await.to_string();
+    assert!(refused.contains("not a member"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_read_holds_up_no_other() {
+    let authority = Authority::new(now_s());
+    let (one, two) = (server(&authority, 1), server(&authority, 2));
+    let members = [member(1, one.address), member(2, two.address)];
+    one.mesh.set_members(&members);
+    two.mesh.set_members(&members);
+    // Nobody reads the answers, so the other side takes no more questions either. All together would
+    // fill what a connection once had room for.
+    let mut unread = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        let mesh = Arc::clone(&one.mesh);
+        unread.spawn(async move {
+            let (mut send, receive) = mesh.open(2, Class::Snapshot).await.unwrap();
+            let full = async { while send.frame(&[7; 1000]).await.is_ok() {} };
+            assert!(tokio::time::timeout(Duration::from_secs(3), full).await.is_err());
+            (send, receive)
+        });
+    }
+    let unread = unread.join_all().await;
+    let answer = tokio::time::timeout(Duration::from_secs(5), asked(&one.mesh, 2));
+    assert_eq!(answer.await.expect("it is answered"), Ok(1));
+    drop(unread);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_clusters_node_is_refused_in_the_handshake() {
     let (authority, foreign) = (Authority::new(now_s()), Authority::new(now_s()));
     let one = server(&authority, 1);

@@ -31,7 +31,10 @@ pub(super) const NO_MEMBER: &[u8] = b"not a member here";
 enum State {
     Idle,
     Dialing,
-    Up(Connection),
+    Up {
+        connection: Connection,
+        since: Instant,
+    },
     Down {
         until: Instant,
         reason: Arc<str>,
@@ -39,6 +42,11 @@ enum State {
     },
     /// It is no member any more.
     Ended,
+}
+
+/// Whether a connection is to be replaced; one that ended early is not: [`Peer::dialed`] notices it.
+fn is_lost(connection: &Connection, since: Instant) -> bool {
+    connection.close_reason().is_some() && since.elapsed() > REFUSED_WITHIN
 }
 
 /// Another node.
@@ -66,12 +74,12 @@ impl Peer {
         let mut failures = 0;
         let is_ours = self.state.send_if_modified(|state| {
             match state {
-                State::Up(connection) if connection.close_reason().is_none() => return false,
+                State::Up { connection, since } if !is_lost(connection, *since) => return false,
                 State::Dialing => return false,
                 State::Down { until, .. } if Instant::now() < *until => return false,
                 State::Down { failures: before, .. } => failures = *before,
                 State::Ended => return false,
-                State::Idle | State::Up(_) => {}
+                State::Idle | State::Up { .. } => {}
             }
             *state = State::Dialing;
             true
@@ -83,9 +91,15 @@ impl Peer {
         }
         let number = self.member.number;
         let gone = || MeshError::Unreachable { number, reason: "the mesh has ended".into() };
-        let is_known = |state: &State| !matches!(state, State::Idle | State::Dialing);
+        let is_known = |state: &State| match state {
+            State::Idle | State::Dialing => false,
+            State::Up { connection, since } => {
+                connection.close_reason().is_none() || is_lost(connection, *since)
+            }
+            State::Down { .. } | State::Ended => true,
+        };
         match &*state.wait_for(is_known).await.map_err(|_| gone())? {
-            State::Up(connection) => Ok(connection.clone()),
+            State::Up { connection, .. } => Ok(connection.clone()),
             State::Down { reason, .. } => {
                 Err(MeshError::Unreachable { number, reason: reason.to_string() })
             }
@@ -107,7 +121,7 @@ impl Peer {
         let is_wanted = self.state.send_if_modified(|state| {
             let is_wanted = matches!(state, State::Dialing);
             if is_wanted {
-                *state = State::Up(connection.clone());
+                *state = State::Up { connection: connection.clone(), since: Instant::now() };
             }
             is_wanted
         });
@@ -116,8 +130,10 @@ impl Peer {
         }
         if let Ok(refused) = timeout(REFUSED_WITHIN, connection.closed()).await {
             let own = connection.stable_id();
-            let is_ours =
-                |state: &State| matches!(state, State::Up(other) if other.stable_id() == own);
+            let is_ours = |state: &State| match state {
+                State::Up { connection, .. } => connection.stable_id() == own,
+                State::Idle | State::Dialing | State::Down { .. } | State::Ended => false,
+            };
             self.pause(is_ours, &refused.to_string(), failures);
         }
     }
@@ -137,7 +153,7 @@ impl Peer {
 
     /// Ends the connection, if there is one, and those from it.
     pub(super) fn end(&self) {
-        if let State::Up(connection) = self.state.send_replace(State::Ended) {
+        if let State::Up { connection, .. } = self.state.send_replace(State::Ended) {
             connection.close(close::SHUTTING_DOWN.into(), NO_MEMBER);
         }
     }
