@@ -11,7 +11,7 @@ use crate::{
     consensus::service::Members,
     courier::{
         NodeCourier,
-        wire::{self, FRAME_BYTES_MAX, Opening},
+        wire::{self, FRAME_BYTES_MAX, Opening, Question},
     },
     mesh::{Class, Receiving, Sending, Serve},
     store::rows,
@@ -55,7 +55,8 @@ impl Peers {
         let first = receive.frame(FRAME_BYTES_MAX).await.map_err(|error| text(&error))?;
         let first = first.ok_or("the stream was empty")?;
         match wire::decode(&first).map_err(|error| text(&error))? {
-            Opening::Ask { to, command, cause } => {
+            Opening::Ask(question) => {
+                let Question { to, command, cause } = *question;
                 let said = self.courier.answer(to, command, cause).await;
                 send.frame(&rows::encode(&said)).await.map_err(|error| text(&error))?;
             }

@@ -93,11 +93,6 @@ fn failed(error: impl std::fmt::Display) -> CliError {
     CliError::failed(format!("a node cannot be started: {error}"))
 }
 
-/// What the nodes write to standard error: what whoever started this wants, or errors.
-fn log_filter() -> String {
-    std::env::var("FIELDMESH__LOG__FILTER").unwrap_or_else(|_| "error".to_owned())
-}
-
 /// A free port for UDP and TCP, as far as the kernel knows now.
 fn free_port() -> Result<u16, CliError> {
     let socket = UdpSocket::bind("127.0.0.1:0").map_err(failed)?;
@@ -256,7 +251,7 @@ impl NodeProcess {
             .arg(&self.config)
             .arg("--passphrase-file")
             .arg(&self.passphrase)
-            .env("FIELDMESH__LOG__FILTER", log_filter())
+            .env("FIELDMESH__LOG__FILTER", "error,openraft=off")
             // A log replayed at full speed makes one technician as busy as a hundred.
             .env("FIELDMESH__LISTEN__DEVICE_MESSAGES_PER_S", "10000")
             .env("FIELDMESH__LISTEN__DEVICE_MESSAGES_BURST", "10000")

@@ -191,7 +191,8 @@ impl Group {
             // The only voter has nobody to wait for.
             raft.trigger().elect(false).await.map_err(|error| raft_error(error.to_string()))?;
         }
-        Runtime::scope(options.seed, watch_over(group, &raft, Arc::clone(&on_fatal))).await;
+        Runtime::scope(options.seed, async { watch_over(group, &raft, Arc::clone(&on_fatal)) })
+            .await;
         let members = options.peers.map(|(_, members)| members);
         if let Some(members) = &members {
             members.add(group, raft.clone());
@@ -358,7 +359,7 @@ fn failed(group: GroupId, on_fatal: &OnFatal, reason: String) {
 }
 
 /// Notices a group that failed: nobody proposes to a follower, so nobody else would.
-async fn watch_over(group: GroupId, raft: &Raft, on_fatal: OnFatal) {
+fn watch_over(group: GroupId, raft: &Raft, on_fatal: OnFatal) {
     // This one seldom changes, and ends with the group; the other says why.
     let (mut server, all) = (raft.server_metrics(), raft.metrics());
     drop(Runtime::spawn(async move {

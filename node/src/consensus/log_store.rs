@@ -181,13 +181,13 @@ impl LogStore {
         // `append` does not wait for this: what was forgotten before is in the table.
         let (key, end) = (log::entry(self.group, from), log::entry(self.group, stored_until));
         let mut entries = Vec::new();
-        let mut expected = from;
-        for (key, value) in self.table.page(&key, &end, usize::MAX, bytes)? {
+        for (expected, (key, value)) in
+            (from..).zip(self.table.page(&key, &end, usize::MAX, bytes)?)
+        {
             let entry = decode(&key, &value, codec::decode_entry)?;
             if entry.index() != expected {
                 break;
             }
-            expected += 1;
             entries.push(entry);
         }
         if entries.is_empty() && self.lock().departures == departures {

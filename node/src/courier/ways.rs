@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::wire::{self, FRAME_BYTES_MAX, Opening, Said, Seen};
+use super::wire::{self, FRAME_BYTES_MAX, Opening, Question, Said, Seen};
 use crate::{
     mesh::{Class, Mesh, Receiving, Sending},
     store::rows,
@@ -62,8 +62,8 @@ impl Ways {
     ) -> Result<Said, AskError> {
         let busy = AskError::Busy { retry_after_ms: RETRY_AFTER_MS };
         let _permit = self.enter(node).ok_or(busy)?;
-        let question = Opening::Ask { to, command: command.clone(), cause: cause.clone() };
-        let question = rows::encode(&question);
+        let question = Question { to, command: command.clone(), cause: cause.clone() };
+        let question = rows::encode(&Opening::Ask(Box::new(question)));
         let opened = self.mesh.open(node, Class::Application).await;
         let (send, receive) = opened.map_err(|error| {
             tracing::debug!(node, %error, "a node that leads cannot be asked");
