@@ -3,7 +3,7 @@
 //! [`pki`] makes a cluster's certificates; [`live`] runs a server in this process; [`person`] asks it
 //! with curl and openssl; [`process`] runs the real programs; [`udp`] puts QUIC on the simulated network; [`world`] runs
 //! node and devices under simulated time, disk and network, with faults, and checks the laws.
-//! [`reception`] stands for nodes that come and go, [`link`] for the bad network before them.
+//! [`document`] runs what the documentation says. [`reception`] stands for nodes that come and go, [`link`] for the bad network before them.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -11,6 +11,7 @@
     reason = "tests fail by panicking"
 )]
 
+pub mod document;
 pub mod link;
 pub mod live;
 pub mod mesh;
