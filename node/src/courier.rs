@@ -303,6 +303,25 @@ impl NodeCourier {
     }
 }
 
+/// Keys.
+impl NodeCourier {
+    /// An issuing CA's key, sealed, from another node of this region that has it.
+    pub async fn issuing_key(&self, fingerprint: [u8; 32]) -> Option<Vec<u8>> {
+        for node in self.known.neighbours(self.number) {
+            let asked = self.ways.as_ref()?.issuing_key(node, fingerprint).await;
+            if asked.is_some() {
+                return asked;
+            }
+        }
+        None
+    }
+
+    /// Whether a node is of this node's region.
+    pub fn is_neighbour(&self, node: u64) -> bool {
+        self.known.neighbours(self.number).contains(&node)
+    }
+}
+
 /// Devices.
 impl NodeCourier {
     /// Puts a shard into service; devices that are connected already are announced to it.

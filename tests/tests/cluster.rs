@@ -8,7 +8,10 @@
 
 use std::path::Path;
 
-use fieldmesh_tests::process::{handheld::Handheld, nodes::Nodes, text};
+use fieldmesh_tests::{
+    live::until,
+    process::{fieldmesh, handheld::Handheld, nodes::Nodes, run, text},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -121,4 +124,46 @@ async fn who_may_not_join_is_told_why_and_changes_nothing() {
     let passphrase = nodes.passphrase();
     let started = fieldmesh_tests::process::Launch::member(&nodes.dir(2), &mistaken, &passphrase);
     started.refused().await.expect_code(2).expect_one_line(&["node.number = 2", "says 5"]);
+}
+
+/// The digits of the issuing CA in a phase, and how many certificates in force are by it.
+fn issuing(view: &Value, phase: &str) -> (String, u64) {
+    let all = view["authorities"].as_array().unwrap();
+    let is_it = |ca: &&Value| ca["role"] == "issuing" && ca["phase"] == phase;
+    let ca = all.iter().find(is_it).unwrap_or_else(|| panic!("none is {phase}: {view}"));
+    let sha256 = ca["sha256"].as_str().unwrap()[..12].to_owned();
+    (sha256, ca["certificates"].as_u64().unwrap_or(0))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_issuing_authority_signs_on_every_node() {
+    let mut nodes = Nodes::start(3).await;
+    let dir = TempDir::new().unwrap();
+    let (request, signed) = (dir.path().join("next.csr"), dir.path().join("next.pem"));
+    nodes.node(1).ask(&["ca", "rotate", "begin", "--out", text(&request)]).await;
+    let (root, passphrase) = (nodes.dir(1), nodes.passphrase());
+    let sign = ["ca", "root", "sign", "--root", text(&root), "--csr", text(&request)];
+    let of = ["--region", "eu1", "--generation", "2", "--out", text(&signed)];
+    let by = ["--passphrase-file", text(&passphrase)];
+    run("fieldmesh", &[&sign[..], &of, &by].concat()).await.expect_code(0);
+    let view = nodes.node(1).ask(&["ca", "rotate", "introduce", text(&signed)]).await;
+    let (new, _) = issuing(&view, "introduced");
+    // Each machine has an operator of its own, and two must want it; the nodes must know it first.
+    let activate = ["ca", "rotate", "activate", &new];
+    until("two operators let it sign", async || {
+        fieldmesh(&nodes.dir(1), &activate).await;
+        fieldmesh(&nodes.dir(2), &activate).await;
+        let view = nodes.node(3).ask(&["ca", "rotate", "status"]).await;
+        let is_active = |ca: &Value| {
+            ca["phase"] == "active" && ca["sha256"].as_str().unwrap().starts_with(&new)
+        };
+        view["authorities"].as_array().unwrap().iter().any(is_active).then_some(())
+    })
+    .await;
+    // The node that made its key is gone.
+    nodes.kill(1).await;
+    let (customer, technician) = people(&nodes, dir.path()).await;
+    served(&nodes, &customer, &technician, "by the new authority").await;
+    let view = nodes.node(2).ask(&["ca", "rotate", "status"]).await;
+    assert!(issuing(&view, "active").1 >= 2, "{view}");
 }

@@ -30,6 +30,10 @@ pub enum Opening {
     /// How a group is, by whoever leads it; answered by [`Seen`], or nothing.
     #[n(2)]
     Look(#[n(0)] u32),
+    /// A node of the same region needs the key of an issuing CA, by its certificate's SHA-256; answered
+    /// by the key under the region's, or nothing.
+    #[n(3)]
+    IssuingKey(#[n(0)] ByteArray<32>),
 }
 
 /// What an entity is asked.
