@@ -12,7 +12,7 @@
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use openraft::{
     OptionalSend, RaftNetworkFactory, RaftNetworkV2, Snapshot,
     alias::CommittedLeaderIdOf,
@@ -176,7 +176,7 @@ impl RaftNetworkV2<Types> for Client {
 
     fn stream_append<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
         option: RPCOption,
     ) -> BoxFuture<
         's,
@@ -186,6 +186,13 @@ impl RaftNetworkV2<Types> for Client {
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
+            // openraft waits after an error within the first request, and nowhere else: who opens before
+            // asking for it is called again at once, for as long as the peer is away.
+            let Some(first) = input.next().await else {
+                let nothing: BoxStream<'s, _> = Box::pin(stream::empty());
+                return Ok(nothing);
+            };
+            let input = stream::iter([first]).chain(input);
             let opened = async {
                 let (mut send, receive) = self.open(Class::Replication).await?;
                 let group = wire::addressed(self.peers.group, &[]);
@@ -196,7 +203,7 @@ impl RaftNetworkV2<Types> for Client {
             let (send, receive) = timeout(option.soft_ttl(), opened).await.map_err(late)??;
             let (tell, sent) = mpsc::channel(PIPELINE);
             drop(Runtime::spawn(send_all(input, send, tell)));
-            let answers = futures_util::stream::unfold(Some((sent, receive)), async |state| {
+            let answers = stream::unfold(Some((sent, receive)), async |state| {
                 let (mut sent, mut receive) = state?;
                 let span = sent.recv().await?;
                 let read = timeout(APPENDED_WITHIN, answer(&mut receive)).await;

@@ -2,7 +2,8 @@
 //!
 //! Each table keeps the durable rows, and the batches written since. A sync takes a simulated
 //! while, and makes durable exactly what was written before it began; [`Disk::crash`] drops the
-//! rest. The disk outlives the node that uses it, as a real one does.
+//! rest, or keeps some of it, oldest first. The disk outlives the node that uses it, as a real one
+//! does.
 //!
 //! **Invariant:** no wall clock, no thread, no file. **Not here:** torn sectors and bit flips.
 
@@ -22,7 +23,7 @@ type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     tables: Arc<Mutex<BTreeMap<String, Arc<SimulatedTable>>>>,
-    sync_takes: Duration,
+    sync_takes: Arc<Mutex<Duration>>,
     mark: Arc<Mutex<Option<u64>>>,
 }
 
@@ -30,7 +31,7 @@ pub struct Disk {
 #[derive(Debug, Default)]
 pub struct SimulatedTable {
     state: Mutex<State>,
-    sync_takes: Duration,
+    sync_takes: Arc<Mutex<Duration>>,
 }
 
 #[derive(Debug, Default)]
@@ -46,13 +47,29 @@ struct State {
 impl Disk {
     /// A disk whose sync takes so long.
     pub fn new(sync_takes: Duration) -> Self {
-        Self { tables: Arc::default(), sync_takes, mark: Arc::default() }
+        Self { sync_takes: Arc::new(Mutex::new(sync_takes)), ..Self::default() }
+    }
+
+    /// Each sync that begins from now on takes so long.
+    pub fn set_sync_takes(&self, sync_takes: Duration) {
+        *lock(&self.sync_takes) = sync_takes;
     }
 
     /// Power is lost: all that was not synced is gone, in every table.
     pub fn crash(&self) {
+        self.crash_keeping(|_| 0);
+    }
+
+    /// Power is lost: of each table's batches that were not synced, so many of the oldest are there all
+    /// the same, because a real disk may write at any time.
+    pub fn crash_keeping(&self, mut kept: impl FnMut(usize) -> usize) {
         for table in lock(&self.tables).values() {
             let mut state = lock(&table.state);
+            let kept = kept(state.pending.len()).min(state.pending.len());
+            let survivors: Vec<Batch> = state.pending.drain(..kept).collect();
+            for batch in &survivors {
+                apply(&mut state.durable, batch);
+            }
             state.visible = state.durable.clone();
             state.synced = state.written;
             state.pending.clear();
@@ -69,7 +86,8 @@ impl Engine for Disk {
     fn open(&self, table: &str, _role: Role) -> Result<Arc<dyn Table>, StoreError> {
         let mut tables = lock(&self.tables);
         let found = tables.entry(table.to_owned()).or_insert_with(|| {
-            Arc::new(SimulatedTable { state: Mutex::default(), sync_takes: self.sync_takes })
+            let sync_takes = Arc::clone(&self.sync_takes);
+            Arc::new(SimulatedTable { state: Mutex::default(), sync_takes })
         });
         Ok(Arc::new(Arc::clone(found)))
     }
@@ -175,7 +193,8 @@ impl Table for Arc<SimulatedTable> {
         let table = Self::clone(self);
         let upto = lock(&self.state).written;
         Box::pin(async move {
-            tokio::time::sleep(table.sync_takes).await;
+            let takes = *lock(&table.sync_takes);
+            tokio::time::sleep(takes).await;
             let mut state = lock(&table.state);
             if upto > state.synced {
                 let count = usize::try_from(upto - state.synced).unwrap_or(usize::MAX);
@@ -195,7 +214,7 @@ impl Table for Arc<SimulatedTable> {
         let state = State { durable: rows.clone(), visible: rows, ..State::default() };
         Ok(Arc::new(Self::new(SimulatedTable {
             state: Mutex::new(state),
-            sync_takes: self.sync_takes,
+            sync_takes: Arc::clone(&self.sync_takes),
         })))
     }
 }

@@ -1,0 +1,203 @@
+//! What befalls the simulated group: crashes, cuts, slow disks; and the peace afterwards.
+//!
+//! Most crashes hit whoever leads at the moment. A node that crashes loses what it had not synced, or a
+//! part of it. **Not here:** what leaders do to themselves (`node`).
+
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use turmoil::Sim;
+
+use super::{FAULTS, PATIENCE, Plan, Seen, Shared, applied, host};
+use fieldmesh_node::store::simulated::Disk;
+
+/// What is mended later.
+enum Mend {
+    Start(u64),
+    Join(Vec<(u64, u64)>),
+    /// The disk is as fast as before.
+    Speed(u64),
+}
+
+struct Faults<'a, 'sim> {
+    sim: &'a mut Sim<'sim>,
+    disks: &'a [Disk],
+    plan: &'a Plan,
+    seen: &'a Shared,
+    dice: StdRng,
+    /// When, and what.
+    later: Vec<(u64, Mend)>,
+    down: Vec<u64>,
+}
+
+/// Steps the simulation with its faults, then without, until all nodes have applied as much and one of
+/// them leads and serves.
+pub(super) fn drive(sim: &mut Sim<'_>, disks: &[Disk], plan: &Plan, seen: &Shared) {
+    let dice = StdRng::seed_from_u64(plan.seed ^ 0xfa17);
+    let (later, down) = (Vec::new(), Vec::new());
+    let mut faults = Faults { sim, disks, plan, seen, dice, later, down };
+    let mut next = 1000;
+    loop {
+        let now = faults.sim.elapsed().as_millis() as u64;
+        let is_over = faults.sim.elapsed() > FAULTS;
+        faults.mend(now, is_over);
+        if !is_over && now >= next {
+            faults.strike(now);
+            next = now + faults.dice.random_range(50..faults.plan.pause_ms);
+        }
+        if is_over && faults.is_well() {
+            return;
+        }
+        if faults.sim.elapsed() > FAULTS + PATIENCE {
+            let mut seen = seen.lock().unwrap();
+            let Seen { leading, served, .. } = &*seen;
+            let fact = format!("the nodes do not come to agree: {leading:?} lead, {served} served");
+            return seen.broken.push(fact);
+        }
+        if let Err(error) = faults.sim.step() {
+            let mut why = error.to_string();
+            let mut source = error.source();
+            while let Some(error) = source {
+                why.push_str(&format!(": {error}"));
+                source = error.source();
+            }
+            return seen.lock().unwrap().broken.push(format!("a node ended: {why}"));
+        }
+    }
+}
+
+impl Faults<'_, '_> {
+    fn note(&self, now: u64, what: String) {
+        self.seen.lock().unwrap().note_at(now, what);
+    }
+
+    fn any(&mut self) -> u64 {
+        self.dice.random_range(1..=self.plan.nodes)
+    }
+
+    fn strike(&mut self, now: u64) {
+        match self.dice.random_range(0..10) {
+            0..6 => {
+                let leading = self.seen.lock().unwrap().leading.clone();
+                let leader = leading.into_iter().max_by_key(|(_, term)| *term);
+                match leader {
+                    Some((number, _)) => self.crash(now, number),
+                    None => {
+                        let number = self.any();
+                        self.crash(now, number);
+                    }
+                }
+            }
+            6 => {
+                let number = self.any();
+                self.crash(now, number);
+            }
+            7 | 8 => self.cut(now),
+            _ => self.slow(now),
+        }
+    }
+
+    fn crash(&mut self, now: u64, number: u64) {
+        if self.down.contains(&number) {
+            return;
+        }
+        self.sim.crash(host(number));
+        let is_kept = self.dice.random::<bool>();
+        let dice = &mut self.dice;
+        self.disks[number as usize - 1]
+            .crash_keeping(|count| if is_kept { dice.random_range(0..=count) } else { 0 });
+        let led = {
+            let mut seen = self.seen.lock().unwrap();
+            let led = seen.leading.remove(&number).is_some();
+            seen.crashes += 1;
+            seen.leader_crashes += usize::from(led);
+            led
+        };
+        let role = if led { "leading " } else { "" };
+        self.note(now, format!("{role}node {number} crashes"));
+        self.down.push(number);
+        let back = now + self.dice.random_range(10..1500);
+        self.later.push((back, Mend::Start(number)));
+    }
+
+    /// Cuts two nodes off each other, one off all others, or some off the rest; in both directions or
+    /// in one.
+    fn cut(&mut self, now: u64) {
+        let nodes = self.plan.nodes;
+        let side: Vec<u64> = match self.dice.random_range(0..3) {
+            0 => vec![self.any()],
+            1 => (1..=nodes / 2).collect(),
+            _ => Vec::new(),
+        };
+        let mut links: Vec<(u64, u64)> = if side.is_empty() {
+            let first = self.any();
+            let second = (first + self.dice.random_range(0..nodes - 1)) % nodes + 1;
+            vec![(first, second)]
+        } else {
+            let rest = (1..=nodes).filter(|number| !side.contains(number));
+            rest.flat_map(|to| side.iter().map(move |from| (*from, to))).collect()
+        };
+        let direction = self.dice.random_range(0..4);
+        if direction == 0 {
+            links.iter_mut().for_each(|(from, to)| std::mem::swap(from, to));
+        }
+        let is_one_way = direction < 2;
+        for (from, to) in &links {
+            if is_one_way {
+                self.sim.partition_oneway(host(*from), host(*to));
+            } else {
+                self.sim.partition(host(*from), host(*to));
+            }
+        }
+        self.seen.lock().unwrap().cuts += 1;
+        let arrow = if is_one_way { "towards" } else { "between" };
+        self.note(now, format!("nothing passes {arrow} {links:?}"));
+        let healed = now + self.dice.random_range(100..3000);
+        self.later.push((healed, Mend::Join(links)));
+    }
+
+    fn slow(&mut self, now: u64) {
+        let number = self.any();
+        let takes = self.dice.random_range(50..1500);
+        self.disks[number as usize - 1].set_sync_takes(Duration::from_millis(takes));
+        self.note(now, format!("a sync of node {number} takes {takes} ms"));
+        let healed = now + self.dice.random_range(500..3000);
+        self.later.push((healed, Mend::Speed(number)));
+    }
+
+    /// Mends what is due, or all.
+    fn mend(&mut self, now: u64, all: bool) {
+        let (due, later) =
+            std::mem::take(&mut self.later).into_iter().partition(|(at, _)| all || *at <= now);
+        self.later = later;
+        for (_, mend) in due {
+            match mend {
+                Mend::Start(number) => {
+                    self.down.retain(|down| *down != number);
+                    self.sim.bounce(host(number));
+                }
+                Mend::Join(links) => {
+                    for (from, to) in links {
+                        self.sim.repair(host(from), host(to));
+                        self.sim.repair_oneway(host(from), host(to));
+                    }
+                }
+                Mend::Speed(number) => {
+                    let takes = self.plan.sync_ms[number as usize - 1];
+                    self.disks[number as usize - 1].set_sync_takes(Duration::from_millis(takes));
+                }
+            }
+        }
+    }
+
+    fn is_well(&self) -> bool {
+        let has_served = {
+            let seen = self.seen.lock().unwrap();
+            seen.served > 5 && !seen.leading.is_empty()
+        };
+        has_served && {
+            let first = applied(&self.disks[0]);
+            first.is_some() && self.disks.iter().all(|disk| applied(disk) == first)
+        }
+    }
+}
