@@ -187,8 +187,9 @@ impl NodeCourier {
         cause: Cause,
         credit: Credit,
     ) -> Result<Answer, AskError> {
-        // A device's message counts once, however often it is asked.
-        let is_once = matches!(cause, Cause::Device { .. });
+        // However often it is asked, a device's message counts once, and an operator's command is made so
+        // by its aggregate. Others have their own way of asking again.
+        let is_once = !cause.is_internal();
         let (shard, until) = (self.map.shard_of(to), Instant::now() + LED_WITHIN);
         let mut credit = Some(credit);
         loop {

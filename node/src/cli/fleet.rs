@@ -103,7 +103,9 @@ impl Fleet {
     /// Starts the cluster of a directory, and makes it where it is not there.
     pub(super) async fn start(dir: &Path, shape: Shape) -> Result<Self, CliError> {
         files::make_private_dir(dir).map_err(failed)?;
-        let passphrase = dir.join("passphrase");
+        // A single node's directory is one that `fieldmesh dev` may go on with.
+        let is_single = shape.nodes == 1;
+        let passphrase = dir.join(if is_single { "development.passphrase" } else { "passphrase" });
         if !passphrase.exists() {
             let mut random = [0; 16];
             SystemEntropy::default().fill(&mut random);
@@ -223,7 +225,10 @@ impl NodeProcess {
     /// Its configuration, with ports that stay.
     fn prepare(dir: &Path, passphrase: &Path, number: u64, shape: Shape) -> Result<Self, CliError> {
         let config = dir.join(format!("node-{number}.toml"));
-        let own = dir.join(format!("node-{number}"));
+        let own = match shape.nodes {
+            1 => dir.to_owned(),
+            _ => dir.join(format!("node-{number}")),
+        };
         if !config.exists() {
             let (devices, https, mesh) = (free_port()?, free_port()?, free_port()?);
             let text = format!(
