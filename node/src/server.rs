@@ -41,7 +41,7 @@ use crate::{
     rotation::Rotation,
     service::ServiceSecrets,
     status::StatusBoard,
-    store::rocks::Rocks,
+    store::{StoreError, rocks::Rocks},
     trust::Trust,
     web::{Shared, Web, est::KeysUnderWay},
 };
@@ -141,18 +141,14 @@ impl Server {
             is_first: facts.joined_as.is_none(),
             endpoint,
             device_rate: config.listen.device_rate(),
-            on_fatal: Arc::new(|error| {
-                tracing::error!(%error, "the log failed: the node ends, and recovers when it is started again");
-                std::process::exit(EXIT_STORAGE);
-            }),
+            on_fatal: Arc::new(end_process),
             audit,
         };
         let node = Arc::new(started(parts, service).await?);
         // Only now: a start that fails leaves the directory as it was.
         keeper.keep_renewed(&*entropy)?;
-        let registration = facts.registration(Kind::Node)?;
         let https = listener.local_addr().unwrap_or(config.listen.https);
-        introduce(&node, registration, advertised(config, [at, devices, https])).await;
+        introduce(&node, &facts, advertised(config, [at, devices, https])).await?;
         let desk = Desk { facts, roots, issuing, head_signer, dir, live, keeper, own };
         let authority = desk.open(&node).await?;
         let shared = Shared {
@@ -210,7 +206,8 @@ pub(crate) fn advertised(config: &Config, listening: [SocketAddr; 3]) -> [String
 
 /// Says where this node is; the cluster's first one says so that there is one. A node that cannot be
 /// reached by others serves its devices all the same.
-async fn introduce(node: &Node, identity: EntityId, at: [String; 3]) {
+async fn introduce(node: &Node, facts: &Facts, at: [String; 3]) -> Result<(), DeploymentError> {
+    let identity = facts.registration(Kind::Node)?;
     let [mesh, devices, https] = at;
     let (number, since) = (node.number, Millis(0));
     let presence = Presence::Active;
@@ -221,6 +218,13 @@ async fn introduce(node: &Node, identity: EntityId, at: [String; 3]) {
     if let Err(error) = asked {
         tracing::warn!(%error, "other nodes do not know where this one is: see [advertise]");
     }
+    Ok(())
+}
+
+/// The log is in doubt: only a start from what is on disk tells what holds.
+fn end_process(error: &StoreError) {
+    tracing::error!(%error, "the log failed: the node ends, and recovers when it is started again");
+    std::process::exit(EXIT_STORAGE);
 }
 
 /// The endpoint for other nodes, and where it listens.
