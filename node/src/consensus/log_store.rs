@@ -1,6 +1,6 @@
 //! One group's view of the node's log: openraft's log storage over the shared writer.
 //!
-//! Recent entries are served from memory ([`recent`](super::recent)); older ones from the table. All
+//! Recent entries are served from memory (`recent`); older ones from the table. All
 //! writes of a group pass the one queue in order: votes have no fast path.
 //!
 //! **Invariants:** `append` completes its callback only from the writer, after the sync; an entry is
