@@ -5,7 +5,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -39,6 +39,7 @@ use crate::{
     own,
     placement::ShardMap,
     rotation::Rotation,
+    sealing::Key,
     service::ServiceSecrets,
     status::StatusBoard,
     store::{StoreError, rocks::Rocks},
@@ -114,17 +115,14 @@ impl Server {
             own,
         } = parts;
         let db = dir.join("db");
-        files::make_private_dir(&db)
-            .map_err(|source| ServerError::Directory { path: db.clone(), source })?;
-        let audit = Audit::in_dir(&dir)
-            .map_err(|source| ServerError::Directory { path: dir.clone(), source })?;
+        files::make_private_dir(&db).map_err(directory(&db))?;
+        let audit = Audit::in_dir(&dir).map_err(directory(&dir))?;
         let metrics = recorder()?;
         let trust = Trust::new(trust);
         let reset_key = service.region_key.derive(b"stateless reset");
         let Sockets { listener, public, https_tls, live, endpoint, devices } =
             Sockets::open(config, &credentials, &trust, &clock, &reset_key)?;
-        let reset_key = service.region_key.derive(b"stateless reset between nodes");
-        let (mesh, at) = meshed(config, &facts, &live, &trust, &clock, &reset_key)?;
+        let (mesh, at) = meshed(config, &facts, &live, &trust, &clock, &service.region_key)?;
         let parts = NodeParts {
             cluster: facts.cluster.clone(),
             region: facts.region.clone(),
@@ -194,6 +192,11 @@ impl Server {
     }
 }
 
+fn directory(path: &Path) -> impl FnOnce(io::Error) -> ServerError {
+    let path = path.to_owned();
+    |source| ServerError::Directory { path, source }
+}
+
 /// Where others reach a node that listens at these addresses: for other nodes, devices and HTTPS.
 pub(crate) fn advertised(config: &Config, listening: [SocketAddr; 3]) -> [String; 3] {
     let AdvertiseConfig { mesh, devices, https } = &config.advertise;
@@ -234,12 +237,13 @@ fn meshed(
     live: &Arc<LiveCredentials>,
     trust: &Arc<Trust>,
     clock: &Arc<dyn Clock>,
-    reset_key: &[u8; 32],
+    region_key: &Key,
 ) -> Result<(Arc<Mesh>, SocketAddr), ServerError> {
+    let reset_key = region_key.derive(b"stateless reset between nodes");
     let address = config.listen.mesh;
     let quic = mesh::server_config(Arc::clone(live), trust, clock).map_err(ServerError::Tls)?;
     let refused = |source| ServerError::Listen { key: "listen.mesh", address, source };
-    let endpoint = edge::bind(address, quic, reset_key).map_err(refused)?;
+    let endpoint = edge::bind(address, quic, &reset_key).map_err(refused)?;
     let at = endpoint.local_addr().map_err(refused)?;
     let options = MeshOptions {
         endpoint,
