@@ -73,6 +73,18 @@ impl Cluster {
             .collect()
     }
 
+    /// The other nodes of a node's region.
+    pub fn neighbours(&self, number: u64) -> Vec<u64> {
+        let known = self.known();
+        let Some(own) = known.member(number) else { return Vec::new() };
+        let others = known.members.iter().filter(|other| {
+            other.number != number
+                && other.region() == own.region()
+                && other.presence != Presence::Gone
+        });
+        others.map(|other| other.number).collect()
+    }
+
     /// Where the devices of a node's region may connect, this node's own address first.
     pub fn device_addresses(&self, number: u64) -> Vec<String> {
         let known = self.known();

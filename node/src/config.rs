@@ -82,6 +82,24 @@ pub struct AdvertiseConfig {
     pub https: String,
 }
 
+impl AdvertiseConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        for (key, value) in [
+            ("advertise.mesh", &self.mesh),
+            ("advertise.devices", &self.devices),
+            ("advertise.https", &self.https),
+        ] {
+            let address = value.parse::<SocketAddr>();
+            let is_one = address.is_ok_and(|at| at.port() != 0 && !at.ip().is_unspecified());
+            if !value.is_empty() && !is_one {
+                let reason = "use ADDRESS:PORT as others reach it, or leave it empty";
+                return Err(ConfigError::Value { key, value: value.clone(), reason });
+            }
+        }
+        Ok(())
+    }
+}
+
 impl ListenConfig {
     pub fn device_rate(&self) -> Rate {
         Rate { per_second: self.device_messages_per_s, burst: self.device_messages_burst }
@@ -178,22 +196,7 @@ impl Config {
                 "at least one entity must be awake",
             );
         }
-        let AdvertiseConfig { mesh, devices, https } = &self.advertise;
-        for (key, value) in
-            [("advertise.mesh", mesh), ("advertise.devices", devices), ("advertise.https", https)]
-        {
-            let address = value.parse::<SocketAddr>();
-            if !value.is_empty()
-                && !address
-                    .is_ok_and(|address| address.port() != 0 && !address.ip().is_unspecified())
-            {
-                return refuse(
-                    key,
-                    value,
-                    "use ADDRESS:PORT as others reach it, or leave it empty",
-                );
-            }
-        }
+        self.advertise.check()?;
         if self.listen.https_workers == 0 {
             return refuse(
                 "listen.https_workers",

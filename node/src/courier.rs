@@ -187,8 +187,9 @@ impl NodeCourier {
         cause: Cause,
         credit: Credit,
     ) -> Result<Answer, AskError> {
-        // A device's message counts once, however often it is asked.
-        let is_once = matches!(cause, Cause::Device { .. });
+        // However often it is asked, a device's message counts once, and an operator's command is made so
+        // by its aggregate. Others have their own way of asking again.
+        let is_once = !cause.is_internal();
         let (shard, until) = (self.map.shard_of(to), Instant::now() + LED_WITHIN);
         let mut credit = Some(credit);
         loop {
@@ -300,6 +301,25 @@ impl NodeCourier {
             applied: group.applied().unwrap_or(0),
             behind: behind.into_iter().filter(|(node, _)| *node != self.number).collect(),
         })
+    }
+}
+
+/// Keys.
+impl NodeCourier {
+    /// An issuing CA's key, sealed, from another node of this region that has it.
+    pub async fn issuing_key(&self, fingerprint: [u8; 32]) -> Option<Vec<u8>> {
+        for node in self.known.neighbours(self.number) {
+            let asked = self.ways.as_ref()?.issuing_key(node, fingerprint).await;
+            if asked.is_some() {
+                return asked;
+            }
+        }
+        None
+    }
+
+    /// Whether a node is of this node's region.
+    pub fn is_neighbour(&self, node: u64) -> bool {
+        self.known.neighbours(self.number).contains(&node)
     }
 }
 

@@ -90,11 +90,20 @@ impl Hosting {
     /// Starts what belongs here by now.
     pub(crate) async fn start(options: HostingOptions) -> Result<Arc<Self>, NodeError> {
         let hosting = Arc::new(Self { options, running: RwLock::default() });
+        // By what was told when this node joined, then by what is stored: nobody votes for a stranger.
+        hosting.know_members();
         hosting.start_group(PLACEMENT).await?;
+        hosting.know_members();
         for shard in hosting.wanted() {
             hosting.start_group(shard).await?;
         }
         Ok(hosting)
+    }
+
+    fn know_members(&self) {
+        if let Some(mesh) = &self.options.mesh {
+            mesh.set_members(&self.options.known.peers());
+        }
     }
 
     /// Where the placement group says nothing yet, it is the first node's to have all groups.
@@ -132,9 +141,7 @@ impl Hosting {
     pub(crate) async fn keep(self: Arc<Self>) {
         let mut known = self.options.known.watch();
         loop {
-            if let Some(mesh) = &self.options.mesh {
-                mesh.set_members(&self.options.known.peers());
-            }
+            self.know_members();
             let here: BTreeSet<ShardId> = self.with(|running| running.keys().copied().collect());
             for shard in self.wanted().difference(&here) {
                 if let Err(error) = self.start_group(*shard).await {

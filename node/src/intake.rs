@@ -1,5 +1,7 @@
 //! A device's sealed message on its way in: limits, open, verify, ask the entity.
 //!
+//! Any node of the region does so, whoever leads the shard: what costs most is spread with the devices.
+//!
 //! **Invariants:** a credit is taken before any public-key operation; every cryptographic or
 //! identity fault looks the same to the sender; nothing is accepted before it is durable.
 //! **Not here:** sockets (`edge`), what the message does (`domain`).

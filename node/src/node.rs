@@ -39,7 +39,7 @@ use crate::{
     journal::ShardJournal,
     leading::Failing,
     mesh::Mesh,
-    peers::Peers,
+    peers::{Peers, VaultCell},
     placement::{AUTHORITY, ShardMap},
     register::Register,
     service::{Service, ServiceError, ServiceSecrets},
@@ -120,6 +120,8 @@ pub struct Node {
     pub known: Arc<Cluster>,
     /// The node's number in the cluster.
     pub number: u64,
+    /// What other nodes of the region may ask for, once it is there.
+    pub vault: VaultCell,
     hosting: Arc<Hosting>,
     mesh: Option<Arc<Mesh>>,
     tasks: Vec<JoinHandle<()>>,
@@ -164,8 +166,10 @@ impl Node {
             },
         });
         let mut tasks = vec![tokio::spawn(edge.run())];
+        let vault = VaultCell::default();
         if let Some(mesh) = &parts.mesh {
-            let peers = Arc::new(Peers { groups, courier: Arc::clone(&courier) });
+            let (courier, vault) = (Arc::clone(&courier), Arc::clone(&vault));
+            let peers = Arc::new(Peers { groups, courier, vault });
             tasks.push(tokio::spawn(Arc::clone(mesh).run(peers)));
         }
         tasks.push(tokio::spawn(Arc::clone(&hosting).keep()));
@@ -184,6 +188,7 @@ impl Node {
             register,
             known,
             number,
+            vault,
             hosting,
             mesh,
             tasks,

@@ -3,24 +3,36 @@
 //! **Invariant:** a frame that is not understood ends its stream and nothing else. **Not here:** who may
 //! ask (`mesh`), consensus (`consensus::service`), sessions and shards (`courier`).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use fieldmesh_actors::seams::Pending;
+use minicbor::bytes::ByteVec;
 
 use crate::{
     consensus::service::Members,
     courier::{
         NodeCourier,
-        wire::{self, FRAME_BYTES_MAX, Opening},
+        wire::{self, FRAME_BYTES_MAX, Opening, Question},
     },
     mesh::{Class, Receiving, Sending, Serve},
     store::rows,
 };
 
+/// What a node has of its region's secrets.
+pub trait Vault: Send + Sync {
+    /// The key of an issuing CA, by its certificate's SHA-256, under the region's key; none where it is
+    /// not here.
+    fn sealed_issuing(self: Arc<Self>, fingerprint: [u8; 32]) -> Pending<Option<Vec<u8>>>;
+}
+
+/// Set once the node has its authority.
+pub type VaultCell = Arc<OnceLock<Weak<dyn Vault>>>;
+
 /// Answers other nodes.
 pub struct Peers {
     pub groups: Arc<Members>,
     pub courier: Arc<NodeCourier>,
+    pub vault: VaultCell,
 }
 
 impl Serve for Peers {
@@ -55,13 +67,24 @@ impl Peers {
         let first = receive.frame(FRAME_BYTES_MAX).await.map_err(|error| text(&error))?;
         let first = first.ok_or("the stream was empty")?;
         match wire::decode(&first).map_err(|error| text(&error))? {
-            Opening::Ask { to, command, cause } => {
+            Opening::Ask(question) => {
+                let Question { to, command, cause } = *question;
                 let said = self.courier.answer(to, command, cause).await;
                 send.frame(&rows::encode(&said)).await.map_err(|error| text(&error))?;
             }
             Opening::Look(group) => {
                 let seen = self.courier.seen(group).ok_or("the group is not led here")?;
                 send.frame(&rows::encode(&seen)).await.map_err(|error| text(&error))?;
+            }
+            Opening::IssuingKey(fingerprint) => {
+                if !self.courier.is_neighbour(from) {
+                    return Err("a region's keys stay in it".into());
+                }
+                let vault = self.vault.get().and_then(Weak::upgrade).ok_or("not ready")?;
+                let sealed = vault.sealed_issuing(fingerprint.into()).await;
+                let sealed = ByteVec::from(sealed.ok_or("the key is not here")?);
+                tracing::warn!(to = from, "an issuing CA's key was given to a node of the region");
+                send.frame(&rows::encode(&sealed)).await.map_err(|error| text(&error))?;
             }
             Opening::Notices => self.courier.listen(from, receive).await?,
         }

@@ -8,6 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use fieldmesh_actors::seams::Pending;
 use fieldmesh_domain::{
     Command, EntityId,
     placement::{self, Bundle, Ca, Phase, Placement, Role},
@@ -22,7 +23,9 @@ use crate::{
     ledger::HeadSigner,
     node::Node,
     own,
+    peers::Vault,
     placement::PLACEMENT,
+    sealing::Place,
     status::{StatusBoard, StatusError},
 };
 
@@ -66,6 +69,16 @@ pub struct Rotation {
     pub keeper: Mutex<Keeper>,
 }
 
+impl Vault for Rotation {
+    fn sealed_issuing(self: Arc<Self>, fingerprint: [u8; 32]) -> Pending<Option<Vec<u8>>> {
+        Box::pin(async move {
+            let plain = self.keeper.lock().await.issuing(&fingerprint)?;
+            let (key, entropy) = (self.node.service.region_key(), &*self.node.entropy);
+            key.seal(Place::IssuingKey, &fingerprint, &plain, entropy).ok()
+        })
+    }
+}
+
 impl Rotation {
     /// Tells the cluster of what the region was made with, where it does not know, and does what was
     /// missed. Whether this is the region's first start.
@@ -81,7 +94,9 @@ impl Rotation {
             self.tell(placement::Command::Adopt(founding)).await?;
         }
         let mut keeper = self.keeper.lock().await;
-        self.follow(&mut keeper, &self.node.trust.authorities())?;
+        let cas = self.node.trust.authorities();
+        self.fetch(&mut keeper, &cas).await?;
+        self.follow(&mut keeper, &cas)?;
         self.renew(&mut keeper).await?;
         Ok(is_first)
     }
@@ -164,6 +179,7 @@ impl Rotation {
         let mut keeper = self.keeper.lock().await;
         let epoch = *self.node.trust.epoch().borrow();
         let cas = self.node.trust.authorities();
+        self.fetch(&mut keeper, &cas).await?;
         self.follow(&mut keeper, &cas)?;
         self.renew(&mut keeper).await?;
         drop(keeper);
@@ -183,6 +199,34 @@ impl Rotation {
         let rotation = Arc::clone(self);
         let settled = tokio::spawn(async move { rotation.settle().await }).await;
         settled.map_err(|error| RotationError::Placement(error.to_string()))?
+    }
+
+    /// Keys of this region's issuing CAs that another node made, as soon as the CA is introduced: whichever
+    /// node is left then can sign.
+    async fn fetch(&self, keeper: &mut Keeper, cas: &[Ca]) -> Result<(), RotationError> {
+        let own = self.authority()?;
+        let is_ours = |ca: &&Ca| {
+            ca.role == Role::Issuing && ca.authority == own && ca.phase != Phase::Removed
+        };
+        for ca in cas.iter().filter(is_ours) {
+            if keeper.has_issuing(&ca.fingerprint) {
+                continue;
+            }
+            let Some(sealed) = self.node.courier.issuing_key(ca.fingerprint).await else {
+                tracing::warn!("no node of the region that answers has an issuing CA's key");
+                continue;
+            };
+            let key = self.node.service.region_key();
+            let opened = key.open(Place::IssuingKey, &ca.fingerprint, &sealed);
+            match opened {
+                Ok(plain) => {
+                    keeper.take_issuing(&ca.fingerprint, &plain, &*self.node.entropy)?;
+                    tracing::info!("the key of an issuing CA came from another node");
+                }
+                Err(error) => tracing::error!(%error, "an issuing CA's key does not open"),
+            }
+        }
+        Ok(())
     }
 
     /// Keys, roots and desks as the bundle says.

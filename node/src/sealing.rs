@@ -43,6 +43,8 @@ pub enum Place {
     Mail = 4,
     Receipt = 5,
     DataKey = 6,
+    /// An issuing CA's key on its way to another node of the region.
+    IssuingKey = 7,
 }
 
 impl Key {

@@ -5,7 +5,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -39,9 +39,10 @@ use crate::{
     own,
     placement::ShardMap,
     rotation::Rotation,
+    sealing::Key,
     service::ServiceSecrets,
     status::StatusBoard,
-    store::rocks::Rocks,
+    store::{StoreError, rocks::Rocks},
     trust::Trust,
     web::{Shared, Web, est::KeysUnderWay},
 };
@@ -114,17 +115,14 @@ impl Server {
             own,
         } = parts;
         let db = dir.join("db");
-        files::make_private_dir(&db)
-            .map_err(|source| ServerError::Directory { path: db.clone(), source })?;
-        let audit = Audit::in_dir(&dir)
-            .map_err(|source| ServerError::Directory { path: dir.clone(), source })?;
+        files::make_private_dir(&db).map_err(directory(&db))?;
+        let audit = Audit::in_dir(&dir).map_err(directory(&dir))?;
         let metrics = recorder()?;
         let trust = Trust::new(trust);
         let reset_key = service.region_key.derive(b"stateless reset");
         let Sockets { listener, public, https_tls, live, endpoint, devices } =
             Sockets::open(config, &credentials, &trust, &clock, &reset_key)?;
-        let reset_key = service.region_key.derive(b"stateless reset between nodes");
-        let (mesh, at) = meshed(config, &facts, &live, &trust, &clock, &reset_key)?;
+        let (mesh, at) = meshed(config, &facts, &live, &trust, &clock, &service.region_key)?;
         let parts = NodeParts {
             cluster: facts.cluster.clone(),
             region: facts.region.clone(),
@@ -141,18 +139,14 @@ impl Server {
             is_first: facts.joined_as.is_none(),
             endpoint,
             device_rate: config.listen.device_rate(),
-            on_fatal: Arc::new(|error| {
-                tracing::error!(%error, "the log failed: the node ends, and recovers when it is started again");
-                std::process::exit(EXIT_STORAGE);
-            }),
+            on_fatal: Arc::new(end_process),
             audit,
         };
         let node = Arc::new(started(parts, service).await?);
         // Only now: a start that fails leaves the directory as it was.
         keeper.keep_renewed(&*entropy)?;
-        let registration = facts.registration(Kind::Node)?;
         let https = listener.local_addr().unwrap_or(config.listen.https);
-        introduce(&node, registration, advertised(config, [at, devices, https])).await;
+        introduce(&node, &facts, advertised(config, [at, devices, https])).await?;
         let desk = Desk { facts, roots, issuing, head_signer, dir, live, keeper, own };
         let authority = desk.open(&node).await?;
         let shared = Shared {
@@ -198,6 +192,11 @@ impl Server {
     }
 }
 
+fn directory(path: &Path) -> impl FnOnce(io::Error) -> ServerError {
+    let path = path.to_owned();
+    |source| ServerError::Directory { path, source }
+}
+
 /// Where others reach a node that listens at these addresses: for other nodes, devices and HTTPS.
 pub(crate) fn advertised(config: &Config, listening: [SocketAddr; 3]) -> [String; 3] {
     let AdvertiseConfig { mesh, devices, https } = &config.advertise;
@@ -210,7 +209,8 @@ pub(crate) fn advertised(config: &Config, listening: [SocketAddr; 3]) -> [String
 
 /// Says where this node is; the cluster's first one says so that there is one. A node that cannot be
 /// reached by others serves its devices all the same.
-async fn introduce(node: &Node, identity: EntityId, at: [String; 3]) {
+async fn introduce(node: &Node, facts: &Facts, at: [String; 3]) -> Result<(), DeploymentError> {
+    let identity = facts.registration(Kind::Node)?;
     let [mesh, devices, https] = at;
     let (number, since) = (node.number, Millis(0));
     let presence = Presence::Active;
@@ -221,6 +221,13 @@ async fn introduce(node: &Node, identity: EntityId, at: [String; 3]) {
     if let Err(error) = asked {
         tracing::warn!(%error, "other nodes do not know where this one is: see [advertise]");
     }
+    Ok(())
+}
+
+/// The log is in doubt: only a start from what is on disk tells what holds.
+fn end_process(error: &StoreError) {
+    tracing::error!(%error, "the log failed: the node ends, and recovers when it is started again");
+    std::process::exit(EXIT_STORAGE);
 }
 
 /// The endpoint for other nodes, and where it listens.
@@ -230,12 +237,13 @@ fn meshed(
     live: &Arc<LiveCredentials>,
     trust: &Arc<Trust>,
     clock: &Arc<dyn Clock>,
-    reset_key: &[u8; 32],
+    region_key: &Key,
 ) -> Result<(Arc<Mesh>, SocketAddr), ServerError> {
+    let reset_key = region_key.derive(b"stateless reset between nodes");
     let address = config.listen.mesh;
     let quic = mesh::server_config(Arc::clone(live), trust, clock).map_err(ServerError::Tls)?;
     let refused = |source| ServerError::Listen { key: "listen.mesh", address, source };
-    let endpoint = edge::bind(address, quic, reset_key).map_err(refused)?;
+    let endpoint = edge::bind(address, quic, &reset_key).map_err(refused)?;
     let at = endpoint.local_addr().map_err(refused)?;
     let options = MeshOptions {
         endpoint,
@@ -299,6 +307,9 @@ impl Desk {
             live,
             keeper: Mutex::new(keeper),
         });
+        let vault = Arc::downgrade(&rotation);
+        // It is set here and nowhere else.
+        drop(node.vault.set(vault));
         // Before anybody is served: the bundle may have changed while this node was away. What it made
         // for itself under an authority of before is replaced then, and of no interest.
         let is_first = rotation.begin().await.map_err(|error| failed(&error))?;

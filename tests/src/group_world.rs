@@ -1,7 +1,7 @@
 //! A replicated group on several nodes under simulated time, network and disk, with faults; and the laws.
 //!
-//! Mesh and consensus run as they are. Each node proposes while it leads ([`node`]), faults come one
-//! after the other ([`faults`]), and when they are over the group must come to agree and serve.
+//! Mesh and consensus run as they are. Each node proposes while it leads (`node`), faults come one
+//! after the other (`faults`), and when they are over the group must come to agree and serve.
 //!
 //! Laws: what was acknowledged is on every node in the end, as it was acknowledged; a term has one
 //! leader; terms in the log never fall; all nodes have the same log and the same state.

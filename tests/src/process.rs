@@ -6,6 +6,7 @@
 
 pub mod contents;
 pub mod handheld;
+pub mod nodes;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -246,6 +247,14 @@ impl Launch {
         Self { dir: dir.to_owned(), wrapper: Vec::new(), args, env: Vec::new() }
             .env("FIELDMESH__LISTEN__HTTPS", ANY)
             .env("FIELDMESH__LISTEN__DEVICES", ANY)
+    }
+
+    /// `fieldmesh node` as its configuration says.
+    pub fn member(dir: &Path, config: &Path, passphrase_file: &Path) -> Self {
+        let args = ["node", "--json", "--config", text(config), "--passphrase-file"];
+        let mut args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
+        args.push(passphrase_file.into());
+        Self { dir: dir.to_owned(), wrapper: Vec::new(), args, env: Vec::new() }
     }
 
     pub fn env(mut self, key: &str, value: &str) -> Self {

@@ -25,7 +25,7 @@ async fn an_entity_is_read_as_it_was_at_one_moment() {
     let live = Live::start().await;
     let id = live.technician(1).await;
     let node = Arc::clone(&live.server().node);
-    let journal = node.journal_of(id).unwrap().clone();
+    let journal = node.journal_of(id).unwrap();
     let is_over = Arc::new(AtomicBool::new(false));
     let reader = {
         let is_over = Arc::clone(&is_over);

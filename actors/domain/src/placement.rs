@@ -12,18 +12,17 @@ mod changes;
 mod leaders;
 mod members;
 mod plan;
+mod rotation;
 mod steps;
 
 use minicbor::{Decode, Encode};
 
 pub use self::bundle::{Bundle, Ca, Move, Node, Phase, Proposal, Role, Step, Wanted};
 pub use self::members::{GROUPS_PER_REGION, Home, Member, Members, PLACEMENT, Placed, Presence};
+use self::rotation::{introduction, note};
 use crate::{
-    Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, IndexRow, Rejection,
-    TimerName,
-    authority::{self, Deed, Note},
-    registration::Revocation,
-    time::Millis,
+    Aggregate, Ctx, Effect, EntityId, EntityKind, IndexRow, Rejection, TimerName, authority::Deed,
+    registration::Revocation, time::Millis,
 };
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -234,62 +233,6 @@ pub enum Event {
         #[n(1)]
         by: String,
     },
-}
-
-impl Placement {
-    fn rotate(&self, wanted: &Wanted, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
-        let moves = self.bundle.moves(wanted)?;
-        if moves.is_empty() {
-            return Ok(vec![]);
-        }
-        let (by, at) = (wanted.by.clone(), ctx.now);
-        if self.bundle.waits(wanted, at)? {
-            let (fingerprint, step) = (wanted.fingerprint, wanted.step);
-            return Ok(vec![Event::Proposed(Proposal { fingerprint, step, by, at })]);
-        }
-        let proposal = self.bundle.proposal.as_ref().filter(|_| wanted.second_person);
-        let proposed_by = proposal.map(|proposal| proposal.by.clone());
-        Ok(vec![Event::Moved { moves, at, by, proposed_by }])
-    }
-
-    fn introduce(&self, ca: &Ca, ctx: &Ctx) -> Result<Option<Ca>, Rejection> {
-        let (phase, since, compromised) = (Phase::Introduced, ctx.now, false);
-        let ca = Ca { phase, since, compromised, ..ca.clone() };
-        Ok(self.bundle.is_new(&ca)?.then_some(ca))
-    }
-
-    fn introduce_jointly(&self, ca: &Ca, by: &str, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
-        let Some(ca) = self.introduce(ca, ctx)? else { return Ok(vec![]) };
-        let (fingerprint, step, at) = (ca.fingerprint, Step::Introduce, ctx.now);
-        let wanted = Wanted { fingerprint, step, by: by.to_owned(), second_person: true };
-        if self.bundle.waits(&wanted, at)? {
-            let by = wanted.by;
-            return Ok(vec![Event::Proposed(Proposal { fingerprint, step, by, at })]);
-        }
-        let first = self.bundle.proposal.as_ref().map(|first| first.by.as_str());
-        let by = format!("{} and {by}", first.unwrap_or_default());
-        Ok(vec![Event::Introduced { cas: vec![ca], by }])
-    }
-
-    fn rows(&self, fingerprints: impl Iterator<Item = [u8; 32]>) -> Vec<Effect> {
-        let epoch = self.bundle.epoch;
-        fingerprints
-            .filter_map(|fingerprint| self.bundle.by_fingerprint(&fingerprint))
-            .map(|ca| Effect::Index(IndexRow::Ca { ca: ca.clone(), epoch }))
-            .collect()
-    }
-}
-
-/// An entry of the ledger of the region that the authority is from.
-fn note(ca: &Ca, by: &str, deed: Deed) -> Effect {
-    let note = Note { registration: None, by: by.to_owned(), deed };
-    let command = AnyCommand::Authority(authority::Command::Note(note));
-    Effect::Tell { to: ca.authority, command }
-}
-
-fn introduction(ca: &Ca, by: &str) -> Effect {
-    let (issuer, certificate, not_after) = (ca.name, ca.fingerprint, ca.not_after);
-    note(ca, by, Deed::CaIntroduced { issuer, certificate, not_after })
 }
 
 impl Aggregate for Placement {

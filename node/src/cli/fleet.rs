@@ -93,11 +93,6 @@ fn failed(error: impl std::fmt::Display) -> CliError {
     CliError::failed(format!("a node cannot be started: {error}"))
 }
 
-/// What the nodes write to standard error: what whoever started this wants, or errors.
-fn log_filter() -> String {
-    std::env::var("FIELDMESH__LOG__FILTER").unwrap_or_else(|_| "error".to_owned())
-}
-
 /// A free port for UDP and TCP, as far as the kernel knows now.
 fn free_port() -> Result<u16, CliError> {
     let socket = UdpSocket::bind("127.0.0.1:0").map_err(failed)?;
@@ -108,7 +103,9 @@ impl Fleet {
     /// Starts the cluster of a directory, and makes it where it is not there.
     pub(super) async fn start(dir: &Path, shape: Shape) -> Result<Self, CliError> {
         files::make_private_dir(dir).map_err(failed)?;
-        let passphrase = dir.join("passphrase");
+        // A single node's directory is one that `fieldmesh dev` may go on with.
+        let is_single = shape.nodes == 1;
+        let passphrase = dir.join(if is_single { "development.passphrase" } else { "passphrase" });
         if !passphrase.exists() {
             let mut random = [0; 16];
             SystemEntropy::default().fill(&mut random);
@@ -228,7 +225,10 @@ impl NodeProcess {
     /// Its configuration, with ports that stay.
     fn prepare(dir: &Path, passphrase: &Path, number: u64, shape: Shape) -> Result<Self, CliError> {
         let config = dir.join(format!("node-{number}.toml"));
-        let own = dir.join(format!("node-{number}"));
+        let own = match shape.nodes {
+            1 => dir.to_owned(),
+            _ => dir.join(format!("node-{number}")),
+        };
         if !config.exists() {
             let (devices, https, mesh) = (free_port()?, free_port()?, free_port()?);
             let text = format!(
@@ -256,7 +256,7 @@ impl NodeProcess {
             .arg(&self.config)
             .arg("--passphrase-file")
             .arg(&self.passphrase)
-            .env("FIELDMESH__LOG__FILTER", log_filter())
+            .env("FIELDMESH__LOG__FILTER", "error,openraft=off")
             // A log replayed at full speed makes one technician as busy as a hundred.
             .env("FIELDMESH__LISTEN__DEVICE_MESSAGES_PER_S", "10000")
             .env("FIELDMESH__LISTEN__DEVICE_MESSAGES_BURST", "10000")

@@ -67,13 +67,6 @@ pub(crate) async fn join(args: &JoinArgs, output: &Output) -> Result<(), CliErro
     };
     output.say(format_args!("certificate for {}", admission.registration));
     let given = handed_over(&args.server, &admission, &member).await?;
-    if given.shards() != config.node.shards {
-        return Err(CliError::usage(format!(
-            "node.shards = {} here, {} in the cluster: set it and repeat the command",
-            config.node.shards,
-            given.shards()
-        )));
-    }
     let (clock, entropy) = (SystemClock, SystemEntropy::default());
     Deployment::join(&config, &passphrase, &admission, &given, &clock, &entropy)
         .map_err(|error| usage(&error))?;
@@ -100,6 +93,7 @@ fn member(config: &Config) -> Result<NewMember, CliError> {
         number: config.node.number,
         cluster: config.cluster.name.clone(),
         region: config.cluster.region.clone(),
+        shards: config.node.shards,
         mesh,
         devices,
         https,

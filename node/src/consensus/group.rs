@@ -191,8 +191,8 @@ impl Group {
             // The only voter has nobody to wait for.
             raft.trigger().elect(false).await.map_err(|error| raft_error(error.to_string()))?;
         }
-        let fatal = Arc::clone(&on_fatal);
-        Runtime::scope(options.seed, async { watch_over(group, &raft, fatal) }).await;
+        Runtime::scope(options.seed, async { watch_over(group, &raft, Arc::clone(&on_fatal)) })
+            .await;
         let members = options.peers.map(|(_, members)| members);
         if let Some(members) = &members {
             members.add(group, raft.clone());

@@ -1,6 +1,6 @@
 //! One group's view of the node's log: openraft's log storage over the shared writer.
 //!
-//! Recent entries are served from memory ([`recent`](super::recent)); older ones from the table. All
+//! Recent entries are served from memory (`recent`); older ones from the table. All
 //! writes of a group pass the one queue in order: votes have no fast path.
 //!
 //! **Invariants:** `append` completes its callback only from the writer, after the sync; an entry is
@@ -181,8 +181,9 @@ impl LogStore {
         // `append` does not wait for this: what was forgotten before is in the table.
         let (key, end) = (log::entry(self.group, from), log::entry(self.group, stored_until));
         let mut entries = Vec::new();
-        let stored = self.table.page(&key, &end, usize::MAX, bytes)?;
-        for (expected, (key, value)) in (from..).zip(stored) {
+        for (expected, (key, value)) in
+            (from..).zip(self.table.page(&key, &end, usize::MAX, bytes)?)
+        {
             let entry = decode(&key, &value, codec::decode_entry)?;
             if entry.index() != expected {
                 break;

@@ -11,13 +11,13 @@ use std::{
 
 use fieldmesh_actors::{AskError, admission::RETRY_AFTER_MS, commit::Cause};
 use fieldmesh_domain::{Command, EntityId};
-use minicbor::Decode;
+use minicbor::{Decode, bytes::ByteVec};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
-use super::wire::{self, FRAME_BYTES_MAX, Opening, Said, Seen};
+use super::wire::{self, FRAME_BYTES_MAX, Opening, Question, Said, Seen};
 use crate::{
     mesh::{Class, Mesh, Receiving, Sending},
     store::rows,
@@ -62,8 +62,8 @@ impl Ways {
     ) -> Result<Said, AskError> {
         let busy = AskError::Busy { retry_after_ms: RETRY_AFTER_MS };
         let _permit = self.enter(node).ok_or(busy)?;
-        let question = Opening::Ask { to, command: command.clone(), cause: cause.clone() };
-        let question = rows::encode(&question);
+        let question = Question { to, command: command.clone(), cause: cause.clone() };
+        let question = rows::encode(&Opening::Ask(Box::new(question)));
         let opened = self.mesh.open(node, Class::Application).await;
         let (send, receive) = opened.map_err(|error| {
             tracing::debug!(node, %error, "a node that leads cannot be asked");
@@ -75,8 +75,18 @@ impl Ways {
 
     /// Asks a node how a group is that it leads; none where it does not, or does not answer.
     pub(super) async fn look(&self, node: u64, group: u32) -> Option<Seen> {
+        self.question(node, &Opening::Look(group)).await
+    }
+
+    /// Asks a node for an issuing CA's key, which comes sealed.
+    pub(super) async fn issuing_key(&self, node: u64, fingerprint: [u8; 32]) -> Option<Vec<u8>> {
+        let sealed: ByteVec = self.question(node, &Opening::IssuingKey(fingerprint.into())).await?;
+        Some(sealed.into())
+    }
+
+    async fn question<T: for<'b> Decode<'b, ()>>(&self, node: u64, asked: &Opening) -> Option<T> {
         let _permit = self.enter(node)?;
-        let question = rows::encode(&Opening::Look(group));
+        let question = rows::encode(asked);
         let asked = async {
             let (send, receive) = self.mesh.open(node, Class::Application).await.ok()?;
             exchange(send, receive, &question).await

@@ -23,20 +23,28 @@ pub const FRAME_BYTES_MAX: usize = crate::consensus::group::ENTRY_BYTES_MAX + (6
 pub enum Opening {
     /// An entity is asked on behalf of a device, an operator or another entity.
     #[n(0)]
-    Ask {
-        #[n(0)]
-        to: EntityId,
-        #[n(1)]
-        command: Command,
-        #[n(2)]
-        cause: Cause,
-    },
+    Ask(#[n(0)] Box<Question>),
     /// [`Notice`]s follow.
     #[n(1)]
     Notices,
     /// How a group is, by whoever leads it; answered by [`Seen`], or nothing.
     #[n(2)]
     Look(#[n(0)] u32),
+    /// A node of the same region needs the key of an issuing CA, by its certificate's SHA-256; answered
+    /// by the key under the region's, or nothing.
+    #[n(3)]
+    IssuingKey(#[n(0)] ByteArray<32>),
+}
+
+/// What an entity is asked.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct Question {
+    #[n(0)]
+    pub to: EntityId,
+    #[n(1)]
+    pub command: Command,
+    #[n(2)]
+    pub cause: Cause,
 }
 
 /// A group as its leader sees it.

@@ -110,10 +110,6 @@ impl HandOver {
     pub fn decode(bytes: &[u8]) -> Result<Self, minicbor::decode::Error> {
         minicbor::decode(bytes)
     }
-
-    pub fn shards(&self) -> u32 {
-        self.shards
-    }
 }
 
 /// The certificate of a node that is joining.

@@ -7,6 +7,7 @@ use fieldmesh_actors::seams::Entropy;
 use fieldmesh_domain::placement::Members;
 use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_pki::{IssuingCa, KeyMaterial, Kind, tls::Credentials};
+use zeroize::Zeroizing;
 
 use super::{
     DeploymentError, Facts, HandOver,
@@ -20,6 +21,7 @@ use crate::{
     files::{self, Access},
     issuer::sha256,
     service::StoredHpke,
+    store::rows,
 };
 
 /// Keeps the sealed file up to date; destroyed keys leave the disk with the next write.
@@ -108,6 +110,48 @@ impl Keeper {
     /// Where the CA's key is in a token.
     pub fn hand_over(&self, members: Members) -> Result<HandOver, DeploymentError> {
         HandOver::of(&self.facts, &self.secrets, &self.roots, members)
+    }
+
+    /// Whether the key of an issuing CA is here, by its certificate's SHA-256.
+    pub fn has_issuing(&self, fingerprint: &[u8; 32]) -> bool {
+        sha256(&self.secrets.issuing_certificate) == *fingerprint
+            || self.secrets.others.iter().any(|row| sha256(&row.certificate) == *fingerprint)
+    }
+
+    /// An issuing CA's key with its certificate, encoded, for another node of the region; none where it
+    /// is not here, or in a token.
+    pub fn issuing(&self, fingerprint: &[u8; 32]) -> Option<Zeroizing<Vec<u8>>> {
+        if self.facts.token.is_some() {
+            return None;
+        }
+        let Secrets { issuing_key, issuing_certificate, others, .. } = &self.secrets;
+        let row = if sha256(issuing_certificate) == *fingerprint {
+            let (key, certificate) = (issuing_key.clone(), issuing_certificate.clone());
+            &IssuingRow { key, certificate, label: None }
+        } else {
+            others.iter().find(|row| sha256(&row.certificate) == *fingerprint)?
+        };
+        Some(Zeroizing::new(rows::encode(row)))
+    }
+
+    /// Keeps the key of an issuing CA that another node of the region gave.
+    ///
+    /// # Errors
+    /// Where it is another one's or not a key, or cannot be stored.
+    pub fn take_issuing(
+        &mut self,
+        fingerprint: &[u8; 32],
+        encoded: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<(), DeploymentError> {
+        let row: IssuingRow = minicbor::decode(encoded).map_err(key_error)?;
+        if sha256(&row.certificate) != *fingerprint {
+            return Err(key_error("it is another authority's"));
+        }
+        let key = KeyMaterial::from_pkcs8(&row.key).map_err(key_error)?;
+        IssuingCa::from_parts(Arc::new(key), row.certificate.clone())?;
+        self.secrets.others.push(row);
+        self.seal(entropy)
     }
 
     /// The certificate of the service's signer.

@@ -40,6 +40,8 @@ pub struct NewMember {
     pub number: u64,
     pub cluster: String,
     pub region: String,
+    /// Of its region, as its configuration has them.
+    pub shards: u32,
     /// `ADDRESS:PORT` for other nodes, devices and HTTPS.
     pub mesh: String,
     pub devices: String,
@@ -244,7 +246,7 @@ pub async fn join(
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Problem> {
     let certificate = node_certificate(&request, &shared)?;
-    let NewMember { number, cluster, region, mesh, devices, https } = body.into_inner();
+    let NewMember { number, cluster, region, shards, mesh, devices, https } = body.into_inner();
     let Identity { cluster: own_cluster, region: own_region, .. } = &certificate.identity;
     for (key, said, wanted) in [
         ("cluster.name", &cluster, own_cluster),
@@ -271,7 +273,6 @@ pub async fn join(
         presence: Presence::Active,
         since: Millis(0),
     };
-    let shards = shared.node.courier.map().count();
     let by = certificate.identity.to_string();
     ask(&shared, placement::Command::Join { member, shards, by }).await?;
     let keeper = shared.rotation.keeper.lock().await;

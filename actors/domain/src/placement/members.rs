@@ -74,6 +74,11 @@ impl Member {
         self.identity.region()
     }
 
+    /// With the names that the configuration has for them.
+    fn addresses(&self) -> [(&'static str, &str); 3] {
+        [("mesh", &self.mesh), ("devices", &self.devices), ("https", &self.https)]
+    }
+
     /// Whether groups may live on it.
     pub fn is_candidate(&self) -> bool {
         matches!(self.presence, Presence::Active | Presence::Draining)
@@ -196,6 +201,14 @@ impl Members {
             "a node is named by its registration".into()
         })?;
         self.may_be_at(wanted)?;
+        demand((1..=SHARDS_MAX).contains(&shards), RejectionCode::Invalid, || {
+            format!("node.shards = {shards}: use 1 to {SHARDS_MAX}")
+        })?;
+        if let Some(home) = self.home(identity.region()) {
+            demand(home.shards == shards, RejectionCode::Invalid, || {
+                format!("node.shards = {shards}, the region has {}", home.shards)
+            })?;
+        }
         for known in &self.members {
             let same = (known.number == *number, known.identity == *identity);
             let is_gone = known.presence == Presence::Gone;
@@ -218,37 +231,35 @@ impl Members {
                 (false, false) => {}
             }
         }
-        demand((1..=SHARDS_MAX).contains(&shards), RejectionCode::Invalid, || {
-            format!("node.shards = {shards}: use 1 to {SHARDS_MAX}")
-        })?;
-        if let Some(home) = self.home(identity.region()) {
-            demand(home.shards == shards, RejectionCode::Invalid, || {
-                format!("node.shards = {shards}, the region has {}", home.shards)
-            })?;
-        }
         demand(self.members.len() < MEMBERS_MAX, RejectionCode::Limit, || {
             format!("there are or were {MEMBERS_MAX} nodes already")
         })?;
         Ok(true)
     }
 
-    /// Whether others can reach a node where it says that it is.
-    pub(super) fn may_be_at(&self, wanted: &Member) -> Result<(), Rejection> {
-        let Member { mesh, devices, https, .. } = wanted;
-        for (key, text) in [("mesh", mesh), ("devices", devices), ("https", https)] {
+    /// Whether others can reach a node where it says that it is, and nobody else is there.
+    fn may_be_at(&self, wanted: &Member) -> Result<(), Rejection> {
+        for (key, text) in wanted.addresses() {
             let address = text.parse::<SocketAddr>();
-            let is_one = address.is_ok_and(|at| at.port() != 0 && !at.ip().is_unspecified());
-            demand(is_one, RejectionCode::Invalid, || {
+            let is_usable =
+                |at: &SocketAddr| at.port() != 0 && !at.ip().to_canonical().is_unspecified();
+            demand(address.as_ref().is_ok_and(is_usable), RejectionCode::Invalid, || {
                 format!("advertise.{key} = {text:?} is not an ADDRESS:PORT that others can reach")
             })?;
+            // The same address may be written in two ways.
+            let is_there = |known: &&Member| {
+                known.addresses().into_iter().any(|(of, at)| of == key && at.parse() == address)
+            };
+            let mut living = self
+                .members
+                .iter()
+                .filter(|known| known.presence != Presence::Gone && known.number != wanted.number);
+            if let Some(Member { number, .. }) = living.find(is_there) {
+                let text = format!("advertise.{key} = {text:?} is node {number}'s");
+                return Rejection::new(RejectionCode::Exists, text);
+            }
         }
-        let living = self.members.iter().filter(|known| known.presence != Presence::Gone);
-        let other =
-            living.filter(|known| known.number != wanted.number).find(|known| known.mesh == *mesh);
-        demand(other.is_none(), RejectionCode::Exists, || {
-            let number = other.map_or(0, |other| other.number);
-            format!("advertise.mesh = {mesh:?} is node {number}'s")
-        })
+        Ok(())
     }
 
     /// Whether a node is to change so; false where it has already.

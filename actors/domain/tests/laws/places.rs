@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fieldmesh_domain::{
-    Aggregate, RejectionCode,
+    Aggregate, EntityId, EntityKind, RejectionCode,
     placement::{Command, Member, PLACEMENT, Step, Wanted},
 };
 
@@ -30,6 +30,68 @@ fn two_nodes_have_one_voter_and_three_have_three() {
     let leaders: BTreeSet<_> =
         (1..=3).map(|group| cluster.members().preferred(group).unwrap()).collect();
     assert_eq!(leaders, BTreeSet::from([1, 2, 3]), "leaders are spread");
+}
+
+#[test]
+fn a_region_grows_from_one_node_to_five() {
+    let mut cluster = Cluster::default();
+    for (number, shard, authority, placement, places) in [
+        (1, (vec![1], vec![]), (vec![1], vec![]), (vec![1], vec![]), vec![7]),
+        (2, (vec![1], vec![2]), (vec![1], vec![2]), (vec![1], vec![2]), vec![7, 0]),
+        (
+            3,
+            (vec![1, 2, 3], vec![]),
+            (vec![1, 2, 3], vec![]),
+            (vec![1, 2, 3], vec![]),
+            vec![7, 7, 7],
+        ),
+        (
+            4,
+            (vec![2, 3, 4], vec![]),
+            (vec![1, 2, 3], vec![4]),
+            (vec![1, 2, 3], vec![4]),
+            vec![5, 5, 6, 5],
+        ),
+        (
+            5,
+            (vec![2, 4, 5], vec![]),
+            (vec![1, 2, 3], vec![4, 5]),
+            (vec![1, 2, 3, 4, 5], vec![]),
+            vec![4, 4, 4, 5, 4],
+        ),
+    ] {
+        cluster.ask(&join(number)).unwrap();
+        cluster.holds();
+        assert_eq!(voters(&cluster, 1), shard, "{number} nodes");
+        assert_eq!(voters(&cluster, 1024), authority, "{number} nodes");
+        assert_eq!(voters(&cluster, PLACEMENT), placement, "{number} nodes");
+        let now: Vec<usize> = cluster.places(region(1)).into_values().collect();
+        assert_eq!(now, places, "{number} nodes");
+    }
+}
+
+#[test]
+fn a_region_shrinks_to_one_node_and_no_further() {
+    let mut cluster = Cluster::of(&(1..=5).map(join).collect::<Vec<_>>());
+    for number in 1..=4 {
+        cluster.ask(&Command::Leave { number, by: "op".into() }).unwrap();
+        cluster.holds();
+        cluster.ask(&Command::Left { number }).unwrap();
+        cluster.holds();
+    }
+    for group in [PLACEMENT, 1, SHARDS, 1024] {
+        assert_eq!(voters(&cluster, group), (vec![5], vec![]));
+    }
+    for command in [
+        Command::Leave { number: 5, by: "op".into() },
+        Command::Drain { number: 5, by: "op".into() },
+    ] {
+        assert_eq!(cluster.ask(&command), Err(RejectionCode::NotNow));
+    }
+    // A region that has nodes elsewhere is not served by them.
+    cluster.ask(&join(21)).unwrap();
+    let last = Command::Leave { number: 5, by: "op".into() };
+    assert_eq!(cluster.ask(&last), Err(RejectionCode::NotNow));
 }
 
 #[test]
@@ -111,6 +173,8 @@ fn what_is_wrong_with_a_node_is_said() {
         change(&mut member);
         Command::Join { member, shards, by: "op".into() }
     };
+    let assign =
+        |group, voters: &[u64]| Command::Assign { group, voters: voters.to_vec(), by: "op".into() };
     for (command, words) in [
         (wrong(&|one| one.number = 0, SHARDS), "from 1"),
         (wrong(&|one| one.number = 2, SHARDS), "node.number = 2"),
@@ -118,11 +182,35 @@ fn what_is_wrong_with_a_node_is_said() {
         (wrong(&|one| one.mesh = "0.0.0.0:7445".into(), SHARDS), "advertise.mesh"),
         (wrong(&|one| one.devices = "here".into(), SHARDS), "advertise.devices"),
         (wrong(&|one| one.https = "10.0.0.5:0".into(), SHARDS), "advertise.https"),
-        (wrong(&|one| one.mesh = member(1).mesh, SHARDS), "node 1's"),
+        (wrong(&|one| one.https = "[::ffff:0.0.0.0]:8443".into(), SHARDS), "advertise.https"),
+        (
+            wrong(&|one| one.mesh = member(1).mesh, SHARDS),
+            "advertise.mesh = \"10.0.0.1:7445\" is node 1's",
+        ),
+        (
+            wrong(&|one| one.devices = member(2).devices, SHARDS),
+            "advertise.devices = \"10.0.0.2:7443\" is node 2's",
+        ),
+        (
+            wrong(&|one| one.https = member(2).https, SHARDS),
+            "advertise.https = \"10.0.0.2:8443\" is node 2's",
+        ),
+        (wrong(&|_| {}, 0), "use 1 to 64"),
+        (wrong(&|one| *one = member(21), 65), "use 1 to 64"),
+        (
+            Command::Join { member: member(1), shards: 5, by: "op".into() },
+            "node.shards = 5, the region has 6",
+        ),
+        (wrong(&|one| one.identity = EntityId::desk(region(1)), SHARDS), "by its registration"),
         (wrong(&|_| {}, SHARDS + 1), "node.shards = 7, the region has 6"),
         (Command::Leave { number: 7, by: "op".into() }, "no node 7"),
-        (Command::Assign { group: 99, voters: vec![1], by: "op".into() }, "no group 99"),
-        (Command::Assign { group: 1, voters: vec![1, 2], by: "op".into() }, "one, three or five"),
+        (assign(99, &[1]), "no group 99"),
+        (assign(2048 + 1, &[1]), "no group 2049"),
+        (assign(1, &[1, 2]), "one, three or five"),
+        (assign(1, &[]), "one, three or five"),
+        (assign(1, &[1, 1, 2]), "one, three or five"),
+        (assign(1, &[1, 2, 3, 4, 5, 6, 7]), "one, three or five"),
+        (assign(1, &[7]), "no node 7"),
     ] {
         let refusal = cluster.state.decide(&command, &ctx(9)).unwrap_err();
         assert!(refusal.detail.contains(words), "{refusal}");
@@ -144,6 +232,9 @@ fn a_choice_of_an_operator_holds_until_one_of_them_leaves() {
     let placed = cluster.members().placed(1).unwrap();
     assert!(!placed.pinned && !placed.voters.contains(&4) && placed.voters.len() == 3);
     let abroad = Command::Assign { group: 1, voters: vec![21], by: "op".into() };
+    assert_eq!(cluster.ask(&assign), Err(RejectionCode::NotNow), "node 4 is leaving");
+    cluster.ask(&Command::Left { number: 4 }).unwrap();
+    assert_eq!(cluster.ask(&assign), Err(RejectionCode::Unknown), "node 4 has left");
     cluster.ask(&join(21)).unwrap();
     assert_eq!(cluster.ask(&abroad), Err(RejectionCode::Invalid), "data stay in their region");
 }
@@ -182,4 +273,50 @@ fn a_new_node_holds_up_a_rotation_until_it_says_so_or_has_left() {
     assert!(!may(&life));
     life.ask(Command::Acknowledge { node: 4, epoch: 2 }).unwrap();
     assert!(may(&life), "node 4 knows it");
+}
+
+/// The same address in other words is the same address.
+#[test]
+fn an_address_is_one_nodes_until_that_is_gone() {
+    let at = |number, mesh: &str| {
+        let member = Member { mesh: mesh.into(), ..member(number) };
+        Command::Join { member, shards: SHARDS, by: "op".into() }
+    };
+    let mut cluster = Cluster::of(&[at(1, "[2001:db8::1]:7445"), join(2)]);
+    let other = at(3, "[2001:db8:0:0:0:0:0:1]:7445");
+    assert_eq!(cluster.ask(&other), Err(RejectionCode::Exists));
+    let elsewhere = at(2, "[2001:db8::1]:7445");
+    assert_eq!(cluster.ask(&elsewhere), Err(RejectionCode::Exists), "nor may a member go there");
+    cluster.ask(&Command::Leave { number: 1, by: "op".into() }).unwrap();
+    assert_eq!(cluster.ask(&other), Err(RejectionCode::Exists), "node 1 may still be there");
+    cluster.ask(&Command::Left { number: 1 }).unwrap();
+    cluster.ask(&other).unwrap();
+}
+
+/// Those that are gone count: their numbers are never given again.
+#[test]
+fn there_are_so_many_numbers() {
+    let numbered = |number: u8| {
+        let identity = EntityId::new(EntityKind::Registration, region(1), [number; 10]);
+        let mesh = format!("10.0.1.{number}:7445");
+        let (devices, https) = (mesh.clone(), mesh.clone());
+        let member = Member {
+            number: 1000 + u64::from(number),
+            identity,
+            mesh,
+            devices,
+            https,
+            ..member(1)
+        };
+        Command::Join { member, shards: SHARDS, by: "op".into() }
+    };
+    let mut cluster = Cluster::of(&(0..=255).map(numbered).collect::<Vec<_>>());
+    assert_eq!(cluster.members().members.len(), 256);
+    cluster.holds();
+    assert_eq!(cluster.ask(&join(21)), Err(RejectionCode::Limit));
+    assert_eq!(cluster.ask(&numbered(7)), Ok(0), "a member may say again where it is");
+    cluster.ask(&Command::Leave { number: 1007, by: "op".into() }).unwrap();
+    cluster.ask(&Command::Left { number: 1007 }).unwrap();
+    assert_eq!(cluster.ask(&join(21)), Err(RejectionCode::Limit));
+    assert_eq!(cluster.ask(&numbered(7)), Err(RejectionCode::Exists));
 }

@@ -1,0 +1,94 @@
+//! Documents that do what they say: their shell blocks as a script, line by line, to be run in one bash.
+//!
+//! A block marked `sh reader` is for people only. **Not here:** what a document needs to run (the tests).
+
+use std::{path::Path, process::Stdio};
+
+use tokio::{process::Command, time::timeout};
+
+use crate::process::{PATIENCE, program, text};
+
+/// What a fence may say. Anything else would be a block that is quietly not run.
+const RUN: &str = "sh";
+const NOT_RUN: [&str; 2] = ["sh reader", "text"];
+/// In place of the document's title, so that every line of the script has the document's number.
+/// The first command that fails is named with it.
+pub const FIRST_LINE: &str = r#"set -Eeuo pipefail; ran=0; trap 'echo "line $LINENO of the document failed: $BASH_COMMAND" >&2' ERR"#;
+pub const LAST_LINE: &str = r#"echo "$ran blocks ran""#;
+
+/// A document as a script: its blocks where they are, all other lines empty.
+pub struct Script {
+    pub text: String,
+    pub blocks: usize,
+}
+
+impl Script {
+    /// # Panics
+    /// Where a block is of an unknown kind, or not closed.
+    pub fn of(name: &str, document: &str) -> Self {
+        let (mut lines, mut blocks) = (Vec::new(), 0);
+        let mut fence = None;
+        for (number, line) in (1..).zip(document.lines()) {
+            lines.push(match (fence, line.strip_prefix("```")) {
+                (None, None) => "",
+                (None, Some(info)) => {
+                    let is_known = info == RUN || NOT_RUN.contains(&info);
+                    assert!(is_known, "{name}:{number}: a block of the kind {info:?}");
+                    fence = Some(info);
+                    blocks += usize::from(info == RUN);
+                    if info == RUN { "ran=$((ran + 1))" } else { "" }
+                }
+                (Some(_), Some(rest)) => {
+                    assert_eq!(rest, "", "{name}:{number}: the block before is not closed");
+                    fence = None;
+                    ""
+                }
+                (Some(RUN), None) => line,
+                (Some(_), None) => "",
+            });
+        }
+        assert_eq!(fence, None, "{name}: the last block is not closed");
+        let title = lines.first_mut().expect("the document has a title");
+        assert_eq!(*title, "", "{name}:1: a block where the title belongs");
+        *title = FIRST_LINE;
+        lines.push(LAST_LINE);
+        Self { text: lines.join("\n"), blocks }
+    }
+}
+
+/// The text of a document of this repository.
+pub fn document(name: &str) -> String {
+    // Asked for at run time: checkouts that share a target directory share this program too.
+    let package = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+    let path = Path::new(&package).join("..").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+}
+
+/// Runs a script to its end, which must be its last line.
+pub async fn run(name: &str, script: &Script, mut shell: Command) {
+    let output = timeout(2 * PATIENCE, shell.output()).await;
+    let output = output.unwrap_or_else(|_| panic!("{name} does not end")).unwrap();
+    let [stdout, stderr] = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8(bytes).unwrap_or_else(|_| "(not UTF-8)".to_owned()));
+    let told = format!("{name}: {}\n--- stdout\n{stdout}\n--- stderr\n{stderr}", output.status);
+    assert!(output.status.success(), "{told}");
+    let ran = format!("{} blocks ran", script.blocks);
+    assert_eq!(stdout.lines().last(), Some(ran.as_str()), "{told}");
+}
+
+/// A bash with the programs and nothing else of this process's environment.
+pub fn shell(scratch: &Path, script: &Path) -> Command {
+    let programs = program("fieldmesh");
+    let programs = text(programs.parent().unwrap());
+    let path = std::env::var("PATH").unwrap();
+    let mut command = Command::new("bash");
+    command
+        .arg(script)
+        .env_clear()
+        .env("PATH", format!("{programs}:{path}"))
+        .env("TMPDIR", scratch)
+        .current_dir(scratch)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}

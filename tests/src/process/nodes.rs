@@ -1,0 +1,160 @@
+//! A cluster of real nodes, each on a loopback address of its own.
+//!
+//! The addresses follow from this process's number, so that tests that run beside each other do not
+//! meet. **Not here:** what is expected of the cluster (the tests).
+
+use std::{collections::BTreeMap, path::PathBuf, process};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Finished, Launch, Server, fieldmesh, run, text};
+
+/// As many as let two nodes out of three lead some each.
+const SHARDS: u32 = 4;
+const PASSPHRASE: &str = "a passphrase for one test";
+
+/// The first three bytes of all addresses of this test, as text with the dot behind them.
+pub fn network() -> String {
+    let number = process::id();
+    format!("127.{}.{}.", 64 + (number >> 8) % 128, number % 256)
+}
+
+/// A cluster; its nodes end with it.
+pub struct Nodes {
+    root: TempDir,
+    running: BTreeMap<u64, Server>,
+}
+
+impl Nodes {
+    /// A cluster with so many nodes, as it is once it has settled.
+    pub async fn start(count: u64) -> Self {
+        let root = TempDir::new().unwrap();
+        std::fs::write(root.path().join("passphrase"), PASSPHRASE).unwrap();
+        let mut nodes = Self { root, running: BTreeMap::new() };
+        let made = nodes.run(1, "init", &[]).await;
+        made.expect_code(0);
+        nodes.restart(1).await;
+        for number in 2..=count {
+            nodes.join(number).await.expect_code(0);
+            nodes.restart(number).await;
+        }
+        nodes.settle().await;
+        nodes
+    }
+
+    pub fn dir(&self, number: u64) -> PathBuf {
+        self.root.path().join(format!("node-{number}"))
+    }
+
+    pub fn passphrase(&self) -> PathBuf {
+        self.root.path().join("passphrase")
+    }
+
+    /// Where a node is, without a port.
+    pub fn address(number: u64) -> String {
+        format!("{}{number}", network())
+    }
+
+    /// A node's configuration, with these lines changed: key in its section, and value.
+    pub fn config(&self, number: u64, changes: &[(&str, &str)]) -> PathBuf {
+        let (address, dir) = (Self::address(number), self.dir(number));
+        let quoted = |port: &str| format!("\"{address}:{port}\"");
+        let mut values = vec![
+            ("node.number", number.to_string()),
+            ("node.data_dir", format!("{dir:?}")),
+            ("node.shards", SHARDS.to_string()),
+            ("listen.devices", quoted("7443")),
+            ("listen.https", quoted("8443")),
+            ("listen.mesh", quoted("7445")),
+            ("listen.http", quoted("0")),
+        ];
+        for (key, value) in changes {
+            values.retain(|(known, _)| known != key);
+            values.push((key, (*value).to_owned()));
+        }
+        // Dotted keys need no sections.
+        let lines: String =
+            values.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        let path = self.root.path().join(format!("node-{number}.toml"));
+        std::fs::write(&path, lines).unwrap();
+        path
+    }
+
+    /// Runs a command of a node that needs its passphrase.
+    async fn run(&self, number: u64, verb: &str, args: &[&str]) -> Finished {
+        let config = self.config(number, &[]);
+        self.run_as(&config, verb, args).await
+    }
+
+    async fn run_as(&self, config: &std::path::Path, verb: &str, args: &[&str]) -> Finished {
+        let passphrase = self.passphrase();
+        let own =
+            [verb, "--json", "--config", text(config), "--passphrase-file", text(&passphrase)];
+        run("fieldmesh", &[&own[..], args].concat()).await
+    }
+
+    /// A token for an identity of a profile: its user, and a file with its secret.
+    pub async fn token(&self, profile: &str) -> (String, PathBuf) {
+        let token = self.any().ask(&["ca", "token", "--pre-approved", "--profile", profile]).await;
+        let user = token["user"].as_str().unwrap().to_owned();
+        let file = self.root.path().join(&user);
+        std::fs::write(&file, token["secret"].as_str().unwrap()).unwrap();
+        (user, file)
+    }
+
+    /// Makes a node's directory by a token of its own.
+    pub async fn join(&self, number: u64) -> Finished {
+        let (user, secret) = self.token("node").await;
+        self.join_as(&self.config(number, &[]), &user, &secret).await
+    }
+
+    pub async fn join_as(
+        &self,
+        config: &std::path::Path,
+        user: &str,
+        secret: &std::path::Path,
+    ) -> Finished {
+        let server = self.any().https.clone();
+        let args = ["--server", &server, "--user", user, "--token-file", text(secret)];
+        self.run_as(config, "join", &args).await
+    }
+
+    /// Starts a node, again or for the first time.
+    pub async fn restart(&mut self, number: u64) {
+        let server = self.launch(number).ready().await;
+        self.running.insert(number, server);
+    }
+
+    pub fn launch(&self, number: u64) -> Launch {
+        let config = self.config(number, &[]);
+        Launch::member(&self.dir(number), &config, &self.passphrase())
+    }
+
+    pub async fn kill(&mut self, number: u64) {
+        self.running.remove(&number).unwrap().kill().await;
+    }
+
+    pub async fn terminate(&mut self, number: u64) {
+        self.running.remove(&number).unwrap().terminate().await.expect_code(0);
+    }
+
+    pub fn node(&self, number: u64) -> &Server {
+        &self.running[&number]
+    }
+
+    /// Any node that runs.
+    pub fn any(&self) -> &Server {
+        self.running.values().next().unwrap()
+    }
+
+    /// Waits until every group has the members and the leader that it is to have.
+    pub async fn settle(&self) -> Value {
+        self.any().ask(&["cluster", "rebalance"]).await
+    }
+
+    /// A command of an operator on some node that runs.
+    pub async fn cluster(&self, args: &[&str]) -> Finished {
+        fieldmesh(&self.any().dir, &[&["cluster"], args].concat()).await
+    }
+}

@@ -1,0 +1,169 @@
+//! Three real nodes: who dies, goes, comes, or may not come; and devices that notice nothing but time.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking, and this one removes what a failed attempt left"
+)]
+
+use std::path::Path;
+
+use fieldmesh_tests::{
+    live::until,
+    process::{fieldmesh, handheld::Handheld, nodes::Nodes, run, text},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A customer's and a technician's device that know every node.
+async fn people(nodes: &Nodes, dir: &Path) -> (Handheld, Handheld) {
+    let devices = nodes.any().devices.clone();
+    nodes.any().pair(dir, ["Ada", "Ben"], &devices).await
+}
+
+/// One request through the whole claim.
+async fn served(nodes: &Nodes, customer: &Handheld, technician: &Handheld, text: &str) {
+    let ticket = customer.request(text).await;
+    let alert = technician.alert(&ticket).await;
+    technician.accept(&alert).await;
+    let shown = nodes.any().ask(&["ticket", "show", &ticket]).await;
+    assert_eq!(shown["state"], "accepted", "{shown}");
+}
+
+fn leaders(view: &Value) -> Vec<u64> {
+    let groups = view["groups"].as_array().unwrap();
+    groups.iter().map(|group| group["leader"].as_u64().unwrap()).collect()
+}
+
+fn presence(view: &Value, number: u64) -> String {
+    let members = view["members"].as_array().unwrap();
+    let member = members.iter().find(|member| member["number"] == number).unwrap();
+    member["presence"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_go_on_whichever_node_dies() {
+    let mut nodes = Nodes::start(3).await;
+    let led: std::collections::BTreeSet<u64> = leaders(&nodes.settle().await).into_iter().collect();
+    assert_eq!(led.len(), 3, "each node leads something");
+    let dir = TempDir::new().unwrap();
+    let (customer, technician) = people(&nodes, dir.path()).await;
+    served(&nodes, &customer, &technician, "before").await;
+    for victim in 1..=3 {
+        nodes.kill(victim).await;
+        served(&nodes, &customer, &technician, "with two nodes").await;
+        nodes.restart(victim).await;
+        nodes.settle().await;
+    }
+    served(&nodes, &customer, &technician, "after").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_drained_replaced_and_never_comes_back() {
+    let mut nodes = Nodes::start(3).await;
+    let dir = TempDir::new().unwrap();
+    let (customer, technician) = people(&nodes, dir.path()).await;
+    let drained = nodes.cluster(&["drain", "3"]).await.expect_code(0).json();
+    assert!(!leaders(&drained).contains(&3), "{drained}");
+    // Restarted for an upgrade, it still leads nothing, until it may again.
+    nodes.terminate(3).await;
+    served(&nodes, &customer, &technician, "during the upgrade").await;
+    nodes.restart(3).await;
+    let resumed = nodes.cluster(&["resume", "3"]).await.expect_code(0).json();
+    assert!(leaders(&resumed).contains(&3), "{resumed}");
+    // Another machine takes its place.
+    nodes.join(4).await.expect_code(0);
+    nodes.restart(4).await;
+    nodes.settle().await;
+    nodes.kill(3).await;
+    let removed = nodes.cluster(&["remove", "3"]).await.expect_code(0).json();
+    assert_eq!(presence(&removed, 3), "gone");
+    let voters = removed["groups"][0]["voters"].clone();
+    assert_eq!(voters, serde_json::json!([1, 2, 4]));
+    served(&nodes, &customer, &technician, "with the new one").await;
+    // The number is not given again, and nobody can make it lead.
+    let again = nodes.join(3).await.expect_code(2);
+    again.expect_one_line(&["node-3", "deployment"]);
+    nodes.cluster(&["move", "1", "3"]).await.expect_code(3).expect_one_line(&["no node 3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_join_is_told_why_and_changes_nothing() {
+    let nodes = Nodes::start(1).await;
+    let before = nodes.settle().await;
+    let joined = async |changes: &[(&str, &str)], profile: &str, code: i32, words: &[&str]| {
+        let (user, secret) = nodes.token(profile).await;
+        let config = nodes.config(2, changes);
+        nodes.join_as(&config, &user, &secret).await.expect_code(code).expect_one_line(words);
+        // An attempt that got a certificate keeps it for the next one.
+        drop(std::fs::remove_dir_all(nodes.dir(2)));
+    };
+    let other = "\"another.example\"";
+    joined(&[("cluster.name", other)], "node", 3, &["cluster.name", "another.example"]).await;
+    joined(&[("cluster.region", "\"us1\"")], "node", 3, &["cluster.region", "us1"]).await;
+    joined(&[("node.number", "1")], "node", 3, &["node.number = 1", "another machine"]).await;
+    joined(&[("node.shards", "7")], "node", 3, &["node.shards"]).await;
+    joined(&[("listen.mesh", "\"127.0.0.1:0\"")], "node", 2, &["listen.mesh", "port 0"]).await;
+    let taken = format!("\"{}:7445\"", Nodes::address(1));
+    joined(&[("advertise.mesh", &taken)], "node", 3, &["advertise.mesh", "node 1"]).await;
+    let nowhere = "\"0.0.0.0:7445\"";
+    joined(&[("listen.mesh", nowhere)], "node", 3, &["advertise.mesh", "0.0.0.0"]).await;
+    joined(&[], "operator", 2, &["not for a node"]).await;
+    // A token is good for one certificate.
+    let (user, secret) = nodes.token("node").await;
+    nodes.join_as(&nodes.config(2, &[]), &user, &secret).await.expect_code(0);
+    let config = nodes.config(3, &[]);
+    nodes.join_as(&config, &user, &secret).await.expect_code(3).expect_one_line(&["token"]);
+    let after = nodes.cluster(&["status"]).await.expect_code(0).json();
+    assert_eq!(
+        before["members"].as_array().unwrap().len() + 1,
+        after["members"].as_array().unwrap().len()
+    );
+    // A directory is one node's.
+    let mistaken = nodes.config(5, &[("node.data_dir", &format!("{:?}", text(&nodes.dir(2))))]);
+    let passphrase = nodes.passphrase();
+    let started = fieldmesh_tests::process::Launch::member(&nodes.dir(2), &mistaken, &passphrase);
+    started.refused().await.expect_code(2).expect_one_line(&["node.number = 2", "says 5"]);
+}
+
+/// The digits of the issuing CA in a phase, and how many certificates in force are by it.
+fn issuing(view: &Value, phase: &str) -> (String, u64) {
+    let all = view["authorities"].as_array().unwrap();
+    let is_it = |ca: &&Value| ca["role"] == "issuing" && ca["phase"] == phase;
+    let ca = all.iter().find(is_it).unwrap_or_else(|| panic!("none is {phase}: {view}"));
+    let sha256 = ca["sha256"].as_str().unwrap()[..12].to_owned();
+    (sha256, ca["certificates"].as_u64().unwrap_or(0))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_issuing_authority_signs_on_every_node() {
+    let mut nodes = Nodes::start(3).await;
+    let dir = TempDir::new().unwrap();
+    let (request, signed) = (dir.path().join("next.csr"), dir.path().join("next.pem"));
+    nodes.node(1).ask(&["ca", "rotate", "begin", "--out", text(&request)]).await;
+    let (root, passphrase) = (nodes.dir(1), nodes.passphrase());
+    let sign = ["ca", "root", "sign", "--root", text(&root), "--csr", text(&request)];
+    let of = ["--region", "eu1", "--generation", "2", "--out", text(&signed)];
+    let by = ["--passphrase-file", text(&passphrase)];
+    run("fieldmesh", &[&sign[..], &of, &by].concat()).await.expect_code(0);
+    let view = nodes.node(1).ask(&["ca", "rotate", "introduce", text(&signed)]).await;
+    let (new, _) = issuing(&view, "introduced");
+    // Each machine has an operator of its own, and two must want it; the nodes must know it first.
+    let activate = ["ca", "rotate", "activate", &new];
+    until("two operators let it sign", async || {
+        fieldmesh(&nodes.dir(1), &activate).await;
+        fieldmesh(&nodes.dir(2), &activate).await;
+        let view = nodes.node(3).ask(&["ca", "rotate", "status"]).await;
+        let is_active = |ca: &Value| {
+            ca["phase"] == "active" && ca["sha256"].as_str().unwrap().starts_with(&new)
+        };
+        view["authorities"].as_array().unwrap().iter().any(is_active).then_some(())
+    })
+    .await;
+    // The node that made its key is gone.
+    nodes.kill(1).await;
+    let (customer, technician) = people(&nodes, dir.path()).await;
+    served(&nodes, &customer, &technician, "by the new authority").await;
+    let view = nodes.node(2).ask(&["ca", "rotate", "status"]).await;
+    assert!(issuing(&view, "active").1 >= 2, "{view}");
+}
