@@ -21,6 +21,8 @@ use quinn::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::{sync::mpsc, time::sleep};
 
+use crate::udp::{AlwaysWritable, Arrived, poll_arrived};
+
 /// Datagrams that may wait for an endpoint; more are lost, as in a kernel.
 const BACKLOG: usize = 1024;
 
@@ -98,21 +100,12 @@ impl Link {
 struct LinkSocket {
     link: Arc<Link>,
     at: SocketAddr,
-    arrived: Mutex<mpsc::Receiver<(Vec<u8>, SocketAddr)>>,
+    arrived: Arrived,
 }
 
 impl fmt::Debug for LinkSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LinkSocket({})", self.at)
-    }
-}
-
-#[derive(Debug)]
-struct AlwaysWritable;
-
-impl UdpPoller for AlwaysWritable {
-    fn poll_writable(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -132,16 +125,7 @@ impl AsyncUdpSocket for LinkSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        match self.arrived.lock().unwrap().poll_recv(cx) {
-            Poll::Ready(Some((bytes, addr))) => {
-                let len = bytes.len();
-                bufs[0][..len].copy_from_slice(&bytes);
-                meta[0] = RecvMeta { addr, len, stride: len, ecn: None, dst_ip: None };
-                Poll::Ready(Ok(1))
-            }
-            Poll::Ready(None) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-            Poll::Pending => Poll::Pending,
-        }
+        poll_arrived(&self.arrived, cx, bufs, meta)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -24,7 +24,7 @@ const DATAGRAM_BYTES_MAX: usize = 2048;
 /// A simulated socket; a task of its own receives.
 pub struct SimulatedSocket {
     socket: Arc<UdpSocket>,
-    arrived: Mutex<mpsc::Receiver<(Vec<u8>, SocketAddr)>>,
+    arrived: Arrived,
 }
 
 impl fmt::Debug for SimulatedSocket {
@@ -49,8 +49,30 @@ impl SimulatedSocket {
     }
 }
 
+/// Datagrams that have arrived, with their senders.
+pub(crate) type Arrived = Mutex<mpsc::Receiver<(Vec<u8>, SocketAddr)>>;
+
+/// Gives quinn one of them.
+pub(crate) fn poll_arrived(
+    arrived: &Arrived,
+    cx: &mut Context<'_>,
+    bufs: &mut [IoSliceMut<'_>],
+    meta: &mut [RecvMeta],
+) -> Poll<io::Result<usize>> {
+    match arrived.lock().unwrap().poll_recv(cx) {
+        Poll::Ready(Some((bytes, addr))) => {
+            let len = bytes.len();
+            bufs[0][..len].copy_from_slice(&bytes);
+            meta[0] = RecvMeta { addr, len, stride: len, ecn: None, dst_ip: None };
+            Poll::Ready(Ok(1))
+        }
+        Poll::Ready(None) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
 #[derive(Debug)]
-struct AlwaysWritable;
+pub(crate) struct AlwaysWritable;
 
 impl UdpPoller for AlwaysWritable {
     fn poll_writable(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -75,22 +97,7 @@ impl AsyncUdpSocket for SimulatedSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let received = self.arrived.lock().unwrap().poll_recv(cx);
-        match received {
-            Poll::Ready(Some((bytes, addr))) => {
-                bufs[0][..bytes.len()].copy_from_slice(&bytes);
-                meta[0] = RecvMeta {
-                    addr,
-                    len: bytes.len(),
-                    stride: bytes.len(),
-                    ecn: None,
-                    dst_ip: None,
-                };
-                Poll::Ready(Ok(1))
-            }
-            Poll::Ready(None) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-            Poll::Pending => Poll::Pending,
-        }
+        poll_arrived(&self.arrived, cx, bufs, meta)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
