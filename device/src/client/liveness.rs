@@ -24,8 +24,9 @@ const ROUND_TRIPS: u32 = 5;
 const LOOKS: u32 = 8;
 /// The keep-alive has left by then.
 const SLACK: Duration = Duration::from_millis(50);
-/// Doublings of the patience, at most to eight seconds: beyond, the idle timeout ends a connection.
-const ALARMS_MAX: u32 = 3;
+/// Doublings of the patience, at most to two seconds: where nodes really die one after the other, a device
+/// must not be the one that takes longest.
+const ALARMS_MAX: u32 = 1;
 
 /// What a look found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +167,7 @@ mod tests {
 
     #[test]
     fn alarms_of_late_make_patient_up_to_a_bound() {
-        for (alarms, seconds) in [(0, 1), (1, 2), (2, 4), (3, 8), (4, 8), (u32::MAX, 8)] {
+        for (alarms, seconds) in [(0, 1), (1, 2), (2, 2), (u32::MAX, 2)] {
             let mut peer = Watched::new(RTT, alarms);
             peer.traffic.asking += 1;
             assert_eq!(peer.watch(Duration::from_secs(20), false), Verdict::Dead);
