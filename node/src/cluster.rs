@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fieldmesh_domain::{
     IndexRow,
-    placement::{Home, Member, Members, Placed, Presence},
+    placement::{Member, Members, Placed, Presence},
 };
 use tokio::sync::watch;
 
@@ -36,29 +36,24 @@ impl Cluster {
 
     /// Takes in what the placement group applied.
     pub fn applied(&self, rows: &[IndexRow]) {
-        let is_ours = |row: &&IndexRow| {
-            matches!(row, IndexRow::Member { .. } | IndexRow::Home { .. } | IndexRow::Placed { .. })
-        };
-        if !rows.iter().any(|row| is_ours(&row)) {
-            return;
-        }
-        self.known.send_modify(|known| {
+        self.known.send_if_modified(|known| {
             let mut next = Members::clone(known);
-            for row in rows {
-                take(&mut next, row);
+            let learned = rows.iter().filter(|row| next.learn(row)).count();
+            if learned > 0 {
+                *known = Arc::new(next);
             }
-            *known = Arc::new(next);
+            learned > 0
         });
     }
 
     /// Where a group is to live.
     pub fn placed(&self, group: u32) -> Option<Placed> {
-        self.known().groups.iter().find(|placed| placed.group == group).cloned()
+        self.known().placed(group).cloned()
     }
 
     /// Whether a node is to lead what it can.
     pub fn presence(&self, number: u64) -> Option<Presence> {
-        self.known().members.iter().find(|member| member.number == number).map(|own| own.presence)
+        self.known().member(number).map(|own| own.presence)
     }
 
     /// Whom this node connects to and lets in. What does not parse was refused when it was said.
@@ -88,9 +83,7 @@ impl Cluster {
     /// Where the devices of a node's region may connect, this node's own address first.
     pub fn device_addresses(&self, number: u64) -> Vec<String> {
         let known = self.known();
-        let Some(own) = known.members.iter().find(|member| member.number == number) else {
-            return Vec::new();
-        };
+        let Some(own) = known.member(number) else { return Vec::new() };
         let region = own.identity.region();
         let serves = |member: &&Member| {
             member.presence == Presence::Active && member.identity.region() == region
@@ -98,32 +91,5 @@ impl Cluster {
         let others = known.members.iter().filter(serves).filter(|one| one.number != number);
         let own = [own].into_iter().filter(serves);
         own.chain(others).map(|member| member.devices.clone()).collect()
-    }
-}
-
-fn take(known: &mut Members, row: &IndexRow) {
-    let epoch = match row {
-        IndexRow::Member { member, epoch } => {
-            put(&mut known.members, member, |one: &Member| one.number);
-            epoch
-        }
-        IndexRow::Home { home, epoch } => {
-            put(&mut known.homes, home, |one: &Home| one.index);
-            epoch
-        }
-        IndexRow::Placed { placed, epoch } => {
-            put(&mut known.groups, placed, |one: &Placed| one.group);
-            epoch
-        }
-        _ => return,
-    };
-    known.epoch = known.epoch.max(*epoch);
-}
-
-/// In the place of what has the same key, or in order.
-fn put<T: Clone, K: Ord>(all: &mut Vec<T>, one: &T, key: impl Fn(&T) -> K) {
-    match all.binary_search_by_key(&key(one), &key) {
-        Ok(at) => all[at] = one.clone(),
-        Err(at) => all.insert(at, one.clone()),
     }
 }

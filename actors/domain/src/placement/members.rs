@@ -16,7 +16,7 @@ use super::{
     leaders::{in_turn, leaders},
     plan::plan,
 };
-use crate::{EntityId, EntityKind, Region, Rejection, RejectionCode, time::Millis};
+use crate::{EntityId, EntityKind, IndexRow, Region, Rejection, RejectionCode, time::Millis};
 
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;
@@ -340,6 +340,27 @@ impl Members {
         wanted.into_iter().filter(|placed| self.placed(placed.group) != Some(placed)).collect()
     }
 
+    /// Takes in a row that the placement group wrote; whether it is one of these.
+    pub fn learn(&mut self, row: &IndexRow) -> bool {
+        let epoch = match row {
+            IndexRow::Member { member, epoch } => {
+                put(&mut self.members, member, |one| one.number);
+                epoch
+            }
+            IndexRow::Home { home, epoch } => {
+                put(&mut self.homes, home, |one| one.index);
+                epoch
+            }
+            IndexRow::Placed { placed, epoch } => {
+                put(&mut self.groups, placed, |one| one.group);
+                epoch
+            }
+            _ => return false,
+        };
+        self.epoch = self.epoch.max(*epoch);
+        true
+    }
+
     pub(super) fn joined(&mut self, member: &Member, home: Option<&Home>) {
         self.epoch = self.epoch.saturating_add(1);
         self.homes.extend(home.cloned());
@@ -355,10 +376,15 @@ impl Members {
     pub(super) fn place(&mut self, groups: &[Placed]) {
         self.epoch = self.epoch.saturating_add(1);
         for placed in groups {
-            match self.groups.binary_search_by_key(&placed.group, |known| known.group) {
-                Ok(at) => self.groups[at] = placed.clone(),
-                Err(at) => self.groups.insert(at, placed.clone()),
-            }
+            put(&mut self.groups, placed, |one| one.group);
         }
+    }
+}
+
+/// In the place of what has the same key, or in order.
+fn put<T: Clone, K: Ord>(all: &mut Vec<T>, one: &T, key: impl Fn(&T) -> K) {
+    match all.binary_search_by_key(&key(one), &key) {
+        Ok(at) => all[at] = one.clone(),
+        Err(at) => all.insert(at, one.clone()),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fieldmesh_domain::{
-    Aggregate, Ctx, Effect, EntityId, EntityKind, IndexRow, Region, RejectionCode,
+    Aggregate, Ctx, Effect, EntityId, EntityKind, Region, RejectionCode,
     placement::{Command, Event, Member, Members, PLACEMENT, Placed, Placement, Presence},
     time::Millis,
 };
@@ -79,36 +79,12 @@ impl Cluster {
             self.state.evolve(event);
             for effect in self.state.react(event, EntityId::placement()) {
                 if let Effect::Index(row) = effect {
-                    self.take(row);
+                    assert!(self.rows.learn(&row), "{row:?}");
                 }
             }
         }
         self.log.extend(events.iter().cloned());
         Ok(events.len())
-    }
-
-    /// What a node learns from the rows.
-    fn take(&mut self, row: IndexRow) {
-        let Members { epoch, homes, members, groups } = &mut self.rows;
-        *epoch = match row {
-            IndexRow::Member { member, epoch } => {
-                members.retain(|known| known.number != member.number);
-                members.push(member);
-                members.sort_by_key(|known| known.number);
-                epoch
-            }
-            IndexRow::Home { home, epoch } => {
-                homes.push(home);
-                epoch
-            }
-            IndexRow::Placed { placed, epoch } => {
-                groups.retain(|known| known.group != placed.group);
-                groups.push(placed);
-                groups.sort_by_key(|known| known.group);
-                epoch
-            }
-            other => panic!("{other:?}"),
-        };
     }
 
     pub(crate) fn members(&self) -> &Members {
