@@ -25,7 +25,7 @@ use fieldmesh_actors::{
     commit::{Cause, ShardId},
     seams::{Courier, MailItem, OutboxItem, Pending},
 };
-use fieldmesh_domain::{Command, EntityId};
+use fieldmesh_domain::{Command, EntityId, IndexRow};
 use tokio::time::Instant;
 
 use crate::{cluster::Cluster, consensus::Group, mesh::Mesh, placement::ShardMap};
@@ -58,7 +58,7 @@ pub struct NodeCourier {
     abroad: BTreeMap<ShardId, Credits>,
     sessions: RwLock<Sessions>,
     known: Arc<Cluster>,
-    /// Who was said to lead a shard that has no replica here.
+    /// Who leads a shard that has no replica here, as far as was found out.
     hints: RwLock<BTreeMap<ShardId, u64>>,
     ways: Option<Ways>,
     notices: Notices,
@@ -115,6 +115,11 @@ impl NodeCourier {
     /// A group runs here: it knows who leads the shard.
     pub fn add_group(&self, shard: ShardId, group: Group) {
         write(&self.groups).insert(shard, group);
+    }
+
+    /// A group does not run here any more; its shard must have ended.
+    pub fn remove_group(&self, shard: ShardId) {
+        write(&self.groups).remove(&shard);
     }
 
     fn group(&self, shard: ShardId) -> Option<Group> {
@@ -288,6 +293,47 @@ impl NodeCourier {
             self.astray(shard, node, None);
         }
         Some((node, seen?))
+    }
+
+    /// Finds who leads a shard that has no replica here: only a leader answers.
+    pub(super) async fn find_leader(&self, shard: ShardId) -> Option<u64> {
+        let ways = self.ways.as_ref()?;
+        let voters = self.known.placed(shard)?.voters;
+        for voter in voters.into_iter().filter(|voter| *voter != self.number) {
+            if ways.look(voter, shard).await.is_some() {
+                write(&self.hints).insert(shard, voter);
+                return Some(voter);
+            }
+        }
+        None
+    }
+
+    /// Whether a group's leader, who is another node, has let this node go.
+    pub async fn is_let_go(&self, shard: ShardId) -> bool {
+        let Some(ways) = &self.ways else { return false };
+        let voters = self.known.placed(shard).map_or_else(Vec::new, |placed| placed.voters);
+        for voter in voters.into_iter().filter(|voter| *voter != self.number) {
+            if let Some(seen) = ways.look(voter, shard).await {
+                let is_in =
+                    seen.voters.contains(&self.number) || seen.learners.contains(&self.number);
+                return seen.is_settled && !is_in;
+            }
+        }
+        false
+    }
+
+    /// A page of a list from a node that has a replica of the shard; none where no such answers.
+    pub async fn rows(&self, wanted: wire::Wanted) -> Option<Vec<IndexRow>> {
+        let ways = self.ways.as_ref()?;
+        let first = self.other_leader(wanted.shard);
+        let voters = self.known.placed(wanted.shard).map_or_else(Vec::new, |placed| placed.voters);
+        let others = voters.into_iter().filter(|voter| Some(*voter) != first);
+        for node in first.into_iter().chain(others) {
+            if let Some(rows) = ways.rows(node, wanted).await {
+                return Some(rows);
+            }
+        }
+        None
     }
 
     /// How a group is that this node leads.

@@ -3,8 +3,8 @@
 //!
 //! The placement group runs on every node and is started first, because it says where the others live.
 //!
-//! **Invariants:** a group that is taken from this node ends only when its members have let this node go;
-//! a group's data are removed only then. **Not here:** who is wanted where (`domain::placement`), changing
+//! **Invariant:** a group that is taken from this node ends only when its leader says that this node is let
+//! go. Its data stay on disk, and are gone on with if the group comes back. **Not here:** who is wanted where (`domain::placement`), changing
 //! a group (`replicas`), shards (`leading`).
 
 use std::{
@@ -16,9 +16,9 @@ use std::{
 use fieldmesh_actors::{
     ShardOptions, Supervisor,
     commit::ShardId,
-    seams::{Clock, Entropy},
+    seams::{Clock, Entropy, JournalError},
 };
-use fieldmesh_domain::IndexRow;
+use fieldmesh_domain::{IndexRow, effect::RowKey};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use crate::{
@@ -28,7 +28,10 @@ use crate::{
         machine::RowObserver,
         service::Members,
     },
-    courier::NodeCourier,
+    courier::{
+        NodeCourier,
+        wire::{WANTED_MAX, Wanted},
+    },
     journal::{JournalOptions, ShardJournal},
     leading::{self, Failing},
     mesh::Mesh,
@@ -44,7 +47,8 @@ use crate::{
     trust::Trust,
 };
 
-/// How often it is tried again to start a group that could not be started.
+/// How often it is tried again to start a group that could not be started, or to end one that is still
+/// in use.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 
 /// A group is handed on in milliseconds; what takes longer is left to an election.
@@ -137,6 +141,14 @@ impl Hosting {
         self.with(|running| running.values().map(|one| one.group.clone()).collect())
     }
 
+    /// A page of a list from a replica here; none without one.
+    pub(crate) fn rows(&self, wanted: &Wanted) -> Option<Result<Vec<IndexRow>, JournalError>> {
+        let Wanted { shard, kind, from, limit } = *wanted;
+        let from = from.map(|id| RowKey { kind, name: id.to_bytes().to_vec() });
+        let journal = self.journal(shard)?;
+        Some(journal.rows_from(kind, from.as_ref(), limit.min(WANTED_MAX) as usize))
+    }
+
     /// Follows the placement group for as long as the node runs.
     pub(crate) async fn keep(self: Arc<Self>) {
         let mut known = self.options.known.watch();
@@ -148,11 +160,31 @@ impl Hosting {
                     tracing::error!(shard, %error, "a group that belongs here does not start");
                 }
             }
+            let wanted = self.wanted();
+            for shard in here.into_iter().filter(|shard| *shard != PLACEMENT) {
+                if !wanted.contains(&shard) && self.options.courier.is_let_go(shard).await {
+                    self.end_group(shard).await;
+                }
+            }
             tokio::select! {
                 changed = known.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(RETRY_EVERY) => {}
             }
         }
+    }
+
+    async fn end_group(&self, shard: ShardId) {
+        let ended = self.running.write().unwrap_or_else(PoisonError::into_inner).remove(&shard);
+        let Some(ended) = ended else { return };
+        for task in &ended.tasks {
+            task.abort();
+        }
+        if let Some(handle) = self.options.courier.close_shard(shard) {
+            handle.stop().await;
+        }
+        self.options.courier.remove_group(shard);
+        ended.group.stop().await;
+        tracing::info!(shard, "the group has left this node; its data stay on disk");
     }
 
     async fn start_group(&self, shard: ShardId) -> Result<(), NodeError> {
@@ -180,7 +212,6 @@ impl Hosting {
         let leads = leading::lead(group.clone(), options, Arc::clone(courier), root, fails);
         let tasks = vec![
             tokio::spawn(leads),
-            tokio::spawn(Arc::clone(courier).follow(shard)),
             tokio::spawn(replicas::tend(group.clone(), Arc::clone(known), *number)),
         ];
         let running = Running { group, journal, tasks };

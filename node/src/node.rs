@@ -12,10 +12,10 @@ use fieldmesh_actors::{
     Answer, AskError, Supervisor,
     admission::RETRY_AFTER_MS,
     commit::{Cause, ShardId},
-    seams::{Clock, Entropy},
+    seams::{Clock, Entropy, JournalError},
 };
 use fieldmesh_domain::{
-    Command, EntityId,
+    Command, EntityId, IndexRow,
     authority::{self, Authority, Deed, Note},
 };
 use tokio::{
@@ -31,7 +31,7 @@ use crate::{
         group::{self, Group, StartError},
         service::Members,
     },
-    courier::NodeCourier,
+    courier::{NodeCourier, wire::Wanted},
     departures,
     edge::{self, Edge, EdgeOptions, Endpoint},
     hosting::{Hosting, HostingOptions},
@@ -39,7 +39,7 @@ use crate::{
     journal::ShardJournal,
     leading::Failing,
     mesh::Mesh,
-    peers::{Peers, VaultCell},
+    peers::{KeyHolder, Peers},
     placement::{AUTHORITY, ShardMap},
     register::Register,
     service::{Service, ServiceError, ServiceSecrets},
@@ -121,7 +121,7 @@ pub struct Node {
     /// The node's number in the cluster.
     pub number: u64,
     /// What other nodes of the region may ask for, once it is there.
-    pub vault: VaultCell,
+    pub key_holder: KeyHolder,
     hosting: Arc<Hosting>,
     mesh: Option<Arc<Mesh>>,
     tasks: Vec<JoinHandle<()>>,
@@ -166,13 +166,16 @@ impl Node {
             },
         });
         let mut tasks = vec![tokio::spawn(edge.run())];
-        let vault = VaultCell::default();
+        let key_holder = KeyHolder::default();
         if let Some(mesh) = &parts.mesh {
-            let (courier, vault) = (Arc::clone(&courier), Arc::clone(&vault));
-            let peers = Arc::new(Peers { groups, courier, vault });
+            let (courier, key_holder) = (Arc::clone(&courier), Arc::clone(&key_holder));
+            let hosting = Arc::clone(&hosting);
+            let peers = Arc::new(Peers { groups, courier, key_holder, hosting });
             tasks.push(tokio::spawn(Arc::clone(mesh).run(peers)));
         }
         tasks.push(tokio::spawn(Arc::clone(&hosting).keep()));
+        let shards = courier.map().shards();
+        tasks.extend(shards.map(|shard| tokio::spawn(Arc::clone(&courier).follow(shard))));
         let (known, random) = (Arc::clone(&parts.known), Arc::clone(&entropy));
         tasks.push(tokio::spawn(departures::tend(Arc::clone(&courier), known, random)));
         let NodeParts { endpoint, region, audit, trust, known, mesh, number, .. } = parts;
@@ -188,7 +191,7 @@ impl Node {
             register,
             known,
             number,
-            vault,
+            key_holder,
             hosting,
             mesh,
             tasks,
@@ -242,6 +245,17 @@ impl Node {
     /// The journal that holds an entity, for reading: what this node's replica has applied.
     pub fn journal_of(&self, entity: EntityId) -> Option<ShardJournal> {
         self.journal(self.courier.map().shard_of(entity))
+    }
+
+    /// A page of a list, from the replica here or another node's; none where no such node answers.
+    ///
+    /// # Errors
+    /// A replica here that cannot be read.
+    pub async fn rows(&self, wanted: Wanted) -> Result<Option<Vec<IndexRow>>, JournalError> {
+        match self.hosting.rows(&wanted) {
+            Some(rows) => rows.map(Some),
+            None => Ok(self.courier.rows(wanted).await),
+        }
     }
 
     /// The journal of a group.

@@ -14,25 +14,21 @@ use crate::{
         NodeCourier,
         wire::{self, FRAME_BYTES_MAX, Opening, Question},
     },
+    hosting::Hosting,
     mesh::{Class, Receiving, Sending, Serve},
+    rotation::Rotation,
     store::rows,
 };
 
-/// What a node has of its region's secrets.
-pub trait Vault: Send + Sync {
-    /// The key of an issuing CA, by its certificate's SHA-256, under the region's key; none where it is
-    /// not here.
-    fn sealed_issuing(self: Arc<Self>, fingerprint: [u8; 32]) -> Pending<Option<Vec<u8>>>;
-}
-
-/// Set once the node has its authority.
-pub type VaultCell = Arc<OnceLock<Weak<dyn Vault>>>;
+/// Whoever has this node's keys; set once the node has its authority, which is built on the node.
+pub type KeyHolder = Arc<OnceLock<Weak<Rotation>>>;
 
 /// Answers other nodes.
-pub struct Peers {
-    pub groups: Arc<Members>,
-    pub courier: Arc<NodeCourier>,
-    pub vault: VaultCell,
+pub(crate) struct Peers {
+    pub(crate) groups: Arc<Members>,
+    pub(crate) courier: Arc<NodeCourier>,
+    pub(crate) key_holder: KeyHolder,
+    pub(crate) hosting: Arc<Hosting>,
 }
 
 impl Serve for Peers {
@@ -76,12 +72,18 @@ impl Peers {
                 let seen = self.courier.seen(group).ok_or("the group is not led here")?;
                 send.frame(&rows::encode(&seen)).await.map_err(|error| text(&error))?;
             }
+            Opening::Rows(wanted) => {
+                let page = self.hosting.rows(&wanted).ok_or("no replica is here")?;
+                let page = page.map_err(|error| text(&error))?;
+                send.frame(&rows::encode(&page)).await.map_err(|error| text(&error))?;
+            }
             Opening::IssuingKey(fingerprint) => {
                 if !self.courier.is_neighbour(from) {
                     return Err("a region's keys stay in it".into());
                 }
-                let vault = self.vault.get().and_then(Weak::upgrade).ok_or("not ready")?;
-                let sealed = vault.sealed_issuing(fingerprint.into()).await;
+                let key_holder =
+                    self.key_holder.get().and_then(Weak::upgrade).ok_or("not ready")?;
+                let sealed = key_holder.sealed_issuing(fingerprint.into()).await;
                 let sealed = ByteVec::from(sealed.ok_or("the key is not here")?);
                 tracing::warn!(to = from, "an issuing CA's key was given to a node of the region");
                 send.frame(&rows::encode(&sealed)).await.map_err(|error| text(&error))?;

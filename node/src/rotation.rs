@@ -8,7 +8,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fieldmesh_actors::seams::Pending;
 use fieldmesh_domain::{
     Command, EntityId,
     placement::{self, Bundle, Ca, Phase, Placement, Role},
@@ -23,7 +22,6 @@ use crate::{
     ledger::HeadSigner,
     node::Node,
     own,
-    peers::Vault,
     placement::PLACEMENT,
     sealing::Place,
     status::{StatusBoard, StatusError},
@@ -69,16 +67,6 @@ pub struct Rotation {
     pub keeper: Mutex<Keeper>,
 }
 
-impl Vault for Rotation {
-    fn sealed_issuing(self: Arc<Self>, fingerprint: [u8; 32]) -> Pending<Option<Vec<u8>>> {
-        Box::pin(async move {
-            let plain = self.keeper.lock().await.issuing(&fingerprint)?;
-            let (key, entropy) = (self.node.service.region_key(), &*self.node.entropy);
-            key.seal(Place::IssuingKey, &fingerprint, &plain, entropy).ok()
-        })
-    }
-}
-
 impl Rotation {
     /// Tells the cluster of what the region was made with, where it does not know, and does what was
     /// missed. Whether this is the region's first start.
@@ -93,9 +81,9 @@ impl Rotation {
             let founding = self.founding(own, self.keeper.lock().await.roots())?;
             self.tell(placement::Command::Adopt(founding)).await?;
         }
-        let mut keeper = self.keeper.lock().await;
         let cas = self.node.trust.authorities();
-        self.fetch(&mut keeper, &cas).await?;
+        self.fetch(&cas).await?;
+        let mut keeper = self.keeper.lock().await;
         self.follow(&mut keeper, &cas)?;
         self.renew(&mut keeper).await?;
         Ok(is_first)
@@ -176,10 +164,10 @@ impl Rotation {
     /// # Errors
     /// See [`RotationError`]; what was done is not undone, and is not acknowledged.
     pub async fn settle(&self) -> Result<(), RotationError> {
-        let mut keeper = self.keeper.lock().await;
         let epoch = *self.node.trust.epoch().borrow();
         let cas = self.node.trust.authorities();
-        self.fetch(&mut keeper, &cas).await?;
+        self.fetch(&cas).await?;
+        let mut keeper = self.keeper.lock().await;
         self.follow(&mut keeper, &cas)?;
         self.renew(&mut keeper).await?;
         drop(keeper);
@@ -201,15 +189,16 @@ impl Rotation {
         settled.map_err(|error| RotationError::Placement(error.to_string()))?
     }
 
-    /// Keys of this region's issuing CAs that another node made, as soon as the CA is introduced: whichever
-    /// node is left then can sign.
-    async fn fetch(&self, keeper: &mut Keeper, cas: &[Ca]) -> Result<(), RotationError> {
+    /// Gets keys of this region's issuing CAs that another node made, as soon as the CA is introduced:
+    /// whichever node is left then can sign. Nobody waits for this node's keys meanwhile, because the
+    /// other one may be asking for them.
+    async fn fetch(&self, cas: &[Ca]) -> Result<(), RotationError> {
         let own = self.authority()?;
         let is_ours = |ca: &&Ca| {
             ca.role == Role::Issuing && ca.authority == own && ca.phase != Phase::Removed
         };
         for ca in cas.iter().filter(is_ours) {
-            if keeper.has_issuing(&ca.fingerprint) {
+            if self.keeper.lock().await.has_issuing(&ca.fingerprint) {
                 continue;
             }
             let Some(sealed) = self.node.courier.issuing_key(ca.fingerprint).await else {
@@ -217,9 +206,9 @@ impl Rotation {
                 continue;
             };
             let key = self.node.service.region_key();
-            let opened = key.open(Place::IssuingKey, &ca.fingerprint, &sealed);
-            match opened {
+            match key.open(Place::IssuingKey, &ca.fingerprint, &sealed) {
                 Ok(plain) => {
+                    let mut keeper = self.keeper.lock().await;
                     keeper.take_issuing(&ca.fingerprint, &plain, &*self.node.entropy)?;
                     tracing::info!("the key of an issuing CA came from another node");
                 }
@@ -227,6 +216,14 @@ impl Rotation {
             }
         }
         Ok(())
+    }
+
+    /// The key of an issuing CA, by its certificate's SHA-256, under the region's key; none where it is
+    /// not here.
+    pub async fn sealed_issuing(&self, fingerprint: [u8; 32]) -> Option<Vec<u8>> {
+        let plain = self.keeper.lock().await.issuing(&fingerprint)?;
+        let (key, entropy) = (self.node.service.region_key(), &*self.node.entropy);
+        key.seal(Place::IssuingKey, &fingerprint, &plain, entropy).ok()
     }
 
     /// Keys, roots and desks as the bundle says.

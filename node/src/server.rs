@@ -307,9 +307,8 @@ impl Desk {
             live,
             keeper: Mutex::new(keeper),
         });
-        let vault = Arc::downgrade(&rotation);
         // It is set here and nowhere else.
-        drop(node.vault.set(vault));
+        drop(node.key_holder.set(Arc::downgrade(&rotation)));
         // Before anybody is served: the bundle may have changed while this node was away. What it made
         // for itself under an authority of before is replaced then, and of no interest.
         let is_first = rotation.begin().await.map_err(|error| failed(&error))?;

@@ -8,9 +8,15 @@
 
 use std::path::Path;
 
+use fieldmesh_node::placement::ShardMap;
 use fieldmesh_tests::{
     live::until,
-    process::{fieldmesh, handheld::Handheld, nodes::Nodes, run, text},
+    process::{
+        fieldmesh,
+        handheld::{CATEGORY, Handheld},
+        nodes::{Nodes, SHARDS},
+        run, text,
+    },
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -166,4 +172,53 @@ async fn a_new_issuing_authority_signs_on_every_node() {
     served(&nodes, &customer, &technician, "by the new authority").await;
     let view = nodes.node(2).ask(&["ca", "rotate", "status"]).await;
     assert!(issuing(&view, "active").1 >= 2, "{view}");
+}
+
+/// The group of an entity's shard.
+fn group_of<'a>(view: &'a Value, id: &str) -> &'a Value {
+    let shard = ShardMap::new(SHARDS).shard_of(id.parse().unwrap());
+    let mut groups = view["groups"].as_array().unwrap().iter();
+    groups.find(|group| group["group"] == shard).unwrap()
+}
+
+fn has_replica(group: &Value, number: u64) -> bool {
+    let lists = ["voters", "learners"].iter().flat_map(|list| group[list].as_array().unwrap());
+    lists.into_iter().any(|known| known == number)
+}
+
+/// Somebody of these, whose device is on a node that has nothing of theirs.
+async fn abroad(nodes: &Nodes, view: &Value, ids: &[String], dir: &Path) -> Handheld {
+    let found = ids.iter().find_map(|id| {
+        let stranger = (1..=4).find(|number| !has_replica(group_of(view, id), *number));
+        Some((id, stranger?))
+    });
+    let (id, number) = found.expect("four nodes have not all replicas");
+    let devices = nodes.node(number).devices.clone();
+    nodes.any().device(dir.join(id), id.clone(), &devices).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_on_a_node_without_its_shard_is_served_like_any_other() {
+    let mut nodes = Nodes::start(4).await;
+    let dir = TempDir::new().unwrap();
+    let many = |row: &dyn Fn(usize) -> String| (0..12).map(row).collect::<String>();
+    let customers = many(&|n| format!("customer {n},48.85,2.35,2\n"));
+    let technicians = many(&|n| format!("technician {n},48.86,2.36,50,{CATEGORY}:3\n"));
+    let customers =
+        nodes.any().register("customer", &format!("name,lat,lon,tier\n{customers}")).await;
+    let technicians = format!("name,lat,lon,capacity,skills\n{technicians}");
+    let technicians = nodes.any().register("tech", &technicians).await;
+    let view = nodes.settle().await;
+    let customer = abroad(&nodes, &view, &customers, dir.path()).await;
+    let technician = abroad(&nodes, &view, &technicians, dir.path()).await;
+    served(&nodes, &customer, &technician, "from abroad").await;
+    // A list is whole wherever it is asked for.
+    for number in 1..=4 {
+        let list = nodes.node(number).ask(&["customer", "list"]).await;
+        assert_eq!(list["rows"].as_array().unwrap().len(), customers.len(), "on node {number}");
+    }
+    // The leader of the technician's shard dies: the next one hears of the device too.
+    let leader = group_of(&view, &technician.id)["leader"].clone();
+    nodes.kill(leader.as_u64().unwrap()).await;
+    served(&nodes, &customer, &technician, "after a death").await;
 }

@@ -99,7 +99,15 @@ impl Api {
         body: &[u8],
     ) -> Result<T, CliError> {
         let headers = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
-        let (status, answer) = self.exchange(method, path, headers, body).await?;
+        let (mut status, mut answer) = self.exchange(method, path, headers, body).await?;
+        for server in elsewhere(status, &answer) {
+            let other = Self { server, ..self.clone() };
+            // One that is away is no reason to give up: the next may answer.
+            if let Ok(answered) = other.exchange(method, path, headers, body).await {
+                (status, answer) = answered;
+                break;
+            }
+        }
         if !(200..300).contains(&status) {
             let problem: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
             let detail = problem["detail"].as_str().unwrap_or("no detail");
@@ -132,4 +140,13 @@ impl Api {
             .map_err(|_| unreachable("no answer in time".into()))?
             .map_err(|error| unreachable(error.to_string()))
     }
+}
+
+/// Nodes that can answer what one could not (RFC 9110 §15.5.20).
+fn elsewhere(status: u16, answer: &[u8]) -> Vec<String> {
+    const MISDIRECTED: u16 = 421;
+    let problem: serde_json::Value = serde_json::from_slice(answer).unwrap_or_default();
+    let named = problem["elsewhere"].as_array().filter(|_| status == MISDIRECTED);
+    let named = named.into_iter().flatten();
+    named.filter_map(|server| server.as_str()).map(str::to_owned).collect()
 }

@@ -33,6 +33,10 @@ const WAITING_MAX: usize = 4096;
 /// Between two attempts to reach a node that must be told something.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
+/// How often it is asked who leads a shard that has no replica here: what a device that is connected here
+/// may wait longer for its mail than others.
+const FIND_EVERY: Duration = Duration::from_millis(500);
+
 /// Something for the task that tells a node.
 enum Item {
     Notice(Notice),
@@ -80,16 +84,31 @@ impl NodeCourier {
         self.queue(node).try_send(Item::Notice(notice)).is_ok()
     }
 
-    /// Tells whoever leads a shard of the devices that are connected here, for as long as the shard's
-    /// group runs.
+    /// Tells whoever leads a shard of the devices that are connected here, for as long as the node runs.
     pub async fn follow(self: Arc<Self>, shard: ShardId) {
-        let Some(group) = self.group(shard) else { return };
         let mut leader = None;
-        while let Some(now) = group.next_leader(leader).await {
-            leader = now;
-            if let Some(node) = self.other_leader(shard) {
+        loop {
+            leader = self.next_leader(shard, leader).await;
+            if let Some(node) = leader.filter(|node| *node != self.number) {
                 // Waits for a place: this one must not be lost.
                 drop(self.queue(node).send(Item::Announce(Some(shard))).await);
+            }
+        }
+    }
+
+    /// Ends when another node leads than `before`, or nobody. A replica here knows at once; without one,
+    /// those who vote are asked.
+    async fn next_leader(&self, shard: ShardId, before: Option<u64>) -> Option<u64> {
+        loop {
+            let replica = self.group(shard);
+            let next = match &replica {
+                Some(group) => group.next_leader(before).await,
+                None => Some(self.find_leader(shard).await).filter(|found| *found != before),
+            };
+            match next {
+                Some(next) => return next,
+                // Not changed; or the replica has ended, and the next look is without it.
+                None => tokio::time::sleep(FIND_EVERY).await,
             }
         }
     }

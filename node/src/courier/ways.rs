@@ -10,14 +10,14 @@ use std::{
 };
 
 use fieldmesh_actors::{AskError, admission::RETRY_AFTER_MS, commit::Cause};
-use fieldmesh_domain::{Command, EntityId};
+use fieldmesh_domain::{Command, EntityId, IndexRow};
 use minicbor::{Decode, bytes::ByteVec};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
-use super::wire::{self, FRAME_BYTES_MAX, Opening, Question, Said, Seen};
+use super::wire::{self, FRAME_BYTES_MAX, Opening, Question, Said, Seen, Wanted};
 use crate::{
     mesh::{Class, Mesh, Receiving, Sending},
     store::rows,
@@ -76,6 +76,11 @@ impl Ways {
     /// Asks a node how a group is that it leads; none where it does not, or does not answer.
     pub(super) async fn look(&self, node: u64, group: u32) -> Option<Seen> {
         self.question(node, &Opening::Look(group)).await
+    }
+
+    /// Asks a node for a page of a list; none where it has no replica, or does not answer.
+    pub(super) async fn rows(&self, node: u64, wanted: Wanted) -> Option<Vec<IndexRow>> {
+        self.question(node, &Opening::Rows(wanted)).await
     }
 
     /// Asks a node for an issuing CA's key, which comes sealed.

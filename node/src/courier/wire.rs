@@ -34,7 +34,28 @@ pub enum Opening {
     /// by the key under the region's, or nothing.
     #[n(3)]
     IssuingKey(#[n(0)] ByteArray<32>),
+    /// Rows that lists show, from a replica; answered by them in order.
+    #[n(4)]
+    Rows(#[n(0)] Wanted),
 }
+
+/// A page of a list: the rows of one kind of entity in one shard, from one of them on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Wanted {
+    #[n(0)]
+    pub shard: u32,
+    /// The number of the entity's kind.
+    #[n(1)]
+    pub kind: u8,
+    /// The first is at or behind this one.
+    #[n(2)]
+    pub from: Option<EntityId>,
+    #[n(3)]
+    pub limit: u32,
+}
+
+/// Rows of a page at most: at some 60 bytes a row far below a frame.
+pub const WANTED_MAX: u32 = 1000;
 
 /// What an entity is asked.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]

@@ -104,12 +104,21 @@ impl Keeper {
         Ok(renewed)
     }
 
+    /// Whether another node of the region can be given what it needs.
+    ///
+    /// # Errors
+    /// Where the CA's key is in a token.
+    pub fn can_hand_over(&self) -> Result<(), DeploymentError> {
+        if self.facts.token.is_some() { Err(DeploymentError::InToken) } else { Ok(()) }
+    }
+
     /// What another node of the region needs.
     ///
     /// # Errors
     /// Where the CA's key is in a token.
     pub fn hand_over(&self, members: Members) -> Result<HandOver, DeploymentError> {
-        HandOver::of(&self.facts, &self.secrets, &self.roots, members)
+        self.can_hand_over()?;
+        Ok(HandOver::of(&self.facts, &self.secrets, &self.roots, members))
     }
 
     /// Whether the key of an issuing CA is here, by its certificate's SHA-256.
@@ -150,6 +159,9 @@ impl Keeper {
         }
         let key = KeyMaterial::from_pkcs8(&row.key).map_err(key_error)?;
         IssuingCa::from_parts(Arc::new(key), row.certificate.clone())?;
+        if self.has_issuing(fingerprint) {
+            return Ok(());
+        }
         self.secrets.others.push(row);
         self.seal(entropy)
     }

@@ -347,7 +347,30 @@ impl super::ShardJournal {
             from = state::index(after);
             from.push(0);
         }
-        let rows = self.inner.table.scan(&from, &until, limit).map_err(store_error)?;
+        self.rows_between(&from, &until, limit)
+    }
+
+    /// The same from one on, if it is there.
+    ///
+    /// # Errors
+    /// A failed read.
+    pub fn rows_from(
+        &self,
+        kind: u8,
+        from: Option<&RowKey>,
+        limit: usize,
+    ) -> Result<Vec<IndexRow>, JournalError> {
+        let (first, until) = state::index_of(kind);
+        self.rows_between(&from.map_or(first, state::index), &until, limit)
+    }
+
+    fn rows_between(
+        &self,
+        from: &[u8],
+        until: &[u8],
+        limit: usize,
+    ) -> Result<Vec<IndexRow>, JournalError> {
+        let rows = self.inner.table.scan(from, until, limit).map_err(store_error)?;
         rows.iter().map(|(key, value)| rows::decode(key, value).map_err(store_error)).collect()
     }
 

@@ -33,9 +33,9 @@ use super::{
     Shared, est,
     operator::Operator,
     problem::Problem,
-    rest::{Created, fresh},
+    rest::{Created, fresh, rows},
 };
-use crate::{issuer, journal::ShardJournal, placement::AUTHORITY};
+use crate::{courier::wire::Wanted, issuer, journal::ShardJournal, placement::AUTHORITY};
 
 /// A one-time token is good for this long unless asked otherwise, and at most (research: an hour
 /// for a person at a desk, a week for a box in the post).
@@ -116,7 +116,7 @@ async fn registered(
         return Err(Problem::invalid(text));
     }
     if let Some(device) = device {
-        is_there(shared, device)?;
+        is_there(shared, device).await?;
     }
     let profile = fieldmesh_pki::profile(kind);
     let registered = issuer::registered(kind).ok_or_else(|| Problem::missing("such profile"))?;
@@ -166,10 +166,11 @@ async fn fresh_identity(
     }
 }
 
-fn is_there(shared: &Shared, device: EntityId) -> Result<(), Problem> {
-    let journal = shared.node.journal_of(device).ok_or_else(|| Problem::missing("such shard"))?;
-    let row = journal.row(&RowKey::entity(device.kind(), device))?;
-    row.map(|_| ()).ok_or_else(|| Problem::missing("such customer or technician"))
+async fn is_there(shared: &Shared, device: EntityId) -> Result<(), Problem> {
+    let (shard, kind) = (shared.node.courier.map().shard_of(device), device.kind() as u8);
+    let found = rows(shared, Wanted { shard, kind, from: Some(device), limit: 1 }).await?;
+    let is_it = found.first().is_some_and(|row| row.id() == device);
+    if is_it { Ok(()) } else { Err(Problem::missing("such customer or technician")) }
 }
 
 fn state(shared: &Shared, id: EntityId) -> Result<Registration, Problem> {

@@ -6,6 +6,8 @@
 //! may change (`domain::placement`).
 #![allow(unused_qualifications, reason = "the path macro repeats the query's type")]
 
+use std::mem;
+
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use fieldmesh_domain::{
     Command, EntityId,
@@ -13,6 +15,7 @@ use fieldmesh_domain::{
     time::Millis,
 };
 use fieldmesh_pki::{Identity, Kind, PeerCertificate, Usage};
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -165,10 +168,8 @@ async fn group_view(shared: &Shared, placed: &Placed) -> GroupView {
 
 async fn view(shared: &Shared) -> ClusterView {
     let known = shared.node.known.known();
-    let mut groups = Vec::with_capacity(known.groups.len());
-    for placed in &known.groups {
-        groups.push(group_view(shared, placed).await);
-    }
+    // Together: one whose leader is dead is waited for, and not once for each of its groups.
+    let groups = join_all(known.groups.iter().map(|placed| group_view(shared, placed))).await;
     ClusterView {
         node: shared.node.number,
         epoch: known.epoch,
@@ -260,10 +261,8 @@ pub async fn join(
     }
     let identity = registration_of(&certificate.identity);
     let identity = identity.ok_or_else(|| Problem::invalid("the certificate names no node"))?;
-    // Before anything is changed: a region whose CA key is in a token has nothing to hand over.
-    let keeper = shared.rotation.keeper.lock().await;
-    keeper.hand_over((*shared.node.known.known()).clone()).map_err(refused)?;
-    drop(keeper);
+    // Before anything is changed.
+    shared.rotation.keeper.lock().await.can_hand_over().map_err(refused)?;
     let member = Member {
         number,
         identity,
@@ -278,7 +277,7 @@ pub async fn join(
     let keeper = shared.rotation.keeper.lock().await;
     let given = keeper.hand_over((*shared.node.known.known()).clone()).map_err(refused)?;
     tracing::warn!(number, node = %identity, "a node joined and was given the region's keys");
-    Ok(HttpResponse::Ok().content_type("application/cbor").body(given.encode().to_vec()))
+    Ok(HttpResponse::Ok().content_type("application/cbor").body(mem::take(&mut *given.encode())))
 }
 
 fn refused(error: impl std::fmt::Display) -> Problem {

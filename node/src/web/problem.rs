@@ -23,11 +23,15 @@ pub struct Problem {
     pub detail: String,
     #[serde(skip)]
     pub retry_after_s: Option<u32>,
+    /// Nodes that can answer, as `ADDRESS:PORT`, where this one cannot.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<String>,
 }
 
 impl Problem {
     pub fn new(code: StatusCode, title: &'static str, detail: impl fmt::Display) -> Self {
-        Self { code, status: code.as_u16(), title, detail: detail.to_string(), retry_after_s: None }
+        let (status, detail, elsewhere) = (code.as_u16(), detail.to_string(), Vec::new());
+        Self { code, status, title, detail, retry_after_s: None, elsewhere }
     }
 
     pub fn invalid(detail: impl fmt::Display) -> Self {

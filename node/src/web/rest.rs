@@ -2,6 +2,7 @@
 #![allow(unused_qualifications, reason = "the path macro repeats the query's type")]
 
 use actix_web::{HttpResponse, http::StatusCode, web};
+use fieldmesh_actors::commit::ShardId;
 use fieldmesh_domain::{
     Command, EntityId, EntityKind, IndexRow, Region, customer, message::Location, technician,
 };
@@ -9,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{Shared, ca, cluster, operator::Operator, problem::Problem, watch};
-use crate::{journal::ShardJournal, story};
+use crate::{
+    courier::wire::{WANTED_MAX, Wanted},
+    story,
+};
 
 /// Rows of a page unless asked otherwise, and at most.
 const PAGE_ROWS: usize = 100;
@@ -273,7 +277,11 @@ pub struct Page {
     pub next: Option<String>,
 }
 
-fn list(shared: &Shared, kind: EntityKind, query: &ListQuery) -> Result<web::Json<Page>, Problem> {
+async fn list(
+    shared: &Shared,
+    kind: EntityKind,
+    query: &ListQuery,
+) -> Result<web::Json<Page>, Problem> {
     let after = query
         .after
         .as_deref()
@@ -282,8 +290,8 @@ fn list(shared: &Shared, kind: EntityKind, query: &ListQuery) -> Result<web::Jso
         .map_err(|_| Problem::invalid("after is not an identifier"))?;
     let limit = query.limit.unwrap_or(PAGE_ROWS).clamp(1, PAGE_ROWS_MAX);
     let mut rows = Vec::new();
-    for journal in shared.node.journals() {
-        rows.extend(matching(&journal, kind, after, limit, query.state.as_deref())?);
+    for shard in shared.node.courier.map().shards() {
+        rows.extend(matching(shared, shard, kind, after, limit, query.state.as_deref()).await?);
     }
     rows.sort_by_key(IndexRow::id);
     let more = rows.len() > limit;
@@ -292,27 +300,41 @@ fn list(shared: &Shared, kind: EntityKind, query: &ListQuery) -> Result<web::Jso
     Ok(web::Json(Page { rows: rows.iter().filter_map(RowView::of).collect(), next }))
 }
 
-fn matching(
-    journal: &ShardJournal,
+async fn matching(
+    shared: &Shared,
+    shard: ShardId,
     kind: EntityKind,
-    mut after: Option<EntityId>,
+    after: Option<EntityId>,
     limit: usize,
     state: Option<&str>,
 ) -> Result<Vec<IndexRow>, Problem> {
-    let mut found = Vec::new();
+    let (mut found, mut from) = (Vec::new(), after);
     loop {
-        let page = journal.index(kind, after, PAGE_ROWS_MAX)?;
+        let page =
+            rows(shared, Wanted { shard, kind: kind as u8, from, limit: WANTED_MAX }).await?;
         let last = page.last().map(IndexRow::id);
-        let is_last = page.len() < PAGE_ROWS_MAX;
+        let is_last = page.len() < WANTED_MAX as usize;
         let wanted = page.into_iter().filter(|row| {
-            state.is_none_or(|state| RowView::of(row).is_some_and(|view| view.state == state))
+            // The page begins with the one that the page before ended with.
+            from != Some(row.id())
+                && state
+                    .is_none_or(|state| RowView::of(row).is_some_and(|view| view.state == state))
         });
         found.extend(wanted.take(limit - found.len()));
         if is_last || found.len() == limit {
             return Ok(found);
         }
-        after = last;
+        from = last;
     }
+}
+
+/// A page of a list, wherever a replica of its shard is.
+pub(super) async fn rows(shared: &Shared, wanted: Wanted) -> Result<Vec<IndexRow>, Problem> {
+    let page = shared.node.rows(wanted).await?;
+    page.ok_or_else(|| {
+        let shard = wanted.shard;
+        Problem::busy(format_args!("no node that has a replica of shard {shard} answers"))
+    })
 }
 
 /// Lists tickets.
@@ -322,7 +344,7 @@ async fn tickets(
     query: web::Query<ListQuery>,
     shared: web::Data<Shared>,
 ) -> Result<web::Json<Page>, Problem> {
-    std::future::ready(list(&shared, EntityKind::Ticket, &query)).await
+    list(&shared, EntityKind::Ticket, &query).await
 }
 
 /// Lists customers.
@@ -332,7 +354,7 @@ async fn customers(
     query: web::Query<ListQuery>,
     shared: web::Data<Shared>,
 ) -> Result<web::Json<Page>, Problem> {
-    std::future::ready(list(&shared, EntityKind::Customer, &query)).await
+    list(&shared, EntityKind::Customer, &query).await
 }
 
 /// Lists technicians.
@@ -342,7 +364,20 @@ async fn technicians(
     query: web::Query<ListQuery>,
     shared: web::Data<Shared>,
 ) -> Result<web::Json<Page>, Problem> {
-    std::future::ready(list(&shared, EntityKind::Technician, &query)).await
+    list(&shared, EntityKind::Technician, &query).await
+}
+
+/// An entity whose history no replica here has.
+fn elsewhere(shared: &Shared, id: EntityId) -> Problem {
+    let shard = shared.node.courier.map().shard_of(id);
+    let known = shared.node.known.known();
+    let voters = known.placed(shard).map_or(&[][..], |placed| &placed.voters);
+    let at = voters.iter().filter_map(|voter| known.member(*voter));
+    let elsewhere: Vec<String> = at.map(|node| node.https.clone()).collect();
+    let at = elsewhere.join(" or ");
+    let detail = format_args!("shard {shard} has no replica on this node: ask the one at {at}");
+    let problem = Problem::new(StatusCode::MISDIRECTED_REQUEST, "elsewhere", detail);
+    Problem { elsewhere, ..problem }
 }
 
 fn history(
@@ -353,7 +388,7 @@ fn history(
     if id.kind() != EntityKind::Ticket {
         return Err(Problem::invalid("this is not a ticket's identifier"));
     }
-    let journal = shared.node.journal_of(id).ok_or_else(|| Problem::missing("such shard"))?;
+    let journal = shared.node.journal_of(id).ok_or_else(|| elsewhere(shared, id))?;
     let history = journal.history(id)?;
     if history.is_empty() { Err(Problem::missing("such ticket")) } else { Ok((id, history)) }
 }

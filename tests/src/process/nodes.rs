@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::{Finished, Launch, Server, fieldmesh, run, text};
 
 /// As many as let two nodes out of three lead some each.
-const SHARDS: u32 = 4;
+pub const SHARDS: u32 = 4;
 const PASSPHRASE: &str = "a passphrase for one test";
 
 /// The first three bytes of all addresses of this test, as text with the dot behind them.
