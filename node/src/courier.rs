@@ -295,6 +295,14 @@ impl NodeCourier {
         Some((node, seen?))
     }
 
+    /// Waits until the replica here has what the group's leader has now; whether it has.
+    pub async fn catch_up(&self, shard: ShardId) -> bool {
+        let (Some((leader, seen)), Some(group)) = (self.look(shard).await, self.group(shard)) else {
+            return false;
+        };
+        leader == self.number || group.until_applied(seen.applied).await
+    }
+
     /// Finds who leads a shard that has no replica here: only a leader answers.
     pub(super) async fn find_leader(&self, shard: ShardId) -> Option<u64> {
         let ways = self.ways.as_ref()?;

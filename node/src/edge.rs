@@ -35,6 +35,7 @@ use crate::{
     audit::Event,
     bucket::Rate,
     intake::{Intake, Peer},
+    register::NotCurrent,
     trust::{Listed, Trust},
 };
 
@@ -169,7 +170,7 @@ impl Edge {
                 return None;
             }
         };
-        match self.admit(&connection) {
+        match self.admit(&connection).await {
             Ok(admitted) => Some((connection, admitted)),
             Err(Refusal { code, why, detail }) => {
                 self.refused(from, why, detail);
@@ -187,7 +188,7 @@ impl Edge {
     }
 
     /// Who the certificate says it is, if that is a device of this cluster and region.
-    fn admit(&self, connection: &Connection) -> Result<Admitted, Refusal> {
+    async fn admit(&self, connection: &Connection) -> Result<Admitted, Refusal> {
         let chain = connection.peer_identity().ok_or(Refusal::UNKNOWN_ENTITY)?;
         let chain = chain
             .downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>()
@@ -211,8 +212,10 @@ impl Edge {
         if entity.kind() != kind {
             return Err(Refusal::WRONG_PROFILE);
         }
-        if !self.options.intake.register.knows(&certificate, entity) {
-            return Err(Refusal::UNKNOWN_ENTITY);
+        match self.options.intake.register.knows(&certificate, entity).await {
+            Ok(true) => {}
+            Ok(false) => return Err(Refusal::UNKNOWN_ENTITY),
+            Err(NotCurrent) => return Err(Refusal::NOT_CURRENT),
         }
         let key =
             VerifyingKey::from_sec1(&certificate.public_point).map_err(|_| Refusal::WRONG_KEY)?;
@@ -254,6 +257,12 @@ impl Refusal {
         code: close::WRONG_REGION,
         why: "wrong_region",
         detail: "the certificate is for another cluster or region",
+    };
+    /// The device goes on with another node.
+    const NOT_CURRENT: Self = Self {
+        code: close::SHUTTING_DOWN,
+        why: "not_current",
+        detail: "this node cannot tell now whether the certificate is on record: try another",
     };
     const WRONG_KEY: Self = Self {
         code: close::WRONG_PROFILE,

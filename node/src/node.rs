@@ -143,7 +143,7 @@ impl Node {
             Opened::open(&parts, &service, &steps).await?;
         let courier = Arc::clone(hosting.courier());
         let authority = hosting.journal(AUTHORITY).ok_or(NodeError::NoAuthority)?;
-        let register = Register::new(authority, Arc::clone(&parts.trust));
+        let register = Register::new(authority, Arc::clone(&courier), Arc::clone(&parts.trust));
         let intake = Arc::new(Intake {
             service: Arc::clone(&service),
             courier: Arc::clone(&courier),

@@ -10,27 +10,58 @@ use fieldmesh_domain::{EntityId, IndexRow, effect::RowKey, registration::Registr
 use fieldmesh_envelope::VerifyingKey;
 use fieldmesh_pki::{PeerCertificate, Usage, profile};
 
-use crate::{journal::ShardJournal, trust::Trust};
+use crate::{courier::NodeCourier, journal::ShardJournal, placement::AUTHORITY, trust::Trust};
 
 /// The region's records on this node.
 #[derive(Clone)]
 pub struct Register {
     journal: ShardJournal,
+    courier: Arc<NodeCourier>,
     trust: Arc<Trust>,
 }
 
+/// The replica here may be behind, and nobody says how far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this node cannot tell now whether the authority has a record of the certificate")]
+pub struct NotCurrent;
+
 impl Register {
-    pub fn new(journal: ShardJournal, trust: Arc<Trust>) -> Self {
-        Self { journal, trust }
+    pub fn new(journal: ShardJournal, courier: Arc<NodeCourier>, trust: Arc<Trust>) -> Self {
+        Self { journal, courier, trust }
     }
 
     /// Whether the certificate was issued to this device.
-    pub fn knows(&self, certificate: &PeerCertificate, device: EntityId) -> bool {
-        self.issued_to(certificate, EntityId::registration_of(device))
+    ///
+    /// # Errors
+    /// See [`Register::issued_to`].
+    pub async fn knows(
+        &self,
+        certificate: &PeerCertificate,
+        device: EntityId,
+    ) -> Result<bool, NotCurrent> {
+        self.issued_to(certificate, EntityId::registration_of(device)).await
     }
 
-    /// Whether the certificate was issued to this registration.
-    pub fn issued_to(&self, certificate: &PeerCertificate, id: EntityId) -> bool {
+    /// Whether the certificate was issued to this registration, if only a moment ago and by way of
+    /// another node.
+    ///
+    /// # Errors
+    /// Where there is no record, and it cannot be found out whether the one here is the last word.
+    pub async fn issued_to(
+        &self,
+        certificate: &PeerCertificate,
+        id: EntityId,
+    ) -> Result<bool, NotCurrent> {
+        if self.has_record(certificate, id) {
+            return Ok(true);
+        }
+        if !self.courier.catch_up(AUTHORITY).await {
+            return Err(NotCurrent);
+        }
+        Ok(self.has_record(certificate, id))
+    }
+
+    fn has_record(&self, certificate: &PeerCertificate, id: EntityId) -> bool {
         let Some(serial) = serial(&certificate.serial) else { return false };
         let key = RowKey::certificate(&serial, &certificate.issuer_hash);
         match self.journal.row(&key) {

@@ -72,12 +72,14 @@ impl Group {
     }
 
     /// Waits until so much is applied here, for as long as an operator may wait for it.
-    pub async fn until_applied(&self, index: u64) {
+    pub async fn until_applied(&self, index: u64) -> bool {
         const PATIENCE: Duration = Duration::from_secs(1);
         let wait = self.raft.wait(Some(PATIENCE));
-        if let Err(error) = wait.applied_index_at_least(Some(index), "to be read here").await {
+        let waited = wait.applied_index_at_least(Some(index), "to be read here").await;
+        if let Err(error) = &waited {
             tracing::debug!(group = self.group, %error, "what was written elsewhere is not here yet");
         }
+        waited.is_ok()
     }
 
     /// Who is in the group by its last configuration, committed or not.

@@ -14,15 +14,18 @@ use fieldmesh_domain::{
     placement::{self, Member, Placed, Presence},
     time::Millis,
 };
-use fieldmesh_pki::{Identity, Kind, PeerCertificate, Usage};
+use fieldmesh_pki::{Identity, Kind};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{PeerChain, Shared, operator::Operator, problem::Problem};
+use super::{
+    Shared,
+    operator::{Operator, holder},
+    problem::Problem,
+};
 use crate::{
     courier::wire::Seen,
-    issuer::registration_of,
     placement::{AUTHORITY, PLACEMENT},
 };
 
@@ -246,7 +249,7 @@ pub async fn join(
     body: web::Json<NewMember>,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Problem> {
-    let certificate = node_certificate(&request, &shared)?;
+    let (certificate, identity) = holder(&request, Kind::Node).await?;
     let NewMember { number, cluster, region, shards, mesh, devices, https } = body.into_inner();
     let Identity { cluster: own_cluster, region: own_region, .. } = &certificate.identity;
     for (key, said, wanted) in [
@@ -259,8 +262,6 @@ pub async fn join(
             return Err(Problem::new(StatusCode::CONFLICT, "refused", text));
         }
     }
-    let identity = registration_of(&certificate.identity);
-    let identity = identity.ok_or_else(|| Problem::invalid("the certificate names no node"))?;
     // Before anything is changed.
     shared.rotation.keeper.lock().await.can_hand_over().map_err(refused)?;
     let member = Member {
@@ -282,26 +283,4 @@ pub async fn join(
 
 fn refused(error: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::CONFLICT, "refused", error)
-}
-
-/// The certificate of a node of this region, in force and on record.
-fn node_certificate(request: &HttpRequest, shared: &Shared) -> Result<PeerCertificate, Problem> {
-    let refuse = |detail: &str| Problem::new(StatusCode::FORBIDDEN, "nodes-only", detail);
-    let show = || refuse("show the node's certificate in TLS");
-    let chain = request.conn_data::<PeerChain>().ok_or_else(show)?;
-    let (leaf, rest) = chain.0.split_first().ok_or_else(show)?;
-    let rest: Vec<&[u8]> = rest.iter().map(Vec::as_slice).collect();
-    let (trust, now_s) = (&shared.node.trust, shared.node.clock.now_ms() / 1000);
-    let certificate = trust.store().verify(leaf, &rest, Usage::ClientAuth, now_s);
-    let certificate = certificate.map_err(|error| refuse(&error.to_string()))?;
-    if certificate.identity.kind != Kind::Node {
-        return Err(refuse("the certificate is not a node's"));
-    }
-    registration_of(&certificate.identity)
-        .filter(|id| shared.node.register.issued_to(&certificate, *id))
-        .ok_or_else(|| refuse("the authority has no record of the certificate"))?;
-    if trust.is_revoked(&certificate) {
-        return Err(refuse("the certificate was revoked"));
-    }
-    Ok(certificate)
 }

@@ -1,13 +1,14 @@
-//! Who the operator is: an extractor that demands an operator certificate.
+//! Who asks: an extractor that demands an operator certificate, and what it does for certificates of
+//! other kinds.
 
-use std::future::{Ready, ready};
+use std::{future::Future, pin::Pin};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::StatusCode, web::Data};
 use fieldmesh_domain::EntityId;
-use fieldmesh_pki::{Kind, Usage};
+use fieldmesh_pki::{Kind, PeerCertificate, Usage};
 
 use super::{PeerChain, Shared, problem::Problem};
-use crate::issuer::registration_of;
+use crate::{issuer::registration_of, register::NotCurrent};
 
 /// An operator, proven by certificate.
 #[derive(Debug, Clone)]
@@ -19,37 +20,48 @@ pub struct Operator {
 
 impl FromRequest for Operator {
     type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(identify(request))
+        let request = request.clone();
+        Box::pin(async move {
+            let (certificate, id) = holder(&request, Kind::Operator).await?;
+            Ok(Self { name: certificate.identity.to_string(), id })
+        })
     }
 }
 
-fn identify(request: &HttpRequest) -> Result<Operator, Problem> {
-    let refuse = |detail: &str| Problem::new(StatusCode::FORBIDDEN, "operators-only", detail);
+/// The certificate that was shown in TLS, of this kind, in force and on record, and its registration.
+pub(super) async fn holder(
+    request: &HttpRequest,
+    kind: Kind,
+) -> Result<(PeerCertificate, EntityId), Problem> {
+    let (title, wanted) = match kind {
+        Kind::Node => ("nodes-only", "node"),
+        _ => ("operators-only", "operator"),
+    };
+    let refuse = |detail: &str| Problem::new(StatusCode::FORBIDDEN, title, detail);
+    let show = || refuse(&format!("present the certificate of a {wanted}"));
     let shared =
         request.app_data::<Data<Shared>>().ok_or_else(|| refuse("the server has no state"))?;
-    let chain = request
-        .conn_data::<PeerChain>()
-        .ok_or_else(|| refuse("present an operator certificate"))?;
-    let (leaf, rest) =
-        chain.0.split_first().ok_or_else(|| refuse("present an operator certificate"))?;
+    let chain = request.conn_data::<PeerChain>().ok_or_else(show)?;
+    let (leaf, rest) = chain.0.split_first().ok_or_else(show)?;
     let rest: Vec<&[u8]> = rest.iter().map(Vec::as_slice).collect();
-    let now_s = shared.node.clock.now_ms() / 1000;
-    let trust = &shared.node.trust;
-    let certificate = trust
-        .store()
-        .verify(leaf, &rest, Usage::ClientAuth, now_s)
-        .map_err(|error| refuse(&error.to_string()))?;
-    if certificate.identity.kind != Kind::Operator {
-        return Err(refuse("the certificate is not an operator's"));
+    let (trust, now_s) = (&shared.node.trust, shared.node.clock.now_ms() / 1000);
+    let certificate = trust.store().verify(leaf, &rest, Usage::ClientAuth, now_s);
+    let certificate = certificate.map_err(|error| refuse(&error.to_string()))?;
+    if certificate.identity.kind != kind {
+        return Err(refuse(&format!("the certificate is not of a {wanted}")));
     }
-    let id = registration_of(&certificate.identity)
-        .filter(|id| shared.node.register.issued_to(&certificate, *id))
-        .ok_or_else(|| refuse("the authority has no record of the certificate"))?;
+    let unrecorded = || refuse("the authority has no record of the certificate");
+    let id = registration_of(&certificate.identity).ok_or_else(unrecorded)?;
+    match shared.node.register.issued_to(&certificate, id).await {
+        Ok(true) => {}
+        Ok(false) => return Err(unrecorded()),
+        Err(error @ NotCurrent) => return Err(Problem::busy(error)),
+    }
     if trust.is_revoked(&certificate) {
         return Err(refuse("the certificate was revoked"));
     }
-    Ok(Operator { name: certificate.identity.to_string(), id })
+    Ok((certificate, id))
 }
