@@ -3,8 +3,8 @@
 //! **Invariant:** a change of the nodes and the moves that follow from it are one step. **Not here:** what
 //! is allowed (`members`), the choice of places (`plan`).
 
-use super::{Event, Home, Member, Node, Placed, Placement, Presence};
-use crate::{Aggregate as _, Ctx, Effect, IndexRow, Rejection};
+use super::{Ca, Event, Home, Member, Node, Phase, Placed, Placement, Presence, Role};
+use crate::{Aggregate as _, Ctx, Effect, IndexRow, Rejection, RejectionCode};
 
 /// Whom a change is laid to that nobody asked for.
 pub(super) const BY_ITSELF: &str = "cluster";
@@ -41,6 +41,45 @@ impl Placement {
             true => vec![],
             false => vec![announced],
         })
+    }
+
+    /// A region begins with its first node, below an authority that operators introduced for it.
+    pub(super) fn found(
+        &self,
+        wanted: &Member,
+        shards: u32,
+        issuer: &[u8; 32],
+        by: &str,
+        ctx: &Ctx,
+    ) -> Result<Vec<Event>, Rejection> {
+        let region = wanted.region();
+        if self.members.home(region).is_some() {
+            let is_same =
+                |known: &Member| (known.number, known.identity) == (wanted.number, wanted.identity);
+            if self.members.members.iter().any(is_same) {
+                return self.join(wanted, shards, by, ctx);
+            }
+            let text = format!("region {region} is there already: join it with a token of its own");
+            return Rejection::new(RejectionCode::Exists, text);
+        }
+        self.members.may_grow()?;
+        let is_issuer = |ca: &&Ca| {
+            ca.name == *issuer
+                && ca.role == Role::Issuing
+                && ca.phase == Phase::Introduced
+                && ca.authority.region() == region
+        };
+        let Some(ca) = self.bundle.cas.iter().find(is_issuer) else {
+            let text =
+                format!("no authority of region {region} was introduced: `ca rotate introduce` it");
+            return Rejection::new(RejectionCode::NotNow, text);
+        };
+        if self.bundle.behind(ca.epoch).next().is_some() {
+            let text =
+                "a node does not know the region's authority yet: `ca rotate status` names it";
+            return Rejection::new(RejectionCode::NotNow, text);
+        }
+        self.join(wanted, shards, by, ctx)
     }
 
     pub(super) fn become_present(
