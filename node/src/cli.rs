@@ -11,6 +11,7 @@ mod cluster;
 mod demo;
 mod failover;
 mod fleet;
+mod found;
 mod import;
 mod join;
 mod lists;

@@ -18,7 +18,7 @@ use fieldmesh_actors::{
     commit::ShardId,
     seams::{Clock, Entropy, JournalError},
 };
-use fieldmesh_domain::{IndexRow, effect::RowKey};
+use fieldmesh_domain::{IndexRow, effect::RowKey, placement::PLACEMENT};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use crate::{
@@ -36,7 +36,6 @@ use crate::{
     leading::{self, Failing},
     mesh::Mesh,
     node::{NodeError, Timing},
-    placement::{PLACEMENT, ShardMap},
     replicas,
     service::Service,
     steps::Steps,
@@ -59,9 +58,9 @@ pub(crate) struct HostingOptions {
     pub(crate) log: Arc<dyn Table>,
     pub(crate) writer: LogWriter,
     pub(crate) engine: Arc<dyn Engine>,
-    pub(crate) map: ShardMap,
     pub(crate) number: u64,
     pub(crate) timing: Timing,
+    pub(crate) timing_across: Timing,
     pub(crate) awake_max: usize,
     pub(crate) service: Arc<Service>,
     pub(crate) courier: Arc<NodeCourier>,
@@ -112,12 +111,19 @@ impl Hosting {
 
     /// Where the placement group says nothing yet, it is the first node's to have all groups.
     fn wanted(&self) -> BTreeSet<ShardId> {
-        let HostingOptions { map, known, number, is_first, .. } = &self.options;
+        let HostingOptions { known, number, .. } = &self.options;
         let is_placed = |shard: &ShardId| match known.placed(*shard) {
             Some(placed) => placed.voters.contains(number) || placed.learners.contains(number),
-            None => *is_first,
+            None => self.begins(*shard),
         };
-        map.shards().filter(|shard| *shard != PLACEMENT).filter(is_placed).collect()
+        known.own_groups().filter(|shard| *shard != PLACEMENT).filter(is_placed).collect()
+    }
+
+    /// Whether a group begins on this node: a region's groups on its first one, the placement group on
+    /// that of the first region.
+    fn begins(&self, shard: ShardId) -> bool {
+        let HostingOptions { known, is_first, .. } = &self.options;
+        *is_first && (shard != PLACEMENT || known.own().index == 0)
     }
 
     pub(crate) fn courier(&self) -> &Arc<NodeCourier> {
@@ -195,7 +201,7 @@ impl Hosting {
         courier.add_group(shard, group.clone());
         let journal = ShardJournal::new(JournalOptions {
             group: group.clone(),
-            map: self.options.map,
+            known: Arc::clone(known),
             service: Arc::clone(&self.options.service),
             clock: Arc::clone(clock),
             entropy: Arc::clone(entropy),
@@ -219,9 +225,31 @@ impl Hosting {
         Ok(())
     }
 
+    /// A region's groups have its distances, the placement group may have those between regions. That of
+    /// a group does not change while it runs.
+    fn timing(&self, shard: ShardId) -> Timing {
+        let HostingOptions { timing, timing_across, known, .. } = &self.options;
+        let is_across = shard == PLACEMENT && known.known().homes.len() > 1;
+        if is_across { *timing_across } else { *timing }
+    }
+
+    /// Who hears what a group applies: whom to believe, and who is where.
+    fn observer(&self, shard: ShardId) -> Option<RowObserver> {
+        let (trust, known) = (Arc::clone(&self.options.trust), Arc::clone(&self.options.known));
+        if shard == PLACEMENT {
+            return Some(Arc::new(move |rows: &[IndexRow]| {
+                trust.applied(rows);
+                known.applied(rows);
+            }));
+        }
+        let is_own_authority = shard == known.own().authority();
+        is_own_authority
+            .then(|| Arc::new(move |rows: &[IndexRow]| trust.applied(rows)) as RowObserver)
+    }
+
     async fn group(&self, shard: ShardId, seed: u64) -> Result<Group, NodeError> {
-        let HostingOptions { trust, known, number, engine, timing, peers, .. } = &self.options;
-        let Timing { heartbeat, election_min, election_max } = *timing;
+        let HostingOptions { number, engine, peers, .. } = &self.options;
+        let Timing { heartbeat, election_min, election_max } = self.timing(shard);
         let options = GroupOptions {
             group: shard,
             shard,
@@ -230,14 +258,8 @@ impl Hosting {
             heartbeat,
             election_min,
             election_max,
-            observer: (shard == PLACEMENT).then(|| {
-                let (trust, known) = (Arc::clone(trust), Arc::clone(known));
-                Arc::new(move |rows: &[IndexRow]| {
-                    trust.applied(rows);
-                    known.applied(rows);
-                }) as RowObserver
-            }),
-            voters: self.options.is_first.then_some(*number).into_iter().collect(),
+            observer: self.observer(shard),
+            voters: self.begins(shard).then_some(*number).into_iter().collect(),
             peers: self.options.mesh.clone().map(|mesh| (mesh, Arc::clone(peers))),
         };
         let (log, writer) = (Arc::clone(&self.options.log), self.options.writer.clone());
@@ -260,15 +282,15 @@ impl Hosting {
 
     /// Ends shards, then groups.
     pub(crate) async fn stop(&self) {
-        let HostingOptions { courier, map, root, .. } = &self.options;
+        let HostingOptions { courier, root, .. } = &self.options;
         let running =
             std::mem::take(&mut *self.running.write().unwrap_or_else(PoisonError::into_inner));
         // Whoever starts shards again goes before the shards.
         for task in running.values().flat_map(|one| &one.tasks) {
             task.abort();
         }
-        for shard in map.shards() {
-            if let Some(handle) = courier.close_shard(shard) {
+        for shard in running.keys() {
+            if let Some(handle) = courier.close_shard(*shard) {
                 handle.stop().await;
             }
         }

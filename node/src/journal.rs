@@ -27,8 +27,8 @@ use fieldmesh_domain::EntityId;
 pub use read::{HistoryEntry, Record};
 
 use crate::{
+    cluster::Cluster,
     consensus::{Group, ProposeError},
-    placement::ShardMap,
     sealing::{Key, SealError},
     service::Service,
     steps::Steps,
@@ -49,7 +49,7 @@ pub struct ShardJournal {
 struct Inner {
     group: Group,
     table: Arc<dyn Table>,
-    map: ShardMap,
+    known: Arc<Cluster>,
     service: Arc<Service>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -62,7 +62,8 @@ struct Inner {
 /// What a journal needs.
 pub struct JournalOptions {
     pub group: Group,
-    pub map: ShardMap,
+    /// Where others are who are told something.
+    pub known: Arc<Cluster>,
     pub service: Arc<Service>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
@@ -71,14 +72,14 @@ pub struct JournalOptions {
 
 impl ShardJournal {
     pub fn new(options: JournalOptions) -> Self {
-        let JournalOptions { group, map, service, clock, entropy, steps } = options;
+        let JournalOptions { group, known, service, clock, entropy, steps } = options;
         let table = group.table();
         let (keys, mail_next) = Default::default();
         Self {
             inner: Arc::new(Inner {
                 group,
                 table,
-                map,
+                known,
                 service,
                 clock,
                 entropy,

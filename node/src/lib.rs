@@ -31,7 +31,6 @@ pub mod node;
 pub mod os;
 pub mod own;
 pub mod peers;
-pub mod placement;
 pub mod register;
 pub mod replicas;
 pub mod rotation;

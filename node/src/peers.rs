@@ -16,6 +16,7 @@ use crate::{
     },
     hosting::Hosting,
     mesh::{Class, Receiving, Sending, Serve},
+    register,
     rotation::Rotation,
     store::rows,
 };
@@ -76,6 +77,13 @@ impl Peers {
                 let page = self.hosting.rows(&wanted).ok_or("no replica is here")?;
                 let page = page.map_err(|error| text(&error))?;
                 send.frame(&rows::encode(&page)).await.map_err(|error| text(&error))?;
+            }
+            Opening::Recorded(certificate) => {
+                let own = self.courier.known().own().authority();
+                self.courier.seen(own).ok_or("the authority is not led here")?;
+                let journal = self.hosting.journal(own).ok_or("the authority is not here")?;
+                let is_recorded = register::has_record(&journal, &certificate);
+                send.frame(&rows::encode(&is_recorded)).await.map_err(|error| text(&error))?;
             }
             Opening::IssuingKey(fingerprint) => {
                 if !self.courier.is_neighbour(from) {

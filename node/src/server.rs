@@ -37,7 +37,6 @@ use crate::{
     node::{Node, NodeError, NodeParts},
     os::{SystemClock, SystemEntropy},
     own,
-    placement::ShardMap,
     rotation::Rotation,
     sealing::Key,
     service::ServiceSecrets,
@@ -127,14 +126,14 @@ impl Server {
             cluster: facts.cluster.clone(),
             region: facts.region.clone(),
             number: facts.number,
-            map: ShardMap::new(facts.shards),
             timing: config.raft.timing(),
+            timing_across: config.raft.timing_across(),
             awake_max: config.node.entities_awake_max,
             engine: Arc::new(Rocks::new(&db)),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             trust: Arc::clone(&trust),
-            known: Cluster::new(members),
+            known: Cluster::new(members, facts.home()?),
             mesh: Some(mesh),
             is_first: facts.joined_as.is_none(),
             endpoint,
@@ -215,7 +214,7 @@ async fn introduce(node: &Node, facts: &Facts, at: [String; 3]) -> Result<(), De
     let (number, since) = (node.number, Millis(0));
     let presence = Presence::Active;
     let member = Member { number, identity, mesh, devices, https, presence, since };
-    let shards = node.courier.map().count();
+    let shards = node.known.own().shards;
     let command = placement::Command::Join { member, shards, by: format!("node {number}") };
     let asked = node.ask(EntityId::placement(), Command::Placement(command)).await;
     if let Err(error) = asked {

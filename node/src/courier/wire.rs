@@ -37,6 +37,22 @@ pub enum Opening {
     /// Rows that lists show, from a replica; answered by them in order.
     #[n(4)]
     Rows(#[n(0)] Wanted),
+    /// Whether a certificate is on record, by whoever leads its region's authority; answered by yes or
+    /// no, or nothing.
+    #[n(5)]
+    Recorded(#[n(0)] Recorded),
+}
+
+/// A certificate, and whose it is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Recorded {
+    #[n(0)]
+    pub registration: EntityId,
+    #[n(1)]
+    pub serial: ByteArray<16>,
+    /// SHA-256 of the issuer's name.
+    #[n(2)]
+    pub issuer: ByteArray<32>,
 }
 
 /// A page of a list: the rows of one kind of entity in one shard, from one of them on.

@@ -29,7 +29,7 @@ use crate::{
 
 /// The certificate of a node that is not yet whole.
 const ADMISSION: &str = "admission.sealed";
-const MEMBERS: &str = "members.cbor";
+pub(super) const MEMBERS: &str = "members.cbor";
 
 /// What a region's node has that another one needs.
 #[derive(Encode, Decode)]
@@ -181,6 +181,9 @@ impl Deployment {
     ) -> Result<(), DeploymentError> {
         let dir = new_dir(config)?;
         let roots: Vec<Vec<u8>> = given.roots.iter().map(|root| root.to_vec()).collect();
+        let region = config.cluster.region.parse().map_err(key_error)?;
+        let home = given.members.home(region);
+        let home = home.ok_or_else(|| key_error("the cluster does not know this region"))?;
         let facts = Facts {
             format: FORMAT,
             cluster: config.cluster.name.clone(),
@@ -193,6 +196,7 @@ impl Deployment {
             roots: certificates::hash_of(&roots),
             next_roots: None,
             joined_as: Some(admission.registration),
+            index: home.index,
         };
         let mut secrets = secrets(admission, given);
         certificates::hpke(&mut secrets, clock.now_ms() / 1000)?;

@@ -322,7 +322,7 @@ impl Keeper {
         &self.roots
     }
 
-    fn write_facts(&self) -> Result<(), DeploymentError> {
+    pub(super) fn write_facts(&self) -> Result<(), DeploymentError> {
         let path = self.dir.join("deployment.cbor");
         files::write(&path, &encode_facts(&self.facts), Access::Owner).map_err(file(&path))
     }

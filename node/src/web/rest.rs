@@ -35,6 +35,7 @@ const PAGE_ROWS_MAX: usize = 1000;
         ticket,
         explanation,
         cluster::status,
+        cluster::found,
         cluster::join,
         cluster::drain,
         cluster::resume,
@@ -69,9 +70,8 @@ pub async fn ready(shared: web::Data<Shared>) -> HttpResponse {
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let shards: Vec<_> = shared
         .node
-        .courier
-        .map()
-        .shards()
+        .known
+        .own_groups()
         .map(|shard| serde_json::json!({ "shard": shard, "ready": shared.node.courier.is_led(shard) }))
         .collect();
     std::future::ready(
@@ -290,7 +290,7 @@ async fn list(
         .map_err(|_| Problem::invalid("after is not an identifier"))?;
     let limit = query.limit.unwrap_or(PAGE_ROWS).clamp(1, PAGE_ROWS_MAX);
     let mut rows = Vec::new();
-    for shard in shared.node.courier.map().shards() {
+    for shard in shared.node.known.own_groups() {
         rows.extend(matching(shared, shard, kind, after, limit, query.state.as_deref()).await?);
     }
     rows.sort_by_key(IndexRow::id);
@@ -369,8 +369,8 @@ async fn technicians(
 
 /// An entity whose history no replica here has.
 fn elsewhere(shared: &Shared, id: EntityId) -> Problem {
-    let shard = shared.node.courier.map().shard_of(id);
     let known = shared.node.known.known();
+    let Some(shard) = known.group_of(id) else { return Problem::missing("such region") };
     let voters = known.placed(shard).map_or(&[][..], |placed| &placed.voters);
     let at = voters.iter().filter_map(|voter| known.member(*voter));
     let elsewhere: Vec<String> = at.map(|node| node.https.clone()).collect();

@@ -24,6 +24,8 @@ pub fn network() -> String {
 pub struct Nodes {
     root: TempDir,
     running: BTreeMap<u64, Server>,
+    /// Of nodes that are not in the first one.
+    regions: BTreeMap<u64, String>,
 }
 
 impl Nodes {
@@ -31,7 +33,7 @@ impl Nodes {
     pub async fn start(count: u64) -> Self {
         let root = TempDir::new().unwrap();
         std::fs::write(root.path().join("passphrase"), PASSPHRASE).unwrap();
-        let mut nodes = Self { root, running: BTreeMap::new() };
+        let mut nodes = Self { root, running: BTreeMap::new(), regions: BTreeMap::new() };
         let made = nodes.run(1, "init", &[]).await;
         made.expect_code(0);
         nodes.restart(1).await;
@@ -64,6 +66,7 @@ impl Nodes {
             ("node.number", number.to_string()),
             ("node.data_dir", format!("{dir:?}")),
             ("node.shards", SHARDS.to_string()),
+            ("cluster.region", format!("{:?}", self.region(number))),
             ("listen.devices", quoted("7443")),
             ("listen.https", quoted("8443")),
             ("listen.mesh", quoted("7445")),
@@ -94,9 +97,17 @@ impl Nodes {
         run("fieldmesh", &[&own[..], args].concat()).await
     }
 
+    fn region(&self, number: u64) -> &str {
+        self.regions.get(&number).map_or("eu1", |region| region)
+    }
+
     /// A token for an identity of a profile: its user, and a file with its secret.
     pub async fn token(&self, profile: &str) -> (String, PathBuf) {
-        let token = self.any().ask(&["ca", "token", "--pre-approved", "--profile", profile]).await;
+        self.token_by(self.any(), profile).await
+    }
+
+    async fn token_by(&self, server: &Server, profile: &str) -> (String, PathBuf) {
+        let token = server.ask(&["ca", "token", "--pre-approved", "--profile", profile]).await;
         let user = token["user"].as_str().unwrap().to_owned();
         let file = self.root.path().join(&user);
         std::fs::write(&file, token["secret"].as_str().unwrap()).unwrap();
@@ -107,6 +118,37 @@ impl Nodes {
     pub async fn join(&self, number: u64) -> Finished {
         let (user, secret) = self.token("node").await;
         self.join_as(&self.config(number, &[]), &user, &secret).await
+    }
+
+    /// Makes a request for the authority of a new region on its first node, and has the first node's root
+    /// sign it; the certificate.
+    pub async fn prepare_region(&mut self, number: u64, region: &str) -> PathBuf {
+        self.regions.insert(number, region.to_owned());
+        let roots = self.dir(1).join("root.pem");
+        let made = self.run(number, "init", &["--roots", text(&roots)]).await.expect_code(0);
+        let request = made.json()["request"].as_str().unwrap().to_owned();
+        let signed = self.root.path().join(format!("{region}-{number}.pem"));
+        let (root, passphrase) = (self.dir(1), self.passphrase());
+        let sign = ["ca", "root", "sign", "--root", text(&root), "--csr", &request];
+        let of = ["--region", region, "--generation", "1", "--out", text(&signed)];
+        let by = ["--passphrase-file", text(&passphrase)];
+        run("fieldmesh", &[&sign[..], &of, &by].concat()).await.expect_code(0);
+        signed
+    }
+
+    /// Makes a node's directory as the first one of a region whose authority was introduced.
+    pub async fn found(&self, number: u64, issuing: &std::path::Path) -> Finished {
+        let server = self.any().https.clone();
+        self.run(number, "join", &["--issuing", text(issuing), "--server", &server]).await
+    }
+
+    /// Makes a node's directory in the region of another one, by way of that.
+    pub async fn join_beside(&mut self, number: u64, beside: u64) -> Finished {
+        self.regions.insert(number, self.region(beside).to_owned());
+        let (user, secret) = self.token_by(self.node(beside), "node").await;
+        let server = self.node(beside).https.clone();
+        let args = ["--server", &server, "--user", &user, "--token-file", text(&secret)];
+        self.run(number, "join", &args).await
     }
 
     pub async fn join_as(
