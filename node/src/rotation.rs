@@ -13,7 +13,7 @@ use fieldmesh_domain::{
     placement::{self, Bundle, Ca, PLACEMENT, Phase, Placement, Role},
     time::Millis,
 };
-use fieldmesh_pki::{CaCertificate, IssueError, tls::LiveCredentials};
+use fieldmesh_pki::{CaCertificate, IssueError, Kind, tls::LiveCredentials};
 use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
@@ -280,6 +280,10 @@ impl Rotation {
         let renewed = keeper.renew(&self.issuer.ca(), now_s, &*self.node.entropy)?;
         let Renewed { node, service, own } = renewed;
         self.record(&own).await;
+        // Only now: whoever takes it from the directory is believed.
+        if own.iter().any(|own| own.kind == Kind::Operator) {
+            keeper.keep_operator()?;
+        }
         if let Some(credentials) = node {
             match self.live.replace(&credentials) {
                 Ok(()) => tracing::info!("the node's certificate was renewed"),
