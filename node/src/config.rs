@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use fieldmesh_domain::placement::SHARDS_MAX;
 
-use crate::{bucket::Rate, node::Timing};
+use crate::{bucket::Rate, node::Timing, store::health::Limits};
 
 const DEFAULTS: &str = include_str!("../../cluster.toml");
 
@@ -43,6 +43,7 @@ pub struct Config {
     pub listen: ListenConfig,
     pub advertise: AdvertiseConfig,
     pub raft: RaftConfig,
+    pub disk: DiskConfig,
     pub pki: PkiConfig,
     pub log: LogConfig,
 }
@@ -117,6 +118,14 @@ pub struct RaftConfig {
     pub across_heartbeat_ms: u64,
     pub across_election_min_ms: u64,
     pub across_election_max_ms: u64,
+}
+
+/// When the disk is not well.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskConfig {
+    pub stall_ms: u64,
+    pub room_min_mib: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -231,6 +240,15 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+impl DiskConfig {
+    pub fn limits(&self) -> Limits {
+        Limits {
+            stall: Duration::from_millis(self.stall_ms),
+            room_min: self.room_min_mib.saturating_mul(1 << 20),
+        }
     }
 }
 

@@ -287,6 +287,14 @@ impl NodeCourier {
 
 /// Groups.
 impl NodeCourier {
+    /// Whether a node may lead, as it says itself; one that says nothing is not known to be unwell.
+    pub async fn may_lead(&self, node: u64) -> bool {
+        match &self.ways {
+            Some(ways) => ways.may_lead(node).await.unwrap_or(true),
+            None => true,
+        }
+    }
+
     /// How a group is, by whoever leads it: that node, and what it sees.
     pub async fn look(&self, shard: ShardId) -> Option<(u64, wire::Seen)> {
         if let Some(seen) = self.seen(shard) {

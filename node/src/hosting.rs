@@ -41,6 +41,7 @@ use crate::{
     steps::Steps,
     store::{
         Engine, Table,
+        health::Health,
         writer::{LogWriter, OnFatal},
     },
     trust::Trust,
@@ -124,6 +125,11 @@ impl Hosting {
     fn begins(&self, shard: ShardId) -> bool {
         let HostingOptions { known, is_first, .. } = &self.options;
         *is_first && (shard != PLACEMENT || known.own().index == 0)
+    }
+
+    /// How the node's disk does.
+    pub(crate) fn health(&self) -> Health {
+        *self.options.writer.disk().health().borrow()
     }
 
     pub(crate) fn courier(&self) -> &Arc<NodeCourier> {
@@ -218,7 +224,8 @@ impl Hosting {
         let leads = leading::lead(group.clone(), options, Arc::clone(courier), root, fails);
         let tasks = vec![
             tokio::spawn(leads),
-            tokio::spawn(replicas::tend(group.clone(), Arc::clone(known), *number)),
+            tokio::spawn(replicas::tend(group.clone(), Arc::clone(courier), *number)),
+            tokio::spawn(replicas::abide(group.clone())),
         ];
         let running = Running { group, journal, tasks };
         self.running.write().unwrap_or_else(PoisonError::into_inner).insert(shard, running);
@@ -272,7 +279,7 @@ impl Hosting {
     pub(crate) async fn hand_on(&self) {
         let handed = async {
             for group in self.groups().iter().filter(|group| group.leading().borrow().is_some()) {
-                replicas::hand_on(group, self.options.number).await;
+                replicas::hand_on(group, &self.options.courier, self.options.number).await;
             }
         };
         if timeout(HANDED_ON_WITHIN, handed).await.is_err() {

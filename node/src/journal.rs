@@ -129,6 +129,10 @@ impl ShardJournal {
 }
 
 impl Journal for ShardJournal {
+    fn has_room(&self) -> bool {
+        self.inner.group.has_room()
+    }
+
     fn load(&self, entity: EntityId) -> Result<Loaded, JournalError> {
         self.inner.load(entity)
     }
@@ -209,6 +213,7 @@ fn propose_error(error: ProposeError) -> JournalError {
     match error {
         ProposeError::NotLeader { .. } => JournalError::NotLeader,
         ProposeError::Unknown | ProposeError::Stopped(_) => JournalError::Unknown,
+        ProposeError::Full => JournalError::Full,
         ProposeError::TooLarge { .. } => JournalError::Failed(error.to_string()),
     }
 }

@@ -47,6 +47,7 @@ use crate::{
     steps::Steps,
     store::{
         Engine, Role, StoreError,
+        health::{Health, Limits},
         writer::{self, LogWriter, OnFatal},
     },
     trust::Trust,
@@ -73,13 +74,14 @@ pub struct Timing {
 /// Everything a node is made of.
 pub struct NodeParts {
     pub cluster: String,
-    pub region: String,
     /// The node's number in the cluster.
     pub number: u64,
     pub timing: Timing,
     /// Of the placement group, where it spans regions.
     pub timing_across: Timing,
     pub awake_max: usize,
+    /// When the disk is not well.
+    pub disk: Limits,
     pub engine: Arc<dyn Engine>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
@@ -148,7 +150,7 @@ impl Node {
         let (clock, entropy) = (Arc::clone(&parts.clock), Arc::clone(&parts.entropy));
         let service = Arc::new(Service::new(service, clock.now_ms() / 1000)?);
         let steps = Steps::new(clock.now_ms());
-        let Opened { hosting, groups, failing, writer_ended } =
+        let Opened { hosting, groups, failing, watching, writer_ended } =
             Opened::open(&parts, &service, &steps).await?;
         let courier = Arc::clone(hosting.courier());
         let authority = hosting.journal(parts.known.own().authority());
@@ -172,7 +174,7 @@ impl Node {
             number: parts.number,
             rate: parts.device_rate,
         });
-        let mut tasks = vec![tokio::spawn(edge.run())];
+        let mut tasks = vec![tokio::spawn(edge.run()), watching];
         let key_holder = KeyHolder::default();
         if let Some(mesh) = &parts.mesh {
             let (courier, key_holder) = (Arc::clone(&courier), Arc::clone(&key_holder));
@@ -185,7 +187,8 @@ impl Node {
         tasks.extend(shards.map(|shard| tokio::spawn(Arc::clone(&courier).follow(shard))));
         let (known, random) = (Arc::clone(&parts.known), Arc::clone(&entropy));
         tasks.push(tokio::spawn(departures::tend(Arc::clone(&courier), known, random)));
-        let NodeParts { endpoint, region, audit, trust, known, mesh, number, .. } = parts;
+        let NodeParts { endpoint, audit, trust, known, mesh, number, .. } = parts;
+        let region = known.own().region.to_string();
         Ok(Self {
             courier,
             service,
@@ -303,6 +306,11 @@ impl Node {
         self.journal(self.known.own().authority())
     }
 
+    /// How the node's disk does.
+    pub fn health(&self) -> Health {
+        self.hosting.health()
+    }
+
     /// The groups that run here.
     pub fn groups(&self) -> Vec<Group> {
         self.hosting.groups()
@@ -363,6 +371,7 @@ struct Opened {
     hosting: Arc<Hosting>,
     groups: Arc<Members>,
     failing: watch::Receiver<Option<Failing>>,
+    watching: JoinHandle<()>,
     writer_ended: oneshot::Receiver<()>,
 }
 
@@ -374,11 +383,15 @@ impl Opened {
     ) -> Result<Self, NodeError> {
         let engine = Arc::clone(&parts.engine);
         inspect(&*engine, &parts.known)?;
+        let is_roomy = engine.room().is_none_or(|room| room >= parts.disk.room_min);
+        engine.keep_reserve(is_roomy);
         let log = engine.open("log", Role::Log).map_err(NodeError::Log)?;
         let on_fatal = Arc::clone(&parts.on_fatal);
         let writer = LogWriter::new(Arc::clone(&log), Arc::clone(&engine), on_fatal);
         let (writer, task) = writer.map_err(NodeError::Log)?;
         let writer_ended = engine.spawn_writer(Box::pin(task));
+        let watching = Arc::clone(writer.disk()).run(Arc::clone(&engine), parts.disk);
+        let watching = tokio::spawn(watching);
         let mesh = parts.mesh.clone();
         let courier = NodeCourier::new(parts.number, mesh, Arc::clone(&parts.known));
         let root =
@@ -409,7 +422,7 @@ impl Opened {
             root,
             fails,
         });
-        Ok(Self { hosting: hosting.await?, groups, failing, writer_ended })
+        Ok(Self { hosting: hosting.await?, groups, failing, watching, writer_ended })
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     mesh::{Class, Receiving, Sending, Serve},
     register,
     rotation::Rotation,
-    store::rows,
+    store::{health::Health, rows},
 };
 
 /// Whoever has this node's keys; set once the node has its authority, which is built on the node.
@@ -77,6 +77,10 @@ impl Peers {
                 let page = self.hosting.rows(&wanted).ok_or("no replica is here")?;
                 let page = page.map_err(|error| text(&error))?;
                 send.frame(&rows::encode(&page)).await.map_err(|error| text(&error))?;
+            }
+            Opening::MayLead => {
+                let may = self.hosting.health() == Health::Well;
+                send.frame(&rows::encode(&may)).await.map_err(|error| text(&error))?;
             }
             Opening::Recorded(certificate) => {
                 let own = self.courier.known().own().authority();

@@ -7,6 +7,7 @@
 pub mod contents;
 pub mod handheld;
 pub mod nodes;
+pub mod small_disk;
 
 use std::{
     ffi::{OsStr, OsString},

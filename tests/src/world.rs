@@ -26,7 +26,7 @@ use fieldmesh_node::{
     cluster::Cluster,
     edge,
     node::{Node, NodeParts, Timing},
-    store::simulated::Disk,
+    store::{health::Limits, simulated::Disk},
     trust::Trust,
 };
 use fieldmesh_pki::{
@@ -179,11 +179,11 @@ async fn run_node(
     let home = Home { region: REGION.parse().unwrap(), index: 0, shards: 2 };
     let parts = NodeParts {
         cluster: CLUSTER.into(),
-        region: REGION.into(),
         number: 1,
         timing: TIMING,
         timing_across: TIMING,
         awake_max: 1000,
+        disk: Limits { stall: Duration::from_secs(2), room_min: 0 },
         engine: Arc::new(disk),
         clock: Arc::new(SimClock),
         entropy: Arc::new(SimEntropy::new(seed)),

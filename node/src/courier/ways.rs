@@ -83,6 +83,11 @@ impl Ways {
         self.question(node, &Opening::Rows(wanted)).await
     }
 
+    /// Asks a node whether it may lead; none where it does not answer.
+    pub(super) async fn may_lead(&self, node: u64) -> Option<bool> {
+        self.question(node, &Opening::MayLead).await
+    }
+
     /// Asks a node whether its region's authority has a record; none where it does not lead that.
     pub(super) async fn is_recorded(&self, node: u64, certificate: &Recorded) -> Option<bool> {
         self.question(node, &Opening::Recorded(certificate.clone())).await

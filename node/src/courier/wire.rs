@@ -41,6 +41,9 @@ pub enum Opening {
     /// no, or nothing.
     #[n(5)]
     Recorded(#[n(0)] Recorded),
+    /// Whether the node may lead: answered by yes or no.
+    #[n(6)]
+    MayLead,
 }
 
 /// A certificate, and whose it is to be.
@@ -233,6 +236,9 @@ pub enum Said {
     Parked,
     #[n(9)]
     Failed(#[n(0)] String),
+    /// Nothing was written there, for want of room.
+    #[n(10)]
+    Full,
 }
 
 impl Said {
@@ -254,6 +260,7 @@ impl Said {
             Err(AskError::Forged) => Self::Forged,
             Err(AskError::OutOfWindow) => Self::OutOfWindow,
             Err(AskError::Parked) => Self::Parked,
+            Err(AskError::Full) => Self::Full,
             Err(AskError::Journal(error)) => Self::Failed(error.to_string()),
         }
     }
@@ -276,6 +283,7 @@ impl Said {
             Self::Forged => AskError::Forged,
             Self::OutOfWindow => AskError::OutOfWindow,
             Self::Parked => AskError::Parked,
+            Self::Full => AskError::Full,
             Self::Failed(why) => AskError::Journal(JournalError::Failed(why)),
         })
     }

@@ -12,6 +12,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use super::{Shared, ca, cluster, operator::Operator, problem::Problem, watch};
 use crate::{
     courier::wire::{WANTED_MAX, Wanted},
+    store::health::Health,
     story,
 };
 
@@ -66,7 +67,13 @@ async fn openapi() -> HttpResponse {
 }
 
 pub async fn ready(shared: web::Data<Shared>) -> HttpResponse {
-    let ready = shared.node.courier.is_complete();
+    let health = shared.node.health();
+    let ready = shared.node.courier.is_complete() && health != Health::Full;
+    let disk = match health {
+        Health::Well => "well",
+        Health::Stalled => "stalled",
+        Health::Full => "full",
+    };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let shards: Vec<_> = shared
         .node
@@ -75,7 +82,7 @@ pub async fn ready(shared: web::Data<Shared>) -> HttpResponse {
         .map(|shard| serde_json::json!({ "shard": shard, "ready": shared.node.courier.is_led(shard) }))
         .collect();
     std::future::ready(
-        HttpResponse::build(status).json(serde_json::json!({ "ready": ready, "shards": shards })),
+        HttpResponse::build(status).json(serde_json::json!({ "ready": ready, "disk": disk, "shards": shards })),
     )
     .await
 }

@@ -26,23 +26,35 @@ pub struct Nodes {
     running: BTreeMap<u64, Server>,
     /// Of nodes that are not in the first one.
     regions: BTreeMap<u64, String>,
+    /// What each configuration has beside the usual.
+    more: Vec<(&'static str, &'static str)>,
 }
 
 impl Nodes {
     /// A cluster with so many nodes, as it is once it has settled.
     pub async fn start(count: u64) -> Self {
+        let mut nodes = Self::prepare(&[]);
+        nodes.begin(count).await;
+        nodes
+    }
+
+    /// A cluster without nodes, whose configurations will have these lines beside the usual.
+    pub fn prepare(more: &[(&'static str, &'static str)]) -> Self {
         let root = TempDir::new().unwrap();
         std::fs::write(root.path().join("passphrase"), PASSPHRASE).unwrap();
-        let mut nodes = Self { root, running: BTreeMap::new(), regions: BTreeMap::new() };
-        let made = nodes.run(1, "init", &[]).await;
-        made.expect_code(0);
-        nodes.restart(1).await;
+        let (running, regions) = (BTreeMap::new(), BTreeMap::new());
+        Self { root, running, regions, more: more.to_vec() }
+    }
+
+    /// Makes and starts so many nodes, and waits until they have settled.
+    pub async fn begin(&mut self, count: u64) {
+        self.run(1, "init", &[]).await.expect_code(0);
+        self.restart(1).await;
         for number in 2..=count {
-            nodes.join(number).await.expect_code(0);
-            nodes.restart(number).await;
+            self.join(number).await.expect_code(0);
+            self.restart(number).await;
         }
-        nodes.settle().await;
-        nodes
+        self.settle().await;
     }
 
     pub fn dir(&self, number: u64) -> PathBuf {
@@ -72,6 +84,7 @@ impl Nodes {
             ("listen.mesh", quoted("7445")),
             ("listen.http", quoted("0")),
         ];
+        values.extend(self.more.iter().map(|(key, value)| (*key, (*value).to_owned())));
         for (key, value) in changes {
             values.retain(|(known, _)| known != key);
             values.push((key, (*value).to_owned()));
