@@ -18,6 +18,7 @@ mod certificates;
 mod create;
 mod join;
 mod keeper;
+mod restore;
 mod secrets;
 
 pub use certificates::Own;
@@ -25,6 +26,7 @@ pub(crate) use certificates::{all_from_pem as pem_objects, armour, pem};
 pub use create::Making;
 pub use join::{Admission, HandOver};
 pub use keeper::{Keeper, Renewed};
+pub use restore::Restoring;
 
 use std::{
     fs::File,
@@ -81,7 +83,7 @@ pub enum DeploymentError {
     #[error("{path} is in use by another server")]
     InUse { path: PathBuf },
     #[error(
-        "the region's CA key is in a token: it cannot be handed to another node, whose software has no place for it"
+        "the region's CA key is in a token: it cannot be handed to another node or a backup, whose software has no place for it"
     )]
     InToken,
     #[error("a certificate cannot be issued")]

@@ -157,6 +157,7 @@ impl Server {
             head_signer: Arc::clone(&authority.head_signer),
             status: Arc::clone(&authority.status),
             rotation: Arc::clone(&authority.rotation),
+            holder: Arc::default(),
             throttle: Arc::default(),
             keys_under_way: KeysUnderWay::default(),
             wrap_base64: config.pki.wrap_base64,

@@ -1,0 +1,1 @@
+//! The directory refuses everything that is not as it was written.
