@@ -68,6 +68,9 @@ impl Holder {
         }
         // What an earlier attempt of the same backup holds is let go first.
         *now = None;
+        for group in groups {
+            group.before_hold().await?;
+        }
         let held = try_join_all(groups.iter().map(Group::hold)).await?;
         let frozen: Vec<Frozen> = held.iter().map(|held| held.frozen.clone()).collect();
         *now = Some(Holding {

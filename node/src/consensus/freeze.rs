@@ -88,15 +88,21 @@ fn take(gate: &Gate) -> Option<OwnedRwLockWriteGuard<()>> {
 }
 
 impl Group {
+    /// Writes the state down as it is now, so that it need not be written while everybody waits.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub async fn before_hold(&self) -> Result<(), NotHeld> {
+        let group = self.group;
+        self.table.sync().await.map_err(|source| NotHeld::Store { group, source })
+    }
+
     /// Lets nothing be proposed from now on, waits for what was, and freezes the state.
     ///
     /// # Errors
     /// See [`NotHeld`]; the group goes on.
     pub async fn hold(&self) -> Result<Held, NotHeld> {
         let group = self.group;
-        let store = |source| NotHeld::Store { group, source };
-        // What is written by now need not be written while everybody waits.
-        self.table.sync().await.map_err(store)?;
         let closing = timeout(HELD_AT_MOST, Arc::clone(&self.gate).write_owned()).await;
         let closed = closing.map_err(|_| NotHeld::Taken { group })?;
         let gate: Gate = Arc::new(Mutex::new(Some(closed)));
