@@ -34,7 +34,8 @@ use actix_web::{
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
-    backup::Holder, issuer::Issuer, ledger::HeadSigner, node::Node, rotation::Rotation, status::StatusBoard,
+    backup::Holder, issuer::Issuer, ledger::HeadSigner, node::Node, rotation::Rotation,
+    status::StatusBoard,
 };
 
 /// Largest body of a request: an enrollment is below 8 KiB, a bulk import sends pages.

@@ -7,13 +7,9 @@
     reason = "tests fail by panicking, and these look into files and damage them"
 )]
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use fieldmesh_domain::EntityId;
@@ -132,7 +128,7 @@ async fn what_was_acknowledged_before_a_backup_goes_on_from_it() {
     }
     let customers = nodes.any().ask(&["customer", "list"]).await["rows"].as_array().unwrap().len();
     let taken = nodes.back_up(1, "backup").await.expect_code(0).json();
-    println!("{taken}");
+    assert!(taken["held_ms"].as_u64().unwrap() < 3000, "{taken}");
     load.more(2).await;
     load.end().await;
     nodes.kill_all().await;
@@ -146,7 +142,8 @@ async fn what_was_acknowledged_before_a_backup_goes_on_from_it() {
     let own = ["--json", "--passphrase-file", text(&passphrase)];
     let verified =
         run("fieldmesh", &[&["backup", "verify", text(&backup)], &own[..]].concat()).await;
-    println!("{}", verified.expect_code(0).json());
+    let verified = verified.expect_code(0).json();
+    assert_eq!(verified["faults"], 0, "{verified}");
 
     // On the address of one of those that are lost, as devices know it.
     nodes.take_address(4, 1);
@@ -167,4 +164,76 @@ async fn what_was_acknowledged_before_a_backup_goes_on_from_it() {
         assert_eq!(group["learners"], serde_json::json!([5]), "{view}");
     }
     served(&nodes, &customer, &technician, "with two nodes").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_damaged_or_of_something_else_is_refused_before_anything_is_made() {
+    let nodes = Nodes::start(1).await;
+    nodes.back_up(1, "backup").await.expect_code(0);
+    let whole = contents(&nodes.beside("backup"));
+    let made = nodes.dir(2);
+    // Each as a directory of its own, changed in one way.
+    let refused = async |what: &str, change: &dyn Fn(&mut Contents), words: &[&str]| {
+        let dir = nodes.beside(what);
+        let mut files = whole.clone();
+        change(&mut files);
+        place(&files, &dir);
+        nodes.restore(2, &dir).await.expect_code(2).expect_one_line(words);
+        let verify = ["verify", text(&dir), "--json", "--passphrase-file"];
+        let passphrase = nodes.passphrase();
+        let verified = run("fieldmesh", &[&["backup"], &verify[..], &[text(&passphrase)]].concat());
+        verified.await.expect_code(2).expect_one_line(words);
+        assert!(!made.exists(), "{what}: something was made");
+    };
+    let rows = std::path::PathBuf::from("group-1.rows");
+    let head = std::path::PathBuf::from("backup.sealed");
+    let flip = |files: &mut Contents| {
+        let bytes = files.get_mut(&rows).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    };
+    refused("flipped", &flip, &["group-1.rows", "damaged"]).await;
+    let cut = |files: &mut Contents| {
+        let bytes = files.get_mut(&rows).unwrap();
+        bytes.truncate(bytes.len() - 3);
+    };
+    refused("cut", &cut, &["group-1.rows", "cut short"]).await;
+    let lose = |files: &mut Contents| drop(files.remove(&rows));
+    refused("lost", &lose, &["group-1.rows", "missing"]).await;
+    let swap = |files: &mut Contents| {
+        let other = files[&std::path::PathBuf::from("group-2.rows")].clone();
+        files.insert(rows.clone(), other);
+    };
+    refused("swapped", &swap, &["group-1.rows", "damaged"]).await;
+    let unfinished = |files: &mut Contents| drop(files.remove(&head));
+    refused("unfinished", &unfinished, &["holds no whole backup"]).await;
+    let newer = |files: &mut Contents| files.get_mut(&head).unwrap()[7] = 9;
+    refused("newer", &newer, &["format 9", "newer program"]).await;
+
+    let backup = nodes.beside("backup");
+    for (changes, words) in [
+        (("cluster.name", "\"another.example\""), ["cluster.name", "another.example"]),
+        (("cluster.region", "\"us1\""), ["cluster.region", "us1"]),
+        (("node.shards", "7"), ["node.shards = 4", "7"]),
+        (("node.number", "1"), ["node.number = 1", "another machine"]),
+    ] {
+        let config = nodes.config(2, &[changes]);
+        let restored = nodes.run_as(&config, "restore", &[text(&backup)]).await;
+        restored.expect_code(2).expect_one_line(&words);
+        assert!(!made.exists(), "{words:?}: something was made");
+    }
+    // The directory of a node is nobody else's.
+    let before = contents(&nodes.dir(1)).len();
+    nodes.restore(1, &backup).await.expect_code(2).expect_one_line(&["holds a deployment"]);
+    assert!(contents(&nodes.dir(1)).len() >= before);
+    let wrong = nodes.beside("wrong");
+    std::fs::write(&wrong, "not the passphrase of it").unwrap();
+    let config = nodes.config(2, &[]);
+    let args =
+        ["restore", text(&backup), "--config", text(&config), "--passphrase-file", text(&wrong)];
+    run("fieldmesh", &args).await.expect_code(2).expect_one_line(&["passphrase", "wrong"]);
+    assert!(!made.exists(), "something was made");
+    // What is there is not written over.
+    nodes.back_up(1, "backup").await.expect_code(2).expect_one_line(&["there already"]);
+    assert_eq!(contents(&nodes.beside("backup")), whole);
 }

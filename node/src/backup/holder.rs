@@ -62,7 +62,8 @@ impl Holder {
         groups: &[Group],
     ) -> Result<Vec<Frozen>, HolderError> {
         let mut now = self.now.try_lock().map_err(|_| HolderError::Busy)?;
-        let is_other = |holding: &Holding| holding.id != id && holding.used.elapsed() < IDLE_AT_MOST;
+        let is_other =
+            |holding: &Holding| holding.id != id && holding.used.elapsed() < IDLE_AT_MOST;
         if now.as_ref().is_some_and(is_other) {
             return Err(HolderError::Busy);
         }

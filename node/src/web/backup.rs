@@ -63,9 +63,7 @@ pub(super) struct RowsQuery {
 impl From<HolderError> for Problem {
     fn from(error: HolderError) -> Self {
         match error {
-            HolderError::Store(_) => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", error)
-            }
+            HolderError::Store(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", error),
             HolderError::Busy | HolderError::Gone | HolderError::NotHeld(_) => {
                 Self::new(StatusCode::CONFLICT, "not-held", error)
             }
@@ -94,11 +92,8 @@ pub async fn hold(
     }
     tracing::info!(by = operator.name, groups = wanted.len(), "groups are held for a backup");
     let frozen = shared.holder.hold(&id, &wanted).await?;
-    let view = frozen.iter().map(|one| FrozenView {
-        group: one.group,
-        term: one.term,
-        index: one.index,
-    });
+    let view =
+        frozen.iter().map(|one| FrozenView { group: one.group, term: one.term, index: one.index });
     Ok(web::Json(HeldView { groups: view.collect() }))
 }
 

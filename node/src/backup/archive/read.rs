@@ -89,8 +89,7 @@ impl Archive {
         for number in 0..part.pieces {
             let is_last = number + 1 == part.pieces;
             let sealed = reading.piece()?;
-            let opened =
-                self.key.open(Place::Backup, &place(part.group, number, is_last), &sealed);
+            let opened = self.key.open(Place::Backup, &place(part.group, number, is_last), &sealed);
             let piece = opened.map_err(|_| reading.damaged(&format!("piece {number}")))?;
             let piece = transfer::read_piece(&piece);
             match piece.map_err(|error| reading.damaged(&error.to_string()))? {
@@ -99,7 +98,9 @@ impl Archive {
                     take(page)?;
                 }
                 Err(stated) if is_last && stated == rows && rows == part.rows => {}
-                _ => return Err(reading.damaged(&format!("piece {number} is out of place")).into()),
+                _ => {
+                    return Err(reading.damaged(&format!("piece {number} is out of place")).into());
+                }
             }
         }
         Ok(reading.end(part)?)

@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::{
-    consensus::transfer, os::SystemEntropy, store::Row, store::simulated::Disk,
+    consensus::transfer,
+    os::SystemEntropy,
+    store::Row,
+    store::simulated::Disk,
     store::{Batch, Engine, Role},
 };
 

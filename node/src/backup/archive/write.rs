@@ -79,11 +79,8 @@ impl Writing {
         entropy: &dyn Entropy,
     ) -> Result<(), ArchiveError> {
         let path = self.unfinished.join(HEAD);
-        let head = Head {
-            manifest: manifest.clone(),
-            key: *self.key.expose(),
-            secrets: secrets.to_vec(),
-        };
+        let head =
+            Head { manifest: manifest.clone(), key: *self.key.expose(), secrets: secrets.to_vec() };
         let plain = Zeroizing::new(rows::encode(&head));
         let sealed = vault::seal(passphrase, &plain, random(entropy), random(entropy))
             .map_err(|source| ArchiveError::Vault { path: path.clone(), source })?;
