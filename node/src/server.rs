@@ -165,8 +165,7 @@ impl Server {
         };
         let (public, web) = listen(config, public, listener, https_tls, shared)?;
         let tasks = authority.tend(&node);
-        let (https, http) = (web.address, public.address);
-        Ok(Self { https, http, devices, node, web, public, tasks })
+        Ok(Self { https: web.address, http: public.address, devices, node, web, public, tasks })
     }
 
     /// Ends in order: requests, devices, shards, log.
