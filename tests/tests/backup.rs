@@ -181,8 +181,9 @@ async fn a_backup_that_is_damaged_or_of_something_else_is_refused_before_anythin
         nodes.restore(2, &dir).await.expect_code(2).expect_one_line(words);
         let verify = ["verify", text(&dir), "--json", "--passphrase-file"];
         let passphrase = nodes.passphrase();
-        let verified = run("fieldmesh", &[&["backup"], &verify[..], &[text(&passphrase)]].concat());
-        verified.await.expect_code(2).expect_one_line(words);
+        let verify = [&["backup"], &verify[..], &[text(&passphrase)]].concat();
+        let verified = run("fieldmesh", &verify).await;
+        verified.expect_code(2).expect_one_line(words);
         assert!(!made.exists(), "{what}: something was made");
     };
     let rows = std::path::PathBuf::from("group-1.rows");
