@@ -111,7 +111,10 @@ fn a_region_that_is_restored_begins_with_one_node_in_the_place_of_all() {
         assert_eq!(voters(&cluster, group), (vec![4], vec![]));
     }
     for number in 1..=3 {
-        assert_eq!(cluster.members().member(number).unwrap().presence, Presence::Gone);
+        assert_eq!(
+            cluster.members().member(number).unwrap().presence,
+            fieldmesh_domain::placement::Presence::Gone
+        );
         assert_eq!(cluster.ask(&join(number)), Err(RejectionCode::Exists));
     }
     cluster.ask(&join(5)).unwrap();
