@@ -19,6 +19,7 @@ mod create;
 mod found;
 mod join;
 mod keeper;
+mod restore;
 mod secrets;
 
 pub use certificates::Own;
@@ -27,6 +28,7 @@ pub use create::Making;
 pub use found::Welcome;
 pub use join::{Admission, HandOver};
 pub use keeper::{Keeper, Renewed};
+pub use restore::Restoring;
 
 use std::{
     fs::File,
@@ -88,7 +90,7 @@ pub enum DeploymentError {
     #[error("the region is not part of its cluster yet: run `fieldmesh join --issuing` again")]
     Unfounded,
     #[error(
-        "the region's CA key is in a token: it cannot be handed to another node, whose software has no place for it"
+        "the region's CA key is in a token: it cannot be handed to another node or a backup, whose software has no place for it"
     )]
     InToken,
     #[error("a certificate cannot be issued")]

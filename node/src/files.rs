@@ -89,6 +89,19 @@ pub fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// Gives a directory another name, where nothing is yet; durable on return.
+///
+/// # Errors
+/// As the file system says.
+pub fn rename_dir(from: &Path, to: &Path) -> io::Result<()> {
+    File::open(from)?.sync_all()?;
+    fs::rename(from, to)?;
+    match to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
 /// Removes a directory with all below it.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 //! (`fieldmesh_envelope`), certificates (`fieldmesh_pki`).
 
 pub mod audit;
+pub mod backup;
 pub mod bucket;
 pub mod channel;
 pub mod cli;

@@ -152,8 +152,7 @@ impl Server {
         let shared = authority.share(&node, metrics, devices, &config.pki);
         let (public, web) = listen(config, public, listener, https_tls, shared)?;
         let tasks = authority.tend(&node);
-        let (https, http) = (web.address, public.address);
-        Ok(Self { https, http, devices, node, web, public, tasks })
+        Ok(Self { https: web.address, http: public.address, devices, node, web, public, tasks })
     }
 
     /// Ends in order: requests, devices, shards, log.
@@ -329,6 +328,7 @@ impl Open {
             head_signer: Arc::clone(&self.head_signer),
             status: Arc::clone(&self.status),
             rotation: Arc::clone(&self.rotation),
+            holder: Arc::default(),
             throttle: Arc::default(),
             keys_under_way: KeysUnderWay::default(),
             wrap_base64: config.wrap_base64,

@@ -7,12 +7,7 @@
 
 use fieldmesh_tests::{
     live::until,
-    process::{
-        fieldmesh,
-        handheld::Handheld,
-        nodes::Nodes,
-        small_disk::SmallDisk,
-    },
+    process::{fieldmesh, handheld::Handheld, nodes::Nodes, small_disk::SmallDisk},
 };
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
@@ -27,7 +22,9 @@ const LEFT_MIB: u64 = 30;
 fn disk(nodes: &Nodes, number: u64) -> Option<SmallDisk> {
     let disk = SmallDisk::mount(&nodes.dir(number), DISK_MIB);
     if disk.is_none() {
-        eprintln!("NOT RUN: mounting a small disk needs root; the simulated one is tested all the same");
+        eprintln!(
+            "NOT RUN: mounting a small disk needs root; the simulated one is tested all the same"
+        );
     }
     disk
 }
@@ -66,10 +63,8 @@ async fn a_full_disk_refuses_by_name_and_goes_on_by_itself() {
     customer.try_request("meanwhile", "2").await;
     assert_eq!(waiting(&customer).await, 1);
     disk.empty();
-    until("there is room again", async || {
-        (import(&nodes, 1).await.0 == Some(0)).then_some(())
-    })
-    .await;
+    until("there is room again", async || (import(&nodes, 1).await.0 == Some(0)).then_some(()))
+        .await;
     until("the message was taken", async || {
         customer.run(&["listen", "--seconds", "1"]).await.expect_code(0);
         (waiting(&customer).await == 0).then_some(())

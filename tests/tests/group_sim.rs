@@ -67,7 +67,12 @@ fn one_seed() {
 fn who_cannot_write_does_not_lead() {
     for seed in 0..6 {
         let seen = run_stalled(Plan { seed, nodes: 3, sync_ms: [1; 5], pause_ms: 1000 });
-        assert!(seen.broken.is_empty(), "seed {seed}: {:#?}\n{}", seen.broken, seen.trace.join("\n"));
+        assert!(
+            seen.broken.is_empty(),
+            "seed {seed}: {:#?}\n{}",
+            seen.broken,
+            seen.trace.join("\n")
+        );
     }
 }
 

@@ -163,6 +163,17 @@ pub enum Command {
         #[n(3)]
         by: String,
     },
+    /// All nodes of the region are lost: this one begins with what was backed up of them.
+    #[n(15)]
+    Restore {
+        /// Its presence and time are not looked at.
+        #[n(0)]
+        member: Member,
+        #[n(1)]
+        shards: u32,
+        #[n(2)]
+        by: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -296,6 +307,7 @@ impl Aggregate for Placement {
                 self.become_present(*number, Presence::Gone, changes::BY_ITSELF, ctx)
             }
             Command::Assign { group, voters, by } => self.assign(*group, voters, by),
+            Command::Restore { member, shards, by } => self.restore(member, *shards, by, ctx),
             Command::Timer { .. } => Ok(vec![]),
         }
     }

@@ -88,7 +88,7 @@ pub(crate) async fn join(args: &JoinArgs, output: &Output) -> Result<(), CliErro
 }
 
 /// What this node is to be, by its configuration.
-fn member(config: &Config) -> Result<NewMember, CliError> {
+pub(super) fn member(config: &Config) -> Result<NewMember, CliError> {
     let listen = &config.listen;
     if listen.mesh.port() == 0 && config.advertise.mesh.is_empty() {
         return Err(CliError::usage(

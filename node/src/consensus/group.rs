@@ -19,10 +19,10 @@ use openraft::{
     raft::WatchChangeHandle,
 };
 use openraft_rt::{AsyncRuntime as _, watch::WatchReceiver as _};
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 
 use super::{
-    Outcome, Proposal, Raft, Runtime, Types, install,
+    LogId, Outcome, Proposal, Raft, Runtime, Types, install,
     log_store::{self, LogStore},
     machine::{Machine, RowObserver},
     network::Peers,
@@ -133,6 +133,8 @@ pub struct Group {
     leading: watch::Receiver<Option<u64>>,
     health: watch::Receiver<Health>,
     on_fatal: OnFatal,
+    /// Taken by who holds the group still: meanwhile nothing is proposed.
+    pub(super) gate: Arc<RwLock<()>>,
     /// Where its peers find it.
     members: Option<Arc<Members>>,
     /// Ends the watch on leadership when the last handle goes.
@@ -204,8 +206,8 @@ impl Group {
             members.add(group, raft.clone(), health.clone());
         }
         tracing::info!(group, fresh, "group started");
-        let _watching = watching;
-        Ok(Self { group, raft, table, leading, health, on_fatal, members, _watching })
+        let (gate, _watching) = (Arc::default(), watching);
+        Ok(Self { group, raft, table, leading, health, on_fatal, gate, members, _watching })
     }
 
     /// The term this node leads in, or none.
@@ -251,6 +253,20 @@ impl Group {
         content: &Content,
     ) -> Result<impl Future<Output = Result<Outcome, ProposeError>> + Send + 'static, ProposeError>
     {
+        let open = self.gate.read().await;
+        let proposed = self.submit_past_the_gate(content).await?;
+        drop(open);
+        Ok(async move { proposed.await.map(|(outcome, _)| outcome) })
+    }
+
+    /// The same for who holds the gate; with the place in the log.
+    pub(super) async fn submit_past_the_gate(
+        &self,
+        content: &Content,
+    ) -> Result<
+        impl Future<Output = Result<(Outcome, LogId), ProposeError>> + Send + 'static,
+        ProposeError,
+    > {
         if !self.has_room() {
             return Err(ProposeError::Full);
         }
@@ -264,7 +280,7 @@ impl Group {
         let group = self.clone();
         Ok(async move {
             match outcome.await {
-                Ok(Ok(response)) => Ok(response.data),
+                Ok(Ok(response)) => Ok((response.data, response.log_id)),
                 Ok(Err(ClientWriteError::ForwardToLeader(to))) => {
                     Err(ProposeError::NotLeader { hint: to.leader_id })
                 }
@@ -398,7 +414,7 @@ fn watch_over(group: GroupId, raft: &Raft, on_fatal: OnFatal) {
     }));
 }
 
-fn state_table(group: GroupId) -> String {
+pub(super) fn state_table(group: GroupId) -> String {
     format!("state-{group}")
 }
 

@@ -84,11 +84,7 @@ impl Machine {
     ///
     /// # Errors
     /// The table's own record of that does not decode.
-    pub fn open(
-        shard: ShardId,
-        table: Arc<dyn Table>,
-        pulse: Pulse,
-    ) -> Result<Self, StoreError> {
+    pub fn open(shard: ShardId, table: Arc<dyn Table>, pulse: Pulse) -> Result<Self, StoreError> {
         let Found { applied, membership, .. } = install::found(&*table)?;
         let applied = Applied { last: applied, membership, snapshot: None };
         let applied = Arc::new(Mutex::new(applied));

@@ -241,7 +241,9 @@ impl Members {
         let (vote, meta) = transfer::head(&head)?;
         in_own_name(from, vote.leader_id.voted_for)?;
         let served = served.filter(Served::has_room);
-        let Some(Served { raft, .. }) = served else { return last_word(send, &Answer::Absent).await };
+        let Some(Served { raft, .. }) = served else {
+            return last_word(send, &Answer::Absent).await;
+        };
         // Whoever sends it tries again later.
         let Some(table) = self.arrive(group)? else {
             return last_word(send, &Answer::Absent).await;

@@ -128,7 +128,11 @@ impl DiskWatch {
             Health::Well => tracing::warn!(room, "the disk is well again"),
             Health::Stalled => tracing::error!("the disk stands still: this node leads nothing"),
             Health::Full => {
-                tracing::error!(room, wanted, "the disk is full: nothing is written until there is room");
+                tracing::error!(
+                    room,
+                    wanted,
+                    "the disk is full: nothing is written until there is room"
+                );
             }
         }
         metrics::gauge!("fieldmesh_disk_health").set(f64::from(health as u8));

@@ -81,8 +81,7 @@ impl From<AskError> for Problem {
                 Self::new(StatusCode::CONFLICT, "replay", &error)
             }
             AskError::Full => {
-                let mut problem =
-                    Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", &error);
+                let mut problem = Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", &error);
                 problem.retry_after_s = Some(5);
                 problem
             }

@@ -9,7 +9,7 @@ use fieldmesh_domain::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
-use super::{Shared, ca, cluster, operator::Operator, problem::Problem, watch};
+use super::{Shared, backup, ca, cluster, operator::Operator, problem::Problem, watch};
 use crate::{
     courier::wire::{WANTED_MAX, Wanted},
     store::health::Health,
@@ -41,7 +41,11 @@ const PAGE_ROWS_MAX: usize = 1000;
         cluster::drain,
         cluster::resume,
         cluster::leave,
-        cluster::assign
+        cluster::assign,
+        backup::hold,
+        backup::release,
+        backup::rows,
+        backup::end
     )
 )]
 struct Api;
@@ -54,6 +58,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
         .route("/customers", web::get().to(customers))
         .route("/technicians", web::post().to(register_technician))
         .route("/technicians", web::get().to(technicians))
+        .configure(backup::routes)
         .configure(ca::routes)
         .configure(cluster::routes)
         .route("/tickets", web::get().to(tickets))
@@ -82,7 +87,8 @@ pub async fn ready(shared: web::Data<Shared>) -> HttpResponse {
         .map(|shard| serde_json::json!({ "shard": shard, "ready": shared.node.courier.is_led(shard) }))
         .collect();
     std::future::ready(
-        HttpResponse::build(status).json(serde_json::json!({ "ready": ready, "disk": disk, "shards": shards })),
+        HttpResponse::build(status)
+            .json(serde_json::json!({ "ready": ready, "disk": disk, "shards": shards })),
     )
     .await
 }

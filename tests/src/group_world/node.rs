@@ -19,10 +19,10 @@ use fieldmesh_node::{
     replicas,
     store::{
         Engine, Role,
+        health::Limits,
         keys::state,
         rows::{self, Head},
         simulated::Disk,
-        health::Limits,
         writer::{LogWriter, OnFatal},
     },
     trust::Trust,

@@ -28,6 +28,8 @@ pub struct Nodes {
     regions: BTreeMap<u64, String>,
     /// What each configuration has beside the usual.
     more: Vec<(&'static str, &'static str)>,
+    /// Nodes on the address of another one that is gone.
+    moved: BTreeMap<u64, u64>,
 }
 
 impl Nodes {
@@ -42,8 +44,8 @@ impl Nodes {
     pub fn prepare(more: &[(&'static str, &'static str)]) -> Self {
         let root = TempDir::new().unwrap();
         std::fs::write(root.path().join("passphrase"), PASSPHRASE).unwrap();
-        let (running, regions) = (BTreeMap::new(), BTreeMap::new());
-        Self { root, running, regions, more: more.to_vec() }
+        let (running, regions, moved) = Default::default();
+        Self { root, running, regions, moved, more: more.to_vec() }
     }
 
     /// Makes and starts so many nodes, and waits until they have settled.
@@ -72,7 +74,8 @@ impl Nodes {
 
     /// A node's configuration, with these lines changed: key in its section, and value.
     pub fn config(&self, number: u64, changes: &[(&str, &str)]) -> PathBuf {
-        let (address, dir) = (Self::address(number), self.dir(number));
+        let place = self.moved.get(&number).copied().unwrap_or(number);
+        let (address, dir) = (Self::address(place), self.dir(number));
         let quoted = |port: &str| format!("\"{address}:{port}\"");
         let mut values = vec![
             ("node.number", number.to_string()),
@@ -97,13 +100,40 @@ impl Nodes {
         path
     }
 
+    /// A node is on the address of another one, which must not run any more.
+    pub fn take_address(&mut self, number: u64, of: u64) {
+        self.moved.insert(number, of);
+    }
+
+    /// Backs the region up by a node's machine, into a directory of that name.
+    pub async fn back_up(&self, number: u64, name: &str) -> Finished {
+        self.run(number, "backup", &["--out", text(&self.root.path().join(name))]).await
+    }
+
+    /// A directory beside those of the nodes.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// Makes a node's directory of a backup.
+    pub async fn restore(&self, number: u64, backup: &std::path::Path) -> Finished {
+        self.run(number, "restore", &[text(backup)]).await
+    }
+
+    /// Ends all nodes as a power failure does.
+    pub async fn kill_all(&mut self) {
+        for (_, server) in std::mem::take(&mut self.running) {
+            server.kill().await;
+        }
+    }
+
     /// Runs a command of a node that needs its passphrase.
-    async fn run(&self, number: u64, verb: &str, args: &[&str]) -> Finished {
+    pub async fn run(&self, number: u64, verb: &str, args: &[&str]) -> Finished {
         let config = self.config(number, &[]);
         self.run_as(&config, verb, args).await
     }
 
-    async fn run_as(&self, config: &std::path::Path, verb: &str, args: &[&str]) -> Finished {
+    pub async fn run_as(&self, config: &std::path::Path, verb: &str, args: &[&str]) -> Finished {
         let passphrase = self.passphrase();
         let own =
             [verb, "--json", "--config", text(config), "--passphrase-file", text(&passphrase)];

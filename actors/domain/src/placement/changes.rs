@@ -129,6 +129,29 @@ impl Placement {
         Ok(vec![Event::Placed { groups, by: by.to_owned() }])
     }
 
+    /// The region's nodes are gone at once, and another one begins in their place. Where it may be is
+    /// decided after they are gone: it may well have the address of one of them.
+    pub(super) fn restore(
+        &self,
+        wanted: &Member,
+        shards: u32,
+        by: &str,
+        ctx: &Ctx,
+    ) -> Result<Vec<Event>, Rejection> {
+        let (mut next, mut events, at) = (self.clone(), Vec::new(), ctx.now);
+        let is_lost =
+            |known: &&Member| known.region() == wanted.region() && known.presence != Presence::Gone;
+        for Member { number, .. } in self.members.members.iter().filter(is_lost) {
+            let (number, presence, by) = (*number, Presence::Gone, by.to_owned());
+            events.push(Event::PresenceChanged { number, presence, at, by });
+        }
+        for event in &events {
+            next.evolve(event);
+        }
+        events.extend(next.join(wanted, shards, by, ctx)?);
+        Ok(events)
+    }
+
     /// A change of the nodes, and what follows from it for the groups.
     fn with_moves(&self, event: Event, by: String) -> Vec<Event> {
         let mut next = self.clone();

@@ -53,6 +53,7 @@ fn commands() {
             "820e84<member>06<issuer>626f70",
             Command::Found { member: member(), shards: 6, issuer: [9; 32], by: by() },
         ),
+        ("820f83<member>06626f70", Command::Restore { member: member(), shards: 6, by: by() }),
     ]);
     for (text, command) in rows {
         are_frozen(&[(text.as_str(), command)]);
