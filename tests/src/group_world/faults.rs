@@ -75,9 +75,10 @@ pub(super) fn stand_still(sim: &mut Sim<'_>, disks: &[Disk], plan: &Plan, seen: 
     let dice = StdRng::seed_from_u64(plan.seed);
     let (later, down) = (Vec::new(), Vec::new());
     let mut faults = Faults { sim, disks, plan, seen, dice, later, down };
+    // Of the last term: one that cannot write does not come to know that it leads no more.
     let leader = |seen: &Shared| {
         let seen = seen.lock().unwrap();
-        seen.leading.iter().max_by_key(|(_, term)| **term).map(|(number, _)| *number)
+        seen.leaders.last_key_value().and_then(|(_, leaders)| leaders.first().copied())
     };
     let is_led = faults.until(Duration::from_secs(10), |seen| leader(seen).is_some());
     let Some(stalled) = leader(seen).filter(|_| is_led) else { return };
