@@ -1,8 +1,9 @@
 //! Nodes whose disks are full: they say so, write nothing, lead nothing, and go on by themselves.
 #![allow(
+    clippy::disallowed_methods,
     clippy::print_stderr,
     clippy::unwrap_used,
-    reason = "tests fail by panicking, and these say where they cannot run"
+    reason = "tests fail by panicking; these write a list to import, and say where they cannot run"
 )]
 
 use fieldmesh_tests::{
