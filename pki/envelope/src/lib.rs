@@ -20,7 +20,7 @@ mod session;
 mod sign1;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-mod vectors;
+mod tests;
 
 pub use bundle::{KeyBundle, sign_bundle, verify_bundle};
 pub use cbor::DecodeError;
