@@ -12,6 +12,7 @@ use fieldmesh_tests::{
 };
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
+use tokio::process::Command;
 
 /// Below so many free MiB a disk of these tests is full.
 const ROOM: (&str, &str) = ("disk.room_min_mib", "64");
@@ -39,6 +40,14 @@ async fn import(nodes: &Nodes, number: u64) -> (Option<i32>, String) {
     (done.code, done.stderr)
 }
 
+/// What `/readyz` answers whoever spreads load.
+async fn readiness(nodes: &Nodes, number: u64) -> (bool, String) {
+    let url = format!("https://{}/readyz", nodes.node(number).https);
+    let output = Command::new("curl").args(["-sk", &url]).output().await.unwrap();
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    (told["ready"].as_bool().unwrap(), told["disk"].as_str().unwrap().to_owned())
+}
+
 async fn waiting(device: &Handheld) -> u64 {
     device.run(&["status"]).await.expect_code(0).json()["waiting"].as_u64().unwrap()
 }
@@ -59,6 +68,7 @@ async fn a_full_disk_refuses_by_name_and_goes_on_by_itself() {
     })
     .await;
     assert!(refusal.contains("507") && refusal.contains("full"), "{refusal}");
+    assert_eq!(readiness(&nodes, 1).await, (false, "full".to_owned()));
     // What is there can be read, and a device's message waits on the device.
     nodes.node(1).ask(&["ticket", "show", &ticket]).await;
     customer.try_request("meanwhile", "2").await;
@@ -66,6 +76,7 @@ async fn a_full_disk_refuses_by_name_and_goes_on_by_itself() {
     disk.empty();
     until("there is room again", async || (import(&nodes, 1).await.0 == Some(0)).then_some(()))
         .await;
+    assert_eq!(readiness(&nodes, 1).await, (true, "well".to_owned()));
     until("the message was taken", async || {
         customer.run(&["listen", "--seconds", "1"]).await.expect_code(0);
         (waiting(&customer).await == 0).then_some(())

@@ -121,8 +121,6 @@ impl DiskWatch {
         if health == before {
             return;
         }
-        // Kept back for this: with it, what is there can be opened and made smaller.
-        engine.keep_reserve(health != Health::Full);
         let (room, wanted) = (room.unwrap_or(0), limits.room_min);
         match health {
             Health::Well => tracing::warn!(room, "the disk is well again"),
@@ -137,6 +135,10 @@ impl DiskWatch {
         }
         metrics::gauge!("fieldmesh_disk_health").set(f64::from(health as u8));
         self.health.send_replace(health);
+        // Last, and never because the disk stands still: this writes to it.
+        if (health == Health::Full) != (before == Health::Full) {
+            engine.keep_reserve(health != Health::Full);
+        }
     }
 
     fn longest_wait(&self, now: Instant) -> Duration {
