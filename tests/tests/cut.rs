@@ -169,12 +169,8 @@ async fn who_is_held_takes_nothing_until_it_is_let_go_or_its_time_is_up() {
     let [one, two] = groups().await;
     let held = one.hold().await.unwrap();
     let (group, at) = (one.clone(), held.frozen.index);
-    let waiting = tokio::spawn(async move { tell(&group, TWO).await });
-    let answered = timeout(HELD_AT_MOST / 2, async {
-        while !waiting.is_finished() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    });
+    let mut waiting = tokio::spawn(async move { tell(&group, TWO).await });
+    let answered = timeout(HELD_AT_MOST / 2, &mut waiting);
     assert!(answered.await.is_err(), "something was proposed while the group was held");
     // Others are not held up by it.
     tell(&two, ONE).await;
