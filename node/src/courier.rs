@@ -297,7 +297,8 @@ impl NodeCourier {
 
     /// Waits until the replica here has what the group's leader has now; whether it has.
     pub async fn catch_up(&self, shard: ShardId) -> bool {
-        let (Some((leader, seen)), Some(group)) = (self.look(shard).await, self.group(shard)) else {
+        let (Some((leader, seen)), Some(group)) = (self.look(shard).await, self.group(shard))
+        else {
             return false;
         };
         leader == self.number || group.until_applied(seen.applied).await
