@@ -4,6 +4,8 @@
 //! program cannot disagree. **Invariant:** an unknown key or a value out of range is an error that
 //! names it. **Not here:** secrets, which are never configuration.
 
+pub mod chaos;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -12,6 +14,8 @@ use std::{
 
 use fieldmesh_domain::Region;
 use serde::Deserialize;
+
+use chaos::ChaosConfig;
 
 use crate::{bucket::Rate, node::Timing, placement::SHARDS_MAX};
 
@@ -43,6 +47,7 @@ pub struct Config {
     pub raft: RaftConfig,
     pub pki: PkiConfig,
     pub log: LogConfig,
+    pub chaos: ChaosConfig,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -257,6 +262,32 @@ mod tests {
         let error = Config::load(None, &flag("node.shard", "3")).unwrap_err();
         let text = format!("{error}: {}", std::error::Error::source(&error).unwrap());
         assert!(text.contains("shard"), "{text}");
+    }
+
+    #[test]
+    fn rules_of_chaos_are_read_from_a_file_or_refused_in_a_line() {
+        let load = |rule: &str| {
+            let text = format!("[chaos]\nenabled = true\n[[chaos.rules]]\n{rule}\n");
+            let toml = |text: &str| config::File::from_str(text, config::FileFormat::Toml);
+            let builder = config::Config::builder();
+            let read = builder.add_source(toml(DEFAULTS)).add_source(toml(&text)).build();
+            read.unwrap().try_deserialize::<Config>().map_err(|error| error.to_string())
+        };
+        let config = load("peer = \"10.0.0.0/24\"\ndirection = \"out\"\nloss_percent = 5").unwrap();
+        assert!(config.chaos.enabled && config.chaos.rules[0].loss_percent == 5);
+        for (rule, word) in [
+            ("loss_percent = 5", "peer"),
+            ("peer = \"10.0.0.2\"\nloss_percent = 101", "loss_percent = 101"),
+            ("peer = \"10.0.0.2\"\nloss_percent = -1", "loss_percent"),
+            ("peer = \"10.0.0.2\"\ndelay_ms = 10001", "delay_ms = 10001"),
+            ("peer = \"10.0.0.2\"\njitter_ms = 1", "jitter_ms = 1"),
+            ("peer = \"node-2\"", "node-2"),
+            ("peer = \"10.0.0.2\"\ndirection = \"up\"", "up"),
+            ("peer = \"10.0.0.2\"\nlatency_ms = 1", "latency_ms"),
+        ] {
+            let text = load(rule).unwrap_err();
+            assert!(text.contains(word) && !text.contains('\n'), "{rule}: {text}");
+        }
     }
 
     #[test]

@@ -24,8 +24,8 @@ use fieldmesh_domain::{EntityId, EntityKind};
 use fieldmesh_envelope::VerifyingKey;
 use fieldmesh_pki::{Identity, Kind, Usage};
 use quinn::{
-    Connection, ConnectionError, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt,
-    crypto::rustls::QuicServerConfig,
+    AsyncUdpSocket, Connection, ConnectionError, EndpointConfig, Incoming, Runtime as _,
+    ServerConfig, TokioRuntime, VarInt, crypto::rustls::QuicServerConfig,
 };
 pub use quinn::{Endpoint, crypto::rustls::NoInitialCipherSuite};
 use quinn_proto::HashedConnectionIdGenerator;
@@ -65,16 +65,24 @@ pub fn server_config(tls: rustls::ServerConfig) -> Result<ServerConfig, NoInitia
     Ok(config)
 }
 
-/// Opens the UDP socket for devices.
+/// Opens a UDP socket, within a runtime.
+///
+/// # Errors
+/// Where the address cannot be used.
+pub fn socket(address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    TokioRuntime.wrap_udp_socket(UdpSocket::bind(address)?)
+}
+
+/// The endpoint of a socket.
 ///
 /// `reset_key` outlives a restart, so that devices of before are told at once that their
 /// connection is gone (RFC 9000 §10.3) instead of waiting for it to fall silent. So do connection
 /// identifiers: a packet with one that this node never gave is not answered.
 ///
 /// # Errors
-/// Where the address cannot be used.
-pub fn bind(
-    address: SocketAddr,
+/// Where the socket cannot be used.
+pub fn listen(
+    socket: Arc<dyn AsyncUdpSocket>,
     config: ServerConfig,
     reset_key: &[u8; 32],
 ) -> io::Result<Endpoint> {
@@ -85,8 +93,7 @@ pub fn bind(
     let identifiers = u64::from_be_bytes(identifiers);
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
     endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(identifiers)));
-    let socket = UdpSocket::bind(address)?;
-    Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime))
+    Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, Arc::new(TokioRuntime))
 }
 
 /// Closes every connection: devices come back later.

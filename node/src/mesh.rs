@@ -9,6 +9,7 @@
 //! read holds up no other. **Not here:** what is said (`consensus`, `courier`), who is a member
 //! (`placement`).
 
+pub mod faults;
 mod peer;
 pub mod stream;
 
