@@ -110,7 +110,7 @@ async fn who_may_not_join_is_told_why_and_changes_nothing() {
     joined(&[("node.number", "1")], "node", 3, &["node.number = 1", "another machine"]).await;
     joined(&[("node.shards", "7")], "node", 3, &["node.shards"]).await;
     joined(&[("listen.mesh", "\"127.0.0.1:0\"")], "node", 2, &["listen.mesh", "port 0"]).await;
-    let taken = format!("\"{}:7445\"", Nodes::address(1));
+    let taken = format!("\"{}:7445\"", nodes.address(1));
     joined(&[("advertise.mesh", &taken)], "node", 3, &["advertise.mesh", "node 1"]).await;
     let nowhere = "\"0.0.0.0:7445\"";
     joined(&[("listen.mesh", nowhere)], "node", 3, &["advertise.mesh", "0.0.0.0"]).await;

@@ -1,14 +1,15 @@
-//! A cluster of real nodes, each on a loopback address of its own.
+//! A cluster of real nodes, each on an address of its own: of loopback, or of a network of namespaces.
 //!
-//! The addresses follow from this process's number, so that tests that run beside each other do not
-//! meet. **Not here:** what is expected of the cluster (the tests).
+//! Loopback addresses follow from this process's number, so that tests that run beside each other do
+//! not meet. **Not here:** what is expected of the cluster (the tests), how namespaces are joined
+//! (`namespaces`).
 
-use std::{collections::BTreeMap, path::PathBuf, process};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, process};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Finished, Launch, Server, fieldmesh, run, text};
+use super::{Finished, Launch, Server, fieldmesh, namespaces::Network, run, text};
 
 /// As many as let two nodes out of three lead some each.
 pub const SHARDS: u32 = 4;
@@ -24,14 +25,27 @@ pub fn network() -> String {
 pub struct Nodes {
     root: TempDir,
     running: BTreeMap<u64, Server>,
+    /// Where each node has a machine of its own, as far as the network is concerned.
+    pub network: Option<Network>,
+    /// Lines of nodes' configurations, by key.
+    settings: BTreeMap<(u64, String), String>,
 }
 
 impl Nodes {
     /// A cluster with so many nodes, as it is once it has settled.
     pub async fn start(count: u64) -> Self {
+        Self::start_in(None, count, &[]).await
+    }
+
+    /// The same in a network of namespaces, or with lines of configuration that all nodes have.
+    pub async fn start_in(network: Option<Network>, count: u64, all: &[(&str, &str)]) -> Self {
         let root = TempDir::new().unwrap();
         std::fs::write(root.path().join("passphrase"), PASSPHRASE).unwrap();
-        let mut nodes = Self { root, running: BTreeMap::new() };
+        let running = BTreeMap::new();
+        let mut nodes = Self { root, running, network, settings: BTreeMap::new() };
+        for number in 1..=count {
+            all.iter().for_each(|(key, value)| nodes.set(number, key, value));
+        }
         let made = nodes.run(1, "init", &[]).await;
         made.expect_code(0);
         nodes.restart(1).await;
@@ -52,13 +66,21 @@ impl Nodes {
     }
 
     /// Where a node is, without a port.
-    pub fn address(number: u64) -> String {
-        format!("{}{number}", network())
+    pub fn address(&self, number: u64) -> String {
+        match &self.network {
+            Some(network) => network.address(number),
+            None => format!("{}{number}", network()),
+        }
+    }
+
+    /// Writes a line of a node's configuration; a node reads it when it starts.
+    pub fn set(&mut self, number: u64, key: &str, value: &str) {
+        self.settings.insert((number, key.to_owned()), value.to_owned());
     }
 
     /// A node's configuration, with these lines changed: key in its section, and value.
     pub fn config(&self, number: u64, changes: &[(&str, &str)]) -> PathBuf {
-        let (address, dir) = (Self::address(number), self.dir(number));
+        let (address, dir) = (self.address(number), self.dir(number));
         let quoted = |port: &str| format!("\"{address}:{port}\"");
         let mut values = vec![
             ("node.number", number.to_string()),
@@ -69,9 +91,11 @@ impl Nodes {
             ("listen.mesh", quoted("7445")),
             ("listen.http", quoted("0")),
         ];
-        for (key, value) in changes {
-            values.retain(|(known, _)| known != key);
-            values.push((key, (*value).to_owned()));
+        let own = self.settings.iter().filter(|((of, _), _)| *of == number);
+        let own = own.map(|((_, key), value)| (key.as_str(), value.as_str()));
+        for (key, value) in own.chain(changes.iter().copied()) {
+            values.retain(|(known, _)| *known != key);
+            values.push((key, value.to_owned()));
         }
         // Dotted keys need no sections.
         let lines: String =
@@ -128,7 +152,11 @@ impl Nodes {
 
     pub fn launch(&self, number: u64) -> Launch {
         let config = self.config(number, &[]);
-        Launch::member(&self.dir(number), &config, &self.passphrase())
+        let launch = Launch::member(&self.dir(number), &config, &self.passphrase());
+        match &self.network {
+            Some(network) => launch.under(&network.machine(number)),
+            None => launch,
+        }
     }
 
     pub async fn kill(&mut self, number: u64) {
@@ -143,9 +171,19 @@ impl Nodes {
         &self.running[&number]
     }
 
+    /// Sends a running node a signal by name.
+    pub async fn signal(&self, number: u64, name: &str) {
+        self.running[&number].running.signal(name).await;
+    }
+
     /// Any node that runs.
     pub fn any(&self) -> &Server {
         self.running.values().next().unwrap()
+    }
+
+    /// Where devices reach the nodes that run.
+    pub fn devices(&self) -> Vec<SocketAddr> {
+        self.running.values().map(|server| server.devices.parse().unwrap()).collect()
     }
 
     /// Waits until every group has the members and the leader that it is to have.
