@@ -65,6 +65,9 @@ pub enum AskError {
     /// The entity failed three times; it is tried again after ten minutes.
     #[error("the entity is parked after repeated failures")]
     Parked,
+    /// Nothing was written, and nothing will be before there is room.
+    #[error("the disk of the node that leads is full: it writes again once there is room")]
+    Full,
     #[error("the journal failed")]
     Journal(#[source] JournalError),
 }
@@ -74,7 +77,12 @@ impl AskError {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Busy { .. } | Self::NotLeader | Self::Unknown | Self::Parked | Self::Journal(_)
+            Self::Busy { .. }
+                | Self::NotLeader
+                | Self::Unknown
+                | Self::Parked
+                | Self::Full
+                | Self::Journal(_)
         )
     }
 }
@@ -82,7 +90,7 @@ impl AskError {
 impl AskError {
     /// Whether the entity in memory may be another than the one in the log.
     fn leaves_state_open(&self) -> bool {
-        matches!(self, Self::Unknown | Self::NotLeader | Self::Journal(_))
+        matches!(self, Self::Unknown | Self::NotLeader | Self::Full | Self::Journal(_))
     }
 }
 

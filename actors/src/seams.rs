@@ -132,6 +132,9 @@ pub enum JournalError {
     /// The data key of the owner was destroyed: the data is erased.
     #[error("the data key of {owner} is gone")]
     Erased { owner: EntityId },
+    /// There is no room on this node's disk; nothing was written.
+    #[error("the disk of the node that leads is full")]
+    Full,
     /// Storage or sealing failed.
     #[error("the journal failed: {0}")]
     Failed(String),
@@ -144,6 +147,9 @@ pub trait Journal: Send + Sync + 'static {
     /// # Errors
     /// Damaged or erased data.
     fn load(&self, entity: EntityId) -> Result<Loaded, JournalError>;
+
+    /// Whether anything can be written at all.
+    fn has_room(&self) -> bool;
 
     /// Seals a step and hands it to the log, in the order of the calls.
     fn submit(&self, draft: Draft) -> Pending<Result<Queued, JournalError>>;

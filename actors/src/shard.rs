@@ -261,6 +261,11 @@ impl Actor for Shard {
 impl State {
     fn route(&mut self, me: &ActorRef<Msg>, ask: Ask) {
         let to = ask.to;
+        // Before any work for it.
+        if !self.deps.journal.has_room() {
+            drop(ask.reply.send(Err(AskError::Full)));
+            return;
+        }
         if self.is_parked(to) {
             drop(ask.reply.send(Err(AskError::Parked)));
             return;

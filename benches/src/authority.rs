@@ -337,7 +337,7 @@ async fn identities(dir: &std::path::Path, count: usize) -> Result<(f64, f64), F
     let server = start(dir).await?;
     let ready_s = began.elapsed().as_secs_f64();
     let began = Instant::now();
-    let journal = server.node.journal(fieldmesh_node::placement::AUTHORITY);
+    let journal = server.node.authority();
     let journal = journal.ok_or("the authority does not run")?;
     let rows = journal.index(EntityKind::Registration, None, 100)?;
     let page_ms = began.elapsed().as_secs_f64() * 1000.0;

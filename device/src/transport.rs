@@ -49,6 +49,19 @@ pub fn close_code(error: &quinn::ConnectionError) -> Option<u64> {
     }
 }
 
+/// Where the service said that the device's region is; nothing where it did not.
+pub fn elsewhere(error: &quinn::ConnectionError) -> Vec<String> {
+    match error {
+        quinn::ConnectionError::ApplicationClosed(closed)
+            if closed.error_code.into_inner() == u64::from(close::ELSEWHERE) =>
+        {
+            let reason = String::from_utf8_lossy(&closed.reason);
+            reason.split_ascii_whitespace().map(str::to_owned).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// What a device is to do, where the service ended the connection because of its certificate.
 pub fn remedy(error: &quinn::ConnectionError) -> Option<&'static str> {
     match error {

@@ -31,6 +31,9 @@ pub mod close {
     pub const REPLACED: u32 = 0x103;
     /// The certificate is for another cluster or region.
     pub const WRONG_REGION: u32 = 0x104;
+    /// The certificate is for another region: its nodes are at the addresses that the reason names, as
+    /// `ADDRESS:PORT` with blanks between.
+    pub const ELSEWHERE: u32 = 0x105;
     /// The certificate was revoked: enroll again with a new token.
     pub const REVOKED: u32 = 0x1103;
     /// The certificate has expired: renew it.

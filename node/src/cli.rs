@@ -6,11 +6,13 @@
 
 mod api;
 mod audit;
+mod backup;
 mod ca;
 mod cluster;
 mod demo;
 mod failover;
 mod fleet;
+mod found;
 mod import;
 mod join;
 mod lists;
@@ -18,11 +20,13 @@ mod output;
 pub mod population;
 mod replay;
 mod replay_input;
+mod restore;
 mod root;
 mod rotate;
 mod serve;
 mod tally;
 mod unlock;
+mod verify;
 mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -87,6 +91,10 @@ enum Verb {
     /// The cluster's nodes and groups.
     #[command(subcommand)]
     Cluster(cluster::ClusterVerb),
+    /// Writes a region's state and secrets to a directory, encrypted, while the cluster runs.
+    Backup(backup::BackupArgs),
+    /// Makes this machine the first node of what goes on of a region, from a backup.
+    Restore(restore::RestoreArgs),
     /// The certification authority: tokens, requests, certificates, revocation.
     #[command(subcommand)]
     Ca(ca::CaVerb),
@@ -115,6 +123,8 @@ impl Verb {
             Self::Tech(verb) => verb.common(),
             Self::Customer(verb) => verb.common(),
             Self::Cluster(verb) => verb.common(),
+            Self::Backup(args) => args.common(),
+            Self::Restore(args) => &args.common,
             Self::Ca(verb) => verb.common(),
         }
     }
@@ -139,6 +149,8 @@ fn run(verb: Verb, output: &Output) -> Result<(), CliError> {
             Verb::Tech(verb) => lists::tech(&verb, output).await,
             Verb::Customer(verb) => lists::customer(&verb, output).await,
             Verb::Cluster(verb) => cluster::run(&verb, output).await,
+            Verb::Backup(args) => backup::run(&args, output).await,
+            Verb::Restore(args) => restore::restore(&args, output).await,
             Verb::Ca(verb) => ca::run(&verb, output).await,
         }
     })

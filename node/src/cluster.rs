@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
+use fieldmesh_actors::commit::ShardId;
 use fieldmesh_domain::{
-    IndexRow,
-    placement::{Member, Members, Placed, Presence},
+    EntityId, IndexRow, Region,
+    placement::{Home, Member, Members, PLACEMENT, Placed, Presence},
 };
 use tokio::sync::watch;
 
@@ -17,12 +18,35 @@ use crate::mesh;
 /// What is known.
 pub struct Cluster {
     known: watch::Sender<Arc<Members>>,
+    own: Home,
 }
 
 impl Cluster {
-    /// Begins with what the node was told when it joined; nothing for the first one.
-    pub fn new(told: Members) -> Arc<Self> {
-        Arc::new(Self { known: watch::Sender::new(Arc::new(told)) })
+    /// Begins with this node's region, and what the node was told when it joined; nothing for the first
+    /// one.
+    pub fn new(mut told: Members, own: Home) -> Arc<Self> {
+        told.learn(&IndexRow::Home { home: own.clone(), epoch: told.epoch });
+        Arc::new(Self { known: watch::Sender::new(Arc::new(told)), own })
+    }
+
+    /// This node's region.
+    pub fn own(&self) -> &Home {
+        &self.own
+    }
+
+    /// The group of an entity; none where its region is not known here.
+    pub fn group_of(&self, entity: EntityId) -> Option<ShardId> {
+        // A region's groups are numbered once and for all.
+        match entity.region() == self.own.region {
+            true => Some(self.own.group_of(entity)),
+            false => self.known.borrow().group_of(entity),
+        }
+    }
+
+    /// What this node's region needs to serve its devices; the placement group first, because the
+    /// others tell it things.
+    pub fn own_groups(&self) -> impl Iterator<Item = ShardId> {
+        [PLACEMENT].into_iter().chain(self.own.groups())
     }
 
     pub fn known(&self) -> Arc<Members> {
@@ -84,12 +108,19 @@ impl Cluster {
     pub fn device_addresses(&self, number: u64) -> Vec<String> {
         let known = self.known();
         let Some(own) = known.member(number) else { return Vec::new() };
-        let region = own.identity.region();
-        let serves = |member: &&Member| {
-            member.presence == Presence::Active && member.identity.region() == region
-        };
-        let others = known.members.iter().filter(serves).filter(|one| one.number != number);
-        let own = [own].into_iter().filter(serves);
-        own.chain(others).map(|member| member.devices.clone()).collect()
+        let mut all: Vec<&Member> = serving(&known, own.region()).collect();
+        all.sort_by_key(|member| member.number != number);
+        all.into_iter().map(|member| member.devices.clone()).collect()
     }
+
+    /// Where the devices of a region may connect.
+    pub fn devices_of(&self, region: Region) -> Vec<String> {
+        serving(&self.known(), region).map(|member| member.devices.clone()).collect()
+    }
+}
+
+/// The nodes of a region that take devices.
+fn serving(known: &Members, region: Region) -> impl Iterator<Item = &Member> {
+    let members = known.members.iter();
+    members.filter(move |member| member.presence == Presence::Active && member.region() == region)
 }

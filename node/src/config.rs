@@ -16,8 +16,9 @@ use fieldmesh_domain::Region;
 use serde::Deserialize;
 
 use chaos::ChaosConfig;
+use fieldmesh_domain::placement::SHARDS_MAX;
 
-use crate::{bucket::Rate, node::Timing, placement::SHARDS_MAX};
+use crate::{bucket::Rate, node::Timing, store::health::Limits};
 
 const DEFAULTS: &str = include_str!("../../cluster.toml");
 
@@ -45,6 +46,7 @@ pub struct Config {
     pub listen: ListenConfig,
     pub advertise: AdvertiseConfig,
     pub raft: RaftConfig,
+    pub disk: DiskConfig,
     pub pki: PkiConfig,
     pub log: LogConfig,
     pub chaos: ChaosConfig,
@@ -117,6 +119,17 @@ pub struct RaftConfig {
     pub heartbeat_ms: u64,
     pub election_min_ms: u64,
     pub election_max_ms: u64,
+    pub across_heartbeat_ms: u64,
+    pub across_election_min_ms: u64,
+    pub across_election_max_ms: u64,
+}
+
+/// When the disk is not well.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskConfig {
+    pub stall_ms: u64,
+    pub room_min_mib: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -216,18 +229,30 @@ impl Config {
                 "a device must be able to send; this and device_messages_burst are at least 1",
             );
         }
-        let RaftConfig { heartbeat_ms, election_min_ms, election_max_ms } = self.raft;
-        if heartbeat_ms == 0
-            || election_min_ms < 2 * heartbeat_ms
-            || election_max_ms <= election_min_ms
-        {
-            return refuse(
-                "raft.election_min_ms",
-                &election_min_ms,
-                "needs 2 × heartbeat_ms <= election_min_ms < election_max_ms",
-            );
+        let raft = &self.raft;
+        for (key, timing) in [
+            ("raft.election_min_ms", raft.timing()),
+            ("raft.across_election_min_ms", raft.timing_across()),
+        ] {
+            let Timing { heartbeat, election_min, election_max } = timing;
+            if heartbeat.is_zero() || election_min < 2 * heartbeat || election_max <= election_min {
+                return refuse(
+                    key,
+                    &election_min.as_millis(),
+                    "needs 2 × heartbeat_ms <= election_min_ms < election_max_ms",
+                );
+            }
         }
         Ok(())
+    }
+}
+
+impl DiskConfig {
+    pub fn limits(&self) -> Limits {
+        Limits {
+            stall: Duration::from_millis(self.stall_ms),
+            room_min: self.room_min_mib.saturating_mul(1 << 20),
+        }
     }
 }
 
@@ -237,6 +262,15 @@ impl RaftConfig {
             heartbeat: Duration::from_millis(self.heartbeat_ms),
             election_min: Duration::from_millis(self.election_min_ms),
             election_max: Duration::from_millis(self.election_max_ms),
+        }
+    }
+
+    /// Of the placement group, where the cluster has more than one region.
+    pub fn timing_across(&self) -> Timing {
+        Timing {
+            heartbeat: Duration::from_millis(self.across_heartbeat_ms),
+            election_min: Duration::from_millis(self.across_election_min_ms),
+            election_max: Duration::from_millis(self.across_election_max_ms),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! sealing of its payloads (`journal`).
 
 pub mod codec;
+pub mod freeze;
 pub mod group;
 pub mod install;
 pub mod log_store;
@@ -16,6 +17,7 @@ pub mod network;
 pub mod outcome;
 mod recent;
 pub mod replicas;
+pub mod restore;
 pub mod service;
 pub mod transfer;
 pub mod wire;

@@ -25,10 +25,10 @@ use fieldmesh_actors::{
     commit::{Cause, ShardId},
     seams::{Courier, MailItem, OutboxItem, Pending},
 };
-use fieldmesh_domain::{Command, EntityId, IndexRow};
+use fieldmesh_domain::{Command, EntityId, IndexRow, placement::Home};
 use tokio::time::Instant;
 
-use crate::{cluster::Cluster, consensus::Group, mesh::Mesh, placement::ShardMap};
+use crate::{cluster::Cluster, consensus::Group, mesh::Mesh};
 use notices::Notices;
 pub use sessions::Session;
 use sessions::{Abroad, Place, Sessions};
@@ -48,14 +48,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// The node's own registry; ractor's is per process and is not used.
 pub struct NodeCourier {
     me: Weak<Self>,
-    map: ShardMap,
     /// This node's number.
     number: u64,
     shards: RwLock<BTreeMap<ShardId, ShardHandle>>,
     /// The groups that run here, which know who leads.
     groups: RwLock<BTreeMap<ShardId, Group>>,
     /// For asks to shards that other nodes lead.
-    abroad: BTreeMap<ShardId, Credits>,
+    abroad: RwLock<BTreeMap<ShardId, Credits>>,
     sessions: RwLock<Sessions>,
     known: Arc<Cluster>,
     /// Who leads a shard that has no replica here, as far as was found out.
@@ -82,19 +81,13 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 
 impl NodeCourier {
     /// The courier of a node; alone where there is no mesh.
-    pub fn new(
-        map: ShardMap,
-        number: u64,
-        mesh: Option<Arc<Mesh>>,
-        known: Arc<Cluster>,
-    ) -> Arc<Self> {
+    pub fn new(number: u64, mesh: Option<Arc<Mesh>>, known: Arc<Cluster>) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
-            map,
             number,
             shards: RwLock::default(),
             groups: RwLock::default(),
-            abroad: map.shards().map(|shard| (shard, Credits::new(SHARD_CREDITS))).collect(),
+            abroad: RwLock::default(),
             sessions: RwLock::default(),
             known,
             hints: RwLock::default(),
@@ -103,13 +96,18 @@ impl NodeCourier {
         })
     }
 
-    pub fn map(&self) -> ShardMap {
-        self.map
+    pub fn known(&self) -> &Cluster {
+        &self.known
     }
 
     /// A shard, if it runs here.
     pub fn shard(&self, shard: ShardId) -> Option<ShardHandle> {
         read(&self.shards).get(&shard).cloned()
+    }
+
+    /// An entity's shard, if it runs here.
+    fn shard_of(&self, entity: EntityId) -> Option<ShardHandle> {
+        self.shard(self.known.group_of(entity)?)
     }
 
     /// A group runs here: it knows who leads the shard.
@@ -167,18 +165,22 @@ impl NodeCourier {
         !matches!(self.leader(shard), Leader::Nobody)
     }
 
-    /// Whether every shard answers.
+    /// Whether every shard of this region answers. The placement group may be out of reach meanwhile.
     pub fn is_complete(&self) -> bool {
-        self.map.shards().all(|shard| self.is_led(shard))
+        self.known.own().groups().all(|shard| self.is_led(shard))
     }
 
     /// A credit for an ask from outside: to be had before any expensive work for it.
     pub fn admit(&self, entity: EntityId) -> Option<Credit> {
-        let shard = self.map.shard_of(entity);
-        match self.shard(shard) {
-            Some(handle) => handle.credits.try_take(),
-            None => self.abroad.get(&shard)?.try_take(),
+        let shard = self.known.group_of(entity)?;
+        if let Some(handle) = self.shard(shard) {
+            return handle.credits.try_take();
         }
+        if let Some(credits) = read(&self.abroad).get(&shard) {
+            return credits.try_take();
+        }
+        let mut abroad = write(&self.abroad);
+        abroad.entry(shard).or_insert_with(|| Credits::new(SHARD_CREDITS)).try_take()
     }
 
     /// Asks an entity, wherever its shard is led. Waits for a leader where there is none at the moment.
@@ -195,7 +197,8 @@ impl NodeCourier {
         // However often it is asked, a device's message counts once, and an operator's command is made so
         // by its aggregate. Others have their own way of asking again.
         let is_once = !cause.is_internal();
-        let (shard, until) = (self.map.shard_of(to), Instant::now() + LED_WITHIN);
+        let shard = self.known.group_of(to).ok_or(AskError::NotLeader)?;
+        let until = Instant::now() + LED_WITHIN;
         let mut credit = Some(credit);
         loop {
             let asked = match self.leader(shard) {
@@ -242,7 +245,7 @@ impl NodeCourier {
         cause: &Cause,
     ) -> Result<Answer, AskError> {
         let ways = self.ways.as_ref().ok_or(AskError::NotLeader)?;
-        let shard = self.map.shard_of(to);
+        let shard = self.known.group_of(to).ok_or(AskError::NotLeader)?;
         let said = ways.ask(node, to, command, cause).await;
         match &said {
             Ok(wire::Said::NotLeader { hint }) => self.astray(shard, node, *hint),
@@ -265,7 +268,9 @@ impl NodeCourier {
 
     /// Answers another node for an entity whose shard is led here.
     pub async fn answer(&self, to: EntityId, command: Command, cause: Cause) -> wire::Said {
-        let shard = self.map.shard_of(to);
+        let Some(shard) = self.known.group_of(to) else {
+            return wire::Said::NotLeader { hint: None };
+        };
         let Some(handle) = self.shard(shard) else {
             return wire::Said::NotLeader { hint: self.other_leader(shard) };
         };
@@ -282,6 +287,14 @@ impl NodeCourier {
 
 /// Groups.
 impl NodeCourier {
+    /// Whether a node may lead, as it says itself; one that says nothing is not known to be unwell.
+    pub async fn may_lead(&self, node: u64) -> bool {
+        match &self.ways {
+            Some(ways) => ways.may_lead(node).await.unwrap_or(true),
+            None => true,
+        }
+    }
+
     /// How a group is, by whoever leads it: that node, and what it sees.
     pub async fn look(&self, shard: ShardId) -> Option<(u64, wire::Seen)> {
         if let Some(seen) = self.seen(shard) {
@@ -302,6 +315,19 @@ impl NodeCourier {
             return false;
         };
         leader == self.number || group.until_applied(seen.applied).await
+    }
+
+    /// Whether another region's authority has a record of a certificate; none where that cannot be
+    /// found out.
+    pub async fn is_recorded_in(&self, home: &Home, certificate: &wire::Recorded) -> Option<bool> {
+        let ways = self.ways.as_ref()?;
+        let voters = self.known.placed(home.authority())?.voters;
+        for voter in voters {
+            if let Some(is_recorded) = ways.is_recorded(voter, certificate).await {
+                return Some(is_recorded);
+            }
+        }
+        None
     }
 
     /// Finds who leads a shard that has no replica here: only a leader answers.
@@ -385,7 +411,7 @@ impl NodeCourier {
         // In this order a device that connects meanwhile is announced twice rather than never.
         write(&self.shards).insert(shard, handle.clone());
         let sessions = read(&self.sessions);
-        for device in sessions.devices().filter(|id| self.map.shard_of(*id) == shard) {
+        for device in sessions.devices().filter(|id| self.known.group_of(*id) == Some(shard)) {
             handle.attached(device);
         }
     }
@@ -405,7 +431,7 @@ impl NodeCourier {
         // The shard is told under the lock, so that it hears of sessions in their order.
         let mut sessions = write(&self.sessions);
         let before = sessions.attach(device, place);
-        if let Some(shard) = self.shard(self.map.shard_of(device)) {
+        if let Some(shard) = self.shard_of(device) {
             shard.attached(device);
         }
         drop(sessions);
@@ -424,7 +450,7 @@ impl NodeCourier {
     fn detached(&self, device: EntityId, node: Option<u64>, number: u64) -> bool {
         let mut sessions = write(&self.sessions);
         let is_it = sessions.detach(device, node, number);
-        if is_it && let Some(shard) = self.shard(self.map.shard_of(device)) {
+        if is_it && let Some(shard) = self.shard_of(device) {
             shard.detached(device);
         }
         is_it
@@ -432,7 +458,7 @@ impl NodeCourier {
 
     /// A device has these messages.
     pub fn acknowledged(&self, device: EntityId, message_ids: Vec<[u8; 16]>) {
-        match self.shard(self.map.shard_of(device)) {
+        match self.shard_of(device) {
             Some(shard) => shard.acknowledged(device, message_ids),
             None => self.notice(device, |device| {
                 let message_ids = message_ids.iter().copied().map(Into::into).collect();
@@ -443,7 +469,8 @@ impl NodeCourier {
 
     /// Tells the node that leads the device's shard, where that is another.
     fn notice(&self, device: EntityId, notice: impl FnOnce(EntityId) -> Notice) {
-        if let Some(node) = self.other_leader(self.map.shard_of(device)) {
+        let leader = self.known.group_of(device).and_then(|shard| self.other_leader(shard));
+        if let Some(node) = leader {
             self.notify(node, notice(device));
         }
     }

@@ -9,10 +9,10 @@ use std::{sync::Arc, time::Duration};
 use fieldmesh_actors::{commit::Cause, seams::Entropy};
 use fieldmesh_domain::{
     Command, EntityId,
-    placement::{self, Presence},
+    placement::{self, Member, PLACEMENT, Placed, Presence},
 };
 
-use crate::{cluster::Cluster, courier::NodeCourier, placement::PLACEMENT};
+use crate::{cluster::Cluster, courier::NodeCourier};
 
 /// How often it is looked: nobody waits for it but an operator.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -45,7 +45,14 @@ pub async fn tend(courier: Arc<NodeCourier>, known: Arc<Cluster>, entropy: Arc<d
 }
 
 async fn is_out(courier: &NodeCourier, known: &Cluster, number: u64) -> bool {
-    for placed in &known.known().groups {
+    // Other regions' groups never had it, and may be out of reach.
+    let known = known.known();
+    let region = known.member(number).map(Member::region);
+    let may_have = |placed: &&Placed| {
+        let home = known.home_of(placed.group).map(|home| home.region);
+        placed.group == PLACEMENT || home == region
+    };
+    for placed in known.groups.iter().filter(may_have) {
         let is_out = courier.look(placed.group).await.is_some_and(|(_, seen)| {
             seen.is_settled && !seen.voters.contains(&number) && !seen.learners.contains(&number)
         });

@@ -16,15 +16,19 @@
 
 mod certificates;
 mod create;
+mod found;
 mod join;
 mod keeper;
+mod restore;
 mod secrets;
 
 pub use certificates::Own;
 pub(crate) use certificates::{all_from_pem as pem_objects, armour, pem};
 pub use create::Making;
+pub use found::Welcome;
 pub use join::{Admission, HandOver};
 pub use keeper::{Keeper, Renewed};
+pub use restore::Restoring;
 
 use std::{
     fs::File,
@@ -34,7 +38,10 @@ use std::{
 };
 
 use fieldmesh_actors::seams::{Clock, Entropy};
-use fieldmesh_domain::{EntityId, placement::Members};
+use fieldmesh_domain::{
+    EntityId,
+    placement::{Home, Members},
+};
 use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_pki::{
     IssueError, IssuingCa, KeyMaterial, Kind, TrustStore, Urls, ocsp::IssuerRef, tls::Credentials,
@@ -80,8 +87,10 @@ pub enum DeploymentError {
     Damaged { path: PathBuf },
     #[error("{path} is in use by another server")]
     InUse { path: PathBuf },
+    #[error("the region is not part of its cluster yet: run `fieldmesh join --issuing` again")]
+    Unfounded,
     #[error(
-        "the region's CA key is in a token: it cannot be handed to another node, whose software has no place for it"
+        "the region's CA key is in a token: it cannot be handed to another node or a backup, whose software has no place for it"
     )]
     InToken,
     #[error("a certificate cannot be issued")]
@@ -119,6 +128,23 @@ pub struct Facts {
     /// The node's registration, where the cluster was there before it.
     #[n(10)]
     pub joined_as: Option<EntityId>,
+    /// The region's number in the cluster, by which its groups are numbered.
+    #[cbor(n(11), default)]
+    pub index: u32,
+}
+
+impl Facts {
+    /// The region with its groups.
+    ///
+    /// # Errors
+    /// Where the region has no name, or waits for the cluster to take it in.
+    pub fn home(&self) -> Result<Home, DeploymentError> {
+        if self.index == found::NO_NUMBER {
+            return Err(DeploymentError::Unfounded);
+        }
+        let region = self.region.parse().map_err(key_error)?;
+        Ok(Home { region, index: self.index, shards: self.shards })
+    }
 }
 
 /// An opened deployment.
@@ -219,7 +245,7 @@ impl Deployment {
         clock: &dyn Clock,
         entropy: &dyn Entropy,
     ) -> Result<(), DeploymentError> {
-        create::complete(config, secret, certificate, clock, entropy)
+        create::complete(config, secret, certificate, 0, clock, entropy)
     }
 
     /// Opens a deployment for this process alone, and renews what is due: in memory, until

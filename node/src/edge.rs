@@ -34,6 +34,7 @@ use tokio::sync::Semaphore;
 use crate::{
     audit::Event,
     bucket::Rate,
+    cluster::Cluster,
     intake::{Intake, Peer},
     register::NotCurrent,
     trust::{Listed, Trust},
@@ -43,6 +44,9 @@ use crate::{
 const HANDSHAKES_MAX: usize = 256;
 /// A peer that does not finish the handshake by then is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Nodes that a device of another region is told: it keeps no more.
+const ELSEWHERE_MAX: usize = 16;
 
 /// Half-open connections that may wait; more are refused by the endpoint.
 const INCOMING_MAX: usize = 1024;
@@ -107,11 +111,12 @@ pub struct EdgeOptions {
     pub intake: Arc<Intake>,
     pub trust: Arc<Trust>,
     pub cluster: String,
-    pub region: String,
+    /// Where else devices may connect.
+    pub known: Arc<Cluster>,
+    /// This node's number.
+    pub number: u64,
     /// What one connection may ask to be opened.
     pub rate: Rate,
-    /// Where else the devices may connect.
-    pub nodes: Box<dyn Fn() -> Vec<String> + Send + Sync>,
 }
 
 /// The device edge of a node.
@@ -179,9 +184,14 @@ impl Edge {
         };
         match self.admit(&connection).await {
             Ok(admitted) => Some((connection, admitted)),
-            Err(Refusal { code, why, detail }) => {
+            Err(Ended::Refused(Refusal { code, why, detail })) => {
                 self.refused(from, why, detail);
                 connection.close(VarInt::from_u32(code), detail.as_bytes());
+                None
+            }
+            Err(Ended::Elsewhere(nodes)) => {
+                metrics::counter!("fieldmesh_edge_sent_on_total").increment(1);
+                connection.close(VarInt::from_u32(close::ELSEWHERE), nodes.as_bytes());
                 None
             }
         }
@@ -194,8 +204,21 @@ impl Edge {
         audit.note(clock.now_ms(), Event::ConnectionRefused { from, why, detail });
     }
 
+    /// Whether devices of a region are served here; those of another one are told where.
+    fn is_ours(&self, region: &str) -> Result<(), Ended> {
+        let known = &self.options.known;
+        let region = region.parse().map_err(|_| Refusal::WRONG_REGION)?;
+        if region == known.own().region {
+            return Ok(());
+        }
+        match known.devices_of(region) {
+            nodes if nodes.is_empty() => Err(Refusal::WRONG_REGION.into()),
+            nodes => Err(Ended::Elsewhere(nodes[..nodes.len().min(ELSEWHERE_MAX)].join(" "))),
+        }
+    }
+
     /// Who the certificate says it is, if that is a device of this cluster and region.
-    async fn admit(&self, connection: &Connection) -> Result<Admitted, Refusal> {
+    async fn admit(&self, connection: &Connection) -> Result<Admitted, Ended> {
         let chain = connection.peer_identity().ok_or(Refusal::UNKNOWN_ENTITY)?;
         let chain = chain
             .downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>()
@@ -210,19 +233,20 @@ impl Edge {
             .store()
             .verify(leaf, &rest, Usage::ClientAuth, now_s)
             .map_err(|_| Refusal::UNKNOWN_ENTITY)?;
-        let Identity { cluster, region, id, .. } = &certificate.identity;
-        if *cluster != self.options.cluster || *region != self.options.region {
-            return Err(Refusal::WRONG_REGION);
+        let Identity { cluster, id, .. } = &certificate.identity;
+        if *cluster != self.options.cluster {
+            return Err(Refusal::WRONG_REGION.into());
         }
+        self.is_ours(&certificate.identity.region)?;
         let kind = device_kind(&certificate.identity).ok_or(Refusal::WRONG_PROFILE)?;
         let entity = EntityId::from_bytes(*id).map_err(|_| Refusal::UNKNOWN_ENTITY)?;
         if entity.kind() != kind {
-            return Err(Refusal::WRONG_PROFILE);
+            return Err(Refusal::WRONG_PROFILE.into());
         }
         match self.options.intake.register.knows(&certificate, entity).await {
             Ok(true) => {}
-            Ok(false) => return Err(Refusal::UNKNOWN_ENTITY),
-            Err(NotCurrent) => return Err(Refusal::NOT_CURRENT),
+            Ok(false) => return Err(Refusal::UNKNOWN_ENTITY.into()),
+            Err(NotCurrent) => return Err(Refusal::NOT_CURRENT.into()),
         }
         let key =
             VerifyingKey::from_sec1(&certificate.public_point).map_err(|_| Refusal::WRONG_KEY)?;
@@ -236,6 +260,19 @@ impl Edge {
             .ok_or(Refusal::REVOKED)?;
         let peer = Peer { entity, name: entity.to_string(), key, x5t: certificate.thumbprint };
         Ok(Admitted { peer, not_after_s: certificate.not_after, listed })
+    }
+}
+
+/// Why a device's connection goes no further.
+enum Ended {
+    Refused(Refusal),
+    /// Its region's nodes, with blanks between.
+    Elsewhere(String),
+}
+
+impl From<Refusal> for Ended {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }
 

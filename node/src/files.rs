@@ -89,6 +89,19 @@ pub fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// Gives a directory another name, where nothing is yet; durable on return.
+///
+/// # Errors
+/// As the file system says.
+pub fn rename_dir(from: &Path, to: &Path) -> io::Result<()> {
+    File::open(from)?.sync_all()?;
+    fs::rename(from, to)?;
+    match to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
 /// Removes a directory with all below it.
 ///
 /// # Errors
@@ -103,6 +116,25 @@ pub fn remove_dir(path: &Path) -> io::Result<()> {
 /// As the file system says.
 pub fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
+}
+
+/// Bytes that may still be written where a directory is.
+///
+/// # Errors
+/// As the file system says.
+pub fn room(dir: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Makes a file of so many bytes, which are taken from what is free; fine if it is there.
+///
+/// # Errors
+/// As the file system says: a disk without so much room.
+pub fn reserve(path: &Path, bytes: u64) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?)
 }
 
 /// A file that only grows.

@@ -18,7 +18,7 @@ use fieldmesh_actors::{
     commit::ShardId,
     seams::{Clock, Entropy, JournalError},
 };
-use fieldmesh_domain::{IndexRow, effect::RowKey};
+use fieldmesh_domain::{IndexRow, effect::RowKey, placement::PLACEMENT};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use crate::{
@@ -36,12 +36,12 @@ use crate::{
     leading::{self, Failing},
     mesh::Mesh,
     node::{NodeError, Timing},
-    placement::{PLACEMENT, ShardMap},
     replicas,
     service::Service,
     steps::Steps,
     store::{
         Engine, Table,
+        health::Health,
         writer::{LogWriter, OnFatal},
     },
     trust::Trust,
@@ -59,9 +59,9 @@ pub(crate) struct HostingOptions {
     pub(crate) log: Arc<dyn Table>,
     pub(crate) writer: LogWriter,
     pub(crate) engine: Arc<dyn Engine>,
-    pub(crate) map: ShardMap,
     pub(crate) number: u64,
     pub(crate) timing: Timing,
+    pub(crate) timing_across: Timing,
     pub(crate) awake_max: usize,
     pub(crate) service: Arc<Service>,
     pub(crate) courier: Arc<NodeCourier>,
@@ -112,12 +112,24 @@ impl Hosting {
 
     /// Where the placement group says nothing yet, it is the first node's to have all groups.
     fn wanted(&self) -> BTreeSet<ShardId> {
-        let HostingOptions { map, known, number, is_first, .. } = &self.options;
+        let HostingOptions { known, number, .. } = &self.options;
         let is_placed = |shard: &ShardId| match known.placed(*shard) {
             Some(placed) => placed.voters.contains(number) || placed.learners.contains(number),
-            None => *is_first,
+            None => self.begins(*shard),
         };
-        map.shards().filter(|shard| *shard != PLACEMENT).filter(is_placed).collect()
+        known.own_groups().filter(|shard| *shard != PLACEMENT).filter(is_placed).collect()
+    }
+
+    /// Whether a group begins on this node: a region's groups on its first one, the placement group on
+    /// that of the first region.
+    fn begins(&self, shard: ShardId) -> bool {
+        let HostingOptions { known, is_first, .. } = &self.options;
+        *is_first && (shard != PLACEMENT || known.own().index == 0)
+    }
+
+    /// How the node's disk does.
+    pub(crate) fn health(&self) -> Health {
+        *self.options.writer.disk().health().borrow()
     }
 
     pub(crate) fn courier(&self) -> &Arc<NodeCourier> {
@@ -195,7 +207,7 @@ impl Hosting {
         courier.add_group(shard, group.clone());
         let journal = ShardJournal::new(JournalOptions {
             group: group.clone(),
-            map: self.options.map,
+            known: Arc::clone(known),
             service: Arc::clone(&self.options.service),
             clock: Arc::clone(clock),
             entropy: Arc::clone(entropy),
@@ -212,16 +224,39 @@ impl Hosting {
         let leads = leading::lead(group.clone(), options, Arc::clone(courier), root, fails);
         let tasks = vec![
             tokio::spawn(leads),
-            tokio::spawn(replicas::tend(group.clone(), Arc::clone(known), *number)),
+            tokio::spawn(replicas::tend(group.clone(), Arc::clone(courier), *number)),
+            tokio::spawn(replicas::abide(group.clone())),
         ];
         let running = Running { group, journal, tasks };
         self.running.write().unwrap_or_else(PoisonError::into_inner).insert(shard, running);
         Ok(())
     }
 
+    /// A region's groups have its distances, the placement group may have those between regions. That of
+    /// a group does not change while it runs.
+    fn timing(&self, shard: ShardId) -> Timing {
+        let HostingOptions { timing, timing_across, known, .. } = &self.options;
+        let is_across = shard == PLACEMENT && known.known().homes.len() > 1;
+        if is_across { *timing_across } else { *timing }
+    }
+
+    /// Who hears what a group applies: whom to believe, and who is where.
+    fn observer(&self, shard: ShardId) -> Option<RowObserver> {
+        let (trust, known) = (Arc::clone(&self.options.trust), Arc::clone(&self.options.known));
+        if shard == PLACEMENT {
+            return Some(Arc::new(move |rows: &[IndexRow]| {
+                trust.applied(rows);
+                known.applied(rows);
+            }));
+        }
+        let is_own_authority = shard == known.own().authority();
+        is_own_authority
+            .then(|| Arc::new(move |rows: &[IndexRow]| trust.applied(rows)) as RowObserver)
+    }
+
     async fn group(&self, shard: ShardId, seed: u64) -> Result<Group, NodeError> {
-        let HostingOptions { trust, known, number, engine, timing, peers, .. } = &self.options;
-        let Timing { heartbeat, election_min, election_max } = *timing;
+        let HostingOptions { number, engine, peers, .. } = &self.options;
+        let Timing { heartbeat, election_min, election_max } = self.timing(shard);
         let options = GroupOptions {
             group: shard,
             shard,
@@ -230,14 +265,8 @@ impl Hosting {
             heartbeat,
             election_min,
             election_max,
-            observer: (shard == PLACEMENT).then(|| {
-                let (trust, known) = (Arc::clone(trust), Arc::clone(known));
-                Arc::new(move |rows: &[IndexRow]| {
-                    trust.applied(rows);
-                    known.applied(rows);
-                }) as RowObserver
-            }),
-            voters: self.options.is_first.then_some(*number).into_iter().collect(),
+            observer: self.observer(shard),
+            voters: self.begins(shard).then_some(*number).into_iter().collect(),
             peers: self.options.mesh.clone().map(|mesh| (mesh, Arc::clone(peers))),
         };
         let (log, writer) = (Arc::clone(&self.options.log), self.options.writer.clone());
@@ -250,7 +279,7 @@ impl Hosting {
     pub(crate) async fn hand_on(&self) {
         let handed = async {
             for group in self.groups().iter().filter(|group| group.leading().borrow().is_some()) {
-                replicas::hand_on(group, self.options.number).await;
+                replicas::hand_on(group, &self.options.courier, self.options.number).await;
             }
         };
         if timeout(HANDED_ON_WITHIN, handed).await.is_err() {
@@ -260,15 +289,15 @@ impl Hosting {
 
     /// Ends shards, then groups.
     pub(crate) async fn stop(&self) {
-        let HostingOptions { courier, map, root, .. } = &self.options;
+        let HostingOptions { courier, root, .. } = &self.options;
         let running =
             std::mem::take(&mut *self.running.write().unwrap_or_else(PoisonError::into_inner));
         // Whoever starts shards again goes before the shards.
         for task in running.values().flat_map(|one| &one.tasks) {
             task.abort();
         }
-        for shard in map.shards() {
-            if let Some(handle) = courier.close_shard(shard) {
+        for shard in running.keys() {
+            if let Some(handle) = courier.close_shard(*shard) {
                 handle.stop().await;
             }
         }

@@ -133,6 +133,7 @@ impl Intake {
                 error @ (AskError::NotLeader
                 | AskError::Unknown
                 | AskError::Parked
+                | AskError::Full
                 | AskError::Journal(_)),
             ) => {
                 tracing::warn!(entity = %peer.entity, %error, "a message waits");

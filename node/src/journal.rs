@@ -27,8 +27,8 @@ use fieldmesh_domain::EntityId;
 pub use read::{HistoryEntry, Record};
 
 use crate::{
+    cluster::Cluster,
     consensus::{Group, ProposeError},
-    placement::ShardMap,
     sealing::{Key, SealError},
     service::Service,
     steps::Steps,
@@ -49,7 +49,7 @@ pub struct ShardJournal {
 struct Inner {
     group: Group,
     table: Arc<dyn Table>,
-    map: ShardMap,
+    known: Arc<Cluster>,
     service: Arc<Service>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -62,7 +62,8 @@ struct Inner {
 /// What a journal needs.
 pub struct JournalOptions {
     pub group: Group,
-    pub map: ShardMap,
+    /// Where others are who are told something.
+    pub known: Arc<Cluster>,
     pub service: Arc<Service>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
@@ -71,14 +72,14 @@ pub struct JournalOptions {
 
 impl ShardJournal {
     pub fn new(options: JournalOptions) -> Self {
-        let JournalOptions { group, map, service, clock, entropy, steps } = options;
+        let JournalOptions { group, known, service, clock, entropy, steps } = options;
         let table = group.table();
         let (keys, mail_next) = Default::default();
         Self {
             inner: Arc::new(Inner {
                 group,
                 table,
-                map,
+                known,
                 service,
                 clock,
                 entropy,
@@ -128,6 +129,10 @@ impl ShardJournal {
 }
 
 impl Journal for ShardJournal {
+    fn has_room(&self) -> bool {
+        self.inner.group.has_room()
+    }
+
     fn load(&self, entity: EntityId) -> Result<Loaded, JournalError> {
         self.inner.load(entity)
     }
@@ -208,6 +213,7 @@ fn propose_error(error: ProposeError) -> JournalError {
     match error {
         ProposeError::NotLeader { .. } => JournalError::NotLeader,
         ProposeError::Unknown | ProposeError::Stopped(_) => JournalError::Unknown,
+        ProposeError::Full => JournalError::Full,
         ProposeError::TooLarge { .. } => JournalError::Failed(error.to_string()),
     }
 }

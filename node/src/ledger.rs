@@ -29,7 +29,6 @@ use crate::{
     issuer,
     journal::{HistoryEntry, ShardJournal},
     node::Node,
-    placement::AUTHORITY,
     store::rows,
 };
 
@@ -271,7 +270,7 @@ fn next_head(
 pub async fn sign_head(node: &Node, signer: &HeadSigner) -> Result<bool, LedgerError> {
     let region = node.region.parse().map_err(|_| LedgerError::Read("the region".into()))?;
     let id = EntityId::authority(region);
-    let Some(journal) = node.journal(AUTHORITY) else { return Ok(false) };
+    let Some(journal) = node.authority() else { return Ok(false) };
     let Some(head) = next_head(&journal, id, signer, node.clock.now_ms())? else {
         return Ok(false);
     };

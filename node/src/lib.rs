@@ -6,6 +6,7 @@
 //! (`fieldmesh_envelope`), certificates (`fieldmesh_pki`).
 
 pub mod audit;
+pub mod backup;
 pub mod bucket;
 pub mod channel;
 pub mod cli;
@@ -31,7 +32,6 @@ pub mod node;
 pub mod os;
 pub mod own;
 pub mod peers;
-pub mod placement;
 pub mod register;
 pub mod replicas;
 pub mod rotation;

@@ -15,12 +15,14 @@ use fieldmesh_actors::{
     seams::{Clock, Entropy, JournalError},
 };
 use fieldmesh_domain::{
-    Command, EntityId, IndexRow,
+    Command, EntityId, IndexRow, Rejection, RejectionCode,
     authority::{self, Authority, Deed, Note},
+    placement::PLACEMENT,
 };
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
+    time::timeout,
 };
 
 use crate::{
@@ -40,16 +42,23 @@ use crate::{
     leading::Failing,
     mesh::Mesh,
     peers::{KeyHolder, Peers},
-    placement::{AUTHORITY, ShardMap},
     register::Register,
     service::{Service, ServiceError, ServiceSecrets},
     steps::Steps,
     store::{
         Engine, Role, StoreError,
+        health::{Health, Limits},
         writer::{self, LogWriter, OnFatal},
     },
     trust::Trust,
 };
+
+/// The placement group may be led in another region, which may be out of reach: so long it is waited for
+/// when a node starts, which then serves by what it knew.
+const PLACEMENT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a node that starts looks whether it is ready.
+const READY_POLL: Duration = Duration::from_millis(5);
 
 /// How long the log's writer may take to end after its last group.
 const WRITER_PATIENCE: Duration = Duration::from_secs(2);
@@ -65,12 +74,14 @@ pub struct Timing {
 /// Everything a node is made of.
 pub struct NodeParts {
     pub cluster: String,
-    pub region: String,
     /// The node's number in the cluster.
     pub number: u64,
-    pub map: ShardMap,
     pub timing: Timing,
+    /// Of the placement group, where it spans regions.
+    pub timing_across: Timing,
     pub awake_max: usize,
+    /// When the disk is not well.
+    pub disk: Limits,
     pub engine: Arc<dyn Engine>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
@@ -79,7 +90,7 @@ pub struct NodeParts {
     pub known: Arc<Cluster>,
     /// The way to them; none for a node that stays alone.
     pub mesh: Option<Arc<Mesh>>,
-    /// Whether the cluster's groups begin here: on its first node.
+    /// Whether the region's groups begin here: on its first node.
     pub is_first: bool,
     /// Where devices connect.
     pub endpoint: Endpoint,
@@ -139,10 +150,11 @@ impl Node {
         let (clock, entropy) = (Arc::clone(&parts.clock), Arc::clone(&parts.entropy));
         let service = Arc::new(Service::new(service, clock.now_ms() / 1000)?);
         let steps = Steps::new(clock.now_ms());
-        let Opened { hosting, groups, failing, writer_ended } =
+        let Opened { hosting, groups, failing, watching, writer_ended } =
             Opened::open(&parts, &service, &steps).await?;
         let courier = Arc::clone(hosting.courier());
-        let authority = hosting.journal(AUTHORITY).ok_or(NodeError::NoAuthority)?;
+        let authority = hosting.journal(parts.known.own().authority());
+        let authority = authority.ok_or(NodeError::NoAuthority)?;
         let register = Register::new(authority, Arc::clone(&courier), Arc::clone(&parts.trust));
         let intake = Arc::new(Intake {
             service: Arc::clone(&service),
@@ -158,14 +170,11 @@ impl Node {
             intake,
             trust: Arc::clone(&parts.trust),
             cluster: parts.cluster,
-            region: parts.region.clone(),
+            known: Arc::clone(&parts.known),
+            number: parts.number,
             rate: parts.device_rate,
-            nodes: {
-                let (known, number) = (Arc::clone(&parts.known), parts.number);
-                Box::new(move || known.device_addresses(number))
-            },
         });
-        let mut tasks = vec![tokio::spawn(edge.run())];
+        let mut tasks = vec![tokio::spawn(edge.run()), watching];
         let key_holder = KeyHolder::default();
         if let Some(mesh) = &parts.mesh {
             let (courier, key_holder) = (Arc::clone(&courier), Arc::clone(&key_holder));
@@ -174,11 +183,12 @@ impl Node {
             tasks.push(tokio::spawn(Arc::clone(mesh).run(peers)));
         }
         tasks.push(tokio::spawn(Arc::clone(&hosting).keep()));
-        let shards = courier.map().shards();
+        let shards = parts.known.own_groups();
         tasks.extend(shards.map(|shard| tokio::spawn(Arc::clone(&courier).follow(shard))));
         let (known, random) = (Arc::clone(&parts.known), Arc::clone(&entropy));
         tasks.push(tokio::spawn(departures::tend(Arc::clone(&courier), known, random)));
-        let NodeParts { endpoint, region, audit, trust, known, mesh, number, .. } = parts;
+        let NodeParts { endpoint, audit, trust, known, mesh, number, .. } = parts;
+        let region = known.own().region.to_string();
         Ok(Self {
             courier,
             service,
@@ -201,24 +211,44 @@ impl Node {
         })
     }
 
-    /// Ends when every shard answers, and this node's replicas have what their leaders had.
+    /// Ends when every shard of the region answers, and this node's replicas have what their leaders had.
     ///
     /// # Errors
     /// Where one fails again and again, as what is stored of it cannot be read.
     pub async fn ready(&self) -> Result<(), NodeError> {
-        const POLL: Duration = Duration::from_millis(5);
-        while !self.courier.is_complete() {
+        let placement = async {
+            self.until(|| self.courier.is_led(PLACEMENT)).await?;
+            for group in self.groups().iter().filter(|group| group.group == PLACEMENT) {
+                self.until_current(group).await;
+            }
+            Ok::<(), NodeError>(())
+        };
+        if let Ok(known) = timeout(PLACEMENT_PATIENCE, placement).await {
+            known?;
+        } else {
+            tracing::warn!("nobody leads the placement group: this node serves by what it knew");
+        }
+        self.until(|| self.courier.is_complete()).await?;
+        for group in self.groups().iter().filter(|group| group.group != PLACEMENT) {
+            self.until_current(group).await;
+        }
+        Ok(())
+    }
+
+    async fn until(&self, is_so: impl Fn() -> bool) -> Result<(), NodeError> {
+        while !is_so() {
             if let Some(Failing { shard, reason }) = self.failing.borrow().clone() {
                 return Err(NodeError::Shard { shard, reason });
             }
-            tokio::time::sleep(POLL).await;
-        }
-        for group in self.groups() {
-            while !self.is_current(&group).await {
-                tokio::time::sleep(POLL).await;
-            }
+            tokio::time::sleep(READY_POLL).await;
         }
         Ok(())
+    }
+
+    async fn until_current(&self, group: &Group) {
+        while !self.is_current(group).await {
+            tokio::time::sleep(READY_POLL).await;
+        }
     }
 
     /// Whether a replica has what its leader has now.
@@ -238,13 +268,17 @@ impl Node {
         let mut command_id = [0; 16];
         self.entropy.fill(&mut command_id);
         let busy = AskError::Busy { retry_after_ms: RETRY_AFTER_MS };
+        if self.known.group_of(entity).is_none() {
+            let detail = format!("the cluster has no region {}", entity.region()).into();
+            return Err(AskError::Rejected(Rejection { code: RejectionCode::Unknown, detail }));
+        }
         let credit = self.courier.admit(entity).ok_or(busy)?;
         self.courier.ask(entity, command, Cause::Operator { command_id }, credit).await
     }
 
     /// The journal that holds an entity, for reading: what this node's replica has applied.
     pub fn journal_of(&self, entity: EntityId) -> Option<ShardJournal> {
-        self.journal(self.courier.map().shard_of(entity))
+        self.journal(self.known.group_of(entity)?)
     }
 
     /// A page of a list, from the replica here or another node's; none where no such node answers.
@@ -265,6 +299,16 @@ impl Node {
 
     pub fn journals(&self) -> Vec<ShardJournal> {
         self.hosting.journals()
+    }
+
+    /// The journal of the region's authority; its group is on every node of the region.
+    pub fn authority(&self) -> Option<ShardJournal> {
+        self.journal(self.known.own().authority())
+    }
+
+    /// How the node's disk does.
+    pub fn health(&self) -> Health {
+        self.hosting.health()
     }
 
     /// The groups that run here.
@@ -288,7 +332,7 @@ impl Node {
     /// Why its record cannot be read.
     pub fn authority_high_water(&self) -> Result<u64, String> {
         let region = self.region.parse().map_err(|error| format!("the region: {error}"))?;
-        let journal = self.journal(AUTHORITY).ok_or("the authority group does not run here")?;
+        let journal = self.authority().ok_or("the authority group does not run here")?;
         let state: Result<Authority, _> = journal.state(EntityId::authority(region));
         state.map(|authority| authority.high_water.0).map_err(|error| error.to_string())
     }
@@ -296,7 +340,7 @@ impl Node {
     /// How many entities are awake.
     pub async fn awake(&self) -> usize {
         let mut awake = 0;
-        for shard in self.courier.map().shards().filter_map(|shard| self.courier.shard(shard)) {
+        for shard in self.known.own_groups().filter_map(|shard| self.courier.shard(shard)) {
             awake += shard.census().await.map_or(0, |census| census.awake);
         }
         awake
@@ -316,7 +360,7 @@ impl Node {
             mesh.shut();
         }
         drop(self.hosting);
-        if tokio::time::timeout(WRITER_PATIENCE, self.writer_ended).await.is_err() {
+        if timeout(WRITER_PATIENCE, self.writer_ended).await.is_err() {
             tracing::warn!("the log writer did not end in time");
         }
     }
@@ -327,6 +371,7 @@ struct Opened {
     hosting: Arc<Hosting>,
     groups: Arc<Members>,
     failing: watch::Receiver<Option<Failing>>,
+    watching: JoinHandle<()>,
     writer_ended: oneshot::Receiver<()>,
 }
 
@@ -336,15 +381,19 @@ impl Opened {
         service: &Arc<Service>,
         steps: &Steps,
     ) -> Result<Self, NodeError> {
-        let (engine, map) = (Arc::clone(&parts.engine), parts.map);
-        inspect(&*engine, map)?;
+        let engine = Arc::clone(&parts.engine);
+        inspect(&*engine, &parts.known)?;
+        let is_roomy = engine.room().is_none_or(|room| room >= parts.disk.room_min);
+        engine.keep_reserve(is_roomy);
         let log = engine.open("log", Role::Log).map_err(NodeError::Log)?;
         let on_fatal = Arc::clone(&parts.on_fatal);
         let writer = LogWriter::new(Arc::clone(&log), Arc::clone(&engine), on_fatal);
         let (writer, task) = writer.map_err(NodeError::Log)?;
         let writer_ended = engine.spawn_writer(Box::pin(task));
+        let watching = Arc::clone(writer.disk()).run(Arc::clone(&engine), parts.disk);
+        let watching = tokio::spawn(watching);
         let mesh = parts.mesh.clone();
-        let courier = NodeCourier::new(map, parts.number, mesh, Arc::clone(&parts.known));
+        let courier = NodeCourier::new(parts.number, mesh, Arc::clone(&parts.known));
         let root =
             Supervisor::start().await.map_err(|error| NodeError::Supervisor(error.to_string()))?;
         let (fails, failing) = watch::channel(None);
@@ -355,9 +404,9 @@ impl Opened {
             log,
             writer,
             engine,
-            map,
             number: parts.number,
             timing: parts.timing,
+            timing_across: parts.timing_across,
             awake_max: parts.awake_max,
             service: Arc::clone(service),
             courier,
@@ -373,17 +422,17 @@ impl Opened {
             root,
             fails,
         });
-        Ok(Self { hosting: hosting.await?, groups, failing, writer_ended })
+        Ok(Self { hosting: hosting.await?, groups, failing, watching, writer_ended })
     }
 }
 
 /// Reads all that is stored before anything is opened for writing, so that a start that is refused
 /// leaves it as it was.
-fn inspect(engine: &dyn Engine, map: ShardMap) -> Result<(), NodeError> {
+fn inspect(engine: &dyn Engine, known: &Cluster) -> Result<(), NodeError> {
     let log = engine.inspect("log", Role::Log).map_err(NodeError::Log)?;
     writer::check(log.as_deref(), engine.mark()).map_err(NodeError::Log)?;
     if let Some(log) = log {
-        for shard in map.shards() {
+        for shard in known.own_groups() {
             group::inspect(shard, engine, &*log)?;
         }
     }

@@ -16,8 +16,9 @@ use crate::{
     },
     hosting::Hosting,
     mesh::{Class, Receiving, Sending, Serve},
+    register,
     rotation::Rotation,
-    store::rows,
+    store::{health::Health, rows},
 };
 
 /// Whoever has this node's keys; set once the node has its authority, which is built on the node.
@@ -76,6 +77,17 @@ impl Peers {
                 let page = self.hosting.rows(&wanted).ok_or("no replica is here")?;
                 let page = page.map_err(|error| text(&error))?;
                 send.frame(&rows::encode(&page)).await.map_err(|error| text(&error))?;
+            }
+            Opening::MayLead => {
+                let may = self.hosting.health() == Health::Well;
+                send.frame(&rows::encode(&may)).await.map_err(|error| text(&error))?;
+            }
+            Opening::Recorded(certificate) => {
+                let own = self.courier.known().own().authority();
+                self.courier.seen(own).ok_or("the authority is not led here")?;
+                let journal = self.hosting.journal(own).ok_or("the authority is not here")?;
+                let is_recorded = register::has_record(&journal, &certificate);
+                send.frame(&rows::encode(&is_recorded)).await.map_err(|error| text(&error))?;
             }
             Opening::IssuingKey(fingerprint) => {
                 if !self.courier.is_neighbour(from) {

@@ -10,7 +10,11 @@ use fieldmesh_domain::{EntityId, IndexRow, effect::RowKey, registration::Registr
 use fieldmesh_envelope::VerifyingKey;
 use fieldmesh_pki::{PeerCertificate, Usage, profile};
 
-use crate::{courier::NodeCourier, journal::ShardJournal, placement::AUTHORITY, trust::Trust};
+use crate::{
+    courier::{NodeCourier, wire::Recorded},
+    journal::ShardJournal,
+    trust::Trust,
+};
 
 /// The region's records on this node.
 #[derive(Clone)]
@@ -52,28 +56,23 @@ impl Register {
         certificate: &PeerCertificate,
         id: EntityId,
     ) -> Result<bool, NotCurrent> {
-        if self.has_record(certificate, id) {
+        let Some(serial) = serial(&certificate.serial) else { return Ok(false) };
+        let (serial, issuer) = (serial.into(), certificate.issuer_hash.into());
+        let certificate = Recorded { registration: id, serial, issuer };
+        let known = self.courier.known();
+        let own = known.own();
+        if id.region() != own.region {
+            let home = known.known().home(id.region()).cloned().ok_or(NotCurrent)?;
+            let asked = self.courier.is_recorded_in(&home, &certificate).await;
+            return asked.ok_or(NotCurrent);
+        }
+        if has_record(&self.journal, &certificate) {
             return Ok(true);
         }
-        if !self.courier.catch_up(AUTHORITY).await {
+        if !self.courier.catch_up(own.authority()).await {
             return Err(NotCurrent);
         }
-        Ok(self.has_record(certificate, id))
-    }
-
-    fn has_record(&self, certificate: &PeerCertificate, id: EntityId) -> bool {
-        let Some(serial) = serial(&certificate.serial) else { return false };
-        let key = RowKey::certificate(&serial, &certificate.issuer_hash);
-        match self.journal.row(&key) {
-            Ok(row) => matches!(
-                row,
-                Some(IndexRow::Certificate { registration, .. }) if registration == id
-            ),
-            Err(error) => {
-                tracing::error!(%id, %error, "the register cannot be read");
-                false
-            }
-        }
+        Ok(has_record(&self.journal, &certificate))
     }
 
     /// The key of an earlier certificate of the device, which was in force at a time or could still be
@@ -92,6 +91,21 @@ impl Register {
         let (der, usage) = (&issued.certificate, Usage::ClientAuth);
         let certificate = store.verify_lapsed(der, &[], usage, at_s, &grace).ok()?;
         VerifyingKey::from_sec1(&certificate.public_point).ok()
+    }
+}
+
+/// Whether a replica of the authority's group has a record of a certificate.
+pub fn has_record(authority: &ShardJournal, certificate: &Recorded) -> bool {
+    let Recorded { registration: id, serial, issuer } = certificate;
+    match authority.row(&RowKey::certificate(serial, issuer)) {
+        Ok(row) => matches!(
+            row,
+            Some(IndexRow::Certificate { registration, .. }) if registration == *id
+        ),
+        Err(error) => {
+            tracing::error!(%id, %error, "the register cannot be read");
+            false
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! between the steps, so whoever leads next goes on from whatever is there.
 //!
 //! **Invariants:** a group changes by one step at a time; it is handed only to a voter that answered just
-//! now and has what there is. **Not here:** who is wanted (`domain::placement`), how a group changes
+//! now and has what there is; a node whose disk does not do well keeps nothing that another could lead. **Not here:** who is wanted (`domain::placement`), how a group changes
 //! (`consensus::replicas`).
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -14,8 +14,9 @@ use fieldmesh_domain::placement::{Placed, Presence};
 use tokio::time::Instant;
 
 use crate::{
-    cluster::Cluster,
     consensus::{Group, replicas::Replicas},
+    courier::NodeCourier,
+    store::health::Health,
 };
 
 /// How often it is looked again: a node that catches up is not announced.
@@ -78,8 +79,9 @@ fn next(seen: &Seen<'_>, wanted: &Placed, preferred: Option<u64>) -> Step {
 }
 
 /// Tends a group for as long as it runs.
-pub async fn tend(group: Group, cluster: Arc<Cluster>, me: u64) {
-    let (mut leading, mut known) = (group.leading(), cluster.watch());
+pub async fn tend(group: Group, courier: Arc<NodeCourier>, me: u64) {
+    let cluster = courier.known();
+    let (mut leading, mut known, mut health) = (group.leading(), cluster.watch(), group.health());
     loop {
         if leading.wait_for(Option::is_some).await.is_err() {
             return;
@@ -88,26 +90,44 @@ pub async fn tend(group: Group, cluster: Arc<Cluster>, me: u64) {
         while leading.borrow().is_some() {
             let is_new =
                 since.elapsed() < KEPT_AT_LEAST && cluster.presence(me) == Some(Presence::Active);
-            if let Some(wanted) = cluster.placed(group.group) {
+            if *health.borrow_and_update() != Health::Well {
+                hand_on(&group, &courier, me).await;
+            } else if let Some(wanted) = cluster.placed(group.group) {
                 let preferred = cluster.known().preferred(group.group).filter(|_| !is_new);
-                advance(&group, me, &wanted, preferred).await;
+                advance(&group, &courier, &wanted, preferred, me).await;
             }
             tokio::select! {
                 changed = known.changed() => if changed.is_err() { return },
                 changed = leading.changed() => if changed.is_err() { return },
+                changed = health.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
     }
 }
 
+/// A node whose disk does not do well asks for no votes.
+pub async fn abide(group: Group) {
+    let mut health = group.health();
+    loop {
+        group.set_may_campaign(*health.borrow_and_update() == Health::Well);
+        if health.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Hands a group that this node leads to another voter, and waits until that one leads; does nothing
 /// where nobody else could.
-pub async fn hand_on(group: &Group, me: u64) {
-    let voters = group.replicas().voters;
-    let Some(to) = voters.into_iter().find(|node| *node != me && group.has_caught_up(*node)) else {
-        return;
-    };
+pub async fn hand_on(group: &Group, courier: &NodeCourier, me: u64) {
+    let mut chosen = None;
+    for node in group.replicas().voters {
+        if node != me && group.has_caught_up(node) && courier.may_lead(node).await {
+            chosen = Some(node);
+            break;
+        }
+    }
+    let Some(to) = chosen else { return };
     if let Err(error) = group.transfer(to).await {
         tracing::debug!(group = group.group, %error, "the group is not handed on");
         return;
@@ -128,13 +148,20 @@ fn next_of(group: &Group, me: u64, wanted: &Placed, preferred: Option<u64>) -> S
     next(&seen, wanted, preferred)
 }
 
-async fn advance(group: &Group, me: u64, wanted: &Placed, preferred: Option<u64>) {
+async fn advance(
+    group: &Group,
+    courier: &NodeCourier,
+    wanted: &Placed,
+    preferred: Option<u64>,
+    me: u64,
+) {
     let (step, number) = (next_of(group, me, wanted, preferred), group.group);
     let done = match &step {
         Step::Nothing => return,
         Step::AddLearners(nodes) => group.add_learners(nodes).await,
         Step::SetVoters(voters) => group.set_voters(voters).await,
         Step::RemoveLearners(nodes) => group.remove_learners(nodes).await,
+        Step::HandTo(node) if !courier.may_lead(*node).await => return,
         Step::HandTo(node) => {
             match group.transfer(*node).await {
                 Ok(()) => tracing::info!(group = number, to = node, "the group is handed on"),

@@ -9,11 +9,11 @@
 use std::{sync::Arc, time::Duration};
 
 use fieldmesh_domain::{
-    Command, EntityId,
-    placement::{self, Bundle, Ca, Phase, Placement, Role},
+    Command, EntityId, Region,
+    placement::{self, Bundle, Ca, PLACEMENT, Phase, Placement, Role},
     time::Millis,
 };
-use fieldmesh_pki::{CaCertificate, IssueError, tls::LiveCredentials};
+use fieldmesh_pki::{CaCertificate, IssueError, Kind, tls::LiveCredentials};
 use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
@@ -22,7 +22,6 @@ use crate::{
     ledger::HeadSigner,
     node::Node,
     own,
-    placement::PLACEMENT,
     sealing::Place,
     status::{StatusBoard, StatusError},
 };
@@ -43,6 +42,8 @@ pub enum RotationError {
     Life { from_s: u64, until_s: u64 },
     #[error("the certificate is for {found:?}, this authority needs {wanted:?}")]
     Foreign { found: String, wanted: String },
+    #[error("region {region} has nodes, and one of them the key: bring the certificate there")]
+    Elsewhere { region: Region },
     #[error("no root that is believed has signed the certificate: introduce its root first")]
     Unsigned,
     #[error("the certificate's key is another authority's")]
@@ -75,7 +76,10 @@ impl Rotation {
     /// See [`RotationError`].
     pub async fn begin(&self) -> Result<bool, RotationError> {
         let own = self.authority()?;
-        let is_known = |ca: &Ca| ca.role == Role::Issuing && ca.authority == own;
+        // One that others introduced for a region that there was not yet waits for this.
+        let is_known = |ca: &Ca| {
+            ca.role == Role::Issuing && ca.authority == own && ca.phase != Phase::Introduced
+        };
         let is_first = !self.node.trust.authorities().iter().any(is_known);
         if is_first {
             let founding = self.founding(own, self.keeper.lock().await.roots())?;
@@ -125,13 +129,15 @@ impl Rotation {
         told.map(|_| ()).map_err(|error| RotationError::Placement(error.to_string()))
     }
 
-    /// Roots and issuing CA as the deployment has them.
+    /// Roots and issuing CA as the deployment has them; the roots are known where there was a cluster
+    /// before.
     fn founding(&self, own: EntityId, roots: &[Vec<u8>]) -> Result<Vec<Ca>, RotationError> {
         let issuing = self.issuer.ca().certificate().to_vec();
         let signer = roots.iter().find(|root| CaCertificate::is_signed_by(&issuing, root));
         let signer = sha256(signer.ok_or(RotationError::Unsigned)?);
         let mut founding = Vec::new();
-        for root in roots {
+        let is_first_region = self.node.known.own().index == 0;
+        for root in roots.iter().filter(|_| is_first_region) {
             let mut ca = self.read(root, own, sha256(root))?;
             if ca.fingerprint == signer {
                 ca.phase = Phase::Active;
@@ -274,6 +280,10 @@ impl Rotation {
         let renewed = keeper.renew(&self.issuer.ca(), now_s, &*self.node.entropy)?;
         let Renewed { node, service, own } = renewed;
         self.record(&own).await;
+        // Only now: whoever takes it from the directory is believed.
+        if own.iter().any(|own| own.kind == Kind::Operator) {
+            keeper.keep_operator()?;
+        }
         if let Some(credentials) = node {
             match self.live.replace(&credentials) {
                 Ok(()) => tracing::info!("the node's certificate was renewed"),
@@ -327,14 +337,20 @@ impl Rotation {
         if !(from_s..until_s).contains(&now_s) {
             return Err(RotationError::Life { from_s, until_s });
         }
-        let (cluster, region) = (self.issuer.cluster(), self.issuer.region());
-        let wanted = if read.is_root {
-            format!("{cluster} root ")
-        } else {
-            format!("{cluster} {region} issuing ")
+        let cluster = self.issuer.cluster();
+        let own = self.authority()?;
+        let authority = match (read.is_root, issues_for(&read.name, cluster)) {
+            (true, _) if read.name.starts_with(&format!("{cluster} root ")) => own,
+            (false, Some(region)) => EntityId::authority(region),
+            (is_root, _) => {
+                let wanted = if is_root { "root" } else { "<region> issuing" };
+                let wanted = format!("{cluster} {wanted} <generation>");
+                return Err(RotationError::Foreign { found: read.name, wanted });
+            }
         };
-        if !read.name.starts_with(&wanted) {
-            return Err(RotationError::Foreign { found: read.name, wanted });
+        // A region that is there has the key of each of its authorities.
+        if authority != own && self.node.known.known().home(authority.region()).is_some() {
+            return Err(RotationError::Elsewhere { region: authority.region() });
         }
         let known = self.node.trust.authorities();
         let has_key = |ca: &Ca| {
@@ -345,7 +361,6 @@ impl Rotation {
         if known.iter().any(has_key) {
             return Err(RotationError::Key);
         }
-        let own = self.authority()?;
         if read.is_root {
             return self.read(der, own, read.fingerprint);
         }
@@ -355,7 +370,16 @@ impl Rotation {
                 && CaCertificate::is_signed_by(der, &ca.certificate)
         };
         let signer = known.iter().find(is_signer).ok_or(RotationError::Unsigned)?.fingerprint;
-        self.keeper.lock().await.certify(der, &*self.node.entropy)?;
-        self.read(der, own, signer)
+        if authority == own {
+            self.keeper.lock().await.certify(der, &*self.node.entropy)?;
+        }
+        self.read(der, authority, signer)
     }
+}
+
+/// The region that an issuing authority of the cluster is for, by its name.
+fn issues_for(name: &str, cluster: &str) -> Option<Region> {
+    let (region, _generation) =
+        name.strip_prefix(cluster)?.strip_prefix(' ')?.split_once(" issuing ")?;
+    region.parse().ok()
 }

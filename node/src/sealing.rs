@@ -45,6 +45,8 @@ pub enum Place {
     DataKey = 6,
     /// An issuing CA's key on its way to another node of the region.
     IssuingKey = 7,
+    /// A piece of a group's state in a backup.
+    Backup = 8,
 }
 
 impl Key {

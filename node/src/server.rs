@@ -28,7 +28,7 @@ use tokio::{sync::Mutex, task::JoinHandle, time::Instant};
 use crate::{
     audit::Audit,
     cluster::Cluster,
-    config::{AdvertiseConfig, Config},
+    config::{AdvertiseConfig, Config, PkiConfig},
     deployment::{Deployment, DeploymentError, DeploymentParts, Facts, Keeper, Own},
     edge, files,
     issuer::{Issuer, Signing},
@@ -37,7 +37,6 @@ use crate::{
     node::{Node, NodeError, NodeParts},
     os::{SystemClock, SystemEntropy},
     own,
-    placement::ShardMap,
     rotation::Rotation,
     sealing::Key,
     service::ServiceSecrets,
@@ -116,6 +115,7 @@ impl Server {
             members,
             own,
         } = parts;
+        let home = facts.home()?;
         let db = dir.join("db");
         files::make_private_dir(&db).map_err(directory(&db))?;
         let metrics = recorder()?;
@@ -127,16 +127,16 @@ impl Server {
             meshed(config, &facts, &live, &trust, &clock, &*entropy, &service.region_key)?;
         let parts = NodeParts {
             cluster: facts.cluster.clone(),
-            region: facts.region.clone(),
             number: facts.number,
-            map: ShardMap::new(facts.shards),
             timing: config.raft.timing(),
+            timing_across: config.raft.timing_across(),
             awake_max: config.node.entities_awake_max,
+            disk: config.disk.limits(),
             engine: Arc::new(Rocks::new(&db)),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             trust: Arc::clone(&trust),
-            known: Cluster::new(members),
+            known: Cluster::new(members, home),
             mesh: Some(mesh),
             is_first: facts.joined_as.is_none(),
             endpoint,
@@ -151,19 +151,7 @@ impl Server {
         introduce(&node, &facts, advertised(config, [at, devices, https])).await?;
         let desk = Desk { facts, roots, issuing, head_signer, dir, live, keeper, own };
         let authority = desk.open(&node).await?;
-        let shared = Shared {
-            node: Arc::clone(&node),
-            issuer: Arc::clone(&authority.issuer),
-            metrics,
-            devices,
-            head_signer: Arc::clone(&authority.head_signer),
-            status: Arc::clone(&authority.status),
-            rotation: Arc::clone(&authority.rotation),
-            throttle: Arc::default(),
-            keys_under_way: KeysUnderWay::default(),
-            wrap_base64: config.pki.wrap_base64,
-            server_keygen: config.pki.server_keygen,
-        };
+        let shared = authority.share(&node, metrics, devices, &config.pki);
         let (public, web) = listen(config, public, listener, https_tls, shared)?;
         let tasks = authority.tend(&node);
         let (https, http) = (web.address, public.address);
@@ -217,7 +205,7 @@ async fn introduce(node: &Node, facts: &Facts, at: [String; 3]) -> Result<(), De
     let (number, since) = (node.number, Millis(0));
     let presence = Presence::Active;
     let member = Member { number, identity, mesh, devices, https, presence, since };
-    let shards = node.courier.map().count();
+    let shards = node.known.own().shards;
     let command = placement::Command::Join { member, shards, by: format!("node {number}") };
     let asked = node.ask(EntityId::placement(), Command::Placement(command)).await;
     if let Err(error) = asked {
@@ -337,6 +325,30 @@ impl Desk {
 }
 
 impl Open {
+    /// What the web's handlers may use.
+    fn share(
+        &self,
+        node: &Arc<Node>,
+        metrics: PrometheusHandle,
+        devices: SocketAddr,
+        config: &PkiConfig,
+    ) -> Shared {
+        Shared {
+            node: Arc::clone(node),
+            issuer: Arc::clone(&self.issuer),
+            metrics,
+            devices,
+            head_signer: Arc::clone(&self.head_signer),
+            status: Arc::clone(&self.status),
+            rotation: Arc::clone(&self.rotation),
+            holder: Arc::default(),
+            throttle: Arc::default(),
+            keys_under_way: KeysUnderWay::default(),
+            wrap_base64: config.wrap_base64,
+            server_keygen: config.server_keygen,
+        }
+    }
+
     /// Starts what must be done again and again.
     fn tend(self, node: &Arc<Node>) -> Vec<JoinHandle<()>> {
         vec![

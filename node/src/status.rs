@@ -14,7 +14,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
-use fieldmesh_domain::{IndexRow, authority::Deed, effect::RowKey, registration};
+use fieldmesh_domain::{
+    IndexRow, authority::Deed, effect::RowKey, placement::PLACEMENT, registration,
+};
 use fieldmesh_pki::{
     CrlError, Identity, IssueError, IssuingCa, KeyMaterial, Kind, Reason, Revoked, crl,
     ledger::Issuance,
@@ -32,7 +34,6 @@ use crate::{
     files::{self, Access},
     issuer::sha256,
     node::Node,
-    placement::{AUTHORITY, PLACEMENT},
     web::public,
 };
 
@@ -216,7 +217,7 @@ impl StatusDesk {
             let reason = Reason::from_number(revocation.reason).unwrap_or(Reason::Unspecified);
             return Status::Revoked { at_s: revocation.at.0 / 1000, reason };
         }
-        let known = self.node.journal(AUTHORITY).and_then(|journal| {
+        let known = self.node.authority().and_then(|journal| {
             journal.row(&RowKey::certificate(serial, self.own.issuer_hash())).ok()
         });
         if known.flatten().is_some() { Status::Good } else { Status::Unknown }

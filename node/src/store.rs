@@ -8,6 +8,7 @@
 //! **Invariant:** a batch is atomic: after a crash all of it is there or none.
 //! **Not here:** what the bytes mean ([`keys`]), who syncs when ([`writer`]), Raft (`consensus`).
 
+pub mod health;
 pub mod keys;
 pub mod rocks;
 pub mod rows;
@@ -126,6 +127,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Notes a number beside the tables. Not synced: a crash of the machine may bring an earlier one
     /// back, a crash of the process does not.
     fn set_mark(&self, number: u64);
+    /// Bytes that may still be written, where the disk says so.
+    fn room(&self) -> Option<u64>;
+    /// Keeps some room back, or gives it up: with it, a disk that others filled can still be opened and
+    /// made smaller.
+    fn keep_reserve(&self, is_kept: bool);
     /// Starts the task that owns the log. The product gives it a thread of its own, because a sync
     /// blocks; the simulation a task. What is returned tells when the task has ended.
     fn spawn_writer(&self, task: Pending<()>) -> oneshot::Receiver<()>;

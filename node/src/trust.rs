@@ -1,7 +1,8 @@
 //! Whom this node believes, now: roots and issuing CAs, who is revoked, and who is connected by
 //! which certificate.
 //!
-//! Revocations and authorities come from the placement group as they are applied. One that comes in is
+//! Revocations and authorities come from the placement group as they are applied, the region's own
+//! revocations from its authority's too. One that comes in is
 //! in the set before the connections by it are looked for, and a connection is listed before it asks
 //! the set, so none slips between. What a removed authority issued is revoked with it, because who has
 //! such a certificate has the removed one to show with it. **Invariants:** asking costs the same for
@@ -198,7 +199,8 @@ impl Trust {
         (!self.is_revoked(peer)).then_some(listed)
     }
 
-    /// Takes in what the placement group applied.
+    /// Takes in what the placement group applied, or the region's authority: that one is heard first of
+    /// what it revoked itself, and also while the placement group is out of reach.
     pub fn applied(&self, rows: &[IndexRow]) {
         let mut epoch = None;
         for row in rows {
@@ -206,6 +208,9 @@ impl Trust {
                 IndexRow::Revocation { issuer, serial, not_after, revocation } => {
                     self.revoke(*issuer, *serial, *not_after, *revocation);
                 }
+                IndexRow::Certificate {
+                    issuer, serial, not_after, revoked: Some(revoked), ..
+                } => self.revoke(*issuer, *serial, *not_after, *revoked),
                 IndexRow::Ca { ca, epoch: brought } => {
                     self.take(ca);
                     epoch = epoch.max(Some(*brought));

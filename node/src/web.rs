@@ -7,6 +7,7 @@
 //! **Invariants:** bodies are limited before they are read; every error is an RFC 9457
 //! problem. **Not here:** rules of any kind.
 
+pub mod backup;
 pub mod ca;
 pub mod cluster;
 pub mod est;
@@ -33,7 +34,8 @@ use actix_web::{
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
-    issuer::Issuer, ledger::HeadSigner, node::Node, rotation::Rotation, status::StatusBoard,
+    backup::Holder, issuer::Issuer, ledger::HeadSigner, node::Node, rotation::Rotation,
+    status::StatusBoard,
 };
 
 /// Largest body of a request: an enrollment is below 8 KiB, a bulk import sends pages.
@@ -52,6 +54,8 @@ pub struct Shared {
     pub head_signer: Arc<HeadSigner>,
     pub status: Arc<StatusBoard>,
     pub rotation: Arc<Rotation>,
+    /// What is held for a backup.
+    pub holder: Arc<Holder>,
     pub throttle: Arc<est::Throttle>,
     pub keys_under_way: est::KeysUnderWay,
     /// Break base64 bodies into lines: some old clients read no others.

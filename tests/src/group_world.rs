@@ -145,6 +145,15 @@ fn authority() -> &'static Authority {
 
 /// Runs a plan to its end.
 pub fn run(plan: Plan) -> Seen {
+    with(plan, faults::drive)
+}
+
+/// Runs a plan in which nothing happens but that the disk of whoever leads stands still for a while.
+pub fn run_stalled(plan: Plan) -> Seen {
+    with(plan, faults::stand_still)
+}
+
+fn with(plan: Plan, drive: impl FnOnce(&mut turmoil::Sim<'_>, &[Disk], &Plan, &Shared)) -> Seen {
     let seen = Shared::default();
     let mut sim = turmoil::Builder::new()
         .rng_seed(plan.seed)
@@ -175,7 +184,7 @@ pub fn run(plan: Plan) -> Seen {
             node::run(node::Start { seed: *next, ..start.clone() })
         });
     }
-    faults::drive(&mut sim, &disks, &plan, &seen);
+    drive(&mut sim, &disks, &plan, &seen);
     drop(sim);
     let mut seen =
         Arc::into_inner(seen).map_or_else(Seen::default, |seen| seen.into_inner().unwrap());

@@ -9,6 +9,7 @@ pub mod crowd;
 pub mod handheld;
 pub mod namespaces;
 pub mod nodes;
+pub mod small_disk;
 
 use std::{
     ffi::{OsStr, OsString},

@@ -16,7 +16,7 @@ use fieldmesh_device::{
 use fieldmesh_domain::{
     Command, EntityId, EntityKind, customer,
     message::{Answer, Location, RequestBody, ResponseBody},
-    placement::Members,
+    placement::{Home, Members},
     technician::{self, Shift, Skill},
 };
 use fieldmesh_envelope::SoftwareSigner;
@@ -26,8 +26,7 @@ use fieldmesh_node::{
     cluster::Cluster,
     edge,
     node::{Node, NodeParts, Timing},
-    placement::ShardMap,
-    store::simulated::Disk,
+    store::{health::Limits, simulated::Disk},
     trust::Trust,
 };
 use fieldmesh_pki::{
@@ -43,6 +42,11 @@ use crate::{
 
 /// Unix milliseconds at which every simulation begins.
 pub const EPOCH_MS: u64 = 1_800_000_000_000;
+const TIMING: Timing = Timing {
+    heartbeat: Duration::from_millis(100),
+    election_min: Duration::from_millis(300),
+    election_max: Duration::from_millis(600),
+};
 const PORT: u16 = 7443;
 /// A run that takes longer than this, simulated, has lost something.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -172,22 +176,19 @@ async fn run_node(
     let tls = device_server_config(live, Arc::new(verifier), wire::ALPN).unwrap();
     let endpoint =
         udp::endpoint(PORT, Some(edge::server_config(tls).unwrap()), [seed as u8; 32]).await;
+    let home = Home { region: REGION.parse().unwrap(), index: 0, shards: 2 };
     let parts = NodeParts {
         cluster: CLUSTER.into(),
-        region: REGION.into(),
         number: 1,
-        map: ShardMap::new(2),
-        timing: Timing {
-            heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(300),
-            election_max: Duration::from_millis(600),
-        },
+        timing: TIMING,
+        timing_across: TIMING,
         awake_max: 1000,
+        disk: Limits { stall: Duration::from_secs(2), room_min: 0 },
         engine: Arc::new(disk),
         clock: Arc::new(SimClock),
         entropy: Arc::new(SimEntropy::new(seed)),
         trust: Trust::new(authority.trust()),
-        known: Cluster::new(Members::default()),
+        known: Cluster::new(Members::default(), home),
         mesh: None,
         is_first: true,
         endpoint,

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use fieldmesh_node::placement::ShardMap;
+use fieldmesh_domain::{EntityId, placement::Home};
 use fieldmesh_tests::{
     live::until,
     process::{
@@ -176,7 +176,8 @@ async fn a_new_issuing_authority_signs_on_every_node() {
 
 /// The group of an entity's shard.
 fn group_of<'a>(view: &'a Value, id: &str) -> &'a Value {
-    let shard = ShardMap::new(SHARDS).shard_of(id.parse().unwrap());
+    let id: EntityId = id.parse().unwrap();
+    let shard = Home { region: id.region(), index: 0, shards: SHARDS }.group_of(id);
     let mut groups = view["groups"].as_array().unwrap().iter();
     groups.find(|group| group["group"] == shard).unwrap()
 }

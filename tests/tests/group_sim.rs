@@ -9,7 +9,7 @@
     reason = "tests fail by panicking, and tell what they saw"
 )]
 
-use fieldmesh_tests::group_world::{Plan, Seen, run};
+use fieldmesh_tests::group_world::{Plan, Seen, run, run_stalled};
 
 /// Seeds of the sweep unless told otherwise: together more than a thousand crashes of a leader.
 const SEEDS: u64 = 120;
@@ -59,6 +59,20 @@ fn one_seed() {
             assert!(seen.terms() > 1 && seen.acknowledged() > 20, "nothing happened");
         }
         Err(report) => panic!("{report}"),
+    }
+}
+
+/// A leader whose disk takes no writes any more gives the lead away, and does not take it again.
+#[test]
+fn who_cannot_write_does_not_lead() {
+    for seed in 0..6 {
+        let seen = run_stalled(Plan { seed, nodes: 3, sync_ms: [1; 5], pause_ms: 1000 });
+        assert!(
+            seen.broken.is_empty(),
+            "seed {seed}: {:#?}\n{}",
+            seen.broken,
+            seen.trace.join("\n")
+        );
     }
 }
 

@@ -333,14 +333,12 @@ async fn only_this_clusters_authorities_are_introduced() {
     let ours = RootCa::create(&live.config.cluster.name, now_s(), random()).unwrap();
     let (foreign_key, _) = root.issue_issuing("eu1", 2, now_s(), random()).unwrap();
     let (unsigned, _) = ours.issue_issuing("eu1", 2, now_s(), random()).unwrap();
-    let (elsewhere, _) = root.issue_issuing("us1", 2, now_s(), random()).unwrap();
     let leaf = Enrollee::new(&live).await.enrolled.chain.remove(0);
     let before = status(&live).await;
-    let wrong: [(&[u8], &str); 5] = [
+    let wrong: [(&[u8], &str); 4] = [
         (stranger.certificate(), "other.internal"),
         (foreign_key.certificate(), "key"),
         (unsigned.certificate(), "root"),
-        (elsewhere.certificate(), "us1"),
         (&leaf, "authority"),
     ];
     for (der, word) in wrong {
@@ -355,6 +353,23 @@ async fn only_this_clusters_authorities_are_introduced() {
         assert!(matches!(code, 400 | 404), "{name} {path}: {code}");
     }
     assert_eq!(status(&live).await["authorities"], before["authorities"]);
+}
+
+/// What is introduced for a region that is to come waits for that region's first node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_regions_authority_does_not_sign_before_there_is_the_region() {
+    let live = Live::start().await;
+    let [root, _] = live.roots();
+    let (elsewhere, _) = root.issue_issuing("us1", 1, now_s(), random()).unwrap();
+    let wanted = json!({ "certificate": pem(elsewhere.certificate()) });
+    let (code, view) = live.try_post(AUTHORITIES, &wanted).await;
+    assert_eq!(code, 200, "{view}");
+    let ca = sha256(elsewhere.certificate());
+    for step in ["activate", "retire", "rollback"] {
+        assert!(matches!(try_step(&live, &ca, step, json!({})).await.0, 200 | 409), "{step}");
+        assert_eq!(phase(&status(&live).await, &ca), "introduced", "{step}");
+    }
+    assert_eq!(phase(&step(&live, &ca, "drop", json!({})).await, &ca), "removed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

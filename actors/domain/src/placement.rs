@@ -18,7 +18,9 @@ mod steps;
 use minicbor::{Decode, Encode};
 
 pub use self::bundle::{Bundle, Ca, Move, Node, Phase, Proposal, Role, Step, Wanted};
-pub use self::members::{GROUPS_PER_REGION, Home, Member, Members, PLACEMENT, Placed, Presence};
+pub use self::members::{
+    AUTHORITY, GROUPS_PER_REGION, Home, Member, Members, PLACEMENT, Placed, Presence, SHARDS_MAX,
+};
 use self::rotation::{introduction, note};
 use crate::{
     Aggregate, Ctx, Effect, EntityId, EntityKind, IndexRow, Rejection, TimerName, authority::Deed,
@@ -146,6 +148,32 @@ pub enum Command {
         #[n(2)]
         by: String,
     },
+    /// A node becomes a member as the first of a new region.
+    #[n(14)]
+    Found {
+        /// Its presence and time are not looked at.
+        #[n(0)]
+        member: Member,
+        /// The region's shards.
+        #[n(1)]
+        shards: u32,
+        /// SHA-256 of the name of the authority that issued the node's certificate.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        issuer: [u8; 32],
+        #[n(3)]
+        by: String,
+    },
+    /// All nodes of the region are lost: this one begins with what was backed up of them.
+    #[n(15)]
+    Restore {
+        /// Its presence and time are not looked at.
+        #[n(0)]
+        member: Member,
+        #[n(1)]
+        shards: u32,
+        #[n(2)]
+        by: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -248,11 +276,7 @@ impl Aggregate for Placement {
                 not_after: *not_after,
                 revocation: *revocation,
             }]),
-            Command::Adopt(cas) => {
-                let cas = self.bundle.adopted(cas)?;
-                let by = String::new();
-                Ok(if cas.is_empty() { vec![] } else { vec![Event::Introduced { cas, by }] })
-            }
+            Command::Adopt(cas) => self.adopt(cas, ctx),
             Command::Introduce { ca, by } => {
                 let new = self.introduce(ca, ctx)?;
                 let introduced = |ca| Event::Introduced { cas: vec![ca], by: by.clone() };
@@ -267,6 +291,9 @@ impl Aggregate for Placement {
                 Ok(if is_there { vec![forgotten] } else { vec![] })
             }
             Command::Join { member, shards, by } => self.join(member, *shards, by, ctx),
+            Command::Found { member, shards, issuer, by } => {
+                self.found(member, *shards, issuer, by, ctx)
+            }
             Command::Drain { number, by } => {
                 self.become_present(*number, Presence::Draining, by, ctx)
             }
@@ -280,6 +307,7 @@ impl Aggregate for Placement {
                 self.become_present(*number, Presence::Gone, changes::BY_ITSELF, ctx)
             }
             Command::Assign { group, voters, by } => self.assign(*group, voters, by),
+            Command::Restore { member, shards, by } => self.restore(member, *shards, by, ctx),
             Command::Timer { .. } => Ok(vec![]),
         }
     }
@@ -327,7 +355,7 @@ impl Aggregate for Placement {
             }
             Event::Introduced { cas, by } => {
                 let mut effects = self.rows(cas.iter().map(|ca| ca.fingerprint));
-                effects.extend(cas.iter().map(|ca| introduction(ca, by)));
+                effects.extend(cas.iter().map(|ca| introduction(self.ledger_of(ca), ca, by)));
                 effects
             }
             Event::Moved { moves, by, proposed_by, .. } => {
@@ -338,7 +366,7 @@ impl Aggregate for Placement {
                     let proposed_by = proposed_by.clone();
                     let compromised = one.compromised;
                     let deed = Deed::CaMoved { certificate, from, to, proposed_by, compromised };
-                    Some(note(ca, by, deed))
+                    Some(note(self.ledger_of(ca), by, deed))
                 }));
                 effects
             }

@@ -25,6 +25,8 @@ mod enrolling;
 mod events;
 #[path = "laws/evidence.rs"]
 mod evidence;
+#[path = "laws/founding.rs"]
+mod founding;
 #[path = "laws/jointly.rs"]
 mod jointly;
 #[path = "laws/meant.rs"]

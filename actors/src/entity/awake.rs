@@ -157,6 +157,7 @@ impl<A: Hosted> Awake<A> {
         let queued = match self.deps.journal.submit(draft).await {
             Ok(queued) => queued,
             Err(JournalError::NotLeader) => return Err(AskError::NotLeader),
+            Err(JournalError::Full) => return Err(AskError::Full),
             Err(error) => return Err(AskError::Journal(error)),
         };
         (self.version, self.chain) = (queued.version, queued.chain);

@@ -131,7 +131,10 @@ impl Driver {
             self.alarms = self.alarms.saturating_add(1);
         }
         let remedy = match error {
-            TransportError::Connection(error) => transport::remedy(error),
+            TransportError::Connection(error) => {
+                self.addresses.tell(&transport::elsewhere(error), &self.random);
+                transport::remedy(error)
+            }
             _ => None,
         };
         let outcome = if remedy.is_some() { Outcome::Refused } else { Outcome::Failed };

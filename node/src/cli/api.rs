@@ -109,9 +109,7 @@ impl Api {
             }
         }
         if !(200..300).contains(&status) {
-            let problem: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
-            let detail = problem["detail"].as_str().unwrap_or("no detail");
-            return Err(CliError::refused(format!("{method} {path}: {status} {detail}")));
+            return Err(refusal(method, path, status, &answer));
         }
         serde_json::from_slice(&answer).map_err(|error| {
             CliError::failed(format!("{path}: the answer does not parse: {error}"))
@@ -122,6 +120,12 @@ impl Api {
     pub(crate) async fn text(&self, path: &str) -> Result<String, CliError> {
         let (_, answer) = self.exchange("GET", path, "", &[]).await?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// An answer that is not JSON.
+    pub(crate) async fn bytes(&self, path: &str) -> Result<Vec<u8>, CliError> {
+        let (status, answer) = self.exchange("GET", path, "", &[]).await?;
+        if status == 200 { Ok(answer) } else { Err(refusal("GET", path, status, &answer)) }
     }
 
     async fn exchange(
@@ -140,6 +144,12 @@ impl Api {
             .map_err(|_| unreachable("no answer in time".into()))?
             .map_err(|error| unreachable(error.to_string()))
     }
+}
+
+fn refusal(method: &str, path: &str, status: u16, answer: &[u8]) -> CliError {
+    let problem: serde_json::Value = serde_json::from_slice(answer).unwrap_or_default();
+    let detail = problem["detail"].as_str().unwrap_or("no detail");
+    CliError::refused(format!("{method} {path}: {status} {detail}"))
 }
 
 /// Nodes that can answer what one could not (RFC 9110 §15.5.20).

@@ -16,6 +16,7 @@ use fieldmesh_device::{Client, Event};
 use fieldmesh_domain::{
     EntityId,
     message::{Location, ReceiptStatus, RequestBody},
+    placement::Home,
 };
 use serde_json::json;
 use tokio::{
@@ -33,7 +34,6 @@ use super::{
 };
 use crate::{
     files,
-    placement::ShardMap,
     web::rest::{NewCustomer, NewSkill, NewTechnician, Point},
 };
 
@@ -95,7 +95,7 @@ struct Load {
     sightings: mpsc::Receiver<Sighting>,
     sent: mpsc::Receiver<Sent>,
     customers: Vec<JoinHandle<()>>,
-    map: ShardMap,
+    shards: u32,
     /// Where there are customers.
     asked: BTreeSet<ShardId>,
     /// When a request was made, and in which shard, until its receipt.
@@ -106,6 +106,11 @@ struct Sent {
     customer: EntityId,
     message_id: [u8; 16],
     at: Instant,
+}
+
+/// The shard of a device of the cluster's first region.
+fn shard_of(device: EntityId, shards: u32) -> ShardId {
+    Home { region: device.region(), index: 0, shards }.group_of(device)
 }
 
 impl Load {
@@ -120,20 +125,20 @@ impl Load {
             let enrolled = population.technician(&technician).await?;
             tokio::spawn(live(population.connect(enrolled)?, seen.clone()));
         }
-        let (map, mut asked) = (ShardMap::new(args.shards), BTreeSet::new());
+        let (shards, mut asked) = (args.shards, BTreeSet::new());
         let mut customers = Vec::with_capacity(args.customers);
         for number in 0..args.customers {
             let (name, location) = (format!("customer {number}"), place(number));
             let customer = NewCustomer { name, location, tier: 2 };
             let enrolled = population.customer(&customer).await?;
             let device = population.connect(enrolled)?;
-            asked.insert(map.shard_of(device.id));
+            asked.insert(shard_of(device.id, shards));
             let asking = ask(device.id, device.client.clone(), tell.clone());
             tokio::spawn(live(device, seen.clone()));
             customers.push(tokio::spawn(asking));
         }
         let (tally, waiting) = (Tally::default(), BTreeMap::new());
-        Ok(Self { tally, sightings, sent, customers, map, asked, waiting })
+        Ok(Self { tally, sightings, sent, customers, shards, asked, waiting })
     }
 
     /// Takes in what happens until something is so, for a bounded time.
@@ -160,7 +165,7 @@ impl Load {
 
     fn note(&mut self, sent: &Sent) {
         self.tally.sent(sent.customer, sent.message_id, sent.at);
-        let shard = self.map.shard_of(sent.customer);
+        let shard = shard_of(sent.customer, self.shards);
         self.waiting.insert(sent.message_id, (sent.at, shard));
     }
 

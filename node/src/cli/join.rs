@@ -20,7 +20,7 @@ use minicbor::bytes::ByteVec;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{CliError, Common, Output, configuration, output::chain, unlock::Unlock};
+use super::{CliError, Common, Output, configuration, found::found, output::chain, unlock::Unlock};
 use crate::{
     config::Config,
     deployment::{Admission, Deployment, HandOver},
@@ -37,18 +37,22 @@ pub(crate) struct JoinArgs {
     pub(crate) common: Common,
     #[command(flatten)]
     unlock: Unlock,
-    /// HTTPS address of any node of this machine's region, as HOST:PORT.
+    /// HTTPS address of any node of this machine's region, as HOST:PORT; for a new region, of any node.
     #[arg(long)]
     server: String,
     /// The user of a token of profile "node": `fieldmesh ca token --profile node`.
-    #[arg(long)]
-    user: String,
+    #[arg(long, requires = "token_file", required_unless_present = "issuing")]
+    user: Option<String>,
     /// File with the token's secret.
-    #[arg(long)]
-    token_file: PathBuf,
+    #[arg(long, requires = "user")]
+    token_file: Option<PathBuf>,
+    /// For the first node of a new region, made by `fieldmesh init --roots`: the certificate of its
+    /// issuing CA, which operators of the cluster introduced.
+    #[arg(long, conflicts_with = "user")]
+    issuing: Option<PathBuf>,
 }
 
-fn usage(error: &dyn std::error::Error) -> CliError {
+pub(super) fn usage(error: &dyn std::error::Error) -> CliError {
     CliError::usage(chain(error))
 }
 
@@ -56,6 +60,9 @@ pub(crate) async fn join(args: &JoinArgs, output: &Output) -> Result<(), CliErro
     let config = configuration(&args.common, &[])?;
     // What the cluster would refuse is said before a token is spent.
     let member = member(&config)?;
+    if let Some(issuing) = &args.issuing {
+        return found(config, &args.unlock, issuing, &args.server, &member, output).await;
+    }
     let passphrase = args.unlock.secret(false)?;
     let kept = Admission::kept(&config, &passphrase).map_err(|error| usage(&error))?;
     let admission = match kept {
@@ -81,7 +88,7 @@ pub(crate) async fn join(args: &JoinArgs, output: &Output) -> Result<(), CliErro
 }
 
 /// What this node is to be, by its configuration.
-fn member(config: &Config) -> Result<NewMember, CliError> {
+pub(super) fn member(config: &Config) -> Result<NewMember, CliError> {
     let listen = &config.listen;
     if listen.mesh.port() == 0 && config.advertise.mesh.is_empty() {
         return Err(CliError::usage(
@@ -105,13 +112,15 @@ async fn admitted(
     config: &Config,
     passphrase: &[u8],
 ) -> Result<Admission, CliError> {
-    let path = &args.token_file;
+    let (Some(user), Some(path)) = (&args.user, &args.token_file) else {
+        return Err(CliError::usage("name the token: --user and --token-file"));
+    };
     let secret = files::read(path).map(Zeroizing::new);
     let secret = secret.map_err(|error| CliError::usage(format!("{}: {error}", path.display())))?;
     let secret = String::from_utf8_lossy(&secret).trim().to_owned();
     let key = KeyMaterial::generate().map_err(CliError::failed)?;
     let clock: fieldmesh_device::Clock = Arc::new(|| SystemClock.now_ms());
-    let enrolled = enroll(&args.server, &args.user, &Zeroizing::new(secret), &key, &clock).await;
+    let enrolled = enroll(&args.server, user, &Zeroizing::new(secret), &key, &clock).await;
     let enrolled = enrolled.map_err(|error| match error {
         EnrollError::Reach { .. } | EnrollError::Timeout { .. } => {
             CliError::unreachable(chain(&error))
@@ -156,7 +165,26 @@ async fn handed_over(
     member: &NewMember,
 ) -> Result<HandOver, CliError> {
     let ders = |all: &[ByteVec]| all.iter().map(|der| der.to_vec()).collect::<Vec<_>>();
-    let trust = TrustStore::new(ders(&admission.roots), Vec::new());
+    let credentials =
+        Credentials { chain: ders(&admission.chain), pkcs8: Zeroizing::new(admission.key.clone()) };
+    let (roots, path) = (ders(&admission.roots), "/v1/cluster/members");
+    let answer = posted(server, path, roots, &credentials, member).await?;
+    HandOver::decode(&answer).map_err(undecodable)
+}
+
+pub(super) fn undecodable(error: minicbor::decode::Error) -> CliError {
+    CliError::failed(format!("the answer does not decode: {error}"))
+}
+
+/// What a node of the cluster answers to one that shows its certificate and says what it is to be.
+pub(super) async fn posted(
+    server: &str,
+    path: &str,
+    roots: Vec<Vec<u8>>,
+    credentials: &Credentials,
+    member: &NewMember,
+) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    let trust = TrustStore::new(roots, Vec::new());
     let verifier = PeerVerifier {
         trust: tls::fixed(Arc::new(trust.map_err(|error| usage(&error))?)),
         now: Arc::new(|| SystemClock.now_ms() / 1000),
@@ -164,18 +192,11 @@ async fn handed_over(
         client_may_be_unknown: false,
         lapsed: None,
     };
-    let credentials =
-        Credentials { chain: ders(&admission.chain), pkcs8: Zeroizing::new(admission.key.clone()) };
-    let tls = client_config(Arc::new(verifier), Some(&credentials), b"http/1.1");
+    let tls = client_config(Arc::new(verifier), Some(credentials), b"http/1.1");
     let tls = Arc::new(tls.map_err(CliError::failed)?);
     let body = serde_json::to_vec(member).map_err(CliError::failed)?;
-    let request = Request {
-        server,
-        method: "POST",
-        path: "/v1/cluster/members",
-        headers: "Content-Type: application/json\r\n",
-        body: &body,
-    };
+    let headers = "Content-Type: application/json\r\n";
+    let request = Request { server, method: "POST", path, headers, body: &body };
     let (status, answer) = exchange(&request, &tls)
         .await
         .map_err(|error| CliError::unreachable(format!("{server} cannot be reached: {error}")))?;
@@ -185,6 +206,5 @@ async fn handed_over(
         let detail = problem["detail"].as_str().unwrap_or("no detail").to_owned();
         return Err(CliError::refused(format!("the cluster refused with {status}: {detail}")));
     }
-    HandOver::decode(&answer)
-        .map_err(|error| CliError::failed(format!("the answer does not decode: {error}")))
+    Ok(answer)
 }

@@ -135,7 +135,7 @@ pub(crate) fn init(args: &InitArgs, output: &Output) -> Result<(), CliError> {
 }
 
 /// The certificates of a PEM file; at least one.
-fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, CliError> {
+pub(super) fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, CliError> {
     let bytes = files::read(path)
         .map_err(|error| CliError::usage(format!("{}: {error}", path.display())))?;
     let found = pem_objects(&bytes);

@@ -19,10 +19,10 @@ use openraft::{
     raft::WatchChangeHandle,
 };
 use openraft_rt::{AsyncRuntime as _, watch::WatchReceiver as _};
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 
 use super::{
-    Outcome, Proposal, Raft, Runtime, Types, install,
+    LogId, Outcome, Proposal, Raft, Runtime, Types, install,
     log_store::{self, LogStore},
     machine::{Machine, RowObserver},
     network::Peers,
@@ -32,6 +32,7 @@ use crate::{
     mesh::Mesh,
     store::{
         Batch, Engine, Role, StoreError, Table,
+        health::Health,
         keys::{GroupId, state},
         rows,
         writer::{LogWriter, OnFatal},
@@ -116,6 +117,9 @@ pub enum ProposeError {
     Unknown,
     #[error("the entry has {bytes} bytes, at most {ENTRY_BYTES_MAX} are allowed")]
     TooLarge { bytes: usize },
+    /// Nothing was written.
+    #[error("the disk is full")]
+    Full,
     #[error("the group has stopped: {0}")]
     Stopped(String),
 }
@@ -127,7 +131,10 @@ pub struct Group {
     pub(super) raft: Raft,
     pub(super) table: Arc<dyn Table>,
     leading: watch::Receiver<Option<u64>>,
+    health: watch::Receiver<Health>,
     on_fatal: OnFatal,
+    /// Taken by who holds the group still: meanwhile nothing is proposed.
+    pub(super) gate: Arc<RwLock<()>>,
     /// Where its peers find it.
     members: Option<Arc<Members>>,
     /// Ends the watch on leadership when the last handle goes.
@@ -153,8 +160,9 @@ impl Group {
         install::resume(group, engine, &*table).await.map_err(store)?;
         // What an earlier run of the group left in the queue is in the log before it is read.
         writer.write(Batch::default()).await.map_err(store)?;
+        let (health, pulse) = (writer.disk().health(), writer.disk().pulse());
         let log_store = LogStore::open(group, log, writer).map_err(store)?;
-        let mut machine = Machine::open(options.shard, Arc::clone(&table)).map_err(store)?;
+        let mut machine = Machine::open(options.shard, Arc::clone(&table), pulse).map_err(store)?;
         if let Some(observer) = options.observer.clone() {
             machine = machine.observed(observer).await.map_err(store)?;
         }
@@ -195,15 +203,31 @@ impl Group {
             .await;
         let members = options.peers.map(|(_, members)| members);
         if let Some(members) = &members {
-            members.add(group, raft.clone());
+            members.add(group, raft.clone(), health.clone());
         }
         tracing::info!(group, fresh, "group started");
-        Ok(Self { group, raft, table, leading, on_fatal, members, _watching: watching })
+        let (gate, _watching) = (Arc::default(), watching);
+        Ok(Self { group, raft, table, leading, health, on_fatal, gate, members, _watching })
     }
 
     /// The term this node leads in, or none.
     pub fn leading(&self) -> watch::Receiver<Option<u64>> {
         self.leading.clone()
+    }
+
+    /// How the disk below does.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
+    /// Whether anything can be written at all.
+    pub fn has_room(&self) -> bool {
+        *self.health.borrow() != Health::Full
+    }
+
+    /// Whether this node may ask for votes.
+    pub fn set_may_campaign(&self, may: bool) {
+        self.raft.runtime_config().elect(may);
     }
 
     /// The applied state, for reads by the leader.
@@ -229,6 +253,23 @@ impl Group {
         content: &Content,
     ) -> Result<impl Future<Output = Result<Outcome, ProposeError>> + Send + 'static, ProposeError>
     {
+        let open = self.gate.read().await;
+        let proposed = self.submit_past_the_gate(content).await?;
+        drop(open);
+        Ok(async move { proposed.await.map(|(outcome, _)| outcome) })
+    }
+
+    /// The same for who holds the gate; with the place in the log.
+    pub(super) async fn submit_past_the_gate(
+        &self,
+        content: &Content,
+    ) -> Result<
+        impl Future<Output = Result<(Outcome, LogId), ProposeError>> + Send + 'static,
+        ProposeError,
+    > {
+        if !self.has_room() {
+            return Err(ProposeError::Full);
+        }
         let bytes = rows::encode(content);
         if bytes.len() > ENTRY_BYTES_MAX {
             return Err(ProposeError::TooLarge { bytes: bytes.len() });
@@ -239,7 +280,7 @@ impl Group {
         let group = self.clone();
         Ok(async move {
             match outcome.await {
-                Ok(Ok(response)) => Ok(response.data),
+                Ok(Ok(response)) => Ok((response.data, response.log_id)),
                 Ok(Err(ClientWriteError::ForwardToLeader(to))) => {
                     Err(ProposeError::NotLeader { hint: to.leader_id })
                 }
@@ -373,7 +414,7 @@ fn watch_over(group: GroupId, raft: &Raft, on_fatal: OnFatal) {
     }));
 }
 
-fn state_table(group: GroupId) -> String {
+pub(super) fn state_table(group: GroupId) -> String {
     format!("state-{group}")
 }
 

@@ -31,6 +31,7 @@ use super::{
 };
 use crate::store::{
     Batch, StoreError, Table,
+    health::Pulse,
     keys::state,
     rows::{self, Cursor, DedupRow, Head, SnapshotRow, Take, TimerRow},
 };
@@ -58,6 +59,7 @@ pub struct Machine {
     table: Arc<dyn Table>,
     applied: Arc<Mutex<Applied>>,
     observer: Option<RowObserver>,
+    pulse: Pulse,
 }
 
 #[derive(Default)]
@@ -82,10 +84,11 @@ impl Machine {
     ///
     /// # Errors
     /// The table's own record of that does not decode.
-    pub fn open(shard: ShardId, table: Arc<dyn Table>) -> Result<Self, StoreError> {
+    pub fn open(shard: ShardId, table: Arc<dyn Table>, pulse: Pulse) -> Result<Self, StoreError> {
         let Found { applied, membership, .. } = install::found(&*table)?;
         let applied = Applied { last: applied, membership, snapshot: None };
-        Ok(Self { shard, table, applied: Arc::new(Mutex::new(applied)), observer: None })
+        let applied = Arc::new(Mutex::new(applied));
+        Ok(Self { shard, table, applied, observer: None, pulse })
     }
 
     /// Shows the observer the rows that are there, and from now on each that comes.
@@ -157,7 +160,9 @@ impl Machine {
             codec::encode_applied(a.last.as_ref(), &a.membership)
         });
         batch.put(state::applied(), applied);
+        let waits = self.pulse.begin();
         self.table.write(batch)?;
+        drop(waits);
         if let Some(observer) = self.observer.as_ref().filter(|_| !shown.is_empty()) {
             observer(&shown);
         }

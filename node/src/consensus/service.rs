@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     mesh::{Class, Receiving, Sending, Serve},
-    store::{Engine, Role, StoreError, Table, keys::GroupId},
+    store::{Engine, Role, StoreError, Table, health::Health, keys::GroupId},
 };
 use fieldmesh_actors::seams::Pending;
 use futures_util::{StreamExt, stream};
@@ -25,10 +25,11 @@ use openraft::{
     Snapshot,
     raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError},
 };
+use tokio::sync::watch;
 
 /// The groups of a node, as its peers reach them.
 pub struct Members {
-    groups: RwLock<BTreeMap<GroupId, Raft>>,
+    groups: RwLock<BTreeMap<GroupId, Served>>,
     /// Where snapshots arrive.
     engine: Arc<dyn Engine>,
     /// The tables that snapshots arrived in, for as long as somebody fills or reads them: that may be
@@ -38,20 +39,38 @@ pub struct Members {
     seed: u64,
 }
 
+/// A group, and how the disk below does.
+#[derive(Clone)]
+struct Served {
+    raft: Raft,
+    health: watch::Receiver<Health>,
+}
+
+impl Served {
+    fn has_room(&self) -> bool {
+        *self.health.borrow() != Health::Full
+    }
+
+    fn may_lead(&self) -> bool {
+        *self.health.borrow() == Health::Well
+    }
+}
+
 impl Members {
     pub fn new(engine: Arc<dyn Engine>, seed: u64) -> Arc<Self> {
         Arc::new(Self { groups: RwLock::default(), engine, arriving: Mutex::default(), seed })
     }
 
-    pub(super) fn add(&self, group: GroupId, raft: Raft) {
-        self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(group, raft);
+    pub(super) fn add(&self, group: GroupId, raft: Raft, health: watch::Receiver<Health>) {
+        let served = Served { raft, health };
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(group, served);
     }
 
     pub(super) fn remove(&self, group: GroupId) {
         self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
     }
 
-    fn get(&self, group: GroupId) -> Option<Raft> {
+    fn get(&self, group: GroupId) -> Option<Served> {
         self.groups.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
     }
 
@@ -135,7 +154,7 @@ impl Members {
         &self,
         receive: &mut Receiving,
         max: usize,
-    ) -> Result<(GroupId, Option<Raft>, Vec<u8>), Fault> {
+    ) -> Result<(GroupId, Option<Served>, Vec<u8>), Fault> {
         let first = receive.frame(max).await?.ok_or("the stream was empty")?;
         let (group, rest) = wire::addressee(&first).ok_or("no group is named")?;
         Ok((group, self.get(group), rest.to_vec()))
@@ -147,23 +166,26 @@ impl Members {
         send: &mut Sending,
         receive: &mut Receiving,
     ) -> Result<(), Fault> {
-        let (_, raft, bytes) = self.addressee(receive, wire::APPEND_BYTES_MAX).await?;
+        let (_, served, bytes) = self.addressee(receive, wire::APPEND_BYTES_MAX).await?;
         let request = Request::decode(&bytes)?;
         in_own_name(from, request.sender())?;
-        let answer = match raft {
+        let answer = match served {
             None => None,
-            Some(raft) => match request {
+            Some(served) => match request {
+                Request::Append(append) if !served.has_room() && !append.entries.is_empty() => None,
+                Request::Transfer(_) if !served.may_lead() => None,
                 Request::Append(append) => {
-                    raft.append_entries(append).await.map(Answer::Append).ok()
+                    served.raft.append_entries(append).await.map(Answer::Append).ok()
                 }
-                Request::Vote(vote) => raft.vote(vote).await.map(Answer::Vote).ok(),
-                Request::PreVote(vote) => raft.pre_vote(vote).await.map(Answer::Vote).ok(),
+                Request::Vote(vote) => served.raft.vote(vote).await.map(Answer::Vote).ok(),
+                Request::PreVote(vote) => served.raft.pre_vote(vote).await.map(Answer::Vote).ok(),
                 Request::Transfer(transfer) => {
-                    raft.handle_transfer_leader(transfer).await.map(Answer::Transfer).ok()
+                    served.raft.handle_transfer_leader(transfer).await.map(Answer::Transfer).ok()
                 }
             },
         };
-        // The only error is that the group has stopped.
+        // The only error is that the group has stopped. A full disk takes no entries, and one that is not
+        // well no lead.
         last_word(send, &answer.unwrap_or(Answer::Absent)).await
     }
 
@@ -173,11 +195,18 @@ impl Members {
         send: &mut Sending,
         mut receive: Receiving,
     ) -> Result<(), Fault> {
-        let (_, raft, _) = self.addressee(&mut receive, wire::ANSWER_BYTES_MAX).await?;
-        let Some(raft) = raft else { return last_word(send, &Answer::Absent).await };
-        let requests = stream::unfold(receive, move |mut receive| async move {
-            match next_append(from, &mut receive).await {
-                Ok(request) => request.map(|request| (request, receive)),
+        let (_, served, _) = self.addressee(&mut receive, wire::ANSWER_BYTES_MAX).await?;
+        let Some(served) = served else { return last_word(send, &Answer::Absent).await };
+        let raft = served.raft.clone();
+        let requests = stream::unfold((served, receive), move |(served, mut receive)| async move {
+            let next = next_append(from, &mut receive).await.and_then(|next| match next {
+                Some(append) if !append.entries.is_empty() && !served.has_room() => {
+                    Err("the disk is full".into())
+                }
+                next => Ok(next),
+            });
+            match next {
+                Ok(request) => request.map(|request| (request, (served, receive))),
                 Err(error) => {
                     metrics::counter!("fieldmesh_mesh_faults_total").increment(1);
                     tracing::debug!(from, error, "a stream of entries was ended");
@@ -208,10 +237,13 @@ impl Members {
         send: &mut Sending,
         receive: &mut Receiving,
     ) -> Result<(), Fault> {
-        let (group, raft, head) = self.addressee(receive, wire::ANSWER_BYTES_MAX).await?;
+        let (group, served, head) = self.addressee(receive, wire::ANSWER_BYTES_MAX).await?;
         let (vote, meta) = transfer::head(&head)?;
         in_own_name(from, vote.leader_id.voted_for)?;
-        let Some(raft) = raft else { return last_word(send, &Answer::Absent).await };
+        let served = served.filter(Served::has_room);
+        let Some(Served { raft, .. }) = served else {
+            return last_word(send, &Answer::Absent).await;
+        };
         // Whoever sends it tries again later.
         let Some(table) = self.arrive(group)? else {
             return last_word(send, &Answer::Absent).await;

@@ -32,7 +32,7 @@ pub type TableSnapshot = Snapshot<CommittedLeaderIdOf<Types>, u64, EmptyNode, Ar
 const PIECE_ROWS: usize = 1024;
 const PIECE_BYTES: usize = 1 << 20;
 /// A piece with the largest row there is: a log entry's worth, and room for its key and others.
-const PIECE_BYTES_MAX: usize = 4 << 20;
+pub const PIECE_BYTES_MAX: usize = 4 << 20;
 /// A sender that is silent for so long is given up, and a receiver that takes nothing for so long: a
 /// disk that compacts, and a line full of what goes before snapshots, hold a piece up for many seconds.
 const PIECE_WITHIN: Duration = Duration::from_secs(60);
@@ -173,6 +173,32 @@ fn pieces(rows: Vec<Row>) -> Vec<Vec<Row>> {
         pieces.push(piece);
     }
     pieces
+}
+
+/// The rows behind a key as a piece; one without rows where there are none.
+///
+/// # Errors
+/// Rows that cannot be read.
+pub fn piece_behind(table: &dyn Table, behind: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let from = if behind.is_empty() { Vec::new() } else { [behind, &[0]].concat() };
+    let page = table.page(&from, &[u8::MAX], PIECE_ROWS, PIECE_BYTES)?;
+    Ok(Piece::Rows(pieces(page).into_iter().next().unwrap_or_default()).encode())
+}
+
+/// The piece behind the last one, which says how many rows there were.
+pub fn end_piece(rows: u64) -> Vec<u8> {
+    Piece::End(rows).encode()
+}
+
+/// What a piece holds: rows, or how many there were.
+///
+/// # Errors
+/// Bytes that are not one whole piece.
+pub fn read_piece(bytes: &[u8]) -> Result<Result<Vec<Row>, u64>, CodecError> {
+    Ok(match Piece::decode(bytes)? {
+        Piece::Rows(rows) => Ok(rows),
+        Piece::End(rows) => Err(rows),
+    })
 }
 
 /// Reads whose vote a snapshot comes with, and what it is of, from the bytes behind the group's number.

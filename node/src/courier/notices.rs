@@ -131,7 +131,7 @@ impl NodeCourier {
 
     /// Whether a node leads any shard, as far as is known here.
     fn leads(&self, node: u64) -> bool {
-        self.map.shards().any(|shard| self.other_leader(shard) == Some(node))
+        self.known.own_groups().any(|shard| self.other_leader(shard) == Some(node))
     }
 
     async fn tell_on(
@@ -168,8 +168,9 @@ impl NodeCourier {
         let mine: Vec<_> = {
             let sessions = read(&self.sessions);
             let is_meant = |device| {
-                let of = self.map.shard_of(device);
-                shard.is_none_or(|shard| shard == of) && self.other_leader(of) == Some(node)
+                self.known.group_of(device).is_some_and(|of| {
+                    shard.is_none_or(|shard| shard == of) && self.other_leader(of) == Some(node)
+                })
             };
             sessions.here().filter(|(device, _)| is_meant(*device)).collect()
         };
@@ -189,7 +190,7 @@ impl NodeCourier {
         // The shards are told under the lock, so that they hear of sessions in their order.
         let mut sessions = write(&self.sessions);
         for device in sessions.forget(stream) {
-            if let Some(shard) = self.shard(self.map.shard_of(device)) {
+            if let Some(shard) = self.shard_of(device) {
                 shard.detached(device);
             }
         }
@@ -219,7 +220,7 @@ impl NodeCourier {
                 self.detached(device, Some(node), session);
             }
             Notice::Acknowledged { device, message_ids } => {
-                if let Some(shard) = self.shard(self.map.shard_of(device)) {
+                if let Some(shard) = self.shard_of(device) {
                     let ids = message_ids.into_iter().map(Into::into).collect();
                     shard.acknowledged(device, ids);
                 }
@@ -242,7 +243,7 @@ impl NodeCourier {
             Notice::Absent(device) => {
                 let mut sessions = write(&self.sessions);
                 if sessions.absent(device, node)
-                    && let Some(shard) = self.shard(self.map.shard_of(device))
+                    && let Some(shard) = self.shard_of(device)
                 {
                     shard.detached(device);
                 }

@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::wire::{self, FRAME_BYTES_MAX, Opening, Question, Said, Seen, Wanted};
+use super::wire::{self, FRAME_BYTES_MAX, Opening, Question, Recorded, Said, Seen, Wanted};
 use crate::{
     mesh::{Class, Mesh, Receiving, Sending},
     store::rows,
@@ -81,6 +81,16 @@ impl Ways {
     /// Asks a node for a page of a list; none where it has no replica, or does not answer.
     pub(super) async fn rows(&self, node: u64, wanted: Wanted) -> Option<Vec<IndexRow>> {
         self.question(node, &Opening::Rows(wanted)).await
+    }
+
+    /// Asks a node whether it may lead; none where it does not answer.
+    pub(super) async fn may_lead(&self, node: u64) -> Option<bool> {
+        self.question(node, &Opening::MayLead).await
+    }
+
+    /// Asks a node whether its region's authority has a record; none where it does not lead that.
+    pub(super) async fn is_recorded(&self, node: u64, certificate: &Recorded) -> Option<bool> {
+        self.question(node, &Opening::Recorded(certificate.clone())).await
     }
 
     /// Asks a node for an issuing CA's key, which comes sealed.

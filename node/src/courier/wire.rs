@@ -37,6 +37,25 @@ pub enum Opening {
     /// Rows that lists show, from a replica; answered by them in order.
     #[n(4)]
     Rows(#[n(0)] Wanted),
+    /// Whether a certificate is on record, by whoever leads its region's authority; answered by yes or
+    /// no, or nothing.
+    #[n(5)]
+    Recorded(#[n(0)] Recorded),
+    /// Whether the node may lead: answered by yes or no.
+    #[n(6)]
+    MayLead,
+}
+
+/// A certificate, and whose it is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Recorded {
+    #[n(0)]
+    pub registration: EntityId,
+    #[n(1)]
+    pub serial: ByteArray<16>,
+    /// SHA-256 of the issuer's name.
+    #[n(2)]
+    pub issuer: ByteArray<32>,
 }
 
 /// A page of a list: the rows of one kind of entity in one shard, from one of them on.
@@ -217,6 +236,9 @@ pub enum Said {
     Parked,
     #[n(9)]
     Failed(#[n(0)] String),
+    /// Nothing was written there, for want of room.
+    #[n(10)]
+    Full,
 }
 
 impl Said {
@@ -238,6 +260,7 @@ impl Said {
             Err(AskError::Forged) => Self::Forged,
             Err(AskError::OutOfWindow) => Self::OutOfWindow,
             Err(AskError::Parked) => Self::Parked,
+            Err(AskError::Full) => Self::Full,
             Err(AskError::Journal(error)) => Self::Failed(error.to_string()),
         }
     }
@@ -260,6 +283,7 @@ impl Said {
             Self::Forged => AskError::Forged,
             Self::OutOfWindow => AskError::OutOfWindow,
             Self::Parked => AskError::Parked,
+            Self::Full => AskError::Full,
             Self::Failed(why) => AskError::Journal(JournalError::Failed(why)),
         })
     }

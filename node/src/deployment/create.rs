@@ -27,7 +27,7 @@ use crate::{
 /// The number of a region's first issuing CA.
 const FIRST_ISSUER: u32 = 1;
 /// The facts of a deployment that waits for its issuing certificate.
-const PENDING: &str = "pending.cbor";
+pub(super) const PENDING: &str = "pending.cbor";
 const REQUEST: &str = "issuing.csr";
 
 /// What a deployment is made with.
@@ -52,6 +52,7 @@ fn facts(config: &Config, making: &Making, roots: &[Vec<u8>], entropy: &dyn Entr
         roots: certificates::hash_of(roots),
         next_roots: None,
         joined_as: None,
+        index: 0,
     }
 }
 
@@ -198,17 +199,18 @@ pub(super) fn prepare(
     Ok(path)
 }
 
-/// The second step: the issuing CA's certificate, DER.
+/// The second step: the issuing CA's certificate, DER. `index` is the region's number in its cluster.
 pub(super) fn complete(
     config: &Config,
     secret: &[u8],
     certificate: Vec<u8>,
+    index: u32,
     clock: &dyn Clock,
     entropy: &dyn Entropy,
 ) -> Result<(), DeploymentError> {
     let dir = &config.node.data_dir;
     let pending = dir.join(PENDING);
-    let facts = read_facts(&pending, config)?;
+    let facts = Facts { index, ..read_facts(&pending, config)? };
     let seal = Seal::of(facts.token.as_deref(), secret)?;
     let path = dir.join("secrets.sealed");
     let mut secrets = seal.read_secrets(&path)?;

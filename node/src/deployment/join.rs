@@ -29,7 +29,7 @@ use crate::{
 
 /// The certificate of a node that is not yet whole.
 const ADMISSION: &str = "admission.sealed";
-const MEMBERS: &str = "members.cbor";
+pub(super) const MEMBERS: &str = "members.cbor";
 
 /// What a region's node has that another one needs.
 #[derive(Encode, Decode)]
@@ -92,6 +92,17 @@ impl HandOver {
             roots: roots.iter().cloned().map(ByteVec::from).collect(),
             members,
         }
+    }
+
+    /// Roots, the issuing CA and the service's certificate, DER.
+    pub fn certificates(&self) -> impl Iterator<Item = &[u8]> {
+        let Self { roots, issuing_certificate, service_certificate, .. } = self;
+        let roots = roots.iter().map(|root| &root[..]);
+        roots.chain([&issuing_certificate[..], &service_certificate[..]])
+    }
+
+    pub fn shards(&self) -> u32 {
+        self.shards
     }
 
     /// The bytes that travel.
@@ -180,7 +191,10 @@ impl Deployment {
         entropy: &dyn Entropy,
     ) -> Result<(), DeploymentError> {
         let dir = new_dir(config)?;
-        let roots: Vec<Vec<u8>> = given.roots.iter().map(|root| root.to_vec()).collect();
+        let roots = given.roots();
+        let region = config.cluster.region.parse().map_err(key_error)?;
+        let home = given.members.home(region);
+        let home = home.ok_or_else(|| key_error("the cluster does not know this region"))?;
         let facts = Facts {
             format: FORMAT,
             cluster: config.cluster.name.clone(),
@@ -193,8 +207,10 @@ impl Deployment {
             roots: certificates::hash_of(&roots),
             next_roots: None,
             joined_as: Some(admission.registration),
+            index: home.index,
         };
-        let mut secrets = secrets(admission, given);
+        let leaf = admission.chain.first().map(|leaf| leaf.to_vec()).unwrap_or_default();
+        let mut secrets = given.secrets(admission.key.clone(), leaf);
         certificates::hpke(&mut secrets, clock.now_ms() / 1000)?;
         let seal = Seal::Passphrase(Zeroizing::new(passphrase.to_vec()));
         // That the keys fit their certificates is seen now and not at the first start.
@@ -210,28 +226,36 @@ impl Deployment {
     }
 }
 
-fn secrets(admission: &Admission, given: &HandOver) -> Secrets {
-    Secrets {
-        region_key: given.region_key,
-        issuing_key: given.issuing_key.clone(),
-        issuing_certificate: given.issuing_certificate.clone(),
-        node_key: admission.key.clone(),
-        service_key: given.service_key.clone(),
-        service_certificate: given.service_certificate.clone(),
-        // A node's own: whoever seals for another node's is told of these.
-        hpke: Vec::new(),
-        node_certificate: admission.chain.first().map(|leaf| leaf.to_vec()).unwrap_or_default(),
-        node_names: Vec::new(),
-        issuing_label: None,
-        others: given
-            .others
-            .iter()
-            .map(|row| IssuingRow {
-                key: row.key.clone(),
-                certificate: row.certificate.clone(),
-                label: None,
-            })
-            .collect(),
+impl HandOver {
+    /// The secrets of a node that has a key of its own, and a certificate for it or none yet.
+    pub(super) fn secrets(&self, node_key: Vec<u8>, node_certificate: Vec<u8>) -> Secrets {
+        let others = self.others.iter().map(|row| IssuingRow {
+            key: row.key.clone(),
+            certificate: row.certificate.clone(),
+            label: None,
+        });
+        Secrets {
+            region_key: self.region_key,
+            issuing_key: self.issuing_key.clone(),
+            issuing_certificate: self.issuing_certificate.clone(),
+            node_key,
+            service_key: self.service_key.clone(),
+            service_certificate: self.service_certificate.clone(),
+            // A node's own: whoever seals for another node's is told of these.
+            hpke: Vec::new(),
+            node_certificate,
+            node_names: Vec::new(),
+            issuing_label: None,
+            others: others.collect(),
+        }
+    }
+
+    pub(super) fn service_id(&self) -> [u8; 16] {
+        self.service_id
+    }
+
+    pub(super) fn roots(&self) -> Vec<Vec<u8>> {
+        self.roots.iter().map(|root| root.to_vec()).collect()
     }
 }
 

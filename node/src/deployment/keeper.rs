@@ -59,11 +59,20 @@ impl Keeper {
         self.seal(entropy)
     }
 
+    /// Writes the certificate of this machine's operator, which the authority has a record of by now.
+    ///
+    /// # Errors
+    /// Where a file cannot be written.
+    pub fn keep_operator(&self) -> Result<(), DeploymentError> {
+        self.operator.write(&self.dir)
+    }
+
     fn seal(&self, entropy: &dyn Entropy) -> Result<(), DeploymentError> {
         self.seal.write_secrets(&self.dir.join("secrets.sealed"), &self.secrets, entropy)
     }
 
-    /// Renews the node's own certificates that are due, or by another issuing CA than this one.
+    /// Renews the node's own certificates that are due, or by another issuing CA than this one; its
+    /// operator's is written by [`Self::keep_operator`].
     ///
     /// # Errors
     /// Where a certificate cannot be issued or a file not be written; the old ones stay.
@@ -86,7 +95,6 @@ impl Keeper {
             || self.operator.issuer != issuing.certificate()
         {
             self.operator = certificates::operator(&self.facts, issuing, now_s, entropy)?;
-            self.operator.write(&self.dir)?;
             renewed.own.push(Own { kind: Kind::Operator, der: self.operator.leaf.clone() });
         }
         if certificates::is_due(issuing, &self.roots, &self.secrets.service_certificate, now_s) {
@@ -322,7 +330,7 @@ impl Keeper {
         &self.roots
     }
 
-    fn write_facts(&self) -> Result<(), DeploymentError> {
+    pub(super) fn write_facts(&self) -> Result<(), DeploymentError> {
         let path = self.dir.join("deployment.cbor");
         files::write(&path, &encode_facts(&self.facts), Access::Owner).map_err(file(&path))
     }

@@ -198,7 +198,7 @@ impl Open {
         Reply::Hello {
             service: intake.service.public_keys(),
             now_ms,
-            nodes: (self.edge.options.nodes)(),
+            nodes: self.edge.options.known.device_addresses(self.edge.options.number),
         }
     }
 

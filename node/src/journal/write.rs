@@ -108,7 +108,10 @@ impl Inner {
             let sealed = key
                 .seal(Place::Tell, &to.to_bytes(), &plain, &*self.entropy)
                 .map_err(seal_error)?;
-            let (from, shard) = (draft.entity, self.map.shard_of(*to));
+            let from = draft.entity;
+            let shard = self.known.group_of(*to).ok_or_else(|| {
+                JournalError::Failed(format!("{to} is of a region that is not known here"))
+            })?;
             tells.push(Tell { to: *to, shard, sealed, from });
         }
         let mut mail = Vec::with_capacity(draft.messages.len());

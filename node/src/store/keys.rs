@@ -117,6 +117,16 @@ pub mod state {
     pub fn head(entity: &[u8; 16]) -> Vec<u8> {
         Key::of(HEAD).id(entity).done()
     }
+    pub fn head_range() -> (Vec<u8>, Vec<u8>) {
+        (vec![HEAD], vec![HEAD + 1])
+    }
+    /// The next outbox numbers towards all shards.
+    pub fn outbox_next_range() -> (Vec<u8>, Vec<u8>) {
+        (vec![META, 2], vec![META, 3])
+    }
+    pub fn cursor_range() -> (Vec<u8>, Vec<u8>) {
+        (vec![CURSOR], vec![CURSOR + 1])
+    }
     /// The events of one commit, by the version before it.
     pub fn events(entity: &[u8; 16], version: u64) -> Vec<u8> {
         Key::of(EVENTS).id(entity).u64(version).done()

@@ -48,6 +48,9 @@ pub struct Rocks {
 
 /// Name of the file that says how far the log was written.
 const MARK: &str = "log.mark";
+/// The file that keeps room back, and its size: opening a table writes less than a MiB.
+const RESERVE: &str = "reserve";
+const RESERVE_BYTES: u64 = 16 << 20;
 
 impl Rocks {
     /// Uses `dir`, which must exist and be writable.
@@ -123,6 +126,21 @@ impl Engine for Rocks {
         // Without a mark a cut log is noticed only by what refers to the part that is gone.
         if mark.as_mut().is_none_or(|mark| mark.set(number).is_err()) {
             metrics::counter!("fieldmesh_log_mark_failures_total").increment(1);
+        }
+    }
+
+    fn room(&self) -> Option<u64> {
+        files::room(&self.dir).ok()
+    }
+
+    fn keep_reserve(&self, is_kept: bool) {
+        let path = self.dir.join(RESERVE);
+        let done = match is_kept {
+            true => files::reserve(&path, RESERVE_BYTES),
+            false => files::remove(&path),
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, path = %path.display(), "the reserve of room is not as it should be");
         }
     }
 

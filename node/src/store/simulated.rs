@@ -25,6 +25,8 @@ pub struct Disk {
     tables: Arc<Mutex<BTreeMap<String, Arc<SimulatedTable>>>>,
     sync_takes: Arc<Mutex<Duration>>,
     mark: Arc<Mutex<Option<u64>>>,
+    /// Bytes that it says are left.
+    room: Arc<Mutex<Option<u64>>>,
 }
 
 /// One table of the disk.
@@ -53,6 +55,11 @@ impl Disk {
     /// Each sync that begins from now on takes so long.
     pub fn set_sync_takes(&self, sync_takes: Duration) {
         *lock(&self.sync_takes) = sync_takes;
+    }
+
+    /// From now on it says that so many bytes are left.
+    pub fn set_room(&self, room: Option<u64>) {
+        *lock(&self.room) = room;
     }
 
     /// Power is lost: all that was not synced is gone, in every table.
@@ -104,6 +111,12 @@ impl Engine for Disk {
     fn set_mark(&self, number: u64) {
         *lock(&self.mark) = Some(number);
     }
+
+    fn room(&self) -> Option<u64> {
+        *lock(&self.room)
+    }
+
+    fn keep_reserve(&self, _is_kept: bool) {}
 
     fn spawn_writer(&self, task: Pending<()>) -> oneshot::Receiver<()> {
         let (tell, ended) = oneshot::channel();

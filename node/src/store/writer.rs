@@ -13,7 +13,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{Batch, Engine, StoreError, Table, keys::log, rows};
+use super::{
+    Batch, Engine, StoreError, Table,
+    health::{DiskWatch, Pulse},
+    keys::log,
+    rows,
+};
 
 /// Jobs that may wait; openraft itself bounds what one group submits, so this only smooths bursts.
 const QUEUE_JOBS_MAX: usize = 4096;
@@ -41,6 +46,7 @@ struct Job {
 #[derive(Clone)]
 pub struct LogWriter {
     jobs: mpsc::Sender<Job>,
+    disk: Arc<DiskWatch>,
 }
 
 impl LogWriter {
@@ -55,8 +61,14 @@ impl LogWriter {
     ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
         let round = rows::read_u64(&*table, &log::round())?.unwrap_or(0);
-        let writer = Writer { table, engine, on_fatal, round };
-        Ok((Self { jobs }, writer.run(queue)))
+        let disk = Arc::<DiskWatch>::default();
+        let writer = Writer { table, engine, on_fatal, round, pulse: disk.pulse() };
+        Ok((Self { jobs, disk }, writer.run(queue)))
+    }
+
+    /// The watch over the disk that this writes to.
+    pub fn disk(&self) -> &Arc<DiskWatch> {
+        &self.disk
     }
 
     /// Queues a batch behind all earlier ones; `done` is called when it is durable.
@@ -104,6 +116,7 @@ struct Writer {
     on_fatal: OnFatal,
     /// Rounds written so far; the table and, after the sync, the engine's mark say so too.
     round: u64,
+    pulse: Pulse,
 }
 
 impl Writer {
@@ -126,7 +139,9 @@ impl Writer {
             metrics::counter!("fieldmesh_log_writes_total").increment(waiting.len() as u64);
             self.round += 1;
             batch.put(log::round(), self.round.to_be_bytes());
+            let waits = self.pulse.begin();
             let result = write_round(&self.table, batch, &mut waiting).await;
+            drop(waits);
             match &result {
                 Ok(()) => self.engine.set_mark(self.round),
                 Err(error) => (self.on_fatal)(error),

@@ -35,7 +35,7 @@ use super::{
     problem::Problem,
     rest::{Created, fresh, rows},
 };
-use crate::{courier::wire::Wanted, issuer, journal::ShardJournal, placement::AUTHORITY};
+use crate::{courier::wire::Wanted, issuer, journal::ShardJournal};
 
 /// A one-time token is good for this long unless asked otherwise, and at most (research: an hour
 /// for a person at a desk, a week for a box in the post).
@@ -64,7 +64,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
 }
 
 fn journal(shared: &Shared) -> Result<ShardJournal, Problem> {
-    shared.node.journal(AUTHORITY).ok_or_else(|| Problem::busy("the authority is not here"))
+    shared.node.authority().ok_or_else(|| Problem::busy("the authority is not here"))
 }
 
 /// The registration that an identifier names: its own, or its customer's or technician's.
@@ -167,10 +167,12 @@ async fn fresh_identity(
 }
 
 async fn is_there(shared: &Shared, device: EntityId) -> Result<(), Problem> {
-    let (shard, kind) = (shared.node.courier.map().shard_of(device), device.kind() as u8);
+    let missing = || Problem::missing("such customer or technician");
+    let shard = shared.node.known.group_of(device).ok_or_else(missing)?;
+    let kind = device.kind() as u8;
     let found = rows(shared, Wanted { shard, kind, from: Some(device), limit: 1 }).await?;
     let is_it = found.first().is_some_and(|row| row.id() == device);
-    if is_it { Ok(()) } else { Err(Problem::missing("such customer or technician")) }
+    if is_it { Ok(()) } else { Err(missing()) }
 }
 
 fn state(shared: &Shared, id: EntityId) -> Result<Registration, Problem> {

@@ -11,7 +11,7 @@ use std::mem;
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use fieldmesh_domain::{
     Command, EntityId,
-    placement::{self, Member, Placed, Presence},
+    placement::{self, AUTHORITY, Member, PLACEMENT, Phase, Placed, Presence, Role},
     time::Millis,
 };
 use fieldmesh_pki::{Identity, Kind};
@@ -21,18 +21,16 @@ use utoipa::ToSchema;
 
 use super::{
     Shared,
-    operator::{Operator, holder},
+    operator::{Operator, holder, shown},
     problem::Problem,
 };
-use crate::{
-    courier::wire::Seen,
-    placement::{AUTHORITY, PLACEMENT},
-};
+use crate::{courier::wire::Seen, deployment::Welcome, store::rows};
 
 pub fn routes(scope: &mut web::ServiceConfig) {
     scope
         .route("/cluster", web::get().to(status))
         .route("/cluster/members", web::post().to(join))
+        .route("/cluster/regions", web::post().to(found))
         .route("/cluster/members/{number}/drain", web::post().to(drain))
         .route("/cluster/members/{number}/resume", web::post().to(resume))
         .route("/cluster/members/{number}/leave", web::post().to(leave))
@@ -250,35 +248,66 @@ pub async fn join(
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Problem> {
     let (certificate, identity) = holder(&request, Kind::Node).await?;
-    let NewMember { number, cluster, region, shards, mesh, devices, https } = body.into_inner();
-    let Identity { cluster: own_cluster, region: own_region, .. } = &certificate.identity;
-    for (key, said, wanted) in [
-        ("cluster.name", &cluster, own_cluster),
-        ("cluster.region", &region, own_region),
-        ("cluster.region", &region, &shared.node.region),
-    ] {
-        if said != wanted {
-            let text = format_args!("{key} = {said:?} there, {wanted:?} here");
-            return Err(Problem::new(StatusCode::CONFLICT, "refused", text));
-        }
-    }
+    let wanted = body.into_inner();
+    check(&wanted, &certificate.identity)?;
+    same("cluster.region", &wanted.region, &shared.node.region)?;
     // Before anything is changed.
     shared.rotation.keeper.lock().await.can_hand_over().map_err(refused)?;
-    let member = Member {
-        number,
-        identity,
-        mesh,
-        devices,
-        https,
-        presence: Presence::Active,
-        since: Millis(0),
-    };
-    let by = certificate.identity.to_string();
+    let (shards, by) = (wanted.shards, certificate.identity.to_string());
+    let member = member(wanted, identity);
+    let number = member.number;
     ask(&shared, placement::Command::Join { member, shards, by }).await?;
     let keeper = shared.rotation.keeper.lock().await;
     let given = keeper.hand_over((*shared.node.known.known()).clone()).map_err(refused)?;
     tracing::warn!(number, node = %identity, "a node joined and was given the region's keys");
     Ok(HttpResponse::Ok().content_type("application/cbor").body(mem::take(&mut *given.encode())))
+}
+
+/// A node becomes a member as the first of a new region, whose authority operators introduced; it is
+/// answered with who is there (CBOR).
+#[utoipa::path(post, path = "/v1/cluster/regions", request_body = NewMember, responses((status = 200, content_type = "application/cbor")))]
+pub async fn found(
+    request: HttpRequest,
+    body: web::Json<NewMember>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Problem> {
+    // Nobody has a record of it: its region's authority begins with it.
+    let (certificate, identity) = shown(&request, Kind::Node)?;
+    let wanted = body.into_inner();
+    check(&wanted, &certificate.identity)?;
+    if wanted.region == shared.node.region {
+        return Err(refused("the region is this one: join it with a token"));
+    }
+    let (shards, by) = (wanted.shards, certificate.identity.to_string());
+    let (member, issuer) = (member(wanted, identity), certificate.issuer_hash);
+    let number = member.number;
+    ask(&shared, placement::Command::Found { member, shards, issuer, by }).await?;
+    tracing::warn!(number, node = %identity, "a region was founded");
+    let authorities = shared.node.trust.authorities().into_iter();
+    let roots = authorities.filter(|ca| ca.role == Role::Root && ca.phase != Phase::Removed);
+    let roots = roots.map(|root| root.certificate.into()).collect();
+    let welcome = Welcome { roots, members: (*shared.node.known.known()).clone() };
+    Ok(HttpResponse::Ok().content_type("application/cbor").body(rows::encode(&welcome)))
+}
+
+/// What a node says of itself must be what its certificate says.
+fn check(said: &NewMember, identity: &Identity) -> Result<(), Problem> {
+    same("cluster.name", &said.cluster, &identity.cluster)?;
+    same("cluster.region", &said.region, &identity.region)
+}
+
+fn same(key: &str, said: &str, wanted: &str) -> Result<(), Problem> {
+    if said == wanted {
+        Ok(())
+    } else {
+        Err(refused(format_args!("{key} = {said:?} there, {wanted:?} here")))
+    }
+}
+
+fn member(wanted: NewMember, identity: EntityId) -> Member {
+    let NewMember { number, mesh, devices, https, .. } = wanted;
+    let (presence, since) = (Presence::Active, Millis(0));
+    Member { number, identity, mesh, devices, https, presence, since }
 }
 
 fn refused(error: impl std::fmt::Display) -> Problem {

@@ -31,19 +31,24 @@ impl FromRequest for Operator {
     }
 }
 
-/// The certificate that was shown in TLS, of this kind, in force and on record, and its registration.
-pub(super) async fn holder(
+fn refuse(kind: Kind, detail: &str) -> Problem {
+    let title = if kind == Kind::Node { "nodes-only" } else { "operators-only" };
+    Problem::new(StatusCode::FORBIDDEN, title, detail)
+}
+
+fn shared(request: &HttpRequest, kind: Kind) -> Result<&Data<Shared>, Problem> {
+    request.app_data::<Data<Shared>>().ok_or_else(|| refuse(kind, "the server has no state"))
+}
+
+/// The certificate that was shown in TLS, of this kind and in force, and its registration.
+pub(super) fn shown(
     request: &HttpRequest,
     kind: Kind,
 ) -> Result<(PeerCertificate, EntityId), Problem> {
-    let (title, wanted) = match kind {
-        Kind::Node => ("nodes-only", "node"),
-        _ => ("operators-only", "operator"),
-    };
-    let refuse = |detail: &str| Problem::new(StatusCode::FORBIDDEN, title, detail);
+    let wanted = if kind == Kind::Node { "node" } else { "operator" };
+    let shared = shared(request, kind)?;
+    let refuse = |detail: &str| refuse(kind, detail);
     let show = || refuse(&format!("present the certificate of a {wanted}"));
-    let shared =
-        request.app_data::<Data<Shared>>().ok_or_else(|| refuse("the server has no state"))?;
     let chain = request.conn_data::<PeerChain>().ok_or_else(show)?;
     let (leaf, rest) = chain.0.split_first().ok_or_else(show)?;
     let rest: Vec<&[u8]> = rest.iter().map(Vec::as_slice).collect();
@@ -53,15 +58,23 @@ pub(super) async fn holder(
     if certificate.identity.kind != kind {
         return Err(refuse(&format!("the certificate is not of a {wanted}")));
     }
-    let unrecorded = || refuse("the authority has no record of the certificate");
-    let id = registration_of(&certificate.identity).ok_or_else(unrecorded)?;
-    match shared.node.register.issued_to(&certificate, id).await {
-        Ok(true) => {}
-        Ok(false) => return Err(unrecorded()),
-        Err(error @ NotCurrent) => return Err(Problem::busy(error)),
-    }
     if trust.is_revoked(&certificate) {
         return Err(refuse("the certificate was revoked"));
     }
+    let id = registration_of(&certificate.identity);
+    let id = id.ok_or_else(|| refuse("the certificate names no registration"))?;
     Ok((certificate, id))
+}
+
+/// The same, and on record.
+pub(super) async fn holder(
+    request: &HttpRequest,
+    kind: Kind,
+) -> Result<(PeerCertificate, EntityId), Problem> {
+    let (certificate, id) = shown(request, kind)?;
+    match shared(request, kind)?.node.register.issued_to(&certificate, id).await {
+        Ok(true) => Ok((certificate, id)),
+        Ok(false) => Err(refuse(kind, "the authority has no record of the certificate")),
+        Err(error @ NotCurrent) => Err(Problem::busy(error)),
+    }
 }

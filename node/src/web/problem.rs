@@ -80,6 +80,11 @@ impl From<AskError> for Problem {
             AskError::Forged | AskError::OutOfWindow => {
                 Self::new(StatusCode::CONFLICT, "replay", &error)
             }
+            AskError::Full => {
+                let mut problem = Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", &error);
+                problem.retry_after_s = Some(5);
+                problem
+            }
             AskError::Busy { .. } | AskError::NotLeader | AskError::Unknown => Self::busy(&error),
             AskError::Journal(cause) => {
                 tracing::error!(%cause, "an operator's request failed");

@@ -9,9 +9,10 @@ use fieldmesh_domain::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
-use super::{Shared, ca, cluster, operator::Operator, problem::Problem, watch};
+use super::{Shared, backup, ca, cluster, operator::Operator, problem::Problem, watch};
 use crate::{
     courier::wire::{WANTED_MAX, Wanted},
+    store::health::Health,
     story,
 };
 
@@ -35,11 +36,16 @@ const PAGE_ROWS_MAX: usize = 1000;
         ticket,
         explanation,
         cluster::status,
+        cluster::found,
         cluster::join,
         cluster::drain,
         cluster::resume,
         cluster::leave,
-        cluster::assign
+        cluster::assign,
+        backup::hold,
+        backup::release,
+        backup::rows,
+        backup::end
     )
 )]
 struct Api;
@@ -52,6 +58,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
         .route("/customers", web::get().to(customers))
         .route("/technicians", web::post().to(register_technician))
         .route("/technicians", web::get().to(technicians))
+        .configure(backup::routes)
         .configure(ca::routes)
         .configure(cluster::routes)
         .route("/tickets", web::get().to(tickets))
@@ -65,17 +72,23 @@ async fn openapi() -> HttpResponse {
 }
 
 pub async fn ready(shared: web::Data<Shared>) -> HttpResponse {
-    let ready = shared.node.courier.is_complete();
+    let health = shared.node.health();
+    let ready = shared.node.courier.is_complete() && health != Health::Full;
+    let disk = match health {
+        Health::Well => "well",
+        Health::Stalled => "stalled",
+        Health::Full => "full",
+    };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let shards: Vec<_> = shared
         .node
-        .courier
-        .map()
-        .shards()
+        .known
+        .own_groups()
         .map(|shard| serde_json::json!({ "shard": shard, "ready": shared.node.courier.is_led(shard) }))
         .collect();
     std::future::ready(
-        HttpResponse::build(status).json(serde_json::json!({ "ready": ready, "shards": shards })),
+        HttpResponse::build(status)
+            .json(serde_json::json!({ "ready": ready, "disk": disk, "shards": shards })),
     )
     .await
 }
@@ -290,7 +303,7 @@ async fn list(
         .map_err(|_| Problem::invalid("after is not an identifier"))?;
     let limit = query.limit.unwrap_or(PAGE_ROWS).clamp(1, PAGE_ROWS_MAX);
     let mut rows = Vec::new();
-    for shard in shared.node.courier.map().shards() {
+    for shard in shared.node.known.own_groups() {
         rows.extend(matching(shared, shard, kind, after, limit, query.state.as_deref()).await?);
     }
     rows.sort_by_key(IndexRow::id);
@@ -369,8 +382,8 @@ async fn technicians(
 
 /// An entity whose history no replica here has.
 fn elsewhere(shared: &Shared, id: EntityId) -> Problem {
-    let shard = shared.node.courier.map().shard_of(id);
     let known = shared.node.known.known();
+    let Some(shard) = known.group_of(id) else { return Problem::missing("such region") };
     let voters = known.placed(shard).map_or(&[][..], |placed| &placed.voters);
     let at = voters.iter().filter_map(|voter| known.member(*voter));
     let elsewhere: Vec<String> = at.map(|node| node.https.clone()).collect();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use turmoil::Sim;
 
-use super::{FAULTS, PATIENCE, Plan, Seen, Shared, applied, host};
+use super::{FAULTS, PATIENCE, Plan, Seen, Shared, applied, host, node::STALL};
 use fieldmesh_node::store::simulated::Disk;
 
 /// What is mended later.
@@ -66,7 +66,61 @@ pub(super) fn drive(sim: &mut Sim<'_>, disks: &[Disk], plan: &Plan, seen: &Share
     }
 }
 
+/// What a leader may take to give the lead away once its disk stands still: until it is noticed, and an
+/// election where the disk stood in the way of a transfer.
+const GIVEN_AWAY_WITHIN: Duration = Duration::from_millis(3000);
+
+/// The disk of whoever leads stands still until another one leads and serves; then all must agree.
+pub(super) fn stand_still(sim: &mut Sim<'_>, disks: &[Disk], plan: &Plan, seen: &Shared) {
+    let dice = StdRng::seed_from_u64(plan.seed);
+    let (later, down) = (Vec::new(), Vec::new());
+    let mut faults = Faults { sim, disks, plan, seen, dice, later, down };
+    let leader = |seen: &Shared| {
+        let seen = seen.lock().unwrap();
+        seen.leading.iter().max_by_key(|(_, term)| **term).map(|(number, _)| *number)
+    };
+    let is_led = faults.until(Duration::from_secs(10), |seen| leader(seen).is_some());
+    let Some(stalled) = leader(seen).filter(|_| is_led) else { return };
+    let disk = &disks[stalled as usize - 1];
+    disk.set_sync_takes(Duration::from_secs(30));
+    let before = seen.lock().unwrap().acknowledged();
+    let served = |seen: &Shared| seen.lock().unwrap().acknowledged() > before + 20;
+    let within = STALL + GIVEN_AWAY_WITHIN;
+    let gave = faults.until(within, |seen| leader(seen).is_some_and(|now| now != stalled));
+    if !gave || !faults.until(Duration::from_secs(5), served) {
+        let fact = format!("node {stalled} leads on with a disk that stands still");
+        return seen.lock().unwrap().broken.push(fact);
+    }
+    // Long enough for a transfer or an election that should not come.
+    faults.until(Duration::from_secs(3), |seen| leader(seen) == Some(stalled));
+    if leader(seen) == Some(stalled) {
+        seen.lock().unwrap().broken.push(format!("node {stalled} leads again, and cannot write"));
+    }
+    disk.set_sync_takes(Duration::ZERO);
+    while !faults.is_well() {
+        if faults.sim.elapsed() > FAULTS + PATIENCE {
+            return seen.lock().unwrap().broken.push("the nodes do not come to agree".into());
+        }
+        faults.until(Duration::from_millis(100), |_| false);
+    }
+}
+
 impl Faults<'_, '_> {
+    /// Steps until something is so, for a while; whether it was.
+    fn until(&mut self, within: Duration, is_so: impl Fn(&Shared) -> bool) -> bool {
+        let end = self.sim.elapsed() + within;
+        while self.sim.elapsed() < end {
+            if is_so(self.seen) {
+                return true;
+            }
+            if self.sim.step().is_err() {
+                self.seen.lock().unwrap().broken.push("a node ended".into());
+                return false;
+            }
+        }
+        false
+    }
+
     fn note(&self, now: u64, what: String) {
         self.seen.lock().unwrap().note_at(now, what);
     }

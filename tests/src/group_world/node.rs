@@ -6,16 +6,20 @@ use fieldmesh_actors::{
     commit::{Proposal, Verdict},
     seams::Clock,
 };
-use fieldmesh_domain::{EntityId, EntityKind};
+use fieldmesh_domain::{EntityId, EntityKind, placement::Home};
 use fieldmesh_node::{
+    cluster::Cluster,
     consensus::{
         Group, Outcome,
         group::{self, GroupOptions},
         service::Members,
     },
+    courier::NodeCourier,
     mesh::{self, Member, Mesh, MeshOptions},
+    replicas,
     store::{
         Engine, Role,
+        health::Limits,
         keys::state,
         rows::{self, Head},
         simulated::Disk,
@@ -37,6 +41,8 @@ use crate::{
 const PORT: u16 = 7444;
 /// A snapshot is taken, and the log purged, after so many proposals of a leader.
 const COMPACT_EVERY: u64 = 40;
+/// A sync that takes longer is a stall.
+pub(super) const STALL: Duration = Duration::from_secs(1);
 /// Entities that all leaders write to: each version must come from one of them.
 const CONTESTED: u8 = 3;
 
@@ -93,7 +99,14 @@ pub(super) async fn run(start: Start) -> turmoil::Result {
         voters: (1..=nodes).collect(),
         peers: Some((mesh, services)),
     };
+    let limits = Limits { stall: STALL, room_min: 0 };
+    tokio::spawn(Arc::clone(writer.disk()).run(Arc::clone(&engine), limits));
     let group = Group::start(options, &*engine, log, writer, on_fatal).await?;
+    // Nobody says where the group is to live, so this only gives way where the disk does not do well.
+    let home = Home { region: REGION.parse()?, index: 0, shards: 1 };
+    let courier = NodeCourier::new(number, None, Cluster::new(Default::default(), home));
+    tokio::spawn(replicas::tend(group.clone(), courier, number));
+    tokio::spawn(replicas::abide(group.clone()));
     seen.lock().unwrap().note(format!("node {number} starts"));
     tokio::spawn(follow(number, group.clone(), Arc::clone(&seen)));
     Leader { number, nodes, group, seen, dice: StdRng::seed_from_u64(seed), made: 0 }.run().await;

@@ -29,6 +29,12 @@ pub struct Nodes {
     pub network: Option<Network>,
     /// Lines of nodes' configurations, by key.
     settings: BTreeMap<(u64, String), String>,
+    /// Of nodes that are not in the first one.
+    regions: BTreeMap<u64, String>,
+    /// What each configuration has beside the usual.
+    more: Vec<(&'static str, &'static str)>,
+    /// Nodes on the address of another one that is gone.
+    moved: BTreeMap<u64, u64>,
 }
 
 impl Nodes {
@@ -39,22 +45,32 @@ impl Nodes {
 
     /// The same in a network of namespaces, or with lines of configuration that all nodes have.
     pub async fn start_in(network: Option<Network>, count: u64, all: &[(&str, &str)]) -> Self {
-        let root = TempDir::new().unwrap();
-        std::fs::write(root.path().join("passphrase"), PASSPHRASE).unwrap();
-        let running = BTreeMap::new();
-        let mut nodes = Self { root, running, network, settings: BTreeMap::new() };
+        let mut nodes = Self { network, ..Self::prepare(&[]) };
         for number in 1..=count {
             all.iter().for_each(|(key, value)| nodes.set(number, key, value));
         }
-        let made = nodes.run(1, "init", &[]).await;
-        made.expect_code(0);
-        nodes.restart(1).await;
-        for number in 2..=count {
-            nodes.join(number).await.expect_code(0);
-            nodes.restart(number).await;
-        }
-        nodes.settle().await;
+        nodes.begin(count).await;
         nodes
+    }
+
+    /// A cluster without nodes, whose configurations will have these lines beside the usual.
+    pub fn prepare(more: &[(&'static str, &'static str)]) -> Self {
+        let root = TempDir::new().unwrap();
+        std::fs::write(root.path().join("passphrase"), PASSPHRASE).unwrap();
+        let (running, regions, moved) = Default::default();
+        let (network, settings) = Default::default();
+        Self { root, running, network, settings, regions, moved, more: more.to_vec() }
+    }
+
+    /// Makes and starts so many nodes, and waits until they have settled.
+    pub async fn begin(&mut self, count: u64) {
+        self.run(1, "init", &[]).await.expect_code(0);
+        self.restart(1).await;
+        for number in 2..=count {
+            self.join(number).await.expect_code(0);
+            self.restart(number).await;
+        }
+        self.settle().await;
     }
 
     pub fn dir(&self, number: u64) -> PathBuf {
@@ -80,12 +96,14 @@ impl Nodes {
 
     /// A node's configuration, with these lines changed: key in its section, and value.
     pub fn config(&self, number: u64, changes: &[(&str, &str)]) -> PathBuf {
-        let (address, dir) = (self.address(number), self.dir(number));
+        let place = self.moved.get(&number).copied().unwrap_or(number);
+        let (address, dir) = (self.address(place), self.dir(number));
         let quoted = |port: &str| format!("\"{address}:{port}\"");
         let mut values = vec![
             ("node.number", number.to_string()),
             ("node.data_dir", format!("{dir:?}")),
             ("node.shards", SHARDS.to_string()),
+            ("cluster.region", format!("{:?}", self.region(number))),
             ("listen.devices", quoted("7443")),
             ("listen.https", quoted("8443")),
             ("listen.mesh", quoted("7445")),
@@ -93,7 +111,8 @@ impl Nodes {
         ];
         let own = self.settings.iter().filter(|((of, _), _)| *of == number);
         let own = own.map(|((_, key), value)| (key.as_str(), value.as_str()));
-        for (key, value) in own.chain(changes.iter().copied()) {
+        let more = self.more.iter().copied().chain(own);
+        for (key, value) in more.chain(changes.iter().copied()) {
             values.retain(|(known, _)| *known != key);
             values.push((key, value.to_owned()));
         }
@@ -105,22 +124,57 @@ impl Nodes {
         path
     }
 
+    /// A node is on the address of another one, which must not run any more.
+    pub fn take_address(&mut self, number: u64, of: u64) {
+        self.moved.insert(number, of);
+    }
+
+    /// Backs the region up by a node's machine, into a directory of that name.
+    pub async fn back_up(&self, number: u64, name: &str) -> Finished {
+        self.run(number, "backup", &["--out", text(&self.root.path().join(name))]).await
+    }
+
+    /// A directory beside those of the nodes.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// Makes a node's directory of a backup.
+    pub async fn restore(&self, number: u64, backup: &std::path::Path) -> Finished {
+        self.run(number, "restore", &[text(backup)]).await
+    }
+
+    /// Ends all nodes as a power failure does.
+    pub async fn kill_all(&mut self) {
+        for (_, server) in std::mem::take(&mut self.running) {
+            server.kill().await;
+        }
+    }
+
     /// Runs a command of a node that needs its passphrase.
-    async fn run(&self, number: u64, verb: &str, args: &[&str]) -> Finished {
+    pub async fn run(&self, number: u64, verb: &str, args: &[&str]) -> Finished {
         let config = self.config(number, &[]);
         self.run_as(&config, verb, args).await
     }
 
-    async fn run_as(&self, config: &std::path::Path, verb: &str, args: &[&str]) -> Finished {
+    pub async fn run_as(&self, config: &std::path::Path, verb: &str, args: &[&str]) -> Finished {
         let passphrase = self.passphrase();
         let own =
             [verb, "--json", "--config", text(config), "--passphrase-file", text(&passphrase)];
         run("fieldmesh", &[&own[..], args].concat()).await
     }
 
+    fn region(&self, number: u64) -> &str {
+        self.regions.get(&number).map_or("eu1", |region| region)
+    }
+
     /// A token for an identity of a profile: its user, and a file with its secret.
     pub async fn token(&self, profile: &str) -> (String, PathBuf) {
-        let token = self.any().ask(&["ca", "token", "--pre-approved", "--profile", profile]).await;
+        self.token_by(self.any(), profile).await
+    }
+
+    async fn token_by(&self, server: &Server, profile: &str) -> (String, PathBuf) {
+        let token = server.ask(&["ca", "token", "--pre-approved", "--profile", profile]).await;
         let user = token["user"].as_str().unwrap().to_owned();
         let file = self.root.path().join(&user);
         std::fs::write(&file, token["secret"].as_str().unwrap()).unwrap();
@@ -131,6 +185,37 @@ impl Nodes {
     pub async fn join(&self, number: u64) -> Finished {
         let (user, secret) = self.token("node").await;
         self.join_as(&self.config(number, &[]), &user, &secret).await
+    }
+
+    /// Makes a request for the authority of a new region on its first node, and has the first node's root
+    /// sign it; the certificate.
+    pub async fn prepare_region(&mut self, number: u64, region: &str) -> PathBuf {
+        self.regions.insert(number, region.to_owned());
+        let roots = self.dir(1).join("root.pem");
+        let made = self.run(number, "init", &["--roots", text(&roots)]).await.expect_code(0);
+        let request = made.json()["request"].as_str().unwrap().to_owned();
+        let signed = self.root.path().join(format!("{region}-{number}.pem"));
+        let (root, passphrase) = (self.dir(1), self.passphrase());
+        let sign = ["ca", "root", "sign", "--root", text(&root), "--csr", &request];
+        let of = ["--region", region, "--generation", "1", "--out", text(&signed)];
+        let by = ["--passphrase-file", text(&passphrase)];
+        run("fieldmesh", &[&sign[..], &of, &by].concat()).await.expect_code(0);
+        signed
+    }
+
+    /// Makes a node's directory as the first one of a region whose authority was introduced.
+    pub async fn found(&self, number: u64, issuing: &std::path::Path) -> Finished {
+        let server = self.any().https.clone();
+        self.run(number, "join", &["--issuing", text(issuing), "--server", &server]).await
+    }
+
+    /// Makes a node's directory in the region of another one, by way of that.
+    pub async fn join_beside(&mut self, number: u64, beside: u64) -> Finished {
+        self.regions.insert(number, self.region(beside).to_owned());
+        let (user, secret) = self.token_by(self.node(beside), "node").await;
+        let server = self.node(beside).https.clone();
+        let args = ["--server", &server, "--user", &user, "--token-file", text(&secret)];
+        self.run(number, "join", &args).await
     }
 
     pub async fn join_as(

@@ -238,6 +238,20 @@ impl Bundle {
         Ok(grown.cas.split_off(self.cas.len()))
     }
 
+    /// How a region's first authority begins to sign, which operators introduced before there was the
+    /// region; none for any other.
+    pub(super) fn first_active(&self, wanted: &Ca) -> Option<Move> {
+        let known = self.by_fingerprint(&wanted.fingerprint)?;
+        let is_first = known.role == Role::Issuing
+            && (known.phase, wanted.phase) == (Phase::Introduced, Phase::Active)
+            && [Phase::Active, Phase::Superseded]
+                .iter()
+                .all(|phase| self.peer(known, *phase).is_none())
+            && self.has_signer(known);
+        let Ca { fingerprint, phase: from, compromised, .. } = *known;
+        is_first.then_some(Move { fingerprint, from, to: Phase::Active, compromised })
+    }
+
     fn fits(&self, ca: &Ca) -> Result<(), Rejection> {
         if ca.certificate.len() > CERTIFICATE_BYTES_MAX {
             return Rejection::new(RejectionCode::Invalid, "the certificate is too large");

@@ -3,8 +3,8 @@
 //! **Invariant:** a change of the nodes and the moves that follow from it are one step. **Not here:** what
 //! is allowed (`members`), the choice of places (`plan`).
 
-use super::{Event, Home, Member, Node, Placed, Placement, Presence};
-use crate::{Aggregate as _, Ctx, Effect, IndexRow, Rejection};
+use super::{Ca, Event, Home, Member, Node, Phase, Placed, Placement, Presence, Role};
+use crate::{Aggregate as _, Ctx, Effect, IndexRow, Rejection, RejectionCode};
 
 /// Whom a change is laid to that nobody asked for.
 pub(super) const BY_ITSELF: &str = "cluster";
@@ -41,6 +41,45 @@ impl Placement {
             true => vec![],
             false => vec![announced],
         })
+    }
+
+    /// A region begins with its first node, below an authority that operators introduced for it.
+    pub(super) fn found(
+        &self,
+        wanted: &Member,
+        shards: u32,
+        issuer: &[u8; 32],
+        by: &str,
+        ctx: &Ctx,
+    ) -> Result<Vec<Event>, Rejection> {
+        let region = wanted.region();
+        if self.members.home(region).is_some() {
+            let is_same =
+                |known: &Member| (known.number, known.identity) == (wanted.number, wanted.identity);
+            if self.members.members.iter().any(is_same) {
+                return self.join(wanted, shards, by, ctx);
+            }
+            let text = format!("region {region} is there already: join it with a token of its own");
+            return Rejection::new(RejectionCode::Exists, text);
+        }
+        self.members.may_grow()?;
+        let is_issuer = |ca: &&Ca| {
+            ca.name == *issuer
+                && ca.role == Role::Issuing
+                && ca.phase == Phase::Introduced
+                && ca.authority.region() == region
+        };
+        let Some(ca) = self.bundle.cas.iter().find(is_issuer) else {
+            let text =
+                format!("no authority of region {region} was introduced: `ca rotate introduce` it");
+            return Rejection::new(RejectionCode::NotNow, text);
+        };
+        if self.bundle.behind(ca.epoch).next().is_some() {
+            let text =
+                "a node does not know the region's authority yet: `ca rotate status` names it";
+            return Rejection::new(RejectionCode::NotNow, text);
+        }
+        self.join(wanted, shards, by, ctx)
     }
 
     pub(super) fn become_present(
@@ -88,6 +127,29 @@ impl Placement {
         let is_new = |placed: &&Placed| self.members.placed(placed.group) != Some(*placed);
         let groups = next.groups.iter().filter(is_new).cloned().collect();
         Ok(vec![Event::Placed { groups, by: by.to_owned() }])
+    }
+
+    /// The region's nodes are gone at once, and another one begins in their place. Where it may be is
+    /// decided after they are gone: it may well have the address of one of them.
+    pub(super) fn restore(
+        &self,
+        wanted: &Member,
+        shards: u32,
+        by: &str,
+        ctx: &Ctx,
+    ) -> Result<Vec<Event>, Rejection> {
+        let (mut next, mut events, at) = (self.clone(), Vec::new(), ctx.now);
+        let is_lost =
+            |known: &&Member| known.region() == wanted.region() && known.presence != Presence::Gone;
+        for Member { number, .. } in self.members.members.iter().filter(is_lost) {
+            let (number, presence, by) = (*number, Presence::Gone, by.to_owned());
+            events.push(Event::PresenceChanged { number, presence, at, by });
+        }
+        for event in &events {
+            next.evolve(event);
+        }
+        events.extend(next.join(wanted, shards, by, ctx)?);
+        Ok(events)
     }
 
     /// A change of the nodes, and what follows from it for the groups.

@@ -22,10 +22,12 @@ use crate::{EntityId, EntityKind, IndexRow, Region, Rejection, RejectionCode, ti
 pub const PLACEMENT: u32 = 0;
 /// The numbers of groups that each region has for itself.
 pub const GROUPS_PER_REGION: u32 = 2048;
-/// The authority group's among them: above any shard's.
-const AUTHORITY: u32 = 1024;
+/// The authority group's number among them: above any shard's.
+pub const AUTHORITY: u32 = 1024;
 /// Shards of a region: more would end batching (one sync serves all groups, each costs ticks).
-const SHARDS_MAX: u32 = 64;
+pub const SHARDS_MAX: u32 = 64;
+/// Regions: their authorities and those that take over fit what a bundle may have.
+const REGIONS_MAX: usize = 16;
 /// Nodes, those that are gone among them: some dozens at a time, and as many that were replaced.
 const MEMBERS_MAX: usize = 256;
 /// Replicas that an operator may ask for: five outlive two that fail at once.
@@ -111,6 +113,22 @@ pub struct Home {
 }
 
 impl Home {
+    /// The group of an entity of this region. The slots are spread over the shards by remainder; the
+    /// authority and its records are a group of their own.
+    pub fn group_of(&self, entity: EntityId) -> u32 {
+        match entity.kind() {
+            EntityKind::Placement => PLACEMENT,
+            EntityKind::Authority | EntityKind::Registration => self.authority(),
+            EntityKind::Customer
+            | EntityKind::Technician
+            | EntityKind::Ticket
+            | EntityKind::Desk => {
+                let shard = u32::from(entity.slot()).checked_rem(self.shards).unwrap_or(0);
+                self.index.saturating_mul(GROUPS_PER_REGION).saturating_add(1 + shard)
+            }
+        }
+    }
+
     /// The number of the authority's group.
     pub fn authority(&self) -> u32 {
         self.index.saturating_mul(GROUPS_PER_REGION).saturating_add(AUTHORITY)
@@ -159,6 +177,14 @@ impl Members {
 
     pub fn home(&self, region: Region) -> Option<&Home> {
         self.homes.iter().find(|home| home.region == region)
+    }
+
+    /// The group of an entity; none where its region is not known.
+    pub fn group_of(&self, entity: EntityId) -> Option<u32> {
+        match entity.kind() {
+            EntityKind::Placement => Some(PLACEMENT),
+            _ => self.home(entity.region()).map(|home| home.group_of(entity)),
+        }
     }
 
     /// The region whose group this is; none for the placement group and for numbers that are not given.
@@ -235,6 +261,13 @@ impl Members {
             format!("there are or were {MEMBERS_MAX} nodes already")
         })?;
         Ok(true)
+    }
+
+    /// Whether there may be one more region.
+    pub(super) fn may_grow(&self) -> Result<(), Rejection> {
+        demand(self.homes.len() < REGIONS_MAX, RejectionCode::Limit, || {
+            format!("there are {REGIONS_MAX} regions already")
+        })
     }
 
     /// Whether others can reach a node where it says that it is, and nobody else is there.

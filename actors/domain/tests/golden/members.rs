@@ -49,6 +49,11 @@ fn commands() {
         ("820b8202626f70", Command::Leave { number, by: by() }),
         ("820c8102", Command::Left { number }),
         ("820d830183010203626f70", Command::Assign { group: 1, voters: vec![1, 2, 3], by: by() }),
+        (
+            "820e84<member>06<issuer>626f70",
+            Command::Found { member: member(), shards: 6, issuer: [9; 32], by: by() },
+        ),
+        ("820f83<member>06626f70", Command::Restore { member: member(), shards: 6, by: by() }),
     ]);
     for (text, command) in rows {
         are_frozen(&[(text.as_str(), command)]);

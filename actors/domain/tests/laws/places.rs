@@ -95,6 +95,33 @@ fn a_region_shrinks_to_one_node_and_no_further() {
 }
 
 #[test]
+fn a_region_that_is_restored_begins_with_one_node_in_the_place_of_all() {
+    let mut cluster = Cluster::of(&[join(1), join(2), join(3)]);
+    let restore = |number, from: u64| {
+        let addresses = member(from);
+        let Member { mesh, devices, https, .. } = addresses;
+        let member = Member { mesh, devices, https, ..member(number) };
+        Command::Restore { member, shards: SHARDS, by: "op".into() }
+    };
+    assert_eq!(cluster.ask(&restore(2, 9)), Err(RejectionCode::Exists), "a number is given once");
+    // On the machine of one of those that are lost.
+    cluster.ask(&restore(4, 1)).unwrap();
+    cluster.holds();
+    for group in [PLACEMENT, 1, SHARDS, 1024] {
+        assert_eq!(voters(&cluster, group), (vec![4], vec![]));
+    }
+    for number in 1..=3 {
+        assert_eq!(
+            cluster.members().member(number).unwrap().presence,
+            fieldmesh_domain::placement::Presence::Gone
+        );
+        assert_eq!(cluster.ask(&join(number)), Err(RejectionCode::Exists));
+    }
+    cluster.ask(&join(5)).unwrap();
+    assert_eq!(voters(&cluster, 1), (vec![4], vec![5]));
+}
+
+#[test]
 fn the_placement_group_is_spread_over_regions() {
     let mut cluster = Cluster::of(&[join(1), join(2), join(3), join(21)]);
     assert_eq!(voters(&cluster, PLACEMENT), (vec![1, 2, 21], vec![3]));

@@ -258,9 +258,12 @@ pub async fn introduce(
         return Err(Problem::invalid("the body is not one certificate in PEM"));
     };
     let ca = shared.rotation.bring(der).await?;
-    // A root is believed by devices too, and whoever has its key is believed with it. An issuing CA is
-    // below one that is believed, and its key is here.
-    let is_joint = ca.role == Role::Root && has_other(&shared, operator.id)?;
+    // A root is believed by devices too, and whoever has its key is believed with it; one for a new
+    // region lets in whoever has that. An issuing CA of this region is below one that is believed, and
+    // its key is here.
+    let is_own =
+        ca.role == Role::Issuing && ca.authority.region() == shared.node.known.own().region;
+    let is_joint = !is_own && has_other(&shared, operator.id)?;
     let by = operator.name;
     let command = if is_joint {
         placement::Command::IntroduceJointly { ca, by }

@@ -1,0 +1,139 @@
+//! The groups of this node that are frozen for a backup, until their rows are fetched.
+//!
+//! **Invariants:** one backup at a time: each frozen state keeps files on disk; one that nobody asks for
+//! goes after [`IDLE_AT_MOST`]. **Not here:** why frozen states fit together (`consensus::freeze`), who may
+//! ask (`web::backup`).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use futures_util::future::try_join_all;
+use tokio::{sync::Mutex, time::Instant};
+
+use crate::{
+    consensus::{
+        Group,
+        freeze::{Frozen, Held, NotHeld},
+        transfer,
+    },
+    store::StoreError,
+};
+
+/// A backup that fetched nothing for so long has ended without saying so.
+const IDLE_AT_MOST: Duration = Duration::from_secs(120);
+
+/// Why a group is not frozen, or its rows are not there.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HolderError {
+    #[error("another backup is being taken: wait until it has ended")]
+    Busy,
+    #[error("nothing is frozen for this backup any more: take it again")]
+    Gone,
+    #[error(transparent)]
+    NotHeld(#[from] NotHeld),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What is frozen here.
+#[derive(Default)]
+pub struct Holder {
+    now: Mutex<Option<Holding>>,
+}
+
+struct Holding {
+    id: String,
+    held: Vec<Held>,
+    frozen: BTreeMap<u32, Frozen>,
+    used: Instant,
+}
+
+impl Holder {
+    /// Holds groups, all or none, and freezes them.
+    ///
+    /// # Errors
+    /// Another backup; a group that cannot be held.
+    pub async fn hold(
+        self: &Arc<Self>,
+        id: &str,
+        groups: &[Group],
+    ) -> Result<Vec<Frozen>, HolderError> {
+        let mut now = self.now.try_lock().map_err(|_| HolderError::Busy)?;
+        let is_other =
+            |holding: &Holding| holding.id != id && holding.used.elapsed() < IDLE_AT_MOST;
+        if now.as_ref().is_some_and(is_other) {
+            return Err(HolderError::Busy);
+        }
+        // What an earlier attempt of the same backup holds is let go first.
+        *now = None;
+        for group in groups {
+            group.before_hold().await?;
+        }
+        let held = try_join_all(groups.iter().map(Group::hold)).await?;
+        let frozen: Vec<Frozen> = held.iter().map(|held| held.frozen.clone()).collect();
+        *now = Some(Holding {
+            id: id.to_owned(),
+            held,
+            frozen: BTreeMap::new(),
+            used: Instant::now(),
+        });
+        tokio::spawn(forget_idle(Arc::downgrade(self)));
+        Ok(frozen)
+    }
+
+    /// Lets the groups go; from now on their rows can be fetched.
+    ///
+    /// # Errors
+    /// Where one was not held all along: nothing stays frozen then.
+    pub async fn release(&self, id: &str) -> Result<(), HolderError> {
+        let mut now = self.now.lock().await;
+        let mut holding = now.take().filter(|holding| holding.id == id).ok_or(HolderError::Gone)?;
+        let held = std::mem::take(&mut holding.held);
+        let frozen = try_join_all(held.into_iter().map(Held::release)).await?;
+        holding.frozen = frozen.into_iter().map(|frozen| (frozen.group, frozen)).collect();
+        holding.used = Instant::now();
+        *now = Some(holding);
+        Ok(())
+    }
+
+    /// The rows of a frozen group behind a key, as a piece of a snapshot.
+    ///
+    /// # Errors
+    /// Where it is not frozen any more, or cannot be read.
+    pub async fn piece(&self, id: &str, group: u32, behind: &[u8]) -> Result<Vec<u8>, HolderError> {
+        let mut now = self.now.lock().await;
+        let holding = now.as_mut().filter(|now| now.id == id).ok_or(HolderError::Gone)?;
+        holding.used = Instant::now();
+        let frozen = holding.frozen.get(&group).ok_or(HolderError::Gone)?;
+        Ok(transfer::piece_behind(&*frozen.table, behind)?)
+    }
+
+    /// Nothing stays frozen for this backup.
+    pub async fn end(&self, id: &str) {
+        let mut now = self.now.lock().await;
+        if now.as_ref().is_some_and(|holding| holding.id == id) {
+            *now = None;
+        }
+    }
+}
+
+/// Lets go what nobody asks for any more.
+async fn forget_idle(holder: Weak<Holder>) {
+    loop {
+        tokio::time::sleep(IDLE_AT_MOST / 4).await;
+        let Some(holder) = holder.upgrade() else { return };
+        let mut now = holder.now.lock().await;
+        match now.as_ref().map(|holding| holding.used.elapsed() >= IDLE_AT_MOST) {
+            None => return,
+            Some(true) => {
+                tracing::warn!("a backup was not ended: what was frozen for it is let go");
+                *now = None;
+                return;
+            }
+            Some(false) => {}
+        }
+    }
+}

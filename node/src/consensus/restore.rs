@@ -1,0 +1,82 @@
+//! A group begun from a state that was backed up: its log begins behind that state, and its only voter
+//! is the node that begins it.
+//!
+//! **Invariants:** the term goes on from the backup's, so that a term still never falls; the log says of
+//! itself that all before the state is purged, so that nobody looks for it. **Not here:** where the rows
+//! come from (`backup`), who else is to vote (`domain::placement`).
+
+use std::collections::BTreeSet;
+
+use openraft::{Membership, vote::leader_id_std::CommittedLeaderId};
+
+use super::{LogId, StoredMembership, Vote, codec, group::state_table};
+use crate::store::{
+    Batch, Engine, Role, Row, StoreError, Table,
+    keys::{GroupId, log, state},
+};
+
+/// Where a group's state was when it was backed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At {
+    pub term: u64,
+    pub index: u64,
+}
+
+/// A group's state table that is being filled.
+pub struct Filling {
+    group: GroupId,
+    table: std::sync::Arc<dyn Table>,
+}
+
+impl Filling {
+    /// Makes the table, which must not be there yet.
+    ///
+    /// # Errors
+    /// A table that is there; a disk that fails.
+    pub fn begin(engine: &dyn Engine, group: GroupId) -> Result<Self, StoreError> {
+        let name = state_table(group);
+        if engine.inspect(&name, Role::State)?.is_some() {
+            return Err(StoreError::Corrupt {
+                table: name,
+                record: "all".into(),
+                fact: "the table is there already".into(),
+            });
+        }
+        Ok(Self { group, table: engine.open(&name, Role::State)? })
+    }
+
+    /// Takes rows in; those that say how far the old node had come are left out.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub fn put(&self, rows: Vec<Row>) -> Result<(), StoreError> {
+        let own = [state::applied(), state::installed(), state::installing(), state::whole()];
+        let mut batch = Batch::default();
+        for (key, value) in rows.into_iter().filter(|(key, _)| !own.contains(key)) {
+            batch.put(key, value);
+        }
+        self.table.write(batch)
+    }
+
+    /// Makes the group one that has come so far, with this node alone.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub async fn end(self, at: At, node: u64, records: &dyn Table) -> Result<(), StoreError> {
+        let id = LogId::new(CommittedLeaderId::new(at.term), at.index);
+        let alone = Membership::new_with_defaults(vec![BTreeSet::from([node])], [node]);
+        let membership = StoredMembership::new(Some(id), alone);
+        let mut batch = Batch::default();
+        batch.put(state::applied(), codec::encode_applied(Some(&id), &membership));
+        batch.put(state::installed(), at.index.to_be_bytes());
+        self.table.write(batch)?;
+        self.table.sync().await?;
+        // The log last: without it the group is not begun.
+        let mut batch = Batch::default();
+        batch.put(log::purged(self.group), codec::encode_log_id(Some(&id)));
+        batch.put(log::committed(self.group), codec::encode_log_id(Some(&id)));
+        batch.put(log::vote(self.group), codec::encode_vote(&Vote::new(at.term, node)));
+        records.write(batch)?;
+        records.sync().await
+    }
+}

@@ -1,0 +1,205 @@
+//! Two regions of real nodes: data stay at home, and a region that is cut off goes on.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking, and this one reads the nodes' disks"
+)]
+
+use std::path::{Path, PathBuf};
+
+use fieldmesh_domain::EntityId;
+use fieldmesh_tests::{
+    live::until,
+    process::{fieldmesh, handheld::Handheld, nodes::Nodes, text},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A first region of two nodes, and what a second one's authority is introduced by.
+async fn first_region() -> Nodes {
+    Nodes::start(2).await
+}
+
+/// Both operators of the first region want a region's authority.
+async fn introduce(nodes: &Nodes, issuing: &Path) {
+    let introduce = ["ca", "rotate", "introduce", text(issuing)];
+    let first = nodes.node(1).ask(&introduce).await;
+    let proposal = first["proposal"].as_object();
+    assert!(proposal.is_some(), "one operator alone lets no region in: {first}");
+    nodes.node(2).ask(&introduce).await;
+}
+
+/// Two regions of two nodes each: 1 and 2, 11 and 12.
+async fn two_regions() -> Nodes {
+    let mut nodes = first_region().await;
+    let issuing = nodes.prepare_region(11, "us1").await;
+    introduce(&nodes, &issuing).await;
+    until("every node knows the new authority", async || {
+        (nodes.found(11, &issuing).await.code == Some(0)).then_some(())
+    })
+    .await;
+    nodes.restart(11).await;
+    nodes.join_beside(12, 11).await.expect_code(0);
+    nodes.restart(12).await;
+    nodes.settle().await;
+    nodes
+}
+
+/// One request through the whole claim, by devices of a node's region; its ticket.
+async fn served(nodes: &Nodes, by: u64, people: &(Handheld, Handheld), what: &str) -> String {
+    served_to(nodes, by, &people.0, &people.1, what).await
+}
+
+async fn served_to(
+    nodes: &Nodes,
+    by: u64,
+    customer: &Handheld,
+    technician: &Handheld,
+    what: &str,
+) -> String {
+    let ticket = customer.request(what).await;
+    let alert = technician.alert(&ticket).await;
+    technician.accept(&alert).await;
+    let shown = nodes.node(by).ask(&["ticket", "show", &ticket]).await;
+    assert_eq!(shown["state"], "accepted", "{shown}");
+    ticket
+}
+
+async fn people(nodes: &Nodes, by: u64, dir: &Path) -> (Handheld, Handheld) {
+    let devices = nodes.node(by).devices.clone();
+    nodes.node(by).pair(&dir.join(by.to_string()), ["Ada", "Ben"], &devices).await
+}
+
+/// Files below a directory that hold these bytes.
+fn files_with(dir: &Path, bytes: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_with(&path, bytes));
+        } else if std::fs::read(&path).is_ok_and(|all| {
+            // A database may remove a file while it is looked at.
+            all.windows(bytes.len()).any(|window| window == bytes)
+        }) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// What only records of an entity have in them.
+fn own_bytes(id: &str) -> Vec<u8> {
+    let id: EntityId = id.parse().unwrap();
+    id.to_bytes()[6..].to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_regions_data_are_on_no_disk_of_another_region() {
+    let nodes = two_regions().await;
+    let dir = TempDir::new().unwrap();
+    let homes: [(u64, [u64; 2], [u64; 2]); 2] = [(1, [1, 2], [11, 12]), (11, [11, 12], [1, 2])];
+    for (by, home, abroad) in homes {
+        let people = people(&nodes, by, dir.path()).await;
+        let ticket = served(&nodes, by, &people, "at home").await;
+        for id in [&people.0.id, &people.1.id, &ticket] {
+            let bytes = own_bytes(id);
+            let on = |number: u64| files_with(&nodes.dir(number).join("db"), &bytes);
+            assert!(home.iter().any(|number| !on(*number).is_empty()), "{id} is on no disk");
+            for number in abroad {
+                assert_eq!(on(number), Vec::<PathBuf>::new(), "{id} left its region");
+            }
+        }
+    }
+    // The placement code keeps it so, whatever an operator wants.
+    let view = nodes.settle().await;
+    let group = |number: u64| {
+        let of = |group: &&Value| group["voters"].as_array().unwrap().contains(&number.into());
+        let shards = view["groups"].as_array().unwrap().iter();
+        shards.filter(|group| group["kind"] == "shard").find(of).unwrap()["group"].to_string()
+    };
+    let moved = nodes.cluster(&["move", &group(11), "1"]).await.expect_code(3);
+    moved.expect_one_line(&["another region"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_is_cut_off_goes_on() {
+    let mut nodes = two_regions().await;
+    let dir = TempDir::new().unwrap();
+    let before = people(&nodes, 11, dir.path()).await;
+    served(&nodes, 11, &before, "before").await;
+    nodes.kill(1).await;
+    nodes.kill(2).await;
+    served(&nodes, 11, &before, "alone").await;
+    // Who comes to the region meanwhile is served too, and who is not wanted is turned away.
+    let id = nodes.node(11).register("customer", "name,lat,lon\nEve,48.85,2.35\n").await.remove(0);
+    let devices = nodes.node(12).devices.clone();
+    let new = nodes.node(12).device(dir.path().join("new"), id, &devices).await;
+    served_to(&nodes, 12, &new, &before.1, "a new one").await;
+    nodes.node(12).ask(&["ca", "revoke", &new.id]).await;
+    new.try_request("revoked", "5").await.expect_code(3);
+    // A node that starts meanwhile serves by what it knew.
+    nodes.terminate(11).await;
+    nodes.restart(11).await;
+    served(&nodes, 11, &before, "started alone").await;
+    new.try_request("still revoked", "5").await.expect_code(3);
+    // Together again, they agree.
+    nodes.restart(1).await;
+    nodes.restart(2).await;
+    nodes.settle().await;
+    served(&nodes, 11, &before, "together").await;
+    let europeans = people(&nodes, 1, dir.path()).await;
+    served(&nodes, 1, &europeans, "the others").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_is_let_in_by_two_operators_and_once() {
+    let mut nodes = first_region().await;
+    let issuing = nodes.prepare_region(11, "us1").await;
+    nodes.found(11, &issuing).await.expect_code(3).expect_one_line(&["us1", "introduce"]);
+    // Nothing starts from a directory that the cluster did not take in.
+    nodes.launch(11).refused().await.expect_code(2).expect_one_line(&["join --issuing"]);
+    introduce(&nodes, &issuing).await;
+    until("every node knows the new authority", async || {
+        (nodes.found(11, &issuing).await.code == Some(0)).then_some(())
+    })
+    .await;
+    nodes.found(11, &issuing).await.expect_code(2).expect_one_line(&["already"]);
+    nodes.restart(11).await;
+    let view = nodes.settle().await;
+    let regions: Vec<&str> = view["members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["region"].as_str().unwrap())
+        .collect();
+    assert_eq!(regions, ["eu1", "eu1", "us1"]);
+    // A second first node has no authority that is introduced.
+    let second = nodes.prepare_region(12, "us1").await;
+    nodes.found(12, &second).await.expect_code(3).expect_one_line(&["us1", "there already"]);
+    // A node of one region is not taken in by way of another's.
+    let (user, secret) = nodes.token("node").await;
+    let config = nodes.config(13, &[("cluster.region", "\"us1\"")]);
+    nodes
+        .join_as(&config, &user, &secret)
+        .await
+        .expect_code(3)
+        .expect_one_line(&["cluster.region"]);
+    // An operator of one region is known in the other.
+    let travels = TempDir::new().unwrap();
+    for (from, file) in
+        [(1, "operator.pem"), (1, "operator.key"), (1, "root.pem"), (11, "addresses.json")]
+    {
+        std::fs::copy(nodes.dir(from).join(file), travels.path().join(file)).unwrap();
+    }
+    let status = fieldmesh(travels.path(), &["cluster", "status"]).await.expect_code(0).json();
+    assert_eq!((&status["node"], &status["settled"]), (&11.into(), &true.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_asks_another_regions_node_is_sent_home() {
+    let nodes = two_regions().await;
+    let dir = TempDir::new().unwrap();
+    let abroad = nodes.node(1).devices.clone();
+    let people = nodes.node(11).pair(dir.path(), ["Ada", "Ben"], &abroad).await;
+    served(&nodes, 11, &people, "from far away").await;
+}
