@@ -36,9 +36,8 @@ impl SmallDisk {
         let told = String::from_utf8(output.stdout).unwrap();
         let room: u64 = told.lines().last().unwrap().trim().parse().unwrap();
         let size = room.saturating_sub(left_mib) << 20;
-        let file = std::fs::File::create(self.filler()).unwrap();
-        let fill = ["-l", &size.to_string(), text(&self.filler())];
-        drop(file);
+        let (size, filler) = (size.to_string(), self.filler());
+        let fill = ["-l", &size, text(&filler)];
         assert!(Command::new("fallocate").args(fill).status().unwrap().success());
     }
 

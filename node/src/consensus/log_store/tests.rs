@@ -17,7 +17,7 @@ use openraft::{
 use super::*;
 use crate::{
     consensus::{Runtime, machine::Machine, recent::ENTRIES_MAX},
-    store::{Engine, Role, simulated::Disk, writer::OnFatal},
+    store::{Engine, Role, health::Pulse, simulated::Disk, writer::OnFatal},
 };
 
 const GROUP: GroupId = 7;
@@ -131,7 +131,7 @@ impl StoreBuilder<Types, LogStore, Machine, tokio::task::JoinHandle<()>> for OnS
     ) -> Result<(tokio::task::JoinHandle<()>, LogStore, Machine), StorageError<Types>> {
         let (log, _, writer) = log();
         let table = Disk::default().open("state", Role::State).unwrap();
-        let machine = Machine::open(GROUP, table).unwrap();
+        let machine = Machine::open(GROUP, table, Pulse::default()).unwrap();
         Ok((tokio::spawn(writer), log, machine))
     }
 }

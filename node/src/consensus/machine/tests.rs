@@ -10,7 +10,8 @@ use crate::{
 };
 
 fn machine() -> Machine {
-    Machine::open(7, Disk::default().open("state", Role::State).unwrap()).unwrap()
+    let table = Disk::default().open("state", Role::State).unwrap();
+    Machine::open(7, table, Pulse::default()).unwrap()
 }
 
 async fn apply(machine: &mut Machine, range: std::ops::Range<u64>) {
