@@ -39,6 +39,8 @@ pub struct Loaded {
     pub chain: [u8; 32],
     /// Whose data key covers it; none for an entity that does not exist yet.
     pub owner: Option<EntityId>,
+    /// When its last step was, in Unix milliseconds.
+    pub at_ms: u64,
 }
 
 /// A row of the outbox.

@@ -4,6 +4,8 @@
 //! program cannot disagree. **Invariant:** an unknown key or a value out of range is an error that
 //! names it. **Not here:** secrets, which are never configuration.
 
+pub mod chaos;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -13,6 +15,7 @@ use std::{
 use fieldmesh_domain::Region;
 use serde::Deserialize;
 
+use chaos::ChaosConfig;
 use fieldmesh_domain::placement::SHARDS_MAX;
 
 use crate::{bucket::Rate, node::Timing, store::health::Limits};
@@ -46,6 +49,7 @@ pub struct Config {
     pub disk: DiskConfig,
     pub pki: PkiConfig,
     pub log: LogConfig,
+    pub chaos: ChaosConfig,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -53,6 +57,8 @@ pub struct Config {
 pub struct ClusterConfig {
     pub name: String,
     pub region: String,
+    pub cut_off_after_s: u64,
+    pub away_after_s: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -180,23 +186,7 @@ impl Config {
         let refuse = |key, value: &dyn ToString, reason| {
             Err(ConfigError::Value { key, value: value.to_string(), reason })
         };
-        let name = &self.cluster.name;
-        let is_dns =
-            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
-        if name.is_empty()
-            || name.len() > 64
-            || !name.chars().all(is_dns)
-            || name.starts_with(['.', '-'])
-        {
-            return refuse("cluster.name", name, "use a DNS name of at most 64 of [a-z0-9.-]");
-        }
-        if self.cluster.region.parse::<Region>().is_err() {
-            return refuse("cluster.region", &self.cluster.region, "use 1 to 4 of [a-z0-9]");
-        }
-        // The identifier of what belongs to no region says so.
-        if self.cluster.region == "all" {
-            return refuse("cluster.region", &self.cluster.region, "\"all\" is no region's name");
-        }
+        self.cluster.check()?;
         if self.node.number == 0 {
             return refuse("node.number", &self.node.number, "nodes are numbered from 1");
         }
@@ -238,6 +228,47 @@ impl Config {
                     "needs 2 × heartbeat_ms <= election_min_ms < election_max_ms",
                 );
             }
+        }
+        Ok(())
+    }
+}
+
+impl ClusterConfig {
+    pub fn away_after(&self) -> Option<Duration> {
+        (self.away_after_s > 0).then(|| Duration::from_secs(self.away_after_s))
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |key, value: &dyn ToString, reason| {
+            Err(ConfigError::Value { key, value: value.to_string(), reason })
+        };
+        let name = &self.name;
+        let is_dns =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
+        if name.is_empty()
+            || name.len() > 64
+            || !name.chars().all(is_dns)
+            || name.starts_with(['.', '-'])
+        {
+            return refuse("cluster.name", name, "use a DNS name of at most 64 of [a-z0-9.-]");
+        }
+        if self.region.parse::<Region>().is_err() {
+            return refuse("cluster.region", &self.region, "use 1 to 4 of [a-z0-9]");
+        }
+        // The identifier of what belongs to no region says so.
+        if self.region == "all" {
+            return refuse("cluster.region", &self.region, "\"all\" is no region's name");
+        }
+        // An election must not send devices to and fro.
+        let cut_off_after_s = self.cut_off_after_s;
+        if !(3..=3600).contains(&cut_off_after_s) {
+            return refuse("cluster.cut_off_after_s", &cut_off_after_s, "use 3 to 3600");
+        }
+        // An election, a restart and a slow disk are no absence; a week is what a holiday lasts.
+        let away_after_s = self.away_after_s;
+        if away_after_s != 0 && !(10..=604_800).contains(&away_after_s) {
+            let reason = "use 10 to 604800, or 0 for never";
+            return refuse("cluster.away_after_s", &away_after_s, reason);
         }
         Ok(())
     }
@@ -295,12 +326,40 @@ mod tests {
     }
 
     #[test]
+    fn rules_of_chaos_are_read_from_a_file_or_refused_in_a_line() {
+        let load = |rule: &str| {
+            let text = format!("[chaos]\nenabled = true\n[[chaos.rules]]\n{rule}\n");
+            let toml = |text: &str| config::File::from_str(text, config::FileFormat::Toml);
+            let builder = config::Config::builder();
+            let read = builder.add_source(toml(DEFAULTS)).add_source(toml(&text)).build();
+            read.unwrap().try_deserialize::<Config>().map_err(|error| error.to_string())
+        };
+        let config = load("peer = \"10.0.0.0/24\"\ndirection = \"out\"\nloss_percent = 5").unwrap();
+        assert!(config.chaos.enabled && config.chaos.rules[0].loss_percent == 5);
+        for (rule, word) in [
+            ("loss_percent = 5", "peer"),
+            ("peer = \"10.0.0.2\"\nloss_percent = 101", "loss_percent = 101"),
+            ("peer = \"10.0.0.2\"\nloss_percent = -1", "loss_percent"),
+            ("peer = \"10.0.0.2\"\ndelay_ms = 10001", "delay_ms = 10001"),
+            ("peer = \"10.0.0.2\"\njitter_ms = 1", "jitter_ms = 1"),
+            ("peer = \"node-2\"", "node-2"),
+            ("peer = \"10.0.0.2\"\ndirection = \"up\"", "up"),
+            ("peer = \"10.0.0.2\"\nlatency_ms = 1", "latency_ms"),
+        ] {
+            let text = load(rule).unwrap_err();
+            assert!(text.contains(word) && !text.contains('\n'), "{rule}: {text}");
+        }
+    }
+
+    #[test]
     fn values_out_of_range_are_refused_by_key() {
         for (key, value) in [
             ("cluster.region", "europe"),
             ("node.shards", "0"),
             ("raft.heartbeat_ms", "200"),
             ("cluster.name", "A b"),
+            ("cluster.away_after_s", "5"),
+            ("cluster.cut_off_after_s", "0"),
         ] {
             let error = Config::load(None, &flag(key, value)).unwrap_err().to_string();
             let section = key.split('.').next().unwrap();

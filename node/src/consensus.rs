@@ -11,6 +11,7 @@ pub mod codec;
 pub mod freeze;
 pub mod group;
 pub mod install;
+pub mod left;
 pub mod log_store;
 pub mod machine;
 pub mod network;

@@ -295,9 +295,17 @@ impl NodeCourier {
         }
     }
 
+    /// Whether a node answers.
+    pub async fn is_heard(&self, node: u64) -> bool {
+        match &self.ways {
+            Some(ways) => ways.may_lead(node).await.is_some(),
+            None => false,
+        }
+    }
+
     /// How a group is, by whoever leads it: that node, and what it sees.
     pub async fn look(&self, shard: ShardId) -> Option<(u64, wire::Seen)> {
-        if let Some(seen) = self.seen(shard) {
+        if let Some(seen) = self.seen(shard).await {
             return Some((self.number, seen));
         }
         let node = self.other_leader(shard)?;
@@ -308,13 +316,24 @@ impl NodeCourier {
         Some((node, seen?))
     }
 
-    /// Waits until the replica here has what the group's leader has now; whether it has.
+    /// Waits until the replica here has all that was acknowledged before now; whether it has.
     pub async fn catch_up(&self, shard: ShardId) -> bool {
-        let (Some((leader, seen)), Some(group)) = (self.look(shard).await, self.group(shard))
-        else {
+        let (Some((_, seen)), Some(group)) = (self.look(shard).await, self.group(shard)) else {
             return false;
         };
-        leader == self.number || group.until_applied(seen.applied).await
+        group.until_applied(seen.committed).await
+    }
+
+    /// The same, with the patience that an election needs.
+    pub async fn catch_up_in_time(&self, shard: ShardId) -> bool {
+        let until = Instant::now() + LED_WITHIN;
+        while !self.catch_up(shard).await {
+            if Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        true
     }
 
     /// Whether another region's authority has a record of a certificate; none where that cannot be
@@ -371,15 +390,16 @@ impl NodeCourier {
         None
     }
 
-    /// How a group is that this node leads.
-    pub fn seen(&self, shard: ShardId) -> Option<wire::Seen> {
+    /// How a group is that this node leads, as a quorum confirms: one that was cut off says nothing.
+    pub async fn seen(&self, shard: ShardId) -> Option<wire::Seen> {
         let group = self.group(shard)?;
+        let committed = group.read_index().await?;
         let (replicas, behind) = (group.replicas(), group.lag()?);
         Some(wire::Seen {
             voters: replicas.voters.into_iter().collect(),
             learners: replicas.learners.into_iter().collect(),
             is_settled: group.is_settled(),
-            applied: group.applied().unwrap_or(0),
+            committed,
             behind: behind.into_iter().filter(|(node, _)| *node != self.number).collect(),
         })
     }
@@ -389,7 +409,7 @@ impl NodeCourier {
 impl NodeCourier {
     /// An issuing CA's key, sealed, from another node of this region that has it.
     pub async fn issuing_key(&self, fingerprint: [u8; 32]) -> Option<Vec<u8>> {
-        for node in self.known.neighbours(self.number) {
+        for node in self.neighbours() {
             let asked = self.ways.as_ref()?.issuing_key(node, fingerprint).await;
             if asked.is_some() {
                 return asked;
@@ -398,9 +418,14 @@ impl NodeCourier {
         None
     }
 
+    /// The other nodes of this node's region.
+    pub fn neighbours(&self) -> Vec<u64> {
+        self.known.neighbours(self.number)
+    }
+
     /// Whether a node is of this node's region.
     pub fn is_neighbour(&self, node: u64) -> bool {
-        self.known.neighbours(self.number).contains(&node)
+        self.neighbours().contains(&node)
     }
 }
 

@@ -24,8 +24,8 @@ use fieldmesh_domain::{EntityId, EntityKind};
 use fieldmesh_envelope::VerifyingKey;
 use fieldmesh_pki::{Identity, Kind, Usage};
 use quinn::{
-    Connection, ConnectionError, EndpointConfig, Incoming, ServerConfig, TokioRuntime, VarInt,
-    crypto::rustls::QuicServerConfig,
+    AsyncUdpSocket, Connection, ConnectionError, EndpointConfig, Incoming, Runtime as _,
+    ServerConfig, TokioRuntime, VarInt, crypto::rustls::QuicServerConfig,
 };
 pub use quinn::{Endpoint, crypto::rustls::NoInitialCipherSuite};
 use quinn_proto::HashedConnectionIdGenerator;
@@ -35,6 +35,7 @@ use crate::{
     audit::Event,
     bucket::Rate,
     cluster::Cluster,
+    contact::Contact,
     intake::{Intake, Peer},
     register::NotCurrent,
     trust::{Listed, Trust},
@@ -69,16 +70,24 @@ pub fn server_config(tls: rustls::ServerConfig) -> Result<ServerConfig, NoInitia
     Ok(config)
 }
 
-/// Opens the UDP socket for devices.
+/// Opens a UDP socket, within a runtime.
+///
+/// # Errors
+/// Where the address cannot be used.
+pub fn socket(address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    TokioRuntime.wrap_udp_socket(UdpSocket::bind(address)?)
+}
+
+/// The endpoint of a socket.
 ///
 /// `reset_key` outlives a restart, so that devices of before are told at once that their
 /// connection is gone (RFC 9000 §10.3) instead of waiting for it to fall silent. So do connection
 /// identifiers: a packet with one that this node never gave is not answered.
 ///
 /// # Errors
-/// Where the address cannot be used.
-pub fn bind(
-    address: SocketAddr,
+/// Where the socket cannot be used.
+pub fn listen(
+    socket: Arc<dyn AsyncUdpSocket>,
     config: ServerConfig,
     reset_key: &[u8; 32],
 ) -> io::Result<Endpoint> {
@@ -89,8 +98,7 @@ pub fn bind(
     let identifiers = u64::from_be_bytes(identifiers);
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
     endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(identifiers)));
-    let socket = UdpSocket::bind(address)?;
-    Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime))
+    Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, Arc::new(TokioRuntime))
 }
 
 /// Closes every connection: devices come back later.
@@ -108,6 +116,8 @@ pub struct EdgeOptions {
     pub known: Arc<Cluster>,
     /// This node's number.
     pub number: u64,
+    /// Whether the node hears its region: devices are served only while it does.
+    pub contact: Contact,
     /// What one connection may ask to be opened.
     pub rate: Rate,
 }
@@ -231,6 +241,9 @@ impl Edge {
             return Err(Refusal::WRONG_REGION.into());
         }
         self.is_ours(&certificate.identity.region)?;
+        if !*self.options.contact.borrow() {
+            return Err(Refusal::CUT_OFF.into());
+        }
         let kind = device_kind(&certificate.identity).ok_or(Refusal::WRONG_PROFILE)?;
         let entity = EntityId::from_bytes(*id).map_err(|_| Refusal::UNKNOWN_ENTITY)?;
         if entity.kind() != kind {
@@ -300,6 +313,12 @@ impl Refusal {
         code: close::SHUTTING_DOWN,
         why: "not_current",
         detail: "this node cannot tell now whether the certificate is on record: try another",
+    };
+    /// So is what is said to those that are connected.
+    const CUT_OFF: Self = Self {
+        code: close::SHUTTING_DOWN,
+        why: "cut_off",
+        detail: "this node does not hear its region: try another",
     };
     const WRONG_KEY: Self = Self {
         code: close::WRONG_PROFILE,

@@ -4,7 +4,7 @@
 //! The placement group runs on every node and is started first, because it says where the others live.
 //!
 //! **Invariant:** a group that is taken from this node ends only when its leader says that this node is let
-//! go. Its data stay on disk, and are gone on with if the group comes back. **Not here:** who is wanted where (`domain::placement`), changing
+//! go, and so do its data on disk, but for its vote. **Not here:** who is wanted where (`domain::placement`), changing
 //! a group (`replicas`), shards (`leading`).
 
 use std::{
@@ -25,6 +25,7 @@ use crate::{
     cluster::Cluster,
     consensus::{
         group::{Group, GroupOptions},
+        left,
         machine::RowObserver,
         service::Members,
     },
@@ -40,7 +41,7 @@ use crate::{
     service::Service,
     steps::Steps,
     store::{
-        Engine, Table,
+        Engine, StoreError, Table,
         health::Health,
         writer::{LogWriter, OnFatal},
     },
@@ -178,11 +179,37 @@ impl Hosting {
                     self.end_group(shard).await;
                 }
             }
+            if let Err(error) = self.tidy_up().await {
+                tracing::error!(%error, "the data of groups that have left are not removed");
+            }
             tokio::select! {
                 changed = known.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(RETRY_EVERY) => {}
             }
         }
+    }
+
+    /// Removes what is on disk of groups that have let this node go, maybe while it did not run.
+    async fn tidy_up(&self) -> Result<(), StoreError> {
+        let HostingOptions { log, courier, .. } = &self.options;
+        let wanted = self.wanted();
+        for shard in left::begun(&**log)? {
+            let is_here = self.with(|running| running.contains_key(&shard));
+            if !is_here && !wanted.contains(&shard) && courier.is_let_go(shard).await {
+                left::leave(shard, &**log).await?;
+            }
+        }
+        self.finish_leaving()
+    }
+
+    /// Removes the states of groups whose logs are gone.
+    fn finish_leaving(&self) -> Result<(), StoreError> {
+        let HostingOptions { log, engine, .. } = &self.options;
+        for shard in left::unfinished(&**log)? {
+            left::finish(shard, &**engine, &**log)?;
+            tracing::info!(shard, "the data of a group that has left were removed");
+        }
+        Ok(())
     }
 
     async fn end_group(&self, shard: ShardId) {
@@ -196,11 +223,16 @@ impl Hosting {
         }
         self.options.courier.remove_group(shard);
         ended.group.stop().await;
-        tracing::info!(shard, "the group has left this node; its data stay on disk");
+        if let Err(error) = ended.group.leave(&*self.options.log).await {
+            // It is found there again.
+            tracing::error!(shard, %error, "the log of a group that has left is not removed");
+        }
+        tracing::info!(shard, "the group has left this node");
     }
 
     async fn start_group(&self, shard: ShardId) -> Result<(), NodeError> {
         let HostingOptions { clock, entropy, courier, known, number, .. } = &self.options;
+        self.finish_leaving().map_err(NodeError::Log)?;
         let mut seed = [0; 8];
         entropy.fill(&mut seed);
         let group = self.group(shard, u64::from_be_bytes(seed)).await?;

@@ -5,6 +5,7 @@
 //! [`store`] make it last. **Not here:** domain rules (`fieldmesh_domain`), the message format
 //! (`fieldmesh_envelope`), certificates (`fieldmesh_pki`).
 
+pub mod absences;
 pub mod audit;
 pub mod backup;
 pub mod bucket;
@@ -13,6 +14,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod consensus;
+pub mod contact;
 pub mod courier;
 pub mod dates;
 pub mod departures;

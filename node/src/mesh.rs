@@ -9,7 +9,9 @@
 //! read holds up no other. **Not here:** what is said (`consensus`, `courier`), who is a member
 //! (`placement`).
 
+pub mod faults;
 mod peer;
+mod relay;
 pub mod stream;
 
 use std::{
@@ -21,14 +23,14 @@ use std::{
 
 use fieldmesh_actors::seams::{Clock, Pending};
 use fieldmesh_device::wire::close;
-use fieldmesh_domain::EntityId;
+use fieldmesh_domain::{EntityId, Region};
 use fieldmesh_pki::{
     Kind, Usage,
     tls::{LiveCredentials, PeerVerifier, device_server_config, peer_client_config},
 };
 use quinn::{
-    ClientConfig, Connection, Endpoint, IdleTimeout, Incoming, ServerConfig, TransportConfig,
-    VarInt,
+    ClientConfig, Connection, Endpoint, IdleTimeout, Incoming, RecvStream, SendStream,
+    ServerConfig, TransportConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rustls::pki_types::CertificateDer;
@@ -121,6 +123,7 @@ pub struct MeshOptions {
     pub endpoint: Endpoint,
     /// This node's number.
     pub number: u64,
+    pub region: Region,
     pub cluster: String,
     pub trust: Arc<Trust>,
     pub credentials: Arc<LiveCredentials>,
@@ -208,7 +211,14 @@ impl Mesh {
         }
     }
 
-    /// Opens a stream to a member; it says already what it carries.
+    /// Tells as metrics how the ways to all members are.
+    pub fn measure(&self) {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.values().for_each(|peer| peer.measure());
+    }
+
+    /// Opens a stream to a member; it says already what it carries. Where the member cannot be reached, a
+    /// neighbour of both may relay it.
     ///
     /// # Errors
     /// Where the member cannot be reached, or could not a moment ago: the caller has its own deadline.
@@ -217,14 +227,61 @@ impl Mesh {
         number: u64,
         class: Class,
     ) -> Result<(Sending, Receiving), MeshError> {
+        let peer = self.peer(number).ok_or(MeshError::NoMember(number))?;
+        match self.open_direct(&peer, class).await {
+            Err(error @ MeshError::Unreachable { .. }) => {
+                self.open_by_relay(&peer.member, class).await.ok_or(error)
+            }
+            opened => opened,
+        }
+    }
+
+    async fn open_by_relay(
+        self: &Arc<Self>,
+        to: &Member,
+        class: Class,
+    ) -> Option<(Sending, Receiving)> {
+        if to.identity.region() != self.options.region {
+            return None;
+        }
+        for relay in self.neighbours().filter(|relay| relay.member.number != to.number) {
+            let Ok(connection) = self.direct(&relay).await else { continue };
+            let opened = relay::open(&connection, to.number, class);
+            if let Ok(Some(opened)) = timeout(relay::OPENED_WITHIN, opened).await {
+                return Some(opened);
+            }
+        }
+        None
+    }
+
+    /// The other members of this node's region.
+    fn neighbours(&self) -> impl Iterator<Item = Arc<Peer>> + use<> {
+        let region = self.options.region;
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        let of_region = |peer: &&Arc<Peer>| peer.member.identity.region() == region;
+        peers.values().filter(of_region).cloned().collect::<Vec<_>>().into_iter()
+    }
+
+    fn neighbour(&self, number: u64) -> Option<Arc<Peer>> {
+        self.neighbours().find(|peer| peer.member.number == number)
+    }
+
+    async fn direct(self: &Arc<Self>, peer: &Arc<Peer>) -> Result<Connection, MeshError> {
+        let mesh = Arc::clone(self);
+        peer.connection(|peer| async move { mesh.dial(&peer.member).await }).await
+    }
+
+    async fn open_direct(
+        self: &Arc<Self>,
+        peer: &Arc<Peer>,
+        class: Class,
+    ) -> Result<(Sending, Receiving), MeshError> {
+        let number = peer.member.number;
         let unreachable = |error: &dyn std::fmt::Display| MeshError::Unreachable {
             number,
             reason: error.to_string(),
         };
-        let peer = self.peer(number).ok_or(MeshError::NoMember(number))?;
-        let mesh = Arc::clone(self);
-        let connection =
-            peer.connection(|peer| async move { mesh.dial(&peer.member).await }).await?;
+        let connection = self.direct(peer).await?;
         let (mut send, receive) =
             connection.open_bi().await.map_err(|error| unreachable(&error))?;
         if let Err(error) = send.set_priority(class.priority()) {
@@ -318,7 +375,7 @@ impl Mesh {
                 drop(permit);
                 if let Some((connection, admitted)) = connected {
                     tokio::select! {
-                        () = serve(admitted.number, &connection, &services) => {}
+                        () = serve(&mesh, admitted.number, &connection, &services) => {}
                         () = admitted.until_expired(&*mesh.options.clock, &connection) => {}
                         () = admitted.peer.ended() => {
                             connection.close(close::SHUTTING_DOWN.into(), peer::NO_MEMBER);
@@ -391,20 +448,57 @@ struct Refusal {
 }
 
 /// Serves each stream of a member by a task of its own; they end with the connection.
-async fn serve(from: u64, connection: &Connection, services: &Arc<dyn Serve>) {
-    while let Ok((send, mut receive)) = connection.accept_bi().await {
-        let services = Arc::clone(services);
-        tokio::spawn(async move {
-            let mut first = [0];
-            let read = timeout(CLASS_WITHIN, receive.read_exact(&mut first)).await;
-            match (read, Class::of(first[0])) {
-                (Ok(Ok(())), Some(class)) => {
-                    drop(send.set_priority(class.priority()));
-                    services.serve(from, class, Sending(send), Receiving(receive)).await;
-                }
-                (Ok(Ok(())), None) => drop(receive.stop(stream::MALFORMED)),
-                _ => {}
+async fn serve(mesh: &Arc<Mesh>, from: u64, connection: &Connection, services: &Arc<dyn Serve>) {
+    while let Ok((send, receive)) = connection.accept_bi().await {
+        let (mesh, services) = (Arc::clone(mesh), Arc::clone(services));
+        tokio::spawn(async move { mesh.serve_stream(from, send, receive, services).await });
+    }
+}
+
+impl Mesh {
+    async fn serve_stream(
+        self: &Arc<Self>,
+        from: u64,
+        send: SendStream,
+        mut receive: RecvStream,
+        services: Arc<dyn Serve>,
+    ) {
+        let mut first = [0];
+        let read = timeout(CLASS_WITHIN, receive.read_exact(&mut first)).await;
+        let Ok(Ok(())) = read else { return };
+        let (from, class) = match first[0] {
+            relay::RELAY => return self.relay(from, send, receive).await,
+            // The neighbour says who it is from.
+            relay::RELAYED => match relay::header(&mut receive).await {
+                Some((origin, class)) if self.are_neighbours(&[from, origin]) => (origin, class),
+                _ => return drop(receive.stop(stream::MALFORMED)),
+            },
+            byte => match Class::of(byte) {
+                Some(class) => (from, class),
+                None => return drop(receive.stop(stream::MALFORMED)),
+            },
+        };
+        drop(send.set_priority(class.priority()));
+        services.serve(from, class, Sending(send), Receiving(receive)).await;
+    }
+
+    fn are_neighbours(&self, nodes: &[u64]) -> bool {
+        nodes.iter().all(|node| self.neighbour(*node).is_some())
+    }
+
+    /// Carries a neighbour's stream on to another one.
+    async fn relay(self: &Arc<Self>, from: u64, mut send: SendStream, mut receive: RecvStream) {
+        let onward = async {
+            let (to, class) = relay::header(&mut receive).await?;
+            let to = self.neighbour(to).filter(|_| self.are_neighbours(&[from]))?;
+            Some((self.direct(&to).await.ok()?, class))
+        };
+        match onward.await {
+            Some((onward, class)) => relay::carry(from, class, &onward, send, receive).await,
+            None => {
+                drop(send.reset(stream::MALFORMED));
+                drop(receive.stop(stream::MALFORMED));
             }
-        });
+        }
     }
 }

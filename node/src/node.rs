@@ -26,13 +26,16 @@ use tokio::{
 };
 
 use crate::{
+    absences,
     audit::Audit,
     bucket::Rate,
     cluster::Cluster,
     consensus::{
         group::{self, Group, StartError},
+        left,
         service::Members,
     },
+    contact,
     courier::{NodeCourier, wire::Wanted},
     departures,
     edge::{self, Edge, EdgeOptions, Endpoint},
@@ -90,6 +93,10 @@ pub struct NodeParts {
     pub known: Arc<Cluster>,
     /// The way to them; none for a node that stays alone.
     pub mesh: Option<Arc<Mesh>>,
+    /// How long this node may hear nothing of its region until it takes no devices.
+    pub cut_off_after: Duration,
+    /// When a node of the region that does not answer is away; none for never.
+    pub away_after: Option<Duration>,
     /// Whether the region's groups begin here: on its first node.
     pub is_first: bool,
     /// Where devices connect.
@@ -165,6 +172,7 @@ impl Node {
             audit: parts.audit.clone(),
             register: register.clone(),
         });
+        let (contact, keeps) = contact::keep(Arc::clone(&courier), parts.cut_off_after);
         let edge = Edge::new(EdgeOptions {
             endpoint: parts.endpoint.clone(),
             intake,
@@ -172,9 +180,10 @@ impl Node {
             cluster: parts.cluster,
             known: Arc::clone(&parts.known),
             number: parts.number,
+            contact,
             rate: parts.device_rate,
         });
-        let mut tasks = vec![tokio::spawn(edge.run()), watching];
+        let mut tasks = vec![tokio::spawn(edge.run()), watching, keeps];
         let key_holder = KeyHolder::default();
         if let Some(mesh) = &parts.mesh {
             let (courier, key_holder) = (Arc::clone(&courier), Arc::clone(&key_holder));
@@ -186,6 +195,10 @@ impl Node {
         let shards = parts.known.own_groups();
         tasks.extend(shards.map(|shard| tokio::spawn(Arc::clone(&courier).follow(shard))));
         let (known, random) = (Arc::clone(&parts.known), Arc::clone(&entropy));
+        let away = parts.away_after.map(|after| {
+            tokio::spawn(absences::tend(Arc::clone(&courier), Arc::clone(&random), after))
+        });
+        tasks.extend(away);
         tasks.push(tokio::spawn(departures::tend(Arc::clone(&courier), known, random)));
         let NodeParts { endpoint, audit, trust, known, mesh, number, .. } = parts;
         let region = known.own().region.to_string();
@@ -246,17 +259,8 @@ impl Node {
     }
 
     async fn until_current(&self, group: &Group) {
-        while !self.is_current(group).await {
+        while !self.courier.catch_up(group.group).await {
             tokio::time::sleep(READY_POLL).await;
-        }
-    }
-
-    /// Whether a replica has what its leader has now.
-    async fn is_current(&self, group: &Group) -> bool {
-        match self.courier.look(group.group).await {
-            Some((leader, _)) if leader == self.number => true,
-            Some((_, seen)) => group.applied().is_some_and(|applied| applied >= seen.applied),
-            None => false,
         }
     }
 
@@ -279,6 +283,13 @@ impl Node {
     /// The journal that holds an entity, for reading: what this node's replica has applied.
     pub fn journal_of(&self, entity: EntityId) -> Option<ShardJournal> {
         self.journal(self.known.group_of(entity)?)
+    }
+
+    /// Tells as metrics what is looked at only when somebody asks.
+    pub fn measure(&self) {
+        if let Some(mesh) = &self.mesh {
+            mesh.measure();
+        }
     }
 
     /// A page of a list, from the replica here or another node's; none where no such node answers.
@@ -432,7 +443,9 @@ fn inspect(engine: &dyn Engine, known: &Cluster) -> Result<(), NodeError> {
     let log = engine.inspect("log", Role::Log).map_err(NodeError::Log)?;
     writer::check(log.as_deref(), engine.mark()).map_err(NodeError::Log)?;
     if let Some(log) = log {
-        for shard in known.own_groups() {
+        // What is to be removed anyway may be half removed.
+        let left = left::unfinished(&*log).map_err(NodeError::Log)?;
+        for shard in known.own_groups().filter(|shard| !left.contains(shard)) {
             group::inspect(shard, engine, &*log)?;
         }
     }

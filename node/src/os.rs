@@ -1,9 +1,13 @@
 //! The operating system behind the seams: wall clock and random bytes.
 
-use std::time::UNIX_EPOCH;
+mod steady;
+
+use std::time::{Instant, UNIX_EPOCH};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use fieldmesh_actors::seams::{Clock, Entropy};
+
+pub use self::steady::SteadyClock;
 
 /// The machine's wall clock.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,6 +21,14 @@ impl Clock for SystemClock {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
+}
+
+/// The time of a node on this machine.
+#[expect(clippy::disallowed_methods, reason = "this is the clock seam")]
+pub fn steady_clock() -> impl Clock {
+    let begun = Instant::now();
+    let elapsed = move || u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    SteadyClock::new(SystemClock, elapsed)
 }
 
 /// The machine's random generator.

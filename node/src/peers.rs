@@ -70,7 +70,7 @@ impl Peers {
                 send.frame(&rows::encode(&said)).await.map_err(|error| text(&error))?;
             }
             Opening::Look(group) => {
-                let seen = self.courier.seen(group).ok_or("the group is not led here")?;
+                let seen = self.courier.seen(group).await.ok_or("the group is not led here")?;
                 send.frame(&rows::encode(&seen)).await.map_err(|error| text(&error))?;
             }
             Opening::Rows(wanted) => {
@@ -84,7 +84,8 @@ impl Peers {
             }
             Opening::Recorded(certificate) => {
                 let own = self.courier.known().own().authority();
-                self.courier.seen(own).ok_or("the authority is not led here")?;
+                let is_latest = self.courier.catch_up(own).await;
+                is_latest.then_some(()).ok_or("the authority's last word is not known here")?;
                 let journal = self.hosting.journal(own).ok_or("the authority is not here")?;
                 let is_recorded = register::has_record(&journal, &certificate);
                 send.frame(&rows::encode(&is_recorded)).await.map_err(|error| text(&error))?;

@@ -33,9 +33,9 @@ use crate::{
     edge, files,
     issuer::{Issuer, Signing},
     ledger::{self, HeadSigner},
-    mesh::{self, Mesh, MeshOptions},
+    mesh::{self, Mesh, MeshOptions, faults::Faults},
     node::{Node, NodeError, NodeParts},
-    os::{SystemClock, SystemEntropy},
+    os::{SystemEntropy, steady_clock},
     own,
     rotation::Rotation,
     sealing::Key,
@@ -89,6 +89,8 @@ pub struct Server {
     web: Web,
     public: Web,
     tasks: Vec<JoinHandle<()>>,
+    /// Where the configuration asks for them.
+    pub faults: Option<Arc<Faults>>,
 }
 
 impl Server {
@@ -98,7 +100,7 @@ impl Server {
     /// See [`ServerError`]; nothing stays running.
     pub async fn start(config: &Config, secret: &[u8]) -> Result<Self, ServerError> {
         let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
-            (Arc::new(SystemClock), Arc::new(SystemEntropy::default()));
+            (Arc::new(steady_clock()), Arc::new(SystemEntropy::default()));
         let (parts, keeper) =
             Deployment::open(config, secret, &*clock, &*entropy)?.keeper(config.clone());
         let DeploymentParts {
@@ -116,16 +118,18 @@ impl Server {
         let home = facts.home()?;
         let db = dir.join("db");
         files::make_private_dir(&db).map_err(directory(&db))?;
-        let audit = Audit::in_dir(&dir).map_err(directory(&dir))?;
         let metrics = recorder()?;
         let trust = Trust::new(trust);
         let reset_key = service.region_key.derive(b"stateless reset");
         let Sockets { listener, public, https_tls, live, endpoint, devices } =
             Sockets::open(config, &credentials, &trust, &clock, &reset_key)?;
-        let (mesh, at) = meshed(config, &facts, &live, &trust, &clock, &service.region_key)?;
+        let (mesh, at, faults) =
+            meshed(config, &facts, &live, &trust, &clock, &*entropy, &service.region_key)?;
         let parts = NodeParts {
             cluster: facts.cluster.clone(),
             number: facts.number,
+            cut_off_after: Duration::from_secs(config.cluster.cut_off_after_s),
+            away_after: config.cluster.away_after(),
             timing: config.raft.timing(),
             timing_across: config.raft.timing_across(),
             awake_max: config.node.entities_awake_max,
@@ -140,7 +144,7 @@ impl Server {
             endpoint,
             device_rate: config.listen.device_rate(),
             on_fatal: Arc::new(end_process),
-            audit,
+            audit: Audit::in_dir(&dir).map_err(directory(&dir))?,
         };
         let node = Arc::new(started(parts, service).await?);
         // Only now: a start that fails leaves the directory as it was.
@@ -152,7 +156,8 @@ impl Server {
         let shared = authority.share(&node, metrics, devices, &config.pki);
         let (public, web) = listen(config, public, listener, https_tls, shared)?;
         let tasks = authority.tend(&node);
-        Ok(Self { https: web.address, http: public.address, devices, node, web, public, tasks })
+        let (https, http) = (web.address, public.address);
+        Ok(Self { https, http, devices, node, web, public, tasks, faults })
     }
 
     /// Ends in order: requests, devices, shards, log.
@@ -217,30 +222,41 @@ fn end_process(error: &StoreError) {
     std::process::exit(EXIT_STORAGE);
 }
 
-/// The endpoint for other nodes, and where it listens.
+/// The way to other nodes, where it listens, and what is done to it on purpose.
+type Meshed = (Arc<Mesh>, SocketAddr, Option<Arc<Faults>>);
+
+/// Opens the way to other nodes.
 fn meshed(
     config: &Config,
     facts: &Facts,
     live: &Arc<LiveCredentials>,
     trust: &Arc<Trust>,
     clock: &Arc<dyn Clock>,
+    entropy: &dyn Entropy,
     region_key: &Key,
-) -> Result<(Arc<Mesh>, SocketAddr), ServerError> {
+) -> Result<Meshed, ServerError> {
     let reset_key = region_key.derive(b"stateless reset between nodes");
     let address = config.listen.mesh;
     let quic = mesh::server_config(Arc::clone(live), trust, clock).map_err(ServerError::Tls)?;
     let refused = |source| ServerError::Listen { key: "listen.mesh", address, source };
-    let endpoint = edge::bind(address, quic, &reset_key).map_err(refused)?;
+    let socket = edge::socket(address).map_err(refused)?;
+    let faults = Faults::wanted(&config.chaos, entropy);
+    let socket = match &faults {
+        Some(faults) => faults.on(socket),
+        None => socket,
+    };
+    let endpoint = edge::listen(socket, quic, &reset_key).map_err(refused)?;
     let at = endpoint.local_addr().map_err(refused)?;
     let options = MeshOptions {
         endpoint,
         number: facts.number,
+        region: facts.home()?.region,
         cluster: facts.cluster.clone(),
         trust: Arc::clone(trust),
         credentials: Arc::clone(live),
         clock: Arc::clone(clock),
     };
-    Ok((Mesh::new(options).map_err(ServerError::Tls)?, at))
+    Ok((Mesh::new(options).map_err(ServerError::Tls)?, at, faults))
 }
 
 /// A node of which every shard answers.
@@ -423,7 +439,8 @@ impl Sockets {
         })?;
         let refused =
             |source| ServerError::Listen { key: "listen.devices", address: devices, source };
-        let endpoint = edge::bind(devices, quic, reset_key).map_err(refused)?;
+        let socket = edge::socket(devices).map_err(refused)?;
+        let endpoint = edge::listen(socket, quic, reset_key).map_err(refused)?;
         let devices = endpoint.local_addr().map_err(refused)?;
         Ok(Self { listener, public, https_tls, live, endpoint, devices })
     }

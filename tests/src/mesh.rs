@@ -9,6 +9,7 @@ use fieldmesh_actors::seams::Clock;
 use fieldmesh_device::transport::connect;
 use fieldmesh_domain::{EntityId, EntityKind};
 use fieldmesh_node::{
+    edge,
     mesh::{self, Mesh, MeshOptions},
     os::SystemClock,
     trust::Trust,
@@ -17,7 +18,7 @@ use fieldmesh_pki::{
     Kind,
     tls::{Credentials, LiveCredentials, client_config},
 };
-use quinn::{Connection, Endpoint, EndpointConfig, TokioRuntime};
+use quinn::{AsyncUdpSocket, Connection, Endpoint, EndpointConfig, TokioRuntime};
 
 use crate::{
     live::verifier,
@@ -57,10 +58,26 @@ pub fn meshed_as(
         Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime));
     let endpoint = endpoint.unwrap();
     let address = endpoint.local_addr().unwrap();
-    let trusted = Arc::clone(&trust);
-    let options =
-        MeshOptions { endpoint, number, cluster: CLUSTER.into(), trust, credentials, clock };
+    let (trusted, region) = (Arc::clone(&trust), identity(number).region());
+    let options = MeshOptions {
+        endpoint,
+        number,
+        region,
+        cluster: CLUSTER.into(),
+        trust,
+        credentials,
+        clock,
+    };
     (Mesh::new(options).unwrap(), address, trusted)
+}
+
+/// An endpoint of a node over any socket, for tests that need no mesh on it.
+pub fn listening(authority: &Authority, id: EntityId, socket: Arc<dyn AsyncUdpSocket>) -> Endpoint {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let credentials = authority.credentials(Kind::Node, id.to_bytes());
+    let credentials = Arc::new(LiveCredentials::new(&credentials).unwrap());
+    let config = mesh::server_config(credentials, &Trust::new(authority.trust()), &clock).unwrap();
+    edge::listen(socket, config, &[7; 32]).unwrap()
 }
 
 /// A connection to a node by somebody who keeps to no rules.

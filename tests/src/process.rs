@@ -5,7 +5,9 @@
 //! ports. **Not here:** what is expected of the programs (the tests).
 
 pub mod contents;
+pub mod crowd;
 pub mod handheld;
+pub mod namespaces;
 pub mod nodes;
 pub mod small_disk;
 
@@ -211,9 +213,14 @@ impl Running {
         Finished::new(self.what, status.unwrap(), stdout, stderr)
     }
 
+    /// Sends a signal by name.
+    pub async fn signal(&self, name: &str) {
+        signal(name, &self.child.id().unwrap().to_string()).await;
+    }
+
     /// Sends a signal by name, and waits for the end.
     pub async fn end_with(self, name: &str) -> Finished {
-        signal(name, &self.child.id().unwrap().to_string()).await;
+        self.signal(name).await;
         self.finish().await
     }
 }

@@ -3,6 +3,8 @@
 //! The node library and the device library run as they are. A run is a function of its seed: the
 //! trace of what devices saw, and when, is the same for the same seed.
 
+mod clock;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -25,6 +27,7 @@ use fieldmesh_node::{
     bucket::Rate,
     cluster::Cluster,
     edge,
+    journal::ShardJournal,
     node::{Node, NodeParts, Timing},
     store::{health::Limits, simulated::Disk},
     trust::Trust,
@@ -35,13 +38,13 @@ use fieldmesh_pki::{
 };
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 
+use self::clock::WrongClock;
+pub use self::clock::{EPOCH_MS, SimClock};
 use crate::{
     pki::{Authority, CLUSTER, REGION, ServiceKit},
     udp,
 };
 
-/// Unix milliseconds at which every simulation begins.
-pub const EPOCH_MS: u64 = 1_800_000_000_000;
 const TIMING: Timing = Timing {
     heartbeat: Duration::from_millis(100),
     election_min: Duration::from_millis(300),
@@ -50,15 +53,6 @@ const TIMING: Timing = Timing {
 const PORT: u16 = 7443;
 /// A run that takes longer than this, simulated, has lost something.
 const PATIENCE: Duration = Duration::from_secs(240);
-
-/// Simulated time.
-pub struct SimClock;
-
-impl Clock for SimClock {
-    fn now_ms(&self) -> u64 {
-        EPOCH_MS + turmoil::sim_elapsed().unwrap_or_default().as_millis() as u64
-    }
-}
 
 /// Random bytes that follow from a seed.
 pub struct SimEntropy(Mutex<StdRng>);
@@ -84,12 +78,22 @@ pub struct Plan {
     pub requests: usize,
     pub crashes: usize,
     pub cuts: usize,
+    /// How often the clock of the node's machine is set wrong, and right again.
+    pub clock_steps: usize,
 }
 
 impl Plan {
     /// The plan of the sweep.
     pub fn of(seed: u64) -> Self {
-        Self { seed, customers: 2, technicians: 3, requests: 3, crashes: 3, cuts: 2 }
+        Self {
+            seed,
+            customers: 2,
+            technicians: 3,
+            requests: 3,
+            crashes: 3,
+            cuts: 2,
+            clock_steps: 2,
+        }
     }
 }
 
@@ -101,9 +105,19 @@ pub struct Seen {
     received: BTreeSet<EntityId>,
     /// How often, and with which technicians, each ticket was confirmed to its customer.
     confirmed: BTreeMap<EntityId, Vec<Option<EntityId>>>,
+    /// What is wrong with tickets' histories.
+    misdated: Vec<String>,
 }
 
 type Shared = Arc<Mutex<Seen>>;
+
+/// The node's host: what outlives its crashes, and the journals of the node that runs now.
+#[derive(Clone)]
+struct Machine {
+    disk: Disk,
+    clock: WrongClock,
+    journals: Arc<Mutex<Vec<ShardJournal>>>,
+}
 
 /// A simulated person with a device.
 #[derive(Clone)]
@@ -161,10 +175,11 @@ async fn run_node(
     kit: Arc<ServiceKit>,
     authority: Arc<Authority>,
     credentials: Credentials,
-    disk: Disk,
+    machine: Machine,
     people: Vec<Person>,
     seed: u64,
 ) -> turmoil::Result {
+    let clock: Arc<dyn Clock> = Arc::new(machine.clock.steady());
     let verifier = PeerVerifier {
         trust: tls::fixed(Arc::new(authority.trust())),
         now: Arc::new(|| SimClock.now_ms() / 1000),
@@ -184,12 +199,14 @@ async fn run_node(
         timing_across: TIMING,
         awake_max: 1000,
         disk: Limits { stall: Duration::from_secs(2), room_min: 0 },
-        engine: Arc::new(disk),
-        clock: Arc::new(SimClock),
+        engine: Arc::new(machine.disk),
+        clock,
         entropy: Arc::new(SimEntropy::new(seed)),
         trust: Trust::new(authority.trust()),
         known: Cluster::new(Members::default(), home),
         mesh: None,
+        cut_off_after: Duration::from_secs(10),
+        away_after: None,
         is_first: true,
         endpoint,
         device_rate: Rate { per_second: 50, burst: 200 },
@@ -198,6 +215,7 @@ async fn run_node(
     };
     let node = Node::start(parts, kit.secrets()).await?;
     node.ready().await?;
+    *machine.journals.lock().unwrap() = node.journals();
     populate(&node, &authority, &people).await;
     std::future::pending::<()>().await;
     Ok(())
@@ -314,9 +332,20 @@ impl Seen {
             && self.requested.iter().all(|ticket| self.confirmed.contains_key(ticket))
     }
 
+    /// Looks at the history of each ticket: time goes on in it.
+    fn read_histories(&mut self, journals: &[ShardJournal]) {
+        let found = |ticket| journals.iter().flat_map(move |one| one.history(ticket).unwrap());
+        for ticket in &self.requested {
+            let times: Vec<u64> = found(*ticket).map(|entry| entry.record.at_ms).collect();
+            if !times.is_sorted() {
+                self.misdated.push(format!("{ticket} has steps at {times:?}"));
+            }
+        }
+    }
+
     /// What was promised and is not so.
     pub fn broken_laws(&self) -> Vec<String> {
-        let mut broken = Vec::new();
+        let mut broken = self.misdated.clone();
         for ticket in self.received.difference(&self.confirmed.keys().copied().collect()) {
             broken.push(format!("{ticket} was acknowledged and is lost"));
         }
@@ -359,8 +388,10 @@ pub fn run(plan: Plan) -> Seen {
         .build();
     let credentials = authority.credentials(Kind::Node, [8; 16]);
     let incarnations = Arc::new(Mutex::new(plan.seed * 1000));
+    let machine = Machine { disk, clock: WrongClock::default(), journals: Arc::default() };
     {
-        let (authority, disk, people) = (Arc::clone(&authority), disk.clone(), people.clone());
+        let (authority, machine, people) =
+            (Arc::clone(&authority), machine.clone(), people.clone());
         sim.host("node", move || {
             let seed = {
                 let mut next = incarnations.lock().unwrap();
@@ -371,7 +402,7 @@ pub fn run(plan: Plan) -> Seen {
                 Arc::clone(&kit),
                 Arc::clone(&authority),
                 credentials.clone(),
-                disk.clone(),
+                machine.clone(),
                 people.clone(),
                 seed,
             )
@@ -384,7 +415,8 @@ pub fn run(plan: Plan) -> Seen {
             run_device(person.clone(), Arc::clone(&authority), Arc::clone(&seen), plan, seed)
         });
     }
-    drive(&mut sim, &disk, &plan, &people, &seen);
+    drive(&mut sim, &machine, &plan, &people, &seen);
+    seen.lock().unwrap().read_histories(&machine.journals.lock().unwrap());
     drop(sim);
     Arc::into_inner(seen).map_or_else(Seen::default, |seen| seen.into_inner().unwrap())
 }
@@ -398,7 +430,13 @@ struct Crash {
 }
 
 /// Steps the simulation with its faults, then without, until all is done or patience ends.
-fn drive(sim: &mut turmoil::Sim<'_>, disk: &Disk, plan: &Plan, people: &[Person], seen: &Shared) {
+fn drive(
+    sim: &mut turmoil::Sim<'_>,
+    machine: &Machine,
+    plan: &Plan,
+    people: &[Person],
+    seen: &Shared,
+) {
     let mut dice = StdRng::seed_from_u64(plan.seed ^ 0xfa17);
     let mut crashes: Vec<Crash> = (0..plan.crashes)
         .map(|_| Crash { from: dice.random_range(300..6000), on_receipt: dice.random() })
@@ -414,6 +452,7 @@ fn drive(sim: &mut turmoil::Sim<'_>, disk: &Disk, plan: &Plan, people: &[Person]
         .collect();
     crashes.sort_unstable_by_key(|crash| crash.from);
     cuts.sort_unstable();
+    let mut steps = clock::steps(plan.clock_steps, &mut dice);
     let mut healing: Vec<(u64, usize)> = Vec::new();
     let mut receipts = 0;
     while sim.elapsed() < PATIENCE {
@@ -423,8 +462,12 @@ fn drive(sim: &mut turmoil::Sim<'_>, disk: &Disk, plan: &Plan, people: &[Person]
         if crashes.first().is_some_and(|it| it.from <= now && (heard || !it.on_receipt)) {
             crashes.remove(0);
             sim.crash("node");
-            disk.crash();
+            machine.disk.crash();
             sim.bounce("node");
+        }
+        if let Some((_, off)) = steps.first().copied().filter(|(at, _)| *at <= now) {
+            steps.remove(0);
+            machine.clock.set(off);
         }
         if let Some((_, length, who)) = cuts.first().copied().filter(|(at, ..)| *at <= now) {
             cuts.remove(0);
@@ -440,7 +483,7 @@ fn drive(sim: &mut turmoil::Sim<'_>, disk: &Disk, plan: &Plan, people: &[Person]
         });
         // A crash that waits for a receipt waits in vain once all is done.
         let crashed = crashes.iter().all(|it| it.from <= now);
-        let healed = cuts.is_empty() && healing.is_empty();
+        let healed = cuts.is_empty() && healing.is_empty() && steps.is_empty();
         if crashed && healed && seen.lock().unwrap().is_done(plan) {
             break;
         }

@@ -6,7 +6,7 @@
     reason = "tests fail by panicking, and this one removes what a failed attempt left"
 )]
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use fieldmesh_domain::{EntityId, placement::Home};
 use fieldmesh_tests::{
@@ -50,7 +50,7 @@ fn presence(view: &Value, number: u64) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_go_on_whichever_node_dies() {
     let mut nodes = Nodes::start(3).await;
-    let led: std::collections::BTreeSet<u64> = leaders(&nodes.settle().await).into_iter().collect();
+    let led: BTreeSet<u64> = leaders(&nodes.settle().await).into_iter().collect();
     assert_eq!(led.len(), 3, "each node leads something");
     let dir = TempDir::new().unwrap();
     let (customer, technician) = people(&nodes, dir.path()).await;
@@ -110,7 +110,7 @@ async fn who_may_not_join_is_told_why_and_changes_nothing() {
     joined(&[("node.number", "1")], "node", 3, &["node.number = 1", "another machine"]).await;
     joined(&[("node.shards", "7")], "node", 3, &["node.shards"]).await;
     joined(&[("listen.mesh", "\"127.0.0.1:0\"")], "node", 2, &["listen.mesh", "port 0"]).await;
-    let taken = format!("\"{}:7445\"", Nodes::address(1));
+    let taken = format!("\"{}:7445\"", nodes.address(1));
     joined(&[("advertise.mesh", &taken)], "node", 3, &["advertise.mesh", "node 1"]).await;
     let nowhere = "\"0.0.0.0:7445\"";
     joined(&[("listen.mesh", nowhere)], "node", 3, &["advertise.mesh", "0.0.0.0"]).await;
@@ -185,6 +185,44 @@ fn group_of<'a>(view: &'a Value, id: &str) -> &'a Value {
 fn has_replica(group: &Value, number: u64) -> bool {
     let lists = ["voters", "learners"].iter().flat_map(|list| group[list].as_array().unwrap());
     lists.into_iter().any(|known| known == number)
+}
+
+/// The groups that a node has a replica of.
+fn replicas_of(view: &Value, number: u64) -> BTreeSet<u64> {
+    let groups = view["groups"].as_array().unwrap().iter();
+    let here = groups.filter(|group| has_replica(group, number));
+    here.map(|group| group["group"].as_u64().unwrap()).collect()
+}
+
+/// The groups whose states are on a node's disk.
+fn stored_on(nodes: &Nodes, number: u64) -> BTreeSet<u64> {
+    let entries = std::fs::read_dir(nodes.dir(number).join("db")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter_map(|name| name.strip_prefix("state-")?.parse().ok()).collect()
+}
+
+/// The groups that node 2 has a replica of, once it is so and the cluster has settled.
+async fn once_it_is(nodes: &Nodes, wanted: &str) -> BTreeSet<u64> {
+    until(&format!("node 2 is {wanted}"), async || {
+        let view = nodes.cluster(&["status"]).await.json();
+        let is_so = presence(&view, 2) == wanted && view["settled"] == true;
+        is_so.then(|| replicas_of(&view, 2))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_take_the_places_of_a_node_that_stays_away() {
+    let mut nodes = Nodes::start_in(None, 4, &[("cluster.away_after_s", "10")]).await;
+    let before = replicas_of(&nodes.settle().await, 2);
+    nodes.kill(2).await;
+    let without = once_it_is(&nodes, "away").await;
+    assert!(without.is_empty(), "{without:?}");
+    nodes.restart(2).await;
+    let again = once_it_is(&nodes, "active").await;
+    assert!(again.len() > 2, "it has places again: {again:?}, {before:?} before");
+    // What it does not have any more is not left on its disk.
+    until("what left is removed", async || (stored_on(&nodes, 2) == again).then_some(())).await;
 }
 
 /// Somebody of these, whose device is on a node that has nothing of theirs.

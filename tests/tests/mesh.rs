@@ -279,3 +279,52 @@ async fn who_comes_back_is_found_again() {
     until("node 2 answers", async || asked(&one.mesh, 2).await.ok()).await;
     two.shut();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_do_not_reach_each_other_speak_by_way_of_a_third() {
+    let authority = Authority::new(now_s());
+    let [one, two, three] = [1, 2, 3].map(|number| server(&authority, number));
+    // Nobody answers there.
+    let silent = std::net::UdpSocket::bind(any()).unwrap();
+    let lost = silent.local_addr().unwrap();
+    let members = |first, second| [member(1, first), member(2, second), member(3, three.address)];
+    one.mesh.set_members(&members(one.address, lost));
+    two.mesh.set_members(&members(lost, two.address));
+    three.mesh.set_members(&members(one.address, two.address));
+    assert_eq!(asked(&one.mesh, 2).await, Ok(1));
+    assert_eq!(asked(&two.mesh, 1).await, Ok(2));
+    assert_eq!(three.echo.served.load(Ordering::SeqCst), 0, "the relay does not listen");
+    // Without the relay they do not.
+    three.mesh.shut();
+    assert!(asked(&one.mesh, 2).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_relayed_is_from_and_for_members() {
+    let authority = Authority::new(now_s());
+    let (one, two) = (server(&authority, 1), server(&authority, 2));
+    let silent = std::net::UdpSocket::bind(any()).unwrap();
+    let members =
+        [member(1, one.address), member(2, two.address), member(3, silent.local_addr().unwrap())];
+    one.mesh.set_members(&members);
+    two.mesh.set_members(&members);
+    let connection = mesh::raw(&authority, identity(3), one.address).await;
+    let answered = async |header: &[u8]| {
+        let (mut send, mut receive) = connection.open_bi().await.unwrap();
+        send.write_all(&[header, b"\0\0\0\x05hello"].concat()).await.unwrap();
+        send.finish().unwrap();
+        receive.read_to_end(64).await.ok()
+    };
+    let header =
+        |kind: u8, node: u64, class: u8| [&[kind], &node.to_be_bytes()[..], &[class]].concat();
+    // To be carried to 2, and brought from 2.
+    assert_eq!(answered(&header(5, 2, 1)).await.unwrap().first(), Some(&1));
+    assert!(answered(&header(6, 2, 1)).await.unwrap().ends_with(b"hello"));
+    for (kind, node, class) in [(5, 9, 1), (6, 9, 1), (5, 2, 5), (6, 2, 6), (5, 2, 0)] {
+        let answer = answered(&header(kind, node, class)).await.unwrap_or_default();
+        assert_eq!(answer, b"", "{kind} {node} {class}");
+    }
+    assert_eq!(answered(b"\x05\0\0").await.unwrap_or_default(), b"");
+    // The others go on.
+    assert!(answered(b"\x01").await.unwrap().ends_with(b"hello"));
+}

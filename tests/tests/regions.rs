@@ -8,10 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use fieldmesh_domain::EntityId;
-use fieldmesh_tests::{
-    live::until,
-    process::{fieldmesh, handheld::Handheld, nodes::Nodes, text},
-};
+use fieldmesh_tests::process::{fieldmesh, handheld::Handheld, nodes::Nodes};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -20,25 +17,10 @@ async fn first_region() -> Nodes {
     Nodes::start(2).await
 }
 
-/// Both operators of the first region want a region's authority.
-async fn introduce(nodes: &Nodes, issuing: &Path) {
-    let introduce = ["ca", "rotate", "introduce", text(issuing)];
-    let first = nodes.node(1).ask(&introduce).await;
-    let proposal = first["proposal"].as_object();
-    assert!(proposal.is_some(), "one operator alone lets no region in: {first}");
-    nodes.node(2).ask(&introduce).await;
-}
-
 /// Two regions of two nodes each: 1 and 2, 11 and 12.
 async fn two_regions() -> Nodes {
     let mut nodes = first_region().await;
-    let issuing = nodes.prepare_region(11, "us1").await;
-    introduce(&nodes, &issuing).await;
-    until("every node knows the new authority", async || {
-        (nodes.found(11, &issuing).await.code == Some(0)).then_some(())
-    })
-    .await;
-    nodes.restart(11).await;
+    nodes.add_region(11, "us1").await;
     nodes.join_beside(12, 11).await.expect_code(0);
     nodes.restart(12).await;
     nodes.settle().await;
@@ -158,11 +140,7 @@ async fn a_region_is_let_in_by_two_operators_and_once() {
     nodes.found(11, &issuing).await.expect_code(3).expect_one_line(&["us1", "introduce"]);
     // Nothing starts from a directory that the cluster did not take in.
     nodes.launch(11).refused().await.expect_code(2).expect_one_line(&["join --issuing"]);
-    introduce(&nodes, &issuing).await;
-    until("every node knows the new authority", async || {
-        (nodes.found(11, &issuing).await.code == Some(0)).then_some(())
-    })
-    .await;
+    nodes.let_in(11, &issuing).await;
     nodes.found(11, &issuing).await.expect_code(2).expect_one_line(&["already"]);
     nodes.restart(11).await;
     let view = nodes.settle().await;

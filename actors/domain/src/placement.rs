@@ -174,6 +174,18 @@ pub enum Command {
         #[n(2)]
         by: String,
     },
+    /// Its region has not heard of a node for a long time.
+    #[n(16)]
+    NotHeard {
+        #[n(0)]
+        number: u64,
+    },
+    /// It has, of one that was away.
+    #[n(17)]
+    HeardAgain {
+        #[n(0)]
+        number: u64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -308,6 +320,10 @@ impl Aggregate for Placement {
             }
             Command::Assign { group, voters, by } => self.assign(*group, voters, by),
             Command::Restore { member, shards, by } => self.restore(member, *shards, by, ctx),
+            Command::NotHeard { number } => {
+                self.become_present(*number, Presence::Away, changes::BY_ITSELF, ctx)
+            }
+            Command::HeardAgain { number } => self.return_to(*number, ctx),
             Command::Timer { .. } => Ok(vec![]),
         }
     }

@@ -27,6 +27,8 @@ pub(super) struct Awake<A> {
     version: u64,
     chain: [u8; 32],
     owner: Option<EntityId>,
+    /// When its last step was. Who led then may have a clock that is ahead: time never falls all the same.
+    at: Millis,
     /// Bytes of events since the last snapshot, and bytes of that snapshot.
     since_snapshot: usize,
     snapshot_bytes: usize,
@@ -62,8 +64,9 @@ impl<A: Hosted> Awake<A> {
             state.evolve(&event);
             since_snapshot += bytes.len();
         }
-        let Loaded { version, chain, owner, .. } = loaded;
-        Ok(Self { id, deps, state, version, chain, owner, since_snapshot, snapshot_bytes })
+        let Loaded { version, chain, owner, at_ms, .. } = loaded;
+        let at = Millis(at_ms);
+        Ok(Self { id, deps, state, version, chain, owner, at, since_snapshot, snapshot_bytes })
     }
 
     /// What the entity makes of a command.
@@ -79,8 +82,8 @@ impl<A: Hosted> Awake<A> {
             Replay::Forged => return Err(AskError::Forged),
             Replay::OutOfWindow => return Err(AskError::OutOfWindow),
         }
-        let ctx =
-            Ctx { now: Millis(self.deps.clock.now_ms()), id: self.id, rule_version: RULE_VERSION };
+        let now = self.at.max(Millis(self.deps.clock.now_ms()));
+        let ctx = Ctx { now, id: self.id, rule_version: RULE_VERSION };
         let owner = self.owner.unwrap_or_else(|| key_owner(self.id, &command));
         let internal = cause.is_internal();
         let decided = match A::own(command) {
@@ -127,6 +130,9 @@ impl<A: Hosted> Awake<A> {
             timers: Vec::new(),
             index: Vec::new(),
         };
+        if !events.is_empty() {
+            self.at = ctx.now;
+        }
         let mut event_bytes = 0;
         for event in events {
             self.state.evolve(event);

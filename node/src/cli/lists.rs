@@ -27,10 +27,13 @@ pub(crate) struct ListArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct IdArgs {
+pub(crate) struct ReadArgs {
     #[command(flatten)]
     common: Common,
     id: String,
+    /// What the asked node has, even where it cannot tell whether that is the last word.
+    #[arg(long)]
+    stale: bool,
 }
 
 #[derive(Debug, Args)]
@@ -64,9 +67,9 @@ pub(crate) enum TicketVerb {
     /// Lists tickets.
     List(ListArgs),
     /// Shows a ticket with its history.
-    Show(IdArgs),
+    Show(ReadArgs),
     /// Shows why its technicians were chosen.
-    Explain(IdArgs),
+    Explain(ReadArgs),
     /// Follows tickets live.
     Watch(WatchArgs),
 }
@@ -85,6 +88,14 @@ pub(crate) enum CustomerVerb {
     List(ListArgs),
     /// Registers customers: name,lat,lon,tier.
     Import(ImportArgs),
+}
+
+impl ReadArgs {
+    /// A ticket's resource, or a part of it.
+    fn path(&self, part: &str) -> Result<String, CliError> {
+        let stale = if self.stale { "?stale=true" } else { "" };
+        Ok(format!("/v1/tickets/{}{part}{stale}", plain(&self.id)?))
+    }
 }
 
 impl TicketVerb {
@@ -153,9 +164,8 @@ pub(crate) async fn ticket(verb: &TicketVerb, output: &Output) -> Result<(), Cli
     match verb {
         TicketVerb::List(args) => list("tickets", args, output).await,
         TicketVerb::Show(args) => {
-            let story: TicketStory = Api::from_common(&args.common)?
-                .get(&format!("/v1/tickets/{}", plain(&args.id)?))
-                .await?;
+            let path = args.path("")?;
+            let story: TicketStory = Api::from_common(&args.common)?.get(&path).await?;
             output
                 .say(format_args!("{} is {}, priority {}", story.id, story.state, story.priority));
             for event in &story.events {
@@ -166,7 +176,7 @@ pub(crate) async fn ticket(verb: &TicketVerb, output: &Output) -> Result<(), Cli
             Ok(())
         }
         TicketVerb::Explain(args) => {
-            let path = format!("/v1/tickets/{}/explanation", plain(&args.id)?);
+            let path = args.path("/explanation")?;
             let choices: Vec<ChoiceStory> = Api::from_common(&args.common)?.get(&path).await?;
             for choice in &choices {
                 explain(choice, output);

@@ -172,7 +172,7 @@ pub(crate) async fn node(args: &NodeArgs, output: &Output) -> Result<(), CliErro
     };
     let server =
         Server::start(&config, &secret).await.map_err(|error| CliError::usage(chain(&error)))?;
-    serve(server, &config, output).await
+    serve(server, &config, output, || configuration(&args.common, &[])).await
 }
 
 pub(crate) async fn unseal(args: &UnsealArgs, output: &Output) -> Result<(), CliError> {
@@ -193,12 +193,17 @@ pub(crate) async fn dev(args: &DevArgs, output: &Output) -> Result<(), CliError>
     let config = configuration(&args.common, &flags)?;
     start_logging(&config);
     let server = start_development(&config).await?;
-    serve(server, &config, output).await
+    serve(server, &config, output, || configuration(&args.common, &flags)).await
 }
 
-async fn serve(server: Server, config: &Config, output: &Output) -> Result<(), CliError> {
+async fn serve(
+    server: Server,
+    config: &Config,
+    output: &Output,
+    again: impl Fn() -> Result<Config, CliError>,
+) -> Result<(), CliError> {
     // Listened to before "ready" is said: whoever reads it may end the node at once.
-    let mut signals = StopSignals::listen()?;
+    let mut signals = Signals::listen(server.faults.is_some())?;
     write_addresses(&config.node.data_dir, &server)?;
     let dir = config.node.data_dir.display().to_string();
     output.say(format_args!(
@@ -213,7 +218,14 @@ async fn serve(server: Server, config: &Config, output: &Output) -> Result<(), C
         "data_dir": dir,
         "pid": std::process::id(),
     }));
-    signals.received().await;
+    while let Told::ReadAgain = signals.received().await {
+        match (again(), &server.faults) {
+            (Ok(config), Some(faults)) => faults.set(config.chaos.rules),
+            (Ok(_), None) => {}
+            // What was in force stays so.
+            (Err(error), _) => tracing::error!(?error, "the rules of [chaos] stay as they are"),
+        }
+    }
     server.stop().await;
     Ok(())
 }
@@ -230,14 +242,24 @@ pub(crate) fn write_addresses(dir: &Path, server: &Server) -> Result<(), CliErro
         .map_err(|error| CliError::failed(format!("addresses.json cannot be written: {error}")))
 }
 
-/// The signals that end a node in order.
-struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
+/// What a signal asks for.
+enum Told {
+    /// To end in order.
+    End,
+    /// To read the rules of chaos again.
+    ReadAgain,
 }
 
-impl StopSignals {
-    fn listen() -> Result<Self, CliError> {
+/// The signals that a node follows.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// Only of a node with chaos; any other ends by it, as every program does.
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    fn listen(with_hangup: bool) -> Result<Self, CliError> {
         let listen = |kind| {
             signal(kind).map_err(|error| {
                 CliError::failed(format!("signals cannot be listened to: {error}"))
@@ -246,13 +268,22 @@ impl StopSignals {
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            hangup: with_hangup.then(|| listen(SignalKind::hangup())).transpose()?,
         })
     }
 
-    async fn received(&mut self) {
+    async fn received(&mut self) -> Told {
+        let Self { interrupt, terminate, hangup } = self;
+        let hangup = async {
+            match hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = interrupt.recv() => Told::End,
+            _ = terminate.recv() => Told::End,
+            _ = hangup => Told::ReadAgain,
         }
     }
 }

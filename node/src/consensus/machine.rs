@@ -190,6 +190,7 @@ impl Machine {
                 version: head.version + u64::from(commit.event_count),
                 chain: commit.chain,
                 owner: commit.owner.to_bytes(),
+                at_ms: commit.at_ms,
             };
             batch.put(state::head(&entity), rows::encode(&next));
             batch.put(state::events(&entity, head.version), commit.record.clone());

@@ -10,7 +10,8 @@ use std::{
 };
 
 use openraft::{
-    ChangeMembers, Instant as _, async_runtime::watch::WatchReceiver as _, impls::EmptyNode,
+    ChangeMembers, Instant as _, ReadPolicy, async_runtime::watch::WatchReceiver as _,
+    impls::EmptyNode,
 };
 use tokio::time::timeout;
 
@@ -44,6 +45,9 @@ pub enum NotChanged {
 /// A change of configuration is two entries; what takes longer has no quorum, or has lost its leader.
 const CHANGED_WITHIN: Duration = Duration::from_secs(10);
 
+/// A round trip to a quorum; a leader that hears nothing for so long is about to be replaced.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
+
 /// A member that lives answers several times in so long.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
 
@@ -69,6 +73,15 @@ impl Group {
     /// older.
     pub fn readable(&self) -> Option<u64> {
         install::found(&*self.table).ok()?.applied.map(|id| id.index)
+    }
+
+    /// The entry up to which a replica has all that was acknowledged before this was asked (Raft's
+    /// ReadIndex, §6.4 of the dissertation); none where this node does not lead, or no quorum says in
+    /// time that it does.
+    pub async fn read_index(&self) -> Option<u64> {
+        let asked = self.raft.get_read_linearizer(ReadPolicy::ReadIndex);
+        let linearizer = timeout(CONFIRMED_WITHIN, asked).await.ok()?.ok()?;
+        Some(linearizer.read_log_id().log_id().index)
     }
 
     /// Waits until so much is applied here, for as long as an operator may wait for it.

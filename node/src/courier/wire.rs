@@ -37,8 +37,8 @@ pub enum Opening {
     /// Rows that lists show, from a replica; answered by them in order.
     #[n(4)]
     Rows(#[n(0)] Wanted),
-    /// Whether a certificate is on record, by whoever leads its region's authority; answered by yes or
-    /// no, or nothing.
+    /// Whether a certificate is on record, by a replica of its region's authority that has all there is;
+    /// answered by yes or no, or nothing.
     #[n(5)]
     Recorded(#[n(0)] Recorded),
     /// Whether the node may lead: answered by yes or no.
@@ -97,9 +97,9 @@ pub struct Seen {
     /// No change of its configuration is under way.
     #[n(2)]
     pub is_settled: bool,
-    /// The last entry that is applied.
+    /// The last entry that is committed.
     #[n(3)]
-    pub applied: u64,
+    pub committed: u64,
     /// Entries that others are behind, by node.
     #[n(4)]
     pub behind: Vec<(u64, u64)>,

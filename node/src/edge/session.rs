@@ -20,11 +20,12 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Admitted, Edge};
+use super::{Admitted, Edge, Refusal};
 use crate::{
     audit::Event,
     bucket::Bucket,
     channel::Channel,
+    contact::Contact,
     courier::{SESSION_MAIL_MAX, Session},
     intake::Peer,
     steps::Act,
@@ -62,6 +63,8 @@ pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, admitted: Admi
         heard: AtomicU64::new(0),
     });
     let sender = tokio::spawn(send_mail(Arc::clone(&open), queue));
+    let contact =
+        tokio::spawn(close_when_cut_off(edge.options.contact.clone(), open.connection.clone()));
     metrics::gauge!("fieldmesh_edge_sessions").increment(1);
     let mut attached = Some(Session { number, mail });
     loop {
@@ -89,8 +92,16 @@ pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, admitted: Admi
     edge.options.intake.courier.detach(device, number);
     sender.abort();
     expiry.abort();
+    contact.abort();
     drop(listed);
     metrics::gauge!("fieldmesh_edge_sessions").decrement(1);
+}
+
+async fn close_when_cut_off(mut contact: Contact, connection: Connection) {
+    if contact.wait_for(|is_in| !is_in).await.is_ok() {
+        let Refusal { code, detail, .. } = Refusal::CUT_OFF;
+        connection.close(VarInt::from_u32(code), detail.as_bytes());
+    }
 }
 
 async fn serve(open: &Open, mut send: SendStream, mut receive: RecvStream) {

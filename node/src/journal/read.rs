@@ -68,6 +68,7 @@ impl Inner {
             version: head.version,
             chain: head.chain,
             owner: Some(owner),
+            at_ms: head.at_ms,
             ..Loaded::default()
         };
         let mut from = 0;

@@ -1,11 +1,15 @@
 //! The way to one other node: one connection, made when it is needed and again after it was lost.
 //!
 //! **Invariants:** one dial at a time, by a task of its own, which goes on when whoever wanted it gives
-//! up; after a dial that failed nobody dials for a while, and everybody is told at once. A peer that
+//! up; after a dial that failed nobody dials for a while, and everybody is told at once, also while it is
+//! tried again. A peer that
 //! refuses after the handshake (TLS 1.3 tells the client late) counts as one that could not be dialed.
 //! Once it is no member any more, nothing to or from it stays open. **Not here:** who the members are (`mesh`), what is sent.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use fieldmesh_device::wire::close;
 use quinn::Connection;
@@ -30,7 +34,10 @@ pub(super) const NO_MEMBER: &[u8] = b"not a member here";
 #[derive(Debug, Clone)]
 enum State {
     Idle,
-    Dialing,
+    Dialing {
+        /// Why the last dial failed, where it did: nobody waits for the next one then.
+        failed: Option<Arc<str>>,
+    },
     Up {
         connection: Connection,
         since: Instant,
@@ -53,11 +60,22 @@ fn is_lost(connection: &Connection, since: Instant) -> bool {
 pub(super) struct Peer {
     pub(super) member: Member,
     state: watch::Sender<State>,
+    counted: Mutex<Counted>,
+}
+
+/// What was counted already of a connection, whose own counts begin with it.
+#[derive(Default)]
+struct Counted {
+    connection: usize,
+    sent_bytes: u64,
+    received_bytes: u64,
+    sent_packets: u64,
+    lost_packets: u64,
 }
 
 impl Peer {
     pub(super) fn new(member: Member) -> Self {
-        Self { member, state: watch::Sender::new(State::Idle) }
+        Self { member, state: watch::Sender::new(State::Idle), counted: Mutex::default() }
     }
 
     /// The connection, which `dial` makes where there is none.
@@ -71,17 +89,19 @@ impl Peer {
     where
         D: Future<Output = Result<Connection, MeshError>> + Send + 'static,
     {
-        let mut failures = 0;
+        let (mut failures, mut failed) = (0, None);
         let is_ours = self.state.send_if_modified(|state| {
             match state {
                 State::Up { connection, since } if !is_lost(connection, *since) => return false,
-                State::Dialing => return false,
+                State::Dialing { .. } => return false,
                 State::Down { until, .. } if Instant::now() < *until => return false,
-                State::Down { failures: before, .. } => failures = *before,
+                State::Down { failures: before, reason, .. } => {
+                    (failures, failed) = (*before, Some(Arc::clone(reason)));
+                }
                 State::Ended => return false,
                 State::Idle | State::Up { .. } => {}
             }
-            *state = State::Dialing;
+            *state = State::Dialing { failed: failed.take() };
             true
         });
         let mut state = self.state.subscribe();
@@ -92,7 +112,8 @@ impl Peer {
         let number = self.member.number;
         let gone = || MeshError::Unreachable { number, reason: "the mesh has ended".into() };
         let is_known = |state: &State| match state {
-            State::Idle | State::Dialing => false,
+            State::Idle => false,
+            State::Dialing { failed } => failed.is_some(),
             State::Up { connection, since } => {
                 connection.close_reason().is_none() || is_lost(connection, *since)
             }
@@ -100,11 +121,11 @@ impl Peer {
         };
         match &*state.wait_for(is_known).await.map_err(|_| gone())? {
             State::Up { connection, .. } => Ok(connection.clone()),
-            State::Down { reason, .. } => {
+            State::Down { reason, .. } | State::Dialing { failed: Some(reason) } => {
                 Err(MeshError::Unreachable { number, reason: reason.to_string() })
             }
             State::Ended => Err(MeshError::NoMember(number)),
-            State::Idle | State::Dialing => Err(gone()),
+            State::Idle | State::Dialing { failed: None } => Err(gone()),
         }
     }
 
@@ -114,12 +135,12 @@ impl Peer {
         let connection = match dialed {
             Ok(connection) => connection,
             Err(error) => {
-                let is_ours = |state: &State| matches!(state, State::Dialing);
+                let is_ours = |state: &State| matches!(state, State::Dialing { .. });
                 return self.pause(is_ours, &error.to_string(), failures);
             }
         };
         let is_wanted = self.state.send_if_modified(|state| {
-            let is_wanted = matches!(state, State::Dialing);
+            let is_wanted = matches!(state, State::Dialing { .. });
             if is_wanted {
                 *state = State::Up { connection: connection.clone(), since: Instant::now() };
             }
@@ -132,7 +153,7 @@ impl Peer {
             let own = connection.stable_id();
             let is_ours = |state: &State| match state {
                 State::Up { connection, .. } => connection.stable_id() == own,
-                State::Idle | State::Dialing | State::Down { .. } | State::Ended => false,
+                State::Idle | State::Dialing { .. } | State::Down { .. } | State::Ended => false,
             };
             self.pause(is_ours, &refused.to_string(), failures);
         }
@@ -149,6 +170,53 @@ impl Peer {
             }
             is_ours
         });
+    }
+
+    /// The connection, where there is one.
+    pub(super) fn up(&self) -> Option<Connection> {
+        match &*self.state.borrow() {
+            State::Up { connection, .. } if connection.close_reason().is_none() => {
+                Some(connection.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// Tells as metrics how the way to it is, now and since it was last told.
+    pub(super) fn measure(&self) {
+        let peer = self.member.number.to_string();
+        let connection = self.up();
+        let is_up = if connection.is_some() { 1.0 } else { 0.0 };
+        metrics::gauge!("fieldmesh_mesh_peer_up", "peer" => peer.clone()).set(is_up);
+        let Some(connection) = connection else { return };
+        let stats = connection.stats();
+        let rtt = stats.path.rtt.as_secs_f64();
+        metrics::gauge!("fieldmesh_mesh_peer_rtt_seconds", "peer" => peer.clone()).set(rtt);
+        let now = Counted {
+            connection: connection.stable_id(),
+            sent_bytes: stats.udp_tx.bytes,
+            received_bytes: stats.udp_rx.bytes,
+            sent_packets: stats.path.sent_packets,
+            lost_packets: stats.path.lost_packets,
+        };
+        // Counts are whole whatever happened to who had them.
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted.connection != now.connection {
+            *counted = Counted { connection: now.connection, ..Counted::default() };
+        }
+        for (name, all, told) in [
+            ("fieldmesh_mesh_peer_sent_bytes_total", now.sent_bytes, counted.sent_bytes),
+            (
+                "fieldmesh_mesh_peer_received_bytes_total",
+                now.received_bytes,
+                counted.received_bytes,
+            ),
+            ("fieldmesh_mesh_peer_sent_packets_total", now.sent_packets, counted.sent_packets),
+            ("fieldmesh_mesh_peer_lost_packets_total", now.lost_packets, counted.lost_packets),
+        ] {
+            metrics::counter!(name, "peer" => peer.clone()).increment(all.saturating_sub(told));
+        }
+        *counted = now;
     }
 
     /// Ends the connection, if there is one, and those from it.

@@ -8,7 +8,7 @@ use quinn::{ReadError, ReadExactError, RecvStream, SendStream, VarInt, WriteErro
 /// Reset code of a stream that does not hold frames.
 pub(super) const MALFORMED: VarInt = VarInt::from_u32(1);
 /// Reset code of a stream whose sender wants no answer any more.
-const GIVEN_UP: VarInt = VarInt::from_u32(2);
+pub(super) const GIVEN_UP: VarInt = VarInt::from_u32(2);
 /// What is read at once: a length that is not followed by its bytes costs no more.
 const PIECE: usize = 64 << 10;
 /// What a length of four bytes can say.

@@ -48,6 +48,7 @@ pub mod log {
     const COMMITTED: u8 = b'c';
     const PURGED: u8 = b'p';
     const ROUND: u8 = b'r';
+    const LEFT: u8 = b'l';
 
     /// How many rounds of the writer the table has.
     pub fn round() -> Vec<u8> {
@@ -68,6 +69,21 @@ pub mod log {
     }
     pub fn purged(group: GroupId) -> Vec<u8> {
         Key::of(PURGED).u32(group).done()
+    }
+    /// There while the state of a group that this node has left is still to be removed.
+    pub fn left(group: GroupId) -> Vec<u8> {
+        Key::of(LEFT).u32(group).done()
+    }
+    pub fn vote_range() -> (Vec<u8>, Vec<u8>) {
+        (vec![VOTE], vec![VOTE + 1])
+    }
+    pub fn left_range() -> (Vec<u8>, Vec<u8>) {
+        (vec![LEFT], vec![LEFT + 1])
+    }
+    /// Whose row it is; none for one that is no group's.
+    pub fn group_of(key: &[u8]) -> Option<GroupId> {
+        let bytes = key.get(1..5)?;
+        Some(GroupId::from_be_bytes(bytes.try_into().ok()?))
     }
 }
 

@@ -18,6 +18,9 @@ pub struct Head {
     pub chain: [u8; 32],
     #[cbor(n(2), with = "minicbor::bytes")]
     pub owner: [u8; 16],
+    /// When the last step was, by the clock of who led then.
+    #[cbor(n(3), default)]
+    pub at_ms: u64,
 }
 
 /// What replay protection remembers of a message.

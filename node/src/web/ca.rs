@@ -33,7 +33,7 @@ use super::{
     Shared, est,
     operator::Operator,
     problem::Problem,
-    rest::{Created, fresh, rows},
+    rest::{Created, fresh, latest, rows},
 };
 use crate::{courier::wire::Wanted, issuer, journal::ShardJournal};
 
@@ -289,15 +289,13 @@ pub async fn list(
     query: web::Query<RegistrationQuery>,
     shared: web::Data<Shared>,
 ) -> Result<web::Json<Registrations>, Problem> {
-    let listed = || {
-        let after = query.after.as_deref().map(registration_id).transpose()?;
-        let limit = query.limit.unwrap_or(PAGE_ROWS).clamp(1, PAGE_ROWS_MAX);
-        let rows = scan(&shared, after, limit, |row| query.fits(row))?;
-        let next = rows.last().filter(|_| rows.len() == limit).map(|row| row.id().to_string());
-        let rows = rows.iter().filter_map(RegistrationView::of_row).collect();
-        Ok(web::Json(Registrations { rows, next }))
-    };
-    std::future::ready(listed()).await
+    let after = query.after.as_deref().map(registration_id).transpose()?;
+    let limit = query.limit.unwrap_or(PAGE_ROWS).clamp(1, PAGE_ROWS_MAX);
+    latest(&shared, shared.node.known.own().authority(), "or this one again").await?;
+    let rows = scan(&shared, after, limit, |row| query.fits(row))?;
+    let next = rows.last().filter(|_| rows.len() == limit).map(|row| row.id().to_string());
+    let rows = rows.iter().filter_map(RegistrationView::of_row).collect();
+    Ok(web::Json(Registrations { rows, next }))
 }
 
 /// Shows an identity with its certificates.
@@ -307,7 +305,8 @@ pub async fn show(
     id: web::Path<String>,
     shared: web::Data<Shared>,
 ) -> Result<web::Json<RegistrationView>, Problem> {
-    std::future::ready(view(&shared, &id)).await
+    latest(&shared, shared.node.known.own().authority(), "or this one again").await?;
+    view(&shared, &id)
 }
 
 fn view(shared: &Shared, id: &str) -> Result<web::Json<RegistrationView>, Problem> {

@@ -85,8 +85,8 @@ pub struct GroupView {
     pub wanted_learners: Vec<u64>,
     /// An operator chose its voters.
     pub pinned: bool,
-    /// Last entry that the leader has applied.
-    pub applied: u64,
+    /// Last entry that is committed.
+    pub committed: u64,
     /// Entries that others are behind, by node.
     pub behind: Vec<(u64, u64)>,
 }
@@ -117,6 +117,7 @@ fn presence_name(presence: Presence) -> &'static str {
         Presence::Draining => "draining",
         Presence::Leaving => "leaving",
         Presence::Gone => "gone",
+        Presence::Away => "away",
     }
 }
 
@@ -162,7 +163,7 @@ async fn group_view(shared: &Shared, placed: &Placed) -> GroupView {
         wanted_voters: placed.voters.clone(),
         wanted_learners: placed.learners.clone(),
         pinned: placed.pinned,
-        applied: seen.applied,
+        committed: seen.committed,
         behind: seen.behind,
     }
 }

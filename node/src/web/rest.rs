@@ -94,6 +94,7 @@ pub async fn ready(shared: web::Data<Shared>) -> HttpResponse {
 }
 
 pub async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
+    shared.node.measure();
     let text = shared.metrics.render();
     std::future::ready(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text))
         .await
@@ -393,37 +394,66 @@ fn elsewhere(shared: &Shared, id: EntityId) -> Problem {
     Problem { elsewhere, ..problem }
 }
 
-fn history(
+/// How recent an answer has to be.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct ReadQuery {
+    /// Answer from what this node has, even where it cannot tell whether that is the last word.
+    #[serde(default)]
+    stale: bool,
+}
+
+/// Has the replica here catch up with what was acknowledged before now; `else_` is what to do where it
+/// cannot.
+pub(super) async fn latest(shared: &Shared, shard: ShardId, else_: &str) -> Result<(), Problem> {
+    if shared.node.courier.catch_up_in_time(shard).await {
+        return Ok(());
+    }
+    Err(Problem::busy(format_args!(
+        "nobody who leads shard {shard} answers, so this node cannot tell the last word: ask another \
+         node, {else_}"
+    )))
+}
+
+async fn history(
     shared: &Shared,
     id: &str,
+    query: &ReadQuery,
 ) -> Result<(EntityId, Vec<crate::journal::HistoryEntry>), Problem> {
     let id: EntityId = id.parse().map_err(|_| Problem::invalid("this is not an identifier"))?;
     if id.kind() != EntityKind::Ticket {
         return Err(Problem::invalid("this is not a ticket's identifier"));
     }
-    let journal = shared.node.journal_of(id).ok_or_else(|| elsewhere(shared, id))?;
+    let here = shared.node.known.group_of(id);
+    let here = here.and_then(|shard| Some((shard, shared.node.journal(shard)?)));
+    let (shard, journal) = here.ok_or_else(|| elsewhere(shared, id))?;
+    if !query.stale {
+        latest(shared, shard, "or this one with stale=true (--stale) for what it has").await?;
+    }
     let history = journal.history(id)?;
     if history.is_empty() { Err(Problem::missing("such ticket")) } else { Ok((id, history)) }
 }
 
 /// A ticket with its history, whose hash chain was checked.
-#[utoipa::path(get, path = "/v1/tickets/{id}", responses((status = 200, body = story::TicketStory)))]
+#[utoipa::path(get, path = "/v1/tickets/{id}", params(ReadQuery), responses((status = 200, body = story::TicketStory)))]
 async fn ticket(
     _operator: Operator,
     id: web::Path<String>,
+    query: web::Query<ReadQuery>,
     shared: web::Data<Shared>,
 ) -> Result<web::Json<story::TicketStory>, Problem> {
-    let (id, history) = history(&shared, &id)?;
-    std::future::ready(story::tell(id, &history).map(web::Json).map_err(Problem::from)).await
+    let (id, history) = history(&shared, &id, &query).await?;
+    story::tell(id, &history).map(web::Json).map_err(Problem::from)
 }
 
 /// Why its technicians were chosen.
-#[utoipa::path(get, path = "/v1/tickets/{id}/explanation", responses((status = 200, body = story::ChoiceStory)))]
+#[utoipa::path(get, path = "/v1/tickets/{id}/explanation", params(ReadQuery), responses((status = 200, body = story::ChoiceStory)))]
 async fn explanation(
     _operator: Operator,
     id: web::Path<String>,
+    query: web::Query<ReadQuery>,
     shared: web::Data<Shared>,
 ) -> Result<web::Json<Vec<story::ChoiceStory>>, Problem> {
-    let (_, history) = history(&shared, &id)?;
-    std::future::ready(story::choices(&history).map(web::Json).map_err(Problem::from)).await
+    let (_, history) = history(&shared, &id, &query).await?;
+    story::choices(&history).map(web::Json).map_err(Problem::from)
 }

@@ -66,8 +66,9 @@ pub(super) async fn run(start: Start) -> turmoil::Result {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let endpoint = udp::endpoint(PORT, Some(config), bytes).await;
-    let cluster = CLUSTER.to_owned();
-    let mesh = Mesh::new(MeshOptions { endpoint, number, cluster, trust, credentials, clock })?;
+    let (cluster, region) = (CLUSTER.to_owned(), identity(number).region());
+    let mesh =
+        Mesh::new(MeshOptions { endpoint, number, region, cluster, trust, credentials, clock })?;
     let members: Vec<Member> = (1..=nodes)
         .map(|number| {
             let address = (turmoil::lookup(host(number)), PORT).into();

@@ -1,15 +1,26 @@
-//! A cluster of real nodes, each on a loopback address of its own.
+//! A cluster of real nodes, each on an address of its own: of loopback, or of a network of namespaces.
 //!
-//! The addresses follow from this process's number, so that tests that run beside each other do not
-//! meet. **Not here:** what is expected of the cluster (the tests).
+//! Loopback addresses follow from this process's number, so that tests that run beside each other do
+//! not meet. **Not here:** what is expected of the cluster (the tests), how namespaces are joined
+//! (`namespaces`).
 
-use std::{collections::BTreeMap, path::PathBuf, process};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Finished, Launch, Server, fieldmesh, run, text};
+use crate::live::until;
 
+use super::{Finished, Launch, Server, fieldmesh, namespaces::Network, run, text};
+
+/// Numbers of a cluster's nodes are below this: then sixteen clusters of a process have their own addresses.
+const NODES_MAX: u64 = 16;
 /// As many as let two nodes out of three lead some each.
 pub const SHARDS: u32 = 4;
 const PASSPHRASE: &str = "a passphrase for one test";
@@ -23,7 +34,13 @@ pub fn network() -> String {
 /// A cluster; its nodes end with it.
 pub struct Nodes {
     root: TempDir,
+    /// Nodes of clusters that this process made before have lower last bytes in their addresses.
+    first: u64,
     running: BTreeMap<u64, Server>,
+    /// Where each node has a machine of its own, as far as the network is concerned.
+    pub network: Option<Network>,
+    /// Lines of nodes' configurations, by key.
+    settings: BTreeMap<(u64, String), String>,
     /// Of nodes that are not in the first one.
     regions: BTreeMap<u64, String>,
     /// What each configuration has beside the usual.
@@ -35,7 +52,15 @@ pub struct Nodes {
 impl Nodes {
     /// A cluster with so many nodes, as it is once it has settled.
     pub async fn start(count: u64) -> Self {
-        let mut nodes = Self::prepare(&[]);
+        Self::start_in(None, count, &[]).await
+    }
+
+    /// The same in a network of namespaces, or with lines of configuration that all nodes have.
+    pub async fn start_in(network: Option<Network>, count: u64, all: &[(&str, &str)]) -> Self {
+        let mut nodes = Self { network, ..Self::prepare(&[]) };
+        for number in 1..=count {
+            all.iter().for_each(|(key, value)| nodes.set(number, key, value));
+        }
         nodes.begin(count).await;
         nodes
     }
@@ -44,8 +69,11 @@ impl Nodes {
     pub fn prepare(more: &[(&'static str, &'static str)]) -> Self {
         let root = TempDir::new().unwrap();
         std::fs::write(root.path().join("passphrase"), PASSPHRASE).unwrap();
+        static CLUSTERS: AtomicU64 = AtomicU64::new(0);
+        let first = NODES_MAX * CLUSTERS.fetch_add(1, Ordering::Relaxed);
         let (running, regions, moved) = Default::default();
-        Self { root, running, regions, moved, more: more.to_vec() }
+        let (network, settings) = Default::default();
+        Self { root, first, running, network, settings, regions, moved, more: more.to_vec() }
     }
 
     /// Makes and starts so many nodes, and waits until they have settled.
@@ -68,14 +96,22 @@ impl Nodes {
     }
 
     /// Where a node is, without a port.
-    pub fn address(number: u64) -> String {
-        format!("{}{number}", network())
+    pub fn address(&self, number: u64) -> String {
+        match &self.network {
+            Some(network) => network.address(number),
+            None => format!("{}{}", network(), self.first + number),
+        }
+    }
+
+    /// Writes a line of a node's configuration; a node reads it when it starts.
+    pub fn set(&mut self, number: u64, key: &str, value: &str) {
+        self.settings.insert((number, key.to_owned()), value.to_owned());
     }
 
     /// A node's configuration, with these lines changed: key in its section, and value.
     pub fn config(&self, number: u64, changes: &[(&str, &str)]) -> PathBuf {
         let place = self.moved.get(&number).copied().unwrap_or(number);
-        let (address, dir) = (Self::address(place), self.dir(number));
+        let (address, dir) = (self.address(place), self.dir(number));
         let quoted = |port: &str| format!("\"{address}:{port}\"");
         let mut values = vec![
             ("node.number", number.to_string()),
@@ -87,10 +123,12 @@ impl Nodes {
             ("listen.mesh", quoted("7445")),
             ("listen.http", quoted("0")),
         ];
-        values.extend(self.more.iter().map(|(key, value)| (*key, (*value).to_owned())));
-        for (key, value) in changes {
-            values.retain(|(known, _)| known != key);
-            values.push((key, (*value).to_owned()));
+        let own = self.settings.iter().filter(|((of, _), _)| *of == number);
+        let own = own.map(|((_, key), value)| (key.as_str(), value.as_str()));
+        let more = self.more.iter().copied().chain(own);
+        for (key, value) in more.chain(changes.iter().copied()) {
+            values.retain(|(known, _)| *known != key);
+            values.push((key, value.to_owned()));
         }
         // Dotted keys need no sections.
         let lines: String =
@@ -116,7 +154,7 @@ impl Nodes {
     }
 
     /// Makes a node's directory of a backup.
-    pub async fn restore(&self, number: u64, backup: &std::path::Path) -> Finished {
+    pub async fn restore(&self, number: u64, backup: &Path) -> Finished {
         self.run(number, "restore", &[text(backup)]).await
     }
 
@@ -133,7 +171,7 @@ impl Nodes {
         self.run_as(&config, verb, args).await
     }
 
-    pub async fn run_as(&self, config: &std::path::Path, verb: &str, args: &[&str]) -> Finished {
+    pub async fn run_as(&self, config: &Path, verb: &str, args: &[&str]) -> Finished {
         let passphrase = self.passphrase();
         let own =
             [verb, "--json", "--config", text(config), "--passphrase-file", text(&passphrase)];
@@ -180,9 +218,29 @@ impl Nodes {
     }
 
     /// Makes a node's directory as the first one of a region whose authority was introduced.
-    pub async fn found(&self, number: u64, issuing: &std::path::Path) -> Finished {
+    pub async fn found(&self, number: u64, issuing: &Path) -> Finished {
         let server = self.any().https.clone();
         self.run(number, "join", &["--issuing", text(issuing), "--server", &server]).await
+    }
+
+    /// Makes a region of one node, of which nodes 1 and 2 each have an operator.
+    pub async fn add_region(&mut self, number: u64, region: &str) {
+        let issuing = self.prepare_region(number, region).await;
+        self.let_in(number, &issuing).await;
+        self.restart(number).await;
+    }
+
+    /// Both operators introduce a region's authority, and its first node makes its directory.
+    pub async fn let_in(&self, number: u64, issuing: &Path) {
+        let introduce = ["ca", "rotate", "introduce", text(issuing)];
+        let first = self.node(1).ask(&introduce).await;
+        let proposal = first["proposal"].as_object();
+        assert!(proposal.is_some(), "one operator alone lets no region in: {first}");
+        self.node(2).ask(&introduce).await;
+        until("every node knows the new authority", async || {
+            (self.found(number, issuing).await.code == Some(0)).then_some(())
+        })
+        .await;
     }
 
     /// Makes a node's directory in the region of another one, by way of that.
@@ -194,12 +252,7 @@ impl Nodes {
         self.run(number, "join", &args).await
     }
 
-    pub async fn join_as(
-        &self,
-        config: &std::path::Path,
-        user: &str,
-        secret: &std::path::Path,
-    ) -> Finished {
+    pub async fn join_as(&self, config: &Path, user: &str, secret: &Path) -> Finished {
         let server = self.any().https.clone();
         let args = ["--server", &server, "--user", user, "--token-file", text(secret)];
         self.run_as(config, "join", &args).await
@@ -213,7 +266,11 @@ impl Nodes {
 
     pub fn launch(&self, number: u64) -> Launch {
         let config = self.config(number, &[]);
-        Launch::member(&self.dir(number), &config, &self.passphrase())
+        let launch = Launch::member(&self.dir(number), &config, &self.passphrase());
+        match &self.network {
+            Some(network) => launch.under(&network.machine(number)),
+            None => launch,
+        }
     }
 
     pub async fn kill(&mut self, number: u64) {
@@ -228,9 +285,19 @@ impl Nodes {
         &self.running[&number]
     }
 
+    /// Sends a running node a signal by name.
+    pub async fn signal(&self, number: u64, name: &str) {
+        self.running[&number].running.signal(name).await;
+    }
+
     /// Any node that runs.
     pub fn any(&self) -> &Server {
         self.running.values().next().unwrap()
+    }
+
+    /// Where devices reach the nodes that run.
+    pub fn devices(&self) -> Vec<SocketAddr> {
+        self.running.values().map(|server| server.devices.parse().unwrap()).collect()
     }
 
     /// Waits until every group has the members and the leader that it is to have.

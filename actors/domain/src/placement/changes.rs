@@ -97,6 +97,16 @@ impl Placement {
         Ok(self.with_moves(changed, by))
     }
 
+    /// A node that was away takes part again; one that was not goes on as it was.
+    pub(super) fn return_to(&self, number: u64, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
+        let is_away =
+            self.members.member(number).is_some_and(|member| member.presence == Presence::Away);
+        if !is_away {
+            return Ok(vec![]);
+        }
+        self.become_present(number, Presence::Active, BY_ITSELF, ctx)
+    }
+
     /// A node believes what a bundle says. One that is gone is not waited for, and its last word, where it
     /// comes late, must not change that.
     pub(super) fn acknowledge(

@@ -32,6 +32,8 @@ const REGIONS_MAX: usize = 16;
 const MEMBERS_MAX: usize = 256;
 /// Replicas that an operator may ask for: five outlive two that fail at once.
 const VOTERS_MAX: usize = 5;
+/// Voters of a region's group, where it has as many nodes.
+pub(super) const REGION_VOTERS: usize = 3;
 
 /// How far a node takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -48,6 +50,9 @@ pub enum Presence {
     /// It is in no group any more, and does not come back.
     #[n(3)]
     Gone,
+    /// It is not heard of: others have its places until it is.
+    #[n(4)]
+    Away,
 }
 
 /// A node of the cluster.
@@ -313,13 +318,14 @@ impl Members {
         let is_last = others.count() == 0;
         match wanted {
             Presence::Active => {
-                demand(known.presence == Presence::Draining, RejectionCode::NotNow, || {
+                demand(known.presence != Presence::Leaving, RejectionCode::NotNow, || {
                     format!("node {number} is leaving: that is not taken back")
                 })?;
             }
             Presence::Draining => {
                 demand(known.presence == Presence::Active, RejectionCode::NotNow, || {
-                    format!("node {number} is leaving")
+                    let why = if known.presence == Presence::Away { "away" } else { "leaving" };
+                    format!("node {number} is {why}")
                 })?;
                 demand(!is_last, RejectionCode::NotNow, || {
                     format!("nobody else of region {} could lead", known.region())
@@ -328,6 +334,15 @@ impl Members {
             Presence::Leaving => demand(!is_last, RejectionCode::NotNow, || {
                 format!("region {} would be without an active node", known.region())
             })?,
+            // Who is drained is known to be gone for a while, and comes back.
+            Presence::Away => {
+                demand(known.presence == Presence::Active, RejectionCode::NotNow, || {
+                    format!("node {number} is not active")
+                })?;
+                demand(self.can_spare(known), RejectionCode::NotNow, || {
+                    format!("nobody of region {} could take its places", known.region())
+                })?;
+            }
             Presence::Gone => {
                 demand(known.presence == Presence::Leaving, RejectionCode::NotNow, || {
                     format!("node {number} is not leaving")
@@ -335,6 +350,16 @@ impl Members {
             }
         }
         Ok(true)
+    }
+
+    /// Whether a region has as many voters for each group without a node.
+    fn can_spare(&self, spared: &Member) -> bool {
+        let others = self.members.iter().filter(|other| {
+            other.number != spared.number
+                && other.region() == spared.region()
+                && other.is_candidate()
+        });
+        others.count() >= REGION_VOTERS
     }
 
     /// The voters that an operator wants, sorted; none where they are so already.
@@ -353,7 +378,7 @@ impl Members {
         for number in &voters {
             let member = self.known(*number)?;
             demand(member.is_candidate(), RejectionCode::NotNow, || {
-                format!("node {number} is leaving")
+                format!("node {number} is leaving or away")
             })?;
             demand(
                 region.is_none_or(|own| own == member.region()),

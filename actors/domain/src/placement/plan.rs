@@ -11,10 +11,9 @@
 
 use std::collections::BTreeMap;
 
-use super::members::{Home, Member, Members, PLACEMENT, Placed};
+use super::members::{Home, Member, Members, PLACEMENT, Placed, REGION_VOTERS};
 
-/// Voters of a region's group, and of the placement group.
-const REGION_VOTERS: usize = 3;
+/// Voters of the placement group.
 const PLACEMENT_VOTERS: usize = 5;
 
 /// The largest odd number of voters.

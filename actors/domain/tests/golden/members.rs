@@ -54,6 +54,8 @@ fn commands() {
             Command::Found { member: member(), shards: 6, issuer: [9; 32], by: by() },
         ),
         ("820f83<member>06626f70", Command::Restore { member: member(), shards: 6, by: by() }),
+        ("82108102", Command::NotHeard { number }),
+        ("82118102", Command::HeardAgain { number }),
     ]);
     for (text, command) in rows {
         are_frozen(&[(text.as_str(), command)]);
@@ -73,6 +75,10 @@ fn events() {
         ("820683<member>f6626f70", Event::Joined { member: member(), home: None, by: by() }),
         ("82078402616161626163", Event::Announced { number, mesh, devices, https }),
         ("8208840202<noon>626f70", Event::PresenceChanged { number, presence, at, by: by() }),
+        (
+            "8208840204<noon>626f70",
+            Event::PresenceChanged { number, presence: Presence::Away, at, by: by() },
+        ),
         ("8209828184018301020381 04f5626f70", Event::Placed { groups: vec![placed()], by: by() }),
     ]);
     for (text, event) in rows {

@@ -45,6 +45,8 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (node(), by()).prop_map(|(number, by)| Command::Resume { number, by }),
         2 => (node(), by()).prop_map(|(number, by)| Command::Leave { number, by }),
         2 => node().prop_map(|number| Command::Left { number }),
+        2 => node().prop_map(|number| Command::NotHeard { number }),
+        1 => node().prop_map(|number| Command::HeardAgain { number }),
         2 => (0..=SHARDS, voters, by())
             .prop_map(|(group, voters, by)| Command::Assign { group, voters, by }),
     ]
@@ -289,6 +291,28 @@ proptest! {
         }
         cluster.ask(&Command::Resume { number, by: by() }).unwrap();
         prop_assert_eq!(cluster.leaders(), before);
+    }
+
+    /// Others take the places of whoever is away only where as many can vote as before; it has its share
+    /// again when it is back.
+    #[test]
+    fn who_is_away_is_replaced_by_those_who_are_there(many in 1_u64..8, nth in 0_u64..8) {
+        let (number, eu1) = (1 + nth % many, "eu1".parse().unwrap());
+        let mut cluster = Cluster::of(&(1..=many).map(join).collect::<Vec<_>>());
+        let asked = cluster.ask(&Command::NotHeard { number });
+        if many < 4 {
+            prop_assert_eq!(asked, Err(RejectionCode::NotNow));
+            return Ok(());
+        }
+        for placed in cluster.groups(eu1) {
+            prop_assert!(placed.voters.len() == 3 && !placed.voters.contains(&number));
+        }
+        cluster.ask(&Command::HeardAgain { number }).unwrap();
+        cluster.holds();
+        let places = cluster.places(eu1);
+        prop_assert!(places[&number] + 1 >= *places.values().max().unwrap(), "{:?}", places);
+        // Nobody who is there is said to be back.
+        prop_assert_eq!(cluster.ask(&Command::HeardAgain { number }), Ok(0));
     }
 
     #[test]

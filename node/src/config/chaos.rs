@@ -1,0 +1,194 @@
+//! `[chaos]`: what the node does on purpose to datagrams between it and other nodes.
+//!
+//! **Invariant:** a rule that could be read is one that can be followed. **Not here:** following it
+//! (`mesh::faults`).
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+/// Longer than any wait of the mesh: who wants more wants a black hole.
+const DELAY_MS_MAX: u64 = 10_000;
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChaosConfig {
+    pub enabled: bool,
+    pub rules: Vec<Rule>,
+}
+
+/// What happens to datagrams of some peers; each by its own chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Rule {
+    peers: Peers,
+    direction: Direction,
+    pub delay_ms: u64,
+    /// A datagram is so much sooner or later, at most; it may overtake another.
+    pub jitter_ms: u64,
+    /// 100 is a black hole.
+    pub loss_percent: u64,
+    pub duplicate_percent: u64,
+    /// So many of a hundred are not delayed, and overtake.
+    pub reorder_percent: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Direction {
+    #[default]
+    Both,
+    In,
+    Out,
+}
+
+/// Which way a datagram goes, as the node sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    In,
+    Out,
+}
+
+/// A network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Peers {
+    network: IpAddr,
+    bits: u32,
+}
+
+/// A rule as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Written {
+    peer: String,
+    direction: Direction,
+    delay_ms: u64,
+    jitter_ms: u64,
+    loss_percent: u64,
+    duplicate_percent: u64,
+    reorder_percent: u64,
+}
+
+impl TryFrom<Written> for Rule {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let Written { peer, direction, delay_ms, jitter_ms, .. } = written;
+        let Written { loss_percent, duplicate_percent, reorder_percent, .. } = written;
+        let refused = |key: &str, value: &dyn std::fmt::Display, reason: &str| {
+            Err(format!("{key} = {value} of a rule in chaos.rules is refused: {reason}"))
+        };
+        let Some(peers) = Peers::read(&peer) else {
+            let reason = "use an address like 10.0.0.2, or a network like 10.0.0.0/24";
+            return refused("peer", &format!("{peer:?}"), reason);
+        };
+        if delay_ms > DELAY_MS_MAX {
+            return refused("delay_ms", &delay_ms, "use 0 to 10000");
+        }
+        if jitter_ms > delay_ms {
+            return refused("jitter_ms", &jitter_ms, "it is at most delay_ms");
+        }
+        for (key, percent) in [
+            ("loss_percent", loss_percent),
+            ("duplicate_percent", duplicate_percent),
+            ("reorder_percent", reorder_percent),
+        ] {
+            if percent > 100 {
+                return refused(key, &percent, "use 0 to 100");
+            }
+        }
+        Ok(Self {
+            peers,
+            direction,
+            delay_ms,
+            jitter_ms,
+            loss_percent,
+            duplicate_percent,
+            reorder_percent,
+        })
+    }
+}
+
+impl Rule {
+    /// Whether it is about a datagram of a peer.
+    pub fn is_about(&self, peer: IpAddr, way: Way) -> bool {
+        let is_this_way = match self.direction {
+            Direction::Both => true,
+            Direction::In => way == Way::In,
+            Direction::Out => way == Way::Out,
+        };
+        is_this_way && self.peers.have(peer)
+    }
+}
+
+impl Peers {
+    /// `ADDRESS` or `ADDRESS/BITS`.
+    fn read(text: &str) -> Option<Self> {
+        let (network, bits) = match text.split_once('/') {
+            Some((network, bits)) => (network, Some(bits)),
+            None => (text, None),
+        };
+        let network: IpAddr = network.parse().ok()?;
+        let most = if network.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Some(most), |bits| bits.parse().ok())?;
+        (bits <= most).then_some(Self { network, bits })
+    }
+
+    fn have(&self, peer: IpAddr) -> bool {
+        // A socket for both families names an old address in the new form.
+        match (self.network, peer.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(peer)) => {
+                let differ = u128::from(network.to_bits() ^ peer.to_bits());
+                differ >> (32 - self.bits) == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(peer)) => {
+                let differ = network.to_bits() ^ peer.to_bits();
+                differ.checked_shr(128 - self.bits).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn peers_are_an_address_or_a_network() {
+        for (peers, peer, are) in [
+            ("10.0.0.2", "10.0.0.2", true),
+            ("10.0.0.2", "10.0.0.3", false),
+            ("10.0.0.0/24", "10.0.0.3", true),
+            ("10.0.0.0/24", "10.0.1.3", false),
+            ("10.0.0.2", "::ffff:10.0.0.2", true),
+            ("0.0.0.0/0", "192.0.2.1", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("2001:db8::/32", "2001:db8::1", true),
+            ("2001:db8::/32", "2001:db9::1", false),
+            ("::/0", "2001:db9::1", true),
+        ] {
+            let read = Peers::read(peers).unwrap();
+            assert_eq!(read.have(peer.parse().unwrap()), are, "{peers} and {peer}");
+        }
+        for wrong in ["", "x", "10.0.0.2:7445", "10.0.0.0/33", "10.0.0.0/", "::/129", "10.0.0.0/x"]
+        {
+            assert_eq!(Peers::read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_rule_is_for_its_direction() {
+        let rule = |direction| {
+            let written = Written { peer: "10.0.0.2".into(), direction, ..Written::default() };
+            Rule::try_from(written).unwrap()
+        };
+        let peer = "10.0.0.2".parse().unwrap();
+        let ways = |direction| [Way::In, Way::Out].map(|way| rule(direction).is_about(peer, way));
+        assert_eq!(ways(Direction::Both), [true, true]);
+        assert_eq!(ways(Direction::In), [true, false]);
+        assert_eq!(ways(Direction::Out), [false, true]);
+    }
+}

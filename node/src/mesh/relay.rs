@@ -1,0 +1,125 @@
+//! Streams by way of a third node, where two nodes do not reach each other and both reach that one.
+//!
+//! Networks often fail in part, and then a shard's leader and the node of a device may be on two sides
+//! that a third node is on both of (Alfatafta et al., "Toward a Generic Fault Tolerance Technique for Partial
+//! Network Partitioning", OSDI 2020). A relayed stream begins with [`RELAY`] towards the relay and with
+//! [`RELAYED`] from there; a number of eight bytes and the class follow, the number of the target and that of
+//! the origin. The relay answers with one byte once it has the way.
+//!
+//! **Invariants:** one node relays at most, by a connection of its own; all three are of one region, each of
+//! which has the region's keys anyway. A relayed stream ends after a while, so that a direct way that is
+//! there again is found. **Not here:** when a stream is relayed (`mesh`).
+
+use std::time::Duration;
+
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::time::{sleep, timeout};
+
+use super::{CLASS_WITHIN, Class, Receiving, Sending, stream};
+
+/// First byte of a stream that is for another node.
+pub(super) const RELAY: u8 = 5;
+/// First byte of a stream that is from another node.
+pub(super) const RELAYED: u8 = 6;
+/// What the relay says when it has the way.
+const OPENED: u8 = 1;
+const HEADER_BYTES: usize = 9;
+/// Two round trips within a region.
+pub(super) const OPENED_WITHIN: Duration = Duration::from_secs(1);
+/// Long enough that looking for the direct way costs nothing, short enough that nobody minds the detour. A
+/// snapshot is not broken off.
+const LIFE: Duration = Duration::from_secs(60);
+const PIECE: usize = 64 << 10;
+
+/// Opens a stream to a node by way of a connection to another one.
+pub(super) async fn open(
+    relay: &Connection,
+    to: u64,
+    class: Class,
+) -> Option<(Sending, Receiving)> {
+    let (mut send, mut receive) = relay.open_bi().await.ok()?;
+    send.set_priority(class.priority()).ok()?;
+    send.write_all(&begin(RELAY, to, class)).await.ok()?;
+    let mut opened = [0];
+    receive.read_exact(&mut opened).await.ok()?;
+    (opened == [OPENED]).then_some((Sending(send), Receiving(receive)))
+}
+
+fn begin(kind: u8, node: u64, class: Class) -> Vec<u8> {
+    let mut bytes = vec![kind];
+    bytes.extend(node.to_be_bytes());
+    bytes.push(class as u8);
+    bytes
+}
+
+/// Whom the stream is for or from, and what it carries; none where it is malformed or late.
+pub(super) async fn header(receive: &mut RecvStream) -> Option<(u64, Class)> {
+    let mut bytes = [0; HEADER_BYTES];
+    timeout(CLASS_WITHIN, receive.read_exact(&mut bytes)).await.ok()?.ok()?;
+    let (node, class) = bytes.split_first_chunk::<8>()?;
+    Some((u64::from_be_bytes(*node), Class::of(class[0])?))
+}
+
+/// Carries a stream of one node on to another, by a connection to that one, until it ends.
+pub(super) async fn carry(
+    from: u64,
+    class: Class,
+    onward: &Connection,
+    mut send: SendStream,
+    receive: RecvStream,
+) {
+    let opened = async {
+        let (mut there, back) = onward.open_bi().await.ok()?;
+        there.set_priority(class.priority()).ok()?;
+        there.write_all(&begin(RELAYED, from, class)).await.ok()?;
+        send.set_priority(class.priority()).ok()?;
+        send.write_all(&[OPENED]).await.ok()?;
+        Some((there, back))
+    };
+    let Some((there, back)) = opened.await else {
+        drop(send.reset(stream::GIVEN_UP));
+        return;
+    };
+    metrics::counter!("fieldmesh_mesh_relayed_total").increment(1);
+    let carried = async { tokio::join!(pipe(receive, there), pipe(back, send)) };
+    if class == Class::Snapshot {
+        carried.await;
+    } else {
+        // What is dropped half-way is reset, on both sides.
+        tokio::select! {
+            _ = carried => {}
+            () = sleep(LIFE) => {}
+        }
+    }
+}
+
+/// Carries bytes until either side ends, and says so to the other.
+async fn pipe(mut from: RecvStream, mut to: SendStream) {
+    let stopped = to.stopped();
+    tokio::pin!(stopped);
+    loop {
+        let read = tokio::select! {
+            read = from.read_chunk(PIECE, true) => read,
+            _ = &mut stopped => {
+                drop(from.stop(stream::GIVEN_UP));
+                return;
+            }
+        };
+        match read {
+            Ok(Some(chunk)) => {
+                if to.write_chunk(chunk.bytes).await.is_err() {
+                    drop(from.stop(stream::GIVEN_UP));
+                    return;
+                }
+            }
+            Ok(None) => {
+                drop(to.finish());
+                return;
+            }
+            Err(_) => {
+                drop(to.reset(stream::GIVEN_UP));
+                return;
+            }
+        }
+    }
+}

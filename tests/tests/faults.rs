@@ -1,0 +1,167 @@
+//! The faults that a node does to its own mesh on purpose: that they happen, and that QUIC bears them.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and print what they measure"
+)]
+
+use std::{sync::Arc, time::Duration};
+
+use fieldmesh_node::{
+    edge,
+    mesh::faults::{AsyncUdpSocket, Faults, WAITING_MAX},
+    os::SystemEntropy,
+};
+use fieldmesh_tests::{
+    live::now_s,
+    mesh::{self, identity},
+    pki::Authority,
+};
+use quinn::{Connection, Endpoint, udp::Transmit};
+use serde_json::{Value, json};
+use tokio::{
+    net::UdpSocket,
+    time::{Instant, timeout},
+};
+
+const ANY: &str = "127.0.0.1:0";
+/// Datagrams of one test: a socket's buffer in the kernel holds some 250 that nobody reads yet.
+const COUNT: u32 = 200;
+/// What has not arrived when nothing came for so long was lost.
+const QUIET: Duration = Duration::from_millis(1500);
+const BODY_MAX: usize = 1 << 20;
+
+/// Faults for everybody on this machine, by these keys of a rule.
+fn faults(keys: &Value) -> Arc<Faults> {
+    let mut rule = keys.clone();
+    rule["peer"] = json!("127.0.0.0/8");
+    let config = serde_json::from_value(json!({ "enabled": true, "rules": [rule] })).unwrap();
+    Faults::wanted(&config, &SystemEntropy::default()).unwrap()
+}
+
+#[test]
+fn who_does_not_ask_for_faults_has_none() {
+    let config = serde_json::from_value(json!({ "enabled": false, "rules": [] })).unwrap();
+    assert!(Faults::wanted(&config, &SystemEntropy::default()).is_none());
+}
+
+/// Sends numbered datagrams through a socket with faults; those that arrive, and when the first did.
+async fn sent(keys: &Value, count: u32) -> (Vec<u32>, Duration) {
+    let reader = UdpSocket::bind(ANY).await.unwrap();
+    let destination = reader.local_addr().unwrap();
+    let socket: Arc<dyn AsyncUdpSocket> = edge::socket(ANY.parse().unwrap()).unwrap();
+    let socket = faults(keys).on(socket);
+    let (began, mut first, mut arrived) = (Instant::now(), Duration::ZERO, Vec::new());
+    for number in 0..count {
+        let contents = &number.to_be_bytes();
+        let (ecn, segment_size, src_ip) = (None, None, None);
+        // Where the kernel takes no more it is lost.
+        drop(socket.try_send(&Transmit { destination, ecn, contents, segment_size, src_ip }));
+    }
+    let mut bytes = [0; 4];
+    while let Ok(read) = timeout(QUIET, reader.recv(&mut bytes)).await {
+        assert_eq!(read.unwrap(), 4);
+        if arrived.is_empty() {
+            first = began.elapsed();
+        }
+        arrived.push(u32::from_be_bytes(bytes));
+    }
+    (arrived, first)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_only_delayed_arrives_in_order() {
+    let (arrived, first) = sent(&json!({ "delay_ms": 200 }), COUNT).await;
+    assert!(first >= Duration::from_millis(200), "{first:?}");
+    assert_eq!(arrived, (0..COUNT).collect::<Vec<_>>());
+    // The other direction is not meant.
+    let (_, first) = sent(&json!({ "delay_ms": 200, "direction": "in" }), 1).await;
+    assert!(first < Duration::from_millis(200), "{first:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jitter_and_reordering_let_datagrams_overtake() {
+    for keys in [
+        json!({ "delay_ms": 50, "jitter_ms": 50 }),
+        json!({ "delay_ms": 50, "reorder_percent": 10 }),
+    ] {
+        let (mut arrived, _) = sent(&keys, COUNT).await;
+        assert!(!arrived.is_sorted(), "{keys}");
+        arrived.sort_unstable();
+        assert_eq!(arrived, (0..COUNT).collect::<Vec<_>>(), "{keys}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_lost_or_doubled_is_so_by_its_chance() {
+    let (arrived, _) = sent(&json!({ "loss_percent": 100 }), COUNT).await;
+    assert_eq!(arrived, [0; 0]);
+    let (arrived, _) = sent(&json!({ "loss_percent": 50 }), COUNT).await;
+    // Six standard deviations around the mean.
+    assert!((58..=142).contains(&arrived.len()), "{} of {COUNT}", arrived.len());
+    let (arrived, _) = sent(&json!({ "duplicate_percent": 100 }), COUNT / 2).await;
+    assert_eq!(arrived, (0..COUNT / 2).flat_map(|number| [number, number]).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_is_bounded() {
+    let bound = u32::try_from(WAITING_MAX).unwrap();
+    let (arrived, _) = sent(&json!({ "delay_ms": 1000 }), 2 * bound).await;
+    // The first wait; those behind them are lost. The kernel may lose some of the burst too.
+    assert!(!arrived.is_empty() && arrived.iter().all(|number| *number < bound));
+}
+
+/// A connection to an endpoint whose traffic suffers, and which answers with what comes.
+async fn connected(keys: &Value) -> Connection {
+    let authority = Authority::new(now_s());
+    let socket = faults(keys).on(edge::socket(ANY.parse().unwrap()).unwrap());
+    let server = mesh::listening(&authority, identity(1), socket);
+    let address = server.local_addr().unwrap();
+    tokio::spawn(echo(server));
+    mesh::raw(&authority, identity(2), address).await
+}
+
+/// Answers one peer with what comes.
+async fn echo(server: Endpoint) {
+    let connection = server.accept().await.unwrap().await.unwrap();
+    while let Ok((mut send, mut receive)) = connection.accept_bi().await {
+        let body = receive.read_to_end(BODY_MAX).await.unwrap();
+        send.write_all(&body).await.unwrap();
+        send.finish().unwrap();
+    }
+}
+
+async fn asked(connection: &Connection, body: &[u8]) -> Vec<u8> {
+    let (mut send, mut receive) = connection.open_bi().await.unwrap();
+    send.write_all(body).await.unwrap();
+    send.finish().unwrap();
+    receive.read_to_end(BODY_MAX).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_round_trip_takes_both_delays() {
+    let connection = connected(&json!({ "delay_ms": 100, "jitter_ms": 20 })).await;
+    let began = Instant::now();
+    assert_eq!(asked(&connection, b"hello").await, b"hello");
+    let took = began.elapsed();
+    println!("a round trip took {} ms", took.as_millis());
+    assert!(took >= Duration::from_millis(160), "{took:?}");
+    let rtt = connection.rtt();
+    assert!(rtt >= Duration::from_millis(160) && rtt < Duration::from_millis(600), "{rtt:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quic_bears_loss_doubles_and_disorder() {
+    let keys = json!({
+        "delay_ms": 10, "jitter_ms": 10,
+        "loss_percent": 10, "duplicate_percent": 10, "reorder_percent": 10,
+    });
+    let connection = connected(&keys).await;
+    let body: Vec<u8> = (0..300_000_u32).map(|byte| byte as u8).collect();
+    assert_eq!(asked(&connection, &body).await, body);
+    let lost = connection.stats().path.lost_packets;
+    println!("{lost} of {} packets were lost", connection.stats().path.sent_packets);
+    assert!(lost > 0);
+}
