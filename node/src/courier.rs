@@ -120,13 +120,28 @@ impl NodeCourier {
         write(&self.groups).remove(&shard);
     }
 
+    /// The replica here, where the group is to have one: who was taken out of a group hears no more of
+    /// it, and is not to be asked who leads.
     fn group(&self, shard: ShardId) -> Option<Group> {
+        let is_let_go = self.known.placed(shard).is_some_and(|placed| {
+            !placed.voters.contains(&self.number) && !placed.learners.contains(&self.number)
+        });
+        if is_let_go { None } else { self.running(shard) }
+    }
+
+    /// The replica here, maybe one that is about to leave, or that leads until it is relieved.
+    fn running(&self, shard: ShardId) -> Option<Group> {
         read(&self.groups).get(&shard).cloned()
+    }
+
+    /// Whether a replica is here and hears of what is new.
+    pub fn has_replica(&self, shard: ShardId) -> bool {
+        self.group(shard).is_some()
     }
 
     /// The other node that leads a shard, as far as is known here.
     fn other_leader(&self, shard: ShardId) -> Option<u64> {
-        let leader = match read(&self.groups).get(&shard) {
+        let leader = match self.group(shard) {
             Some(group) => group.leader(),
             None => self.guess(shard),
         };
@@ -280,7 +295,7 @@ impl NodeCourier {
             credit => credit,
         };
         let asked = handle.ask(to, command, cause, credit).await;
-        let applied = self.group(shard).and_then(|group| group.readable()).unwrap_or(0);
+        let applied = self.running(shard).and_then(|group| group.readable()).unwrap_or(0);
         wire::Said::new(asked, applied, self.other_leader(shard))
     }
 }
@@ -392,7 +407,7 @@ impl NodeCourier {
 
     /// How a group is that this node leads, as a quorum confirms: one that was cut off says nothing.
     pub async fn seen(&self, shard: ShardId) -> Option<wire::Seen> {
-        let group = self.group(shard)?;
+        let group = self.running(shard)?;
         let committed = group.read_index().await?;
         let (replicas, behind) = (group.replicas(), group.lag()?);
         Some(wire::Seen {

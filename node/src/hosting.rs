@@ -158,7 +158,7 @@ impl Hosting {
     pub(crate) fn rows(&self, wanted: &Wanted) -> Option<Result<Vec<IndexRow>, JournalError>> {
         let Wanted { shard, kind, from, limit } = *wanted;
         let from = from.map(|id| RowKey { kind, name: id.to_bytes().to_vec() });
-        let journal = self.journal(shard)?;
+        let journal = self.journal(shard).filter(|_| self.options.courier.has_replica(shard))?;
         Some(journal.rows_from(kind, from.as_ref(), limit.min(WANTED_MAX) as usize))
     }
 

@@ -259,7 +259,8 @@ impl Node {
     }
 
     async fn until_current(&self, group: &Group) {
-        while !self.courier.catch_up(group.group).await {
+        // One that is let go meanwhile has nothing to wait for.
+        while self.courier.has_replica(group.group) && !self.courier.catch_up(group.group).await {
             tokio::time::sleep(READY_POLL).await;
         }
     }

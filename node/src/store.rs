@@ -36,6 +36,9 @@ pub enum StoreError {
         "table {table}, record {record}: {fact}; restore this node's data from a peer or a backup, nothing was changed"
     )]
     Corrupt { table: String, record: String, fact: String },
+    /// Its checksum is right: whoever led then speaks a later version.
+    #[error("log entry {entry} was written by a newer release: upgrade this node")]
+    Newer { entry: String },
 }
 
 impl From<StoreError> for std::io::Error {

@@ -228,6 +228,7 @@ impl Running {
 /// How a server is to be started.
 pub struct Launch {
     dir: PathBuf,
+    program: String,
     /// Program and arguments that start the program behind them in their own place.
     wrapper: Vec<OsString>,
     args: Vec<OsString>,
@@ -244,7 +245,13 @@ impl Launch {
         let args = ["dev", "--json", "--https", https, "--devices", devices, "--data-dir"];
         let mut args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
         args.push(dir.into());
-        Self { dir: dir.to_owned(), wrapper: Vec::new(), args, env: Vec::new() }
+        Self {
+            dir: dir.to_owned(),
+            program: "fieldmesh".into(),
+            wrapper: Vec::new(),
+            args,
+            env: Vec::new(),
+        }
     }
 
     /// `fieldmesh node` on any ports.
@@ -252,9 +259,15 @@ impl Launch {
         let args = ["node", "--json", "--data-dir", text(dir), "--passphrase-file"];
         let mut args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
         args.push(passphrase_file.into());
-        Self { dir: dir.to_owned(), wrapper: Vec::new(), args, env: Vec::new() }
-            .env("FIELDMESH__LISTEN__HTTPS", ANY)
-            .env("FIELDMESH__LISTEN__DEVICES", ANY)
+        Self {
+            dir: dir.to_owned(),
+            program: "fieldmesh".into(),
+            wrapper: Vec::new(),
+            args,
+            env: Vec::new(),
+        }
+        .env("FIELDMESH__LISTEN__HTTPS", ANY)
+        .env("FIELDMESH__LISTEN__DEVICES", ANY)
     }
 
     /// `fieldmesh node` as its configuration says.
@@ -262,7 +275,13 @@ impl Launch {
         let args = ["node", "--json", "--config", text(config), "--passphrase-file"];
         let mut args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
         args.push(passphrase_file.into());
-        Self { dir: dir.to_owned(), wrapper: Vec::new(), args, env: Vec::new() }
+        Self {
+            dir: dir.to_owned(),
+            program: "fieldmesh".into(),
+            wrapper: Vec::new(),
+            args,
+            env: Vec::new(),
+        }
     }
 
     pub fn env(mut self, key: &str, value: &str) -> Self {
@@ -275,6 +294,12 @@ impl Launch {
         self
     }
 
+    /// Another program than the one that is tested, by its path.
+    pub fn program(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.program);
+        self
+    }
+
     pub fn under(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(OsString::from).collect();
         self
@@ -282,7 +307,7 @@ impl Launch {
 
     /// The running server, or how it ended before it was ready.
     pub async fn outcome(self) -> Result<Server, Finished> {
-        let own = program("fieldmesh");
+        let own = program(&self.program);
         let mut command = match self.wrapper.split_first() {
             Some((wrapper, args)) => {
                 let mut command = clean(wrapper.into());

@@ -7,7 +7,7 @@
     reason = "tests fail by panicking, and print what they measure"
 )]
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use fieldmesh_node::{
     edge,
@@ -53,6 +53,9 @@ async fn sent(keys: &Value, count: u32) -> (Vec<u32>, Duration) {
     let destination = reader.local_addr().unwrap();
     let socket: Arc<dyn AsyncUdpSocket> = edge::socket(ANY.parse().unwrap()).unwrap();
     let socket = faults(keys).on(socket);
+    // A socket that is new is not known to be writable, and what is sent at once would be lost.
+    let mut poller = Arc::clone(&socket).create_io_poller();
+    poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
     let (began, mut first, mut arrived) = (Instant::now(), Duration::ZERO, Vec::new());
     for number in 0..count {
         let contents = &number.to_be_bytes();

@@ -149,10 +149,8 @@ impl Machine {
                     self.put_snapshot_part(part, &mut batch)?;
                     Outcome::Decided(Verdict::Applied { tells: Vec::new() })
                 }
-                Err(error) => {
-                    tracing::error!(%error, log_id = %entry.log_id, "an entry does not decode; it changes nothing");
-                    Outcome::Undecodable
-                }
+                // The others may well understand it: to pass over it would make this replica another one.
+                Err(_) => return Err(StoreError::Newer { entry: entry.log_id.to_string() }),
             },
         };
         let applied = self.with(|a| {

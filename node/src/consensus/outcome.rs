@@ -11,8 +11,6 @@ pub enum Outcome {
     #[default]
     Nothing,
     Decided(Verdict),
-    /// The entry does not decode: identically refused everywhere.
-    Undecodable,
 }
 
 impl fmt::Display for Outcome {

@@ -260,7 +260,7 @@ fn applied(outcome: Outcome) -> Result<Vec<u64>, JournalError> {
         Outcome::Decided(Verdict::Conflict { found }) => Err(JournalError::Conflict { found }),
         Outcome::Decided(Verdict::Consumed) => Err(JournalError::Consumed),
         Outcome::Decided(Verdict::TooFar) => Err(JournalError::TooFar),
-        Outcome::Nothing | Outcome::Undecodable => {
+        Outcome::Nothing => {
             Err(JournalError::Failed("the state machine did not understand the commit".into()))
         }
     }

@@ -85,8 +85,8 @@ pub struct GroupView {
     pub wanted_learners: Vec<u64>,
     /// An operator chose its voters.
     pub pinned: bool,
-    /// Last entry that is committed.
-    pub committed: u64,
+    /// Last entry that a replica has applied when it has all there is.
+    pub applied: u64,
     /// Entries that others are behind, by node.
     pub behind: Vec<(u64, u64)>,
 }
@@ -163,7 +163,7 @@ async fn group_view(shared: &Shared, placed: &Placed) -> GroupView {
         wanted_voters: placed.voters.clone(),
         wanted_learners: placed.learners.clone(),
         pinned: placed.pinned,
-        committed: seen.committed,
+        applied: seen.committed,
         behind: seen.behind,
     }
 }

@@ -425,6 +425,7 @@ async fn history(
         return Err(Problem::invalid("this is not a ticket's identifier"));
     }
     let here = shared.node.known.group_of(id);
+    let here = here.filter(|shard| shared.node.courier.has_replica(*shard));
     let here = here.and_then(|shard| Some((shard, shared.node.journal(shard)?)));
     let (shard, journal) = here.ok_or_else(|| elsewhere(shared, id))?;
     if !query.stale {

@@ -41,6 +41,8 @@ pub struct Nodes {
     pub network: Option<Network>,
     /// Lines of nodes' configurations, by key.
     settings: BTreeMap<(u64, String), String>,
+    /// Of nodes that run another program than the one that is tested.
+    programs: BTreeMap<u64, String>,
     /// Of nodes that are not in the first one.
     regions: BTreeMap<u64, String>,
     /// What each configuration has beside the usual.
@@ -72,8 +74,9 @@ impl Nodes {
         static CLUSTERS: AtomicU64 = AtomicU64::new(0);
         let first = NODES_MAX * CLUSTERS.fetch_add(1, Ordering::Relaxed);
         let (running, regions, moved) = Default::default();
-        let (network, settings) = Default::default();
-        Self { root, first, running, network, settings, regions, moved, more: more.to_vec() }
+        let (network, settings, programs, more) =
+            (None, BTreeMap::new(), BTreeMap::new(), more.to_vec());
+        Self { root, first, running, network, settings, programs, regions, moved, more }
     }
 
     /// Makes and starts so many nodes, and waits until they have settled.
@@ -101,6 +104,15 @@ impl Nodes {
             Some(network) => network.address(number),
             None => format!("{}{}", network(), self.first + number),
         }
+    }
+
+    /// A node is run by a program, from its next start on.
+    pub fn set_program(&mut self, number: u64, path: &str) {
+        self.programs.insert(number, path.to_owned());
+    }
+
+    fn program_of(&self, number: u64) -> &str {
+        self.programs.get(&number).map_or("fieldmesh", |path| path)
     }
 
     /// Writes a line of a node's configuration; a node reads it when it starts.
@@ -168,14 +180,18 @@ impl Nodes {
     /// Runs a command of a node that needs its passphrase.
     pub async fn run(&self, number: u64, verb: &str, args: &[&str]) -> Finished {
         let config = self.config(number, &[]);
-        self.run_as(&config, verb, args).await
+        self.run_by(self.program_of(number), &config, verb, args).await
     }
 
     pub async fn run_as(&self, config: &Path, verb: &str, args: &[&str]) -> Finished {
+        self.run_by("fieldmesh", config, verb, args).await
+    }
+
+    async fn run_by(&self, program: &str, config: &Path, verb: &str, args: &[&str]) -> Finished {
         let passphrase = self.passphrase();
         let own =
             [verb, "--json", "--config", text(config), "--passphrase-file", text(&passphrase)];
-        run("fieldmesh", &[&own[..], args].concat()).await
+        run(program, &[&own[..], args].concat()).await
     }
 
     fn region(&self, number: u64) -> &str {
@@ -198,7 +214,9 @@ impl Nodes {
     /// Makes a node's directory by a token of its own.
     pub async fn join(&self, number: u64) -> Finished {
         let (user, secret) = self.token("node").await;
-        self.join_as(&self.config(number, &[]), &user, &secret).await
+        let server = self.any().https.clone();
+        let args = ["--server", &server, "--user", &user, "--token-file", text(&secret)];
+        self.run(number, "join", &args).await
     }
 
     /// Makes a request for the authority of a new region on its first node, and has the first node's root
@@ -267,6 +285,7 @@ impl Nodes {
     pub fn launch(&self, number: u64) -> Launch {
         let config = self.config(number, &[]);
         let launch = Launch::member(&self.dir(number), &config, &self.passphrase());
+        let launch = launch.program(self.program_of(number));
         match &self.network {
             Some(network) => launch.under(&network.machine(number)),
             None => launch,
