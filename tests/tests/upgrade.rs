@@ -23,7 +23,7 @@ const TECHNICIANS: usize = 3;
 
 /// The program of the release before.
 fn previous() -> Option<PathBuf> {
-    let commit = PREVIOUS.lines().find(|line| !line.starts_with('#')).unwrap().trim();
+    let commit = PREVIOUS.lines().find(|line| !line.starts_with('#'))?.trim();
     let target = program("fieldmesh").parent()?.parent()?.to_owned();
     let path = target.join("previous").join(commit).join("fieldmesh");
     path.is_file().then_some(path)

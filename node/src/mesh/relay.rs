@@ -2,8 +2,8 @@
 //!
 //! Networks often fail in part, and then a shard's leader and the node of a device may be on two sides
 //! that a third node is on both of (Alfatafta et al., "Toward a Generic Fault Tolerance Technique for Partial
-//! Network Partitioning", OSDI 2020). A relayed stream begins with [`RELAY`] towards the relay and with
-//! [`RELAYED`] from there; a number of eight bytes and the class follow, the number of the target and that of
+//! Network Partitioning", OSDI 2020). A relayed stream begins with `RELAY` towards the relay and with
+//! `RELAYED` from there; a number of eight bytes and the class follow, the number of the target and that of
 //! the origin. The relay answers with one byte once it has the way.
 //!
 //! **Invariants:** one node relays at most, by a connection of its own; all three are of one region, each of
