@@ -167,15 +167,15 @@ mod tests {
     fn template(der: &[u8]) -> (Option<Vec<u8>>, Vec<u8>) {
         let mut attribute = Element::only(der).unwrap().inside(SEQUENCE).unwrap();
         let mut attribute = attribute.enter(SEQUENCE).unwrap();
-        let kind = attribute.expect(OID).unwrap().raw;
+        let kind = attribute.read(OID).unwrap().raw;
         assert_eq!(kind, yasna::construct_der(|writer| writer.write_oid(&oid(TEMPLATE))));
         let mut values = attribute.enter(SET).unwrap();
         attribute.end().unwrap();
         let mut template = values.enter(SEQUENCE).unwrap();
         values.end().unwrap();
-        assert_eq!(template.expect(INTEGER).unwrap().content, [0]);
+        assert_eq!(template.read(INTEGER).unwrap().content, [0]);
         let key = template.optional(context(0)).unwrap().map(|key| key.content.to_vec());
-        let attributes = template.expect(context(1)).unwrap().content.to_vec();
+        let attributes = template.read(context(1)).unwrap().content.to_vec();
         template.end().unwrap();
         (key, attributes)
     }
@@ -185,10 +185,10 @@ mod tests {
         let der = csrattrs(Some(&identity()), &KINDS);
         let (_, attributes) = template(&der);
         let mut attribute = Element::only(&attributes).unwrap().inside(SEQUENCE).unwrap();
-        attribute.expect(OID).unwrap();
+        attribute.read(OID).unwrap();
         let mut values = attribute.enter(SET).unwrap();
         let mut extensions = values.enter(SEQUENCE).unwrap();
-        let extension = extensions.expect(SEQUENCE).unwrap();
+        let extension = extensions.read(SEQUENCE).unwrap();
         extensions.end().unwrap();
         let (_, extension) = X509Extension::from_der(extension.raw).unwrap();
         let ParsedExtension::SubjectAlternativeName(names) = extension.parsed_extension() else {

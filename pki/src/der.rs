@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next value, which has this tag.
-    pub(crate) fn expect(&mut self, tag: u8) -> Result<Element<'a>, DerError> {
+    pub(crate) fn read(&mut self, tag: u8) -> Result<Element<'a>, DerError> {
         let element = self.next()?;
         if element.tag == tag { Ok(element) } else { Err(DerError) }
     }
@@ -275,13 +275,13 @@ mod tests {
                 writer.next().write_bool(flag);
             }));
             let mut reader = Element::only(&der).unwrap().inside(SEQUENCE).unwrap();
-            let integer = reader.expect(INTEGER).unwrap().content;
+            let integer = reader.read(INTEGER).unwrap().content;
             let sign = if number < 0 { -1 } else { 0 };
             let read = integer.iter().fold(sign, |number, byte| number << 8 | i64::from(*byte));
             prop_assert_eq!(read, number);
-            prop_assert_eq!(reader.expect(UTF8_STRING).unwrap().content, text.as_bytes());
+            prop_assert_eq!(reader.read(UTF8_STRING).unwrap().content, text.as_bytes());
             prop_assert_eq!(reader.optional(BOOLEAN), Ok(None));
-            prop_assert_eq!(reader.expect(OCTET_STRING).unwrap().content, &bytes[..]);
+            prop_assert_eq!(reader.read(OCTET_STRING).unwrap().content, &bytes[..]);
             prop_assert!(reader.optional(BOOLEAN).unwrap().is_some());
             prop_assert_eq!(reader.end(), Ok(()));
         }

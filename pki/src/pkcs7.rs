@@ -63,7 +63,7 @@ pub fn parse_certs_only(der: &[u8]) -> Result<Vec<Vec<u8>>, Pkcs7Error> {
     let mut found = Vec::new();
     while !certificates.is_at_end() {
         // The other choices (attribute certificates and older ones) have other tags.
-        let certificate = certificates.expect(SEQUENCE).map_err(|_| Pkcs7Error)?;
+        let certificate = certificates.read(SEQUENCE).map_err(|_| Pkcs7Error)?;
         found.push(certificate.raw.to_vec());
         if found.len() > CERTIFICATES_MAX {
             return Err(Pkcs7Error);
@@ -75,16 +75,16 @@ pub fn parse_certs_only(der: &[u8]) -> Result<Vec<Vec<u8>>, Pkcs7Error> {
 /// What the set of certificates holds.
 fn certificates(der: &[u8]) -> Result<Reader<'_>, DerError> {
     let mut message = Element::only(der)?.inside(SEQUENCE)?;
-    let kind = message.expect(OID)?;
+    let kind = message.read(OID)?;
     let mut wrapper = message.enter(context(0))?;
     message.end()?;
     let mut signed = wrapper.enter(SEQUENCE)?;
     wrapper.end()?;
-    let version = signed.expect(INTEGER)?;
+    let version = signed.read(INTEGER)?;
     // Nobody signs, so there is neither a digest algorithm nor content.
     signed.enter(SET)?.end()?;
     let mut content = signed.enter(SEQUENCE)?;
-    let content_kind = content.expect(OID)?;
+    let content_kind = content.read(OID)?;
     content.end()?;
     let certificates = signed.enter(context(0))?;
     // Revocation lists.

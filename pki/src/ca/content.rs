@@ -265,5 +265,5 @@ pub(super) fn sign_checked(
 /// What a certificate's signature is over, and its algorithm.
 fn signed_parts(certificate: &[u8]) -> Result<(&[u8], &[u8]), DerError> {
     let mut parts = Element::only(certificate)?.inside(SEQUENCE)?;
-    Ok((parts.expect(SEQUENCE)?.raw, parts.expect(SEQUENCE)?.raw))
+    Ok((parts.read(SEQUENCE)?.raw, parts.read(SEQUENCE)?.raw))
 }

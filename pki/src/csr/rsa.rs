@@ -58,7 +58,7 @@ pub(super) fn check(key: &[u8]) -> Result<&[u8], CsrError> {
 /// Modulus and exponent, each positive and without leading zeros.
 fn numbers(key: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut sequence = Element::only(key).and_then(|key| key.inside(SEQUENCE)).ok()?;
-    let mut positive = || match sequence.expect(INTEGER).ok()?.content {
+    let mut positive = || match sequence.read(INTEGER).ok()?.content {
         [0, rest @ ..] if !rest.is_empty() => Some(rest),
         all @ [1..=0x7f, ..] => Some(all),
         _ => None,

@@ -31,14 +31,14 @@ fn outline(request: Element<'_>) -> Result<&[u8], DerError> {
     let mut outer = request.inside(SEQUENCE)?;
     let mut info = outer.enter(SEQUENCE)?;
     algorithm(outer.enter(SEQUENCE)?)?;
-    outer.expect(BIT_STRING)?;
+    outer.read(BIT_STRING)?;
     outer.end()?;
 
-    let version = info.expect(INTEGER)?.content;
+    let version = info.read(INTEGER)?.content;
     name(info.enter(SEQUENCE)?)?;
     let mut key = info.enter(SEQUENCE)?;
     algorithm(key.enter(SEQUENCE)?)?;
-    key.expect(BIT_STRING)?;
+    key.read(BIT_STRING)?;
     key.end()?;
     let mut attributes = info.enter(context(0))?;
     info.end()?;
@@ -49,7 +49,7 @@ fn outline(request: Element<'_>) -> Result<&[u8], DerError> {
 }
 
 fn algorithm(mut identifier: Reader<'_>) -> Result<(), DerError> {
-    identifier.expect(OID)?;
+    identifier.read(OID)?;
     if !identifier.is_at_end() {
         identifier.next()?;
     }
@@ -61,7 +61,7 @@ fn name(mut sets: Reader<'_>) -> Result<(), DerError> {
         let mut set = sets.enter(SET)?;
         loop {
             let mut pair = set.enter(SEQUENCE)?;
-            pair.expect(OID)?;
+            pair.read(OID)?;
             pair.next()?;
             pair.end()?;
             if set.is_at_end() {
@@ -73,7 +73,7 @@ fn name(mut sets: Reader<'_>) -> Result<(), DerError> {
 }
 
 fn attribute(mut attribute: Reader<'_>) -> Result<(), DerError> {
-    let kind = attribute.expect(OID)?.content;
+    let kind = attribute.read(OID)?.content;
     let mut values = attribute.enter(SET)?;
     attribute.end()?;
     let value = values.next()?;
@@ -85,9 +85,9 @@ fn attribute(mut attribute: Reader<'_>) -> Result<(), DerError> {
         let mut extensions = value.inside(SEQUENCE)?;
         loop {
             let mut extension = extensions.enter(SEQUENCE)?;
-            extension.expect(OID)?;
+            extension.read(OID)?;
             extension.optional(BOOLEAN)?;
-            extension.expect(OCTET_STRING)?;
+            extension.read(OCTET_STRING)?;
             extension.end()?;
             if extensions.is_at_end() {
                 break;

@@ -156,19 +156,19 @@ impl OcspRequest {
 }
 
 fn single(mut request: Reader<'_>) -> Result<CertId, OcspRequestError> {
-    let cert_id = request.expect(SEQUENCE)?;
+    let cert_id = request.read(SEQUENCE)?;
     if let Some(list) = request.optional(context(0))? {
         extensions(list.content, &[])?;
     }
     request.end()?;
     let mut id = cert_id.inside(SEQUENCE)?;
     let mut algorithm = id.enter(SEQUENCE)?;
-    let oid = algorithm.expect(OID)?.content;
+    let oid = algorithm.read(OID)?.content;
     algorithm.optional(NULL)?;
     algorithm.end()?;
-    let name_hash = id.expect(OCTET_STRING)?.content;
-    let key_hash = id.expect(OCTET_STRING)?.content;
-    let serial = id.expect(INTEGER)?.content;
+    let name_hash = id.read(OCTET_STRING)?.content;
+    let key_hash = id.read(OCTET_STRING)?.content;
+    let serial = id.read(INTEGER)?.content;
     id.end()?;
     let hash = [CertIdHash::Sha1, CertIdHash::Sha256].into_iter().find(|hash| hash.oid() == oid);
     let length = match hash {
@@ -200,14 +200,14 @@ fn extensions<'a>(list: &'a [u8], known: &[u8]) -> Result<Option<&'a [u8]>, Ocsp
     let mut found = None;
     while !list.is_at_end() {
         let mut extension = list.enter(SEQUENCE)?;
-        let oid = extension.expect(OID)?.content;
+        let oid = extension.read(OID)?.content;
         let is_critical = match extension.optional(BOOLEAN)?.map(|critical| critical.content) {
             None => false,
             Some([0xff]) => true,
             // DER leaves the default out.
             Some(_) => return Err(OcspRequestError::Malformed),
         };
-        let value = extension.expect(OCTET_STRING)?.content;
+        let value = extension.read(OCTET_STRING)?.content;
         extension.end()?;
         if oid != known {
             if is_critical {
