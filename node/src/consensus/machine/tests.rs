@@ -5,7 +5,7 @@ use openraft::vote::leader_id_std::CommittedLeaderId;
 
 use super::*;
 use crate::{
-    consensus::Entry,
+    consensus::{Entry, Proposal as Sealed},
     store::{Engine, Role, simulated::Disk},
 };
 
@@ -20,6 +20,22 @@ async fn apply(machine: &mut Machine, range: std::ops::Range<u64>) {
         Ok((Entry { log_id, payload: EntryPayload::Blank }, None))
     });
     machine.apply(futures_util::stream::iter(entries.collect::<Vec<_>>())).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_entry_of_a_later_release_is_not_passed_over() {
+    let mut machine = machine();
+    apply(&mut machine, 0..3).await;
+    let later = Proposal::Settle(Settle::default());
+    let mut later = rows::encode(&later);
+    // The kind of proposal: none that is known.
+    later[1] = 0x17;
+    let payload = EntryPayload::Normal(Sealed(later.into()));
+    let entry = Entry { log_id: LogId::new(CommittedLeaderId::new(1), 3), payload };
+    let applied = machine.apply(futures_util::stream::iter([Ok((entry, None))])).await;
+    assert!(applied.unwrap_err().to_string().contains("upgrade this node"));
+    // It stands where it stood, so that the same entry is applied once it is understood.
+    assert_eq!(install::found(&*machine.table).unwrap().applied.map(|id| id.index), Some(2));
 }
 
 fn last(snapshot: &TableSnapshot) -> Option<u64> {
