@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use quinn::{Connection, RecvStream, SendStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{CLASS_WITHIN, Class, Receiving, Sending, stream};
 
@@ -81,27 +81,31 @@ pub(super) async fn carry(
         return;
     };
     metrics::counter!("fieldmesh_mesh_relayed_total").increment(1);
-    let carried = async { tokio::join!(pipe(receive, there), pipe(back, send)) };
-    if class == Class::Snapshot {
-        carried.await;
-    } else {
-        // What is dropped half-way is reset, on both sides.
-        tokio::select! {
-            _ = carried => {}
-            () = sleep(LIFE) => {}
-        }
-    }
+    let until = (class != Class::Snapshot).then(|| Instant::now() + LIFE);
+    tokio::join!(pipe(receive, there, until), pipe(back, send, until));
 }
 
-/// Carries bytes until either side ends, and says so to the other.
-async fn pipe(mut from: RecvStream, mut to: SendStream) {
+/// Carries bytes until either side ends, and says so to the other; or until it is time.
+async fn pipe(mut from: RecvStream, mut to: SendStream, until: Option<Instant>) {
     let stopped = to.stopped();
-    tokio::pin!(stopped);
+    let over = async {
+        match until {
+            Some(until) => sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(stopped, over);
     loop {
         let read = tokio::select! {
             read = from.read_chunk(PIECE, true) => read,
             _ = &mut stopped => {
                 drop(from.stop(stream::GIVEN_UP));
+                return;
+            }
+            () = &mut over => {
+                // Said, because a stream that is only dropped ends as if all had been sent.
+                drop(from.stop(stream::GIVEN_UP));
+                drop(to.reset(stream::GIVEN_UP));
                 return;
             }
         };
