@@ -4,8 +4,8 @@
 //! The placement group runs on every node and is started first, because it says where the others live.
 //!
 //! **Invariant:** a group that is taken from this node ends only when its leader says that this node is let
-//! go, and so do its data on disk, but for its vote. **Not here:** who is wanted where (`domain::placement`), changing
-//! a group (`replicas`), shards (`leading`).
+//! go, and so do its data on disk, but for its vote. **Not here:** who is wanted where
+//! (`domain::placement`), changing a group (`replicas`), shards (`leading`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -199,16 +199,14 @@ impl Hosting {
                 left::leave(shard, &**log).await?;
             }
         }
-        self.finish_leaving()
+        left::unfinished(&**log)?.into_iter().try_for_each(|shard| self.finish_leaving(shard))
     }
 
-    /// Removes the states of groups whose logs are gone.
-    fn finish_leaving(&self) -> Result<(), StoreError> {
+    /// Removes the state of a group whose log is gone.
+    fn finish_leaving(&self, shard: ShardId) -> Result<(), StoreError> {
         let HostingOptions { log, engine, .. } = &self.options;
-        for shard in left::unfinished(&**log)? {
-            left::finish(shard, &**engine, &**log)?;
-            tracing::info!(shard, "the data of a group that has left were removed");
-        }
+        left::finish(shard, &**engine, &**log)?;
+        tracing::info!(shard, "the data of a group that has left were removed");
         Ok(())
     }
 
@@ -223,7 +221,7 @@ impl Hosting {
         }
         self.options.courier.remove_group(shard);
         ended.group.stop().await;
-        if let Err(error) = ended.group.leave(&*self.options.log).await {
+        if let Err(error) = left::leave(shard, &*self.options.log).await {
             // It is found there again.
             tracing::error!(shard, %error, "the log of a group that has left is not removed");
         }
@@ -232,7 +230,9 @@ impl Hosting {
 
     async fn start_group(&self, shard: ShardId) -> Result<(), NodeError> {
         let HostingOptions { clock, entropy, courier, known, number, .. } = &self.options;
-        self.finish_leaving().map_err(NodeError::Log)?;
+        if left::unfinished(&*self.options.log).map_err(NodeError::Log)?.contains(&shard) {
+            self.finish_leaving(shard).map_err(NodeError::Log)?;
+        }
         let mut seed = [0; 8];
         entropy.fill(&mut seed);
         let group = self.group(shard, u64::from_be_bytes(seed)).await?;

@@ -6,10 +6,7 @@
 //! **Invariants:** the log goes at once, and says that the state is to follow; a group is begun again only
 //! when both are gone. **Not here:** whether a group has let this node go (`courier`).
 
-use super::{
-    group::{Group, state_table},
-    install::arriving_table,
-};
+use super::{group::state_table, install::arriving_table};
 use crate::store::{
     Batch, Engine, StoreError, Table,
     keys::{GroupId, log},
@@ -17,16 +14,6 @@ use crate::store::{
 
 /// Groups of which there may be data: more than a node is ever in.
 const GROUPS_MAX: usize = 4096;
-
-impl Group {
-    /// Removes the log of a group that has stopped.
-    ///
-    /// # Errors
-    /// A disk that fails.
-    pub async fn leave(&self, records: &dyn Table) -> Result<(), StoreError> {
-        leave(self.group, records).await
-    }
-}
 
 /// Groups of which there is a log.
 ///
