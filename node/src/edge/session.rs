@@ -25,7 +25,6 @@ use crate::{
     audit::Event,
     bucket::Bucket,
     channel::Channel,
-    contact::Contact,
     courier::{SESSION_MAIL_MAX, Session},
     intake::Peer,
     steps::Act,
@@ -50,8 +49,7 @@ struct Open {
 pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, admitted: Admitted, number: u64) {
     let Admitted { peer, not_after_s, listed } = admitted;
     let (mail, queue) = mpsc::channel(SESSION_MAIL_MAX);
-    let expiry =
-        tokio::spawn(close_when_expired(Arc::clone(edge), connection.clone(), not_after_s));
+    let ends = tokio::spawn(close_in_time(Arc::clone(edge), connection.clone(), not_after_s));
     let device = peer.entity;
     let bucket = Bucket::full(edge.options.rate, edge.options.intake.clock.now_ms());
     let open = Arc::new(Open {
@@ -63,8 +61,6 @@ pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, admitted: Admi
         heard: AtomicU64::new(0),
     });
     let sender = tokio::spawn(send_mail(Arc::clone(&open), queue));
-    let contact =
-        tokio::spawn(close_when_cut_off(edge.options.contact.clone(), open.connection.clone()));
     metrics::gauge!("fieldmesh_edge_sessions").increment(1);
     let mut attached = Some(Session { number, mail });
     loop {
@@ -91,17 +87,9 @@ pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, admitted: Admi
     }
     edge.options.intake.courier.detach(device, number);
     sender.abort();
-    expiry.abort();
-    contact.abort();
+    ends.abort();
     drop(listed);
     metrics::gauge!("fieldmesh_edge_sessions").decrement(1);
-}
-
-async fn close_when_cut_off(mut contact: Contact, connection: Connection) {
-    if contact.wait_for(|is_in| !is_in).await.is_ok() {
-        let Refusal { code, detail, .. } = Refusal::CUT_OFF;
-        connection.close(VarInt::from_u32(code), detail.as_bytes());
-    }
 }
 
 async fn serve(open: &Open, mut send: SendStream, mut receive: RecvStream) {
@@ -278,9 +266,18 @@ impl Open {
     }
 }
 
-async fn close_when_expired(edge: Arc<Edge>, connection: Connection, not_after_s: u64) {
-    trust::expired(&*edge.options.intake.clock, not_after_s).await;
-    connection.close(VarInt::from_u32(close::EXPIRED), close::reason(close::EXPIRED));
+/// Closes a connection whose certificate has expired, or whose node does not hear its region any more.
+async fn close_in_time(edge: Arc<Edge>, connection: Connection, not_after_s: u64) {
+    let mut contact = edge.options.contact.clone();
+    let (code, reason) = tokio::select! {
+        () = trust::expired(&*edge.options.intake.clock, not_after_s) => {
+            (close::EXPIRED, close::reason(close::EXPIRED))
+        }
+        Ok(_) = contact.wait_for(|is_in| !is_in) => {
+            (Refusal::CUT_OFF.code, Refusal::CUT_OFF.detail.as_bytes())
+        }
+    };
+    connection.close(VarInt::from_u32(code), reason);
 }
 
 /// Sends mail as it comes; ends, and with it the connection, when a newer session takes over.
