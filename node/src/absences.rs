@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use fieldmesh_actors::{commit::Cause, seams::Entropy};
+use fieldmesh_actors::seams::Entropy;
 use fieldmesh_domain::{
     Command, EntityId,
     placement::{self, Presence},
@@ -57,12 +57,8 @@ pub async fn tend(courier: Arc<NodeCourier>, entropy: Arc<dyn Entropy>, after: D
 }
 
 async fn say(courier: &NodeCourier, entropy: &dyn Entropy, command: placement::Command) {
-    let mut command_id = [0; 16];
-    entropy.fill(&mut command_id);
-    let placement = EntityId::placement();
-    let Some(credit) = courier.admit(placement) else { return };
-    let (said, cause) = (format!("{command:?}"), Cause::Operator { command_id });
-    match courier.ask(placement, Command::Placement(command), cause, credit).await {
+    let said = format!("{command:?}");
+    match courier.ask_anew(EntityId::placement(), Command::Placement(command), entropy).await {
         Ok(_) => tracing::warn!(said, "the cluster knows of a node's absence or return"),
         // Where nobody could take its places it is said again, and refused again.
         Err(error) => tracing::debug!(said, %error, "it stays as it was"),

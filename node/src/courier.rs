@@ -23,7 +23,7 @@ use fieldmesh_actors::{
     Answer, AskError, ShardHandle,
     admission::{Credit, Credits, RETRY_AFTER_MS, SHARD_CREDITS},
     commit::{Cause, ShardId},
-    seams::{Courier, MailItem, OutboxItem, Pending},
+    seams::{Courier, Entropy, MailItem, OutboxItem, Pending},
 };
 use fieldmesh_domain::{Command, EntityId, IndexRow, placement::Home};
 use tokio::time::Instant;
@@ -236,6 +236,23 @@ impl NodeCourier {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Asks an entity on behalf of an operator, or of this node itself, as nobody asked before.
+    ///
+    /// # Errors
+    /// The entity's refusal, or why it could not be asked.
+    pub async fn ask_anew(
+        &self,
+        to: EntityId,
+        command: Command,
+        entropy: &dyn Entropy,
+    ) -> Result<Answer, AskError> {
+        let mut command_id = [0; 16];
+        entropy.fill(&mut command_id);
+        let busy = AskError::Busy { retry_after_ms: RETRY_AFTER_MS };
+        let credit = self.admit(to).ok_or(busy)?;
+        self.ask(to, command, Cause::Operator { command_id }, credit).await
     }
 
     /// Ends a while after another node than this one leads. One that was killed answers nothing, and its

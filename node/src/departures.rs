@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fieldmesh_actors::{commit::Cause, seams::Entropy};
+use fieldmesh_actors::seams::Entropy;
 use fieldmesh_domain::{
     Command, EntityId,
     placement::{self, Member, PLACEMENT, Placed, Presence},
@@ -30,13 +30,8 @@ pub async fn tend(courier: Arc<NodeCourier>, known: Arc<Cluster>, entropy: Arc<d
             if !is_out(&courier, &known, member.number).await {
                 continue;
             }
-            let mut command_id = [0; 16];
-            entropy.fill(&mut command_id);
-            let left = placement::Command::Left { number: member.number };
-            let placement = EntityId::placement();
-            let Some(credit) = courier.admit(placement) else { continue };
-            let (command, cause) = (Command::Placement(left), Cause::Operator { command_id });
-            match courier.ask(placement, command, cause, credit).await {
+            let left = Command::Placement(placement::Command::Left { number: member.number });
+            match courier.ask_anew(EntityId::placement(), left, &*entropy).await {
                 Ok(_) => tracing::info!(node = member.number, "a node has left"),
                 Err(error) => tracing::debug!(node = member.number, %error, "not yet left"),
             }

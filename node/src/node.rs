@@ -10,8 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use fieldmesh_actors::{
     Answer, AskError, Supervisor,
-    admission::RETRY_AFTER_MS,
-    commit::{Cause, ShardId},
+    commit::ShardId,
     seams::{Clock, Entropy, JournalError},
 };
 use fieldmesh_domain::{
@@ -270,15 +269,11 @@ impl Node {
     /// # Errors
     /// The entity's refusal, or why it cannot be asked now.
     pub async fn ask(&self, entity: EntityId, command: Command) -> Result<Answer, AskError> {
-        let mut command_id = [0; 16];
-        self.entropy.fill(&mut command_id);
-        let busy = AskError::Busy { retry_after_ms: RETRY_AFTER_MS };
         if self.known.group_of(entity).is_none() {
             let detail = format!("the cluster has no region {}", entity.region()).into();
             return Err(AskError::Rejected(Rejection { code: RejectionCode::Unknown, detail }));
         }
-        let credit = self.courier.admit(entity).ok_or(busy)?;
-        self.courier.ask(entity, command, Cause::Operator { command_id }, credit).await
+        self.courier.ask_anew(entity, command, &*self.entropy).await
     }
 
     /// The journal that holds an entity, for reading: what this node's replica has applied.
