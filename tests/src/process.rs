@@ -243,45 +243,28 @@ impl Launch {
 
     pub fn dev_at(dir: &Path, https: &str, devices: &str) -> Self {
         let args = ["dev", "--json", "--https", https, "--devices", devices, "--data-dir"];
-        let mut args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
-        args.push(dir.into());
-        Self {
-            dir: dir.to_owned(),
-            program: "fieldmesh".into(),
-            wrapper: Vec::new(),
-            args,
-            env: Vec::new(),
-        }
+        Self::of(dir, &args, dir)
+    }
+
+    /// The tested program with these arguments and a path behind them.
+    fn of(dir: &Path, args: &[&str], last: &Path) -> Self {
+        let args = args.iter().map(OsString::from).chain([last.into()]).collect();
+        let (program, wrapper, env) = ("fieldmesh".into(), Vec::new(), Vec::new());
+        Self { dir: dir.to_owned(), program, wrapper, args, env }
     }
 
     /// `fieldmesh node` on any ports.
     pub fn node(dir: &Path, passphrase_file: &Path) -> Self {
         let args = ["node", "--json", "--data-dir", text(dir), "--passphrase-file"];
-        let mut args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
-        args.push(passphrase_file.into());
-        Self {
-            dir: dir.to_owned(),
-            program: "fieldmesh".into(),
-            wrapper: Vec::new(),
-            args,
-            env: Vec::new(),
-        }
-        .env("FIELDMESH__LISTEN__HTTPS", ANY)
-        .env("FIELDMESH__LISTEN__DEVICES", ANY)
+        Self::of(dir, &args, passphrase_file)
+            .env("FIELDMESH__LISTEN__HTTPS", ANY)
+            .env("FIELDMESH__LISTEN__DEVICES", ANY)
     }
 
     /// `fieldmesh node` as its configuration says.
     pub fn member(dir: &Path, config: &Path, passphrase_file: &Path) -> Self {
         let args = ["node", "--json", "--config", text(config), "--passphrase-file"];
-        let mut args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
-        args.push(passphrase_file.into());
-        Self {
-            dir: dir.to_owned(),
-            program: "fieldmesh".into(),
-            wrapper: Vec::new(),
-            args,
-            env: Vec::new(),
-        }
+        Self::of(dir, &args, passphrase_file)
     }
 
     pub fn env(mut self, key: &str, value: &str) -> Self {
@@ -372,6 +355,12 @@ impl Server {
 
     pub async fn terminate(self) -> Finished {
         self.running.end_with("TERM").await
+    }
+
+    /// What a monitor sees of it, which has no certificate.
+    pub async fn metrics(&self) -> String {
+        let url = format!("https://{}/metrics", self.https);
+        run("/usr/bin/curl", &["-sSfk", &url]).await.expect_code(0).stdout
     }
 
     pub async fn ask(&self, args: &[&str]) -> Value {

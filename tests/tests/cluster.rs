@@ -58,10 +58,25 @@ async fn requests_go_on_whichever_node_dies() {
     for victim in 1..=3 {
         nodes.kill(victim).await;
         served(&nodes, &customer, &technician, "with two nodes").await;
+        let lost = format!("fieldmesh_mesh_peer_up{{peer=\"{victim}\"}} 0");
+        until("a monitor sees it", async || {
+            nodes.any().metrics().await.contains(&lost).then_some(())
+        })
+        .await;
         nodes.restart(victim).await;
         nodes.settle().await;
     }
     served(&nodes, &customer, &technician, "after").await;
+    let metrics = nodes.node(1).metrics().await;
+    for peer in [2, 3] {
+        for name in ["up", "rtt_seconds", "sent_bytes_total", "sent_packets_total"] {
+            let line = format!("fieldmesh_mesh_peer_{name}{{peer=\"{peer}\"}} ");
+            let value = metrics.lines().find_map(|text| text.strip_prefix(&line));
+            let value: f64 =
+                value.unwrap_or_else(|| panic!("no {line} in {metrics}")).parse().unwrap();
+            assert!(value > 0.0, "{line}{value}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

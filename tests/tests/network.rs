@@ -43,7 +43,7 @@ struct Scene {
 }
 
 impl Scene {
-    async fn start(settings: &[(&str, &str)]) -> Self {
+    async fn start(settings: &[(&'static str, &'static str)]) -> Self {
         let (network, mut settings) = (network(NODES), settings.to_vec());
         if network.is_none() {
             settings.push(("chaos.enabled", "true"));
@@ -271,6 +271,7 @@ async fn a_leader_that_is_cut_off_promises_nothing() {
         let unanswered = phone.try_request("to the node that is cut off", "5").await;
         unanswered.expect_code(75).expect_one_line(&["outbox"]);
         scene.served_since(since, "without node 1").await;
+        assert!(scene.nodes.node(1).metrics().await.contains("fieldmesh_cut_off 1"));
         let fresh = scene.crowd.receipted_since(since);
         // It does not say that there is no such ticket: it cannot know. What it has it says when asked so.
         let (dir, fresh) = (scene.nodes.dir(1), fresh.to_string());

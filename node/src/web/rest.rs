@@ -403,15 +403,19 @@ pub struct ReadQuery {
     stale: bool,
 }
 
-/// Has the replica here catch up with what was acknowledged before now; `else_` is what to do where it
-/// cannot.
-pub(super) async fn latest(shared: &Shared, shard: ShardId, else_: &str) -> Result<(), Problem> {
+/// Has the replica here catch up with what was acknowledged before now; `otherwise` is what to do where
+/// it cannot.
+pub(super) async fn latest(
+    shared: &Shared,
+    shard: ShardId,
+    otherwise: &str,
+) -> Result<(), Problem> {
     if shared.node.courier.catch_up_in_time(shard).await {
         return Ok(());
     }
     Err(Problem::busy(format_args!(
         "nobody who leads shard {shard} answers, so this node cannot tell the last word: ask another \
-         node, {else_}"
+         node, {otherwise}"
     )))
 }
 

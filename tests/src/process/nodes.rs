@@ -58,11 +58,12 @@ impl Nodes {
     }
 
     /// The same in a network of namespaces, or with lines of configuration that all nodes have.
-    pub async fn start_in(network: Option<Network>, count: u64, all: &[(&str, &str)]) -> Self {
-        let mut nodes = Self { network, ..Self::prepare(&[]) };
-        for number in 1..=count {
-            all.iter().for_each(|(key, value)| nodes.set(number, key, value));
-        }
+    pub async fn start_in(
+        network: Option<Network>,
+        count: u64,
+        more: &[(&'static str, &'static str)],
+    ) -> Self {
+        let mut nodes = Self { network, ..Self::prepare(more) };
         nodes.begin(count).await;
         nodes
     }
