@@ -1,0 +1,15 @@
+//! Who does what, and when: matching offers with technicians, planning a day, dispatching during it.
+//!
+//! **Invariants:** pure. Time, seeds and budgets come in as arguments; the same arguments give the
+//! same result. Only `bench` reads files. **Not here:** tickets, offers and their states (the domain).
+
+mod draft;
+pub mod instance;
+pub mod online;
+pub mod plan;
+pub mod problem;
+mod random;
+mod route;
+pub mod search;
+mod segment;
+mod situation;
