@@ -92,9 +92,8 @@ impl Instance {
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         let end = text.lines().count();
         let mut lines = lines(text);
-        let mut next = |what| {
-            lines.next().ok_or(FormatError { line: end, fault: Fault::Missing(what) })
-        };
+        let mut next =
+            |what| lines.next().ok_or(FormatError { line: end, fault: Fault::Missing(what) });
         let (_, name) = next("the name")?;
         expect("INFO", next("INFO")?)?;
         next("the header of INFO")?;

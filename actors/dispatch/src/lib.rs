@@ -5,6 +5,7 @@
 
 mod draft;
 pub mod instance;
+pub mod matching;
 pub mod online;
 pub mod plan;
 pub mod problem;

@@ -240,8 +240,7 @@ impl Route {
         let outset = &situation.outsets[technician];
         self.depot = self.stops.iter().position(|place| *place == DEPOT);
         let needed = self.depot.unwrap_or(self.stops.len());
-        let is_supplied =
-            outset.is_stocked || self.carried_stops(situation, outset) >= needed;
+        let is_supplied = outset.is_stocked || self.carried_stops(situation, outset) >= needed;
         is_supplied && self.schedule(situation, outset)
     }
 

@@ -175,8 +175,7 @@ impl<'a> Search<'a> {
         let absent = std::mem::take(&mut self.trial.absent);
         for request in absent {
             let skip = || random.percent(BLINK_PERCENT);
-            let Some((technician, insertion)) =
-                self.trial.insertion(self.situation, request, skip)
+            let Some((technician, insertion)) = self.trial.insertion(self.situation, request, skip)
             else {
                 self.trial.absent.push(request);
                 continue;

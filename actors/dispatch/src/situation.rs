@@ -99,9 +99,8 @@ impl<'a> Situation<'a> {
         let homes = problem.technicians().iter().map(|who| run(who.shift, 0));
         let sites = problem.requests().iter().map(|request| run(request.window, request.service));
         let stops = [run(depot.window, depot.service)].into_iter().chain(homes).chain(sites);
-        let outset = |(technician, position): (usize, &Position)| {
-            position.outset(problem, technician, now)
-        };
+        let outset =
+            |(technician, position): (usize, &Position)| position.outset(problem, technician, now);
         Self {
             problem,
             now,

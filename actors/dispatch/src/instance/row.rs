@@ -102,12 +102,7 @@ fn list(line: usize, text: &str, what: &'static str) -> Result<Vec<u32>, FormatE
 }
 
 /// A list of kinds below `count`.
-fn kinds(
-    line: usize,
-    text: &str,
-    count: usize,
-    what: &'static str,
-) -> Result<Kinds, FormatError> {
+fn kinds(line: usize, text: &str, count: usize, what: &'static str) -> Result<Kinds, FormatError> {
     let listed = list(line, text, what)?;
     let unknown = listed.iter().find(|kind| **kind as usize >= count.min(KINDS_MAX));
     if let Some(kind) = unknown {

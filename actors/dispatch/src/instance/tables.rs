@@ -34,8 +34,7 @@ pub fn release_dates(text: &str, problem: &Problem) -> Result<Vec<Option<Ticks>>
             "-1" => None,
             date => Some(time(line, date, "a release date, or -1")?),
         };
-        let request =
-            index.get(&id).ok_or(FormatError { line, fault: Fault::Unknown(id) })?;
+        let request = index.get(&id).ok_or(FormatError { line, fault: Fault::Unknown(id) })?;
         if dates[*request].replace(date).is_some() {
             return Err(FormatError { line, fault: Fault::Twice(id) });
         }
