@@ -77,7 +77,7 @@ impl Draft {
     pub(crate) fn fill(&mut self, situation: &Situation<'_>) {
         let absent = std::mem::take(&mut self.absent);
         for request in absent {
-            let mut place = |draft: &mut Self| {
+            let place = |draft: &mut Self| {
                 let (technician, insertion) = draft.insertion(situation, request, || false)?;
                 let mut route = draft.routes[technician].clone();
                 route.insert(situation, technician, request, insertion).then_some(())?;

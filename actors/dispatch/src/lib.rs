@@ -3,6 +3,7 @@
 //! **Invariants:** pure. Time, seeds and budgets come in as arguments; the same arguments give the
 //! same result. Only `bench` reads files. **Not here:** tickets, offers and their states (the domain).
 
+pub mod bench;
 mod draft;
 pub mod instance;
 pub mod matching;
@@ -10,6 +11,7 @@ pub mod online;
 pub mod plan;
 pub mod problem;
 mod random;
+pub mod referee;
 mod route;
 pub mod search;
 mod segment;

@@ -32,11 +32,6 @@ impl Segment {
             latest: (next.latest - offset).min(self.latest),
         })
     }
-
-    /// The earliest moment at which it can end.
-    pub(crate) fn end(self) -> Ticks {
-        self.earliest + self.duration
-    }
 }
 
 #[cfg(test)]
