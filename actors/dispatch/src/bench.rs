@@ -72,8 +72,8 @@ pub enum BenchError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{path}: {source}")]
-    Format { path: PathBuf, source: FormatError },
+    #[error("{path}: {fault}")]
+    Format { path: PathBuf, fault: FormatError },
     #[error("{path}: there is no instance in this folder")]
     Empty { path: PathBuf },
     #[error("the plan of {instance} is wrong: {breach}")]

@@ -90,7 +90,7 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 impl Instance {
     pub fn parse(text: &str) -> Result<Self, FormatError> {
-        let end = text.lines().count();
+        let end = text.lines().count().max(1);
         let mut lines = lines(text);
         let mut next =
             |what| lines.next().ok_or(FormatError { line: end, fault: Fault::Missing(what) });

@@ -30,7 +30,7 @@ const SPLIT_PERCENT: usize = 50;
 /// How often a position is overlooked, in percent. The paper's value.
 const BLINK_PERCENT: usize = 1;
 /// At the beginning a plan that is one part in so many worse than the best is gone on from.
-const TOLERANCE: Ticks = 100;
+const TOLERANCE: Ticks = 40;
 
 /// Improves `draft` until the budget, asked before each step, says that the whole of it is used.
 pub(crate) fn improve(

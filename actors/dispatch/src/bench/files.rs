@@ -74,5 +74,5 @@ fn parse<T>(
 ) -> Result<T, BenchError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| BenchError::Read { path: path.to_owned(), source })?;
-    parse(&text).map_err(|source| BenchError::Format { path: path.to_owned(), source })
+    parse(&text).map_err(|fault| BenchError::Format { path: path.to_owned(), fault })
 }

@@ -16,7 +16,7 @@ use crate::problem::{Problem, Ticks};
 
 /// When each request becomes known; none stands for the start of the day.
 pub fn release_dates(text: &str, problem: &Problem) -> Result<Vec<Option<Ticks>>, FormatError> {
-    let end = text.lines().count();
+    let end = text.lines().count().max(1);
     let mut lines = lines(text).filter(|(_, line)| !line.starts_with('#'));
     let mut next =
         |what| lines.next().ok_or(FormatError { line: end, fault: Fault::Missing(what) });
@@ -58,7 +58,7 @@ pub fn release_dates(text: &str, problem: &Problem) -> Result<Vec<Option<Ticks>>
 
 /// The total working time of each instance, in units of time.
 pub fn best_known(text: &str) -> Result<BTreeMap<String, f64>, FormatError> {
-    let end = text.lines().count();
+    let end = text.lines().count().max(1);
     let mut lines = lines(text);
     let missing = |what| FormatError { line: end, fault: Fault::Missing(what) };
     let (_, header) = lines.next().ok_or_else(|| missing("the header"))?;
