@@ -33,10 +33,10 @@ impl Draft {
         }
     }
 
-    /// Takes over a technician's stops; their requests are absent if it cannot reach them.
-    pub(crate) fn adopt(&mut self, situation: &Situation<'_>, technician: usize, stops: &[usize]) {
-        let requests = stops.iter().filter_map(|place| situation.problem.request_at(*place));
-        let Some(route) = Route::of(stops.to_vec(), situation, technician) else {
+    /// Takes over a technician's sites; their requests are absent if it cannot reach them.
+    pub(crate) fn adopt(&mut self, situation: &Situation<'_>, technician: usize, sites: &[usize]) {
+        let requests = sites.iter().filter_map(|place| situation.problem.request_at(*place));
+        let Some(route) = Route::of(sites.to_vec(), situation, technician) else {
             self.absent.extend(requests);
             return;
         };

@@ -61,7 +61,7 @@ struct Day<'a> {
     problem: &'a Problem,
     now: Ticks,
     positions: Vec<Position>,
-    /// What each technician is to do, and has not begun: places.
+    /// The sites where each technician is to go, and for which it has not left.
     ahead: Vec<Vec<usize>>,
     tours: Vec<Tour>,
     /// Known, and in no route.
@@ -87,15 +87,15 @@ impl<'a> Day<'a> {
         self.absent.extend(new);
         let situation = Situation::new(self.problem, &self.positions, now);
         let mut draft = Draft::empty(&situation, &self.absent);
-        for (technician, stops) in self.ahead.iter().enumerate() {
-            draft.adopt(&situation, technician, stops);
+        for (technician, sites) in self.ahead.iter().enumerate() {
+            draft.adopt(&situation, technician, sites);
         }
         draft.fill(&situation);
         if let Policy::Replan { seed, used } = policy {
             let mut random = Random::new(*seed ^ round as u64);
             draft = search::improve(draft, &situation, &mut random, || used(round));
         }
-        self.ahead = draft.routes.into_iter().map(|route| route.stops).collect();
+        self.ahead = draft.routes.into_iter().map(|route| route.sites).collect();
         self.absent = draft.absent;
     }
 
@@ -110,50 +110,54 @@ impl<'a> Day<'a> {
     fn begin_next(&mut self, technician: usize, until: Ticks) -> bool {
         let situation = Situation::new(self.problem, &self.positions, self.now);
         let position = &mut self.positions[technician];
-        let stops = &mut self.ahead[technician];
+        let sites = &mut self.ahead[technician];
         let home = self.problem.home(technician);
-        let Some(first) = stops.first().copied() else {
+        if sites.is_empty() {
             let is_out = position.departed.is_some() && position.place != home;
-            if !is_out || position.ready >= until {
+            let leave = position.ready.max(self.now);
+            if !is_out || leave >= until {
                 return false;
             }
-            let visit = visit(&situation, position.place, home, position.ready);
+            let visit = visit(&situation, position.place, home, leave);
             (position.place, position.ready) = (home, visit.end);
             self.tours[technician].visits.push(visit);
             return true;
-        };
-        let Some(leave) = leave(&situation, technician, position, stops) else {
-            self.absent.extend(stops.iter().filter_map(|place| self.problem.request_at(*place)));
-            stops.clear();
+        }
+        let Some((to, leave)) = next(&situation, technician, position, sites) else {
+            self.absent.extend(sites.iter().filter_map(|place| self.problem.request_at(*place)));
+            sites.clear();
             return true;
         };
         if leave >= until {
             return false;
         }
-        let visit = visit(&situation, position.place, first, leave);
+        let visit = visit(&situation, position.place, to, leave);
         position.begin(self.problem, &visit);
         self.tours[technician].visits.push(visit);
-        stops.remove(0);
+        sites.retain(|place| *place != to);
         true
     }
 }
 
-/// When a technician leaves for its first stop: under way as late as costs nothing, from home
-/// somewhere in the time that costs the same. None if the stops cannot be reached, which the plan
+/// Where a technician goes next and when it leaves: under way as late as costs nothing, from home
+/// somewhere in the time that costs the same. None if the sites cannot be reached, which the plan
 /// rules out.
-fn leave(
+fn next(
     situation: &Situation<'_>,
     technician: usize,
     position: &Position,
-    stops: &[usize],
-) -> Option<Ticks> {
-    let route = Route::of(stops.to_vec(), situation, technician)?;
+    sites: &[usize],
+) -> Option<(usize, Ticks)> {
+    let route = Route::of(sites.to_vec(), situation, technician)?;
+    let to = *route.stops().first()?;
     if position.departed.is_none() {
         let whole = route.whole(situation, technician)?;
-        return Some(whole.earliest + (whole.latest - whole.earliest) * PATIENCE_PERCENT / 100);
+        let wait = (whole.latest - whole.earliest) * PATIENCE_PERCENT / 100;
+        return Some((to, whole.earliest + wait));
     }
-    let way = situation.problem.travel(position.place, stops[0]);
-    Some(position.ready.max(situation.now).max(route.ahead().earliest - way))
+    let way = situation.problem.travel(position.place, to);
+    let ahead = route.ahead(situation, technician)?;
+    Some((to, position.ready.max(situation.now).max(ahead.earliest - way)))
 }
 
 impl Position {

@@ -99,11 +99,11 @@ pub fn plan_day(problem: &Problem, seed: u64, used: impl FnMut() -> u32) -> Plan
 /// A route from home with its times, leaving as late as costs nothing.
 fn tour(situation: &Situation<'_>, technician: usize, route: &Route) -> Tour {
     let home = situation.problem.home(technician);
-    let Some(whole) = route.whole(situation, technician).filter(|_| !route.stops.is_empty()) else {
+    let Some(whole) = route.whole(situation, technician).filter(|_| !route.sites.is_empty()) else {
         return Tour::default();
     };
     let (mut now, mut from) = (whole.latest, home);
-    let places = route.stops.iter().copied().chain([home]);
+    let places = route.stops().into_iter().chain([home]);
     let visit = |place| {
         let visit = visit(situation, from, place, now);
         (now, from) = (visit.end, place);

@@ -1,7 +1,8 @@
-//! The rest of one technician's day: the stops in order, and what another stop would cost.
+//! The rest of one technician's day: the sites in order, and what another site would cost.
 //!
-//! A stop at the depot gives whatever tools and parts the stops after it need, so one is enough, and
-//! a request that a technician cannot serve with what it carries may bring that stop with it.
+//! A stop at the depot gives whatever tools and parts the stops after it need, so one is enough. It
+//! is not a decision of the search: wherever something would be missing, the depot is visited at the
+//! moment where that costs least.
 //!
 //! **Invariants:** a route that was built is feasible: nothing is late, no tool or part is missing;
 //! what the technician has behind it is not part of it and cannot change. **Not here:** which route
@@ -15,16 +16,16 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub(crate) struct Route {
-    /// Places: sites, and at most one stop at the depot.
-    pub(crate) stops: Vec<usize>,
-    /// Which of the stops is at the depot.
+    /// Places, without the depot.
+    pub(crate) sites: Vec<usize>,
+    /// Before which of the sites the depot is visited.
     depot: Option<usize>,
-    /// The run up to and without each stop; the last is all of it without coming home.
+    /// The run up to and without each site, then up to the last; never by the depot.
     before: Vec<Segment>,
-    /// The run from each stop on until home.
+    /// The run from each site on until home, then just coming home; never by the depot.
     after: Vec<Segment>,
-    /// Of the parts carried at the start those that no stop before the depot takes.
-    spare: Vec<u32>,
+    /// So many of the first sites can be served with what is carried at the start.
+    carried: usize,
     pub(crate) cost: Ticks,
 }
 
@@ -37,11 +38,11 @@ impl Clone for Route {
 
     /// The search copies routes back and forth all the time: memory is kept.
     fn clone_from(&mut self, from: &Self) {
-        self.stops.clone_from(&from.stops);
+        self.sites.clone_from(&from.sites);
         self.depot = from.depot;
         self.before.clone_from(&from.before);
         self.after.clone_from(&from.after);
-        self.spare.clone_from(&from.spare);
+        self.carried = from.carried;
         self.cost = from.cost;
     }
 }
@@ -51,10 +52,8 @@ impl Clone for Route {
 pub(crate) struct Insertion {
     /// How much longer the day becomes.
     pub(crate) cost: Ticks,
-    /// Before which stop.
+    /// Before which site.
     at: usize,
-    /// Before which stop the depot is visited, where that is new; not after `at`.
-    depot: Option<usize>,
 }
 
 impl Route {
@@ -65,13 +64,13 @@ impl Route {
         route
     }
 
-    /// The route of these stops, unless something would be late or missing.
+    /// The route of these sites, unless something would be late or missing.
     pub(crate) fn of(
-        stops: Vec<usize>,
+        sites: Vec<usize>,
         situation: &Situation<'_>,
         technician: usize,
     ) -> Option<Self> {
-        let mut route = Self { stops, ..Self::default() };
+        let mut route = Self { sites, ..Self::default() };
         route.rebuild(situation, technician).then_some(route)
     }
 
@@ -84,84 +83,121 @@ impl Route {
         mut skip: impl FnMut() -> bool,
     ) -> Option<Insertion> {
         let outset = &situation.outsets[technician];
-        let site = situation.problem.site(request);
-        let is_carried = outset.is_stocked || self.carries(situation, outset, request);
+        let (problem, site) = (situation.problem, situation.problem.site(request));
+        let stop = situation.stop(site);
+        let carried = self.carried_with(situation, outset, request);
+        let is_carried = carried == Some(self.sites.len()) || outset.is_stocked;
         let mut best: Option<Insertion> = None;
-        let mut offer = |whole: Segment, at, depot| {
-            let cost = whole.duration - self.cost;
-            if best.is_none_or(|best| cost < best.cost) {
-                best = Some(Insertion { cost, at, depot });
-            }
-        };
-        if !is_carried && self.depot.is_none() {
-            self.with_depot(situation, outset, site, skip, offer);
-            return best;
-        }
-        let first = if is_carried { 0 } else { self.depot.map_or(0, |depot| depot + 1) };
-        let (stop, problem) = (situation.stop(site), situation.problem);
-        for at in first..=self.stops.len() {
+        for at in 0..=self.sites.len() {
             let (from, to) = self.around(outset, at);
             let Some(run) = self.before[at].join(problem.travel(from, site), stop) else { break };
-            if let Some(whole) = run.join(problem.travel(site, to), self.after[at])
-                && !skip()
+            let Some(whole) = run.join(problem.travel(site, to), self.after[at]) else { continue };
+            if skip() {
+                continue;
+            }
+            let duration = if is_carried {
+                Some(whole.duration)
+            } else {
+                let earlier = self.depot_before(situation, outset, at, site);
+                let later = self.depot_after(situation, outset, at, site, carried);
+                earlier.into_iter().chain(later).min()
+            };
+            let cost = duration.map(|duration| duration - self.cost);
+            if let Some(cost) = cost
+                && best.is_none_or(|best| cost < best.cost)
             {
-                offer(whole, at, None);
+                best = Some(Insertion { cost, at });
             }
         }
         best
     }
 
-    /// All ways to add a site together with a stop at the depot somewhere before it.
-    fn with_depot(
+    /// The least duration with a site added and the depot visited somewhere before it.
+    fn depot_before(
         &self,
         situation: &Situation<'_>,
         outset: &Outset,
+        at: usize,
         site: usize,
-        mut skip: impl FnMut() -> bool,
-        mut offer: impl FnMut(Segment, usize, Option<usize>),
-    ) {
-        let (stop, problem) = (situation.stop(site), situation.problem);
-        for at in 0..=self.stops.len() {
-            let (from, to) = self.around(outset, at);
-            if self.before[at].join(problem.travel(from, site), stop).is_none() {
-                break;
-            }
-            let Some(mut rest) = stop.join(problem.travel(site, to), self.after[at]) else {
-                continue;
-            };
-            let mut next = site;
-            for depot in (0..=at).rev() {
-                let (from, _) = self.around(outset, depot);
-                let there = self.before[depot]
+    ) -> Option<Ticks> {
+        let problem = situation.problem;
+        let (_, to) = self.around(outset, at);
+        let mut rest = situation.stop(site).join(problem.travel(site, to), self.after[at])?;
+        let (mut next, mut least) = (site, None::<Ticks>);
+        for depot in (0..=at).rev() {
+            let (from, _) = self.around(outset, depot);
+            if depot <= self.carried {
+                let whole = self.before[depot]
                     .join(problem.travel(from, DEPOT), situation.depot())
                     .and_then(|run| run.join(problem.travel(DEPOT, next), rest));
-                if let Some(whole) = there
-                    && !skip()
-                {
-                    offer(whole, at, Some(depot));
-                }
-                if depot > 0 {
-                    let earlier = situation.stop(from);
-                    let Some(longer) = earlier.join(problem.travel(from, next), rest) else {
-                        break;
-                    };
-                    (rest, next) = (longer, from);
-                }
+                least = least.into_iter().chain(whole.map(|whole| whole.duration)).min();
+            }
+            if depot > 0 {
+                let Some(longer) = situation.stop(from).join(problem.travel(from, next), rest)
+                else {
+                    break;
+                };
+                (rest, next) = (longer, from);
             }
         }
+        least
     }
 
-    /// The places before and after a new stop.
+    /// The least duration with a site added and the depot visited somewhere after it, which is
+    /// possible as long as no more than the first `carried` sites come before the depot.
+    fn depot_after(
+        &self,
+        situation: &Situation<'_>,
+        outset: &Outset,
+        at: usize,
+        site: usize,
+        carried: Option<usize>,
+    ) -> Option<Ticks> {
+        let problem = situation.problem;
+        let last = carried.filter(|carried| at <= *carried)?;
+        let (from, _) = self.around(outset, at);
+        let mut run = self.before[at].join(problem.travel(from, site), situation.stop(site))?;
+        let (mut from, mut least) = (site, None::<Ticks>);
+        for depot in at..=last {
+            let (_, to) = self.around(outset, depot);
+            let whole = run
+                .join(problem.travel(from, DEPOT), situation.depot())
+                .and_then(|run| run.join(problem.travel(DEPOT, to), self.after[depot]));
+            least = least.into_iter().chain(whole.map(|whole| whole.duration)).min();
+            if depot < last {
+                let Some(longer) = run.join(problem.travel(from, to), situation.stop(to)) else {
+                    break;
+                };
+                (run, from) = (longer, to);
+            }
+        }
+        least
+    }
+
+    /// The places before and after a new site.
     fn around(&self, outset: &Outset, at: usize) -> (usize, usize) {
-        let from = at.checked_sub(1).map_or(outset.place, |before| self.stops[before]);
-        (from, self.stops.get(at).copied().unwrap_or(outset.home))
+        let from = at.checked_sub(1).map_or(outset.place, |before| self.sites[before]);
+        (from, self.sites.get(at).copied().unwrap_or(outset.home))
     }
 
-    /// Whether a request can be served before the depot, beside what is served there already.
-    fn carries(&self, situation: &Situation<'_>, outset: &Outset, request: usize) -> bool {
-        let request = &situation.problem.requests()[request];
-        outset.tools.contains(request.tools)
-            && request.parts.iter().zip(&self.spare).all(|(taken, spare)| taken <= spare)
+    /// How many of the first sites can be served with what is carried, and a request too; none if not
+    /// even that request can.
+    fn carried_with(
+        &self,
+        situation: &Situation<'_>,
+        outset: &Outset,
+        request: usize,
+    ) -> Option<usize> {
+        let problem = situation.problem;
+        let request = &problem.requests()[request];
+        if !outset.tools.contains(request.tools) {
+            return None;
+        }
+        let mut most = self.carried;
+        for (kind, (carried, taken)) in outset.parts.iter().zip(&request.parts).enumerate() {
+            most = self.lasts(situation, kind, carried.checked_sub(*taken)?, most);
+        }
+        Some(most)
     }
 
     /// Adds a request as `insertion` found. False, and the route is of no use, if the way between two
@@ -173,84 +209,81 @@ impl Route {
         request: usize,
         insertion: Insertion,
     ) -> bool {
-        self.stops.insert(insertion.at, situation.problem.site(request));
-        if let Some(depot) = insertion.depot {
-            self.stops.insert(depot, DEPOT);
-        }
+        self.sites.insert(insertion.at, situation.problem.site(request));
         self.rebuild(situation, technician)
     }
 
-    /// Takes stops out, and the depot if it is no longer needed; false as with `insert`.
+    /// Takes sites out; false as with `insert`.
     pub(crate) fn remove(
         &mut self,
         situation: &Situation<'_>,
         technician: usize,
         is_out: impl Fn(usize) -> bool,
     ) -> bool {
-        let had_depot = self.depot.is_some();
-        self.stops.retain(|place| *place != DEPOT && !is_out(*place));
-        if self.rebuild(situation, technician) {
-            return true;
-        }
-        had_depot && self.replenish(situation, technician)
-    }
-
-    /// Puts the depot where it costs least.
-    fn replenish(&mut self, situation: &Situation<'_>, technician: usize) -> bool {
-        let outset = &situation.outsets[technician];
-        let problem = situation.problem;
-        if !self.schedule(situation, outset) {
-            return false;
-        }
-        let last = self.carried_stops(situation, outset);
-        let best = (0..=last)
-            .filter_map(|at| {
-                let (from, to) = self.around(outset, at);
-                let whole = self.before[at]
-                    .join(problem.travel(from, DEPOT), situation.depot())?
-                    .join(problem.travel(DEPOT, to), self.after[at])?;
-                Some((whole.duration, at))
-            })
-            .min();
-        let Some((_, at)) = best else { return false };
-        self.stops.insert(at, DEPOT);
+        self.sites.retain(|place| !is_out(*place));
         self.rebuild(situation, technician)
     }
 
-    /// How many of the first stops can be served with what is carried.
-    fn carried_stops(&mut self, situation: &Situation<'_>, outset: &Outset) -> usize {
-        self.spare.clone_from(&outset.parts);
-        let problem = situation.problem;
-        for (index, place) in self.stops.iter().enumerate() {
-            let Some(request) = problem.request_at(*place) else { return index };
-            let request = &problem.requests()[request];
-            if !outset.tools.contains(request.tools) {
-                return index;
-            }
-            for (taken, spare) in request.parts.iter().zip(&mut self.spare) {
-                let Some(left) = spare.checked_sub(*taken) else { return index };
-                *spare = left;
-            }
-        }
-        self.stops.len()
-    }
-
-    /// Recomputes everything from the stops; whether they are feasible.
+    /// Recomputes everything from the sites; whether they are feasible.
     fn rebuild(&mut self, situation: &Situation<'_>, technician: usize) -> bool {
         let outset = &situation.outsets[technician];
-        self.depot = self.stops.iter().position(|place| *place == DEPOT);
-        let needed = self.depot.unwrap_or(self.stops.len());
-        let is_supplied = outset.is_stocked || self.carried_stops(situation, outset) >= needed;
-        is_supplied && self.schedule(situation, outset)
+        self.depot = None;
+        self.carried = self.count_carried(situation, outset);
+        if !self.schedule(situation, outset) {
+            return false;
+        }
+        if self.carried < self.sites.len() {
+            let gaps = 0..=self.carried;
+            let costs =
+                gaps.filter_map(|at| Some((self.by_depot(situation, outset, at)?.duration, at)));
+            let Some((_, at)) = costs.min() else { return false };
+            self.depot = Some(at);
+        }
+        if self.sites.is_empty() {
+            self.cost = outset.idle_cost;
+            return true;
+        }
+        let whole = self.whole(situation, technician);
+        self.cost = whole.map_or(0, |whole| whole.duration);
+        whole.is_some()
     }
 
-    /// Recomputes the times from the stops.
+    /// How many of the first sites can be served with what is carried.
+    fn count_carried(&self, situation: &Situation<'_>, outset: &Outset) -> usize {
+        if outset.is_stocked {
+            return self.sites.len();
+        }
+        let has_tools = |place: &&usize| {
+            let request = situation.problem.request_at(**place);
+            request
+                .is_some_and(|one| outset.tools.contains(situation.problem.requests()[one].tools))
+        };
+        let mut most = self.sites.iter().take_while(has_tools).count();
+        for (kind, carried) in outset.parts.iter().enumerate() {
+            most = self.lasts(situation, kind, *carried, most);
+        }
+        most
+    }
+
+    /// How many of the first sites, `most` at most, so many parts of a kind are enough for.
+    fn lasts(&self, situation: &Situation<'_>, kind: usize, mut left: u32, most: usize) -> usize {
+        let problem = situation.problem;
+        for (index, place) in self.sites[..most].iter().enumerate() {
+            let request = problem.request_at(*place);
+            let taken = request.map_or(0, |request| problem.requests()[request].parts[kind]);
+            let Some(rest) = left.checked_sub(taken) else { return index };
+            left = rest;
+        }
+        most
+    }
+
+    /// Recomputes the times from the sites, leaving the depot out.
     fn schedule(&mut self, situation: &Situation<'_>, outset: &Outset) -> bool {
         let problem = situation.problem;
         self.before.clear();
         self.before.push(outset.behind);
         let (mut run, mut from) = (outset.behind, outset.place);
-        for place in &self.stops {
+        for place in &self.sites {
             let joined = run.join(problem.travel(from, *place), situation.stop(*place));
             let Some(joined) = joined else { return false };
             self.before.push(joined);
@@ -259,33 +292,57 @@ impl Route {
         self.after.clear();
         self.after.push(outset.homecoming);
         let (mut rest, mut to) = (outset.homecoming, outset.home);
-        for place in self.stops.iter().rev() {
+        for place in self.sites.iter().rev() {
             let joined = situation.stop(*place).join(problem.travel(*place, to), rest);
             let Some(joined) = joined else { return false };
             self.after.push(joined);
             (rest, to) = (joined, *place);
         }
         self.after.reverse();
-        if self.stops.is_empty() {
-            self.cost = outset.idle_cost;
-            return true;
-        }
-        let whole = run.join(problem.travel(from, outset.home), outset.homecoming);
-        self.cost = whole.map_or(0, |whole| whole.duration);
-        whole.is_some()
+        true
+    }
+
+    /// The whole day with the depot visited before a site.
+    fn by_depot(&self, situation: &Situation<'_>, outset: &Outset, at: usize) -> Option<Segment> {
+        let problem = situation.problem;
+        let (from, to) = self.around(outset, at);
+        self.before[at]
+            .join(problem.travel(from, DEPOT), situation.depot())?
+            .join(problem.travel(DEPOT, to), self.after[at])
     }
 
     /// The whole day as one run.
     pub(crate) fn whole(&self, situation: &Situation<'_>, technician: usize) -> Option<Segment> {
         let outset = &situation.outsets[technician];
+        if let Some(at) = self.depot {
+            return self.by_depot(situation, outset, at);
+        }
         let (from, to) = self.around(outset, 0);
-        debug_assert!(self.after.len() == self.stops.len() + 1, "a route is built before use");
-        debug_assert!(from == outset.place, "nothing comes before the first stop");
         outset.behind.join(situation.problem.travel(from, to), self.after[0])
     }
 
+    /// All stops in order, the depot too.
+    pub(crate) fn stops(&self) -> Vec<usize> {
+        let mut stops = self.sites.clone();
+        if let Some(at) = self.depot {
+            stops.insert(at, DEPOT);
+        }
+        stops
+    }
+
     /// The run from the first stop on.
-    pub(crate) fn ahead(&self) -> Segment {
-        self.after[0]
+    pub(crate) fn ahead(&self, situation: &Situation<'_>, technician: usize) -> Option<Segment> {
+        let outset = &situation.outsets[technician];
+        let problem = situation.problem;
+        let Some(at) = self.depot else { return self.after.first().copied() };
+        let (from, to) = self.around(outset, at);
+        let rest = situation.depot().join(problem.travel(DEPOT, to), self.after[at])?;
+        let (mut rest, mut next) = (rest, DEPOT);
+        for place in self.sites[..at].iter().rev() {
+            rest = situation.stop(*place).join(problem.travel(*place, next), rest)?;
+            next = *place;
+        }
+        debug_assert!(at == 0 || from == self.sites[at - 1], "the depot is where it was put");
+        Some(rest)
     }
 }

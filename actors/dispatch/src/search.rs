@@ -114,9 +114,9 @@ impl<'a> Search<'a> {
 
     /// Takes strings out of the routes around a request; false if that was not possible.
     fn ruin(&mut self, random: &mut Random) -> bool {
-        let used = self.trial.routes.iter().filter(|route| !route.stops.is_empty()).count();
+        let used = self.trial.routes.iter().filter(|route| !route.sites.is_empty()).count();
         let served = self.open.len() - self.trial.absent.len();
-        let longest = STRING_MAX.min(served / used.max(1)).max(1);
+        let longest = STRING_MAX.min(served.div_ceil(used.max(1))).max(1);
         let strings_max = (4 * REMOVED_MEAN / (1 + longest)).saturating_sub(1).max(1);
         let strings = 1 + random.below(strings_max);
         let seed = self.open[random.below(self.open.len())];
@@ -146,7 +146,7 @@ impl<'a> Search<'a> {
         let problem = self.situation.problem;
         let route = &mut self.trial.routes[technician];
         let sites: Vec<usize> =
-            route.stops.iter().filter_map(|place| problem.request_at(*place)).collect();
+            route.sites.iter().filter_map(|place| problem.request_at(*place)).collect();
         let Some(middle) = sites.iter().position(|site| *site == request) else { return false };
         let length = 1 + random.below(longest.min(sites.len()));
         let is_split = length > 1 && length < sites.len() && random.percent(SPLIT_PERCENT);

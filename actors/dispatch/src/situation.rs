@@ -71,9 +71,11 @@ impl Position {
             None => Segment { duration: 0, earliest: begin, latest: who.shift.close },
             Some(at) => Segment { duration: begin - at, earliest: at, latest: at },
         };
-        // Whoever has nothing more to do goes home when it is done, whatever the time is now.
-        let idle_cost =
-            self.departed.map_or(0, |at| self.ready - at + problem.travel(self.place, home));
+        // At home nothing counts; elsewhere the way home begins now at the earliest.
+        let idle_cost = self.departed.map_or(0, |at| {
+            let leave = if self.place == home { self.ready } else { begin };
+            leave - at + problem.travel(self.place, home)
+        });
         let Window { open, close } = who.shift;
         Outset {
             place: self.place,
