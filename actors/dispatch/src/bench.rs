@@ -53,7 +53,7 @@ pub struct Budget {
 
 impl Default for Budget {
     /// The plan of a day is promised within 10 s, reading and a busy machine included. A release is
-    /// answered within the time that a device notices; ten times as long finds hardly more.
+    /// answered within the time that a person at a device does not notice.
     fn default() -> Self {
         Self {
             day: Duration::from_secs(8),

@@ -25,11 +25,12 @@ pub const WHOLE: u32 = 1_000_000;
 const REMOVED_MEAN: usize = 10;
 /// The longest string. The paper's value.
 const STRING_MAX: usize = 10;
-/// How often a string leaves out one request in its middle. The paper's value.
+/// How often, in percent, a string leaves out one request in its middle. The paper's value.
 const SPLIT_PERCENT: usize = 50;
 /// How often a position is overlooked, in percent. The paper's value.
 const BLINK_PERCENT: usize = 1;
-/// At the beginning a plan that is one part in so many worse than the best is gone on from.
+/// At the beginning a plan that is one part in so many worse than the best is gone on from. Measured:
+/// 15 and 25 are worse within 6 s for a hundred requests, and so are 70 and more within 2 s.
 const TOLERANCE: Ticks = 40;
 
 /// Improves `draft` until the budget, asked before each step, says that the whole of it is used.
