@@ -22,6 +22,10 @@ pub const MOST_URGENT: u8 = 1;
 /// batch costs.
 pub const AMPLE: usize = 2;
 
+/// Tickets that are matched together: with as many technicians that takes some 50 ms. Of more the most
+/// urgent go first.
+pub const BATCH_MAX: usize = 1024;
+
 /// A ticket that is to be offered, by the number that the caller gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
@@ -92,7 +96,7 @@ pub fn match_waiting(
     waiting: &[Waiting],
     holders: &[Holder],
     cost: impl Fn(u64, usize, u16) -> Option<u32>,
-) -> Result<Outcome, AssignError> {
+) -> Outcome {
     let mut board =
         Board { holders: holders.to_vec(), cost, displaced: Vec::new(), offers: Vec::new() };
     let mut unmatched = Vec::new();
@@ -112,18 +116,15 @@ pub fn match_waiting(
     rest.sort_by_key(|waiting| waiting.priority);
     let mode = mode(rest.len(), board.eligible(&rest));
     match mode {
-        Mode::AtOnce => {
-            for one in rest {
-                match board.free_for(one) {
-                    Some(technician) => board.offer(one, technician),
-                    None => unmatched.push(one.ticket),
-                }
+        Mode::AtOnce => unmatched.extend(board.at_once(&rest)),
+        Mode::Batched => {
+            for batch in rest.chunks(BATCH_MAX) {
+                unmatched.extend(board.batch(batch));
             }
         }
-        Mode::Batched => unmatched.extend(board.batch(&rest)?),
     }
     let displaced = board.displaced.into_iter().map(|(pair, _)| pair).collect();
-    Ok(Outcome { mode, displaced, offers: board.offers, unmatched })
+    Outcome { mode, displaced, offers: board.offers, unmatched }
 }
 
 struct Board<F> {
@@ -189,8 +190,20 @@ impl<F: Fn(u64, usize, u16) -> Option<u32>> Board<F> {
         self.holders.iter().enumerate().filter(is_possible).count()
     }
 
+    /// Offers one after the other; the tickets that nobody gets.
+    fn at_once(&mut self, waiting: &[Waiting]) -> Vec<u64> {
+        let mut left = Vec::new();
+        for one in waiting {
+            match self.free_for(*one) {
+                Some(technician) => self.offer(*one, technician),
+                None => left.push(one.ticket),
+            }
+        }
+        left
+    }
+
     /// Offers all together, the most urgent first in `waiting`; the tickets that nobody gets.
-    fn batch(&mut self, waiting: &[Waiting]) -> Result<Vec<u64>, AssignError> {
+    fn batch(&mut self, waiting: &[Waiting]) -> Vec<u64> {
         // Each free place is a column; nobody needs more of them than there are tickets.
         let places = |(technician, holder): (usize, &Holder)| {
             let most = u16::try_from(waiting.len()).unwrap_or(u16::MAX);
@@ -204,7 +217,8 @@ impl<F: Fn(u64, usize, u16) -> Option<u32>> Board<F> {
                 (self.cost)(rows[row].ticket, technician, ahead)
             })
         };
-        let costs = costs_of(waiting)?;
+        // With more free technicians than a table takes, that no batch is made costs little.
+        let Ok(costs) = costs_of(waiting) else { return self.at_once(waiting) };
         let mut rows = waiting.to_vec();
         let mut assigned = assign(&costs);
         if assigned.contains(&None) {
@@ -214,7 +228,8 @@ impl<F: Fn(u64, usize, u16) -> Option<u32>> Board<F> {
                 let mut row = 0..;
                 move |_| row.next().is_some_and(|row| served.contains(&row))
             });
-            assigned = assign(&costs_of(&rows)?);
+            let Ok(costs) = costs_of(&rows) else { return self.at_once(waiting) };
+            assigned = assign(&costs);
         }
         let chosen: Vec<(Waiting, usize)> = rows
             .iter()
@@ -226,6 +241,6 @@ impl<F: Fn(u64, usize, u16) -> Option<u32>> Board<F> {
         }
         let offered: BTreeSet<u64> = chosen.iter().map(|(one, _)| one.ticket).collect();
         let left = waiting.iter().filter(|one| !offered.contains(&one.ticket));
-        Ok(left.map(|one| one.ticket).collect())
+        left.map(|one| one.ticket).collect()
     }
 }

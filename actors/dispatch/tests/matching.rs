@@ -182,7 +182,7 @@ fn a_batch_does_not_give_the_first_ticket_what_the_second_needs_more() {
         _ => None,
     };
     let waiting = [waiting(1, 3), waiting(2, 3)];
-    let outcome = match_waiting(&waiting, &[free(1), free(1)], cost).unwrap();
+    let outcome = match_waiting(&waiting, &[free(1), free(1)], cost);
     assert_eq!(outcome.mode, Mode::Batched);
     assert_eq!(pairs(&outcome.offers), vec![(1, 1), (2, 0)]);
     assert_eq!(outcome.unmatched, Vec::<u64>::new());
@@ -192,7 +192,7 @@ fn a_batch_does_not_give_the_first_ticket_what_the_second_needs_more() {
 fn the_more_urgent_is_served_where_not_everybody_can_be() {
     let cost = |ticket: u64, _, _| Some(100 * u32::from(ticket == 2) + 1);
     let tickets = [waiting(1, 4), waiting(2, 2), waiting(3, 3)];
-    let outcome = match_waiting(&tickets, &[free(1), free(1)], cost).unwrap();
+    let outcome = match_waiting(&tickets, &[free(1), free(1)], cost);
     let served: BTreeSet<u64> = outcome.offers.iter().map(|pair| pair.ticket).collect();
     assert_eq!(served, BTreeSet::from([2, 3]));
     assert_eq!(outcome.unmatched, vec![1]);
@@ -207,11 +207,11 @@ fn priority_1_displaces_an_offer_but_nothing_firmer() {
         busy(12, 1, Hold::Offered),
         busy(13, 2, Hold::Offered),
     ];
-    let outcome = match_waiting(&[waiting(1, 1)], &holders, anybody).unwrap();
+    let outcome = match_waiting(&[waiting(1, 1)], &holders, anybody);
     assert_eq!(pairs(&outcome.displaced), vec![(13, 3)]);
     assert_eq!(pairs(&outcome.offers), vec![(1, 3)]);
     assert_eq!(outcome.unmatched, vec![13]);
-    let outcome = match_waiting(&[waiting(1, 2)], &holders, anybody).unwrap();
+    let outcome = match_waiting(&[waiting(1, 2)], &holders, anybody);
     assert_eq!((outcome.displaced.len(), outcome.unmatched), (0, vec![1]));
 }
 
@@ -221,9 +221,26 @@ fn a_displaced_ticket_is_offered_to_somebody_else() {
     let cost =
         |ticket, technician, _| (ticket == 7 || technician == 0).then_some(technician as u32);
     let holders = [busy(7, 3, Hold::Offered), free(1)];
-    let outcome = match_waiting(&[waiting(1, 1)], &holders, cost).unwrap();
+    let outcome = match_waiting(&[waiting(1, 1)], &holders, cost);
     assert_eq!(pairs(&outcome.displaced), vec![(7, 0)]);
     assert_eq!(pairs(&outcome.offers), vec![(1, 0), (7, 1)]);
+}
+
+#[test]
+fn a_storm_is_offered_or_left_whatever_its_size() {
+    let tickets: Vec<Waiting> =
+        (0..3000).map(|ticket| waiting(ticket, 2 + (ticket % 3) as u8)).collect();
+    let holders = vec![free(2); 600];
+    let cost = |ticket: u64, technician: usize, ahead: u16| {
+        let way = (ticket as usize * 7919 % 1000).abs_diff(technician * 3 % 1000);
+        (way < 900).then_some(way as u32 + 50 * u32::from(ahead))
+    };
+    let outcome = match_waiting(&tickets, &holders, cost);
+    assert_eq!((outcome.mode, outcome.offers.len()), (Mode::Batched, 1200));
+    // A thousand have priority 2: all of them are served, and none of the least urgent.
+    let served: BTreeSet<u64> = outcome.offers.iter().map(|pair| pair.ticket).collect();
+    assert!(tickets.iter().all(|one| one.priority != 2 || served.contains(&one.ticket)));
+    assert!(tickets.iter().all(|one| one.priority != 4 || !served.contains(&one.ticket)));
 }
 
 proptest! {
@@ -256,7 +273,7 @@ proptest! {
         let cost = |ticket: u64, technician: usize, ahead: u16| {
             Some(table[(ticket as usize * 7 + technician) % table.len()]? + u32::from(ahead) * 10)
         };
-        let outcome = match_waiting(&tickets, &holders, cost).unwrap();
+        let outcome = match_waiting(&tickets, &holders, cost);
         let has_urgent = tickets.iter().any(|one| one.priority == 1);
         prop_assert!(outcome.displaced.is_empty() || has_urgent);
         let mut loads: Vec<usize> = holders.iter().map(|holder| holder.held.len()).collect();
