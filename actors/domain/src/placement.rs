@@ -13,6 +13,7 @@ mod leaders;
 mod members;
 mod plan;
 mod rotation;
+mod standby;
 mod steps;
 
 use minicbor::{Decode, Encode};
@@ -23,8 +24,8 @@ pub use self::members::{
 };
 use self::rotation::{introduction, note};
 use crate::{
-    Aggregate, Ctx, Effect, EntityId, EntityKind, IndexRow, Rejection, TimerName, authority::Deed,
-    registration::Revocation, time::Millis,
+    Aggregate, Ctx, Effect, EntityId, EntityKind, IndexRow, Region, Rejection, TimerName,
+    authority::Deed, registration::Revocation, time::Millis,
 };
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -186,6 +187,16 @@ pub enum Command {
         #[n(0)]
         number: u64,
     },
+    /// An operator says where a region's data may be: with a standby region there too, else only at home.
+    #[n(18)]
+    SetPolicy {
+        #[n(0)]
+        region: Region,
+        #[n(1)]
+        standby: Option<Region>,
+        #[n(2)]
+        by: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -273,6 +284,15 @@ pub enum Event {
         #[n(1)]
         by: String,
     },
+    #[n(10)]
+    PolicySet {
+        #[n(0)]
+        region: Region,
+        #[n(1)]
+        standby: Option<Region>,
+        #[n(2)]
+        by: String,
+    },
 }
 
 impl Aggregate for Placement {
@@ -324,6 +344,7 @@ impl Aggregate for Placement {
                 self.become_present(*number, Presence::Away, changes::BY_ITSELF, ctx)
             }
             Command::HeardAgain { number } => self.return_to(*number, ctx),
+            Command::SetPolicy { region, standby, by } => self.set_policy(*region, *standby, by),
             Command::Timer { .. } => Ok(vec![]),
         }
     }
@@ -359,6 +380,7 @@ impl Aggregate for Placement {
                 }
             }
             Event::Placed { groups, .. } => self.members.place(groups),
+            Event::PolicySet { region, standby, .. } => self.members.set_standby(*region, *standby),
         }
     }
 
@@ -391,6 +413,7 @@ impl Aggregate for Placement {
                 let home = home.clone().map(|home| Effect::Index(IndexRow::Home { home, epoch }));
                 home.into_iter().chain(self.member_rows(member.number)).collect()
             }
+            Event::PolicySet { region, .. } => self.home_row(*region).into_iter().collect(),
             Event::Announced { number, .. } | Event::PresenceChanged { number, .. } => {
                 self.member_rows(*number)
             }

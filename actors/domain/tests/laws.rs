@@ -49,6 +49,8 @@ mod rotations;
 mod saga;
 #[path = "laws/schedule.rs"]
 mod schedule;
+#[path = "laws/standby.rs"]
+mod standby;
 #[path = "laws/world.rs"]
 mod world;
 

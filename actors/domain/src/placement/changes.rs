@@ -1,10 +1,10 @@
 //! How the cluster's nodes change, and with them the places of its groups.
 //!
 //! **Invariant:** a change of the nodes and the moves that follow from it are one step. **Not here:** what
-//! is allowed (`members`), the choice of places (`plan`).
+//! is allowed (`members`), the choice of places (`plan`), the policy of a region (`standby`).
 
 use super::{Ca, Event, Home, Member, Node, Phase, Placed, Placement, Presence, Role};
-use crate::{Aggregate as _, Ctx, Effect, IndexRow, Rejection, RejectionCode};
+use crate::{Aggregate as _, Ctx, Effect, IndexRow, Region, Rejection, RejectionCode};
 
 /// Whom a change is laid to that nobody asked for.
 pub(super) const BY_ITSELF: &str = "cluster";
@@ -22,7 +22,7 @@ impl Placement {
         if self.members.may_join(wanted, shards)? {
             let region = wanted.region();
             let index = u32::try_from(self.members.homes.len()).unwrap_or(u32::MAX);
-            let home = Home { region, index, shards };
+            let home = Home { region, index, shards, standby: None };
             let home = self.members.home(region).is_none().then_some(home);
             let (presence, since) = (Presence::Active, ctx.now);
             let member = Member { presence, since, ..wanted.clone() };
@@ -140,7 +140,8 @@ impl Placement {
     }
 
     /// The region's nodes are gone at once, and another one begins in their place. Where it may be is
-    /// decided after they are gone: it may well have the address of one of them.
+    /// decided after they are gone: it may well have the address of one of them. The region's policy stays,
+    /// and with it the copies abroad.
     pub(super) fn restore(
         &self,
         wanted: &Member,
@@ -163,12 +164,17 @@ impl Placement {
     }
 
     /// A change of the nodes, and what follows from it for the groups.
-    fn with_moves(&self, event: Event, by: String) -> Vec<Event> {
+    pub(super) fn with_moves(&self, event: Event, by: String) -> Vec<Event> {
         let mut next = self.clone();
         next.evolve(&event);
         let groups = next.members.moves();
         let placed = (!groups.is_empty()).then_some(Event::Placed { groups, by });
         [event].into_iter().chain(placed).collect()
+    }
+
+    pub(super) fn home_row(&self, region: Region) -> Option<Effect> {
+        let (home, epoch) = (self.members.home(region)?.clone(), self.members.epoch);
+        Some(Effect::Index(IndexRow::Home { home, epoch }))
     }
 
     pub(super) fn member_rows(&self, number: u64) -> Vec<Effect> {

@@ -4,9 +4,9 @@
 //! *gone*, neither its number nor its identity is ever used again. Where groups are to live is written down
 //! with each change of the nodes; the groups' leaders then make it so.
 //!
-//! **Invariants:** a number and an identity belong together for good; a region's groups live on nodes of
-//! that region only; each group has an odd number of voters. **Not here:** the choice of places (`plan`),
-//! moving data (`node`).
+//! **Invariants:** a number and an identity belong together for good; who votes in
+//! a region's groups is of that region; each group has an odd number of voters. **Not here:** the choice of places (`plan`),
+//! copies in other regions (`standby`), moving data (`node`).
 
 use core::net::SocketAddr;
 
@@ -115,6 +115,9 @@ pub struct Home {
     pub index: u32,
     #[n(2)]
     pub shards: u32,
+    /// Where each of its groups has a copy too; nowhere but at home without one.
+    #[n(3)]
+    pub standby: Option<Region>,
 }
 
 impl Home {

@@ -11,7 +11,10 @@
 
 use std::collections::BTreeMap;
 
-use super::members::{Home, Member, Members, PLACEMENT, Placed, REGION_VOTERS};
+use super::{
+    members::{Home, Member, Members, PLACEMENT, Placed, REGION_VOTERS},
+    standby::add_copies,
+};
 
 /// Voters of the placement group.
 const PLACEMENT_VOTERS: usize = 5;
@@ -40,6 +43,7 @@ pub(super) fn plan(now: &Members) -> Vec<Placed> {
             .collect();
         plan.extend(region(now, home, &own));
     }
+    add_copies(now, &mut plan);
     plan.sort_unstable_by_key(|placed| placed.group);
     plan
 }
@@ -97,7 +101,7 @@ fn others(candidates: &[u64], voters: &[u64]) -> Vec<u64> {
 /// A region's groups on its nodes.
 fn region(now: &Members, home: &Home, candidates: &[u64]) -> Vec<Placed> {
     let wanted = odd(REGION_VOTERS, candidates.len());
-    let mut places = Places { by_node: candidates.iter().map(|one| (*one, 0)).collect() };
+    let mut places = Places::on(candidates);
     let mut groups: Vec<Placed> = home
         .groups()
         .map(|group| {
@@ -134,12 +138,16 @@ fn of_group(placed: &Placed) -> (u32, Vec<u64>) {
 }
 
 /// How many voters each node has.
-struct Places {
+pub(super) struct Places {
     by_node: BTreeMap<u64, usize>,
 }
 
 impl Places {
-    fn count(&mut self, voters: &[u64]) {
+    pub(super) fn on(nodes: &[u64]) -> Self {
+        Self { by_node: nodes.iter().map(|one| (*one, 0)).collect() }
+    }
+
+    pub(super) fn count(&mut self, voters: &[u64]) {
         for number in voters {
             *self.by_node.entry(*number).or_default() += 1;
         }
@@ -150,7 +158,7 @@ impl Places {
     }
 
     /// Makes a group have so many voters.
-    fn fit(&mut self, voters: &mut Vec<u64>, wanted: usize) {
+    pub(super) fn fit(&mut self, voters: &mut Vec<u64>, wanted: usize) {
         while voters.len() > wanted {
             let most = voters.iter().copied().max_by_key(|one| (self.of(*one), *one));
             let Some(most) = most else { return };
@@ -168,7 +176,11 @@ impl Places {
 
     /// Moves one voter from a node that has most to one that has at least two fewer, of those in a group
     /// and on a node that may be moved; whether it could.
-    fn even_out(&mut self, groups: &mut [Placed], may: impl Fn(u32, u64) -> bool) -> bool {
+    pub(super) fn even_out(
+        &mut self,
+        groups: &mut [Placed],
+        may: impl Fn(u32, u64) -> bool,
+    ) -> bool {
         let mut pairs: Vec<(usize, u64, u64)> = Vec::new();
         for (from, many) in &self.by_node {
             for (to, few) in &self.by_node {

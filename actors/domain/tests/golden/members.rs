@@ -28,7 +28,11 @@ fn placed() -> Placed {
 }
 
 fn home() -> Home {
-    Home { region: "eu1".parse().unwrap(), index: 1, shards: 6 }
+    Home { region: "eu1".parse().unwrap(), index: 1, shards: 6, standby: None }
+}
+
+fn with_standby() -> Home {
+    Home { standby: Some("us1".parse().unwrap()), ..home() }
 }
 
 fn by() -> String {
@@ -56,9 +60,17 @@ fn commands() {
         ("820f83<member>06626f70", Command::Restore { member: member(), shards: 6, by: by() }),
         ("82108102", Command::NotHeard { number }),
         ("82118102", Command::HeardAgain { number }),
+        (
+            "821283446575310044757331 00626f70",
+            Command::SetPolicy { region: home().region, standby: with_standby().standby, by: by() },
+        ),
+        (
+            "8212834465753100f6626f70",
+            Command::SetPolicy { region: home().region, standby: None, by: by() },
+        ),
     ]);
     for (text, command) in rows {
-        are_frozen(&[(text.as_str(), command)]);
+        are_frozen(&[(text.replace(' ', "").as_str(), command)]);
     }
 }
 
@@ -80,6 +92,14 @@ fn events() {
             Event::PresenceChanged { number, presence: Presence::Away, at, by: by() },
         ),
         ("8209828184018301020381 04f5626f70", Event::Placed { groups: vec![placed()], by: by() }),
+        (
+            "820a8344657531004475733100 626f70",
+            Event::PolicySet { region: home().region, standby: with_standby().standby, by: by() },
+        ),
+        (
+            "820a834465753100f6626f70",
+            Event::PolicySet { region: home().region, standby: None, by: by() },
+        ),
     ]);
     for (text, event) in rows {
         let text = text.replace("<home>", "0106").replace(' ', "");
@@ -93,6 +113,7 @@ fn rows() {
     let rows = table(vec![
         ("820882<member>07", IndexRow::Member { member: member(), epoch }),
         ("82098283446575310001 0607", IndexRow::Home { home: home(), epoch }),
+        ("82098284446575310001 06447573310007", IndexRow::Home { home: with_standby(), epoch }),
         ("820a82840183010203810 4f507", IndexRow::Placed { placed: placed(), epoch }),
     ]);
     for (text, row) in rows {

@@ -35,9 +35,13 @@ pub(crate) fn join(number: u64) -> Command {
     Command::Join { member: member(number), shards: SHARDS, by: "op".into() }
 }
 
-fn command() -> impl Strategy<Value = Command> {
-    let node = || prop_oneof![1_u64..8, 21_u64..25];
+pub(crate) fn node() -> impl Strategy<Value = u64> {
+    prop_oneof![1_u64..8, 21_u64..25]
+}
+
+pub(crate) fn command() -> impl Strategy<Value = Command> {
     let by = || Just("op".to_owned());
+    let place = || prop_oneof![Just(region(1)), Just(region(21))];
     let voters = prop::collection::vec(node(), 1..4);
     prop_oneof![
         6 => node().prop_map(join),
@@ -49,6 +53,8 @@ fn command() -> impl Strategy<Value = Command> {
         1 => node().prop_map(|number| Command::HeardAgain { number }),
         2 => (0..=SHARDS, voters, by())
             .prop_map(|(group, voters, by)| Command::Assign { group, voters, by }),
+        2 => (place(), prop::option::weighted(0.8, place()), by())
+            .prop_map(|(region, standby, by)| Command::SetPolicy { region, standby, by }),
     ]
 }
 
@@ -137,10 +143,16 @@ impl Cluster {
             assert_eq!(voters.len() % 2, 1, "an even number votes in {placed:?}");
             assert_eq!(voters.len(), placed.voters.len(), "somebody votes twice in {placed:?}");
             assert!(voters.is_disjoint(&learners), "{placed:?}");
-            let home = members.home_of(placed.group).map(|home| home.region);
-            let allowed = home.map_or_else(|| all.clone(), |own| self.candidates(own));
-            let here: BTreeSet<u64> = &voters | &learners;
-            assert!(here.is_subset(&allowed), "{placed:?} is not where it may be: {allowed:?}");
+            let home = members.home_of(placed.group);
+            let allowed = home.map_or_else(|| all.clone(), |home| self.candidates(home.region));
+            let everywhere: BTreeSet<u64> = &voters | &learners;
+            let abroad = &everywhere - &allowed;
+            assert!(voters.is_subset(&allowed), "{placed:?} is not where it may be: {allowed:?}");
+            let standby = home.and_then(|home| home.standby);
+            let able = standby.map_or_else(BTreeSet::new, |standby| self.candidates(standby));
+            assert!(abroad.is_subset(&able), "{placed:?} is not where it may be: {able:?}");
+            assert_eq!(abroad.len(), usize::from(!able.is_empty()), "{placed:?}");
+            let here = &everywhere - &abroad;
             if placed.group == PLACEMENT {
                 assert_eq!(here, all, "each node knows the placement group");
             }

@@ -1,0 +1,240 @@
+//! What must hold of a region that has a standby region: where its data are, who votes, what moves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fieldmesh_domain::{
+    Aggregate, Effect, EntityId, IndexRow, Region, RejectionCode,
+    placement::{Command, Member, PLACEMENT, Presence},
+};
+use proptest::prelude::*;
+
+use crate::members::{Cluster, SHARDS, command, ctx, join, member, node, region};
+
+fn by() -> String {
+    "op".into()
+}
+
+fn standby(of: u64, at: Option<u64>) -> Command {
+    Command::SetPolicy { region: region(of), standby: at.map(region), by: by() }
+}
+
+/// Another machine begins in the place of a region's.
+fn restore(number: u64) -> Command {
+    Command::Restore { member: member(number), shards: SHARDS, by: by() }
+}
+
+/// Three nodes at home, and so many in the other region that stands by.
+fn cluster(many: u64) -> Cluster {
+    let nodes = (1..=3).chain(21..21 + many).map(join);
+    Cluster::of(&nodes.chain([standby(1, Some(21))]).collect::<Vec<_>>())
+}
+
+/// Which node of the other region has a copy of which group of the first.
+fn copies(cluster: &Cluster) -> BTreeMap<u32, Vec<u64>> {
+    let abroad = |numbers: &[u64]| numbers.iter().copied().filter(|one| *one > 20).collect();
+    let groups = cluster.groups(region(1));
+    groups.iter().map(|placed| (placed.group, abroad(&placed.learners))).collect()
+}
+
+/// How many copies each node of the other region has.
+fn shares(cluster: &Cluster) -> BTreeMap<u64, usize> {
+    let able = cluster.candidates(region(21)).into_iter();
+    let mut shares: BTreeMap<u64, usize> = able.map(|number| (number, 0)).collect();
+    for number in copies(cluster).into_values().flatten() {
+        *shares.get_mut(&number).unwrap() += 1;
+    }
+    shares
+}
+
+/// How many copies are on another node than before.
+fn moved(cluster: &Cluster, before: &BTreeMap<u32, Vec<u64>>) -> usize {
+    copies(cluster).iter().filter(|(group, now)| before[group] != **now).count()
+}
+
+fn region_of(cluster: &Cluster, number: u64) -> Region {
+    cluster.members().member(number).unwrap().region()
+}
+
+proptest! {
+    /// Residency: nothing of a region is on a node of another but where the policy says so.
+    #[test]
+    fn data_are_at_home_or_where_the_policy_says(
+        commands in prop::collection::vec(
+            prop_oneof![12 => command(), 1 => node().prop_map(restore)], 1..60),
+    ) {
+        let mut cluster = Cluster::default();
+        for command in &commands {
+            let _ = cluster.ask(command);
+            cluster.holds();
+            for placed in &cluster.members().groups {
+                let Some(home) = cluster.members().home_of(placed.group) else { continue };
+                for number in &placed.voters {
+                    prop_assert_eq!(region_of(&cluster, *number), home.region);
+                }
+                for number in &placed.learners {
+                    let of = region_of(&cluster, *number);
+                    prop_assert!(of == home.region || Some(of) == home.standby, "{:?}", placed);
+                }
+            }
+        }
+    }
+
+    /// Both regions have the same number of groups, and one may stand by for the other.
+    #[test]
+    fn copies_are_spread_evenly(commands in prop::collection::vec(command(), 1..60)) {
+        let cluster = Cluster::of(&commands);
+        let shares = shares(&cluster);
+        let (most, least) = (shares.values().max(), shares.values().min());
+        prop_assert!(most.unwrap_or(&0) - least.unwrap_or(&0) <= 1, "{:?}", shares);
+    }
+
+    #[test]
+    fn no_more_copies_move_than_must(many in 1_u64..7, leaves: bool, away: bool) {
+        let mut cluster = cluster(many);
+        let (before, had) = (copies(&cluster), shares(&cluster)[&21]);
+        let groups = before.len();
+        if leaves {
+            let command = match away {
+                true => Command::NotHeard { number: 21 },
+                false => Command::Leave { number: 21, by: by() },
+            };
+            if cluster.ask(&command).is_ok() {
+                prop_assert_eq!(moved(&cluster, &before), had);
+            }
+        } else {
+            cluster.ask(&join(29)).unwrap();
+            prop_assert_eq!(moved(&cluster, &before), groups / usize::try_from(many + 1).unwrap());
+        }
+        cluster.holds();
+    }
+
+    /// What happens at home moves no copy.
+    #[test]
+    fn copies_stay_whatever_happens_at_home(
+        commands in prop::collection::vec(command(), 1..40),
+    ) {
+        let mut cluster = cluster(3);
+        let before = copies(&cluster);
+        let at_home = |command: &&Command| match command {
+            Command::Join { member, .. } => member.number < 20,
+            Command::Drain { number, .. }
+            | Command::Resume { number, .. }
+            | Command::Leave { number, .. }
+            | Command::Left { number }
+            | Command::NotHeard { number }
+            | Command::HeardAgain { number } => *number < 20,
+            Command::Assign { .. } => true,
+            _ => false,
+        };
+        for command in commands.iter().filter(at_home) {
+            let _ = cluster.ask(command);
+            cluster.holds();
+            prop_assert_eq!(&copies(&cluster), &before);
+        }
+    }
+}
+
+#[test]
+fn a_policy_and_its_moves_are_one_step() {
+    let mut cluster = Cluster::of(&[join(1), join(2), join(3), join(21), join(22)]);
+    assert!(copies(&cluster).values().all(Vec::is_empty), "zone unless it is said");
+    assert_eq!(cluster.ask(&standby(1, Some(21))), Ok(2));
+    cluster.holds();
+    assert_eq!(shares(&cluster), BTreeMap::from([(21, 4), (22, 3)]));
+    assert_eq!(cluster.ask(&standby(1, Some(21))), Ok(0), "as it is");
+    for group in [1, SHARDS, 1024] {
+        assert_eq!(cluster.members().placed(group).unwrap().voters, [1, 2, 3]);
+    }
+    // The placement group is on every node anyway.
+    assert_eq!(cluster.members().placed(PLACEMENT).unwrap().voters, [1, 2, 3, 21, 22]);
+    assert_eq!(cluster.ask(&standby(1, None)), Ok(2));
+    cluster.holds();
+    assert!(copies(&cluster).values().all(Vec::is_empty), "taken back from the other region");
+    assert_eq!(cluster.ask(&standby(1, None)), Ok(0));
+}
+
+#[test]
+fn each_node_learns_the_policy() {
+    let cluster = cluster(1);
+    let set = standby(1, None);
+    let events = cluster.state.decide(&set, &ctx(9)).unwrap();
+    let mut next = cluster.state.clone();
+    next.evolve(&events[0]);
+    let home = next.members.home(region(1)).unwrap().clone();
+    assert_eq!(home.standby, None);
+    let epoch = cluster.members().epoch + 1;
+    let row = Effect::Index(IndexRow::Home { home, epoch });
+    assert_eq!(next.react(&events[0], EntityId::placement()), [row]);
+}
+
+#[test]
+fn what_is_wrong_with_a_policy_is_said() {
+    let mut cluster = cluster(1);
+    let elsewhere = |region: &str, standby: &str| Command::SetPolicy {
+        region: region.parse().unwrap(),
+        standby: Some(standby.parse().unwrap()),
+        by: by(),
+    };
+    for (command, code, words) in [
+        (elsewhere("ap1", "us1"), RejectionCode::Unknown, "no region ap1"),
+        (elsewhere("eu1", "ap1"), RejectionCode::Unknown, "no region ap1"),
+        (elsewhere("us1", "us1"), RejectionCode::Invalid, "us1 cannot stand by for itself"),
+    ] {
+        let refusal = cluster.state.decide(&command, &ctx(9)).unwrap_err();
+        assert_eq!(refusal.code, code, "{refusal}");
+        assert!(refusal.detail.contains(words), "{refusal}");
+    }
+    cluster.ask(&standby(1, None)).unwrap();
+    // The last node of a region cannot leave, so that only a loss leaves it without one.
+    for member in &mut cluster.state.members.members {
+        if member.number == 21 {
+            member.presence = Presence::Gone;
+        }
+    }
+    let refusal = cluster.state.decide(&standby(1, Some(21)), &ctx(9)).unwrap_err();
+    assert_eq!(refusal.code, RejectionCode::NotNow);
+    assert!(refusal.detail.contains("us1 has no node"), "{refusal}");
+}
+
+#[test]
+fn an_operator_pins_voters_at_home_and_the_copy_stays() {
+    let mut cluster = cluster(2);
+    cluster.ask(&join(4)).unwrap();
+    let before = copies(&cluster);
+    let assign = |voters: &[u64]| Command::Assign { group: 1, voters: voters.to_vec(), by: by() };
+    assert_eq!(cluster.ask(&assign(&[before[&1][0]])), Err(RejectionCode::Invalid));
+    cluster.ask(&assign(&[1, 2, 4])).unwrap();
+    cluster.holds();
+    assert_eq!(cluster.members().placed(1).unwrap().voters, [1, 2, 4]);
+    assert_eq!(copies(&cluster), before);
+}
+
+/// Each is the other's.
+#[test]
+fn two_regions_may_stand_by_for_each_other() {
+    let mut cluster = cluster(2);
+    cluster.ask(&standby(21, Some(1))).unwrap();
+    cluster.holds();
+    let here = cluster.groups(region(21)).into_iter().flat_map(|placed| &placed.learners);
+    let here: BTreeSet<u64> = here.copied().filter(|number| *number < 20).collect();
+    assert_eq!(here, BTreeSet::from([1, 2, 3]));
+}
+
+#[test]
+fn a_region_that_begins_again_has_its_policy_and_its_copies() {
+    let mut cluster = cluster(2);
+    let before = copies(&cluster);
+    let Member { mesh, devices, https, .. } = member(1);
+    let member = Member { mesh, devices, https, ..member(5) };
+    cluster.ask(&Command::Restore { member, shards: SHARDS, by: by() }).unwrap();
+    cluster.holds();
+    assert_eq!(cluster.members().home(region(1)).unwrap().standby, Some(region(21)));
+    assert_eq!(copies(&cluster), before);
+    for placed in cluster.groups(region(1)) {
+        assert_eq!(placed.voters, [5]);
+    }
+    // The region that stands by is lost too: its copies go to the node that begins there.
+    cluster.ask(&restore(24)).unwrap();
+    cluster.holds();
+    assert!(copies(&cluster).values().all(|copy| copy == &[24]));
+}
