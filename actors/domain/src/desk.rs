@@ -4,7 +4,7 @@
 //! what it gave out itself, so no technician needs to report its load.
 //!
 //! **Invariant:** a ticket is given to at most one technician here; a new question takes it back
-//! first, and the same question again changes nothing. **Not here:** granting (`technician`), deadlines and retries (`ticket`).
+//! first, and the same question again changes nothing. After a promotion it knows only what it is told anew. **Not here:** granting (`technician`), deadlines and retries (`ticket`).
 
 use std::collections::BTreeMap;
 
@@ -58,6 +58,9 @@ pub struct Desk {
     /// The question that gave it.
     #[cbor(n(2), default)]
     pub answered: BTreeMap<EntityId, u32>,
+    /// The last promotion of its region that it heard of.
+    #[n(3)]
+    pub promotion: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -91,6 +94,25 @@ pub enum Command {
         name: TimerName,
         #[n(1)]
         generation: u32,
+    },
+    /// The region was promoted: what is known here may not be so. Technicians and tickets say it anew,
+    /// once they were asked the same after this.
+    #[n(4)]
+    Reconcile {
+        /// Which promotion; the same one again changes nothing.
+        #[n(0)]
+        promotion: u64,
+    },
+    /// From a ticket that a technician has, whatever was chosen here.
+    #[n(5)]
+    Given {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        technician: EntityId,
+        /// The ticket's last question.
+        #[n(2)]
+        question: u32,
     },
 }
 
@@ -128,6 +150,20 @@ pub enum Event {
         #[n(0)]
         ticket: EntityId,
     },
+    #[n(4)]
+    Reconciled {
+        #[n(0)]
+        promotion: u64,
+    },
+    #[n(5)]
+    Given {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        technician: EntityId,
+        #[n(2)]
+        question: u32,
+    },
 }
 
 impl Desk {
@@ -162,6 +198,24 @@ impl Desk {
     /// the desk with another.
     fn is_answered(&self, ticket: EntityId, question: u32) -> bool {
         self.answered.get(&ticket).is_some_and(|answered| *answered >= question)
+    }
+
+    /// What a ticket says of itself; whatever else was given to somebody is taken back.
+    fn give(&self, ticket: EntityId, technician: EntityId, question: u32) -> Vec<Event> {
+        let held_by = self.given.get(&ticket);
+        if held_by == Some(&technician) && self.answered.get(&ticket) == Some(&question) {
+            return vec![];
+        }
+        let before = held_by.map(|_| Event::TakenBack { ticket });
+        before.into_iter().chain([Event::Given { ticket, technician, question }]).collect()
+    }
+
+    fn given(&mut self, ticket: EntityId, technician: EntityId, question: u32) -> &mut Known {
+        self.given.insert(ticket, technician);
+        self.answered.insert(ticket, question);
+        let known = self.technicians.entry(technician).or_default();
+        known.load = known.load.saturating_add(1);
+        known
     }
 
     fn take_back(&mut self, ticket: EntityId) {
@@ -199,6 +253,14 @@ impl Aggregate for Desk {
             } else {
                 vec![]
             }),
+            Command::Reconcile { promotion } => Ok(if self.promotion >= Some(*promotion) {
+                vec![]
+            } else {
+                vec![Event::Reconciled { promotion: *promotion }]
+            }),
+            Command::Given { ticket, technician, question } => {
+                Ok(self.give(*ticket, *technician, *question))
+            }
             Command::Timer { .. } => Ok(vec![]),
         }
     }
@@ -209,11 +271,15 @@ impl Aggregate for Desk {
                 self.technicians.entry(*id).or_default().summary.clone_from(summary);
             }
             Event::Chosen { ticket, technician, question, .. } => {
-                self.given.insert(*ticket, *technician);
-                self.answered.insert(*ticket, *question);
-                let known = self.technicians.entry(*technician).or_default();
-                known.load = known.load.saturating_add(1);
+                let known = self.given(*ticket, *technician, *question);
                 known.assigned = known.assigned.saturating_add(1);
+            }
+            Event::Given { ticket, technician, question } => {
+                self.given(*ticket, *technician, *question);
+            }
+            // Nobody tells it of technicians and tickets that are lost: it begins anew.
+            Event::Reconciled { promotion } => {
+                *self = Self { promotion: Some(*promotion), ..Self::default() };
             }
             Event::TakenBack { ticket } => self.take_back(*ticket),
             Event::NobodyFits { .. } => {}
@@ -234,7 +300,10 @@ impl Aggregate for Desk {
                 let (choice, question) = (choice.clone(), *question);
                 tell(ticket, ticket::Command::NobodyFits { choice, question })
             }
-            Event::TechnicianChanged { .. } | Event::TakenBack { .. } => vec![],
+            Event::TechnicianChanged { .. }
+            | Event::TakenBack { .. }
+            | Event::Given { .. }
+            | Event::Reconciled { .. } => vec![],
         }
     }
 }

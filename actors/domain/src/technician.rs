@@ -1,15 +1,18 @@
 //! A technician: on and off shift, holding tickets up to a capacity.
 //!
 //! The technician alone grants its capacity: a reservation is for exactly one offer, and an answer
-//! counts only while that reservation lives. No state here has a timer of its own, because the
-//! ticket owns the deadline of each step and releases what it no longer wants.
+//! counts only while that reservation lives. The ticket owns the deadline of each step and releases what
+//! it no longer wants; only what a promotion made doubtful has a timer here.
 //!
 //! **Invariants:** holdings never exceed the capacity; an offer that is not newer than the one held
-//! changes nothing.
+//! changes nothing. **Not here:** what a promotion makes doubtful (`reconcile`).
 
+mod reconcile;
 mod types;
 
-pub use types::{Command, Duty, Event, Holding, LEVEL_MAX, Phase, SKILLS_MAX, Shift, Skill};
+pub use types::{
+    Command, Duty, Event, Holding, LEVEL_MAX, Phase, Review, SKILLS_MAX, Shift, Skill,
+};
 
 use std::collections::BTreeMap;
 
@@ -48,6 +51,9 @@ pub struct Technician {
     pub device: Device,
     #[n(9)]
     pub holdings: BTreeMap<EntityId, Holding>,
+    /// None before the first promotion of its region.
+    #[n(10)]
+    pub review: Option<Review>,
 }
 
 fn changes(changes: Vec<Change>) -> Vec<Event> {
@@ -122,20 +128,31 @@ impl Technician {
             Some(held) if held.phase != Phase::Reserved => return refuse(RefusalReason::Busy),
             _ => {}
         }
-        if !self.on_shift || self.suspended {
+        if !self.on_shift {
             return refuse(RefusalReason::OffShift);
-        }
-        if !self.device.present {
-            return refuse(RefusalReason::NoDevice);
         }
         if alert.expires <= ctx.now {
             return refuse(RefusalReason::Late);
         }
-        let others = self.holdings.keys().filter(|held| **held != ticket).count();
-        if others >= usize::from(self.capacity) {
-            return refuse(RefusalReason::Busy);
+        match self.obstacle(ticket) {
+            Some(reason) => refuse(reason),
+            None => {
+                let reserved = Event::Reserved { alert: alert.clone() };
+                [reserved].into_iter().chain(self.doubt_of(ticket, ctx.now)).collect()
+            }
         }
-        vec![Event::Reserved { alert: alert.clone() }]
+    }
+
+    /// Why it can hold a ticket neither anew nor on.
+    fn obstacle(&self, ticket: EntityId) -> Option<RefusalReason> {
+        let others = self.holdings.keys().filter(|held| **held != ticket).count();
+        if self.suspended {
+            Some(RefusalReason::OffShift)
+        } else if !self.device.present {
+            Some(RefusalReason::NoDevice)
+        } else {
+            (others >= usize::from(self.capacity)).then_some(RefusalReason::Busy)
+        }
     }
 
     fn answer(
@@ -228,7 +245,9 @@ impl Aggregate for Technician {
                 Ok(released.into_iter().collect())
             }
             Command::Answer { message_id, body } => self.answer(*message_id, body, ctx),
-            Command::Timer { .. } => Ok(vec![]),
+            Command::Timer { generation, .. } => Ok(self.give_up(*generation)),
+            Command::Reconcile { promotion } => Ok(self.reconcile(*promotion, ctx.now)),
+            Command::Keep { alert, phase, answers } => Ok(self.keep(alert, *phase, *answers, ctx)),
         }
     }
 
@@ -251,23 +270,26 @@ impl Aggregate for Technician {
                     phase: Phase::Reserved,
                     expires: alert.expires,
                     answered_by: None,
+                    eta_min: None,
                 };
                 self.holdings.insert(alert.ticket, holding);
             }
-            Event::Released { ticket, .. } | Event::Declined { ticket, .. } => {
-                self.holdings.remove(ticket);
-            }
-            Event::Accepted { ticket, message_id, .. } => {
-                self.advance(*ticket, Phase::Committed, *message_id)
+            Event::Released { ticket, .. } | Event::Declined { ticket, .. } => self.forget(*ticket),
+            Event::Accepted { ticket, message_id, eta_min, .. } => {
+                self.advance(*ticket, Phase::Committed, *message_id);
+                self.holdings.entry(*ticket).and_modify(|held| held.eta_min = Some(*eta_min));
             }
             Event::Progressed { ticket, progress, message_id, .. } => match progress {
                 Progress::EnRoute => self.advance(*ticket, Phase::EnRoute, *message_id),
                 Progress::OnSite => self.advance(*ticket, Phase::OnSite, *message_id),
                 Progress::Completed { .. } | Progress::CannotComplete { .. } => {
-                    self.holdings.remove(ticket);
+                    self.forget(*ticket);
                 }
             },
-            Event::Refused { .. } | Event::AnswerNoted { .. } => {}
+            Event::Reconciled { promotion, due } => self.doubt_all(*promotion, *due),
+            Event::Kept { ticket, phase, sure } => self.kept(*ticket, *phase, *sure),
+            Event::Doubted { ticket, .. } => self.doubt(*ticket),
+            Event::Refused { .. } | Event::AnswerNoted { .. } | Event::HeldTold { .. } => {}
         }
     }
 
@@ -313,6 +335,10 @@ impl Aggregate for Technician {
             Event::AnswerNoted { ticket, status, message_id } => {
                 vec![receipt(id, *ticket, *status, Some(*message_id))]
             }
+            Event::Reconciled { due, .. } => self.reconciled(id, *due),
+            Event::Kept { .. } => vec![self.index(id)],
+            Event::Doubted { ticket, due } => vec![self.held(id, *ticket), self.timer(*due)],
+            Event::HeldTold { ticket } => vec![self.held(id, *ticket)],
         }
     }
 }

@@ -8,11 +8,13 @@
 //! deadline.
 //!
 //! **Invariants:** at most one technician holds the ticket; epochs only rise; a stage that waits has
-//! a running [`TimerName::Deadline`]. **Not here:** choosing (`desk`), granting (`technician`).
+//! a running [`TimerName::Deadline`]. **Not here:** choosing (`desk`), granting (`technician`),
+//! agreeing again after a promotion (`reconcile`).
 
+mod reconcile;
 mod types;
 
-pub use types::{Command, Event, Progress, RefusalReason, Stage};
+pub use types::{Command, Event, Progress, Promoted, RefusalReason, Stage};
 
 use minicbor::{Decode, Encode};
 
@@ -21,7 +23,7 @@ use crate::{
     Rejection, RejectionCode, TimerName, customer, desk, encoded,
     message::{AlertBody, ConfirmationBody, OfferId, RequestBody},
     selection::{Choice, Need},
-    technician,
+    technician::{self, Phase},
     time::Millis,
     triage,
 };
@@ -73,6 +75,9 @@ pub struct Ticket {
     /// Counts what the desk was asked; what was not answered in time is asked again as it was.
     #[cbor(n(13), default)]
     pub question: u32,
+    /// None before the first promotion of its region.
+    #[n(14)]
+    pub promoted: Option<Promoted>,
 }
 
 impl Ticket {
@@ -102,6 +107,11 @@ impl Ticket {
         match self.stage {
             Stage::Matching | Stage::Unfilled => vec![self.matching(now)],
             Stage::Offered => vec![Event::OfferExpired, self.matching(now)],
+            Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused
+                if self.is_awaiting() =>
+            {
+                self.gone(now)
+            }
             Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused => {
                 vec![Event::Overdue { due: now.after_s(PROGRESS_GRACE_S) }]
             }
@@ -122,10 +132,14 @@ impl Ticket {
         reason: RefusalReason,
         now: Millis,
     ) -> Vec<Event> {
-        if self.stage != Stage::Offered || !self.is_current(technician, offer) {
-            return vec![];
+        match self.stage.phase() {
+            _ if !self.is_current(technician, offer) => vec![],
+            Some(Phase::Reserved) => {
+                vec![Event::OfferRefused { technician, reason }, self.matching(now)]
+            }
+            Some(_) => self.gone(now),
+            None => vec![],
         }
-        vec![Event::OfferRefused { technician, reason }, self.matching(now)]
     }
 
     fn accept(
@@ -139,7 +153,7 @@ impl Ticket {
         let current = self.is_current(technician, offer);
         match self.stage {
             Stage::Offered if current => {
-                let due = now.after_s(u64::from(eta_min) * 60 + PROGRESS_GRACE_S);
+                let due = promised(eta_min, now);
                 vec![Event::Accepted { technician, name: name.to_owned(), eta_min, due }]
             }
             Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused if current => vec![],
@@ -165,13 +179,7 @@ impl Ticket {
         if !at_work || !is_news || !self.is_current(technician, offer) {
             return vec![];
         }
-        let due = match progress {
-            Progress::Completed { .. } => now.after_s(CONFIRM_LIFE_S),
-            Progress::EnRoute | Progress::OnSite | Progress::CannotComplete { .. } => {
-                now.after_s(PROGRESS_GRACE_S)
-            }
-        };
-        let mut events = vec![Event::Progressed { progress: progress.clone(), due }];
+        let mut events = vec![progressed(progress.clone(), now)];
         if matches!(progress, Progress::CannotComplete { .. }) {
             events.push(self.matching(now));
         }
@@ -188,6 +196,10 @@ impl Ticket {
     fn set_due(&mut self, due: Millis) {
         self.due = due;
         self.generation = self.generation.wrapping_add(1);
+        // Whatever sets another deadline shows that somebody goes on.
+        if let Some(promoted) = &mut self.promoted {
+            promoted.awaited = None;
+        }
     }
 
     fn ask_again(&mut self, technician: EntityId) {
@@ -197,6 +209,21 @@ impl Ticket {
         self.asked.push(technician);
         self.technician = None;
     }
+}
+
+/// Work is overdue some time after the promised arrival.
+fn promised(eta_min: u16, now: Millis) -> Millis {
+    now.after_s(u64::from(eta_min) * 60 + PROGRESS_GRACE_S)
+}
+
+fn progressed(progress: Progress, now: Millis) -> Event {
+    let due = match progress {
+        Progress::Completed { .. } => now.after_s(CONFIRM_LIFE_S),
+        Progress::EnRoute | Progress::OnSite | Progress::CannotComplete { .. } => {
+            now.after_s(PROGRESS_GRACE_S)
+        }
+    };
+    Event::Progressed { progress, due }
 }
 
 impl Aggregate for Ticket {
@@ -223,7 +250,7 @@ impl Aggregate for Ticket {
             Command::Offer { technician, choice, question } if self.is_wanted(*question) => {
                 vec![Event::Offered {
                     technician: *technician,
-                    epoch: self.epoch + 1,
+                    epoch: self.next_epoch(),
                     due: ctx.now.after_s(triage::offer_life_s(self.priority)),
                     choice: choice.clone(),
                 }]
@@ -250,6 +277,11 @@ impl Aggregate for Ticket {
             Command::Timer { name: TimerName::Deadline, generation } => {
                 self.timer(*generation, ctx.now)
             }
+            Command::Reconcile { promotion } => self.reconcile(*promotion, ctx.now),
+            Command::Held { technician, offer, .. } => match self.held(command, ctx.now) {
+                Some(events) => events,
+                None => vec![Event::LateAcceptRefused { technician: *technician, offer: *offer }],
+            },
         })
     }
 
@@ -310,15 +342,19 @@ impl Aggregate for Ticket {
             Event::Overdue { due } => self.set_due(*due),
             Event::Cancelled => self.stage = Stage::Cancelled,
             Event::Closed => self.stage = Stage::Closed,
+            Event::Reconciled { promotion, floor, question, due } => {
+                self.promoted(*promotion, *floor, *question, *due);
+            }
+            Event::Adopted { technician, epoch } => {
+                self.technician = Some(*technician);
+                self.epoch = *epoch;
+            }
+            Event::Kept { .. } => self.kept(),
         }
     }
 
     fn react(&self, event: &Event, id: EntityId) -> Vec<Effect> {
-        let deadline = Effect::SetTimer {
-            name: TimerName::Deadline,
-            generation: self.generation,
-            due: self.due,
-        };
+        let deadline = self.deadline();
         match event {
             Event::Opened { .. } | Event::Triaged { .. } | Event::OfferRefused { .. } => vec![],
             Event::MatchAsked { .. } => vec![self.ask_desk(id), deadline, self.index(id)],
@@ -366,11 +402,19 @@ impl Aggregate for Ticket {
                 effects
             }
             Event::Closed => self.end(id),
+            Event::Reconciled { .. } => self.reconciled(id),
+            Event::Adopted { technician, .. } => vec![self.given(id, *technician), self.index(id)],
+            Event::Kept { answers } => vec![self.keep(id, Some(*answers)), deadline],
         }
     }
 }
 
 impl Ticket {
+    fn deadline(&self) -> Effect {
+        let (generation, due) = (self.generation, self.due);
+        Effect::SetTimer { name: TimerName::Deadline, generation, due }
+    }
+
     fn index(&self, id: EntityId) -> Effect {
         let Self { stage, priority, opened_at, technician, .. } = self;
         Effect::Index(IndexRow::Ticket {
@@ -399,22 +443,27 @@ impl Ticket {
     }
 
     fn reserve(&self, id: EntityId, technician: EntityId, choice: &Choice) -> Effect {
-        let body = self.body.as_ref();
         let chosen = choice.candidates.iter().find(|candidate| candidate.technician == technician);
-        let alert = AlertBody {
+        let alert = self.alert(id, chosen.map_or(0, |candidate| candidate.distance_m));
+        Effect::Tell {
+            to: technician,
+            command: AnyCommand::Technician(technician::Command::Reserve { alert }),
+        }
+    }
+
+    /// What the technician is told of the present offer.
+    fn alert(&self, id: EntityId, distance_m: u32) -> AlertBody {
+        let body = self.body.as_ref();
+        AlertBody {
             ticket: id,
             offer: self.offer(),
             category: body.map_or(0, |body| body.category),
             subcategory: body.map_or(0, |body| body.subcategory),
             priority: self.priority,
             location: body.map(|body| body.location).unwrap_or_default(),
-            distance_m: chosen.map_or(0, |candidate| candidate.distance_m),
+            distance_m,
             text: body.map(|body| body.text.clone()).unwrap_or_default(),
             expires: self.due,
-        };
-        Effect::Tell {
-            to: technician,
-            command: AnyCommand::Technician(technician::Command::Reserve { alert }),
         }
     }
 

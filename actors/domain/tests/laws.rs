@@ -35,6 +35,10 @@ mod meant;
 mod members;
 #[path = "laws/places.rs"]
 mod places;
+#[path = "laws/promoted.rs"]
+mod promoted;
+#[path = "laws/reconciling.rs"]
+mod reconciling;
 #[path = "laws/records.rs"]
 mod records;
 #[path = "laws/registered.rs"]
@@ -128,6 +132,25 @@ proptest! {
     fn what_arrives_again_breaks_no_law(hands in hands(), steps in steps_with_repeats()) {
         let mut world = World::new(&hands);
         world.run(&steps);
+        world.replay_equals_live();
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(4000))]
+
+    /// Each group goes on from another point of its own history, and all agree again.
+    #[test]
+    fn a_world_whose_histories_are_cut_agrees_again(
+        (hands, steps) in (hands(), steps()),
+        (cut, asking) in (promoted::cut(), promoted::asking()),
+    ) {
+        let mut world = promoted::lost(&hands, &steps, &cut);
+        world.is_reconciled(&asking);
+        world.doubts_end();
+        world.agrees_again();
+        world.converges();
+        world.agrees_again();
         world.replay_equals_live();
     }
 }

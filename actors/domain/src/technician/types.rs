@@ -1,5 +1,7 @@
 //! A technician's skills, phases, commands and events; field numbers are never used again.
 
+use std::collections::BTreeMap;
+
 use minicbor::{Decode, Encode};
 
 use crate::{
@@ -101,6 +103,26 @@ pub struct Holding {
     /// The last message about it, so that its repetition is known.
     #[cbor(n(3), with = "minicbor::bytes")]
     pub answered_by: Option<[u8; 16]>,
+    /// What the technician promised when it accepted.
+    #[n(4)]
+    pub eta_min: Option<u16>,
+}
+
+/// What became doubtful when the region was promoted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Review {
+    /// The last promotion that it heard of.
+    #[n(0)]
+    pub promotion: u64,
+    /// Counts the doubts, and with them the timers.
+    #[n(1)]
+    pub generation: u32,
+    /// Held tickets that have not said whether they count on it, with the question that was asked.
+    #[n(2)]
+    pub doubtful: BTreeMap<EntityId, u32>,
+    /// What arrives before this may have been sent before the promotion.
+    #[n(3)]
+    pub until: Millis,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -162,6 +184,25 @@ pub enum Command {
         name: TimerName,
         #[n(1)]
         generation: u32,
+    },
+    /// The region was promoted: others may be at another point of their history.
+    #[n(11)]
+    Reconcile {
+        /// Which promotion; the same one again changes nothing.
+        #[n(0)]
+        promotion: u64,
+    },
+    /// From a ticket that counts on this technician.
+    #[n(12)]
+    Keep {
+        #[n(0)]
+        alert: AlertBody,
+        /// How far the ticket knows it to be.
+        #[n(1)]
+        phase: Phase,
+        /// The question that this answers; none where the ticket speaks first.
+        #[n(2)]
+        answers: Option<u32>,
     },
 }
 
@@ -250,5 +291,38 @@ pub enum Event {
         status: ReceiptStatus,
         #[cbor(n(2), with = "minicbor::bytes")]
         message_id: [u8; 16],
+    },
+    #[n(11)]
+    Reconciled {
+        #[n(0)]
+        promotion: u64,
+        /// Until then each held ticket must have said that it counts on the technician.
+        #[n(1)]
+        due: Millis,
+    },
+    /// The ticket counts on the technician.
+    #[n(12)]
+    Kept {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        phase: Phase,
+        /// It was asked, so that there is no doubt any more.
+        #[n(2)]
+        sure: bool,
+    },
+    /// Held again on a ticket's word, which may have changed since.
+    #[n(13)]
+    Doubted {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        due: Millis,
+    },
+    /// The ticket is told what is held of it.
+    #[n(14)]
+    HeldTold {
+        #[n(0)]
+        ticket: EntityId,
     },
 }

@@ -7,6 +7,7 @@ use crate::{
     ids::EntityId,
     message::{OfferId, RequestBody},
     selection::Choice,
+    technician::Phase,
     time::Millis,
 };
 
@@ -66,6 +67,25 @@ impl Stage {
         }
     }
 
+    /// How far a technician is who has a ticket in this stage.
+    pub(crate) fn phase(self) -> Option<Phase> {
+        match self {
+            Self::Offered => Some(Phase::Reserved),
+            Self::Accepted => Some(Phase::Committed),
+            Self::EnRoute => Some(Phase::EnRoute),
+            Self::OnSite | Self::Paused => Some(Phase::OnSite),
+            Self::Unknown
+            | Self::Received
+            | Self::Triaged
+            | Self::Matching
+            | Self::Unfilled
+            | Self::Completed
+            | Self::CannotComplete
+            | Self::Cancelled
+            | Self::Closed => None,
+        }
+    }
+
     pub fn is_final(self) -> bool {
         matches!(self, Self::Cancelled | Self::Closed)
     }
@@ -116,6 +136,20 @@ impl Progress {
             Self::CannotComplete { .. } => Stage::CannotComplete,
         }
     }
+}
+
+/// What a ticket keeps of the last promotion of its region.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Promoted {
+    /// Which promotion.
+    #[n(0)]
+    pub promotion: u64,
+    /// Offers up to this epoch may have been made in the history that is lost.
+    #[n(1)]
+    pub floor: u32,
+    /// The technician has not said yet that it knows of the work: the deadline that holds once it has.
+    #[n(2)]
+    pub awaited: Option<Millis>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -189,6 +223,31 @@ pub enum Command {
         name: TimerName,
         #[n(1)]
         generation: u32,
+    },
+    /// The region was promoted: others may be at another point of their history.
+    #[n(9)]
+    Reconcile {
+        /// Which promotion; the same one again changes nothing.
+        #[n(0)]
+        promotion: u64,
+    },
+    /// From a technician that holds it.
+    #[n(10)]
+    Held {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        offer: OfferId,
+        #[n(2)]
+        phase: Phase,
+        #[n(3)]
+        name: String,
+        /// What it promised, where it accepted.
+        #[n(4)]
+        eta_min: u16,
+        /// Which answer ends its doubt; 0 where it has none.
+        #[n(5)]
+        question: u32,
     },
 }
 
@@ -277,4 +336,30 @@ pub enum Event {
     Cancelled,
     #[n(12)]
     Closed,
+    #[n(13)]
+    Reconciled {
+        #[n(0)]
+        promotion: u64,
+        #[n(1)]
+        floor: u32,
+        #[n(2)]
+        question: u32,
+        /// Where a technician is at work, it must have said so until then.
+        #[n(3)]
+        due: Option<Millis>,
+    },
+    /// A technician has it by an offer that was made in the history that is lost.
+    #[n(14)]
+    Adopted {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        epoch: u32,
+    },
+    /// Its technician said what it holds.
+    #[n(15)]
+    Kept {
+        #[n(0)]
+        answers: u32,
+    },
 }

@@ -5,7 +5,7 @@ use fieldmesh_domain::{
     message::{AlertBody, Answer, ResponseBody},
     placement, registration,
     selection::Need,
-    technician::{self, Shift, Skill},
+    technician::{self, Phase, Shift, Skill},
     ticket::{self, Progress, RefusalReason},
 };
 
@@ -71,10 +71,22 @@ fn to_a_technician() {
         ("82038209420102", Technician::PublishKeys { serial: 9, bundle: vec![1, 2] }),
         ("820480", Technician::GoOnShift),
         ("820580", Technician::GoOffShift),
-        ("82068189<tkt>8203010b0c01<place>0d646c65616b<noon>", Technician::Reserve { alert }),
+        (
+            "82068189<tkt>8203010b0c01<place>0d646c65616b<noon>",
+            Technician::Reserve { alert: alert.clone() },
+        ),
         ("820782<tkt>820301", Technician::Release { ticket, offer }),
         ("820882<msg>83<tkt>82030182008114", Technician::Answer { message_id: MESSAGE, body }),
         ("8209820008", Technician::Timer { name: TIMER, generation: 8 }),
+        ("820b8107", Technician::Reconcile { promotion: 7 }),
+        (
+            "820c8289<tkt>8203010b0c01<place>0d646c65616b<noon>02",
+            Technician::Keep { alert: alert.clone(), phase: Phase::EnRoute, answers: None },
+        ),
+        (
+            "820c8389<tkt>8203010b0c01<place>0d646c65616b<noon>0203",
+            Technician::Keep { alert, phase: Phase::EnRoute, answers: Some(3) },
+        ),
     ]);
 }
 
@@ -83,6 +95,14 @@ fn to_a_ticket() {
     use ticket::Command as Ticket;
     let (technician, offer, choice) = (technician(), OFFER, choice());
     let (reason, progress) = (RefusalReason::Late, Progress::OnSite);
+    let held = Ticket::Held {
+        technician,
+        offer,
+        phase: Phase::EnRoute,
+        name: "Bo".into(),
+        eta_min: 20,
+        question: 3,
+    };
     let open = Ticket::Open { customer: customer(), message_id: MESSAGE, body: request(), tier: 2 };
     are_frozen(&[
         ("820084<cus><msg>860b0c0102<place>646c65616b02", open),
@@ -103,6 +123,8 @@ fn to_a_ticket() {
         ("820680", Ticket::Cancel),
         ("820780", Ticket::Confirm),
         ("8208820008", Ticket::Timer { name: TIMER, generation: 8 }),
+        ("82098107", Ticket::Reconcile { promotion: 7 }),
+        ("820a86<tec>8203010262426f1403", held),
     ]);
     are_read(&[
         (
@@ -128,6 +150,8 @@ fn to_a_desk() {
         ),
         ("820281<tkt>", Desk::Done { ticket }),
         ("8203820008", Desk::Timer { name: TIMER, generation: 8 }),
+        ("82048107", Desk::Reconcile { promotion: 7 }),
+        ("820583<tkt><tec>04", Desk::Given { ticket, technician: id, question: 4 }),
     ]);
     are_read(&[("820182<tkt>840b01<place>81<tec>", Desk::Match { ticket, need, question: 0 })]);
 }

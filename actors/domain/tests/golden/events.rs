@@ -4,7 +4,7 @@ use fieldmesh_domain::{
     customer, desk,
     device::Change,
     message::{AlertBody, ReceiptStatus},
-    technician::{self, Shift, Skill},
+    technician::{self, Phase, Shift, Skill},
     ticket::{self, Progress, RefusalReason},
 };
 
@@ -86,6 +86,10 @@ fn of_a_technician() {
             "820a83<tkt>04<msg>",
             Event::AnswerNoted { ticket, status: ReceiptStatus::NoLongerYours, message_id },
         ),
+        ("820b8207<noon>", Event::Reconciled { promotion: 7, due: NOON }),
+        ("820c83<tkt>02f5", Event::Kept { ticket, phase: Phase::EnRoute, sure: true }),
+        ("820d82<tkt><noon>", Event::Doubted { ticket, due: NOON }),
+        ("820e81<tkt>", Event::HeldTold { ticket }),
     ]);
 }
 
@@ -93,6 +97,7 @@ fn of_a_technician() {
 fn of_a_ticket() {
     use ticket::Event;
     let (technician, offer, due) = (technician(), OFFER, NOON);
+    let reconciled = |due| Event::Reconciled { promotion: 7, floor: 5, question: 4, due };
     let completed = Progress::Completed { note: "ok".into() };
     let failed = Progress::CannotComplete { reason: "no".into() };
     let opened =
@@ -123,6 +128,10 @@ fn of_a_ticket() {
         ("820a81<noon>", Event::Overdue { due }),
         ("820b80", Event::Cancelled),
         ("820c80", Event::Closed),
+        ("820d83070504", reconciled(None)),
+        ("820d84070504<noon>", reconciled(Some(due))),
+        ("820e82<tec>03", Event::Adopted { technician, epoch: 3 }),
+        ("820f8103", Event::Kept { answers: 3 }),
     ]);
 }
 
@@ -147,6 +156,8 @@ fn of_a_desk() {
             Event::NobodyFits { ticket, choice: choice.clone(), question: 4 },
         ),
         ("820381<tkt>", Event::TakenBack { ticket }),
+        ("82048107", Event::Reconciled { promotion: 7 }),
+        ("820583<tkt><tec>04", Event::Given { ticket, technician, question: 4 }),
     ]);
     are_read(&[
         (

@@ -4,8 +4,8 @@ use fieldmesh_domain::{
     customer::{Customer, Standing},
     desk::{Desk, Known, Summary},
     device::Device,
-    technician::{Holding, Phase, Shift, Skill, Technician},
-    ticket::{Stage, Ticket},
+    technician::{Holding, Phase, Review, Shift, Skill, Technician},
+    ticket::{Promoted, Stage, Ticket},
 };
 
 use crate::{
@@ -34,8 +34,9 @@ fn of_a_customer() {
 
 #[test]
 fn of_a_technician() {
-    let holding =
-        Holding { offer: OFFER, phase: Phase::EnRoute, expires: NOON, answered_by: Some(MESSAGE) };
+    let (phase, answered_by, eta_min) = (Phase::EnRoute, Some(MESSAGE), None);
+    let holding = Holding { offer: OFFER, phase, expires: NOON, answered_by, eta_min };
+    let promised = Holding { eta_min: Some(20), ..holding };
     let busy = Technician {
         registered: true,
         name: "Bo".into(),
@@ -47,10 +48,22 @@ fn of_a_technician() {
         suspended: false,
         device: device(),
         holdings: [(ticket(), holding)].into(),
+        review: None,
+    };
+    let review =
+        Review { promotion: 7, generation: 3, doubtful: [(ticket(), 3)].into(), until: NOON };
+    let promoted = Technician {
+        holdings: [(ticket(), promised)].into(),
+        review: Some(review),
+        ..busy.clone()
     };
     are_frozen(&[
         ("8af460808200000000f4f48200f4a0", Technician::default()),
         ("8af562426f81820b04<place>0200f5f48209f5a1<tkt>8482030102<noon><msg>", busy),
+        (
+            "8bf562426f81820b04<place>0200f5f48209f5a1<tkt>8582030102<noon><msg>14840703a1<tkt>03<noon>",
+            promoted,
+        ),
     ]);
 }
 
@@ -71,12 +84,22 @@ fn of_a_ticket() {
         tries: 5,
         due: NOON,
         question: 6,
+        promoted: None,
+    };
+    let awaited = Some(NOON);
+    let promoted = Ticket {
+        promoted: Some(Promoted { promotion: 7, floor: 300, awaited }),
+        ..offered.clone()
     };
     are_frozen(&[
         ("8e00f6f6f6000000f6608000000000", Ticket::default()),
         (
             "8e04<cus><msg>860b0c0102<place>646c65616b02<noon>03<tec>62426f81<tec>0405<noon>06",
             offered.clone(),
+        ),
+        (
+            "8f04<cus><msg>860b0c0102<place>646c65616b02<noon>03<tec>62426f81<tec>0405<noon>06830719012c<noon>",
+            promoted,
         ),
     ]);
     are_read(&[(
@@ -94,10 +117,12 @@ fn of_a_desk() {
         technicians: [(technician(), known)].into(),
         given: [(ticket(), technician())].into(),
         answered: [(ticket(), 4)].into(),
+        promotion: None,
     };
     are_frozen(&[
         ("83a0a0a0", Desk::default()),
         ("83a1<tec>8384f581820b04<place>020107a1<tkt><tec>a1<tkt>04", giving.clone()),
+        ("84a0a0a007", Desk { promotion: Some(7), ..Desk::default() }),
     ]);
     are_read(&[(
         "82a1<tec>8384f581820b04<place>020107a1<tkt><tec>",

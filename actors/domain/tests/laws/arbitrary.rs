@@ -7,7 +7,7 @@ use fieldmesh_domain::{
     device::Change,
     message::{AlertBody, Answer, Location, OfferId, ReceiptStatus, RequestBody},
     selection::{Candidate, Choice, Exclusion, Need},
-    technician::Skill,
+    technician::{Phase, Skill},
     ticket::{Progress, RefusalReason},
     time::Millis,
 };
@@ -105,6 +105,15 @@ pub(crate) fn progress() -> impl Strategy<Value = Progress> {
         Just(Progress::OnSite),
         text().prop_map(|note| Progress::Completed { note }),
         text().prop_map(|reason| Progress::CannotComplete { reason }),
+    ]
+}
+
+pub(crate) fn phase() -> impl Strategy<Value = Phase> {
+    prop_oneof![
+        Just(Phase::Reserved),
+        Just(Phase::Committed),
+        Just(Phase::EnRoute),
+        Just(Phase::OnSite),
     ]
 }
 

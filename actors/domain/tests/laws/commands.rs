@@ -12,7 +12,8 @@ use proptest::{collection::vec, option, prelude::*};
 use crate::{
     arbitrary::{
         alert, answer, bundle, choice, customer_id, hash, location, message_id, millis, need,
-        offer, progress, refusal, request, skills, summary, technician_id, text, ticket_id, timer,
+        offer, phase, progress, refusal, request, skills, summary, technician_id, text, ticket_id,
+        timer,
     },
     records::{
         by, ca, device, hash as token_hash, head, issued, key, note, profile, revocation, serial,
@@ -67,7 +68,11 @@ pub(crate) fn technician_command() -> BoxedStrategy<technician::Command> {
                 body: ResponseBody { ticket, offer, answer },
             }
         ),
-        1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
+        2 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
+        2 => (0_u64..3).prop_map(|promotion| Command::Reconcile { promotion }),
+        // A ticket never answers what it will be asked only later.
+        4 => (alert(), phase(), option::of(100_u32..104))
+            .prop_map(|(alert, phase, answers)| Command::Keep { alert, phase, answers }),
     ]
     .boxed()
 }
@@ -101,6 +106,16 @@ pub(crate) fn ticket_command() -> BoxedStrategy<ticket::Command> {
         1 => Just(Command::Cancel),
         1 => Just(Command::Confirm),
         4 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
+        1 => (0_u64..3).prop_map(|promotion| Command::Reconcile { promotion }),
+        4 => (technician_id(), offer(), phase(), text(), any::<u16>(), 0_u32..4)
+            .prop_map(|(technician, offer, phase, name, eta_min, question)| Command::Held {
+                technician,
+                offer,
+                phase,
+                name,
+                eta_min,
+                question,
+            }),
     ]
     .boxed()
 }
@@ -115,6 +130,10 @@ pub(crate) fn desk_command() -> BoxedStrategy<desk::Command> {
         ),
         1 => ticket_id().prop_map(|ticket| Command::Done { ticket }),
         1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
+        1 => (0_u64..3).prop_map(|promotion| Command::Reconcile { promotion }),
+        2 => (ticket_id(), technician_id(), 0_u32..4).prop_map(
+            |(ticket, technician, question)| Command::Given { ticket, technician, question }
+        ),
     ]
     .boxed()
 }

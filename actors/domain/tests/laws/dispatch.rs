@@ -39,7 +39,7 @@ pub(crate) fn no_longer_yours(
     Effect::Message { to, kind: MessageKind::Receipt, correlation, body }
 }
 
-fn is_waiting(stage: Stage) -> bool {
+pub(crate) fn is_waiting(stage: Stage) -> bool {
     stage != Stage::Unknown && !stage.is_final()
 }
 
@@ -48,7 +48,8 @@ impl World {
     pub(crate) fn refusal_of(&self, to: EntityId, command: &Command) -> Option<Effect> {
         match command {
             Command::Technician(technician::Command::Answer { message_id, body })
-                if matches!(body.answer, Answer::Accept { .. }) =>
+                if matches!(body.answer, Answer::Accept { .. })
+                    && self.technicians[&to].state.registered =>
             {
                 let held = self.technicians[&to].state.holdings.get(&body.ticket);
                 let is_current = held.is_some_and(|held| {
@@ -58,7 +59,10 @@ impl World {
                 (!is_current).then(|| no_longer_yours(to, body.ticket, Some(*message_id)))
             }
             Command::Ticket(ticket::Command::Accept { technician, offer, .. }) => {
-                let ticket = &self.tickets[&to].state;
+                let ticket = &self.tickets.get(&to)?.state;
+                if ticket.stage == Stage::Unknown {
+                    return None;
+                }
                 let is_current = phase(ticket.stage).is_some()
                     && ticket.technician == Some(*technician)
                     && (offer.epoch, offer.seq) == (ticket.epoch, 0);
@@ -85,7 +89,7 @@ impl World {
         }
     }
 
-    fn laws(&self, ended: &mut BTreeMap<EntityId, Stage>) {
+    pub(crate) fn laws(&self, ended: &mut BTreeMap<EntityId, Stage>) {
         for lived in self.technicians.values() {
             assert!(lived.state.holdings.len() <= usize::from(lived.state.capacity));
         }
@@ -180,7 +184,8 @@ impl World {
     /// Once everything has arrived, all agree on who has which ticket.
     pub(crate) fn all_agree(&self) {
         assert!(self.lanes.is_empty());
-        for (id, lived) in &self.tickets {
+        let opened = self.tickets.iter().filter(|(_, lived)| lived.state.stage != Stage::Unknown);
+        for (id, lived) in opened {
             let ticket = &lived.state;
             let wanted = ticket.technician.zip(phase(ticket.stage));
             let held: Vec<_> =
@@ -192,7 +197,7 @@ impl World {
             assert_eq!(customer.open.contains(id), is_waiting(ticket.stage), "{id}");
             assert_ne!(ticket.stage, Stage::Matching, "the desk left {id} without an answer");
         }
-        for (id, lived) in &self.technicians {
+        for (id, lived) in self.technicians.iter().filter(|(_, lived)| lived.state.registered) {
             let technician = &lived.state;
             let known = &self.desk.state.technicians[id].summary;
             assert_eq!(known.on_shift, technician.on_shift && technician.device.present);
@@ -201,7 +206,7 @@ impl World {
     }
 
     /// Everything arrives at once, and every device accepts what it may.
-    fn accept_all(&mut self) {
+    pub(crate) fn accept_all(&mut self) {
         loop {
             self.deliver_all();
             let (technicians, now) = (self.technicians.iter(), self.now);

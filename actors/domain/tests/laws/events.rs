@@ -4,7 +4,7 @@ use fieldmesh_domain::{authority, customer, desk, placement, registration, techn
 use proptest::{collection::vec, option, prelude::*};
 
 use crate::arbitrary::{
-    alert, change, choice, customer_id, hash, location, message_id, millis, offer, progress,
+    alert, change, choice, customer_id, hash, location, message_id, millis, offer, phase, progress,
     receipt_status, refusal, request, skills, summary, technician_id, text, ticket_id,
 };
 use crate::records::{
@@ -81,6 +81,14 @@ pub(crate) fn technician_event() -> BoxedStrategy<technician::Event> {
         (ticket_id(), receipt_status(), message_id()).prop_map(|(ticket, status, message_id)| {
             Event::AnswerNoted { ticket, status, message_id }
         }),
+        (any::<u64>(), millis()).prop_map(|(promotion, due)| Event::Reconciled { promotion, due }),
+        (ticket_id(), phase(), any::<bool>()).prop_map(|(ticket, phase, sure)| Event::Kept {
+            ticket,
+            phase,
+            sure
+        }),
+        (ticket_id(), millis()).prop_map(|(ticket, due)| Event::Doubted { ticket, due }),
+        ticket_id().prop_map(|ticket| Event::HeldTold { ticket }),
     ]
     .boxed()
 }
@@ -109,6 +117,17 @@ pub(crate) fn ticket_event() -> BoxedStrategy<ticket::Event> {
         millis().prop_map(|due| Event::Overdue { due }),
         Just(Event::Cancelled),
         Just(Event::Closed),
+        (any::<u64>(), any::<[u32; 2]>(), option::of(millis())).prop_map(
+            |(promotion, [floor, question], due)| Event::Reconciled {
+                promotion,
+                floor,
+                question,
+                due,
+            }
+        ),
+        (technician_id(), any::<u32>())
+            .prop_map(|(technician, epoch)| Event::Adopted { technician, epoch }),
+        any::<u32>().prop_map(|answers| Event::Kept { answers }),
     ]
     .boxed()
 }
@@ -129,6 +148,10 @@ pub(crate) fn desk_event() -> BoxedStrategy<desk::Event> {
         (ticket_id(), choice(), any::<u32>())
             .prop_map(|(ticket, choice, question)| Event::NobodyFits { ticket, choice, question }),
         ticket_id().prop_map(|ticket| Event::TakenBack { ticket }),
+        any::<u64>().prop_map(|promotion| Event::Reconciled { promotion }),
+        (ticket_id(), technician_id(), any::<u32>()).prop_map(|(ticket, technician, question)| {
+            Event::Given { ticket, technician, question }
+        }),
     ]
     .boxed()
 }

@@ -22,14 +22,14 @@ const THIRD: u8 = 2;
 /// Offers of priority 1 wait this long.
 const OFFER_LIFE_S: u64 = 60;
 
-fn hands(count: usize) -> Vec<Hand> {
+pub(crate) fn hands(count: usize) -> Vec<Hand> {
     let skills = vec![Skill { category: 1, level: 1 }];
     let hands = [10_000, 20_000, 30_000];
     hands.map(|lon_e6| Hand { capacity: 1, skills: skills.clone(), lon_e6 })[..count].to_vec()
 }
 
 /// A ticket of priority 1 that everything has arrived for.
-fn opened(technicians: usize) -> (World, EntityId) {
+pub(crate) fn opened(technicians: usize) -> (World, EntityId) {
     let mut world = World::new(&hands(technicians));
     let ticket = world.request(0, 1, 1);
     world.deliver_all();
@@ -45,12 +45,12 @@ fn asked<const N: usize>(numbers: [u8; N]) -> BTreeMap<EntityId, Exclusion> {
 }
 
 impl World {
-    fn state(&self, ticket: EntityId) -> &Ticket {
+    pub(crate) fn state(&self, ticket: EntityId) -> &Ticket {
         &self.tickets[&ticket].state
     }
 
     /// The stage, whom it is with, and the offer's epoch.
-    fn stands(&self, ticket: EntityId) -> (Stage, Option<EntityId>, u32) {
+    pub(crate) fn stands(&self, ticket: EntityId) -> (Stage, Option<EntityId>, u32) {
         let Ticket { stage, technician, epoch, .. } = *self.state(ticket);
         (stage, technician, epoch)
     }
@@ -66,7 +66,7 @@ impl World {
         assert_eq!((held.offer, held.phase), (first_offer(epoch), Phase::Reserved));
     }
 
-    fn says(&mut self, number: u8, ticket: EntityId, epoch: u32, answer: Answer) {
+    pub(crate) fn says(&mut self, number: u8, ticket: EntityId, epoch: u32, answer: Answer) {
         self.answer(technician(number), ticket, first_offer(epoch), answer);
     }
 
@@ -75,7 +75,7 @@ impl World {
         self.deliver_all();
     }
 
-    fn accepts(&mut self, number: u8, ticket: EntityId, epoch: u32) {
+    pub(crate) fn accepts(&mut self, number: u8, ticket: EntityId, epoch: u32) {
         self.says(number, ticket, epoch, Answer::Accept { eta_min: 20 });
     }
 
@@ -88,7 +88,7 @@ impl World {
         choices.next_back().unwrap().excluded.iter().copied().collect()
     }
 
-    fn receipts(&self, number: u8) -> Vec<ReceiptStatus> {
+    pub(crate) fn receipts(&self, number: u8) -> Vec<ReceiptStatus> {
         let mail = self.mail.iter().filter(|mail| mail.to == technician(number));
         mail.filter(|mail| mail.kind == MessageKind::Receipt)
             .map(|mail| minicbor::decode::<ReceiptBody>(&mail.body).unwrap().status)

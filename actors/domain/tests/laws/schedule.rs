@@ -91,7 +91,7 @@ pub(crate) fn steps_with_repeats() -> impl Strategy<Value = Vec<Step>> {
     vec(prop_oneof![8 => step(), 1 => any::<u16>().prop_map(Step::Repeat)], 1..120)
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     let latest_or_any = || prop_oneof![4 => Just(0), 1 => any::<u8>()];
     prop_oneof![
         40 => any::<u8>().prop_map(Step::Deliver),

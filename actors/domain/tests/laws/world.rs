@@ -20,8 +20,11 @@ use fieldmesh_domain::{
 
 const START: Millis = Millis(1_800_000_000_000);
 pub(crate) const CUSTOMERS: u8 = 2;
+/// Rows that arrive in a row; some hundreds may be on their way at once.
+const ROWS_MAX: usize = 10_000;
 
 /// An entity with all that happened to it.
+#[derive(Clone)]
 pub(crate) struct Lived<A: Aggregate> {
     pub(crate) state: A,
     pub(crate) events: Vec<A::Event>,
@@ -75,13 +78,14 @@ pub(crate) struct Hand {
     pub(crate) lon_e6: i32,
 }
 
+#[derive(Clone)]
 pub(crate) struct Mail {
     pub(crate) to: EntityId,
     pub(crate) kind: MessageKind,
     pub(crate) body: Vec<u8>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct World {
     pub(crate) now: Millis,
     pub(crate) customers: BTreeMap<EntityId, Lived<Customer>>,
@@ -95,8 +99,10 @@ pub(crate) struct World {
     pub(crate) mail: Vec<Mail>,
     pub(crate) asked: Vec<(EntityId, Command)>,
     pub(crate) timers_set: Vec<(EntityId, u32)>,
-    alerts: BTreeMap<EntityId, Vec<AlertBody>>,
-    messages: u64,
+    pub(crate) alerts: BTreeMap<EntityId, Vec<AlertBody>>,
+    pub(crate) messages: u64,
+    /// What customers were told is received, in a history that may be lost.
+    pub(crate) unsent: Vec<customer::Event>,
 }
 
 pub(crate) fn id(kind: EntityKind, number: u8) -> EntityId {
@@ -254,22 +260,32 @@ impl World {
     }
 
     pub(crate) fn deliver_all(&mut self) {
-        while let Some((from, to)) = self.lanes.keys().next().copied() {
+        for _ in 0..ROWS_MAX {
+            let Some((from, to)) = self.lanes.keys().next().copied() else { return };
             self.deliver(from, to);
         }
+        panic!("they do not stop talking: {:?}", self.lanes);
     }
 
-    /// The ticket's timer falls due.
-    pub(crate) fn fire(&mut self, ticket: EntityId) {
-        if let Some((generation, due)) = self.timers.remove(&ticket) {
+    /// The timer of a ticket or technician falls due.
+    pub(crate) fn fire(&mut self, of: EntityId) {
+        if let Some((generation, due)) = self.timers.remove(&of) {
             self.now = self.now.max(due);
-            self.ask_timer(ticket, generation);
+            self.ask_timer(of, generation);
         }
     }
 
-    pub(crate) fn ask_timer(&mut self, ticket: EntityId, generation: u32) {
+    pub(crate) fn ask_timer(&mut self, of: EntityId, generation: u32) {
         let name = TimerName::Deadline;
-        self.ask(ticket, Command::Ticket(ticket::Command::Timer { name, generation }));
+        self.ask(
+            of,
+            match of.kind() {
+                EntityKind::Technician => {
+                    Command::Technician(technician::Command::Timer { name, generation })
+                }
+                _ => Command::Ticket(ticket::Command::Timer { name, generation }),
+            },
+        );
     }
 
     pub(crate) fn ticket(&self, number: u8) -> Option<EntityId> {
