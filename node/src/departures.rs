@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use fieldmesh_actors::seams::Entropy;
 use fieldmesh_domain::{
     Command, EntityId,
-    placement::{self, Member, PLACEMENT, Placed, Presence},
+    placement::{self, Home, Member, PLACEMENT, Placed, Presence},
 };
 
 use crate::{cluster::Cluster, courier::NodeCourier};
@@ -40,12 +40,15 @@ pub async fn tend(courier: Arc<NodeCourier>, known: Arc<Cluster>, entropy: Arc<d
 }
 
 async fn is_out(courier: &NodeCourier, known: &Cluster, number: u64) -> bool {
-    // Other regions' groups never had it, and may be out of reach.
+    // Other regions' groups, which may be out of reach, had it only where their policy names its region.
     let known = known.known();
     let region = known.member(number).map(Member::region);
     let may_have = |placed: &&Placed| {
-        let home = known.home_of(placed.group).map(|home| home.region);
-        placed.group == PLACEMENT || home == region
+        let may_be_in = |home: &Home| {
+            let named = home.policy.abroad().chain([home.region]);
+            named.map(Some).any(|named| named == region)
+        };
+        placed.group == PLACEMENT || known.home_of(placed.group).is_some_and(may_be_in)
     };
     for placed in known.groups.iter().filter(may_have) {
         let is_out = courier.look(placed.group).await.is_some_and(|(_, seen)| {

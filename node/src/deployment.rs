@@ -143,7 +143,7 @@ impl Facts {
             return Err(DeploymentError::Unfounded);
         }
         let region = self.region.parse().map_err(key_error)?;
-        Ok(Home { region, index: self.index, shards: self.shards })
+        Ok(Home::new(region, self.index, self.shards))
     }
 }
 

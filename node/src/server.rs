@@ -47,6 +47,8 @@ use crate::{
 };
 
 /// How long the HTTPS threads may take to let go of the node, and how often that is looked at.
+/// How often a node looks whether the cluster knows it as it is.
+const INTRODUCE_EVERY: Duration = Duration::from_secs(1);
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 const STOP_POLL: Duration = Duration::from_millis(5);
 /// Exit code after the log failed: the machine's disk needs a look.
@@ -150,12 +152,14 @@ impl Server {
         // Only now: a start that fails leaves the directory as it was.
         keeper.keep_renewed(&*entropy)?;
         let https = listener.local_addr().unwrap_or(config.listen.https);
-        introduce(&node, &facts, advertised(config, [at, devices, https])).await?;
+        let introduction = introduction(&node, &facts, advertised(config, [at, devices, https]))?;
+        introduce(&node, &introduction).await;
         let desk = Desk { facts, roots, issuing, head_signer, dir, live, keeper, own };
         let authority = desk.open(&node).await?;
         let shared = authority.share(&node, metrics, devices, &config.pki);
         let (public, web) = listen(config, public, listener, https_tls, shared)?;
-        let tasks = authority.tend(&node);
+        let mut tasks = authority.tend(&node);
+        tasks.push(tokio::spawn(keep_introduced(Arc::clone(&node), introduction)));
         let (https, http) = (web.address, public.address);
         Ok(Self { https, http, devices, node, web, public, tasks, faults })
     }
@@ -199,21 +203,43 @@ pub(crate) fn advertised(config: &Config, listening: [SocketAddr; 3]) -> [String
     [or(mesh, for_mesh), or(devices, for_devices), or(https, for_https)]
 }
 
-/// Says where this node is; the cluster's first one says so that there is one. A node that cannot be
-/// reached by others serves its devices all the same.
-async fn introduce(node: &Node, facts: &Facts, at: [String; 3]) -> Result<(), DeploymentError> {
+/// What a node says of itself to the cluster: who and where it is, and what it understands.
+fn introduction(
+    node: &Node,
+    facts: &Facts,
+    at: [String; 3],
+) -> Result<placement::Command, DeploymentError> {
     let identity = facts.registration(Kind::Node)?;
     let [mesh, devices, https] = at;
     let (number, since) = (node.number, Millis(0));
-    let presence = Presence::Active;
-    let member = Member { number, identity, mesh, devices, https, presence, since };
-    let shards = node.known.own().shards;
-    let command = placement::Command::Join { member, shards, by: format!("node {number}") };
-    let asked = node.ask(EntityId::placement(), Command::Placement(command)).await;
-    if let Err(error) = asked {
+    let (presence, level) = (Presence::Active, placement::LEVEL);
+    let member = Member { number, identity, mesh, devices, https, presence, since, level };
+    let (shards, by) = (node.known.own().shards, format!("node {number}"));
+    Ok(placement::Command::Join { member, shards, by })
+}
+
+/// Says it; the cluster's first node says so that there is one. A node that cannot be reached by others
+/// serves its devices all the same.
+async fn introduce(node: &Node, introduction: &placement::Command) {
+    let command = Command::Placement(introduction.clone());
+    if let Err(error) = node.ask(EntityId::placement(), command).await {
         tracing::warn!(%error, "other nodes do not know where this one is: see [advertise]");
     }
-    Ok(())
+}
+
+/// Says it again until it is known: whoever wrote it down before may be of a release that leaves something
+/// out.
+async fn keep_introduced(node: Arc<Node>, introduction: placement::Command) {
+    let is_known = || {
+        let known = node.known.known();
+        known.member(node.number).is_some_and(|own| own.level == placement::LEVEL)
+    };
+    loop {
+        tokio::time::sleep(INTRODUCE_EVERY).await;
+        if !is_known() {
+            introduce(&node, &introduction).await;
+        }
+    }
 }
 
 /// The log is in doubt: only a start from what is on disk tells what holds.

@@ -128,6 +128,11 @@ fn describe(event: &Event) -> (&'static str, String) {
         Event::Overdue { .. } => ("overdue", String::new()),
         Event::Cancelled => ("cancelled", String::new()),
         Event::Closed => ("closed", String::new()),
+        Event::Reconciled { promotion, .. } => ("reconciled", format!("promotion {promotion}")),
+        Event::Adopted { technician, epoch } => {
+            ("adopted", format!("{technician} has it by offer {epoch}"))
+        }
+        Event::Kept { .. } => ("kept", String::new()),
     }
 }
 

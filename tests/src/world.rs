@@ -191,7 +191,7 @@ async fn run_node(
     let tls = device_server_config(live, Arc::new(verifier), wire::ALPN).unwrap();
     let endpoint =
         udp::endpoint(PORT, Some(edge::server_config(tls).unwrap()), [seed as u8; 32]).await;
-    let home = Home { region: REGION.parse().unwrap(), index: 0, shards: 2 };
+    let home = Home::new(REGION.parse().unwrap(), 0, 2);
     let parts = NodeParts {
         cluster: CLUSTER.into(),
         number: 1,

@@ -192,7 +192,7 @@ async fn a_new_issuing_authority_signs_on_every_node() {
 /// The group of an entity's shard.
 fn group_of<'a>(view: &'a Value, id: &str) -> &'a Value {
     let id: EntityId = id.parse().unwrap();
-    let shard = Home { region: id.region(), index: 0, shards: SHARDS }.group_of(id);
+    let shard = Home::new(id.region(), 0, SHARDS).group_of(id);
     let mut groups = view["groups"].as_array().unwrap().iter();
     groups.find(|group| group["group"] == shard).unwrap()
 }

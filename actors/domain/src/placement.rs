@@ -12,16 +12,18 @@ mod changes;
 mod leaders;
 mod members;
 mod plan;
+mod policy;
 mod rotation;
-mod standby;
 mod steps;
 
 use minicbor::{Decode, Encode};
 
 pub use self::bundle::{Bundle, Ca, Move, Node, Phase, Proposal, Role, Step, Wanted};
 pub use self::members::{
-    AUTHORITY, GROUPS_PER_REGION, Home, Member, Members, PLACEMENT, Placed, Presence, SHARDS_MAX,
+    AUTHORITY, GROUPS_PER_REGION, Home, LEVEL, Member, Members, PLACEMENT, Placed, Presence,
+    SHARDS_MAX,
 };
+pub use self::policy::Policy;
 use self::rotation::{introduction, note};
 use crate::{
     Aggregate, Ctx, Effect, EntityId, EntityKind, IndexRow, Region, Rejection, TimerName,
@@ -187,13 +189,13 @@ pub enum Command {
         #[n(0)]
         number: u64,
     },
-    /// An operator says where a region's data may be: with a standby region there too, else only at home.
+    /// An operator says where a region's data are to be.
     #[n(18)]
     SetPolicy {
         #[n(0)]
         region: Region,
         #[n(1)]
-        standby: Option<Region>,
+        policy: Policy,
         #[n(2)]
         by: String,
     },
@@ -253,7 +255,7 @@ pub enum Event {
         #[n(2)]
         by: String,
     },
-    /// A node is somewhere else than before.
+    /// A node is somewhere else than before, or runs another release.
     #[n(7)]
     Announced {
         #[n(0)]
@@ -264,6 +266,8 @@ pub enum Event {
         devices: String,
         #[n(3)]
         https: String,
+        #[cbor(n(4), default)]
+        level: u32,
     },
     #[n(8)]
     PresenceChanged {
@@ -289,7 +293,7 @@ pub enum Event {
         #[n(0)]
         region: Region,
         #[n(1)]
-        standby: Option<Region>,
+        policy: Policy,
         #[n(2)]
         by: String,
     },
@@ -344,7 +348,7 @@ impl Aggregate for Placement {
                 self.become_present(*number, Presence::Away, changes::BY_ITSELF, ctx)
             }
             Command::HeardAgain { number } => self.return_to(*number, ctx),
-            Command::SetPolicy { region, standby, by } => self.set_policy(*region, *standby, by),
+            Command::SetPolicy { region, policy, by } => self.set_policy(*region, *policy, by),
             Command::Timer { .. } => Ok(vec![]),
         }
     }
@@ -364,11 +368,12 @@ impl Aggregate for Placement {
                 // A new authority signs only once this one knows it too.
                 self.bundle.awaits(member.number, member.since);
             }
-            Event::Announced { number, mesh, devices, https } => {
+            Event::Announced { number, mesh, devices, https, level } => {
                 self.members.changed(*number, |member| {
                     member.mesh.clone_from(mesh);
                     member.devices.clone_from(devices);
                     member.https.clone_from(https);
+                    member.level = *level;
                 });
             }
             Event::PresenceChanged { number, presence, at, .. } => {
@@ -380,7 +385,7 @@ impl Aggregate for Placement {
                 }
             }
             Event::Placed { groups, .. } => self.members.place(groups),
-            Event::PolicySet { region, standby, .. } => self.members.set_standby(*region, *standby),
+            Event::PolicySet { region, policy, .. } => self.members.set_policy(*region, *policy),
         }
     }
 

@@ -35,6 +35,8 @@ mod meant;
 mod members;
 #[path = "laws/places.rs"]
 mod places;
+#[path = "laws/policy.rs"]
+mod policy;
 #[path = "laws/promoted.rs"]
 mod promoted;
 #[path = "laws/reconciling.rs"]
@@ -53,8 +55,6 @@ mod rotations;
 mod saga;
 #[path = "laws/schedule.rs"]
 mod schedule;
-#[path = "laws/standby.rs"]
-mod standby;
 #[path = "laws/world.rs"]
 mod world;
 

@@ -111,7 +111,7 @@ impl Manifest {
     /// The region, by its name and groups; none where it has no name that could be one.
     pub fn home(&self) -> Option<Home> {
         let region = self.region.parse().ok()?;
-        Some(Home { region, index: self.index(), shards: self.shards })
+        Some(Home::new(region, self.index(), self.shards))
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{CliError, Common, Output, api::Api};
-use crate::web::cluster::{Assignment, ClusterView, GroupView};
+use crate::web::cluster::{Assignment, ClusterView, GroupView, PolicyView, RegionView};
 
 /// How often it is looked whether a change is done.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -26,6 +26,8 @@ pub(crate) enum ClusterVerb {
     Move(MoveArgs),
     /// Waits until each group has the members and the leader that it is to have.
     Rebalance(WaitArgs),
+    /// Says where a region's data are to be.
+    Policy(PolicyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -62,6 +64,19 @@ pub(crate) struct MoveArgs {
     voters: Vec<u64>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct PolicyArgs {
+    #[command(flatten)]
+    wait: WaitArgs,
+    region: String,
+    /// zone: at home alone. standby: a copy of each group in one other region. region: nodes of two other
+    /// regions vote too.
+    #[arg(value_parser = ["zone", "standby", "region"])]
+    policy: String,
+    /// The other regions.
+    regions: Vec<String>,
+}
+
 impl ClusterVerb {
     pub(crate) fn common(&self) -> &Common {
         match self {
@@ -69,6 +84,7 @@ impl ClusterVerb {
             Self::Drain(args) | Self::Resume(args) | Self::Remove(args) => &args.wait.common,
             Self::Move(args) => &args.wait.common,
             Self::Rebalance(args) => &args.common,
+            Self::Policy(args) => &args.wait.common,
         }
     }
 }
@@ -91,6 +107,12 @@ pub(crate) async fn run(verb: &ClusterVerb, output: &Output) -> Result<(), CliEr
             args.wait.wait_s
         }
         ClusterVerb::Rebalance(args) => args.wait_s,
+        ClusterVerb::Policy(args) => {
+            let path = format!("/v1/cluster/regions/{}/policy", args.region);
+            let (policy, regions) = (args.policy.clone(), args.regions.clone());
+            let _: ClusterView = api.put(&path, &PolicyView { policy, regions }).await?;
+            args.wait.wait_s
+        }
     };
     let view = settled(&api, verb, wait_s, output).await?;
     show(&view, output);
@@ -115,6 +137,10 @@ fn is_done(view: &ClusterView, verb: &ClusterVerb) -> bool {
             ClusterVerb::Drain(args) => !leads(args.number),
             ClusterVerb::Remove(args) => presence(args.number) == Some("gone"),
             ClusterVerb::Status(_) => true,
+            ClusterVerb::Policy(args) => view
+                .regions
+                .iter()
+                .any(|region| region.region == args.region && region.policy.policy == args.policy),
             ClusterVerb::Resume(_) | ClusterVerb::Move(_) | ClusterVerb::Rebalance(_) => {
                 view.groups.iter().all(|group| group.leader == group.preferred)
             }
@@ -170,6 +196,11 @@ fn show(view: &ClusterView, output: &Output) {
             "{:>4}  {:<6}  {:<8}  {:<21}  {}",
             member.number, member.region, member.presence, member.mesh, member.devices
         ));
+    }
+    output.say(format_args!("\nregion  shards  policy"));
+    for region in &view.regions {
+        let RegionView { region, shards, policy } = region;
+        output.say(format_args!("{region:<6}  {shards:>6}  {policy}"));
     }
     output.say(format_args!("\ngroup  kind       leader  voters   learners  behind  state"));
     for group in &view.groups {

@@ -110,7 +110,7 @@ struct Sent {
 
 /// The shard of a device of the cluster's first region.
 fn shard_of(device: EntityId, shards: u32) -> ShardId {
-    Home { region: device.region(), index: 0, shards }.group_of(device)
+    Home::new(device.region(), 0, shards).group_of(device)
 }
 
 impl Load {

@@ -6,12 +6,12 @@
 //! may change (`domain::placement`).
 #![allow(unused_qualifications, reason = "the path macro repeats the query's type")]
 
-use std::mem;
+use std::{fmt, mem};
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use fieldmesh_domain::{
-    Command, EntityId,
-    placement::{self, AUTHORITY, Member, PLACEMENT, Phase, Placed, Presence, Role},
+    Command, EntityId, Region,
+    placement::{self, AUTHORITY, Home, Member, PLACEMENT, Phase, Placed, Policy, Presence, Role},
     time::Millis,
 };
 use fieldmesh_pki::{Identity, Kind};
@@ -34,7 +34,8 @@ pub fn routes(scope: &mut web::ServiceConfig) {
         .route("/cluster/members/{number}/drain", web::post().to(drain))
         .route("/cluster/members/{number}/resume", web::post().to(resume))
         .route("/cluster/members/{number}/leave", web::post().to(leave))
-        .route("/cluster/groups/{group}", web::put().to(assign));
+        .route("/cluster/groups/{group}", web::put().to(assign))
+        .route("/cluster/regions/{region}/policy", web::put().to(policy));
 }
 
 /// A node that is to join: with its certificate in TLS.
@@ -59,6 +60,9 @@ pub struct MemberView {
     pub region: String,
     /// active, draining, leaving or gone.
     pub presence: String,
+    /// What its program understands of what others write.
+    #[serde(default)]
+    pub level: u32,
     pub mesh: String,
     pub devices: String,
     pub https: String,
@@ -91,6 +95,65 @@ pub struct GroupView {
     pub behind: Vec<(u64, u64)>,
 }
 
+/// A region.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RegionView {
+    pub region: String,
+    pub shards: u32,
+    pub policy: PolicyView,
+}
+
+/// Where a region's data are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyView {
+    /// zone: at home alone; standby: a copy of each group is in another region; region: two other regions
+    /// vote too.
+    pub policy: String,
+    /// The other regions: none, one or two.
+    #[serde(default)]
+    pub regions: Vec<String>,
+}
+
+impl fmt::Display for PolicyView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.policy)?;
+        self.regions.iter().try_for_each(|region| write!(f, " {region}"))
+    }
+}
+
+impl From<Policy> for PolicyView {
+    fn from(policy: Policy) -> Self {
+        let name = match policy {
+            Policy::Zone => "zone",
+            Policy::Standby(_) => "standby",
+            Policy::Region(..) => "region",
+        };
+        let regions = policy.abroad().map(|region| region.to_string()).collect();
+        Self { policy: name.to_owned(), regions }
+    }
+}
+
+impl TryFrom<&PolicyView> for Policy {
+    type Error = Problem;
+
+    fn try_from(view: &PolicyView) -> Result<Self, Problem> {
+        let region = |text: &String| {
+            text.parse::<Region>()
+                .map_err(|error| Problem::invalid(format_args!("{text}: {error}")))
+        };
+        let regions: Vec<Region> = view.regions.iter().map(region).collect::<Result<_, _>>()?;
+        match (view.policy.as_str(), regions.as_slice()) {
+            ("zone", []) => Ok(Self::Zone),
+            ("standby", [one]) => Ok(Self::Standby(*one)),
+            ("region", [one, other]) => Ok(Self::Region(*one, *other)),
+            _ => Err(Problem::invalid(
+                "a policy is \"zone\", \"standby\" with one other region or \"region\" with two",
+            )),
+        }
+    }
+}
+
 /// The cluster as this node and the groups' leaders see it.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ClusterView {
@@ -99,6 +162,8 @@ pub struct ClusterView {
     /// Of the placement group's record.
     pub epoch: u64,
     pub members: Vec<MemberView>,
+    #[serde(default)]
+    pub regions: Vec<RegionView>,
     pub groups: Vec<GroupView>,
     /// Whether every group has the members that it is to have, and a leader.
     pub settled: bool,
@@ -134,12 +199,18 @@ fn member_view(member: &Member) -> MemberView {
         number: member.number,
         region: member.identity.region().to_string(),
         presence: presence_name(member.presence).to_owned(),
+        level: member.level,
         mesh: member.mesh.clone(),
         devices: member.devices.clone(),
         https: member.https.clone(),
         since: member.since.0,
         registration: member.identity.to_string(),
     }
+}
+
+fn region_view(home: &Home) -> RegionView {
+    let (region, shards) = (home.region.to_string(), home.shards);
+    RegionView { region, shards, policy: home.policy.into() }
 }
 
 async fn group_view(shared: &Shared, placed: &Placed) -> GroupView {
@@ -176,6 +247,7 @@ async fn view(shared: &Shared) -> ClusterView {
         node: shared.node.number,
         epoch: known.epoch,
         members: known.members.iter().map(member_view).collect(),
+        regions: known.homes.iter().map(region_view).collect(),
         settled: groups.iter().all(|group| group.settled),
         groups,
     }
@@ -187,7 +259,7 @@ pub async fn status(_operator: Operator, shared: web::Data<Shared>) -> web::Json
     web::Json(view(&shared).await)
 }
 
-async fn ask(shared: &Shared, command: placement::Command) -> Result<(), Problem> {
+pub(super) async fn ask(shared: &Shared, command: placement::Command) -> Result<(), Problem> {
     shared.node.ask(EntityId::placement(), Command::Placement(command)).await?;
     Ok(())
 }
@@ -238,6 +310,20 @@ pub async fn assign(
 ) -> Result<web::Json<ClusterView>, Problem> {
     let (group, by, voters) = (group.into_inner(), operator.name, body.into_inner().voters);
     ask(&shared, placement::Command::Assign { group, voters, by }).await?;
+    Ok(web::Json(view(&shared).await))
+}
+
+/// Where a region's data are to be from now on.
+#[utoipa::path(put, path = "/v1/cluster/regions/{region}/policy", request_body = PolicyView, responses((status = 200, body = ClusterView)))]
+pub async fn policy(
+    operator: Operator,
+    region: web::Path<String>,
+    body: web::Json<PolicyView>,
+    shared: web::Data<Shared>,
+) -> Result<web::Json<ClusterView>, Problem> {
+    let region = region.parse().map_err(Problem::invalid)?;
+    let (policy, by) = (Policy::try_from(&*body)?, operator.name);
+    ask(&shared, placement::Command::SetPolicy { region, policy, by }).await?;
     Ok(web::Json(view(&shared).await))
 }
 
@@ -297,7 +383,7 @@ fn check(said: &NewMember, identity: &Identity) -> Result<(), Problem> {
     same("cluster.region", &said.region, &identity.region)
 }
 
-fn same(key: &str, said: &str, wanted: &str) -> Result<(), Problem> {
+pub(super) fn same(key: &str, said: &str, wanted: &str) -> Result<(), Problem> {
     if said == wanted {
         Ok(())
     } else {
@@ -305,12 +391,13 @@ fn same(key: &str, said: &str, wanted: &str) -> Result<(), Problem> {
     }
 }
 
-fn member(wanted: NewMember, identity: EntityId) -> Member {
+pub(super) fn member(wanted: NewMember, identity: EntityId) -> Member {
     let NewMember { number, mesh, devices, https, .. } = wanted;
-    let (presence, since) = (Presence::Active, Millis(0));
-    Member { number, identity, mesh, devices, https, presence, since }
+    // What it understands it says itself when it starts.
+    let (presence, since, level) = (Presence::Active, Millis(0), 0);
+    Member { number, identity, mesh, devices, https, presence, since, level }
 }
 
-fn refused(error: impl std::fmt::Display) -> Problem {
+pub(super) fn refused(error: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::CONFLICT, "refused", error)
 }

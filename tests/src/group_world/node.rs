@@ -104,7 +104,7 @@ pub(super) async fn run(start: Start) -> turmoil::Result {
     tokio::spawn(Arc::clone(writer.disk()).run(Arc::clone(&engine), limits));
     let group = Group::start(options, &*engine, log, writer, on_fatal).await?;
     // Nobody says where the group is to live, so this only gives way where the disk does not do well.
-    let home = Home { region: REGION.parse()?, index: 0, shards: 1 };
+    let home = Home::new(REGION.parse()?, 0, 1);
     let courier = NodeCourier::new(number, None, Cluster::new(Default::default(), home));
     tokio::spawn(replicas::tend(group.clone(), courier, number));
     tokio::spawn(replicas::abide(group.clone()));

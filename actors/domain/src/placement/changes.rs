@@ -1,7 +1,7 @@
 //! How the cluster's nodes change, and with them the places of its groups.
 //!
 //! **Invariant:** a change of the nodes and the moves that follow from it are one step. **Not here:** what
-//! is allowed (`members`), the choice of places (`plan`), the policy of a region (`standby`).
+//! is allowed (`members`), the choice of places (`plan`), the policy of a region (`policy`).
 
 use super::{Ca, Event, Home, Member, Node, Phase, Placed, Placement, Presence, Role};
 use crate::{Aggregate as _, Ctx, Effect, IndexRow, Region, Rejection, RejectionCode};
@@ -18,24 +18,26 @@ impl Placement {
         ctx: &Ctx,
     ) -> Result<Vec<Event>, Rejection> {
         let by = by.to_owned();
-        let Member { number, mesh, devices, https, .. } = wanted.clone();
+        let Member { number, mesh, devices, https, level, .. } = wanted.clone();
         if self.members.may_join(wanted, shards)? {
             let region = wanted.region();
             let index = u32::try_from(self.members.homes.len()).unwrap_or(u32::MAX);
-            let home = Home { region, index, shards, standby: None };
+            let home = Home::new(region, index, shards);
             let home = self.members.home(region).is_none().then_some(home);
             let (presence, since) = (Presence::Active, ctx.now);
             let member = Member { presence, since, ..wanted.clone() };
             return Ok(self.with_moves(Event::Joined { member, home, by: by.clone() }, by));
         }
         let is_same = |known: &Member| {
-            (&known.mesh, &known.devices, &known.https) == (&mesh, &devices, &https)
+            (&known.mesh, &known.devices, &known.https, known.level)
+                == (&mesh, &devices, &https, level)
         };
         let announced = Event::Announced {
             number,
             mesh: mesh.clone(),
             devices: devices.clone(),
             https: https.clone(),
+            level,
         };
         Ok(match self.members.member(number).is_some_and(is_same) {
             true => vec![],

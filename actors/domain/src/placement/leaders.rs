@@ -20,7 +20,15 @@ struct Led {
 
 /// The leader of each group of a region.
 pub(super) fn leaders(members: &Members, home: &Home) -> BTreeMap<u32, u64> {
-    let groups: Vec<&Placed> = home.groups().filter_map(|group| members.placed(group)).collect();
+    // Who votes abroad leads only until somebody at home can.
+    let is_own =
+        |number: &u64| members.member(*number).is_some_and(|member| member.region() == home.region);
+    let at_home = |group| {
+        let mut placed = members.placed(group)?.clone();
+        placed.voters.retain(is_own);
+        Some(placed)
+    };
+    let groups: Vec<Placed> = home.groups().filter_map(at_home).collect();
     let mut led = Led::default();
     for placed in &groups {
         if let Some(leader) = in_turn(placed.group, &placed.voters) {
@@ -50,7 +58,7 @@ impl Led {
     }
 
     /// Gives one group to a voter that leads at least two fewer, where the gap is widest; whether it could.
-    fn even_out(&mut self, groups: &[&Placed]) -> bool {
+    fn even_out(&mut self, groups: &[Placed]) -> bool {
         let gaps = groups.iter().filter_map(|placed| {
             let many = self.of(*self.leaders.get(&placed.group)?);
             let least = placed.voters.iter().copied().min_by_key(|one| (self.of(*one), *one))?;
@@ -63,7 +71,7 @@ impl Led {
     }
 
     /// Gives what those would lead who lead nothing to others, where there are any.
-    fn relieve(&mut self, members: &Members, groups: &[&Placed]) {
+    fn relieve(&mut self, members: &Members, groups: &[Placed]) {
         let is_active = |number: u64| {
             members.member(number).is_some_and(|member| member.presence == Presence::Active)
         };

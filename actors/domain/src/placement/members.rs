@@ -4,9 +4,9 @@
 //! *gone*, neither its number nor its identity is ever used again. Where groups are to live is written down
 //! with each change of the nodes; the groups' leaders then make it so.
 //!
-//! **Invariants:** a number and an identity belong together for good; who votes in
-//! a region's groups is of that region; each group has an odd number of voters. **Not here:** the choice of places (`plan`),
-//! copies in other regions (`standby`), moving data (`node`).
+//! **Invariants:** a number and an identity belong together for good; who votes in a region's groups is of
+//! that region, or of one that its policy names; each group has an odd number of voters. **Not here:** the
+//! choice of places (`plan`), other regions (`policy`), moving data (`node`).
 
 use core::net::SocketAddr;
 
@@ -15,9 +15,15 @@ use minicbor::{Decode, Encode};
 use super::{
     leaders::{in_turn, leaders},
     plan::plan,
+    policy::Policy,
 };
 use crate::{EntityId, EntityKind, IndexRow, Region, Rejection, RejectionCode, time::Millis};
 
+/// What a program understands of commands, events and log entries. Raised with each kind that an older one
+/// would not know: nobody writes it before every node says that it knows it.
+///
+/// 1: entries that name the history that they go on from; regions with a policy.
+pub const LEVEL: u32 = 1;
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;
 /// The numbers of groups that each region has for itself.
@@ -74,6 +80,9 @@ pub struct Member {
     pub presence: Presence,
     #[n(6)]
     pub since: Millis,
+    /// Up to which [`LEVEL`] it understands what others write.
+    #[cbor(n(7), default)]
+    pub level: u32,
 }
 
 impl Member {
@@ -115,12 +124,17 @@ pub struct Home {
     pub index: u32,
     #[n(2)]
     pub shards: u32,
-    /// Where each of its groups has a copy too; nowhere but at home without one.
-    #[n(3)]
-    pub standby: Option<Region>,
+    /// Where its data are besides.
+    #[cbor(n(3), default)]
+    pub policy: Policy,
 }
 
 impl Home {
+    /// A region whose data stay at home.
+    pub fn new(region: Region, index: u32, shards: u32) -> Self {
+        Self { region, index, shards, policy: Policy::Zone }
+    }
+
     /// The group of an entity of this region. The slots are spread over the shards by remainder; the
     /// authority and its records are a group of their own.
     pub fn group_of(&self, entity: EntityId) -> u32 {
@@ -213,6 +227,30 @@ impl Members {
         };
         let active: Vec<u64> = voters.iter().filter(is_active).copied().collect();
         in_turn(group, if active.is_empty() { voters } else { &active })
+    }
+
+    /// What all nodes understand; this program's own level where there is none.
+    pub fn level(&self) -> u32 {
+        let living = self.members.iter().filter(|member| member.presence != Presence::Gone);
+        living.map(|member| member.level).min().unwrap_or(LEVEL)
+    }
+
+    /// Whether all nodes understand a level; the first that does not.
+    pub(super) fn all_understand(&self, level: u32) -> Result<(), Rejection> {
+        let older = self
+            .members
+            .iter()
+            .find(|member| member.presence != Presence::Gone && member.level < level);
+        match older {
+            None => Ok(()),
+            Some(older) => {
+                let text = format!(
+                    "node {} runs an older release, or has not said which since it was upgraded: upgrade it first",
+                    older.number
+                );
+                Rejection::new(RejectionCode::NotNow, text)
+            }
+        }
     }
 
     pub(super) fn is_gone(&self, number: u64) -> bool {
@@ -370,6 +408,11 @@ impl Members {
         let unknown =
             || Rejection::new(RejectionCode::Unknown, format!("there is no group {group}"));
         let Some(now) = self.placed(group) else { return unknown() };
+        let home = self.home_of(group);
+        let is_spread = home.is_some_and(|home| matches!(home.policy, Policy::Region(..)));
+        demand(!is_spread, RejectionCode::NotNow, || {
+            "who votes in the group follows from its region's policy".into()
+        })?;
         let mut voters = wanted.to_vec();
         voters.sort_unstable();
         voters.dedup();
@@ -377,7 +420,7 @@ impl Members {
         demand(is_odd && voters.len() == wanted.len(), RejectionCode::Invalid, || {
             "name one, three or five different nodes".into()
         })?;
-        let region = self.home_of(group).map(|home| home.region);
+        let region = home.map(|home| home.region);
         for number in &voters {
             let member = self.known(*number)?;
             demand(member.is_candidate(), RejectionCode::NotNow, || {

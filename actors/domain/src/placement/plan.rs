@@ -13,14 +13,14 @@ use std::collections::BTreeMap;
 
 use super::{
     members::{Home, Member, Members, PLACEMENT, Placed, REGION_VOTERS},
-    standby::add_copies,
+    policy::{Policy, add_abroad, at_home},
 };
 
 /// Voters of the placement group.
 const PLACEMENT_VOTERS: usize = 5;
 
 /// The largest odd number of voters.
-fn odd(most: usize, there_are: usize) -> usize {
+pub(super) fn odd(most: usize, there_are: usize) -> usize {
     match most.min(there_are) {
         0 => 0,
         able => able - 1 + able % 2,
@@ -43,7 +43,7 @@ pub(super) fn plan(now: &Members) -> Vec<Placed> {
             .collect();
         plan.extend(region(now, home, &own));
     }
-    add_copies(now, &mut plan);
+    add_abroad(now, &mut plan);
     plan.sort_unstable_by_key(|placed| placed.group);
     plan
 }
@@ -100,12 +100,14 @@ fn others(candidates: &[u64], voters: &[u64]) -> Vec<u64> {
 
 /// A region's groups on its nodes.
 fn region(now: &Members, home: &Home, candidates: &[u64]) -> Vec<Placed> {
-    let wanted = odd(REGION_VOTERS, candidates.len());
+    let wanted = at_home(now, home, odd(REGION_VOTERS, candidates.len()));
     let mut places = Places::on(candidates);
     let mut groups: Vec<Placed> = home
         .groups()
         .map(|group| {
             let (voters, pinned) = kept(now, group, candidates);
+            // Where others vote too, it follows from the policy who does.
+            let pinned = pinned && !matches!(home.policy, Policy::Region(..));
             Placed { group, voters, learners: Vec::new(), pinned }
         })
         .collect();

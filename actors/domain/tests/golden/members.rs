@@ -3,13 +3,13 @@
 use fieldmesh_domain::{
     EntityId, EntityKind, IndexRow,
     effect::RowKey,
-    placement::{Command, Event, Home, Member, Members, Placed, Placement, Presence},
+    placement::{Command, Event, Home, Member, Members, Placed, Placement, Policy, Presence},
 };
 
 use crate::{NOON, are_frozen};
 
 /// The bytes of [`member`].
-const MEMBER: &str = "87025065753100046d080808080808080808086161616261630000";
+const MEMBER: &str = "88025065753100046d08080808080808080808616161626163000001";
 
 fn frozen(text: &str) -> String {
     text.replace("<member>", MEMBER)
@@ -20,7 +20,7 @@ fn member() -> Member {
     let at = |text: &str| text.to_owned();
     let (mesh, devices, https) = (at("a"), at("b"), at("c"));
     let (presence, since) = (Presence::Active, fieldmesh_domain::time::Millis(0));
-    Member { number: 2, identity, mesh, devices, https, presence, since }
+    Member { number: 2, identity, mesh, devices, https, presence, since, level: 1 }
 }
 
 fn placed() -> Placed {
@@ -28,11 +28,16 @@ fn placed() -> Placed {
 }
 
 fn home() -> Home {
-    Home { region: "eu1".parse().unwrap(), index: 1, shards: 6, standby: None }
+    Home::new("eu1".parse().unwrap(), 1, 6)
 }
 
 fn with_standby() -> Home {
-    Home { standby: Some("us1".parse().unwrap()), ..home() }
+    Home { policy: Policy::Standby("us1".parse().unwrap()), ..home() }
+}
+
+fn spread() -> Home {
+    let [one, other] = ["us1", "ap1"].map(|region| region.parse().unwrap());
+    Home { policy: Policy::Region(one, other), ..home() }
 }
 
 fn by() -> String {
@@ -61,12 +66,12 @@ fn commands() {
         ("82108102", Command::NotHeard { number }),
         ("82118102", Command::HeardAgain { number }),
         (
-            "821283446575310044757331 00626f70",
-            Command::SetPolicy { region: home().region, standby: with_standby().standby, by: by() },
+            "82128344657531008201814475733100 626f70",
+            Command::SetPolicy { region: home().region, policy: with_standby().policy, by: by() },
         ),
         (
-            "8212834465753100f6626f70",
-            Command::SetPolicy { region: home().region, standby: None, by: by() },
+            "8212834465753100820080626f70",
+            Command::SetPolicy { region: home().region, policy: Policy::Zone, by: by() },
         ),
     ]);
     for (text, command) in rows {
@@ -81,11 +86,11 @@ fn events() {
     let (mesh, devices, https) = ("a".to_owned(), "b".to_owned(), "c".to_owned());
     let rows = table(vec![
         (
-            "820683<member>834465753100<home>626f70",
+            "820683<member>844465753100<home>626f70",
             Event::Joined { member: member(), home: Some(home()), by: by() },
         ),
         ("820683<member>f6626f70", Event::Joined { member: member(), home: None, by: by() }),
-        ("82078402616161626163", Event::Announced { number, mesh, devices, https }),
+        ("8207850261616162616301", Event::Announced { number, mesh, devices, https, level: 1 }),
         ("8208840202<noon>626f70", Event::PresenceChanged { number, presence, at, by: by() }),
         (
             "8208840204<noon>626f70",
@@ -93,16 +98,16 @@ fn events() {
         ),
         ("8209828184018301020381 04f5626f70", Event::Placed { groups: vec![placed()], by: by() }),
         (
-            "820a8344657531004475733100 626f70",
-            Event::PolicySet { region: home().region, standby: with_standby().standby, by: by() },
+            "820a8344657531008201814475733100 626f70",
+            Event::PolicySet { region: home().region, policy: with_standby().policy, by: by() },
         ),
         (
-            "820a834465753100f6626f70",
-            Event::PolicySet { region: home().region, standby: None, by: by() },
+            "820a834465753100820080626f70",
+            Event::PolicySet { region: home().region, policy: Policy::Zone, by: by() },
         ),
     ]);
     for (text, event) in rows {
-        let text = text.replace("<home>", "0106").replace(' ', "");
+        let text = text.replace("<home>", "0106820080").replace(' ', "");
         are_frozen(&[(text.as_str(), event)]);
     }
 }
@@ -112,13 +117,40 @@ fn rows() {
     let epoch = 7;
     let rows = table(vec![
         ("820882<member>07", IndexRow::Member { member: member(), epoch }),
-        ("82098283446575310001 0607", IndexRow::Home { home: home(), epoch }),
-        ("82098284446575310001 06447573310007", IndexRow::Home { home: with_standby(), epoch }),
+        ("82098284446575310001 0682008007", IndexRow::Home { home: home(), epoch }),
+        (
+            "82098284446575310001 06820181447573310007",
+            IndexRow::Home { home: with_standby(), epoch },
+        ),
+        (
+            "82098284446575310001 06820282447573310044617031 0007",
+            IndexRow::Home { home: spread(), epoch },
+        ),
         ("820a82840183010203810 4f507", IndexRow::Placed { placed: placed(), epoch }),
     ]);
     for (text, row) in rows {
         are_frozen(&[(text.replace(' ', "").as_str(), row)]);
     }
+}
+
+/// Nodes did not say once what they understand: that is level 0.
+#[test]
+fn a_node_without_a_level_is_read() {
+    let [old, new] = [MEMBER.replacen("88", "87", 1), MEMBER.to_owned()];
+    let old: Vec<u8> = (0..old.len() - 2)
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&old[at..at + 2], 16).unwrap())
+        .collect();
+    let read: Member = minicbor::decode(&old).unwrap();
+    assert_eq!(read, Member { level: 0, ..member() }, "{new}");
+}
+
+/// Regions had no policy once: that is *zone*.
+#[test]
+fn a_region_without_a_policy_is_read() {
+    let bytes = [0x82, 9, 0x82, 0x83, 0x44, b'e', b'u', b'1', 0, 1, 6, 7];
+    let row: IndexRow = minicbor::decode(&bytes).unwrap();
+    assert_eq!(row, IndexRow::Home { home: home(), epoch: 7 });
 }
 
 #[test]
@@ -138,6 +170,6 @@ fn the_names_of_rows() {
 fn the_state() {
     let (homes, members, groups) = (vec![home()], vec![member()], vec![placed()]);
     let members = Members { epoch: 7, homes, members, groups };
-    let text = frozen("830083008080840781834465753100010681<member>818401830102038104f5");
+    let text = frozen("830083008080840781844465753100010682008081<member>818401830102038104f5");
     are_frozen(&[(text.as_str(), Placement { members, ..Placement::default() })]);
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fieldmesh_domain::{
     Aggregate, Ctx, Effect, EntityId, EntityKind, Region, RejectionCode,
-    placement::{Command, Event, Member, Members, PLACEMENT, Placed, Placement, Presence},
+    placement::{
+        Command, Event, LEVEL, Member, Members, PLACEMENT, Placed, Placement, Policy, Presence,
+    },
     time::Millis,
 };
 use proptest::prelude::*;
@@ -13,11 +15,13 @@ use crate::world::through_bytes;
 
 pub(crate) const SHARDS: u32 = 6;
 
+pub(crate) const REGIONS: [&str; 3] = ["eu1", "us1", "ap1"];
+
+/// Twenty nodes are in each region.
 pub(crate) fn region(number: u64) -> Region {
-    ["eu1", "us1"][usize::from(number > 20)].parse().unwrap()
+    REGIONS[usize::try_from((number - 1) / 20).unwrap()].parse().unwrap()
 }
 
-/// Nodes above 20 are in the second region.
 pub(crate) fn member(number: u64) -> Member {
     let id = u8::try_from(number).unwrap();
     Member {
@@ -28,6 +32,7 @@ pub(crate) fn member(number: u64) -> Member {
         https: format!("10.0.0.{number}:8443"),
         presence: Presence::Active,
         since: Millis(0),
+        level: LEVEL,
     }
 }
 
@@ -36,12 +41,17 @@ pub(crate) fn join(number: u64) -> Command {
 }
 
 pub(crate) fn node() -> impl Strategy<Value = u64> {
-    prop_oneof![1_u64..8, 21_u64..25]
+    prop_oneof![3 => 1_u64..8, 2 => 21_u64..25, 1 => 41_u64..43]
 }
 
 pub(crate) fn command() -> impl Strategy<Value = Command> {
     let by = || Just("op".to_owned());
-    let place = || prop_oneof![Just(region(1)), Just(region(21))];
+    let place = || prop_oneof![Just(region(1)), Just(region(21)), Just(region(41))];
+    let policy = prop_oneof![
+        1 => Just(Policy::Zone),
+        2 => place().prop_map(Policy::Standby),
+        2 => (place(), place()).prop_map(|(one, other)| Policy::Region(one, other)),
+    ];
     let voters = prop::collection::vec(node(), 1..4);
     prop_oneof![
         6 => node().prop_map(join),
@@ -53,8 +63,8 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         1 => node().prop_map(|number| Command::HeardAgain { number }),
         2 => (0..=SHARDS, voters, by())
             .prop_map(|(group, voters, by)| Command::Assign { group, voters, by }),
-        2 => (place(), prop::option::weighted(0.8, place()), by())
-            .prop_map(|(region, standby, by)| Command::SetPolicy { region, standby, by }),
+        2 => (place(), policy, by())
+            .prop_map(|(region, policy, by)| Command::SetPolicy { region, policy, by }),
     ]
 }
 
@@ -116,7 +126,8 @@ impl Cluster {
         let mut places: BTreeMap<u64, usize> =
             self.candidates(of).into_iter().map(|number| (number, 0)).collect();
         for number in self.groups(of).iter().flat_map(|placed| &placed.voters) {
-            *places.get_mut(number).unwrap() += 1;
+            // Others may vote abroad.
+            places.entry(*number).and_modify(|many| *many += 1);
         }
         places
     }
@@ -133,10 +144,8 @@ impl Cluster {
 
     pub(crate) fn holds(&self) {
         let members = self.members();
-        let all: BTreeSet<u64> = ["eu1", "us1"]
-            .iter()
-            .flat_map(|region| self.candidates(region.parse().unwrap()))
-            .collect();
+        let all: BTreeSet<u64> =
+            REGIONS.iter().flat_map(|region| self.candidates(region.parse().unwrap())).collect();
         for placed in &members.groups {
             let voters: BTreeSet<u64> = placed.voters.iter().copied().collect();
             let learners: BTreeSet<u64> = placed.learners.iter().copied().collect();
@@ -147,11 +156,17 @@ impl Cluster {
             let allowed = home.map_or_else(|| all.clone(), |home| self.candidates(home.region));
             let everywhere: BTreeSet<u64> = &voters | &learners;
             let abroad = &everywhere - &allowed;
-            assert!(voters.is_subset(&allowed), "{placed:?} is not where it may be: {allowed:?}");
-            let standby = home.and_then(|home| home.standby);
-            let able = standby.map_or_else(BTreeSet::new, |standby| self.candidates(standby));
+            let policy = home.map_or(Policy::Zone, |home| home.policy);
+            let able: BTreeSet<u64> =
+                policy.abroad().flat_map(|region| self.candidates(region)).collect();
             assert!(abroad.is_subset(&able), "{placed:?} is not where it may be: {able:?}");
-            assert_eq!(abroad.len(), usize::from(!able.is_empty()), "{placed:?}");
+            match policy {
+                Policy::Region(..) => assert!(abroad.is_subset(&voters), "{placed:?}"),
+                Policy::Zone | Policy::Standby(_) => {
+                    assert!(voters.is_subset(&allowed), "{placed:?} is decided abroad");
+                    assert_eq!(abroad.len(), usize::from(!able.is_empty()), "{placed:?}");
+                }
+            }
             let here = &everywhere - &abroad;
             if placed.group == PLACEMENT {
                 assert_eq!(here, all, "each node knows the placement group");
@@ -159,7 +174,8 @@ impl Cluster {
             if members.homes.iter().any(|home| home.authority() == placed.group) {
                 assert_eq!(here, allowed, "each node of a region knows its authority");
             }
-            assert!(voters.contains(&members.preferred(placed.group).unwrap()));
+            let preferred = members.preferred(placed.group).unwrap();
+            assert!(voters.contains(&preferred) && allowed.contains(&preferred), "{placed:?}");
         }
         assert_eq!(self.rows, *members, "the rows say all");
     }
@@ -186,12 +202,14 @@ proptest! {
     fn places_are_even(commands in prop::collection::vec(command(), 1..40)) {
         let cluster = Cluster::of(&commands);
         prop_assume!(!cluster.has_pins());
-        for region in ["eu1", "us1"].map(|region| region.parse().unwrap()) {
+        for region in REGIONS.map(|region| region.parse().unwrap()) {
             let places = cluster.places(region);
             let (most, least) = (places.values().max(), places.values().min());
             let spread = most.unwrap_or(&0) - least.unwrap_or(&0);
             prop_assert!(spread <= 1 || places.len() < 3, "{:?}", places);
-            for placed in cluster.groups(region) {
+            let home = cluster.members().home(region);
+            let is_spread = home.is_some_and(|home| matches!(home.policy, Policy::Region(..)));
+            for placed in cluster.groups(region).into_iter().filter(|_| !is_spread) {
                 prop_assert_eq!(placed.voters.len(), number_of_voters(places.len()));
             }
         }
@@ -297,8 +315,11 @@ proptest! {
         for (group, leader) in cluster.leaders() {
             let is_same = before[&group] == leader;
             prop_assert!(is_same || before[&group] == number, "group {}", group);
+            let home = cluster.members().home_of(group).map(|home| home.region);
             let voters = &cluster.members().placed(group).unwrap().voters;
-            let could = voters.iter().any(|one| active(*one, &cluster));
+            let could = voters.iter().any(|one| {
+                active(*one, &cluster) && home.is_none_or(|home| region(*one) == home)
+            });
             prop_assert!(active(leader, &cluster) || !could);
         }
         cluster.ask(&Command::Resume { number, by: by() }).unwrap();

@@ -1,10 +1,10 @@
-//! What must hold of a region that has a standby region: where its data are, who votes, what moves.
+//! What must hold of a region by its policy: where its data are, who votes, what moves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fieldmesh_domain::{
     Aggregate, Effect, EntityId, IndexRow, Region, RejectionCode,
-    placement::{Command, Member, PLACEMENT, Presence},
+    placement::{Command, Member, PLACEMENT, Policy, Presence},
 };
 use proptest::prelude::*;
 
@@ -15,7 +15,8 @@ fn by() -> String {
 }
 
 fn standby(of: u64, at: Option<u64>) -> Command {
-    Command::SetPolicy { region: region(of), standby: at.map(region), by: by() }
+    let policy = at.map(region).map_or(Policy::Zone, Policy::Standby);
+    Command::SetPolicy { region: region(of), policy, by: by() }
 }
 
 /// Another machine begins in the place of a region's.
@@ -31,17 +32,19 @@ fn cluster(many: u64) -> Cluster {
 
 /// Which node of the other region has a copy of which group of the first.
 fn copies(cluster: &Cluster) -> BTreeMap<u32, Vec<u64>> {
-    let abroad = |numbers: &[u64]| numbers.iter().copied().filter(|one| *one > 20).collect();
+    let is_there = |number: &u64| region(*number) == region(21);
+    let abroad = |numbers: &[u64]| numbers.iter().copied().filter(is_there).collect();
     let groups = cluster.groups(region(1));
     groups.iter().map(|placed| (placed.group, abroad(&placed.learners))).collect()
 }
 
-/// How many copies each node of the other region has.
+/// How many groups of other regions each node of the second one has.
 fn shares(cluster: &Cluster) -> BTreeMap<u64, usize> {
     let able = cluster.candidates(region(21)).into_iter();
     let mut shares: BTreeMap<u64, usize> = able.map(|number| (number, 0)).collect();
-    for number in copies(cluster).into_values().flatten() {
-        *shares.get_mut(&number).unwrap() += 1;
+    let held = [1, 41].into_iter().flat_map(|first| cluster.groups(region(first)));
+    for number in held.flat_map(|placed| placed.voters.iter().chain(&placed.learners)) {
+        shares.entry(*number).and_modify(|many| *many += 1);
     }
     shares
 }
@@ -68,18 +71,15 @@ proptest! {
             cluster.holds();
             for placed in &cluster.members().groups {
                 let Some(home) = cluster.members().home_of(placed.group) else { continue };
-                for number in &placed.voters {
-                    prop_assert_eq!(region_of(&cluster, *number), home.region);
-                }
-                for number in &placed.learners {
-                    let of = region_of(&cluster, *number);
-                    prop_assert!(of == home.region || Some(of) == home.standby, "{:?}", placed);
+                let named: Vec<Region> = home.policy.abroad().chain([home.region]).collect();
+                for number in placed.voters.iter().chain(&placed.learners) {
+                    prop_assert!(named.contains(&region_of(&cluster, *number)), "{:?}", placed);
                 }
             }
         }
     }
 
-    /// Both regions have the same number of groups, and one may stand by for the other.
+    /// Whatever it holds for others, voting or not, is shared out together.
     #[test]
     fn copies_are_spread_evenly(commands in prop::collection::vec(command(), 1..60)) {
         let cluster = Cluster::of(&commands);
@@ -161,7 +161,7 @@ fn each_node_learns_the_policy() {
     let mut next = cluster.state.clone();
     next.evolve(&events[0]);
     let home = next.members.home(region(1)).unwrap().clone();
-    assert_eq!(home.standby, None);
+    assert_eq!(home.policy, Policy::Zone);
     let epoch = cluster.members().epoch + 1;
     let row = Effect::Index(IndexRow::Home { home, epoch });
     assert_eq!(next.react(&events[0], EntityId::placement()), [row]);
@@ -172,13 +172,13 @@ fn what_is_wrong_with_a_policy_is_said() {
     let mut cluster = cluster(1);
     let elsewhere = |region: &str, standby: &str| Command::SetPolicy {
         region: region.parse().unwrap(),
-        standby: Some(standby.parse().unwrap()),
+        policy: Policy::Standby(standby.parse().unwrap()),
         by: by(),
     };
     for (command, code, words) in [
         (elsewhere("ap1", "us1"), RejectionCode::Unknown, "no region ap1"),
         (elsewhere("eu1", "ap1"), RejectionCode::Unknown, "no region ap1"),
-        (elsewhere("us1", "us1"), RejectionCode::Invalid, "us1 cannot stand by for itself"),
+        (elsewhere("us1", "us1"), RejectionCode::Invalid, "name regions that are not us1"),
     ] {
         let refusal = cluster.state.decide(&command, &ctx(9)).unwrap_err();
         assert_eq!(refusal.code, code, "{refusal}");
@@ -228,7 +228,7 @@ fn a_region_that_begins_again_has_its_policy_and_its_copies() {
     let member = Member { mesh, devices, https, ..member(5) };
     cluster.ask(&Command::Restore { member, shards: SHARDS, by: by() }).unwrap();
     cluster.holds();
-    assert_eq!(cluster.members().home(region(1)).unwrap().standby, Some(region(21)));
+    assert_eq!(cluster.members().home(region(1)).unwrap().policy, Policy::Standby(region(21)));
     assert_eq!(copies(&cluster), before);
     for placed in cluster.groups(region(1)) {
         assert_eq!(placed.voters, [5]);
@@ -237,4 +237,70 @@ fn a_region_that_begins_again_has_its_policy_and_its_copies() {
     cluster.ask(&restore(24)).unwrap();
     cluster.holds();
     assert!(copies(&cluster).values().all(|copy| copy == &[24]));
+}
+
+fn spread(cluster: &mut Cluster) {
+    let policy = Policy::Region(region(21), region(41));
+    cluster.ask(&Command::SetPolicy { region: region(1), policy, by: by() }).unwrap();
+    cluster.holds();
+}
+
+/// How many voters of each group are in each region.
+fn votes(cluster: &Cluster) -> BTreeSet<[usize; 3]> {
+    let of = |voters: &[u64], first: u64| {
+        voters.iter().filter(|number| region(**number) == region(first)).count()
+    };
+    let groups = cluster.groups(region(1)).into_iter();
+    groups.map(|placed| [1, 21, 41].map(|first| of(&placed.voters, first))).collect()
+}
+
+#[test]
+fn votes_are_in_three_regions_and_none_has_a_majority() {
+    let mut cluster = Cluster::of(&[1, 2, 3, 21, 22, 23, 41].map(join));
+    spread(&mut cluster);
+    assert_eq!(votes(&cluster), BTreeSet::from([[2, 2, 1]]));
+    // At home each node votes, and leads, about as often as another.
+    assert_eq!(cluster.places(region(1)), BTreeMap::from([(1, 5), (2, 5), (3, 4)]));
+    for placed in cluster.groups(region(1)) {
+        let preferred = cluster.members().preferred(placed.group).unwrap();
+        assert_eq!(region(preferred), region(1), "who has no keys serves nobody");
+    }
+    // The home region is lost, and begins again with one node.
+    let Member { mesh, devices, https, .. } = member(1);
+    let member = Member { mesh, devices, https, ..member(5) };
+    cluster.ask(&Command::Restore { member, shards: SHARDS, by: by() }).unwrap();
+    cluster.holds();
+    assert_eq!(votes(&cluster), BTreeSet::from([[1, 1, 1]]), "{:?}", cluster.groups(region(1)));
+}
+
+#[test]
+fn fewer_nodes_vote_where_there_are_fewer() {
+    for (nodes, expected) in [
+        (vec![1, 21, 41], [1, 1, 1]),
+        (vec![1, 2, 21, 41], [1, 1, 1]),
+        (vec![1, 2, 21, 22, 41], [2, 2, 1]),
+        (vec![1, 21, 22, 41, 42], [1, 2, 2]),
+        (vec![1, 2, 3, 4, 21, 22, 23, 41, 42, 43], [2, 2, 1]),
+    ] {
+        let mut cluster = Cluster::of(&nodes.iter().copied().map(join).collect::<Vec<_>>());
+        spread(&mut cluster);
+        assert_eq!(votes(&cluster), BTreeSet::from([expected]), "{nodes:?}");
+    }
+}
+
+/// What an operator chose before is over, and is not chosen by hand meanwhile.
+#[test]
+fn who_votes_in_three_regions_follows_from_the_policy() {
+    let mut cluster = Cluster::of(&[1, 2, 3, 4, 21, 22, 41].map(join));
+    let assign = Command::Assign { group: 1, voters: vec![4], by: by() };
+    cluster.ask(&assign).unwrap();
+    spread(&mut cluster);
+    assert_eq!(votes(&cluster), BTreeSet::from([[2, 2, 1]]));
+    assert_eq!(cluster.ask(&assign), Err(RejectionCode::NotNow));
+    cluster.ask(&standby(1, None)).unwrap();
+    cluster.holds();
+    assert_eq!(votes(&cluster), BTreeSet::from([[3, 0, 0]]));
+    let policy = Policy::Region(region(21), region(21));
+    let twice = Command::SetPolicy { region: region(1), policy, by: by() };
+    assert_eq!(cluster.ask(&twice), Err(RejectionCode::Invalid));
 }
