@@ -9,7 +9,7 @@
 //! storage (`node`).
 
 use fieldmesh_domain::{Command, EntityId, IndexRow, MessageKind};
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Encode, bytes::ByteArray};
 
 /// A shard's number in the cluster.
 pub type ShardId = u32;
@@ -191,6 +191,10 @@ pub struct Commit {
     pub index: Vec<IndexRow>,
     #[n(14)]
     pub seen: Option<Seen>,
+    /// Head of the hash chain that it was decided on; none from nodes that do not know it. A version says
+    /// how many events there were, and not which.
+    #[n(15)]
+    pub previous: Option<ByteArray<32>>,
 }
 
 /// Rows that have done their work.

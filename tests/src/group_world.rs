@@ -263,5 +263,6 @@ pub fn commit(entity: EntityId, expected_version: u64, record: Vec<u8>) -> Commi
         timers: vec![],
         index: vec![],
         seen: None,
+        previous: None,
     }
 }

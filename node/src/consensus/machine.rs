@@ -5,7 +5,7 @@
 //! payloads.
 //!
 //! **Invariants:** the outcome of an entry depends on the table and the entry alone; an entity's
-//! version never moves without its events; a cause is consumed once. **Not here:** deciding
+//! version never moves without its events, nor its history on from another one; a cause is consumed once. **Not here:** deciding
 //! (`domain`), sealing (`journal`), reading for actors (`journal`).
 
 use std::{
@@ -179,7 +179,10 @@ impl Machine {
             batch.ops.clear();
             return Ok(verdict);
         }
-        if head.version != commit.expected_version {
+        // Steps are decided on top of others that are under way. Where those fail, and as many events came
+        // from elsewhere, the version alone would fit.
+        let is_other = commit.previous.is_some_and(|previous| *previous != head.chain);
+        if head.version != commit.expected_version || is_other {
             batch.ops.clear();
             return Ok(Verdict::Conflict { found: head.version });
         }

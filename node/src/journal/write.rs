@@ -36,6 +36,8 @@ struct Sealed {
     large: Option<Vec<u8>>,
 }
 
+/// The level at which every node refuses what goes on from another history.
+const NAMES_HISTORY: u32 = 1;
 /// Larger sealed states go into entries of their own, each a piece of this size: half of what a log
 /// entry may hold.
 const SNAPSHOT_PIECE_BYTES: usize = 512 << 10;
@@ -143,6 +145,7 @@ impl Inner {
             timers: draft.timers,
             index: draft.index,
             seen,
+            previous: (self.known.known().level() >= NAMES_HISTORY).then(|| draft.previous.into()),
         };
         Ok(Sealed { commit, tells: draft.tells, mail: items, key, large })
     }

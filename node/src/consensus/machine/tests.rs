@@ -3,6 +3,8 @@
 
 use openraft::vote::leader_id_std::CommittedLeaderId;
 
+use fieldmesh_domain::EntityId;
+
 use super::*;
 use crate::{
     consensus::{Entry, Proposal as Sealed},
@@ -36,6 +38,50 @@ async fn an_entry_of_a_later_release_is_not_passed_over() {
     assert!(applied.unwrap_err().to_string().contains("upgrade this node"));
     // It stands where it stood, so that the same entry is applied once it is understood.
     assert_eq!(install::found(&*machine.table).unwrap().applied.map(|id| id.index), Some(2));
+}
+
+/// Applies a step of an entity that has one event; what came of it.
+fn step(machine: &Machine, index: u64, version: u64, previous: u8, chain: u8) -> Outcome {
+    let entity = EntityId::authority("eu1".parse().unwrap());
+    let commit = Commit {
+        entity,
+        owner: entity,
+        expected_version: version,
+        cause: Cause::Operator { command_id: [0; 16] },
+        at_ms: 0,
+        event_count: 1,
+        record: vec![chain],
+        chain: [chain; 32],
+        snapshot: None,
+        new_key: None,
+        tells: vec![],
+        mail: vec![],
+        timers: vec![],
+        index: vec![],
+        seen: None,
+        previous: Some([previous; 32].into()),
+    };
+    let commit = rows::encode(&Proposal::Commit(Box::new(commit)));
+    let payload = EntryPayload::Normal(Sealed(commit.into()));
+    let log_id = LogId::new(CommittedLeaderId::new(1), index);
+    machine.apply_one(Entry { log_id, payload }).unwrap()
+}
+
+/// A leader that refused steps for a moment, because it was handing the group over, has an entity reload
+/// while a step of before is under way. What is then decided on the older state, one step on top of the
+/// other, must not go on from the step that came between: the second fits its version.
+#[test]
+fn a_step_does_not_go_on_from_a_history_that_it_does_not_know() {
+    let machine = machine();
+    let applied = Outcome::Decided(Verdict::Applied { tells: vec![] });
+    let conflict = |found| Outcome::Decided(Verdict::Conflict { found });
+    assert_eq!(step(&machine, 0, 0, 0, 1), applied);
+    // Under way when the entity reloaded.
+    assert_eq!(step(&machine, 1, 1, 1, 2), applied);
+    // Decided by the reloaded entity, which did not see it.
+    assert_eq!(step(&machine, 2, 1, 1, 3), conflict(2));
+    assert_eq!(step(&machine, 3, 2, 3, 4), conflict(2));
+    assert_eq!(step(&machine, 4, 2, 2, 5), applied);
 }
 
 fn last(snapshot: &TableSnapshot) -> Option<u64> {
