@@ -49,6 +49,19 @@ impl Cluster {
         [PLACEMENT].into_iter().chain(self.own.groups())
     }
 
+    /// Whether a group is served here: the placement group and this node's region's.
+    pub fn is_own(&self, shard: ShardId) -> bool {
+        self.own_groups().any(|own| own == shard)
+    }
+
+    /// The groups that are to have a replica on a node, of whatever region: those that are placed there.
+    pub fn placed_on(&self, number: u64) -> Vec<ShardId> {
+        let known = self.known();
+        let here =
+            |placed: &&Placed| placed.voters.contains(&number) || placed.learners.contains(&number);
+        known.groups.iter().filter(here).map(|placed| placed.group).collect()
+    }
+
     pub fn known(&self) -> Arc<Members> {
         Arc::clone(&self.known.borrow())
     }

@@ -1,7 +1,9 @@
 //! The groups that run on this node: those that the placement group puts here, started and ended as
 //! that changes.
 //!
-//! The placement group runs on every node and is started first, because it says where the others live.
+//! The placement group runs on every node and is started first, because it says where the others live. Of
+//! other regions' groups, which are here where their policy says so, this node has no keys: they have no
+//! journal and no shard here.
 //!
 //! **Invariant:** a group that is taken from this node ends only when its leader says that this node is let
 //! go, and so do its data on disk, but for its vote. **Not here:** who is wanted where
@@ -18,7 +20,11 @@ use fieldmesh_actors::{
     commit::ShardId,
     seams::{Clock, Entropy, JournalError},
 };
-use fieldmesh_domain::{IndexRow, effect::RowKey, placement::PLACEMENT};
+use fieldmesh_domain::{
+    IndexRow,
+    effect::RowKey,
+    placement::{PLACEMENT, Policy},
+};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use crate::{
@@ -87,7 +93,8 @@ pub(crate) struct Hosting {
 
 struct Running {
     group: Group,
-    journal: ShardJournal,
+    /// Of what is served here.
+    journal: Option<ShardJournal>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -114,18 +121,18 @@ impl Hosting {
     /// Where the placement group says nothing yet, it is the first node's to have all groups.
     fn wanted(&self) -> BTreeSet<ShardId> {
         let HostingOptions { known, number, .. } = &self.options;
-        let is_placed = |shard: &ShardId| match known.placed(*shard) {
-            Some(placed) => placed.voters.contains(number) || placed.learners.contains(number),
-            None => self.begins(*shard),
-        };
-        known.own_groups().filter(|shard| *shard != PLACEMENT).filter(is_placed).collect()
+        let begun = known.own_groups().filter(|shard| self.begins(*shard));
+        let all = known.placed_on(*number).into_iter().chain(begun);
+        all.filter(|shard| *shard != PLACEMENT).collect()
     }
 
     /// Whether a group begins on this node: a region's groups on its first one, the placement group on
-    /// that of the first region.
+    /// that of the first region. Not one that somebody else votes in already: a region may have begun again.
     fn begins(&self, shard: ShardId) -> bool {
-        let HostingOptions { known, is_first, .. } = &self.options;
-        *is_first && (shard != PLACEMENT || known.own().index == 0)
+        let HostingOptions { known, is_first, number, .. } = &self.options;
+        let is_of_first = shard != PLACEMENT || known.own().index == 0;
+        let is_others = known.placed(shard).is_some_and(|placed| placed.voters != [*number]);
+        *is_first && is_of_first && !is_others
     }
 
     /// How the node's disk does.
@@ -143,11 +150,12 @@ impl Hosting {
     }
 
     pub(crate) fn journal(&self, shard: ShardId) -> Option<ShardJournal> {
-        self.with(|running| running.get(&shard).map(|one| one.journal.clone()))
+        self.with(|running| running.get(&shard).and_then(|one| one.journal.clone()))
     }
 
+    /// Those of all groups that are served here.
     pub(crate) fn journals(&self) -> Vec<ShardJournal> {
-        self.with(|running| running.values().map(|one| one.journal.clone()).collect())
+        self.with(|running| running.values().filter_map(|one| one.journal.clone()).collect())
     }
 
     pub(crate) fn groups(&self) -> Vec<Group> {
@@ -229,7 +237,7 @@ impl Hosting {
     }
 
     async fn start_group(&self, shard: ShardId) -> Result<(), NodeError> {
-        let HostingOptions { clock, entropy, courier, known, number, .. } = &self.options;
+        let HostingOptions { entropy, courier, known, number, .. } = &self.options;
         if left::unfinished(&*self.options.log).map_err(NodeError::Log)?.contains(&shard) {
             self.finish_leaving(shard).map_err(NodeError::Log)?;
         }
@@ -237,38 +245,55 @@ impl Hosting {
         entropy.fill(&mut seed);
         let group = self.group(shard, u64::from_be_bytes(seed)).await?;
         courier.add_group(shard, group.clone());
-        let journal = ShardJournal::new(JournalOptions {
-            group: group.clone(),
-            known: Arc::clone(known),
-            service: Arc::clone(&self.options.service),
-            clock: Arc::clone(clock),
-            entropy: Arc::clone(entropy),
-            steps: self.options.steps.clone(),
-        });
-        let options = ShardOptions {
-            shard,
-            clock: Arc::clone(clock),
-            journal: Arc::new(journal.clone()),
-            courier: Arc::clone(courier) as _,
-            awake_max: self.options.awake_max,
-        };
-        let (root, fails) = (self.options.root.clone(), self.options.fails.clone());
-        let leads = leading::lead(group.clone(), options, Arc::clone(courier), root, fails);
-        let tasks = vec![
-            tokio::spawn(leads),
+        let mut tasks = vec![
             tokio::spawn(replicas::tend(group.clone(), Arc::clone(courier), *number)),
             tokio::spawn(replicas::abide(group.clone())),
         ];
+        let journal = known.is_own(shard).then(|| {
+            let journal = self.journal_on(&group);
+            tasks.push(self.serve(&group, &journal));
+            journal
+        });
         let running = Running { group, journal, tasks };
         self.running.write().unwrap_or_else(PoisonError::into_inner).insert(shard, running);
         Ok(())
     }
 
-    /// A region's groups have its distances, the placement group may have those between regions. That of
-    /// a group does not change while it runs.
+    fn journal_on(&self, group: &Group) -> ShardJournal {
+        let HostingOptions { clock, entropy, known, service, steps, .. } = &self.options;
+        ShardJournal::new(JournalOptions {
+            group: group.clone(),
+            known: Arc::clone(known),
+            service: Arc::clone(service),
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(entropy),
+            steps: steps.clone(),
+        })
+    }
+
+    /// Runs the group's shard whenever this node leads it.
+    fn serve(&self, group: &Group, journal: &ShardJournal) -> JoinHandle<()> {
+        let HostingOptions { clock, courier, awake_max, root, fails, .. } = &self.options;
+        let options = ShardOptions {
+            shard: group.group,
+            clock: Arc::clone(clock),
+            journal: Arc::new(journal.clone()),
+            courier: Arc::clone(courier) as _,
+            awake_max: *awake_max,
+        };
+        let (group, courier, root) = (group.clone(), Arc::clone(courier), root.clone());
+        tokio::spawn(leading::lead(group, options, courier, root, fails.clone()))
+    }
+
+    /// A region's groups have its distances; the placement group, and those that are voted on in several
+    /// regions, have those between regions. That of a group does not change while it runs.
     fn timing(&self, shard: ShardId) -> Timing {
         let HostingOptions { timing, timing_across, known, .. } = &self.options;
-        let is_across = shard == PLACEMENT && known.known().homes.len() > 1;
+        let known = known.known();
+        let is_across = match known.home_of(shard) {
+            Some(home) => matches!(home.policy, Policy::Region(..)),
+            None => known.homes.len() > 1,
+        };
         if is_across { *timing_across } else { *timing }
     }
 
@@ -288,7 +313,11 @@ impl Hosting {
 
     async fn group(&self, shard: ShardId, seed: u64) -> Result<Group, NodeError> {
         let HostingOptions { number, engine, peers, .. } = &self.options;
-        let Timing { heartbeat, election_min, election_max } = self.timing(shard);
+        let Timing { heartbeat, mut election_min, mut election_max } = self.timing(shard);
+        if !self.options.known.is_own(shard) {
+            // Who has no keys stands only where nobody at home did.
+            (election_min, election_max) = (election_max, election_max * 2);
+        }
         let options = GroupOptions {
             group: shard,
             shard,

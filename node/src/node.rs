@@ -6,7 +6,7 @@
 //! **Invariant:** a shard's actors run only while this node leads its group, after everything
 //! committed before was applied. **Not here:** files and command lines (`cli`), HTTPS (`web`).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use fieldmesh_actors::{
     Answer, AskError, Supervisor,
@@ -241,7 +241,9 @@ impl Node {
             tracing::warn!("nobody leads the placement group: this node serves by what it knew");
         }
         self.until(|| self.courier.is_complete()).await?;
-        for group in self.groups().iter().filter(|group| group.group != PLACEMENT) {
+        // Another region may be out of reach: what is held for it is not waited for.
+        let own = |group: &&Group| group.group != PLACEMENT && self.known.is_own(group.group);
+        for group in self.groups().iter().filter(own) {
             self.until_current(group).await;
         }
         Ok(())
@@ -304,6 +306,7 @@ impl Node {
         self.hosting.journal(shard)
     }
 
+    /// The journals of all groups that this node has of its region, and of the placement group.
     pub fn journals(&self) -> Vec<ShardJournal> {
         self.hosting.journals()
     }
@@ -441,7 +444,9 @@ fn inspect(engine: &dyn Engine, known: &Cluster) -> Result<(), NodeError> {
     if let Some(log) = log {
         // What is to be removed anyway may be half removed.
         let left = left::unfinished(&*log).map_err(NodeError::Log)?;
-        for shard in known.own_groups().filter(|shard| !left.contains(shard)) {
+        let begun = left::begun(&*log).map_err(NodeError::Log)?;
+        let all: BTreeSet<ShardId> = known.own_groups().chain(begun).collect();
+        for shard in all.into_iter().filter(|shard| !left.contains(shard)) {
             group::inspect(shard, engine, &*log)?;
         }
     }

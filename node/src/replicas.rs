@@ -5,8 +5,9 @@
 //! between the steps, so whoever leads next goes on from whatever is there.
 //!
 //! **Invariants:** a group changes by one step at a time; it is handed only to a voter that answered just
-//! now and has what there is; a node whose disk does not do well keeps nothing that another could lead. **Not here:** who is wanted (`domain::placement`), how a group changes
-//! (`consensus::replicas`).
+//! now and has what there is; a node whose disk does not do well keeps nothing that another could lead, and
+//! one of another region nothing that one at home could. **Not here:** who is wanted
+//! (`domain::placement`), how a group changes (`consensus::replicas`).
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -14,6 +15,7 @@ use fieldmesh_domain::placement::{Placed, Presence};
 use tokio::time::Instant;
 
 use crate::{
+    cluster::Cluster,
     consensus::{Group, replicas::Replicas},
     courier::NodeCourier,
     store::health::Health,
@@ -93,7 +95,11 @@ pub async fn tend(group: Group, courier: Arc<NodeCourier>, me: u64) {
             if *health.borrow_and_update() != Health::Well {
                 hand_on(&group, &courier, me).await;
             } else if let Some(wanted) = cluster.placed(group.group) {
-                let preferred = cluster.known().preferred(group.group).filter(|_| !is_new);
+                let preferred = match cluster.is_own(group.group) {
+                    true => cluster.known().preferred(group.group).filter(|_| !is_new),
+                    // Nobody is served until somebody leads who has the keys.
+                    false => at_home(&group, cluster).find(|node| group.has_caught_up(*node)),
+                };
                 advance(&group, &courier, &wanted, preferred, me).await;
             }
             tokio::select! {
@@ -104,6 +110,15 @@ pub async fn tend(group: Group, courier: Arc<NodeCourier>, me: u64) {
             }
         }
     }
+}
+
+/// The voters of a group that are of its own region.
+fn at_home(group: &Group, cluster: &Cluster) -> impl Iterator<Item = u64> {
+    let known = cluster.known();
+    let home = known.home_of(group.group).map(|home| home.region);
+    group.replicas().voters.into_iter().filter(move |node| {
+        home.is_none_or(|home| known.member(*node).is_some_and(|member| member.region() == home))
+    })
 }
 
 /// A node whose disk does not do well asks for no votes.
@@ -121,7 +136,9 @@ pub async fn abide(group: Group) {
 /// where nobody else could.
 pub async fn hand_on(group: &Group, courier: &NodeCourier, me: u64) {
     let mut chosen = None;
-    for node in group.replicas().voters {
+    let at_home: Vec<u64> = at_home(group, courier.known()).collect();
+    let abroad = group.replicas().voters.into_iter().filter(|node| !at_home.contains(node));
+    for node in at_home.iter().copied().chain(abroad) {
         if node != me && group.has_caught_up(node) && courier.may_lead(node).await {
             chosen = Some(node);
             break;
