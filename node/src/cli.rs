@@ -18,6 +18,7 @@ mod join;
 mod lists;
 mod output;
 pub mod population;
+mod promote;
 mod replay;
 mod replay_input;
 mod restore;
@@ -95,6 +96,9 @@ enum Verb {
     Backup(backup::BackupArgs),
     /// Makes this machine the first node of what goes on of a region, from a backup.
     Restore(restore::RestoreArgs),
+    /// Makes this machine the first node of a region of which all nodes are lost, from what other regions
+    /// hold of it.
+    Promote(promote::PromoteArgs),
     /// The certification authority: tokens, requests, certificates, revocation.
     #[command(subcommand)]
     Ca(ca::CaVerb),
@@ -125,6 +129,7 @@ impl Verb {
             Self::Cluster(verb) => verb.common(),
             Self::Backup(args) => args.common(),
             Self::Restore(args) => &args.common,
+            Self::Promote(args) => &args.common,
             Self::Ca(verb) => verb.common(),
         }
     }
@@ -151,6 +156,7 @@ fn run(verb: Verb, output: &Output) -> Result<(), CliError> {
             Verb::Cluster(verb) => cluster::run(&verb, output).await,
             Verb::Backup(args) => backup::run(&args, output).await,
             Verb::Restore(args) => restore::restore(&args, output).await,
+            Verb::Promote(args) => promote::promote(&args, output).await,
             Verb::Ca(verb) => ca::run(&verb, output).await,
         }
     })

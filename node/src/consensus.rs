@@ -20,6 +20,7 @@ mod recent;
 pub mod replicas;
 pub mod restore;
 pub mod service;
+pub mod standby;
 pub mod transfer;
 pub mod wire;
 

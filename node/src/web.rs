@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod est;
 pub mod operator;
 pub mod problem;
+pub mod promotion;
 pub mod public;
 pub mod rest;
 pub mod sealed;

@@ -7,9 +7,13 @@
 //!   which the receiver would not take;
 //! * each number that was given is either still kept or was taken: or it is lost.
 //!
-//! **Not here:** how states of one moment come about (`consensus::freeze`).
+//! States of different moments can be made fit ([`Edges::mend`]): what was taken is not given again, and what
+//! is lost is not waited for. **Not here:** how states of one moment come about (`consensus::freeze`), what
+//! the entities make of what is lost (`domain`).
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use minicbor::{Decode, Encode};
 
 use crate::store::{
     StoreError, Table,
@@ -22,14 +26,31 @@ const PAGE: usize = 1024;
 const PAGE_BYTES: usize = 1 << 20;
 
 /// What a group told others, and took from them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Edges {
+    #[n(0)]
     pub group: u32,
     /// The next number towards each group.
+    #[n(1)]
     next: BTreeMap<u32, u64>,
     /// Numbers that are kept for each group: a bounded outbox is small.
+    #[n(2)]
     kept: BTreeMap<u32, BTreeSet<u64>>,
+    #[n(3)]
     taken: BTreeMap<u32, Cursor>,
+}
+
+/// What makes a pair of groups fit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mend {
+    /// The sender gives this number next.
+    pub next: Option<u64>,
+    /// The receiver has taken these.
+    pub cursor: Option<Cursor>,
+    /// Numbers that the receiver waits for and nobody will give.
+    pub lost: Vec<u64>,
+    /// How many the receiver has taken of which the sender does not know.
+    pub forgotten: u64,
 }
 
 /// Shows each row of a range.
@@ -91,6 +112,39 @@ impl Edges {
     /// Rows that wait.
     pub fn waiting(&self) -> usize {
         self.kept.values().map(BTreeSet::len).sum()
+    }
+
+    /// Rows that wait for other groups than one.
+    pub fn waiting_but_for(&self, group: u32) -> usize {
+        let others = self.kept.iter().filter(|(to, _)| **to != group);
+        others.map(|(_, kept)| kept.len()).sum()
+    }
+
+    /// The same with regard to some groups alone.
+    pub fn towards(mut self, groups: &BTreeSet<u32>) -> Self {
+        self.next.retain(|group, _| groups.contains(group));
+        self.kept.retain(|group, _| groups.contains(group));
+        self.taken.retain(|group, _| groups.contains(group));
+        self
+    }
+
+    /// What makes this group fit one that it tells things; nothing where both fit.
+    pub fn mend(&self, to: &Self) -> Mend {
+        let taken = to.taken.get(&self.group).cloned().unwrap_or_default();
+        let had = self.next.get(&to.group).copied().unwrap_or(1);
+        let last = taken.above.last().copied().unwrap_or(taken.low);
+        let next = had.max(last + 1);
+        let kept = self.kept.get(&to.group).into_iter().flatten().copied();
+        let is_open =
+            |number: &u64| *number > taken.low && taken.above.binary_search(number).is_err();
+        let open: BTreeSet<u64> = kept.filter(is_open).collect();
+        let is_lost = |number: &u64| is_open(number) && !open.contains(number);
+        let lost = (taken.low + 1..next).filter(is_lost).collect();
+        let low = open.first().map_or(next - 1, |first| first - 1);
+        let above = (low + 1..next).filter(|number| !open.contains(number)).collect();
+        let cursor = Some(Cursor { low, above }).filter(|cursor| *cursor != taken);
+        let forgotten = next - had;
+        Mend { next: (forgotten > 0).then_some(next), cursor, lost, forgotten }
     }
 
     /// What does not fit between this group and one that it tells things.

@@ -51,6 +51,13 @@ struct Holding {
     used: Instant,
 }
 
+impl Holding {
+    /// Whether another backup still uses it.
+    fn is_for_other(&self, id: &str) -> bool {
+        self.id != id && self.used.elapsed() < IDLE_AT_MOST
+    }
+}
+
 impl Holder {
     /// Holds groups, all or none, and freezes them.
     ///
@@ -62,9 +69,7 @@ impl Holder {
         groups: &[Group],
     ) -> Result<Vec<Frozen>, HolderError> {
         let mut now = self.now.try_lock().map_err(|_| HolderError::Busy)?;
-        let is_other =
-            |holding: &Holding| holding.id != id && holding.used.elapsed() < IDLE_AT_MOST;
-        if now.as_ref().is_some_and(is_other) {
+        if now.as_ref().is_some_and(|holding| holding.is_for_other(id)) {
             return Err(HolderError::Busy);
         }
         // What an earlier attempt of the same backup holds is let go first.
@@ -82,6 +87,25 @@ impl Holder {
         });
         tokio::spawn(forget_idle(Arc::downgrade(self)));
         Ok(frozen)
+    }
+
+    /// Keeps states that nobody here leads, so that their rows can be fetched.
+    ///
+    /// # Errors
+    /// Another backup.
+    pub fn keep(
+        self: &Arc<Self>,
+        id: &str,
+        states: impl IntoIterator<Item = Frozen>,
+    ) -> Result<(), HolderError> {
+        let mut now = self.now.try_lock().map_err(|_| HolderError::Busy)?;
+        if now.as_ref().is_some_and(|holding| holding.is_for_other(id)) {
+            return Err(HolderError::Busy);
+        }
+        let frozen = states.into_iter().map(|frozen| (frozen.group, frozen)).collect();
+        *now = Some(Holding { id: id.to_owned(), held: vec![], frozen, used: Instant::now() });
+        tokio::spawn(forget_idle(Arc::downgrade(self)));
+        Ok(())
     }
 
     /// Lets the groups go; from now on their rows can be fetched.

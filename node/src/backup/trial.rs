@@ -12,8 +12,7 @@ use std::{
 };
 
 use fieldmesh_actors::{
-    AskError, Shard, ShardOptions, Supervisor,
-    commit::Cause,
+    AskError, Shard, ShardHandle, ShardOptions, Supervisor,
     seams::{Clock, Entropy},
 };
 use fieldmesh_domain::{
@@ -51,8 +50,8 @@ const TIMING: Timing = Timing {
     election_min: Duration::from_millis(300),
     election_max: Duration::from_millis(600),
 };
-/// Entities awake: the placement's is one.
-const AWAKE_MAX: usize = 16;
+/// Entities awake, in each of some shards: as many as are asked at a time, and whom they tell.
+const AWAKE_MAX: usize = 1024;
 
 /// Why a backup's groups do not run.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +70,8 @@ pub enum TrialError {
     Shard(String),
     #[error("the cluster's record refuses: {0}")]
     Ask(#[from] AskError),
+    #[error("{waiting} messages between entities do not arrive")]
+    Restless { waiting: usize },
     #[error("the disk failed: {0}")]
     Disk(String),
 }
@@ -95,9 +96,36 @@ pub struct Trial {
     pub groups: Vec<(Group, ShardJournal)>,
     known: Arc<Cluster>,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
     node: u64,
     failed: Arc<Mutex<Option<String>>>,
     writer_ended: oneshot::Receiver<()>,
+}
+
+/// Shards that run on a trial's groups.
+pub struct Serving {
+    root: Supervisor,
+    courier: Arc<NodeCourier>,
+    handles: Vec<ShardHandle>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Serving {
+    /// Asks an entity.
+    ///
+    /// # Errors
+    /// The entity's refusal, or why it cannot be asked.
+    pub async fn ask(&self, to: EntityId, command: Command) -> Result<(), AskError> {
+        self.courier.ask_anew(to, command, &*self.entropy).await.map(|_| ())
+    }
+
+    /// Ends the shards.
+    pub async fn stop(self) {
+        for handle in &self.handles {
+            handle.stop().await;
+        }
+        self.root.stop();
+    }
 }
 
 /// How groups are run.
@@ -153,7 +181,7 @@ impl Trial {
             });
             running.push((group, journal));
         }
-        Ok(Self { groups: running, known, clock, node, failed, writer_ended })
+        Ok(Self { groups: running, known, clock, entropy, node, failed, writer_ended })
     }
 
     /// Makes a node the region's only one, in the record that all nodes follow.
@@ -161,27 +189,46 @@ impl Trial {
     /// # Errors
     /// What the record has against it; a disk that fails.
     pub async fn succeed(&self, member: Member, by: &str) -> Result<(), TrialError> {
-        let placement = self.groups.iter().find(|(group, _)| group.group == PLACEMENT);
-        let (_, journal) = placement.ok_or(TrialError::NotLed(PLACEMENT))?;
-        let shard = |error: &dyn std::fmt::Display| TrialError::Shard(error.to_string());
-        let root = Supervisor::start().await.map_err(|error| shard(&error))?;
-        let options = ShardOptions {
-            shard: PLACEMENT,
-            clock: Arc::clone(&self.clock),
-            journal: Arc::new(journal.clone()),
-            courier: NodeCourier::new(self.node, None, Arc::clone(&self.known)),
-            awake_max: AWAKE_MAX,
-        };
-        let handle = Shard::start(options, &root).await.map_err(|error| shard(&error))?;
+        let serving = self.serve(|group| group == PLACEMENT).await?;
         let (shards, by) = (self.known.own().shards, by.to_owned());
         let restore = placement::Command::Restore { member, shards, by };
-        let cause = Cause::Operator { command_id: [0; 16] };
-        let asked =
-            handle.ask(EntityId::placement(), Command::Placement(restore), cause, None).await;
-        handle.stop().await;
-        root.stop();
+        let asked = serving.ask(EntityId::placement(), Command::Placement(restore)).await;
+        serving.stop().await;
         asked?;
         self.healthy()
+    }
+
+    /// Runs the shards of groups.
+    ///
+    /// # Errors
+    /// A shard that does not start.
+    pub async fn serve(&self, wanted: impl Fn(u32) -> bool) -> Result<Serving, TrialError> {
+        let shard = |error: &dyn std::fmt::Display| TrialError::Shard(error.to_string());
+        let root = Supervisor::start().await.map_err(|error| shard(&error))?;
+        let courier = NodeCourier::new(self.node, None, Arc::clone(&self.known));
+        let (entropy, handles) = (Arc::clone(&self.entropy), Vec::new());
+        let mut serving = Serving { root, courier, handles, entropy };
+        for (group, journal) in self.groups.iter().filter(|(group, _)| wanted(group.group)) {
+            let options = ShardOptions {
+                shard: group.group,
+                clock: Arc::clone(&self.clock),
+                journal: Arc::new(journal.clone()),
+                courier: Arc::clone(&serving.courier) as _,
+                awake_max: AWAKE_MAX,
+            };
+            let handle = Shard::start(options, &serving.root).await;
+            let handle = match handle {
+                Ok(handle) => handle,
+                Err(error) => {
+                    serving.stop().await;
+                    return Err(shard(&error));
+                }
+            };
+            serving.courier.add_group(group.group, group.clone());
+            serving.courier.open_shard(group.group, handle.clone());
+            serving.handles.push(handle);
+        }
+        Ok(serving)
     }
 
     fn healthy(&self) -> Result<(), TrialError> {

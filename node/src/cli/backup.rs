@@ -21,6 +21,7 @@ use crate::{
     deployment::Deployment,
     issuer::sha256,
     os::{SystemClock, SystemEntropy},
+    store::Row,
     web::{
         backup::{FrozenView, HeldView, Hold, OfBackup},
         cluster::ClusterView,
@@ -126,6 +127,13 @@ pub(crate) fn summary(part: &GroupPart) -> serde_json::Value {
     json!({ "group": group, "term": term, "index": index, "rows": rows, "bytes": bytes })
 }
 
+/// A name for what is frozen.
+pub(super) fn new_id() -> String {
+    let mut random = [0; 16];
+    SystemEntropy::default().fill(&mut random);
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A node with the groups that it leads.
 struct Leader {
     api: Api,
@@ -145,9 +153,7 @@ struct Frozen {
 
 impl Frozen {
     async fn of(api: &Api, region: &str, output: &Output) -> Result<Self, CliError> {
-        let mut random = [0; 16];
-        SystemEntropy::default().fill(&mut random);
-        let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = new_id();
         let mut tries = 1;
         loop {
             match Self::try_of(api, region, &id).await {
@@ -264,21 +270,33 @@ impl Leader {
     ) -> Result<GroupPart, CliError> {
         let number = group.group;
         let mut file = writing.group(number, group.term, group.index).map_err(|e| refused(&e))?;
-        let mut behind = String::new();
-        loop {
-            let path = format!("/v1/backup/rows?id={id}&group={number}&behind={behind}");
-            let piece = self.api.bytes(&path).await?;
-            let damaged =
-                |why: &str| CliError::failed(format!("the rows of group {number} came {why}"));
-            let Ok(Ok(rows)) = transfer::read_piece(&piece) else { return Err(damaged("damaged")) };
-            let Some((last, _)) = rows.last() else { break };
-            let next: String = last.iter().map(|byte| format!("{byte:02x}")).collect();
-            if next <= behind {
-                return Err(damaged("out of order"));
-            }
-            file.piece(&piece, rows.len() as u64, entropy).map_err(|error| refused(&error))?;
-            behind = next;
-        }
+        fetch(&self.api, id, number, |piece, rows| {
+            file.piece(piece, rows.len() as u64, entropy).map_err(|error| refused(&error))
+        })
+        .await?;
         file.end(entropy).map_err(|error| refused(&error))
+    }
+}
+
+/// Gives the rows of a frozen group to `take`, page by page: as they came, and what is in them.
+pub(super) async fn fetch(
+    there: &Api,
+    id: &str,
+    group: u32,
+    mut take: impl FnMut(&[u8], Vec<Row>) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let mut behind = String::new();
+    loop {
+        let path = format!("/v1/backup/rows?id={id}&group={group}&behind={behind}");
+        let piece = there.bytes(&path).await?;
+        let damaged = |why: &str| CliError::failed(format!("the rows of group {group} came {why}"));
+        let Ok(Ok(rows)) = transfer::read_piece(&piece) else { return Err(damaged("damaged")) };
+        let Some((last, _)) = rows.last() else { return Ok(()) };
+        let next: String = last.iter().map(|byte| format!("{byte:02x}")).collect();
+        if next <= behind {
+            return Err(damaged("out of order"));
+        }
+        take(&piece, rows)?;
+        behind = next;
     }
 }

@@ -4,12 +4,15 @@
 //! directory away again. **Not here:** putting rows in place (`backup::trial`), the deployment's files
 //! (`deployment::restore`).
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::Args;
 use fieldmesh_domain::{
     IndexRow,
-    placement::{Member, Members, PLACEMENT, Presence},
+    placement::{LEVEL, Member, Members, PLACEMENT, Presence},
     time::Millis,
 };
 use serde_json::json;
@@ -20,7 +23,7 @@ use super::{
 };
 use crate::{
     backup::{
-        archive::{Archive, ArchiveError},
+        archive::{Archive, ArchiveError, Manifest},
         trial::{self, Trial, TrialError, TrialOptions},
     },
     config::Config,
@@ -52,16 +55,10 @@ pub(crate) async fn restore(args: &RestoreArgs, output: &Output) -> Result<(), C
     let config = configuration(&args.common, &[])?;
     let new = member(&config)?;
     let dir = &config.node.data_dir;
-    if Deployment::is_there(dir) {
-        return Err(deployment(&DeploymentError::Exists { path: dir.clone() }));
-    }
-    if !files::is_empty_dir(dir) {
-        let text = "is not empty: choose another directory, or remove what is there";
-        return Err(CliError::usage(format!("{} {text}", dir.display())));
-    }
+    empty_dir(dir)?;
     let passphrase = args.unlock.secret(false)?;
     let archive = Archive::open(&args.dir, &passphrase).map_err(|error| refused(&error))?;
-    fits(&archive, &config)?;
+    fits(&archive.manifest, &config)?;
     output.say("reading the backup");
     archive.check().map_err(|error| refused(&error))?;
     may_succeed(&members(&archive).map_err(|error| refused(&error))?, &new)?;
@@ -93,9 +90,21 @@ pub(crate) async fn restore(args: &RestoreArgs, output: &Output) -> Result<(), C
     Ok(())
 }
 
+/// Whether a directory can become a node's.
+pub(super) fn empty_dir(dir: &Path) -> Result<(), CliError> {
+    if Deployment::is_there(dir) {
+        return Err(deployment(&DeploymentError::Exists { path: dir.to_owned() }));
+    }
+    if !files::is_empty_dir(dir) {
+        let text = "is not empty: choose another directory, or remove what is there";
+        return Err(CliError::usage(format!("{} {text}", dir.display())));
+    }
+    Ok(())
+}
+
 /// Whether a backup is of what the configuration is for.
-fn fits(archive: &Archive, config: &Config) -> Result<(), CliError> {
-    let (of, wanted) = (&archive.manifest, &config.cluster);
+pub(super) fn fits(of: &Manifest, config: &Config) -> Result<(), CliError> {
+    let wanted = &config.cluster;
     for (key, found, wanted) in [
         ("cluster.name", of.cluster.clone(), wanted.name.clone()),
         ("cluster.region", of.region.clone(), wanted.region.clone()),
@@ -170,6 +179,7 @@ async fn place(
         https: new.https.clone(),
         presence: Presence::Active,
         since: Millis(0),
+        level: LEVEL,
     };
     let trial = Trial::start(TrialOptions {
         db: &db,

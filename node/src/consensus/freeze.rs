@@ -41,6 +41,8 @@ pub enum NotHeld {
     Lapsed { group: u32 },
     #[error("the leader of group {group} changed while it was frozen")]
     Deposed { group: u32 },
+    #[error("nothing of group {group} has come here yet")]
+    Empty { group: u32 },
     #[error("group {group} cannot be held: {source}")]
     Propose {
         group: u32,

@@ -19,7 +19,10 @@ use openraft::{
     raft::WatchChangeHandle,
 };
 use openraft_rt::{AsyncRuntime as _, watch::WatchReceiver as _};
-use tokio::sync::{RwLock, watch};
+use tokio::{
+    sync::{RwLock, watch},
+    time::Instant,
+};
 
 use super::{
     LogId, Outcome, Proposal, Raft, Runtime, Types, install,
@@ -373,6 +376,11 @@ impl Group {
     /// The last entry that is no longer in the log.
     pub fn purged(&self) -> Option<u64> {
         self.raft.metrics().borrow_watched().purged.map(|id| id.index)
+    }
+
+    /// When another leader was heard here last, since this node was started.
+    pub(super) fn heard(&self) -> Option<Instant> {
+        self.members.as_ref()?.heard(self.group)
     }
 
     /// Stops the group; its storage stays as it is.

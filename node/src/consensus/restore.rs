@@ -24,7 +24,7 @@ pub struct At {
 
 /// A group's state table that is being filled.
 pub struct Filling {
-    group: GroupId,
+    pub group: GroupId,
     table: std::sync::Arc<dyn Table>,
 }
 
@@ -55,6 +55,19 @@ impl Filling {
         for (key, value) in rows.into_iter().filter(|(key, _)| !own.contains(key)) {
             batch.put(key, value);
         }
+        self.table.write(batch)
+    }
+
+    /// What is there by now.
+    pub fn table(&self) -> &dyn Table {
+        &*self.table
+    }
+
+    /// Changes what is there.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub fn write(&self, batch: Batch) -> Result<(), StoreError> {
         self.table.write(batch)
     }
 

@@ -25,7 +25,7 @@ use openraft::{
     Snapshot,
     raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 /// The groups of a node, as its peers reach them.
 pub struct Members {
@@ -44,6 +44,8 @@ pub struct Members {
 struct Served {
     raft: Raft,
     health: watch::Receiver<Health>,
+    /// When a leader was heard last.
+    heard: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Served {
@@ -54,6 +56,10 @@ impl Served {
     fn may_lead(&self) -> bool {
         *self.health.borrow() == Health::Well
     }
+
+    fn hears(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
 }
 
 impl Members {
@@ -62,12 +68,17 @@ impl Members {
     }
 
     pub(super) fn add(&self, group: GroupId, raft: Raft, health: watch::Receiver<Health>) {
-        let served = Served { raft, health };
+        let served = Served { raft, health, heard: Arc::default() };
         self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(group, served);
     }
 
     pub(super) fn remove(&self, group: GroupId) {
         self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
+    }
+
+    /// When a leader of a group was heard last.
+    pub(super) fn heard(&self, group: GroupId) -> Option<Instant> {
+        *self.get(group)?.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, group: GroupId) -> Option<Served> {
@@ -175,6 +186,7 @@ impl Members {
                 Request::Append(append) if !served.has_room() && !append.entries.is_empty() => None,
                 Request::Transfer(_) if !served.may_lead() => None,
                 Request::Append(append) => {
+                    served.hears();
                     served.raft.append_entries(append).await.map(Answer::Append).ok()
                 }
                 Request::Vote(vote) => served.raft.vote(vote).await.map(Answer::Vote).ok(),
@@ -206,7 +218,10 @@ impl Members {
                 next => Ok(next),
             });
             match next {
-                Ok(request) => request.map(|request| (request, (served, receive))),
+                Ok(request) => {
+                    served.hears();
+                    request.map(|request| (request, (served, receive)))
+                }
                 Err(error) => {
                     metrics::counter!("fieldmesh_mesh_faults_total").increment(1);
                     tracing::debug!(from, error, "a stream of entries was ended");

@@ -15,7 +15,9 @@ use zeroize::Zeroizing;
 use super::{
     Deployment, DeploymentError, FORMAT, Facts, HandOver, certificates,
     create::{new_dir, write_roots},
-    encode_facts, file, key_error, random, read_facts,
+    encode_facts, file,
+    join::MEMBERS,
+    key_error, random, read_facts,
     secrets::{Seal, Secrets},
     service,
 };
@@ -23,6 +25,7 @@ use crate::{
     config::Config,
     files::{self, Access},
     service::ServiceSecrets,
+    store::rows,
 };
 
 impl Deployment {
@@ -118,6 +121,24 @@ impl Restoring {
     /// Where it holds one, or cannot be made.
     pub fn dir(config: &Config) -> Result<&Path, DeploymentError> {
         new_dir(config)
+    }
+
+    /// Keeps what is known of the cluster's nodes: a node that is told of them is not the cluster's first.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn keep_members(&self, dir: &Path, members: &Members) -> Result<(), DeploymentError> {
+        let path = dir.join(MEMBERS);
+        files::write(&path, &rows::encode(members), Access::Owner).map_err(file(&path))
+    }
+
+    /// The region's groups are elsewhere: none begins on this node.
+    ///
+    /// # Errors
+    /// A region that cannot be one.
+    pub fn follow(&mut self) -> Result<(), DeploymentError> {
+        self.facts.joined_as = Some(self.registration()?);
+        Ok(())
     }
 
     /// Writes the directory: from now on it holds a deployment.

@@ -9,7 +9,7 @@ use fieldmesh_domain::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
-use super::{Shared, backup, ca, cluster, operator::Operator, problem::Problem, watch};
+use super::{Shared, backup, ca, cluster, operator::Operator, problem::Problem, promotion, watch};
 use crate::{
     courier::wire::{WANTED_MAX, Wanted},
     store::health::Health,
@@ -42,6 +42,12 @@ const PAGE_ROWS_MAX: usize = 1000;
         cluster::resume,
         cluster::leave,
         cluster::assign,
+        cluster::policy,
+        promotion::lost,
+        promotion::promote,
+        promotion::record,
+        promotion::edges,
+        promotion::copies,
         backup::hold,
         backup::release,
         backup::rows,
@@ -59,6 +65,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
         .route("/technicians", web::post().to(register_technician))
         .route("/technicians", web::get().to(technicians))
         .configure(backup::routes)
+        .configure(promotion::routes)
         .configure(ca::routes)
         .configure(cluster::routes)
         .route("/tickets", web::get().to(tickets))

@@ -171,6 +171,22 @@ impl Nodes {
         self.run(number, "restore", &[text(backup)]).await
     }
 
+    /// Makes a node's directory of what other regions hold of a lost one, by an operator of some node's
+    /// machine.
+    pub async fn promote(
+        &mut self,
+        number: u64,
+        region: &str,
+        backup: &Path,
+        operator: u64,
+        more: &[&str],
+    ) -> Finished {
+        self.regions.insert(number, region.to_owned());
+        let by = self.dir(operator);
+        let args = [text(backup), "--operator", text(&by)];
+        self.run(number, "promote", &[&args[..], more].concat()).await
+    }
+
     /// Ends all nodes as a power failure does.
     pub async fn kill_all(&mut self) {
         for (_, server) in std::mem::take(&mut self.running) {

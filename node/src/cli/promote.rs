@@ -1,0 +1,376 @@
+//! `promote`: a region whose nodes are all lost begins again on this machine, with what other regions hold
+//! of it.
+//!
+//! The region's keys come from a backup of it, whatever its age; the data from the nodes that hold them by
+//! the region's policy. Under *standby* they end where each group's leader was heard last, and what that may
+//! have cost is told before anything is changed. Under *region* nothing that was acknowledged is lost: the
+//! new node is one more voter. **Invariant:** nothing is changed before everything that could refuse was
+//! asked. **Not here:** making groups of copies (`backup::promotion`), whether the region is lost
+//! (`web::promotion`).
+
+use std::{path::PathBuf, sync::Arc};
+
+use clap::Args;
+use fieldmesh_domain::{
+    Region,
+    placement::{Home, Members},
+};
+use serde_json::{Value, json};
+
+use super::{
+    CliError, Common, Output,
+    api::Api,
+    backup::{fetch, new_id, refused},
+    configuration,
+    join::{member, undecodable, usage},
+    output::chain,
+    restore::{empty_dir, fits},
+    unlock::Unlock,
+};
+use crate::{
+    backup::{
+        archive::Archive,
+        check::{Report, check},
+        cut::Edges,
+        promotion::{End, Promotion, Reconciled, reconcile},
+        trial::{Trial, TrialError, TrialOptions},
+    },
+    config::Config,
+    dates::date,
+    deployment::{HandOver, Restoring},
+    files,
+    os::{SystemClock, SystemEntropy},
+    store::{Engine as _, Role, rocks::Rocks},
+    web::{
+        backup::{Hold, OfBackup},
+        cluster::NewMember,
+        promotion::{CopiesView, CopyView, LostView, NodeView, Successor},
+    },
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct PromoteArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    unlock: Unlock,
+    /// A backup of the lost region, for its keys.
+    backup: PathBuf,
+    /// Directory with an operator's access to a node of another region: its data directory, or a copy of
+    /// addresses.json, root.pem, operator.pem and operator.key in it.
+    #[arg(long)]
+    operator: PathBuf,
+    /// Only tell what there is and what may be lost.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) async fn promote(args: &PromoteArgs, output: &Output) -> Result<(), CliError> {
+    let config = configuration(&args.common, &[])?;
+    let new = member(&config)?;
+    empty_dir(&config.node.data_dir)?;
+    let passphrase = args.unlock.secret(false)?;
+    let archive = Archive::open(&args.backup, &passphrase).map_err(|error| refused(&error))?;
+    fits(&archive.manifest, &config)?;
+    let api = Api::from_dir(&args.operator)?;
+    let region: Region = config.cluster.region.parse().map_err(CliError::usage)?;
+    let path = format!("/v1/promotion/regions/{region}");
+    let lost: LostView = api.get(&path).await?;
+    may_be_promoted(&lost, &config)?;
+    let home = home_of(&record(&api).await?, region, new.number)?;
+    let given = HandOver::decode(archive.secrets())
+        .map_err(|error| CliError::usage(format!("the backup's secrets do not decode: {error}")))?;
+    let names = [config.cluster.name.as_str(), config.cluster.region.as_str()];
+    let (clock, entropy) = (SystemClock, SystemEntropy::default());
+    let restoring =
+        Restoring::new(names, home.index, new.number, &passphrase, &given, &clock, &entropy);
+    let restoring = restoring.map_err(|error| usage(&error))?;
+    let is_copied = lost.policy.policy == "standby";
+    let id = new_id();
+    let copies = match is_copied {
+        true => Copies::freeze(&api, &lost, &id).await?,
+        false => Copies::default(),
+    };
+    tell(&copies, &lost, output);
+    if args.dry_run {
+        copies.end().await;
+        output.say("nothing was changed");
+        output.result(json!({ "promoted": false, "copies": copies.views(), "lost": lost }));
+        return Ok(());
+    }
+    let registration = restoring.registration().map_err(|error| usage(&error))?.to_string();
+    let successor = Successor { member: new.clone(), registration };
+    let _: LostView = api.post(&path, &successor).await?;
+    // Who was still on its way is shut out now: the last word that there is.
+    let copies = match is_copied {
+        true => Copies::freeze(&api, &lost, &id).await?,
+        false => copies,
+    };
+    let record = record(&api).await?;
+    let promoting = Promoting { config: &config, api: &api, home, record, restoring, output };
+    let placed = promoting.place(&copies, &new).await;
+    copies.end().await;
+    let (report, reconciled) = placed.map_err(|error| {
+        drop(files::remove_dir(&config.node.data_dir));
+        error.within("the lost nodes are out of the cluster's record; run this again with another node.number")
+    })?;
+    tell(&copies, &lost, output);
+    let dir = config.node.data_dir.display();
+    output.say(format_args!(
+        "{dir} is node {}, the first one of region {region}: start it with `fieldmesh node`, then let others join",
+        new.number
+    ));
+    output.result(json!({
+        "promoted": true,
+        "data_dir": dir.to_string(),
+        "number": new.number,
+        "copies": copies.views(),
+        "groups": report.groups,
+        "reconciled": reconciled,
+    }));
+    Ok(())
+}
+
+fn may_be_promoted(lost: &LostView, config: &Config) -> Result<(), CliError> {
+    let region = &config.cluster.region;
+    let refused = |text: String| Err(CliError::refused(text));
+    if let Some(number) = lost.alive.first() {
+        return refused(format!(
+            "node {number} of region {region} answers: a region that lives is not promoted"
+        ));
+    }
+    if lost.policy.regions.is_empty() {
+        return refused(format!("data of region {region} are nowhere else: restore a backup"));
+    }
+    if lost.shards != config.node.shards {
+        return Err(CliError::usage(format!(
+            "node.shards = {}, the region has {}",
+            config.node.shards, lost.shards
+        )));
+    }
+    match lost.groups.iter().find(|holder| holder.nodes.is_empty()) {
+        Some(holder) => refused(format!("nobody holds group {}: restore a backup", holder.group)),
+        None => Ok(()),
+    }
+}
+
+/// The cluster's nodes, regions and groups.
+async fn record(api: &Api) -> Result<Members, CliError> {
+    let bytes = api.bytes("/v1/promotion/record").await?;
+    minicbor::decode(&bytes).map_err(undecodable)
+}
+
+/// The region, where a node may become one of it.
+fn home_of(record: &Members, region: Region, number: u64) -> Result<Home, CliError> {
+    if record.member(number).is_some() {
+        return Err(CliError::usage(format!(
+            "node.number = {number} is or was another machine's: take one that was never used"
+        )));
+    }
+    let home = record.home(region).cloned();
+    home.ok_or_else(|| CliError::usage(format!("the cluster has no region {region}")))
+}
+
+/// Copies of groups that are frozen where they are.
+#[derive(Default)]
+struct Copies {
+    id: String,
+    /// Who has which.
+    holders: Vec<(Api, NodeView, Vec<CopyView>)>,
+}
+
+impl Copies {
+    /// Freezes them, in the place of what was frozen by this name before.
+    async fn freeze(api: &Api, lost: &LostView, id: &str) -> Result<Self, CliError> {
+        let mut wanted: Vec<(NodeView, Vec<u32>)> = Vec::new();
+        for holder in &lost.groups {
+            // A standby region has one node for each group.
+            let Some(node) = holder.nodes.first() else { continue };
+            match wanted.iter_mut().find(|(known, _)| known.number == node.number) {
+                Some((_, groups)) => groups.push(holder.group),
+                None => wanted.push((node.clone(), vec![holder.group])),
+            }
+        }
+        let mut copies = Self { id: id.to_owned(), holders: Vec::new() };
+        for (node, groups) in wanted {
+            let there = Api { server: node.https.clone(), ..api.clone() };
+            let hold = Hold { id: copies.id.clone(), groups };
+            let frozen: Result<CopiesView, CliError> =
+                there.post("/v1/promotion/copies", &hold).await;
+            match frozen {
+                Ok(view) => copies.holders.push((there, node, view.copies)),
+                Err(error) => {
+                    copies.end().await;
+                    return Err(error.within(format_args!("node {}", node.number)));
+                }
+            }
+        }
+        Ok(copies)
+    }
+
+    /// A node that does not hear of it lets go by itself.
+    async fn end(&self) {
+        for (there, ..) in &self.holders {
+            let of = OfBackup { id: self.id.clone() };
+            drop(there.post::<OfBackup>("/v1/backup/end", &of).await);
+        }
+    }
+
+    fn views(&self) -> Vec<Value> {
+        let of = |(_, node, copies): &(Api, NodeView, Vec<CopyView>)| {
+            let number = node.number;
+            let view = move |copy: &CopyView| json!({ "node": number, "copy": copy });
+            copies.iter().map(view).collect::<Vec<_>>()
+        };
+        self.holders.iter().flat_map(of).collect()
+    }
+}
+
+/// What there is, and what may be lost.
+fn tell(copies: &Copies, lost: &LostView, output: &Output) {
+    if copies.holders.is_empty() {
+        output.say(format_args!(
+            "the region's policy is {}: nothing that it acknowledged is lost",
+            lost.policy
+        ));
+        return;
+    }
+    output
+        .say("what the region's groups acknowledged after their leaders were heard last is lost:");
+    for (_, node, copies) in &copies.holders {
+        for copy in copies {
+            let heard = copy.heard_ms.map_or_else(
+                || "not heard since node was started".to_owned(),
+                |ms| {
+                    format!(
+                        "heard until {}.{:03}Z",
+                        date(ms / 1000).trim_end_matches('Z'),
+                        ms % 1000
+                    )
+                },
+            );
+            let missing = match copy.missing {
+                0 => "nothing is known to be missing".to_owned(),
+                some => format!("{some} entries that it had committed are missing"),
+            };
+            output.say(format_args!(
+                "group {:>5} on node {}: all up to entry {}; its leader was {heard}; {missing}",
+                copy.group, node.number, copy.index
+            ));
+        }
+    }
+}
+
+struct Promoting<'a> {
+    config: &'a Config,
+    api: &'a Api,
+    home: Home,
+    record: Members,
+    restoring: Restoring,
+    output: &'a Output,
+}
+
+impl Promoting<'_> {
+    /// Makes the directory.
+    async fn place(
+        mut self,
+        copies: &Copies,
+        new: &NewMember,
+    ) -> Result<(Report, Reconciled), CliError> {
+        let dir = Restoring::dir(self.config).map_err(|error| usage(&error))?;
+        let db = dir.join("db");
+        let failed = |error: std::io::Error| CliError::failed(format!("{}: {error}", db.display()));
+        files::make_private_dir(&db).map_err(failed)?;
+        let made = match copies.holders.is_empty() {
+            // What its groups have comes from those who vote.
+            true => {
+                self.restoring.follow().map_err(|error| usage(&error))?;
+                (Report::default(), Reconciled::default())
+            }
+            false => {
+                self.fill(copies, &db, new.number).await?;
+                self.reconciled(&db, new.number).await?
+            }
+        };
+        let written = self.restoring.keep_members(dir, &self.record);
+        written.map_err(|error| usage(&error))?;
+        let ended = self.restoring.end(dir, &SystemEntropy::default());
+        ended.map_err(|error| usage(&error))?;
+        Ok(made)
+    }
+
+    async fn fill(
+        &mut self,
+        copies: &Copies,
+        db: &std::path::Path,
+        node: u64,
+    ) -> Result<(), CliError> {
+        let failed = |error: &dyn std::error::Error| CliError::failed(chain(error));
+        let engine = Rocks::new(db);
+        let records = engine.open("log", Role::Log).map_err(|error| failed(&error))?;
+        let mut promotion = Promotion::new(self.home.region);
+        for (there, _, views) in &copies.holders {
+            for CopyView { group, term, last, .. } in views {
+                let end = End { term: *term, last: *last };
+                let filling = promotion.begin(&engine, *group, end);
+                let filling = filling.map_err(|error| failed(&error))?;
+                let mut rows = 0;
+                fetch(there, &copies.id, *group, |_, page| {
+                    rows += page.len();
+                    filling.put(page).map_err(|error| failed(&error))
+                })
+                .await?;
+                self.output.say(format_args!("group {group}: {rows} rows"));
+            }
+        }
+        let path = format!("/v1/promotion/edges?region={}", self.home.region);
+        let edges: Edges = minicbor::decode(&self.api.bytes(&path).await?).map_err(undecodable)?;
+        let service = self.restoring.service(&SystemClock).map_err(|error| usage(&error))?;
+        let mended = promotion.mend(&edges, &service.region_key, &SystemEntropy::default());
+        let mended = mended.map_err(|error| failed(&error))?;
+        self.output.say(format_args!(
+            "{} messages between entities are lost, {} more are known to their receivers alone",
+            mended.lost, mended.forgotten
+        ));
+        promotion.end(node, &*records).await.map_err(|error| failed(&error))
+    }
+
+    /// Runs the groups here alone, replays them, and asks everybody how it stands.
+    async fn reconciled(
+        &mut self,
+        db: &std::path::Path,
+        node: u64,
+    ) -> Result<(Report, Reconciled), CliError> {
+        let failed = |error: &TrialError| CliError::failed(chain(error));
+        let groups: Vec<u32> = self.home.groups().collect();
+        let trial = Trial::start(TrialOptions {
+            db,
+            groups: &groups,
+            home: self.home.clone(),
+            node,
+            service: self.restoring.service(&SystemClock).map_err(|error| usage(&error))?,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy::default()),
+        });
+        let trial = trial.await.map_err(|error| failed(&error))?;
+        let done = self.look_through(&trial).await;
+        let stopped = trial.stop().await.map_err(|error| failed(&error));
+        let done = done?;
+        stopped.map(|()| done)
+    }
+
+    async fn look_through(&self, trial: &Trial) -> Result<(Report, Reconciled), CliError> {
+        let report = check(trial, |found| {
+            let (group, entities) = (found.group, found.entities);
+            self.output.say(format_args!("group {group}: {entities} entities are whole"));
+        });
+        let report = report.map_err(|error| CliError::failed(chain(&error)))?;
+        if let Some(first) = report.told.first() {
+            let faults = report.faults;
+            return Err(CliError::failed(format!("the copies have {faults} faults: {first}")));
+        }
+        let say = |text: &str| self.output.say(text);
+        let done = reconcile(trial, self.home.region, self.record.epoch, say).await;
+        done.map(|done| (report, done)).map_err(|error| CliError::failed(chain(&error)))
+    }
+}

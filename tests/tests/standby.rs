@@ -1,0 +1,184 @@
+//! Regions whose data are in others too: what is held where, and going on when all nodes of one are lost.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking, and this one looks at the nodes' disks"
+)]
+
+use std::path::PathBuf;
+
+use fieldmesh_tests::{
+    live::until,
+    process::{handheld::Handheld, nodes::Nodes},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The lost region's passphrase opens its backup; the data are newer than that.
+async fn backed_up(nodes: &Nodes, number: u64) -> PathBuf {
+    nodes.back_up(number, "keys").await.expect_code(0);
+    nodes.beside("keys")
+}
+
+async fn served(nodes: &Nodes, by: u64, people: &(Handheld, Handheld), what: &str) -> String {
+    let ticket = people.0.request(what).await;
+    let alert = people.1.alert(&ticket).await;
+    people.1.accept(&alert).await;
+    let shown = show(nodes, by, &ticket).await;
+    assert_eq!(shown["state"], "accepted", "{shown}");
+    ticket
+}
+
+async fn show(nodes: &Nodes, by: u64, ticket: &str) -> Value {
+    nodes.node(by).ask(&["ticket", "show", ticket]).await
+}
+
+/// The voters and learners of a region's groups, by the region's number in the cluster.
+fn replicas(view: &Value, index: u64) -> Vec<(Value, Value)> {
+    let groups = view["groups"].as_array().unwrap().iter();
+    let own = groups.filter(|group| {
+        let number = group["group"].as_u64().unwrap();
+        number != 0 && number / 2048 == index
+    });
+    own.map(|group| (group["voters"].clone(), group["learners"].clone())).collect()
+}
+
+/// Waits until what a standby holds is all that there is.
+async fn copied(nodes: &Nodes) {
+    until("the copies have caught up", async || {
+        let view = nodes.settle().await;
+        let groups = view["groups"].as_array().unwrap();
+        let behind = groups.iter().flat_map(|group| group["behind"].as_array().unwrap());
+        behind.map(|of| of[1].as_u64().unwrap()).all(|entries| entries == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_region_begins_again_with_the_copies_of_another() {
+    let mut nodes = Nodes::start(2).await;
+    nodes.add_region(11, "us1").await;
+    let keys = backed_up(&nodes, 11).await;
+    let set = nodes.cluster(&["policy", "us1", "standby", "eu1"]).await.expect_code(0).json();
+    for (voters, learners) in replicas(&set, 1) {
+        assert_eq!(voters, json!([11]), "{set}");
+        assert!(learners == json!([1]) || learners == json!([2]), "{set}");
+    }
+    let dir = TempDir::new().unwrap();
+    let devices = nodes.node(11).devices.clone();
+    let people = nodes.node(11).pair(dir.path(), ["Ada", "Ben"], &devices).await;
+    let done = served(&nodes, 11, &people, "before").await;
+    let open = people.0.request("offered and not answered").await;
+    let alert = people.1.alert(&open).await;
+    copied(&nodes).await;
+    let before = show(&nodes, 11, &done).await;
+
+    // A region that lives is not promoted, and one that is at home alone cannot be.
+    nodes.take_address(12, 11);
+    let alive = nodes.promote(12, "us1", &keys, 1, &[]).await.expect_code(3);
+    alive.expect_one_line(&["node 11", "answers"]);
+    nodes.kill(11).await;
+    let told = nodes.promote(12, "us1", &keys, 1, &["--dry-run"]).await.expect_code(0).json();
+    let copies = told["copies"].as_array().unwrap();
+    assert_eq!((copies.len(), &told["promoted"]), (5, &json!(false)), "{told}");
+    for of in copies {
+        assert_eq!(of["copy"]["missing"], 0, "{told}");
+        assert!(of["copy"]["heard_ms"].as_u64() > Some(1_700_000_000_000), "{told}");
+    }
+    assert!(!nodes.dir(12).exists(), "nothing is made by asking");
+
+    let promoted = nodes.promote(12, "us1", &keys, 1, &[]).await.expect_code(0).json();
+    assert_eq!(promoted["promoted"], true, "{promoted}");
+    let reconciled = json!({ "technicians": 1, "tickets": 2, "devices": 2 });
+    assert_eq!(promoted["reconciled"], reconciled, "{promoted}");
+    nodes.restart(12).await;
+    let now = show(&nodes, 12, &done).await;
+    assert_eq!((&now["state"], &now["technician"]), (&before["state"], &before["technician"]));
+    // What was offered is answered, by the same devices.
+    people.1.accept(&alert).await;
+    until("the answer counts", async || {
+        (show(&nodes, 12, &open).await["state"] == "accepted").then_some(())
+    })
+    .await;
+    served(&nodes, 12, &people, "after").await;
+    // Others follow it as they followed those that are lost.
+    let view = nodes.settle().await;
+    for (voters, learners) in replicas(&view, 1) {
+        assert_eq!(voters, json!([12]), "{view}");
+        assert!(learners == json!([1]) || learners == json!([2]), "{view}");
+    }
+    nodes.promote(13, "us1", &keys, 1, &[]).await.expect_code(3).expect_one_line(&["answers"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_are_where_the_policy_says_and_go_with_it() {
+    let mut nodes = Nodes::start(2).await;
+    nodes.add_region(11, "us1").await;
+    let dirs = [1, 2].map(|number| nodes.dir(number).join("db"));
+    let tables = |number: usize| {
+        let db = std::fs::read_dir(&dirs[number - 1]).unwrap();
+        let names = db.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("state-20") || name == "state-3072").count()
+    };
+    assert_eq!(tables(1) + tables(2), 0, "a region's data are at home unless it is said");
+    nodes.cluster(&["policy", "us1", "standby", "eu1"]).await.expect_code(0);
+    until("each group has its copy", async || (tables(1) + tables(2) == 5).then_some(())).await;
+    // They outlive a restart, and hold nothing up while their region is away.
+    nodes.kill(11).await;
+    nodes.terminate(1).await;
+    nodes.restart(1).await;
+    nodes.restart(11).await;
+    nodes.settle().await;
+    nodes.cluster(&["policy", "us1", "zone"]).await.expect_code(0);
+    until("the copies are gone", async || (tables(1) + tables(2) == 0).then_some(())).await;
+    for (policy, code, words) in [
+        (vec!["us1", "standby", "ap1"], 3, vec!["no region ap1"]),
+        (vec!["us1", "standby", "us1"], 3, vec!["not us1"]),
+        (vec!["us1", "standby"], 3, vec!["standby", "one other region"]),
+        (vec!["eu1", "region", "us1", "us1"], 3, vec!["each once"]),
+    ] {
+        let asked = nodes.cluster(&[&["policy"], &policy[..]].concat()).await;
+        asked.expect_code(code).expect_one_line(&words);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_three_vote_for_loses_nothing_with_all_its_nodes() {
+    let mut nodes = Nodes::start(2).await;
+    nodes.add_region(11, "us1").await;
+    nodes.join_beside(12, 11).await.expect_code(0);
+    nodes.restart(12).await;
+    nodes.add_region(15, "ap1").await;
+    let keys = backed_up(&nodes, 11).await;
+    let set = nodes.cluster(&["policy", "us1", "region", "eu1", "ap1"]).await;
+    let set = set.expect_code(0).json();
+    for (voters, _) in replicas(&set, 1) {
+        assert_eq!(voters, json!([1, 2, 11, 12, 15]), "{set}");
+    }
+    let dir = TempDir::new().unwrap();
+    let devices = nodes.node(12).devices.clone();
+    let people = nodes.node(11).pair(dir.path(), ["Ada", "Ben"], &devices).await;
+    let mut tickets = vec![served(&nodes, 11, &people, "before").await];
+    // Whoever is elected, somebody at home leads in the end.
+    nodes.kill(11).await;
+    tickets.push(served(&nodes, 12, &people, "with one node").await);
+    let view = nodes.node(12).ask(&["cluster", "status"]).await;
+    for group in view["groups"].as_array().unwrap() {
+        if group["group"].as_u64().unwrap() / 2048 == 1 {
+            assert_eq!(group["leader"], 12, "{view}");
+        }
+    }
+    // An answer is acknowledged, and that very moment everything of the region is gone.
+    let last = people.0.request("the last one").await;
+    nodes.kill(12).await;
+    nodes.take_address(13, 12);
+    nodes.promote(13, "us1", &keys, 1, &[]).await.expect_code(0);
+    nodes.restart(13).await;
+    for ticket in &tickets {
+        assert_eq!(show(&nodes, 13, ticket).await["state"], "accepted");
+    }
+    let alert = people.1.alert(&last).await;
+    people.1.accept(&alert).await;
+    served(&nodes, 13, &people, "after").await;
+    nodes.settle().await;
+}
