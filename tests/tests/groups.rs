@@ -33,7 +33,7 @@ use fieldmesh_pki::Kind;
 use fieldmesh_tests::{
     group_world::commit,
     live::{now_s, until},
-    mesh::{identity, meshed},
+    mesh::{identity, meshed, raw},
     pki::Authority,
 };
 use tokio::task::JoinHandle;
@@ -311,4 +311,41 @@ async fn a_follower_whose_storage_fails_is_noticed() {
     let (number, why) = until("somebody notices", noticed).await;
     assert_eq!(number, follower);
     assert!(why.contains("of group 7"), "{why}");
+}
+
+/// Somebody with a member's certificate who keeps to no rules, on each class of streams: what is malformed
+/// ends its stream, and the group goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_frames_do_nothing_to_a_group() {
+    let cluster = Cluster::of(3).await;
+    cluster.commit(5).await;
+    let leader = cluster.leader().await;
+    let other = 1 + leader % 3;
+    for target in [leader, other] {
+        let at = cluster.nodes.iter().find(|node| node.number == target).unwrap().address;
+        let rogue = 6 - leader - other;
+        let raw = raw(&cluster.authority, identity(rogue), at).await;
+        for round in 0..400_u32 {
+            let noise = hash(round);
+            let length = usize::from(noise[0]) % 24;
+            // For the group, and what is no message; and each kind of stream, relayed ones too.
+            let frame = [&GROUP.to_be_bytes()[..], &noise[1..1 + length]].concat();
+            let size = u32::try_from(frame.len()).unwrap() + u32::from(noise[30] % 3);
+            let class = [noise[31] % 8];
+            let bytes = [&class[..], &size.to_be_bytes(), &frame].concat();
+            let (mut send, mut receive) = raw.open_bi().await.unwrap();
+            send.write_all(&bytes).await.unwrap();
+            send.finish().unwrap();
+            if round % 50 == 0 {
+                let end = tokio::time::timeout(SLOW, receive.read_to_end(1 << 16)).await;
+                end.expect("the stream ends").ok();
+            }
+        }
+    }
+    cluster.commit(5).await;
+    cluster.agree().await;
+}
+
+fn hash(number: u32) -> [u8; 32] {
+    fieldmesh_node::issuer::sha256(&number.to_be_bytes())
 }
