@@ -29,7 +29,7 @@ use super::{
     CliError, Common, Output,
     fleet::{Fleet, NODES_MAX, Shape},
     import::progress,
-    population::{Population, live},
+    population::{Population, Work, live},
     tally::{Sighting, Tally},
 };
 use crate::{
@@ -123,7 +123,8 @@ impl Load {
             let (name, capacity) = (format!("technician {number}"), u16::MAX);
             let technician = NewTechnician { name, home: place(number), skills, capacity };
             let enrolled = population.technician(&technician).await?;
-            tokio::spawn(live(population.connect(enrolled)?, seen.clone()));
+            let device = population.connect(enrolled)?;
+            tokio::spawn(live(device, Work::Completes, seen.clone()));
         }
         let (shards, mut asked) = (args.shards, BTreeSet::new());
         let mut customers = Vec::with_capacity(args.customers);
@@ -134,7 +135,7 @@ impl Load {
             let device = population.connect(enrolled)?;
             asked.insert(shard_of(device.id, shards));
             let asking = ask(device.id, device.client.clone(), tell.clone());
-            tokio::spawn(live(device, seen.clone()));
+            tokio::spawn(live(device, Work::Accepts, seen.clone()));
             customers.push(tokio::spawn(asking));
         }
         let (tally, waiting) = (Tally::default(), BTreeMap::new());

@@ -2,6 +2,7 @@
 //! over QUIC. What the demonstration and the replay work with.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc,
@@ -147,23 +148,53 @@ impl Population {
     }
 }
 
-/// A device: tells what it sees; a technician's accepts what it is offered.
-pub(super) async fn live(mut device: Device, seen: mpsc::Sender<Sighting>) {
+/// What a technician does with what it is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    Accepts,
+    /// It is done as soon as it is accepted: nobody comes to hold more than a few.
+    Completes,
+}
+
+/// A device: tells what it sees; a technician's answers what it is offered.
+pub(super) async fn live(mut device: Device, work: Work, seen: mpsc::Sender<Sighting>) {
+    let mut accepted: BTreeMap<[u8; 16], ResponseBody> = BTreeMap::new();
     while let Some(event) = device.events.recv().await {
         let at = Instant::now();
-        if let Event::Alert { message_id, body: AlertBody { ticket, offer, .. } } = &event {
-            let response = ResponseBody {
-                ticket: *ticket,
-                offer: *offer,
-                answer: Answer::Accept { eta_min: 30 },
-            };
-            if let Err(error) = device.client.respond(Some(*message_id), &response).await {
-                tracing::error!(%error, "a technician's device cannot answer");
+        match &event {
+            Event::Alert { message_id, body: AlertBody { ticket, offer, .. } } => {
+                let (ticket, offer) = (*ticket, *offer);
+                let accept = ResponseBody { ticket, offer, answer: Answer::Accept { eta_min: 30 } };
+                let sent = respond(&device.client, Some(*message_id), &accept).await;
+                if work == Work::Completes
+                    && let Some(id) = sent
+                {
+                    let answer = Answer::Completed { note: "done".into() };
+                    accepted.insert(id, ResponseBody { ticket, offer, answer });
+                }
             }
+            Event::Receipt { message_id, .. } => {
+                if let Some(complete) = accepted.remove(message_id) {
+                    respond(&device.client, None, &complete).await;
+                }
+            }
+            _ => {}
         }
         let is_told = !matches!(event, Event::Step { .. } | Event::Disconnected { .. });
         if is_told && seen.send(Sighting { event, at }).await.is_err() {
             return;
         }
     }
+}
+
+async fn respond(
+    client: &Client,
+    alert: Option<[u8; 16]>,
+    response: &ResponseBody,
+) -> Option<[u8; 16]> {
+    let sent = client.respond(alert, response).await;
+    if let Err(error) = &sent {
+        tracing::error!(%error, "a technician's device cannot answer");
+    }
+    sent.ok()
 }

@@ -23,7 +23,7 @@ use super::{
     CliError, Common, Output,
     fleet::{Fleet, NODES_MAX, Shape, Usage},
     import::progress,
-    population::{Population, live},
+    population::{Population, Work, live},
     replay_input::{Incident, Log, load},
     tally::{Sighting, Tally},
 };
@@ -238,7 +238,8 @@ async fn enroll(
     let technicians: Vec<_> =
         stream::iter(technicians).buffer_unordered(ENROLL_AT_ONCE).collect().await;
     for technician in technicians {
-        tokio::spawn(live(population.connect(technician?)?, seen.clone()));
+        let device = population.connect(technician?)?;
+        tokio::spawn(live(device, Work::Accepts, seen.clone()));
     }
     let customers = homes.into_iter().map(|(caller, location)| {
         let customer = NewCustomer { name: format!("caller {caller}"), location, tier: 2 };
@@ -256,7 +257,7 @@ async fn enroll(
         let (caller, enrolled) = customer?;
         let device = population.connect(enrolled)?;
         connected.insert(caller, (device.id, device.client.clone()));
-        tokio::spawn(live(device, seen.clone()));
+        tokio::spawn(live(device, Work::Accepts, seen.clone()));
     }
     bar.finish_and_clear();
     Ok(connected)
