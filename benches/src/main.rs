@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run -p fieldmesh-benches -- restart --tickets 100000
 //! cargo run -p fieldmesh-benches -- memory  --tickets 100000
+//! cargo run -p fieldmesh-benches -- stored  --largest 1000000
 //! cargo run -p fieldmesh-benches -- authority
 //! ```
 //!
@@ -15,6 +16,7 @@ mod authority;
 mod memory;
 mod population;
 mod restart;
+mod stored;
 
 use std::{
     path::{Path, PathBuf},
@@ -52,6 +54,12 @@ enum What {
     Restart(Size),
     /// How many bytes an entity that is awake costs.
     Memory(Size),
+    /// What one more ticket costs a node that stores ten thousand, a hundred thousand, a million.
+    Stored {
+        /// Up to so many.
+        #[arg(long, default_value_t = 1_000_000)]
+        largest: usize,
+    },
     /// Enrollments, revocations, handshakes, and many identities.
     Authority {
         #[arg(long, default_value_t = 2000)]
@@ -83,6 +91,7 @@ fn main() -> ExitCode {
                 What::Authority { enrollments, registrations } => {
                     authority::run(enrollments, registrations).await
                 }
+                What::Stored { largest } => stored::run(largest).await,
                 What::Awake { dir } => memory::awake(&dir).await,
             }
         })

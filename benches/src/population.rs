@@ -35,34 +35,7 @@ pub(crate) async fn fill(
     tickets: usize,
     open_percent: usize,
 ) -> Result<Vec<EntityId>, Failed> {
-    let mut generator = Generator::new(1);
-    let region: Region = node.region.parse()?;
-    for number in 0..TECHNICIANS {
-        technician(node, id(EntityKind::Technician, region, number), generator.technician())
-            .await?;
-    }
-    let bar = ProgressBar::new(tickets as u64);
-    let rows = node.steps.watch_rows();
-    let (under_way, offered) = Default::default();
-    let mut filling = Filling { node, rows, under_way, offered };
-    let mut made = Vec::with_capacity(tickets);
-    for number in 0..tickets {
-        let customer = id(EntityKind::Customer, region, number / TICKETS_EACH);
-        if number % TICKETS_EACH == 0 {
-            register(node, customer, generator.customer()).await?;
-        }
-        let stays_open = number % 100 < open_percent;
-        made.push(filling.open(customer, number, generator.request(), stays_open).await?);
-        while filling.under_way.len() >= UNDER_WAY_MAX {
-            filling.advance().await?;
-        }
-        bar.inc(1);
-    }
-    while !filling.under_way.is_empty() {
-        filling.advance().await?;
-    }
-    bar.finish_and_clear();
-    Ok(made)
+    Filling::begin(node, open_percent).await?.add(tickets).await
 }
 
 /// A ticket more, of the first customer; returns it once it is committed.
@@ -132,8 +105,14 @@ async fn register(node: &Node, id: EntityId, new: NewCustomer) -> Result<(), Fai
     Ok(())
 }
 
-struct Filling<'a> {
+/// A node that is being filled.
+pub(crate) struct Filling<'a> {
     node: &'a Node,
+    generator: Generator,
+    region: Region,
+    open_percent: usize,
+    /// Tickets so far.
+    count: usize,
     rows: Receiver<IndexRow>,
     /// Tickets that are not where they shall stay, and whether that is open.
     under_way: BTreeMap<EntityId, bool>,
@@ -141,7 +120,45 @@ struct Filling<'a> {
     offered: BTreeMap<EntityId, Vec<EntityId>>,
 }
 
-impl Filling<'_> {
+impl<'a> Filling<'a> {
+    /// Begins with technicians alone.
+    pub(crate) async fn begin(node: &'a Node, open_percent: usize) -> Result<Self, Failed> {
+        let mut generator = Generator::new(1);
+        let region: Region = node.region.parse()?;
+        for number in 0..TECHNICIANS {
+            technician(node, id(EntityKind::Technician, region, number), generator.technician())
+                .await?;
+        }
+        let rows = node.steps.watch_rows();
+        let (count, under_way, offered) = Default::default();
+        Ok(Self { node, generator, region, open_percent, count, rows, under_way, offered })
+    }
+
+    /// So many tickets more; returns them once they are where they shall stay.
+    pub(crate) async fn add(&mut self, tickets: usize) -> Result<Vec<EntityId>, Failed> {
+        let bar = ProgressBar::new(tickets as u64);
+        let mut made = Vec::with_capacity(tickets);
+        for number in self.count..self.count + tickets {
+            let customer = id(EntityKind::Customer, self.region, number / TICKETS_EACH);
+            if number % TICKETS_EACH == 0 {
+                register(self.node, customer, self.generator.customer()).await?;
+            }
+            let stays_open = number % 100 < self.open_percent;
+            let request = self.generator.request();
+            made.push(self.open(customer, number, request, stays_open).await?);
+            while self.under_way.len() >= UNDER_WAY_MAX {
+                self.advance().await?;
+            }
+            bar.inc(1);
+        }
+        while !self.under_way.is_empty() {
+            self.advance().await?;
+        }
+        self.count += tickets;
+        bar.finish_and_clear();
+        Ok(made)
+    }
+
     async fn open(
         &mut self,
         customer: EntityId,
