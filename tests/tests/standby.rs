@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use fieldmesh_tests::{
     live::until,
-    process::{handheld::Handheld, nodes::Nodes},
+    process::{fieldmesh, handheld::Handheld, nodes::Nodes},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -108,6 +108,31 @@ async fn a_lost_region_begins_again_with_the_copies_of_another() {
         assert!(learners == json!([1]) || learners == json!([2]), "{view}");
     }
     nodes.promote(13, "us1", &keys, 1, &[]).await.expect_code(3).expect_one_line(&["answers"]);
+}
+
+/// Its data are nowhere else: what the backup has is there, beside a region that never noticed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_region_begins_again_with_its_backup_beside_another_that_lives() {
+    let mut nodes = Nodes::start(2).await;
+    nodes.add_region(11, "us1").await;
+    let dir = TempDir::new().unwrap();
+    let devices = nodes.node(11).devices.clone();
+    let people = nodes.node(11).pair(dir.path(), ["Ada", "Ben"], &devices).await;
+    let kept = served(&nodes, 11, &people, "before the backup").await;
+    let backup = backed_up(&nodes, 11).await;
+    let lost = served(&nodes, 11, &people, "after the backup").await;
+    nodes.kill(11).await;
+    nodes.take_address(12, 11);
+    nodes.promote(12, "us1", &backup, 2, &[]).await.expect_code(0);
+    nodes.restart(12).await;
+    assert_eq!(show(&nodes, 12, &kept).await["state"], "accepted");
+    let asked = nodes.node(12).dir.clone();
+    fieldmesh(&asked, &["ticket", "show", &lost]).await.expect_code(3);
+    served(&nodes, 12, &people, "after").await;
+    // What its authority tells the whole cluster arrives there.
+    nodes.node(12).ask(&["ca", "revoke", &people.0.id]).await;
+    people.0.try_request("revoked", "5").await.expect_code(3);
+    nodes.settle().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,10 @@
 
 use std::path::PathBuf;
 
-use fieldmesh_tests::process::{crowd::Crowd, nodes::Nodes, program, text};
+use fieldmesh_tests::{
+    live::until,
+    process::{crowd::Crowd, nodes::Nodes, program, text},
+};
 use tokio::time::Instant;
 
 /// Whose program runs beside the one that is tested.
@@ -55,6 +58,16 @@ async fn two_releases_serve_side_by_side_while_one_takes_over() {
         let release = if is_new { "new" } else { "old" };
         println!("with a {release} node {number}, served after {} ms", took.as_millis());
     }
+    // What only this release understands is not written before all say that they do.
+    let levels = async || {
+        let status = nodes.any().ask(&["cluster", "status"]).await;
+        let members = status["members"].as_array().unwrap().iter();
+        members.map(|member| member["level"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    until("each node says what it understands", async || {
+        levels().await.iter().all(|level| *level > 0).then_some(())
+    })
+    .await;
     // One whose leader dies among two releases is another matter than one that hands over.
     nodes.kill(2).await;
     crowd.served_since(Instant::now()).await;

@@ -1,10 +1,10 @@
 //! `promote`: a region whose nodes are all lost begins again on this machine, with what other regions hold
 //! of it.
 //!
-//! The region's keys come from a backup of it, whatever its age; the data from the nodes that hold them by
-//! the region's policy. Under *standby* they end where each group's leader was heard last, and what that may
-//! have cost is told before anything is changed. Under *region* nothing that was acknowledged is lost: the
-//! new node is one more voter. **Invariant:** nothing is changed before everything that could refuse was
+//! The region's keys come from a backup of it, whatever its age; the data from where the region's policy has
+//! them. Under *standby* they end where each group's leader was heard last, under *zone* with the backup; what
+//! that may have cost is told before anything is changed. Under *region* nothing that was acknowledged is lost:
+//! the new node is one more voter. **Invariant:** nothing is changed before everything that could refuse was
 //! asked. **Not here:** making groups of copies (`backup::promotion`), whether the region is lost
 //! (`web::promotion`).
 
@@ -13,7 +13,7 @@ use std::{path::PathBuf, sync::Arc};
 use clap::Args;
 use fieldmesh_domain::{
     Region,
-    placement::{Home, Members},
+    placement::{Home, Members, PLACEMENT},
 };
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ use crate::{
     deployment::{HandOver, Restoring},
     files,
     os::{SystemClock, SystemEntropy},
-    store::{Engine as _, Role, rocks::Rocks},
+    store::{Engine as _, Role, StoreError, rocks::Rocks},
     web::{
         backup::{Hold, OfBackup},
         cluster::NewMember,
@@ -54,7 +54,7 @@ pub(crate) struct PromoteArgs {
     pub(crate) common: Common,
     #[command(flatten)]
     unlock: Unlock,
-    /// A backup of the lost region, for its keys.
+    /// A backup of the lost region: for its keys, and for its data where they are nowhere else.
     backup: PathBuf,
     /// Directory with an operator's access to a node of another region: its data directory, or a copy of
     /// addresses.json, root.pem, operator.pem and operator.key in it.
@@ -85,36 +85,29 @@ pub(crate) async fn promote(args: &PromoteArgs, output: &Output) -> Result<(), C
     let restoring =
         Restoring::new(names, home.index, new.number, &passphrase, &given, &clock, &entropy);
     let restoring = restoring.map_err(|error| usage(&error))?;
-    let is_copied = lost.policy.policy == "standby";
     let id = new_id();
-    let copies = match is_copied {
-        true => Copies::freeze(&api, &lost, &id).await?,
-        false => Copies::default(),
-    };
-    tell(&copies, &lost, output);
+    let data = Data::of(&lost, &api, &archive, &id).await?;
+    data.tell(output);
     if args.dry_run {
-        copies.end().await;
+        data.end().await;
         output.say("nothing was changed");
-        output.result(json!({ "promoted": false, "copies": copies.views(), "lost": lost }));
+        output.result(json!({ "promoted": false, "copies": data.views(), "lost": lost }));
         return Ok(());
     }
     let registration = restoring.registration().map_err(|error| usage(&error))?.to_string();
     let successor = Successor { member: new.clone(), registration };
     let _: LostView = api.post(&path, &successor).await?;
-    // Who was still on its way is shut out now: the last word that there is.
-    let copies = match is_copied {
-        true => Copies::freeze(&api, &lost, &id).await?,
-        false => copies,
-    };
+    // Whatever was still on its way is shut out now: the last word that there is.
+    let data = Data::of(&lost, &api, &archive, &id).await?;
     let record = record(&api).await?;
     let promoting = Promoting { config: &config, api: &api, home, record, restoring, output };
-    let placed = promoting.place(&copies, &new).await;
-    copies.end().await;
+    let placed = promoting.place(&data, &new).await;
+    data.end().await;
     let (report, reconciled) = placed.map_err(|error| {
         drop(files::remove_dir(&config.node.data_dir));
         error.within("the lost nodes are out of the cluster's record; run this again with another node.number")
     })?;
-    tell(&copies, &lost, output);
+    data.tell(output);
     let dir = config.node.data_dir.display();
     output.say(format_args!(
         "{dir} is node {}, the first one of region {region}: start it with `fieldmesh node`, then let others join",
@@ -124,7 +117,7 @@ pub(crate) async fn promote(args: &PromoteArgs, output: &Output) -> Result<(), C
         "promoted": true,
         "data_dir": dir.to_string(),
         "number": new.number,
-        "copies": copies.views(),
+        "copies": data.views(),
         "groups": report.groups,
         "reconciled": reconciled,
     }));
@@ -139,19 +132,80 @@ fn may_be_promoted(lost: &LostView, config: &Config) -> Result<(), CliError> {
             "node {number} of region {region} answers: a region that lives is not promoted"
         ));
     }
-    if lost.policy.regions.is_empty() {
-        return refused(format!("data of region {region} are nowhere else: restore a backup"));
-    }
     if lost.shards != config.node.shards {
         return Err(CliError::usage(format!(
             "node.shards = {}, the region has {}",
             config.node.shards, lost.shards
         )));
     }
-    match lost.groups.iter().find(|holder| holder.nodes.is_empty()) {
-        Some(holder) => refused(format!("nobody holds group {}: restore a backup", holder.group)),
+    let is_elsewhere = !lost.policy.regions.is_empty();
+    match lost.groups.iter().find(|holder| is_elsewhere && holder.nodes.is_empty()) {
+        Some(holder) => refused(format!(
+            "nobody holds group {}: wait until its node is back, or has another one",
+            holder.group
+        )),
         None => Ok(()),
     }
+}
+
+/// Where the region's data come from.
+enum Data<'a> {
+    /// Nodes of another region that followed.
+    Copies(Copies),
+    /// Nodes of other regions that vote.
+    Voters,
+    /// Nowhere else.
+    Backup(&'a Archive),
+}
+
+impl<'a> Data<'a> {
+    async fn of(
+        lost: &LostView,
+        api: &Api,
+        archive: &'a Archive,
+        id: &str,
+    ) -> Result<Self, CliError> {
+        match lost.policy.policy.as_str() {
+            "standby" => Copies::freeze(api, lost, id).await.map(Self::Copies),
+            "region" => Ok(Self::Voters),
+            "zone" => {
+                archive.check().map_err(|error| refused(&error))?;
+                Ok(Self::Backup(archive))
+            }
+            other => Err(CliError::failed(format!("policy {other} is of a later release"))),
+        }
+    }
+
+    /// A node that does not hear of it lets go by itself.
+    async fn end(&self) {
+        if let Self::Copies(copies) = self {
+            copies.end().await;
+        }
+    }
+
+    fn views(&self) -> Vec<Value> {
+        match self {
+            Self::Copies(copies) => copies.views(),
+            Self::Voters | Self::Backup(_) => Vec::new(),
+        }
+    }
+
+    /// What may be lost.
+    fn tell(&self, output: &Output) {
+        match self {
+            Self::Copies(copies) => copies.tell(output),
+            Self::Voters => output.say("others vote: nothing that was acknowledged is lost"),
+            Self::Backup(archive) => output.say(format_args!(
+                "the data are the backup's: what the region acknowledged after {} is lost",
+                moment(archive.manifest.taken_at_ms)
+            )),
+        }
+    }
+}
+
+/// A millisecond in UTC.
+fn moment(ms: u64) -> String {
+    format!("{}.{:03}Z", date(ms / 1000).trim_end_matches('Z'), ms % 1000)
 }
 
 /// The cluster's nodes, regions and groups.
@@ -208,7 +262,30 @@ impl Copies {
         Ok(copies)
     }
 
-    /// A node that does not hear of it lets go by itself.
+    /// Fetches the rows of all.
+    async fn put(
+        &self,
+        promotion: &mut Promotion,
+        engine: &Rocks,
+        output: &Output,
+    ) -> Result<(), CliError> {
+        let failed = |error: StoreError| CliError::failed(chain(&error));
+        for (there, _, views) in &self.holders {
+            for CopyView { group, term, last, .. } in views {
+                let end = End { term: *term, last: *last };
+                let filling = promotion.begin(engine, *group, end).map_err(failed)?;
+                let mut rows = 0;
+                fetch(there, &self.id, *group, |_, page| {
+                    rows += page.len();
+                    filling.put(page).map_err(failed)
+                })
+                .await?;
+                output.say(format_args!("group {group}: {rows} rows"));
+            }
+        }
+        Ok(())
+    }
+
     async fn end(&self) {
         for (there, ..) in &self.holders {
             let of = OfBackup { id: self.id.clone() };
@@ -224,41 +301,45 @@ impl Copies {
         };
         self.holders.iter().flat_map(of).collect()
     }
-}
 
-/// What there is, and what may be lost.
-fn tell(copies: &Copies, lost: &LostView, output: &Output) {
-    if copies.holders.is_empty() {
-        output.say(format_args!(
-            "the region's policy is {}: nothing that it acknowledged is lost",
-            lost.policy
-        ));
-        return;
-    }
-    output
-        .say("what the region's groups acknowledged after their leaders were heard last is lost:");
-    for (_, node, copies) in &copies.holders {
-        for copy in copies {
-            let heard = copy.heard_ms.map_or_else(
-                || "not heard since node was started".to_owned(),
-                |ms| {
-                    format!(
-                        "heard until {}.{:03}Z",
-                        date(ms / 1000).trim_end_matches('Z'),
-                        ms % 1000
-                    )
-                },
+    /// What there is, and what may be lost.
+    fn tell(&self, output: &Output) {
+        output.say("what a group acknowledged after its leader was heard last is lost:");
+        let all = self.holders.iter();
+        let all = all.flat_map(|(_, node, copies)| copies.iter().map(|copy| (node.number, copy)));
+        for (node, copy) in all {
+            let CopyView { group, index, missing, heard_ms, .. } = copy;
+            let heard = heard_ms.map_or_else(
+                || "not heard since the node was started".to_owned(),
+                |ms| format!("heard until {}", moment(ms)),
             );
-            let missing = match copy.missing {
+            let missing = match missing {
                 0 => "nothing is known to be missing".to_owned(),
                 some => format!("{some} entries that it had committed are missing"),
             };
             output.say(format_args!(
-                "group {:>5} on node {}: all up to entry {}; its leader was {heard}; {missing}",
-                copy.group, node.number, copy.index
+                "group {group:>5} on node {node}: all up to entry {index}; its leader was {heard}; {missing}"
             ));
         }
     }
+}
+
+/// Takes the rows of the region's groups from a backup.
+fn put(
+    archive: &Archive,
+    promotion: &mut Promotion,
+    engine: &Rocks,
+    output: &Output,
+) -> Result<(), CliError> {
+    for part in archive.manifest.groups.iter().filter(|part| part.group != PLACEMENT) {
+        let end = End { term: part.term, last: part.index };
+        let filling = promotion.begin(engine, part.group, end);
+        let filling = filling.map_err(|error| CliError::failed(chain(&error)))?;
+        let put = archive.rows(part, |rows| filling.put(rows).map_err(TrialError::from));
+        put.map_err(|error| CliError::failed(chain(&error)))?;
+        output.say(format_args!("group {}: {} rows", part.group, part.rows));
+    }
+    Ok(())
 }
 
 struct Promoting<'a> {
@@ -274,21 +355,20 @@ impl Promoting<'_> {
     /// Makes the directory.
     async fn place(
         mut self,
-        copies: &Copies,
+        data: &Data<'_>,
         new: &NewMember,
     ) -> Result<(Report, Reconciled), CliError> {
         let dir = Restoring::dir(self.config).map_err(|error| usage(&error))?;
         let db = dir.join("db");
         let failed = |error: std::io::Error| CliError::failed(format!("{}: {error}", db.display()));
         files::make_private_dir(&db).map_err(failed)?;
-        let made = match copies.holders.is_empty() {
-            // What its groups have comes from those who vote.
-            true => {
+        let made = match data {
+            Data::Voters => {
                 self.restoring.follow().map_err(|error| usage(&error))?;
                 (Report::default(), Reconciled::default())
             }
-            false => {
-                self.fill(copies, &db, new.number).await?;
+            Data::Copies(_) | Data::Backup(_) => {
+                self.fill(data, &db, new.number).await?;
                 self.reconciled(&db, new.number).await?
             }
         };
@@ -301,7 +381,7 @@ impl Promoting<'_> {
 
     async fn fill(
         &mut self,
-        copies: &Copies,
+        data: &Data<'_>,
         db: &std::path::Path,
         node: u64,
     ) -> Result<(), CliError> {
@@ -309,19 +389,10 @@ impl Promoting<'_> {
         let engine = Rocks::new(db);
         let records = engine.open("log", Role::Log).map_err(|error| failed(&error))?;
         let mut promotion = Promotion::new(self.home.region);
-        for (there, _, views) in &copies.holders {
-            for CopyView { group, term, last, .. } in views {
-                let end = End { term: *term, last: *last };
-                let filling = promotion.begin(&engine, *group, end);
-                let filling = filling.map_err(|error| failed(&error))?;
-                let mut rows = 0;
-                fetch(there, &copies.id, *group, |_, page| {
-                    rows += page.len();
-                    filling.put(page).map_err(|error| failed(&error))
-                })
-                .await?;
-                self.output.say(format_args!("group {group}: {rows} rows"));
-            }
+        match data {
+            Data::Copies(copies) => copies.put(&mut promotion, &engine, self.output).await?,
+            Data::Backup(archive) => put(archive, &mut promotion, &engine, self.output)?,
+            Data::Voters => {}
         }
         let path = format!("/v1/promotion/edges?region={}", self.home.region);
         let edges: Edges = minicbor::decode(&self.api.bytes(&path).await?).map_err(undecodable)?;

@@ -150,7 +150,7 @@ fn may_succeed(members: &Members, new: &NewMember) -> Result<(), CliError> {
     };
     if let Some(other) = members.members.iter().find(is_elsewhere) {
         return Err(CliError::usage(format!(
-            "the cluster had nodes in region {} too: a region of several cannot be restored by itself",
+            "the cluster had nodes in region {} too: where they live, use `fieldmesh promote`",
             other.region()
         )));
     }

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use actix_web::{HttpResponse, http::StatusCode, web};
 use fieldmesh_domain::{
     EntityId, Region,
-    placement::{self, Home, Members, PLACEMENT, Policy, Presence},
+    placement::{self, Home, Members, PLACEMENT, Presence},
 };
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -162,10 +162,6 @@ pub async fn promote(
     same("cluster.name", &wanted.cluster, shared.issuer.cluster())?;
     same("cluster.region", &wanted.region, &region)?;
     let identity: EntityId = registration.parse().map_err(Problem::invalid)?;
-    if home.policy == Policy::Zone {
-        let text = format_args!("data of region {region} are nowhere else: restore a backup");
-        return Err(refused(text));
-    }
     let view = view(&shared, &home, &known).await;
     if let Some(number) = view.alive.first() {
         let text = format_args!(

@@ -196,6 +196,23 @@ fn what_is_wrong_with_a_policy_is_said() {
     assert!(refusal.detail.contains("us1 has no node"), "{refusal}");
 }
 
+/// An older node would stumble over it, and its own word is what says that it is no older.
+#[test]
+fn no_policy_is_set_before_every_node_knows_of_policies() {
+    let mut cluster = Cluster::of(&[join(1), join(21), join(22)]);
+    let older = Member { level: 0, ..member(21) };
+    let announce = |member| Command::Join { member, shards: SHARDS, by: by() };
+    assert_eq!(cluster.ask(&announce(older)), Ok(1));
+    cluster.holds();
+    assert_eq!(cluster.members().level(), 0);
+    let refusal = cluster.state.decide(&standby(1, Some(21)), &ctx(9)).unwrap_err();
+    assert!(refusal.detail.contains("node 21 runs an older release"), "{refusal}");
+    assert_eq!(cluster.ask(&announce(member(21))), Ok(1));
+    assert_eq!(cluster.members().level(), 1);
+    assert_eq!(cluster.ask(&announce(member(21))), Ok(0), "as it is");
+    cluster.ask(&standby(1, Some(21))).unwrap();
+}
+
 #[test]
 fn an_operator_pins_voters_at_home_and_the_copy_stays() {
     let mut cluster = cluster(2);
