@@ -25,6 +25,9 @@ use crate::{
     pki::{Authority, CLUSTER, REGION},
 };
 
+/// Handshakes that are lost one after the other are no chance any more.
+const TRIES: u32 = 5;
+
 /// As the certificate of a node with this number names it.
 pub fn identity(number: u64) -> EntityId {
     let number = u8::try_from(number).unwrap();
@@ -84,6 +87,13 @@ pub fn listening(authority: &Authority, id: EntityId, socket: Arc<dyn AsyncUdpSo
 pub async fn raw(authority: &Authority, id: EntityId, address: SocketAddr) -> Connection {
     let credentials = authority.credentials(Kind::Node, id.to_bytes());
     let tls = client_config(verifier(&authority.root), Some(&credentials), mesh::ALPN).unwrap();
-    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    connect(&endpoint, address, CLUSTER, Arc::new(tls)).await.unwrap()
+    let (endpoint, tls) =
+        (Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap(), Arc::new(tls));
+    // A handshake may be lost, on a way where packets are.
+    for _ in 0..TRIES {
+        if let Ok(connection) = connect(&endpoint, address, CLUSTER, Arc::clone(&tls)).await {
+            return connection;
+        }
+    }
+    panic!("{address} does not answer")
 }

@@ -126,13 +126,16 @@ async fn connected(keys: &Value) -> Connection {
     mesh::raw(&authority, identity(2), address).await
 }
 
-/// Answers one peer with what comes.
+/// Answers one peer at a time with what comes.
 async fn echo(server: Endpoint) {
-    let connection = server.accept().await.unwrap().await.unwrap();
-    while let Ok((mut send, mut receive)) = connection.accept_bi().await {
-        let body = receive.read_to_end(BODY_MAX).await.unwrap();
-        send.write_all(&body).await.unwrap();
-        send.finish().unwrap();
+    while let Some(incoming) = server.accept().await {
+        // Whose handshake is lost tries again.
+        let Ok(connection) = incoming.await else { continue };
+        while let Ok((mut send, mut receive)) = connection.accept_bi().await {
+            let body = receive.read_to_end(BODY_MAX).await.unwrap();
+            send.write_all(&body).await.unwrap();
+            send.finish().unwrap();
+        }
     }
 }
 

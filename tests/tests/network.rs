@@ -19,8 +19,9 @@ use std::{
 };
 
 use fieldmesh_domain::EntityId;
-use fieldmesh_tests::process::{
-    Server, crowd::Crowd, fieldmesh, namespaces::Network, nodes::Nodes,
+use fieldmesh_tests::{
+    live::until,
+    process::{Server, crowd::Crowd, fieldmesh, namespaces::Network, nodes::Nodes},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -132,15 +133,19 @@ async fn account(crowd: Crowd, server: &Server, others: usize) {
     println!("{tally}");
     tally.expect_whole();
     let limit = (tally.requests + others + 1).to_string();
-    let list = server.ask(&["ticket", "list", "--limit", &limit]).await;
-    let mut states: BTreeMap<String, usize> = BTreeMap::new();
     let mut found: BTreeSet<EntityId> = BTreeSet::new();
-    for row in list["rows"].as_array().unwrap() {
-        found.insert(row["id"].as_str().unwrap().parse().unwrap());
-        *states.entry(row["state"].as_str().unwrap().to_owned()).or_default() += 1;
-    }
-    println!("tickets: {states:?}");
-    assert!(tally.tickets.is_subset(&found), "a ticket is not listed");
+    // A list is of the replica that the node has, which may be a moment behind.
+    let states = until("each ticket is listed", async || {
+        let list = server.ask(&["ticket", "list", "--limit", &limit]).await;
+        let mut states: BTreeMap<String, usize> = BTreeMap::new();
+        for row in list["rows"].as_array().unwrap() {
+            found.insert(row["id"].as_str().unwrap().parse().unwrap());
+            *states.entry(row["state"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        println!("tickets: {states:?}");
+        (tally.tickets.is_subset(&found) && states.len() == 1).then_some(states)
+    })
+    .await;
     assert_eq!(found.len(), tally.tickets.len() + others, "each request is one ticket");
     assert_eq!(states.keys().collect::<Vec<_>>(), ["accepted"], "{states:?}");
 }
