@@ -180,6 +180,10 @@ async fn a_region_that_three_vote_for_loses_nothing_with_all_its_nodes() {
     for (voters, _) in replicas(&set, 1) {
         assert_eq!(voters, json!([1, 2, 11, 12, 15]), "{set}");
     }
+    // What is voted on for others is no part of a region's own backup.
+    let own = nodes.back_up(1, "eu1").await.expect_code(0).json();
+    let groups = own["groups"].as_array().unwrap().iter().map(|group| &group["group"]);
+    assert_eq!(groups.collect::<Vec<_>>(), [0, 1, 2, 3, 4, 1024], "{own}");
     let dir = TempDir::new().unwrap();
     let devices = nodes.node(12).devices.clone();
     let people = nodes.node(11).pair(dir.path(), ["Ada", "Ben"], &devices).await;

@@ -226,12 +226,10 @@ impl Frozen {
 /// Who leads the placement group and those of a region.
 async fn leaders(api: &Api, region: &str) -> Result<Vec<Leader>, CliError> {
     let view: ClusterView = api.get("/v1/cluster").await?;
-    let is_own = |number: &u64| {
-        view.members.iter().any(|member| member.number == *number && member.region == region)
-    };
     let mut leaders: BTreeMap<u64, Leader> = BTreeMap::new();
     for group in &view.groups {
-        if group.kind != "placement" && !group.wanted_voters.iter().any(is_own) {
+        // Others' groups may be voted on here too.
+        if group.region.as_deref().is_some_and(|other| other != region) {
             continue;
         }
         let number = group.leader.ok_or_else(|| {

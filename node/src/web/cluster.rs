@@ -77,6 +77,9 @@ pub struct GroupView {
     pub group: u32,
     /// placement, authority or shard.
     pub kind: String,
+    /// Whose data it has; none of the placement group, which is everybody's.
+    #[serde(default)]
+    pub region: Option<String>,
     /// None: nobody leads, or nobody who does can be asked.
     pub leader: Option<u64>,
     /// Who is to lead, once it can.
@@ -223,11 +226,13 @@ async fn group_view(shared: &Shared, placed: &Placed) -> GroupView {
         && seen.is_settled
         && seen.voters == placed.voters
         && seen.learners == placed.learners;
+    let known = shared.node.known.known();
     GroupView {
         group: placed.group,
         kind: kind_of(placed.group).to_owned(),
+        region: known.home_of(placed.group).map(|home| home.region.to_string()),
         leader,
-        preferred: shared.node.known.known().preferred(placed.group),
+        preferred: known.preferred(placed.group),
         voters: seen.voters,
         learners: seen.learners,
         settled,
