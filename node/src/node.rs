@@ -59,6 +59,9 @@ use crate::{
 /// when a node starts, which then serves by what it knew.
 const PLACEMENT_PATIENCE: Duration = Duration::from_secs(10);
 
+/// A node that has just joined believes nobody of its own region before it has the bundle.
+const FIRST_PATIENCE: Duration = Duration::from_secs(60);
+
 /// How often a node that starts looks whether it is ready.
 const READY_POLL: Duration = Duration::from_millis(5);
 
@@ -235,7 +238,13 @@ impl Node {
             }
             Ok::<(), NodeError>(())
         };
-        if let Ok(known) = timeout(PLACEMENT_PATIENCE, placement).await {
+        let own = self.known.own().region;
+        let knows_own = self.trust.authorities().iter().any(|ca| ca.authority.region() == own);
+        let patience = match knows_own || self.known.placed(PLACEMENT).is_none() {
+            true => PLACEMENT_PATIENCE,
+            false => FIRST_PATIENCE,
+        };
+        if let Ok(known) = timeout(patience, placement).await {
             known?;
         } else {
             tracing::warn!("nobody leads the placement group: this node serves by what it knew");
