@@ -7,7 +7,9 @@
 mod api;
 mod audit;
 mod backup;
+mod bench;
 mod ca;
+mod catchup;
 mod cluster;
 mod demo;
 mod failover;
@@ -79,7 +81,7 @@ enum Verb {
     Replay(replay::ReplayArgs),
     /// Measures a cluster of this machine's own.
     #[command(subcommand)]
-    Bench(failover::BenchVerb),
+    Bench(bench::BenchVerb),
     /// Tickets: list, show, explain, watch.
     #[command(subcommand)]
     Ticket(lists::TicketVerb),
@@ -122,7 +124,7 @@ impl Verb {
             Self::Dev(args) => &args.common,
             Self::Demo(args) => &args.common,
             Self::Replay(args) => &args.common,
-            Self::Bench(failover::BenchVerb::Failover(args)) => &args.common,
+            Self::Bench(verb) => verb.common(),
             Self::Ticket(verb) => verb.common(),
             Self::Tech(verb) => verb.common(),
             Self::Customer(verb) => verb.common(),
@@ -149,7 +151,7 @@ fn run(verb: Verb, output: &Output) -> Result<(), CliError> {
             Verb::Dev(args) => serve::dev(&args, output).await,
             Verb::Demo(args) => demo::run(&args, output).await,
             Verb::Replay(args) => replay::run(&args, output).await,
-            Verb::Bench(failover::BenchVerb::Failover(args)) => failover::run(&args, output).await,
+            Verb::Bench(verb) => bench::run(&verb, output).await,
             Verb::Ticket(verb) => lists::ticket(&verb, output).await,
             Verb::Tech(verb) => lists::tech(&verb, output).await,
             Verb::Customer(verb) => lists::customer(&verb, output).await,

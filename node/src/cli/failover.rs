@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use fieldmesh_actors::commit::ShardId;
 use fieldmesh_device::{Client, Event};
 use fieldmesh_domain::{
@@ -45,12 +45,6 @@ const ASK_EVERY: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Load before a kill, so that it hits work under way.
 const WARM: Duration = Duration::from_secs(1);
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchVerb {
-    /// Kills nodes under load: how long until their shards reply again, and whether anything is lost.
-    Failover(FailoverArgs),
-}
 
 #[derive(Debug, Args)]
 pub(crate) struct FailoverArgs {

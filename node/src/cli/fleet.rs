@@ -174,6 +174,16 @@ impl Fleet {
         Ok(usage)
     }
 
+    /// What a node got from others since it was started.
+    pub(super) async fn received_bytes(&mut self, number: u64) -> Result<u64, CliError> {
+        let metrics = self.node(number)?.api()?.text("/metrics").await?;
+        let received = metrics
+            .lines()
+            .filter(|line| line.starts_with("fieldmesh_mesh_peer_received_bytes_total{"));
+        let values = received.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        Ok(values.sum())
+    }
+
     fn node(&mut self, number: u64) -> Result<&mut NodeProcess, CliError> {
         let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
         let node = at.and_then(|at| self.nodes.get_mut(at));

@@ -1,0 +1,30 @@
+//! `bench`: a cluster of this machine's own, measured. **Not here:** the measurements, each in a file of its
+//! own.
+
+use clap::Subcommand;
+
+use super::{CliError, Common, Output, catchup, failover};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchVerb {
+    /// Kills nodes under load: how long until their shards reply again, and whether anything is lost.
+    Failover(failover::FailoverArgs),
+    /// Kills a node while much is written: how long and how many bytes until it has it too.
+    Catchup(catchup::CatchupArgs),
+}
+
+impl BenchVerb {
+    pub(crate) fn common(&self) -> &Common {
+        match self {
+            Self::Failover(args) => &args.common,
+            Self::Catchup(args) => &args.common,
+        }
+    }
+}
+
+pub(crate) async fn run(verb: &BenchVerb, output: &Output) -> Result<(), CliError> {
+    match verb {
+        BenchVerb::Failover(args) => failover::run(args, output).await,
+        BenchVerb::Catchup(args) => catchup::run(args, output).await,
+    }
+}
