@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use fieldmesh_actors::{AskError, commit::Tell, seams::Entropy};
 use fieldmesh_domain::{
-    Command, EntityId, IndexRow, Region, customer, desk,
+    Command, EntityId, EntityKind, IndexRow, Region, customer, desk,
     placement::{self, PLACEMENT},
     technician,
     ticket::{self, Stage},
@@ -317,7 +317,6 @@ fn is_open(stage: Stage) -> bool {
 
 /// What the owner of a device is told of it.
 fn device(owner: EntityId, has_one: bool) -> Command {
-    use fieldmesh_domain::EntityKind;
     match (owner.kind(), has_one) {
         (EntityKind::Technician, true) => Command::Technician(technician::Command::FindDevice),
         (EntityKind::Technician, false) => Command::Technician(technician::Command::LoseDevice),

@@ -2,8 +2,8 @@
 //! them.
 //!
 //! It is killed, customers are registered until the others have so many entries more, and it is started again,
-//! with nothing else going on. **Invariant:** what it receives is counted by itself, from all peers. **Not
-//! here:** the nodes (`fleet`), snapshots and logs (`consensus`).
+//! with nothing else going on. **Invariant:** what it is sent is counted by those who send. **Not here:** the
+//! nodes (`fleet`), snapshots and logs (`consensus`).
 
 use std::{path::Path, time::Duration};
 
@@ -75,7 +75,7 @@ async fn measure(args: &CatchupArgs, dir: &Path, output: &Output) -> Result<(), 
         "shards": args.shards,
         "ready_s": ready.as_secs_f64(),
         "caught_up_s": took.as_secs_f64(),
-        "received_bytes": bytes,
+        "sent_bytes": bytes,
         "bytes_per_entry": bytes / missed.max(1),
         "entries_per_s": missed as f64 / took.as_secs_f64(),
     });
@@ -129,8 +129,9 @@ async fn register(api: &Api, number: usize) -> Result<(), CliError> {
     }
 }
 
-/// Starts the node again: when it served, when it had everything, and what it received until then.
+/// Starts the node again: when it served, when it had everything, and what it was sent until then.
 async fn catch_up(fleet: &mut Fleet) -> Result<(Duration, Duration, u64), CliError> {
+    let before = fleet.sent_bytes(AWAY).await?;
     let began = Instant::now();
     fleet.restart(AWAY).await?;
     let ready = began.elapsed();
@@ -140,7 +141,8 @@ async fn catch_up(fleet: &mut Fleet) -> Result<(Duration, Duration, u64), CliErr
         let is_behind = behind.filter(|(node, _)| *node == AWAY).any(|(_, entries)| *entries > 0);
         let is_followed = view.groups.iter().all(|group| group.leader.is_some());
         if is_followed && !is_behind {
-            return Ok((ready, began.elapsed(), fleet.received_bytes(AWAY).await?));
+            let took = began.elapsed();
+            return Ok((ready, took, fleet.sent_bytes(AWAY).await?.saturating_sub(before)));
         }
         if began.elapsed() > PATIENCE {
             return Err(CliError::failed("the node does not catch up"));

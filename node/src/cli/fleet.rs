@@ -174,14 +174,17 @@ impl Fleet {
         Ok(usage)
     }
 
-    /// What a node got from others since it was started.
-    pub(super) async fn received_bytes(&mut self, number: u64) -> Result<u64, CliError> {
-        let metrics = self.node(number)?.api()?.text("/metrics").await?;
-        let received = metrics
-            .lines()
-            .filter(|line| line.starts_with("fieldmesh_mesh_peer_received_bytes_total{"));
-        let values = received.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
-        Ok(values.sum())
+    /// What the others have sent to a node.
+    pub(super) async fn sent_bytes(&self, to: u64) -> Result<u64, CliError> {
+        let of = format!("fieldmesh_mesh_peer_sent_bytes_total{{peer=\"{to}\"}} ");
+        let mut sent = 0;
+        for node in self.nodes.iter().filter(|node| node.child.is_some()) {
+            let metrics = node.api()?.text("/metrics").await?;
+            let values =
+                metrics.lines().filter_map(|line| line.strip_prefix(&of)?.parse::<u64>().ok());
+            sent += values.sum::<u64>();
+        }
+        Ok(sent)
     }
 
     fn node(&mut self, number: u64) -> Result<&mut NodeProcess, CliError> {
