@@ -26,7 +26,7 @@ const PAGE: usize = 1024;
 const PAGE_BYTES: usize = 1 << 20;
 
 /// What a group told others, and took from them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, Encode, Decode)]
 pub struct Edges {
     #[n(0)]
     pub group: u32,

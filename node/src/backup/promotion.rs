@@ -63,7 +63,7 @@ pub struct Promotion {
 }
 
 /// What was made right between groups.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default)]
 pub struct Mended {
     /// Rows of which the sender does not know any more that it sent them.
     pub forgotten: u64,
@@ -108,8 +108,9 @@ impl Promotion {
         for (filling, own) in self.fillings().zip(&edges) {
             let mut batch = Batch::default();
             for other in edges.iter().filter(|other| other.group != own.group) {
-                mended.count(&own.mend(other));
-                put(&mut batch, other.group, &own.mend(other), &other.mend(own));
+                let told = own.mend(other);
+                mended.count(&told);
+                put(&mut batch, other.group, &told, &other.mend(own));
             }
             let told = own.mend(placement);
             mended.count(&told);

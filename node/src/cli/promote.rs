@@ -96,15 +96,24 @@ pub(crate) async fn promote(args: &PromoteArgs, output: &Output) -> Result<(), C
     }
     let registration = restoring.registration().map_err(|error| usage(&error))?.to_string();
     let successor = Successor { member: new.clone(), registration };
-    let _: LostView = api.post(&path, &successor).await?;
+    if let Err(error) = api.post::<LostView>(&path, &successor).await {
+        data.end().await;
+        return Err(error);
+    }
     // Whatever was still on its way is shut out now: the last word that there is.
-    let data = Data::of(&lost, &api, &archive, &id).await?;
+    let data = match data {
+        Data::Copies(_) => Data::of(&lost, &api, &archive, &id).await?,
+        data => data,
+    };
     let record = record(&api).await?;
     let promoting = Promoting { config: &config, api: &api, home, record, restoring, output };
     let placed = promoting.place(&data, &new).await;
     data.end().await;
     let (report, reconciled) = placed.map_err(|error| {
-        drop(files::remove_dir(&config.node.data_dir));
+        let dir = &config.node.data_dir;
+        if let Err(error) = files::remove_dir(dir) {
+            output.say(format_args!("{} stays, and is of no use: {error}", dir.display()));
+        }
         error.within("the lost nodes are out of the cluster's record; run this again with another node.number")
     })?;
     data.tell(output);

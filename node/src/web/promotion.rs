@@ -222,6 +222,8 @@ pub async fn copies(
     shared: web::Data<Shared>,
 ) -> Result<web::Json<CopiesView>, Problem> {
     let Hold { id, groups } = body.into_inner();
+    // Whoever the record says is gone is shut out here too, before anything is frozen.
+    latest(&shared).await?;
     let (running, now_ms) = (shared.node.groups(), shared.node.clock.now_ms());
     let mut copies: Vec<StandbyCopy> = Vec::with_capacity(groups.len());
     for number in groups {
