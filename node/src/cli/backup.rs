@@ -228,9 +228,15 @@ async fn leaders(api: &Api, region: &str) -> Result<Vec<Leader>, CliError> {
     let view: ClusterView = api.get("/v1/cluster").await?;
     let mut leaders: BTreeMap<u64, Leader> = BTreeMap::new();
     for group in &view.groups {
-        // Others' groups may be voted on here too.
-        if group.region.as_deref().is_some_and(|other| other != region) {
-            continue;
+        match &group.region {
+            // Others' groups may be voted on here too.
+            Some(other) if other != region => continue,
+            None if group.kind != "placement" => {
+                let text =
+                    "the node does not say whose its groups are: use the program that it runs";
+                return Err(CliError::failed(text));
+            }
+            _ => {}
         }
         let number = group.leader.ok_or_else(|| {
             CliError::failed(format!("nobody leads group {}: wait, or repair it", group.group))
