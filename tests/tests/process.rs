@@ -122,6 +122,22 @@ async fn a_replay_with_session_keys_loses_nothing() {
     replay(&["--symmetric"]).await;
 }
 
+#[tokio::test]
+async fn a_replay_whose_server_does_not_start_says_why() {
+    let (dir, input) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let log = incidents::write(input.path(), 1);
+    let args = ["replay", text(&log), "--json", "--data-dir", text(dir.path())];
+    run("fieldmesh", &args).await.expect_code(0);
+    let config = std::fs::read_to_string(dir.path().join("node-1.toml")).unwrap();
+    let https = config.lines().find_map(|line| line.strip_prefix("https = ")).unwrap();
+    let https = https.trim_matches('"');
+    let taken = std::net::TcpListener::bind(https).unwrap();
+    let refused = run("fieldmesh", &args).await.expect_code(1);
+    let error = refused.json()["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("listen.https") && error.contains(https), "{refused}");
+    drop(taken);
+}
+
 /// What the commands show of every ticket: its row, its history, its choices.
 async fn shown(dir: &Path) -> Vec<[Value; 3]> {
     let mut tickets = Vec::new();

@@ -6,12 +6,14 @@
 //! here:** what the devices do (`population`), what came of it (`tally`).
 
 use std::{
-    net::{SocketAddr, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    ops::Range,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
 use fieldmesh_actors::seams::Entropy as _;
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -37,6 +39,10 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Microseconds of a clock tick of the kernel's process accounting: 100 Hz on every Linux.
 const TICK_US: u64 = 10_000;
+/// Ports of nodes: below those that Linux gives to connections that go out.
+const PORTS: Range<u16> = 10_000..32_000;
+/// Ports that are tried: even where half of all are taken, one is found.
+const PORT_ATTEMPTS_MAX: usize = 64;
 /// Nodes of a cluster on one machine: more would measure the machine.
 pub(super) const NODES_MAX: u64 = 7;
 
@@ -93,10 +99,20 @@ fn failed(error: impl std::fmt::Display) -> CliError {
     CliError::failed(format!("a node cannot be started: {error}"))
 }
 
-/// A free port for UDP and TCP, as far as the kernel knows now.
+/// A free port for UDP and TCP, as far as the kernel knows now; none that it gives to connections that
+/// go out, so that it is free yet when a killed node comes again.
 fn free_port() -> Result<u16, CliError> {
-    let socket = UdpSocket::bind("127.0.0.1:0").map_err(failed)?;
-    Ok(socket.local_addr().map_err(failed)?.port())
+    let entropy = SystemEntropy::default();
+    for _ in 0..PORT_ATTEMPTS_MAX {
+        let mut random = [0; 2];
+        entropy.fill(&mut random);
+        let port = PORTS.start + u16::from_be_bytes(random) % PORTS.len() as u16;
+        let address = (Ipv4Addr::LOCALHOST, port);
+        if UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(failed(format!("no port of {PORTS:?} is free on loopback")))
 }
 
 impl Fleet {
@@ -309,7 +325,11 @@ impl NodeProcess {
         let mut lines = BufReader::new(stdout).lines();
         let line = timeout(START_TIMEOUT, lines.next_line()).await;
         let line = line.map_err(|_| failed("it was not ready in time"))?.map_err(failed)?;
-        line.ok_or_else(|| failed("it ended while starting"))?;
+        let line = line.ok_or_else(|| failed("it ended while starting"))?;
+        let said: Value = serde_json::from_str(&line).map_err(failed)?;
+        if said["ready"] != true {
+            return Err(failed(said["error"].as_str().unwrap_or(&line)));
+        }
         self.child = Some(child);
         Ok(())
     }
