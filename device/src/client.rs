@@ -167,6 +167,7 @@ pub fn spawn_among(
         endpoint,
         addresses,
         alarms: 0,
+        doubted: None,
         server_name,
         tls,
         symmetric,

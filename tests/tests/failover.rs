@@ -143,6 +143,24 @@ async fn a_request_to_a_node_that_died_is_receipted_by_another_and_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nodes_that_die_one_after_the_other_are_noticed_in_the_same_time() {
+    let scene = Scene::new(Weather::FAIR);
+    for number in 1..=3 {
+        scene.node(number, Manners::Serves);
+    }
+    let mut device = scene.device(&[1, 2, 3]);
+    device.connected().await;
+    for number in [1, 2] {
+        scene.link.cut(node(number));
+        let id = device.request().await;
+        let waited = took(device.receipted(id)).await;
+        println!("death {number}: receipted after {waited:?}");
+        assert!(waited < Duration::from_millis(1500), "{waited:?}");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_dies_with_a_request_in_its_hands_is_noticed() {
     let scene = Scene::new(Weather::FAIR);
     scene.node(1, Manners::Dawdles);

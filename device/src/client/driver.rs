@@ -45,8 +45,10 @@ pub(super) struct Driver {
     pub(super) known: watch::Sender<Nodes>,
     pub(super) endpoint: Endpoint,
     pub(super) addresses: Addresses,
-    /// Connections in a row that fell silent soon.
+    /// False alarms of late, as far as is known.
     pub(super) alarms: u32,
+    /// A connection that was given up for its silence, and what had been received on it.
+    pub(super) doubted: Option<(Connection, u64)>,
     pub(super) server_name: String,
     pub(super) tls: Arc<rustls::ClientConfig>,
     pub(super) symmetric: bool,
@@ -68,10 +70,13 @@ impl Driver {
     pub(super) async fn run(mut self) {
         loop {
             let end = match self.open().await {
-                Ok(Ok(connection)) => match self.attend(&connection).await {
-                    Ok(end) => end,
-                    Err(Closed) => return,
-                },
+                Ok(Ok(connection)) => {
+                    self.settle_doubt();
+                    match self.attend(&connection).await {
+                        Ok(end) => end,
+                        Err(Closed) => return,
+                    }
+                }
                 Ok(Err(error)) => self.not_opened(&error),
                 Err(Closed) => return,
             };
@@ -141,6 +146,17 @@ impl Driver {
         End { reason: error.to_string(), outcome, remedy }
     }
 
+    /// Who was given up and has been heard since was given up too soon. Nodes may really die one after
+    /// the other, and then the device must not be the one that takes longest.
+    fn settle_doubt(&mut self) {
+        if let Some((connection, received)) = self.doubted.take() {
+            if transport::traffic(&connection).received > received {
+                self.alarms = self.alarms.saturating_add(1);
+            }
+            transport::close(&connection);
+        }
+    }
+
     /// Waits between two rounds of attempts, and goes on composing meanwhile.
     async fn pause(&mut self, round: u32) -> Result<(), Closed> {
         let longest = CONNECT_MIN_MS.saturating_mul(1 << round.min(PAUSES)).min(CONNECT_MAX_MS);
@@ -166,14 +182,17 @@ impl Driver {
         let served = self.serve(connection, &mut arrived).await;
         reader.abort();
         let closed = connection.close_reason();
-        transport::close(connection);
         let lasted = began.elapsed();
-        let served = served?;
         if lasted >= CALM {
             self.alarms = 0;
-        } else if served == Served::Silent {
-            self.alarms = self.alarms.saturating_add(1);
         }
+        if let Ok(Served::Silent) = served {
+            let received = transport::traffic(connection).received;
+            self.doubted = Some((connection.clone(), received));
+        } else {
+            transport::close(connection);
+        }
+        let served = served?;
         let remedy = closed.as_ref().and_then(transport::remedy);
         let code = closed.as_ref().and_then(transport::close_code);
         let is = |known: u32| code == Some(u64::from(known));

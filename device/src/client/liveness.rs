@@ -24,8 +24,8 @@ const ROUND_TRIPS: u32 = 5;
 const LOOKS: u32 = 8;
 /// The keep-alive has left by then.
 const SLACK: Duration = Duration::from_millis(50);
-/// Doublings of the patience, at most to two seconds: where nodes really die one after the other, a device
-/// must not be the one that takes longest.
+/// Doublings of the patience, at most to two seconds: what a device may take to notice a death after
+/// false alarms.
 const ALARMS_MAX: u32 = 1;
 
 /// What a look found.
@@ -53,7 +53,7 @@ pub(super) struct Liveness {
 }
 
 impl Liveness {
-    /// Each alarm of late doubles the patience: where many were false, over a bad link or to an
+    /// Each false alarm of late doubles the patience: where many were false, over a bad link or to an
     /// overloaded node, connecting anew makes it worse.
     pub(super) fn new(now: Instant, traffic: Traffic, alarms: u32) -> Self {
         Self {
