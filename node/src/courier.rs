@@ -479,17 +479,22 @@ impl NodeCourier {
 
     /// Makes this the device's session; an older one is told by its closed channel.
     pub fn attach(&self, device: EntityId, session: Session) {
-        let number = session.number;
         self.attached(device, Place::Here(session));
-        self.notice(device, |device| Notice::Attached { device, session: number });
     }
 
     fn attached(&self, device: EntityId, place: Place) {
-        // The shard is told under the lock, so that it hears of sessions in their order.
+        // The shard and other nodes are told under the lock, so that they hear of sessions in their order.
         let mut sessions = write(&self.sessions);
+        let here = match &place {
+            Place::Here(session) => Some(session.number),
+            Place::There(_) => None,
+        };
         let before = sessions.attach(device, place);
         if let Some(shard) = self.shard_of(device) {
             shard.attached(device);
+        }
+        if let Some(session) = here {
+            self.notice(device, |device| Notice::Attached { device, session });
         }
         drop(sessions);
         if let Some(Place::There(Abroad { node, session, .. })) = before {

@@ -227,14 +227,12 @@ impl NodeCourier {
             }
             Notice::Mail(post) => {
                 let device = post.to;
-                let session = match read(&self.sessions).place(device) {
-                    Some(Place::Here(session)) => Some(session.mail.clone()),
-                    _ => None,
-                };
-                match session {
+                // Under the lock: a session that begins now is told behind this.
+                let sessions = read(&self.sessions);
+                match sessions.place(device) {
                     // What does not fit is sent again by the mailroom.
-                    Some(mail) => drop(mail.try_send(post.into())),
-                    None => drop(self.notify(node, Notice::Absent(device))),
+                    Some(Place::Here(session)) => drop(session.mail.try_send(post.into())),
+                    _ => drop(self.notify(node, Notice::Absent(device))),
                 }
             }
             Notice::Replaced { device, session } => {
