@@ -328,6 +328,7 @@ fn report(
         "refused": tally.refused(),
         "unfilled": unfilled,
         "lost": lost,
+        "open": tally.open_ones(),
         "duplicates": tally.duplicates(),
         "double_assignments": tally.double_assignments(),
         "submit_to_receipt_ms": tally.to_receipt(),

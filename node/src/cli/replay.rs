@@ -312,6 +312,7 @@ fn report(
         "unfilled": unfilled,
         "refused": tally.refused(),
         "lost": lost,
+        "open": tally.open_ones(),
         "duplicates": tally.duplicates(),
         "double_assignments": tally.double_assignments(),
         "submit_to_receipt_ms": tally.to_receipt(),

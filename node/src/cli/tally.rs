@@ -14,6 +14,7 @@ pub(super) struct Sighting {
 }
 
 struct Request {
+    customer: EntityId,
     sent: Instant,
     receipt: Option<Instant>,
     /// The domain said no before it promised anything. A request that expired or was taken for a
@@ -38,6 +39,7 @@ impl Tally {
     pub(super) fn sent(&mut self, customer: EntityId, message_id: [u8; 16], sent: Instant) {
         let ticket = EntityId::ticket_of(customer, message_id);
         let request = Request {
+            customer,
             sent,
             receipt: None,
             is_refused: false,
@@ -100,6 +102,20 @@ impl Tally {
     /// Requests that are still to be confirmed.
     pub(super) fn open(&self) -> usize {
         self.requests.len().saturating_sub(self.confirmed + self.refused)
+    }
+
+    /// How far those came: where to look for what is lost.
+    pub(super) fn open_ones(&self) -> Value {
+        let open = || {
+            let requests = self.requests.values();
+            requests.filter(|request| request.confirmation.is_none() && !request.is_refused)
+        };
+        json!({
+            "customers": open().map(|request| request.customer).collect::<BTreeSet<_>>().len(),
+            "without_receipt": open().filter(|request| request.receipt.is_none()).count(),
+            "without_alert": open().filter(|request| request.alert.is_none()).count(),
+            "tickets": self.requests.iter().filter(|(_, request)| request.confirmation.is_none() && !request.is_refused).map(|(ticket, _)| ticket.to_string()).take(3).collect::<Vec<_>>(),
+        })
     }
 
     /// Dispatches that a customer saw more than once.
