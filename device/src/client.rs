@@ -13,7 +13,7 @@ mod liveness;
 
 pub use addresses::{Nodes, Others};
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use fieldmesh_domain::message::{RequestBody, ResponseBody};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -163,6 +163,7 @@ pub fn spawn_among(
         session,
         inbox,
         events,
+        untold: VecDeque::new(),
         known,
         endpoint,
         addresses,

@@ -160,6 +160,26 @@ async fn nodes_that_die_one_after_the_other_are_noticed_in_the_same_time() {
     }
 }
 
+/// Whoever answers alerts where it reads the events must not wait for itself.
+#[tokio::test(start_paused = true)]
+async fn a_device_whose_events_nobody_reads_takes_commands_all_the_same() {
+    let scene = Scene::new(Weather::FAIR);
+    scene.node(1, Manners::Serves);
+    let mut device = scene.device(&[1]);
+    let mut sent = Vec::new();
+    for _ in 0..500 {
+        sent.push(timeout(PATIENCE, device.request()).await.expect("a command is taken"));
+    }
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    // It goes on where it stopped once they are read, and has forgotten no receipt.
+    for id in sent {
+        let is_it =
+            |event: &Event| matches!(event, Event::Receipt { message_id, .. } if *message_id == id);
+        device.until(is_it).await;
+    }
+    assert_eq!(device.client.waiting().await.unwrap(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_that_dies_with_a_request_in_its_hands_is_noticed() {
     let scene = Scene::new(Weather::FAIR);

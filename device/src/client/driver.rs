@@ -1,10 +1,11 @@
 //! The loop of a device: finds a node, greets it, serves the connection, goes on to the next.
 //!
 //! **Invariants:** commands are served at any time, also while a node is sought; a connection that
-//! ended leaves nothing under way, so that all of it is sent again on the next one. **Not here:** which
-//! address is next (`addresses`), when a node is dead (`liveness`).
+//! ended leaves nothing under way, so that all of it is sent again on the next one. Whoever does not read
+//! the events stops what comes from the service, and nothing else. **Not here:** which address is next
+//! (`addresses`), when a node is dead (`liveness`).
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -35,6 +36,9 @@ const HELLO_PATIENCE: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(1);
 /// After a connection of this length an alarm is a new one.
 const CALM: Duration = Duration::from_secs(60);
+/// Events that wait for their reader: with more, nothing is taken from the service, and of the connection
+/// nothing is told.
+const UNTOLD_MAX: usize = 256;
 /// The longest sleep, so that nothing waits for ever on a wrong guess.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
@@ -42,6 +46,7 @@ pub(super) struct Driver {
     pub(super) session: Session,
     pub(super) inbox: mpsc::Receiver<Command>,
     pub(super) events: mpsc::Sender<Event>,
+    pub(super) untold: VecDeque<Event>,
     pub(super) known: watch::Sender<Nodes>,
     pub(super) endpoint: Endpoint,
     pub(super) addresses: Addresses,
@@ -81,9 +86,9 @@ impl Driver {
                 Err(Closed) => return,
             };
             self.session.disconnected();
-            self.tell(vec![Event::Disconnected { reason: end.reason }]).await;
+            self.tell(vec![Event::Disconnected { reason: end.reason }]);
             if let Some(reason) = end.remedy {
-                self.tell(vec![Event::Refused { reason }]).await;
+                self.tell(vec![Event::Refused { reason }]);
             }
             if let Some(round) = self.addresses.next(end.outcome)
                 && self.pause(round).await.is_err()
@@ -116,8 +121,9 @@ impl Driver {
         let greeted = loop {
             tokio::select! {
                 biased;
-                command = self.inbox.recv() => self.command(command).await?,
+                command = self.inbox.recv() => self.command(command)?,
                 greeted = &mut greeting => break greeted,
+                () = tell_next(&self.events, &mut self.untold) => {}
             }
         };
         Ok(greeted.and_then(|Greeted { connection, service, nodes }| {
@@ -168,8 +174,9 @@ impl Driver {
         loop {
             tokio::select! {
                 biased;
-                command = self.inbox.recv() => self.command(command).await?,
+                command = self.inbox.recv() => self.command(command)?,
                 () = &mut pause => return Ok(()),
+                () = tell_next(&self.events, &mut self.untold) => {}
             }
         }
     }
@@ -215,7 +222,7 @@ impl Driver {
         connection: &Connection,
         arrived: &mut mpsc::Receiver<Result<Vec<u8>, String>>,
     ) -> Result<Served, Closed> {
-        self.tell(vec![Event::Connected]).await;
+        self.tell(vec![Event::Connected]);
         let mut asks = Asks::new(connection);
         let traffic = transport::traffic(connection);
         let mut liveness = Liveness::new(Instant::now(), traffic, self.alarms);
@@ -225,7 +232,7 @@ impl Driver {
             asks.ask(offer.message_id, offer.bytes);
         }
         loop {
-            self.send_due(&mut asks).await;
+            self.send_due(&mut asks);
             let now = Instant::now();
             match liveness.look(now, transport::traffic(connection), asks.are_open()) {
                 Verdict::Well => {}
@@ -234,24 +241,26 @@ impl Driver {
             }
             let wake = (now + self.until_due()).min(liveness.next());
             let wake = wake.min(asks.due().unwrap_or(wake));
+            let is_read = self.untold.len() < UNTOLD_MAX;
             tokio::select! {
                 biased;
                 command = self.inbox.recv() => {
-                    if let Err(closed) = self.command(command).await {
+                    if let Err(closed) = self.command(command) {
                         asks.finish().await;
                         return Err(closed);
                     }
                 }
-                frame = arrived.recv() => match frame {
+                () = tell_next(&self.events, &mut self.untold) => {}
+                frame = arrived.recv(), if is_read => match frame {
                     Some(Ok(bytes)) => {
                         let received = self.session.receive(&bytes);
                         asks.acknowledge(received.acknowledge);
-                        self.tell(received.events).await;
+                        self.tell(received.events);
                     }
                     Some(Err(reason)) => return Ok(Served::Ended(reason)),
                     None => return Ok(Served::Ended("the connection ended".to_owned())),
                 },
-                Some((id, answer)) = asks.answered() => {
+                Some((id, answer)) = asks.answered(), if is_read => {
                     let events = match answer {
                         Ok(reply) => self.session.replied(id, reply),
                         Err(_) => {
@@ -259,21 +268,21 @@ impl Driver {
                             Vec::new()
                         }
                     };
-                    self.tell(events).await;
+                    self.tell(events);
                 }
                 () = sleep_until(wake) => asks.send_due(wake),
             }
         }
     }
 
-    async fn send_due(&mut self, asks: &mut Asks) {
+    fn send_due(&mut self, asks: &mut Asks) {
         let (transmits, events) = self.session.due();
-        self.tell(events).await;
+        self.tell(events);
         for Transmit { message_id, bytes } in transmits {
             let began = Instant::now();
             asks.ask(message_id, bytes);
             let sent = Event::step(Step::Sent, message_id, began);
-            self.tell(vec![sent]).await;
+            self.tell(vec![sent]);
         }
     }
 
@@ -282,7 +291,7 @@ impl Driver {
         Duration::from_millis(next.saturating_sub((self.clock)()).max(1)).min(SLEEP_MAX)
     }
 
-    async fn command(&mut self, command: Option<Command>) -> Result<(), Closed> {
+    fn command(&mut self, command: Option<Command>) -> Result<(), Closed> {
         match command {
             None | Some(Command::Close) => Err(Closed),
             Some(Command::Compose { correlation, body, reply }) => {
@@ -296,7 +305,7 @@ impl Driver {
                 });
                 // Whoever asked and left does not want the answer; the message is kept.
                 drop(reply.send(composed));
-                self.tell(steps.into_iter().flatten().collect()).await;
+                self.tell(steps.into_iter().flatten().collect());
                 Ok(())
             }
             Some(Command::Waiting(reply)) => {
@@ -306,11 +315,43 @@ impl Driver {
         }
     }
 
-    async fn tell(&self, events: Vec<Event>) {
+    /// Never waits: whoever reads the events may be waiting for an answer to a command. Of what becomes of
+    /// messages nothing is left out.
+    fn tell(&mut self, events: Vec<Event>) {
         for event in events {
-            // Nobody reads any more.
-            drop(self.events.send(event).await);
+            let is_passing = match event {
+                Event::Step { .. }
+                | Event::Connected
+                | Event::Disconnected { .. }
+                | Event::Refused { .. } => true,
+                Event::Receipt { .. }
+                | Event::Alert { .. }
+                | Event::Confirmation { .. }
+                | Event::Expired { .. } => false,
+            };
+            if !is_passing || self.untold.len() < UNTOLD_MAX {
+                self.untold.push_back(event);
+            }
         }
+    }
+}
+
+/// Tells the next event once there is room for it; never ends where there is none.
+async fn tell_next(events: &mpsc::Sender<Event>, untold: &mut VecDeque<Event>) {
+    if untold.is_empty() {
+        return std::future::pending().await;
+    }
+    match events.reserve().await {
+        Ok(room) => {
+            // All that there is room for by now.
+            untold.pop_front().map(|event| room.send(event));
+            while let Ok(room) = events.try_reserve() {
+                let Some(event) = untold.pop_front() else { return };
+                room.send(event);
+            }
+        }
+        // Nobody reads any more.
+        Err(_) => untold.clear(),
     }
 }
 
