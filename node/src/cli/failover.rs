@@ -41,6 +41,8 @@ use crate::{
 const CATEGORY: u16 = 1;
 /// A customer's pause between two requests.
 const ASK_EVERY: Duration = Duration::from_millis(200);
+/// One answers one message after the other, each a commit: more of them than the load needs.
+const TECHNICIANS_PER_NODE: usize = 3;
 /// What is not there by then is lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Load before a kill, so that it hits work under way.
@@ -112,7 +114,7 @@ impl Load {
         let population = Population::new(fleet.api()?, false)?.spread(fleet.devices());
         let (seen, sightings) = mpsc::channel(4096);
         let (tell, sent) = mpsc::channel(4096);
-        for number in 0..fleet.len() {
+        for number in 0..TECHNICIANS_PER_NODE * fleet.len() {
             let skills = vec![NewSkill { category: CATEGORY, level: 3 }];
             let (name, capacity) = (format!("technician {number}"), u16::MAX);
             let technician = NewTechnician { name, home: place(number), skills, capacity };

@@ -24,7 +24,10 @@ use fieldmesh_pki::{
     KeyMaterial, TrustStore,
     tls::{self, Credentials, PeerVerifier, client_config},
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Duration, Instant, sleep},
+};
 use zeroize::Zeroizing;
 
 use super::{CliError, api::Api, tally::Sighting};
@@ -148,6 +151,10 @@ impl Population {
     }
 }
 
+/// Between two attempts to answer, and attempts: a minute in all.
+const ANSWER_AGAIN: Duration = Duration::from_millis(100);
+const ANSWER_TRIES_MAX: u32 = 600;
+
 /// What a technician does with what it is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Work {
@@ -187,14 +194,20 @@ pub(super) async fn live(mut device: Device, work: Work, seen: mpsc::Sender<Sigh
     }
 }
 
+/// Whoever answers faster than its device can send waits for it.
 async fn respond(
     client: &Client,
     alert: Option<[u8; 16]>,
     response: &ResponseBody,
 ) -> Option<[u8; 16]> {
-    let sent = client.respond(alert, response).await;
-    if let Err(error) = &sent {
-        tracing::error!(%error, "a technician's device cannot answer");
+    for _ in 0..ANSWER_TRIES_MAX {
+        match client.respond(alert, response).await {
+            Ok(id) => return Some(id),
+            Err(error) => {
+                tracing::warn!(%error, "a technician's device cannot answer yet");
+                sleep(ANSWER_AGAIN).await;
+            }
+        }
     }
-    sent.ok()
+    None
 }
