@@ -489,7 +489,7 @@ impl NodeCourier {
             Place::Here(session) => Some(session.number),
             Place::There(_) => None,
         };
-        let before = sessions.attach(device, place);
+        let replaced = sessions.attach(device, place);
         if let Some(shard) = self.shard_of(device) {
             shard.attached(device);
         }
@@ -497,7 +497,7 @@ impl NodeCourier {
             self.notice(device, |device| Notice::Attached { device, session });
         }
         drop(sessions);
-        if let Some(Place::There(Abroad { node, session, .. })) = before {
+        if let Some(Abroad { node, session, .. }) = replaced {
             self.notify(node, Notice::Replaced { device, session });
         }
     }

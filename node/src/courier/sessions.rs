@@ -55,9 +55,19 @@ impl Sessions {
         self.places.get(&device)
     }
 
-    /// The newest session takes the place of what was there, which is returned.
-    pub(super) fn attach(&mut self, device: EntityId, place: Place) -> Option<Place> {
-        self.places.insert(device, place)
+    /// The newest session takes the place of what was there; returns the one on another node that is to
+    /// end. One that is only said again is the same.
+    pub(super) fn attach(&mut self, device: EntityId, place: Place) -> Option<Abroad> {
+        let again = match &place {
+            Place::There(abroad) => Some((abroad.node, abroad.session)),
+            Place::Here(_) => None,
+        };
+        match self.places.insert(device, place) {
+            Some(Place::There(abroad)) => {
+                Some(abroad).filter(|abroad| again != Some((abroad.node, abroad.session)))
+            }
+            Some(Place::Here(_)) | None => None,
+        }
     }
 
     /// Ends a session on this node (none) or another, unless a newer one took its place; whether it did.
@@ -138,6 +148,19 @@ mod tests {
         assert_eq!(sessions.here().collect::<Vec<_>>(), [(device(), 5)]);
         assert!(sessions.detach(device(), None, 5));
         assert!(sessions.place(device()).is_none());
+    }
+
+    /// A node says all its sessions again whenever another one leads: none of them must end for that.
+    #[test]
+    fn a_session_that_is_said_again_replaces_nothing() {
+        let mut sessions = Sessions::default();
+        assert_eq!(sessions.attach(device(), there(2, 5, 1)), None);
+        assert_eq!(sessions.attach(device(), there(2, 5, 3)), None);
+        let replaced = |session, stream| Some(Abroad { node: 2, session, stream });
+        assert_eq!(sessions.attach(device(), there(2, 6, 3)), replaced(5, 3));
+        assert_eq!(sessions.attach(device(), there(3, 6, 4)), replaced(6, 3));
+        assert!(sessions.attach(device(), here(1)).is_some());
+        assert_eq!(sessions.attach(device(), here(2)), None, "it is told by its closed channel");
     }
 
     #[test]
