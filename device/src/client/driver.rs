@@ -343,8 +343,10 @@ async fn tell_next(events: &mpsc::Sender<Event>, untold: &mut VecDeque<Event>) {
     }
     match events.reserve().await {
         Ok(room) => {
+            if let Some(event) = untold.pop_front() {
+                room.send(event);
+            }
             // All that there is room for by now.
-            untold.pop_front().map(|event| room.send(event));
             while let Ok(room) = events.try_reserve() {
                 let Some(event) = untold.pop_front() else { return };
                 room.send(event);
