@@ -24,6 +24,7 @@ use fieldmesh_domain::{EntityId, EntityKind, customer::Customer, technician::Tec
 use fieldmesh_node::{
     config::Config,
     deployment::Deployment,
+    journal::ShardJournal,
     os::{SystemClock, SystemEntropy},
     server::Server,
 };
@@ -257,7 +258,19 @@ impl Live {
         let home = json!({ "lat_e6": 48_000_000, "lon_e6": 2_000_000 });
         let skills = json!([{ "category": category, "level": 3 }]);
         let body = json!({ "name": "Ada", "home": home, "skills": skills, "capacity": 8 });
-        self.post("/v1/technicians", &body).await["id"].as_str().unwrap().parse().unwrap()
+        let created = self.post("/v1/technicians", &body).await;
+        self.at_rest().await;
+        created["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Waits until everybody has heard what was said to them, as the desk has of a new technician.
+    pub async fn at_rest(&self) {
+        let all_is_heard = async || {
+            let journals = self.server().node.journals();
+            let waits = |journal: &ShardJournal| !journal.outbox(1).unwrap().items.is_empty();
+            (!journals.iter().any(waits)).then_some(())
+        };
+        until("everybody has heard all", all_is_heard).await;
     }
 
     /// A one-time token for somebody's device.
