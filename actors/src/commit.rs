@@ -8,8 +8,11 @@
 //! cause row to consume, or with another version, changes nothing. **Not here:** cryptography and
 //! storage (`node`).
 
-use fieldmesh_domain::{Command, EntityId, IndexRow, MessageKind};
-use minicbor::{Decode, Encode, bytes::ByteArray};
+use fieldmesh_domain::{Command, EntityId, IndexRow, MessageKind, Region};
+use minicbor::{
+    Decode, Encode,
+    bytes::{ByteArray, ByteVec},
+};
 
 /// A shard's number in the cluster.
 pub type ShardId = u32;
@@ -230,6 +233,34 @@ pub struct SnapshotPart {
     pub sealed: Vec<u8>,
 }
 
+/// A slot of a region on its way from one shard to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct SlotMove {
+    #[n(0)]
+    pub region: Region,
+    #[n(1)]
+    pub slot: u16,
+    /// When it set out: what belongs to an earlier move has no effect.
+    #[n(2)]
+    pub sent: u64,
+}
+
+/// Rows of a slot that another shard had: all of them come in pages, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SlotPage {
+    #[n(0)]
+    pub slot: SlotMove,
+    /// What was there of the slot before is removed.
+    #[n(1)]
+    pub is_first: bool,
+    /// The slot is served here from now on.
+    #[n(2)]
+    pub is_last: bool,
+    /// Keys and values, as they are stored.
+    #[n(3)]
+    pub rows: Vec<(ByteVec, ByteVec)>,
+}
+
 /// The content of a log entry.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum Proposal {
@@ -239,6 +270,36 @@ pub enum Proposal {
     Settle(#[n(0)] Settle),
     #[n(2)]
     SnapshotPart(#[n(0)] SnapshotPart),
+    /// A slot is not served here any more: nothing of it changes from here on.
+    #[n(3)]
+    GiveSlot {
+        #[n(0)]
+        slot: SlotMove,
+        #[n(1)]
+        to: ShardId,
+    },
+    #[n(4)]
+    TakeSlot(#[n(0)] SlotPage),
+    /// What is left of a slot that was given away is removed.
+    #[n(5)]
+    ClearSlot(#[n(0)] SlotMove),
+    /// Outbox rows whose entity is served by another shard by now are to be told to that one, in this order.
+    /// Their old numbers are told to the shard that they were for as void.
+    #[n(6)]
+    Redirect {
+        #[n(0)]
+        rows: Vec<(ShardId, u64)>,
+        #[n(1)]
+        to: ShardId,
+    },
+    /// A row of a shard's outbox was redirected: its number is taken without effect.
+    #[n(7)]
+    TakeVoid {
+        #[n(0)]
+        from: ShardId,
+        #[n(1)]
+        number: u64,
+    },
 }
 
 /// What a group answers to a proposal, decided alike on each replica.
@@ -252,4 +313,6 @@ pub enum Verdict {
     Consumed,
     /// Too many causes before this one are missing: nothing was changed, tell it again later.
     TooFar,
+    /// The entity is served by another shard: nothing was changed, and nothing will be here.
+    Moved,
 }

@@ -55,6 +55,9 @@ pub enum AskError {
     /// Nothing was written here; another node may lead.
     #[error("this node does not lead the shard")]
     NotLeader,
+    /// Nothing was written here, and nothing will be: another shard serves the entity.
+    #[error("another shard serves the entity")]
+    Moved,
     /// The outcome is open; asking again with the same cause is safe.
     #[error("the outcome is unknown, ask again")]
     Unknown,
@@ -79,6 +82,7 @@ impl AskError {
             self,
             Self::Busy { .. }
                 | Self::NotLeader
+                | Self::Moved
                 | Self::Unknown
                 | Self::Parked
                 | Self::Full
@@ -90,7 +94,10 @@ impl AskError {
 impl AskError {
     /// Whether the entity in memory may be another than the one in the log.
     fn leaves_state_open(&self) -> bool {
-        matches!(self, Self::Unknown | Self::NotLeader | Self::Full | Self::Journal(_))
+        matches!(
+            self,
+            Self::Unknown | Self::NotLeader | Self::Moved | Self::Full | Self::Journal(_)
+        )
     }
 }
 

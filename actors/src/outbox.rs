@@ -4,9 +4,14 @@
 //! own shard is consumed by the commit that answers it; rows for other shards are settled here, in
 //! batches, after the other shard committed them.
 //!
+//! An entity may be served by another shard than the one that a row was made for. That one says so, and
+//! all rows of the lane are redirected by one log entry, in their order; their old numbers stay as *void*
+//! rows until the shards that wait for them have taken them.
+//!
 //! **Invariants:** at most `IN_FLIGHT_MAX` rows are under way, so a receiver's cursor stays small;
-//! what is in memory is a window on the table, never more than `WINDOW_ROWS`. **Not here:** who
-//! owns an entity (`Courier`), the effect of a row (`domain`).
+//! what is in memory is a window on the table, never more than `WINDOW_ROWS`; in a lane, what is for a
+//! shard that served its entity before goes first. **Not here:** who owns an entity (`Courier`), the effect
+//! of a row (`domain`).
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -54,8 +59,8 @@ pub(crate) enum Msg {
 
 pub(crate) struct Outbox;
 
-/// Who speaks, and to whom.
-type LaneId = (EntityId, EntityId);
+/// Who speaks, and to whom; what is void holds up nobody.
+type LaneId = (EntityId, EntityId, bool);
 
 /// Rows of one entity for another, oldest first.
 #[derive(Default)]
@@ -123,7 +128,14 @@ impl Actor for Outbox {
         match msg {
             Msg::New(rows) => state.hold(rows),
             Msg::Rescan => state.behind = true,
-            Msg::Told { lane, number, result } => state.told(&me, lane, number, result),
+            Msg::Told { lane, number: _, result: Err(AskError::Moved) } => {
+                state.in_flight -= 1;
+                state.redirect(&me, lane).await;
+            }
+            Msg::Told { lane, number, result } => {
+                state.in_flight -= 1;
+                state.told(&me, lane, number, result);
+            }
             Msg::Retry { lane } => state.ready.push_back(lane),
             Msg::Settle => state.settle().await,
         }
@@ -153,11 +165,13 @@ impl State {
             if self.settled.contains(&key) || !self.held.insert(key) {
                 continue;
             }
-            let id = (row.from, row.to);
+            let id = (row.from, row.to, row.command.is_none());
+            let serving = self.courier.serving(row.to);
+            let age = |row: &OutboxItem| (Some(row.shard) == serving, row.number);
             let lane = self.lanes.entry(id).or_default();
             // A rescan may bring an older row than those that came by message.
-            let at =
-                lane.rows.iter().rposition(|held| held.number < row.number).map_or(0, |at| at + 1);
+            let at = lane.rows.iter().rposition(|held| age(held) < age(&row));
+            let at = at.map_or(0, |at| at + 1);
             let at = if lane.busy { at.max(1) } else { at };
             lane.rows.insert(at.min(lane.rows.len()), row);
             if lane.rows.len() == 1 && !lane.busy {
@@ -193,20 +207,13 @@ impl State {
     }
 
     fn told(&mut self, me: &ActorRef<Msg>, id: LaneId, number: u64, result: Result<(), AskError>) {
-        self.in_flight -= 1;
+        if result.is_err_and(|error| error.is_retryable()) {
+            return self.again(me, id);
+        }
         let Some(lane) = self.lanes.get_mut(&id) else {
             return;
         };
         lane.busy = false;
-        if let Err(error) = result.as_ref()
-            && error.is_retryable()
-        {
-            lane.failures = lane.failures.saturating_add(1);
-            metrics::counter!("fieldmesh_outbox_retries_total").increment(1);
-            let pause = RETRY_MIN.saturating_mul(1 << lane.failures.min(8)).min(RETRY_MAX);
-            me.send_after(pause, move || Msg::Retry { lane: id });
-            return;
-        }
         lane.failures = 0;
         if let Some(at) = lane.rows.iter().position(|row| row.number == number)
             && let Some(row) = lane.rows.remove(at)
@@ -227,6 +234,43 @@ impl State {
         } else {
             self.ready.push_back(id);
         }
+    }
+
+    fn again(&mut self, me: &ActorRef<Msg>, id: LaneId) {
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return;
+        };
+        lane.busy = false;
+        lane.failures = lane.failures.saturating_add(1);
+        metrics::counter!("fieldmesh_outbox_retries_total").increment(1);
+        let pause = RETRY_MIN.saturating_mul(1 << lane.failures.min(8)).min(RETRY_MAX);
+        me.send_after(pause, move || Msg::Retry { lane: id });
+    }
+
+    /// Has all rows of a lane told to the shard that serves its entity by now. Where this node does not
+    /// know yet which one that is, it is tried again.
+    async fn redirect(&mut self, me: &ActorRef<Msg>, id: LaneId) {
+        let Some(lane) = self.lanes.get(&id) else {
+            return;
+        };
+        let serving = self.courier.serving(id.1);
+        let is_known = lane.rows.front().is_some_and(|row| Some(row.shard) != serving);
+        let Some(to) = serving.filter(|_| is_known) else {
+            return self.again(me, id);
+        };
+        let rows: Vec<(ShardId, u64)> =
+            lane.rows.iter().map(|row| (row.shard, row.number)).collect();
+        if let Err(error) = self.journal.redirect(rows.clone(), to).await {
+            tracing::debug!(%error, "outbox rows are not redirected yet");
+            return self.again(me, id);
+        }
+        metrics::counter!("fieldmesh_outbox_redirected_total").increment(rows.len() as u64);
+        self.lanes.remove(&id);
+        for row in &rows {
+            self.held.remove(row);
+        }
+        // They are in the table, with other numbers.
+        self.behind = true;
     }
 
     async fn settle(&mut self) {

@@ -50,7 +50,8 @@ pub struct OutboxItem {
     pub number: u64,
     pub from: EntityId,
     pub to: EntityId,
-    pub command: Command,
+    /// None: it was redirected, and only its number is to be taken.
+    pub command: Option<Command>,
 }
 
 /// A timer row.
@@ -92,6 +93,18 @@ pub struct Queued {
     pub done: Pending<Result<Appended, JournalError>>,
 }
 
+/// Whether a shard serves an entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serves {
+    /// It does. An entity that was in memory when another number was said went meanwhile, and came back as
+    /// another one.
+    Since(u64),
+    /// Another one does, and the cause had its effect here before the entity went.
+    Before,
+    /// Another one does, and the cause had no effect here and will have none.
+    No,
+}
+
 /// What an applied step made.
 #[derive(Debug, Clone, Default)]
 pub struct Appended {
@@ -131,6 +144,9 @@ pub enum JournalError {
     /// Too many causes before this one are missing; nothing was written.
     #[error("the cause is too far ahead of those that are missing")]
     TooFar,
+    /// Another shard serves the entity; nothing was written.
+    #[error("the entity is served by another shard")]
+    Moved,
     /// The data key of the owner was destroyed: the data is erased.
     #[error("the data key of {owner} is gone")]
     Erased { owner: EntityId },
@@ -152,6 +168,16 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Whether anything can be written at all.
     fn has_room(&self) -> bool;
+
+    /// Whether an entity is served here.
+    ///
+    /// # Errors
+    /// A failed read.
+    fn serves(&self, entity: EntityId, cause: &Cause) -> Result<Serves, JournalError>;
+
+    /// Has outbox rows told to another shard, in this order.
+    fn redirect(&self, rows: Vec<(ShardId, u64)>, to: ShardId)
+    -> Pending<Result<(), JournalError>>;
 
     /// Seals a step and hands it to the log, in the order of the calls.
     fn submit(&self, draft: Draft) -> Pending<Result<Queued, JournalError>>;
@@ -188,6 +214,9 @@ pub trait Journal: Send + Sync + 'static {
 pub trait Courier: Send + Sync + 'static {
     /// Takes an outbox row to the shard that owns its entity; ends when it is committed there.
     fn tell(&self, from: ShardId, item: OutboxItem) -> Pending<Result<(), AskError>>;
+
+    /// The shard that serves an entity, as far as is known here.
+    fn serving(&self, entity: EntityId) -> Option<ShardId>;
 
     /// Hands mail to the device's session, if it has one here; false where it has none.
     fn push(&self, mail: &MailItem) -> bool;

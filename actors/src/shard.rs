@@ -23,7 +23,7 @@ use crate::{
     entity::{self, Answer, Ask, AskError, Deps, Entity, Hosted, Turn},
     mailroom::{self, Mailroom},
     outbox::{self, Outbox},
-    seams::{Clock, Courier, Journal, TimerItem},
+    seams::{Clock, Courier, Journal, Serves, TimerItem},
     supervisor::Supervisor,
     timers::{self, Timers},
 };
@@ -51,6 +51,8 @@ pub enum Msg {
     Ask(Box<Ask>),
     /// How many entities are awake and parked.
     Census(oneshot::Sender<Census>),
+    /// A slot came: its timers are in the table.
+    Gained,
 }
 
 /// The entities of a shard, counted.
@@ -101,6 +103,11 @@ impl ShardHandle {
     /// A device has these messages.
     pub fn acknowledged(&self, device: EntityId, message_ids: Vec<[u8; 16]>) {
         drop(self.mailroom.send_message(mailroom::Msg::Acknowledged { device, message_ids }));
+    }
+
+    /// Entities came that have timers.
+    pub fn has_gained(&self) {
+        drop(self.actor.send_message(Msg::Gained));
     }
 
     /// Counts the entities.
@@ -156,6 +163,8 @@ struct Slot {
     actor: ActorRef<Turn>,
     load: Load,
     used: u64,
+    /// What the journal said when it was woken.
+    since: u64,
 }
 
 pub struct State {
@@ -220,6 +229,7 @@ impl Actor for Shard {
         match msg {
             Msg::Ask(ask) => state.route(&me, *ask),
             Msg::Census(reply) => drop(reply.send(state.census())),
+            Msg::Gained => state.deps.timers.send_message(timers::Msg::Rescan)?,
         }
         Ok(())
     }
@@ -266,12 +276,28 @@ impl State {
             drop(ask.reply.send(Err(AskError::Full)));
             return;
         }
+        let since = match self.deps.journal.serves(to, &ask.cause) {
+            Ok(Serves::Since(since)) => since,
+            Ok(Serves::Before) => {
+                drop(ask.reply.send(Ok(Answer::AlreadyDone { receipt: None })));
+                return;
+            }
+            Ok(Serves::No) => {
+                drop(ask.reply.send(Err(AskError::Moved)));
+                return;
+            }
+            Err(error) => {
+                drop(ask.reply.send(Err(AskError::Journal(error))));
+                return;
+            }
+        };
+        self.forget_older(to, since);
         if self.is_parked(to) {
             drop(ask.reply.send(Err(AskError::Parked)));
             return;
         }
         if !self.slots.contains_key(&to)
-            && let Err(error) = self.wake(me, to)
+            && let Err(error) = self.wake(me, to, since)
         {
             tracing::error!(entity = %to, %error, "an entity cannot be woken");
             drop(ask.reply.send(Err(AskError::Unknown)));
@@ -298,7 +324,18 @@ impl State {
         self.retire();
     }
 
-    fn wake(&mut self, me: &ActorRef<Msg>, id: EntityId) -> Result<(), SpawnErr> {
+    /// An entity that went to another shard and came back is not what it was.
+    fn forget_older(&mut self, id: EntityId, since: u64) {
+        if let Some(slot) = self.slots.get(&id)
+            && slot.since != since
+        {
+            slot.actor.stop(None);
+            let pid = slot.actor.get_id().pid();
+            self.forget(pid);
+        }
+    }
+
+    fn wake(&mut self, me: &ActorRef<Msg>, id: EntityId, since: u64) -> Result<(), SpawnErr> {
         let actor = match id.kind() {
             EntityKind::Customer => self.spawn::<Customer>(me, id),
             EntityKind::Technician => self.spawn::<Technician>(me, id),
@@ -309,7 +346,7 @@ impl State {
             EntityKind::Placement => self.spawn::<Placement>(me, id),
         }?;
         self.by_actor.insert(actor.get_id().pid(), id);
-        self.slots.insert(id, Slot { actor, load: Load::default(), used: 0 });
+        self.slots.insert(id, Slot { actor, load: Load::default(), used: 0, since });
         metrics::gauge!("fieldmesh_entities_awake").increment(1);
         Ok(())
     }

@@ -167,7 +167,8 @@ impl State {
             let me = me.clone();
             tokio::spawn(async move {
                 let again = match answer.await {
-                    Ok(Ok(_)) => false,
+                    // The shard that serves the entity has its timers.
+                    Ok(Ok(_) | Err(AskError::Moved)) => false,
                     Ok(Err(error)) => error.is_retryable(),
                     Err(_) => AskError::Unknown.is_retryable(),
                 };

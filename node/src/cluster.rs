@@ -26,21 +26,30 @@ impl Cluster {
     /// one.
     pub fn new(mut told: Members, own: Home) -> Arc<Self> {
         told.learn(&IndexRow::Home { home: own.clone(), epoch: told.epoch });
+        let own = Home { slots: Vec::new(), ..own };
         Arc::new(Self { known: watch::Sender::new(Arc::new(told)), own })
     }
 
-    /// This node's region.
+    /// This node's region, as it was made: nothing has moved in it.
     pub fn own(&self) -> &Home {
         &self.own
     }
 
+    /// This node's region, as it is now.
+    pub fn own_now(&self) -> Home {
+        let known = self.known.borrow();
+        known.home(self.own.region).unwrap_or(&self.own).clone()
+    }
+
     /// The group of an entity; none where its region is not known here.
     pub fn group_of(&self, entity: EntityId) -> Option<ShardId> {
-        // A region's groups are numbered once and for all.
-        match entity.region() == self.own.region {
-            true => Some(self.own.group_of(entity)),
-            false => self.known.borrow().group_of(entity),
-        }
+        self.known.borrow().group_of(entity)
+    }
+
+    /// Whether an entity is of this group where nobody moved it. A region's groups are numbered once and
+    /// for all.
+    pub fn is_natural(&self, entity: EntityId, group: ShardId) -> bool {
+        entity.region() != self.own.region || self.own.group_of(entity) == group
     }
 
     /// What this node's region needs to serve its devices; the placement group first, because the

@@ -10,6 +10,7 @@
 
 mod notices;
 mod sessions;
+mod slots;
 mod ways;
 pub mod wire;
 
@@ -212,10 +213,11 @@ impl NodeCourier {
         // However often it is asked, a device's message counts once, and an operator's command is made so
         // by its aggregate. Others have their own way of asking again.
         let is_once = !cause.is_internal();
-        let shard = self.known.group_of(to).ok_or(AskError::NotLeader)?;
         let until = Instant::now() + LED_WITHIN;
         let mut credit = Some(credit);
         loop {
+            // Another shard may serve it by now.
+            let shard = self.known.group_of(to).ok_or(AskError::NotLeader)?;
             let asked = match self.leader(shard) {
                 Leader::Here(handle) => {
                     handle.ask(to, command.clone(), cause.clone(), credit.take()).await
@@ -227,7 +229,7 @@ impl NodeCourier {
                 Leader::Nobody => Err(AskError::NotLeader),
             };
             let is_open = match &asked {
-                Err(AskError::NotLeader) => true,
+                Err(AskError::NotLeader | AskError::Moved) => true,
                 Err(AskError::Unknown) => is_once,
                 _ => false,
             };
@@ -278,7 +280,7 @@ impl NodeCourier {
     ) -> Result<Answer, AskError> {
         let ways = self.ways.as_ref().ok_or(AskError::NotLeader)?;
         let shard = self.known.group_of(to).ok_or(AskError::NotLeader)?;
-        let said = ways.ask(node, to, command, cause).await;
+        let said = ways.ask(node, None, to, command, cause).await;
         match &said {
             Ok(wire::Said::NotLeader { hint }) => self.astray(shard, node, *hint),
             Err(AskError::NotLeader) => self.astray(shard, node, None),
@@ -299,8 +301,9 @@ impl NodeCourier {
     }
 
     /// Answers another node for an entity whose shard is led here.
-    pub async fn answer(&self, to: EntityId, command: Command, cause: Cause) -> wire::Said {
-        let Some(shard) = self.known.group_of(to) else {
+    pub async fn answer(&self, question: wire::Question) -> wire::Said {
+        let wire::Question { to, command, cause, shard } = question;
+        let Some(shard) = shard.or_else(|| self.known.group_of(to)) else {
             return wire::Said::NotLeader { hint: None };
         };
         let Some(handle) = self.shard(shard) else {
@@ -545,21 +548,32 @@ impl NodeCourier {
 
 impl Courier for NodeCourier {
     fn tell(&self, from: ShardId, item: OutboxItem) -> Pending<Result<(), AskError>> {
-        let cause = Cause::Outbox { from, number: item.number };
-        match (self.leader(item.shard), &self.ways) {
-            (Leader::Here(shard), _) => {
-                Box::pin(
-                    async move { shard.ask(item.to, item.command, cause, None).await.map(|_| ()) },
-                )
+        let OutboxItem { shard, number, to, command, .. } = item;
+        let Some(command) = command else {
+            let me = Weak::clone(&self.me);
+            return Box::pin(async move {
+                let me = me.upgrade().ok_or(AskError::NotLeader)?;
+                me.tell_void(wire::Void { shard, from, number }).await
+            });
+        };
+        let cause = Cause::Outbox { from, number };
+        match (self.leader(shard), &self.ways) {
+            (Leader::Here(handle), _) => {
+                Box::pin(async move { handle.ask(to, command, cause, None).await.map(|_| ()) })
             }
             (Leader::There(node), Some(ways)) => {
                 let ways = ways.clone();
                 Box::pin(async move {
-                    ways.ask(node, item.to, &item.command, &cause).await?.result().map(|_| ())
+                    let said = ways.ask(node, Some(shard), to, &command, &cause).await?;
+                    said.result().map(|_| ())
                 })
             }
             _ => Box::pin(async { Err(AskError::NotLeader) }),
         }
+    }
+
+    fn serving(&self, entity: EntityId) -> Option<ShardId> {
+        self.known.group_of(entity)
     }
 
     fn push(&self, mail: &MailItem) -> bool {

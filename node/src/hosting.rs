@@ -45,6 +45,7 @@ use crate::{
     node::{NodeError, Timing},
     replicas,
     service::Service,
+    slots,
     steps::Steps,
     store::{
         Engine, StoreError, Table,
@@ -162,12 +163,26 @@ impl Hosting {
         self.with(|running| running.values().map(|one| one.group.clone()).collect())
     }
 
-    /// A page of a list from a replica here; none without one.
+    /// A page of a list from a replica here; none without one. What a slot left behind in the shard is not
+    /// its own any more.
     pub(crate) fn rows(&self, wanted: &Wanted) -> Option<Result<Vec<IndexRow>, JournalError>> {
         let Wanted { shard, kind, from, limit } = *wanted;
-        let from = from.map(|id| RowKey { kind, name: id.to_bytes().to_vec() });
         let journal = self.journal(shard).filter(|_| self.options.courier.has_replica(shard))?;
-        Some(journal.rows_from(kind, from.as_ref(), limit.min(WANTED_MAX) as usize))
+        let first = from.map(|id| RowKey { kind, name: id.to_bytes().to_vec() });
+        let (limit, known) = (limit.min(WANTED_MAX) as usize, self.options.known.known());
+        let is_own = |row: &IndexRow| known.group_of(row.id()).is_none_or(|group| group == shard);
+        let mut page = journal.rows_from(kind, first.as_ref(), limit);
+        let mut found = Vec::new();
+        loop {
+            let rows = match page {
+                Ok(rows) => rows,
+                Err(error) => return Some(Err(error)),
+            };
+            let last = rows.last().map(IndexRow::key).filter(|_| rows.len() == limit);
+            found.extend(rows.into_iter().filter(is_own).take(limit - found.len()));
+            let Some(last) = last.filter(|_| found.len() < limit) else { return Some(Ok(found)) };
+            page = journal.rows(kind, Some(&last), limit);
+        }
     }
 
     /// Follows the placement group for as long as the node runs.
@@ -178,7 +193,7 @@ impl Hosting {
             let here: BTreeSet<ShardId> = self.with(|running| running.keys().copied().collect());
             for shard in self.wanted().difference(&here) {
                 if let Err(error) = self.start_group(*shard).await {
-                    tracing::error!(shard, %error, "a group that belongs here does not start");
+                    tracing::error!(shard, ?error, "a group that belongs here does not start");
                 }
             }
             let wanted = self.wanted();
@@ -252,6 +267,8 @@ impl Hosting {
         let journal = known.is_own(shard).then(|| {
             let journal = self.journal_on(&group);
             tasks.push(self.serve(&group, &journal));
+            let carried = slots::carry(group.clone(), Arc::clone(courier), Arc::clone(entropy));
+            tasks.push(tokio::spawn(carried));
             journal
         });
         let running = Running { group, journal, tasks };

@@ -131,6 +131,7 @@ impl Intake {
             Err(AskError::Busy { retry_after_ms }) => Reply::Busy { retry_after_ms },
             Err(
                 error @ (AskError::NotLeader
+                | AskError::Moved
                 | AskError::Unknown
                 | AskError::Parked
                 | AskError::Full

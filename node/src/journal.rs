@@ -16,10 +16,10 @@ use std::{
 };
 
 use fieldmesh_actors::{
-    commit::{Cause, Draft, Proposal, Settle},
+    commit::{Cause, Draft, Proposal, Settle, ShardId},
     seams::{
         Clock, Entropy, Journal, JournalError, Loaded, MailItem, OutboxItem, Pending, Queued,
-        Replay, Rows, TimerItem,
+        Replay, Rows, Serves, TimerItem,
     },
 };
 use fieldmesh_domain::EntityId;
@@ -135,6 +135,22 @@ impl Journal for ShardJournal {
 
     fn load(&self, entity: EntityId) -> Result<Loaded, JournalError> {
         self.inner.load(entity)
+    }
+
+    fn serves(&self, entity: EntityId, cause: &Cause) -> Result<Serves, JournalError> {
+        self.inner.serves(entity, cause)
+    }
+
+    fn redirect(
+        &self,
+        rows: Vec<(ShardId, u64)>,
+        to: ShardId,
+    ) -> Pending<Result<(), JournalError>> {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            let redirect = Proposal::Redirect { rows, to };
+            inner.group.propose(&redirect).await.map(|_| ()).map_err(propose_error)
+        })
     }
 
     fn submit(&self, draft: Draft) -> Pending<Result<Queued, JournalError>> {

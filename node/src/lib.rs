@@ -41,6 +41,7 @@ pub mod sealed;
 pub mod sealing;
 pub mod server;
 pub mod service;
+mod slots;
 pub mod status;
 pub mod steps;
 pub mod store;

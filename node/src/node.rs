@@ -46,6 +46,7 @@ use crate::{
     peers::{KeyHolder, Peers},
     register::Register,
     service::{Service, ServiceError, ServiceSecrets},
+    slots,
     steps::Steps,
     store::{
         Engine, Role, StoreError,
@@ -194,8 +195,9 @@ impl Node {
             tasks.push(tokio::spawn(Arc::clone(mesh).run(peers)));
         }
         tasks.push(tokio::spawn(Arc::clone(&hosting).keep()));
-        let shards = parts.known.own_groups();
-        tasks.extend(shards.map(|shard| tokio::spawn(Arc::clone(&courier).follow(shard))));
+        let follow = |shard| tokio::spawn(Arc::clone(&courier).follow(shard));
+        tasks.extend(parts.known.own_groups().map(follow));
+        tasks.push(tokio::spawn(slots::follow(Arc::clone(&courier))));
         let (known, random) = (Arc::clone(&parts.known), Arc::clone(&entropy));
         let away = parts.away_after.map(|after| {
             tokio::spawn(absences::tend(Arc::clone(&courier), Arc::clone(&random), after))

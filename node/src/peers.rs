@@ -12,7 +12,7 @@ use crate::{
     consensus::service::Members,
     courier::{
         NodeCourier,
-        wire::{self, FRAME_BYTES_MAX, Opening, Question},
+        wire::{self, FRAME_BYTES_MAX, Opening},
     },
     hosting::Hosting,
     mesh::{Class, Receiving, Sending, Serve},
@@ -65,8 +65,7 @@ impl Peers {
         let first = first.ok_or("the stream was empty")?;
         match wire::decode(&first).map_err(|error| text(&error))? {
             Opening::Ask(question) => {
-                let Question { to, command, cause } = *question;
-                let said = self.courier.answer(to, command, cause).await;
+                let said = self.courier.answer(*question).await;
                 send.frame(&rows::encode(&said)).await.map_err(|error| text(&error))?;
             }
             Opening::Look(group) => {
@@ -102,6 +101,22 @@ impl Peers {
                 send.frame(&rows::encode(&sealed)).await.map_err(|error| text(&error))?;
             }
             Opening::Notices => self.courier.listen(from, receive).await?,
+            Opening::TakeVoid(void) => {
+                let is_taken = self.courier.take_void(void).await.ok_or("not led here")?;
+                send.frame(&rows::encode(&is_taken)).await.map_err(|error| text(&error))?;
+            }
+            Opening::GiveSlot(gift) => {
+                let is_given = self.courier.give_slot(gift).await.ok_or("not led here")?;
+                send.frame(&rows::encode(&is_given)).await.map_err(|error| text(&error))?;
+            }
+            Opening::SlotRows(wanted) => {
+                // Rows leave their region with no key of it, and only to a shard of the same.
+                if !self.courier.is_neighbour(from) {
+                    return Err("a region's rows stay in it".into());
+                }
+                let page = self.courier.slot_rows(&wanted).ok_or("the slot was not given away")?;
+                send.frame(&rows::encode(&page)).await.map_err(|error| text(&error))?;
+            }
         }
         send.finish();
         Ok(())

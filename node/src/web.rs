@@ -17,6 +17,7 @@ pub mod promotion;
 pub mod public;
 pub mod rest;
 pub mod sealed;
+pub mod slots;
 pub mod watch;
 
 use std::{

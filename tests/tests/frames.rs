@@ -7,14 +7,16 @@
 
 use std::fmt::Debug;
 
-use fieldmesh_actors::commit::Cause;
+use fieldmesh_actors::commit::{Cause, SlotMove};
 use fieldmesh_domain::{Command, EntityId, EntityKind, RejectionCode, desk};
 use fieldmesh_node::{
     consensus::{
         codec, transfer,
         wire::{Answer, Request, addressee},
     },
-    courier::wire::{self, Notice, Opening, Post, Question, Recorded, Said, Seen, Wanted},
+    courier::wire::{
+        self, Gift, Notice, Opening, Post, Question, Recorded, Said, Seen, SlotWanted, Void, Wanted,
+    },
 };
 use minicbor::{Decode, Encode};
 use proptest::{collection::vec, prelude::*};
@@ -120,7 +122,10 @@ fn openings() -> Vec<Opening> {
         to: EntityId::desk("eu1".parse().unwrap()),
         command: Command::Desk(desk::Command::Done { ticket: entity() }),
         cause: Cause::Outbox { from: 3, number: 9 },
+        shard: Some(2),
     };
+    let slot = SlotMove { region: "eu1".parse().unwrap(), slot: 5, sent: 8 };
+    let gift = Gift { slot, from: 1, to: 2 };
     let certificate =
         Recorded { registration: entity(), serial: [1; 16].into(), issuer: [2; 32].into() };
     vec![
@@ -131,6 +136,9 @@ fn openings() -> Vec<Opening> {
         Opening::Rows(Wanted { shard: 1, kind: 3, from: Some(entity()), limit: 10 }),
         Opening::Recorded(certificate),
         Opening::MayLead,
+        Opening::TakeVoid(Void { shard: 1, from: 2, number: 3 }),
+        Opening::GiveSlot(gift),
+        Opening::SlotRows(SlotWanted { gift, at: Some(vec![1, 2].into()) }),
     ]
 }
 

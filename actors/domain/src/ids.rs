@@ -109,6 +109,9 @@ impl EntityKind {
         Self::Placement,
     ];
 
+    /// Those that shards serve.
+    pub const IN_SLOTS: [Self; 4] = [Self::Customer, Self::Technician, Self::Ticket, Self::Desk];
+
     /// The six bits of an identifier: the first four kinds have only the top two.
     fn bits(self) -> u16 {
         let number = self as u16;
@@ -178,6 +181,13 @@ impl EntityId {
     /// The cluster's placement, which is of no region.
     pub fn placement() -> Self {
         Self::build(EntityKind::Placement, Region(*b"all\0"), 0, [0; 10])
+    }
+
+    /// What the identifiers of a kind begin with in a region's slot, and no others do.
+    pub fn prefix_of(kind: EntityKind, region: Region, slot: u16) -> [u8; 6] {
+        let mut prefix = [0; 6];
+        prefix.copy_from_slice(&Self::build(kind, region, slot, [0; 10]).0[..6]);
+        prefix
     }
 
     fn build(kind: EntityKind, region: Region, slot: u16, random: [u8; 10]) -> Self {

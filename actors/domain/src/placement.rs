@@ -14,6 +14,7 @@ mod members;
 mod plan;
 mod policy;
 mod rotation;
+mod slots;
 mod steps;
 
 use minicbor::{Decode, Encode};
@@ -25,6 +26,7 @@ pub use self::members::{
 };
 pub use self::policy::Policy;
 use self::rotation::{introduction, note};
+pub use self::slots::Slot;
 use crate::{
     Aggregate, Ctx, Effect, EntityId, EntityKind, IndexRow, Region, Rejection, TimerName,
     authority::Deed, registration::Revocation, time::Millis,
@@ -199,6 +201,39 @@ pub enum Command {
         #[n(2)]
         by: String,
     },
+    /// An operator wants slots to be served by another shard.
+    #[n(19)]
+    MoveSlots {
+        #[n(0)]
+        region: Region,
+        #[n(1)]
+        slots: Vec<u16>,
+        /// The shard's group.
+        #[n(2)]
+        to: u32,
+        #[n(3)]
+        by: String,
+    },
+    /// The shard that a slot was sent to has all of it.
+    #[n(20)]
+    SlotArrived {
+        #[n(0)]
+        region: Region,
+        #[n(1)]
+        slot: u16,
+        #[n(2)]
+        at: u32,
+    },
+    /// The shard that served a slot before has nothing of it any more.
+    #[n(21)]
+    SlotCleared {
+        #[n(0)]
+        region: Region,
+        #[n(1)]
+        slot: u16,
+        #[n(2)]
+        at: u32,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -297,6 +332,34 @@ pub enum Event {
         #[n(2)]
         by: String,
     },
+    /// Slots are to be served by another shard.
+    #[n(11)]
+    SlotsSent {
+        #[n(0)]
+        region: Region,
+        #[n(1)]
+        slots: Vec<u16>,
+        #[n(2)]
+        to: u32,
+        #[n(3)]
+        by: String,
+    },
+    /// It is.
+    #[n(12)]
+    SlotArrived {
+        #[n(0)]
+        region: Region,
+        #[n(1)]
+        slot: u16,
+    },
+    /// Nothing of it is left where it was before.
+    #[n(13)]
+    SlotCleared {
+        #[n(0)]
+        region: Region,
+        #[n(1)]
+        slot: u16,
+    },
 }
 
 impl Aggregate for Placement {
@@ -349,6 +412,11 @@ impl Aggregate for Placement {
             }
             Command::HeardAgain { number } => self.return_to(*number, ctx),
             Command::SetPolicy { region, policy, by } => self.set_policy(*region, *policy, by),
+            Command::MoveSlots { region, slots, to, by } => {
+                self.move_slots(*region, slots, *to, by)
+            }
+            Command::SlotArrived { region, slot, at } => self.slot_arrived(*region, *slot, *at),
+            Command::SlotCleared { region, slot, at } => self.slot_cleared(*region, *slot, *at),
             Command::Timer { .. } => Ok(vec![]),
         }
     }
@@ -386,6 +454,11 @@ impl Aggregate for Placement {
             }
             Event::Placed { groups, .. } => self.members.place(groups),
             Event::PolicySet { region, policy, .. } => self.members.set_policy(*region, *policy),
+            Event::SlotsSent { region, slots, to, .. } => {
+                self.members.slots_sent(*region, slots, *to);
+            }
+            Event::SlotArrived { region, slot } => self.members.slot_arrived(*region, *slot),
+            Event::SlotCleared { region, slot } => self.members.slot_cleared(*region, *slot),
         }
     }
 
@@ -418,7 +491,10 @@ impl Aggregate for Placement {
                 let home = home.clone().map(|home| Effect::Index(IndexRow::Home { home, epoch }));
                 home.into_iter().chain(self.member_rows(member.number)).collect()
             }
-            Event::PolicySet { region, .. } => self.home_row(*region).into_iter().collect(),
+            Event::PolicySet { region, .. }
+            | Event::SlotsSent { region, .. }
+            | Event::SlotArrived { region, .. }
+            | Event::SlotCleared { region, .. } => self.home_row(*region).into_iter().collect(),
             Event::Announced { number, .. } | Event::PresenceChanged { number, .. } => {
                 self.member_rows(*number)
             }

@@ -55,6 +55,8 @@ mod rotations;
 mod saga;
 #[path = "laws/schedule.rs"]
 mod schedule;
+#[path = "laws/slots.rs"]
+mod slots;
 #[path = "laws/world.rs"]
 mod world;
 

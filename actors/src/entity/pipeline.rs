@@ -89,6 +89,7 @@ impl Step {
                 (Err(AskError::Busy { retry_after_ms: RETRY_AFTER_MS }), moved)
             }
             Err(JournalError::NotLeader) => (Err(AskError::NotLeader), true),
+            Err(JournalError::Moved) => (Err(AskError::Moved), true),
             Err(JournalError::Full) => (Err(AskError::Full), true),
             Err(JournalError::Unknown | JournalError::Conflict { .. }) => {
                 (Err(AskError::Unknown), true)

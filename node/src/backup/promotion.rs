@@ -14,7 +14,8 @@ use std::time::Duration;
 use fieldmesh_actors::{AskError, commit::Tell, seams::Entropy};
 use fieldmesh_domain::{
     Command, EntityId, EntityKind, IndexRow, Region, customer, desk,
-    placement::{self, PLACEMENT},
+    ids::SLOTS,
+    placement::{self, Home, PLACEMENT},
     technician,
     ticket::{self, Stage},
 };
@@ -32,7 +33,7 @@ use crate::{
     store::{
         Batch, Engine, StoreError, Table,
         keys::state,
-        rows::{self, OutboxRow},
+        rows::{self, OutboxRow, SlotRow},
     },
 };
 
@@ -179,7 +180,7 @@ impl Nothing<'_> {
                 key.seal(Place::Tell, &to.to_bytes(), &rows::encode(&command), self.entropy);
             let sealed = sealed.map_err(|error| unusable(&error))?;
             let tell = Tell { to, shard: PLACEMENT, sealed, from: self.speaker };
-            let row = OutboxRow { tell, owner: self.speaker };
+            let row = OutboxRow { tell, owner: self.speaker, is_void: false };
             batch.put(state::outbox(PLACEMENT, *number), rows::encode(&row));
         }
         Ok(())
@@ -248,6 +249,29 @@ pub async fn reconcile(
     };
     serving.stop().await;
     done
+}
+
+/// A slot that a region's record has in a group which did not have it by then, with that group: it was moved
+/// after that, or has come back.
+///
+/// # Errors
+/// Damaged storage.
+pub fn misplaced(trial: &Trial, home: &Home) -> Result<Option<(u16, u32)>, StoreError> {
+    for slot in 0..SLOTS {
+        let serving = home.shard_of(slot);
+        let Some((group, _)) = trial.groups.iter().find(|(one, _)| one.group == serving) else {
+            continue;
+        };
+        let last: Option<SlotRow> = rows::read(&*group.table(), &state::slot(slot))?;
+        let is_there = match last {
+            Some(row) => row.given_to.is_none(),
+            None => home.natural(slot) == serving,
+        };
+        if !is_there {
+            return Ok(Some((slot, serving)));
+        }
+    }
+    Ok(None)
 }
 
 /// Who is to be asked.

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use fieldmesh_domain::ids::SLOTS;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::{CliError, Common, Output, api::Api};
-use crate::web::cluster::{Assignment, ClusterView, GroupView, PolicyView, RegionView};
+use crate::web::{
+    cluster::{Assignment, ClusterView, GroupView, PolicyView, RegionView},
+    slots::SlotMoves,
+};
 
 /// How often it is looked whether a change is done.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -28,6 +32,8 @@ pub(crate) enum ClusterVerb {
     Rebalance(WaitArgs),
     /// Says where a region's data are to be.
     Policy(PolicyArgs),
+    /// Has slots served by another shard, one after the other, while requests go on.
+    Slots(SlotsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -77,6 +83,41 @@ pub(crate) struct PolicyArgs {
     regions: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct SlotsArgs {
+    #[command(flatten)]
+    wait: WaitArgs,
+    region: String,
+    /// The shard's group, as `cluster status` shows it.
+    to: u32,
+    /// Slots and ranges of them: 0-99,512. There are 1024, and an identifier's is in it.
+    #[arg(value_parser = slots)]
+    slots: Slots,
+}
+
+/// Slots as an operator names them.
+#[derive(Debug, Clone)]
+pub(crate) struct Slots(Vec<u16>);
+
+fn slots(text: &str) -> Result<Slots, String> {
+    let wrong = |part: &str| {
+        format!("{part:?} is no slot and no range of slots below {SLOTS}: use 0-99,512")
+    };
+    let number = |text: &str| text.trim().parse::<u16>().ok().filter(|slot| *slot < SLOTS);
+    let mut slots = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (Some(first), Some(last)) = (number(first), number(last)) else {
+            return Err(wrong(part));
+        };
+        if first > last {
+            return Err(wrong(part));
+        }
+        slots.extend(first..=last);
+    }
+    Ok(Slots(slots))
+}
+
 impl ClusterVerb {
     pub(crate) fn common(&self) -> &Common {
         match self {
@@ -85,6 +126,7 @@ impl ClusterVerb {
             Self::Move(args) => &args.wait.common,
             Self::Rebalance(args) => &args.common,
             Self::Policy(args) => &args.wait.common,
+            Self::Slots(args) => &args.wait.common,
         }
     }
 }
@@ -113,6 +155,12 @@ pub(crate) async fn run(verb: &ClusterVerb, output: &Output) -> Result<(), CliEr
             let _: ClusterView = api.put(&path, &PolicyView { policy, regions }).await?;
             args.wait.wait_s
         }
+        ClusterVerb::Slots(args) => {
+            let path = format!("/v1/cluster/regions/{}/slots", args.region);
+            let wanted = SlotMoves { slots: args.slots.0.clone(), to: args.to };
+            let _: ClusterView = api.put(&path, &wanted).await?;
+            args.wait.wait_s
+        }
     };
     let view = settled(&api, verb, wait_s, output).await?;
     show(&view, output);
@@ -123,6 +171,12 @@ async fn change(api: &Api, args: &NodeArgs, step: &str) -> Result<u64, CliError>
     let path = format!("/v1/cluster/members/{}/{step}", args.number);
     let _: ClusterView = api.post(&path, &json!({})).await?;
     Ok(args.wait.wait_s)
+}
+
+/// How many slots of a region are on their way, or leave something behind.
+fn moving(view: &ClusterView, region: &str) -> usize {
+    let regions = view.regions.iter().filter(|one| one.region == region);
+    regions.flat_map(|one| &one.slots).filter(|slot| slot.is_moving()).count()
 }
 
 /// Whether what was asked for is so.
@@ -141,6 +195,7 @@ fn is_done(view: &ClusterView, verb: &ClusterVerb) -> bool {
                 .regions
                 .iter()
                 .any(|region| region.region == args.region && region.policy.policy == args.policy),
+            ClusterVerb::Slots(args) => moving(view, &args.region) == 0,
             ClusterVerb::Resume(_) | ClusterVerb::Move(_) | ClusterVerb::Rebalance(_) => {
                 view.groups.iter().all(|group| group.leader == group.preferred)
             }
@@ -162,7 +217,12 @@ async fn settled(
         let open = view.groups.iter().filter(|group| !group.settled);
         let open: Vec<String> = open.map(|group| group.group.to_string()).collect();
         let now = match open.as_slice() {
-            [] => "waiting for leaders to move".to_owned(),
+            [] => match verb {
+                ClusterVerb::Slots(args) => {
+                    format!("{} slots to go", moving(&view, &args.region))
+                }
+                _ => "waiting for leaders to move".to_owned(),
+            },
             open => format!("waiting for groups {}", open.join(", ")),
         };
         if now != told {
@@ -197,10 +257,11 @@ fn show(view: &ClusterView, output: &Output) {
             member.number, member.region, member.presence, member.mesh, member.devices
         ));
     }
-    output.say(format_args!("\nregion  shards  policy"));
+    output.say(format_args!("\nregion  shards  slots moved  moving  policy"));
     for region in &view.regions {
-        let RegionView { region, shards, policy } = region;
-        output.say(format_args!("{region:<6}  {shards:>6}  {policy}"));
+        let RegionView { region, shards, policy, slots } = region;
+        let (moved, moving) = (slots.len(), moving(view, region));
+        output.say(format_args!("{region:<6}  {shards:>6}  {moved:>11}  {moving:>6}  {policy}"));
     }
     output.say(format_args!("\ngroup  kind       leader  voters   learners  behind  state"));
     for group in &view.groups {

@@ -32,7 +32,7 @@ use crate::{
         archive::Archive,
         check::{Report, check},
         cut::Edges,
-        promotion::{End, Promotion, Reconciled, reconcile},
+        promotion::{End, Promotion, Reconciled, misplaced, reconcile},
         trial::{Trial, TrialError, TrialOptions},
     },
     config::Config,
@@ -448,6 +448,12 @@ impl Promoting<'_> {
         if let Some(first) = report.told.first() {
             let faults = report.faults;
             return Err(CliError::failed(format!("the copies have {faults} faults: {first}")));
+        }
+        let misplaced = misplaced(trial, &self.home);
+        if let Some((slot, group)) = misplaced.map_err(|error| CliError::failed(chain(&error)))? {
+            return Err(CliError::failed(format!(
+                "slot {slot} was moved and is not in group {group} yet, as far as these data go: use a backup that is younger than the move"
+            )));
         }
         let say = |text: &str| self.output.say(text);
         let done = reconcile(trial, self.home.region, self.record.epoch, say).await;

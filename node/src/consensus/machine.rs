@@ -5,8 +5,11 @@
 //! payloads.
 //!
 //! **Invariants:** the outcome of an entry depends on the table and the entry alone; an entity's
-//! version never moves without its events, nor its history on from another one; a cause is consumed once. **Not here:** deciding
-//! (`domain`), sealing (`journal`), reading for actors (`journal`).
+//! version never moves without its events, nor its history on from another one; a cause is consumed once.
+//! **Not here:** slots that go from one shard to another (`slots`), deciding (`domain`), sealing and reading
+//! for actors (`journal`).
+
+pub(crate) mod slots;
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +20,7 @@ use std::{
 use fieldmesh_actors::commit::{
     Cause, Commit, Proposal, Settle, ShardId, SnapshotPart, TimerChange, Verdict,
 };
-use fieldmesh_domain::IndexRow;
+use fieldmesh_domain::{EntityId, IndexRow};
 use futures_util::{Stream, StreamExt};
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
@@ -149,6 +152,13 @@ impl Machine {
                     self.put_snapshot_part(part, &mut batch)?;
                     Outcome::Decided(Verdict::Applied { tells: Vec::new() })
                 }
+                Ok(
+                    proposal @ (Proposal::GiveSlot { .. }
+                    | Proposal::TakeSlot(_)
+                    | Proposal::ClearSlot(_)
+                    | Proposal::Redirect { .. }
+                    | Proposal::TakeVoid { .. }),
+                ) => Outcome::Decided(self.carry(proposal, &mut batch)?),
                 // The others may well understand it: to pass over it would make this replica another one.
                 Err(_) => return Err(StoreError::Newer { entry: entry.log_id.to_string() }),
             },
@@ -174,6 +184,10 @@ impl Machine {
             Take::Fresh => None,
             Take::Before => Some(Verdict::Consumed),
             Take::TooFar => Some(Verdict::TooFar),
+        };
+        let refusal = match refusal {
+            None if self.is_given(commit.entity, &commit.cause)? => Some(Verdict::Moved),
+            refusal => refusal,
         };
         if let Some(verdict) = refusal {
             batch.ops.clear();
@@ -215,6 +229,10 @@ impl Machine {
             batch.put(state::index(&row.key()), rows::encode(row));
         }
         Ok(Verdict::Applied { tells })
+    }
+
+    fn is_given(&self, entity: EntityId, cause: &Cause) -> Result<bool, StoreError> {
+        slots::is_given(&*self.table, self.shard, entity, cause)
     }
 
     /// Consumes the cause, if nobody did before.
@@ -274,7 +292,11 @@ impl Machine {
             next.insert(tell.shard, number + 1);
             batch.put(
                 state::outbox(tell.shard, number),
-                rows::encode(&rows::OutboxRow { tell: tell.clone(), owner: commit.owner }),
+                rows::encode(&rows::OutboxRow {
+                    tell: tell.clone(),
+                    owner: commit.owner,
+                    is_void: false,
+                }),
             );
             numbers.push(number);
         }
@@ -338,6 +360,10 @@ impl Machine {
     /// or not, go with it.
     fn put_snapshot_part(&self, part: SnapshotPart, batch: &mut Batch) -> Result<(), StoreError> {
         let SnapshotPart { entity, version, part, parts, sealed } = part;
+        // Without it, the entity is replayed from more events.
+        if slots::found(&*self.table, entity)?.is_some_and(|row| row.given_to.is_some()) {
+            return Ok(());
+        }
         let entity = entity.to_bytes();
         batch.put(state::snapshot_part(&entity, version, part), sealed);
         if part.saturating_add(1) < parts {

@@ -7,7 +7,7 @@
 //! **Not here:** what follows from a notice for a shard (`courier`).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -16,6 +16,7 @@ use std::{
 };
 
 use fieldmesh_actors::commit::ShardId;
+use fieldmesh_domain::placement::Home;
 use tokio::sync::mpsc;
 
 use super::{
@@ -93,6 +94,15 @@ impl NodeCourier {
                 // Waits for a place: this one must not be lost.
                 drop(self.queue(node).send(Item::Announce(Some(shard))).await);
             }
+        }
+    }
+
+    /// Tells whoever leads this region's shards of the devices that are connected here, again.
+    pub async fn announce_all(&self, own: &Home) {
+        let leaders: BTreeSet<u64> =
+            own.groups().filter_map(|shard| self.other_leader(shard)).collect();
+        for node in leaders {
+            drop(self.queue(node).send(Item::Announce(None)).await);
         }
     }
 

@@ -17,7 +17,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::wire::{self, FRAME_BYTES_MAX, Opening, Question, Recorded, Said, Seen, Wanted};
+use super::wire::{
+    self, FRAME_BYTES_MAX, Gift, Opening, Question, Recorded, Said, Seen, SlotRows, SlotWanted,
+    Void, Wanted,
+};
 use crate::{
     mesh::{Class, Mesh, Receiving, Sending},
     store::rows,
@@ -56,13 +59,14 @@ impl Ways {
     pub(super) async fn ask(
         &self,
         node: u64,
+        shard: Option<u32>,
         to: EntityId,
         command: &Command,
         cause: &Cause,
     ) -> Result<Said, AskError> {
         let busy = AskError::Busy { retry_after_ms: RETRY_AFTER_MS };
         let _permit = self.enter(node).ok_or(busy)?;
-        let question = Question { to, command: command.clone(), cause: cause.clone() };
+        let question = Question { to, command: command.clone(), cause: cause.clone(), shard };
         let question = rows::encode(&Opening::Ask(Box::new(question)));
         let opened = self.mesh.open(node, Class::Application).await;
         let (send, receive) = opened.map_err(|error| {
@@ -86,6 +90,21 @@ impl Ways {
     /// Asks a node whether it may lead; none where it does not answer.
     pub(super) async fn may_lead(&self, node: u64) -> Option<bool> {
         self.question(node, &Opening::MayLead).await
+    }
+
+    /// Asks a node that leads a shard to take a number without effect; whether it did.
+    pub(super) async fn take_void(&self, node: u64, void: Void) -> Option<bool> {
+        self.question(node, &Opening::TakeVoid(void)).await
+    }
+
+    /// Asks a node that leads a shard to give a slot away; whether that is all done.
+    pub(super) async fn give_slot(&self, node: u64, gift: Gift) -> Option<bool> {
+        self.question(node, &Opening::GiveSlot(gift)).await
+    }
+
+    /// Asks a node for a page of a slot that was given away.
+    pub(super) async fn slot_rows(&self, node: u64, wanted: SlotWanted) -> Option<SlotRows> {
+        self.question(node, &Opening::SlotRows(wanted)).await
     }
 
     /// Asks a node whether its region's authority has a record; none where it does not lead that.

@@ -6,7 +6,7 @@
 
 use fieldmesh_actors::{
     Answer, AskError,
-    commit::Cause,
+    commit::{Cause, SlotMove},
     seams::{JournalError, MailItem},
 };
 use fieldmesh_domain::{Command, EntityId, Rejection, RejectionCode};
@@ -44,6 +44,58 @@ pub enum Opening {
     /// Whether the node may lead: answered by yes or no.
     #[n(6)]
     MayLead,
+    /// The number of a row that was redirected is to be taken; answered by whether it is.
+    #[n(7)]
+    TakeVoid(#[n(0)] Void),
+    /// A slot is to be served no more by a shard; answered by whether all that it said was heard.
+    #[n(8)]
+    GiveSlot(#[n(0)] Gift),
+    /// A page of the rows of a slot that was given away; answered by [`SlotRows`].
+    #[n(9)]
+    SlotRows(#[n(0)] SlotWanted),
+}
+
+/// A number in a shard's outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Void {
+    /// The shard that waits for it.
+    #[n(0)]
+    pub shard: u32,
+    #[n(1)]
+    pub from: u32,
+    #[n(2)]
+    pub number: u64,
+}
+
+/// A slot that goes from one shard to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Gift {
+    #[n(0)]
+    pub slot: SlotMove,
+    #[n(1)]
+    pub from: u32,
+    #[n(2)]
+    pub to: u32,
+}
+
+/// Where a page of a slot's rows begins.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SlotWanted {
+    #[n(0)]
+    pub gift: Gift,
+    /// The first is at or behind this key.
+    #[n(1)]
+    pub at: Option<ByteVec>,
+}
+
+/// A page of a slot's rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct SlotRows {
+    #[n(0)]
+    pub rows: Vec<(ByteVec, ByteVec)>,
+    /// Where the next page begins; none where this is the last.
+    #[n(1)]
+    pub next: Option<ByteVec>,
 }
 
 /// A certificate, and whose it is to be.
@@ -85,6 +137,9 @@ pub struct Question {
     pub command: Command,
     #[n(2)]
     pub cause: Cause,
+    /// The shard that is asked, where the cause is a row for it; otherwise the one that serves the entity.
+    #[n(3)]
+    pub shard: Option<u32>,
 }
 
 /// A group as its leader sees it.
@@ -239,6 +294,9 @@ pub enum Said {
     /// Nothing was written there, for want of room.
     #[n(10)]
     Full,
+    /// Nothing was written there, and nothing will be: another shard serves the entity.
+    #[n(11)]
+    Moved,
 }
 
 impl Said {
@@ -256,6 +314,7 @@ impl Said {
             }
             Err(AskError::Busy { retry_after_ms }) => Self::Busy { retry_after_ms },
             Err(AskError::NotLeader) => Self::NotLeader { hint },
+            Err(AskError::Moved) => Self::Moved,
             Err(AskError::Unknown) => Self::Unknown,
             Err(AskError::Forged) => Self::Forged,
             Err(AskError::OutOfWindow) => Self::OutOfWindow,
@@ -279,6 +338,7 @@ impl Said {
             }
             Self::Busy { retry_after_ms } => AskError::Busy { retry_after_ms },
             Self::NotLeader { .. } => AskError::NotLeader,
+            Self::Moved => AskError::Moved,
             Self::Unknown => AskError::Unknown,
             Self::Forged => AskError::Forged,
             Self::OutOfWindow => AskError::OutOfWindow,

@@ -2,7 +2,7 @@
 
 use fieldmesh_actors::{
     commit::{Cause, Mail},
-    seams::{JournalError, Loaded, MailItem, OutboxItem, Replay, Rows, TimerItem},
+    seams::{JournalError, Loaded, MailItem, OutboxItem, Replay, Rows, Serves, TimerItem},
 };
 use fieldmesh_domain::{Aggregate, EntityId, EntityKind, IndexRow, effect::RowKey};
 use fieldmesh_envelope::{SeqVerdict, Signed};
@@ -13,6 +13,7 @@ use super::{
     write::{chain_hash, record_place},
 };
 use crate::{
+    consensus::machine::slots,
     sealing::{Key, Place},
     store::{
         keys::state,
@@ -239,16 +240,39 @@ impl Inner {
         }
     }
 
+    /// A shard serves the slots that the remainder puts there and that were not given away, and those that
+    /// came with all their rows.
+    pub(super) fn serves(&self, entity: EntityId, cause: &Cause) -> Result<Serves, JournalError> {
+        let group = self.group.group;
+        match slots::found(&*self.table, entity).map_err(store_error)? {
+            Some(row) if row.given_to.is_none() => return Ok(Serves::Since(row.sent)),
+            None if self.known.is_natural(entity, group) => return Ok(Serves::Since(0)),
+            Some(row)
+                if slots::is_heard_out(&*self.table, group, entity, cause)
+                    .map_err(store_error)? =>
+            {
+                return Ok(Serves::Since(row.sent));
+            }
+            _ => {}
+        }
+        let is_consumed = slots::is_consumed(&*self.table, group, cause).map_err(store_error)?;
+        Ok(if is_consumed { Serves::Before } else { Serves::No })
+    }
+
     pub(super) fn outbox(&self, limit: usize) -> Result<Rows<OutboxItem>, JournalError> {
         let (from, until) = state::outbox_range();
         self.readable(&from, &until, limit, |row_key, value| {
             let row: OutboxRow = rows::decode(row_key, value).map_err(store_error)?;
-            let to = row.tell.to;
-            let key = self.existing_key(row.owner)?;
-            let plain =
-                key.open(Place::Tell, &to.to_bytes(), &row.tell.sealed).map_err(seal_error)?;
-            let command = rows::decode(row_key, &plain).map_err(store_error)?;
-            let number = trailing_u64(row_key)?;
+            let (to, number) = (row.tell.to, trailing_u64(row_key)?);
+            let command = match row.is_void {
+                true => None,
+                false => {
+                    let key = self.existing_key(row.owner)?;
+                    let plain = key.open(Place::Tell, &to.to_bytes(), &row.tell.sealed);
+                    let plain = plain.map_err(seal_error)?;
+                    Some(rows::decode(row_key, &plain).map_err(store_error)?)
+                }
+            };
             Ok(OutboxItem { shard: row.tell.shard, number, from: row.tell.from, to, command })
         })
     }

@@ -77,7 +77,7 @@ impl Inner {
                     number,
                     from: entity,
                     to,
-                    command,
+                    command: Some(command),
                 })
                 .collect();
             Ok(Appended { tells, mail })
@@ -263,6 +263,7 @@ fn applied(outcome: Outcome) -> Result<Vec<u64>, JournalError> {
         Outcome::Decided(Verdict::Conflict { found }) => Err(JournalError::Conflict { found }),
         Outcome::Decided(Verdict::Consumed) => Err(JournalError::Consumed),
         Outcome::Decided(Verdict::TooFar) => Err(JournalError::TooFar),
+        Outcome::Decided(Verdict::Moved) => Err(JournalError::Moved),
         Outcome::Nothing => {
             Err(JournalError::Failed("the state machine did not understand the commit".into()))
         }

@@ -89,7 +89,7 @@ pub mod log {
 
 /// Keys of a group's state table.
 pub mod state {
-    use fieldmesh_domain::effect::RowKey;
+    use fieldmesh_domain::{EntityId, EntityKind, Region, effect::RowKey};
 
     use super::Key;
 
@@ -124,6 +124,50 @@ pub mod state {
     /// How many rows a snapshot has that arrived whole; in the table it arrived in, and no state.
     pub fn whole() -> Vec<u8> {
         Key::of(META).u8(6).done()
+    }
+    /// Whether a slot was given to another shard, or came from one.
+    pub fn slot(slot: u16) -> Vec<u8> {
+        let mut key = Key::of(META).u8(7);
+        key.0.extend_from_slice(&slot.to_be_bytes());
+        key.done()
+    }
+    /// All rows of a slot's entities, in order, but for those that are sorted by time.
+    pub fn slot_ranges(region: Region, slot: u16) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let kinds =
+            [EVENTS, HEAD, SNAPSHOT, DATA_KEY, TIMER_NAME, MAIL, DEDUP, WINDOW, SNAPSHOT_PART];
+        let mut ranges = Vec::new();
+        for kind in EntityKind::IN_SLOTS {
+            let prefix = EntityId::prefix_of(kind, region, slot);
+            let keys = kinds.iter().map(|kind| Key::of(*kind));
+            let keys = keys.chain([Key::of(META).u8(3), Key::of(INDEX).u8(kind as u8)]);
+            ranges.extend(keys.map(|mut key| {
+                key.0.extend_from_slice(&prefix);
+                let end = crate::store::prefix_end(&key.0);
+                (key.done(), end)
+            }));
+        }
+        ranges.sort();
+        ranges
+    }
+    /// The rows that are sorted by time, of all entities.
+    pub fn by_time() -> [(Vec<u8>, Vec<u8>); 2] {
+        [timer_range(), (vec![DEDUP_EXPIRY], vec![DEDUP_EXPIRY + 1])]
+    }
+    /// Whether a row that is sorted by time is of a slot's entities.
+    pub fn is_by_time_of(key: &[u8], region: Region, slot: u16) -> bool {
+        // Kind and time come first.
+        let entity = key.get(9..15).unwrap_or_default();
+        EntityKind::IN_SLOTS.iter().any(|kind| EntityId::prefix_of(*kind, region, slot) == entity)
+    }
+    /// The timers of a slot's entities, by their names.
+    pub fn timers_of(region: Region, slot: u16) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let is_timer = |range: &(Vec<u8>, Vec<u8>)| range.0.first() == Some(&TIMER_NAME);
+        slot_ranges(region, slot).into_iter().filter(is_timer).collect()
+    }
+    /// Entity and name of a timer row that is found by them.
+    pub fn timer_of(key: &[u8]) -> Option<([u8; 16], u8)> {
+        let (entity, name) = key.get(1..)?.split_first_chunk::<16>()?;
+        Some((*entity, *name.first()?))
     }
     /// The next outbox number towards a shard.
     pub fn outbox_next(shard: u32) -> Vec<u8> {

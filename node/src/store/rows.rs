@@ -64,6 +64,20 @@ pub struct OutboxRow {
     /// Whose data key the command is sealed under.
     #[n(1)]
     pub owner: EntityId,
+    /// It was redirected: the command is in another row, and only the number is to be taken.
+    #[cbor(n(2), default)]
+    pub is_void: bool,
+}
+
+/// The last move of a slot that this group had a part in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct SlotRow {
+    /// When it set out.
+    #[n(0)]
+    pub sent: u64,
+    /// The shard that it was given to: nothing of it changes here. None where it came, with all its rows.
+    #[n(1)]
+    pub given_to: Option<u32>,
 }
 
 /// Which numbers of another shard's outbox were taken: all up to `low`, and those in `above`.
@@ -81,6 +95,11 @@ pub struct Cursor {
 impl Cursor {
     /// How far a number may run ahead of the lowest missing one.
     pub const WINDOW: u64 = 4096;
+
+    /// Whether a number was taken.
+    pub fn has(&self, number: u64) -> bool {
+        number <= self.low || self.above.binary_search(&number).is_ok()
+    }
 
     /// Takes a number, once.
     pub fn take(&mut self, number: u64) -> Take {

@@ -23,6 +23,7 @@ use super::{
     Shared,
     operator::{Operator, holder, shown},
     problem::Problem,
+    slots::{self, SlotView},
 };
 use crate::{courier::wire::Seen, deployment::Welcome, store::rows};
 
@@ -104,6 +105,9 @@ pub struct RegionView {
     pub region: String,
     pub shards: u32,
     pub policy: PolicyView,
+    /// Those that are not, or not only, where the remainder puts them.
+    #[serde(default)]
+    pub slots: Vec<SlotView>,
 }
 
 /// Where a region's data are.
@@ -213,7 +217,7 @@ fn member_view(member: &Member) -> MemberView {
 
 fn region_view(home: &Home) -> RegionView {
     let (region, shards) = (home.region.to_string(), home.shards);
-    RegionView { region, shards, policy: home.policy.into() }
+    RegionView { region, shards, policy: home.policy.into(), slots: slots::views(home) }
 }
 
 async fn group_view(shared: &Shared, placed: &Placed) -> GroupView {
@@ -244,7 +248,7 @@ async fn group_view(shared: &Shared, placed: &Placed) -> GroupView {
     }
 }
 
-async fn view(shared: &Shared) -> ClusterView {
+pub(super) async fn view(shared: &Shared) -> ClusterView {
     let known = shared.node.known.known();
     // Together: one whose leader is dead is waited for, and not once for each of its groups.
     let groups = join_all(known.groups.iter().map(|placed| group_view(shared, placed))).await;

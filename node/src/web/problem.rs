@@ -85,7 +85,9 @@ impl From<AskError> for Problem {
                 problem.retry_after_s = Some(5);
                 problem
             }
-            AskError::Busy { .. } | AskError::NotLeader | AskError::Unknown => Self::busy(&error),
+            AskError::Busy { .. } | AskError::NotLeader | AskError::Moved | AskError::Unknown => {
+                Self::busy(&error)
+            }
             AskError::Journal(cause) => {
                 tracing::error!(%cause, "an operator's request failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", cause)

@@ -9,7 +9,9 @@ use fieldmesh_domain::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
-use super::{Shared, backup, ca, cluster, operator::Operator, problem::Problem, promotion, watch};
+use super::{
+    Shared, backup, ca, cluster, operator::Operator, problem::Problem, promotion, slots, watch,
+};
 use crate::{
     courier::wire::{WANTED_MAX, Wanted},
     store::health::Health,
@@ -43,6 +45,7 @@ const PAGE_ROWS_MAX: usize = 1000;
         cluster::leave,
         cluster::assign,
         cluster::policy,
+        slots::move_slots,
         promotion::lost,
         promotion::promote,
         promotion::record,
@@ -68,6 +71,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
         .configure(promotion::routes)
         .configure(ca::routes)
         .configure(cluster::routes)
+        .configure(slots::routes)
         .route("/tickets", web::get().to(tickets))
         .route("/tickets/{id}", web::get().to(ticket))
         .route("/tickets/{id}/explanation", web::get().to(explanation))

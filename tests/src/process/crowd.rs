@@ -113,6 +113,7 @@ impl Holder {
 pub struct Crowd {
     requests: Requests,
     customers: BTreeSet<EntityId>,
+    technicians: BTreeSet<EntityId>,
     tasks: Vec<JoinHandle<()>>,
     asking: Vec<JoinHandle<()>>,
 }
@@ -137,6 +138,7 @@ impl Crowd {
         let mut crowd = Self {
             requests: Requests::default(),
             customers: customers.iter().map(|id| id.parse().unwrap()).collect(),
+            technicians: technicians.iter().map(|id| id.parse().unwrap()).collect(),
             tasks: Vec::new(),
             asking: Vec::new(),
         };
@@ -147,6 +149,11 @@ impl Crowd {
             crowd.join(holder, &named);
         }
         crowd
+    }
+
+    /// All customers and technicians.
+    pub fn people(&self) -> impl Iterator<Item = EntityId> {
+        self.customers.iter().chain(&self.technicians).copied()
     }
 
     fn join(&mut self, holder: Holder, named: &[SocketAddr]) {

@@ -16,14 +16,15 @@ use super::{
     leaders::{in_turn, leaders},
     plan::plan,
     policy::Policy,
+    slots::Slot,
 };
 use crate::{EntityId, EntityKind, IndexRow, Region, Rejection, RejectionCode, time::Millis};
 
 /// What a program understands of commands, events and log entries. Raised with each kind that an older one
 /// would not know: nobody writes it before every node says that it knows it.
 ///
-/// 1: entries that name the history that they go on from; regions with a policy.
-pub const LEVEL: u32 = 1;
+/// 1: entries that name the history that they go on from; regions with a policy. 2: slots that move.
+pub const LEVEL: u32 = 2;
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;
 /// The numbers of groups that each region has for itself.
@@ -127,16 +128,19 @@ pub struct Home {
     /// Where its data are besides.
     #[cbor(n(3), default)]
     pub policy: Policy,
+    /// By slot: those that are not, or not only, where the remainder puts them.
+    #[cbor(n(4), default)]
+    pub slots: Vec<Slot>,
 }
 
 impl Home {
     /// A region whose data stay at home.
     pub fn new(region: Region, index: u32, shards: u32) -> Self {
-        Self { region, index, shards, policy: Policy::Zone }
+        Self { region, index, shards, policy: Policy::Zone, slots: Vec::new() }
     }
 
-    /// The group of an entity of this region. The slots are spread over the shards by remainder; the
-    /// authority and its records are a group of their own.
+    /// The group of an entity of this region: its slot's shard; the authority and its records are a group
+    /// of their own.
     pub fn group_of(&self, entity: EntityId) -> u32 {
         match entity.kind() {
             EntityKind::Placement => PLACEMENT,
@@ -144,10 +148,7 @@ impl Home {
             EntityKind::Customer
             | EntityKind::Technician
             | EntityKind::Ticket
-            | EntityKind::Desk => {
-                let shard = u32::from(entity.slot()).checked_rem(self.shards).unwrap_or(0);
-                self.index.saturating_mul(GROUPS_PER_REGION).saturating_add(1 + shard)
-            }
+            | EntityKind::Desk => self.shard_of(entity.slot()),
         }
     }
 

@@ -3,7 +3,7 @@
 use fieldmesh_domain::{
     EntityId, EntityKind, IndexRow,
     effect::RowKey,
-    placement::{Command, Event, Home, Member, Members, Placed, Placement, Policy, Presence},
+    placement::{Command, Event, Home, Member, Members, Placed, Placement, Policy, Presence, Slot},
 };
 
 use crate::{NOON, are_frozen};
@@ -33,6 +33,12 @@ fn home() -> Home {
 
 fn with_standby() -> Home {
     Home { policy: Policy::Standby("us1".parse().unwrap()), ..home() }
+}
+
+fn with_slots() -> Home {
+    let moving = Slot { slot: 5, shard: 2, next: Some(3), last: Some(4), sent: 9 };
+    let moved = Slot { slot: 6, shard: 10, next: None, last: None, sent: 8 };
+    Home { slots: vec![moving, moved], ..home() }
 }
 
 fn spread() -> Home {
@@ -73,6 +79,12 @@ fn commands() {
             "8212834465753100820080626f70",
             Command::SetPolicy { region: home().region, policy: Policy::Zone, by: by() },
         ),
+        (
+            "821384446575310082050602626f70",
+            Command::MoveSlots { region: home().region, slots: vec![5, 6], to: 2, by: by() },
+        ),
+        ("82148344657531000502", Command::SlotArrived { region: home().region, slot: 5, at: 2 }),
+        ("82158344657531000502", Command::SlotCleared { region: home().region, slot: 5, at: 2 }),
     ]);
     for (text, command) in rows {
         are_frozen(&[(text.replace(' ', "").as_str(), command)]);
@@ -86,7 +98,7 @@ fn events() {
     let (mesh, devices, https) = ("a".to_owned(), "b".to_owned(), "c".to_owned());
     let rows = table(vec![
         (
-            "820683<member>844465753100<home>626f70",
+            "820683<member>854465753100<home>626f70",
             Event::Joined { member: member(), home: Some(home()), by: by() },
         ),
         ("820683<member>f6626f70", Event::Joined { member: member(), home: None, by: by() }),
@@ -105,9 +117,15 @@ fn events() {
             "820a834465753100820080626f70",
             Event::PolicySet { region: home().region, policy: Policy::Zone, by: by() },
         ),
+        (
+            "820b84446575310082050602626f70",
+            Event::SlotsSent { region: home().region, slots: vec![5, 6], to: 2, by: by() },
+        ),
+        ("820c82446575310005", Event::SlotArrived { region: home().region, slot: 5 }),
+        ("820d82446575310005", Event::SlotCleared { region: home().region, slot: 5 }),
     ]);
     for (text, event) in rows {
-        let text = text.replace("<home>", "0106820080").replace(' ', "");
+        let text = text.replace("<home>", "010682008080").replace(' ', "");
         are_frozen(&[(text.as_str(), event)]);
     }
 }
@@ -117,14 +135,18 @@ fn rows() {
     let epoch = 7;
     let rows = table(vec![
         ("820882<member>07", IndexRow::Member { member: member(), epoch }),
-        ("82098284446575310001 0682008007", IndexRow::Home { home: home(), epoch }),
+        ("82098285446575310001 068200808007", IndexRow::Home { home: home(), epoch }),
         (
-            "82098284446575310001 06820181447573310007",
+            "82098285446575310001 0682018144757331008007",
             IndexRow::Home { home: with_standby(), epoch },
         ),
         (
-            "82098284446575310001 06820282447573310044617031 0007",
+            "82098285446575310001 06820282447573310044617031 008007",
             IndexRow::Home { home: spread(), epoch },
+        ),
+        (
+            "82098285446575310001 06820080 828505020304 0985060af6f60807",
+            IndexRow::Home { home: with_slots(), epoch },
         ),
         ("820a82840183010203810 4f507", IndexRow::Placed { placed: placed(), epoch }),
     ]);
@@ -153,6 +175,14 @@ fn a_region_without_a_policy_is_read() {
     assert_eq!(row, IndexRow::Home { home: home(), epoch: 7 });
 }
 
+/// Slots stayed where they were once.
+#[test]
+fn a_region_without_slots_is_read() {
+    let bytes = [0x82, 9, 0x82, 0x84, 0x44, b'e', b'u', b'1', 0, 1, 6, 0x82, 0, 0x80, 7];
+    let row: IndexRow = minicbor::decode(&bytes).unwrap();
+    assert_eq!(row, IndexRow::Home { home: home(), epoch: 7 });
+}
+
 #[test]
 fn the_names_of_rows() {
     let epoch = 7;
@@ -170,6 +200,6 @@ fn the_names_of_rows() {
 fn the_state() {
     let (homes, members, groups) = (vec![home()], vec![member()], vec![placed()]);
     let members = Members { epoch: 7, homes, members, groups };
-    let text = frozen("830083008080840781844465753100010682008081<member>818401830102038104f5");
+    let text = frozen("83008300808084078185446575310001068200808081<member>818401830102038104f5");
     are_frozen(&[(text.as_str(), Placement { members, ..Placement::default() })]);
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fieldmesh_domain::{
     Aggregate, Effect, EntityId, IndexRow, Region, RejectionCode,
-    placement::{Command, Member, PLACEMENT, Policy, Presence},
+    placement::{Command, LEVEL, Member, PLACEMENT, Policy, Presence},
 };
 use proptest::prelude::*;
 
@@ -208,7 +208,7 @@ fn no_policy_is_set_before_every_node_knows_of_policies() {
     let refusal = cluster.state.decide(&standby(1, Some(21)), &ctx(9)).unwrap_err();
     assert!(refusal.detail.contains("node 21 runs an older release"), "{refusal}");
     assert_eq!(cluster.ask(&announce(member(21))), Ok(1));
-    assert_eq!(cluster.members().level(), 1);
+    assert_eq!(cluster.members().level(), LEVEL);
     assert_eq!(cluster.ask(&announce(member(21))), Ok(0), "as it is");
     cluster.ask(&standby(1, Some(21))).unwrap();
 }

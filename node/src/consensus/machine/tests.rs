@@ -3,13 +3,13 @@
 
 use openraft::vote::leader_id_std::CommittedLeaderId;
 
-use fieldmesh_domain::EntityId;
-
 use super::*;
 use crate::{
     consensus::{Entry, Proposal as Sealed},
     store::{Engine, Role, simulated::Disk},
 };
+
+mod slots;
 
 fn machine() -> Machine {
     let table = Disk::default().open("state", Role::State).unwrap();
@@ -40,10 +40,15 @@ async fn an_entry_of_a_later_release_is_not_passed_over() {
     assert_eq!(install::found(&*machine.table).unwrap().applied.map(|id| id.index), Some(2));
 }
 
-/// Applies a step of an entity that has one event; what came of it.
-fn step(machine: &Machine, index: u64, version: u64, previous: u8, chain: u8) -> Outcome {
-    let entity = EntityId::authority("eu1".parse().unwrap());
-    let commit = Commit {
+fn propose(machine: &Machine, index: u64, proposal: &Proposal) -> Outcome {
+    let payload = EntryPayload::Normal(Sealed(rows::encode(proposal).into()));
+    let log_id = LogId::new(CommittedLeaderId::new(1), index);
+    machine.apply_one(Entry { log_id, payload }).unwrap()
+}
+
+/// A step of an entity that has one event.
+fn commit(entity: EntityId, version: u64, previous: u8, chain: u8) -> Commit {
+    Commit {
         entity,
         owner: entity,
         expected_version: version,
@@ -60,11 +65,14 @@ fn step(machine: &Machine, index: u64, version: u64, previous: u8, chain: u8) ->
         index: vec![],
         seen: None,
         previous: Some([previous; 32].into()),
-    };
-    let commit = rows::encode(&Proposal::Commit(Box::new(commit)));
-    let payload = EntryPayload::Normal(Sealed(commit.into()));
-    let log_id = LogId::new(CommittedLeaderId::new(1), index);
-    machine.apply_one(Entry { log_id, payload }).unwrap()
+    }
+}
+
+/// Applies a step of an entity that has one event; what came of it.
+fn step(machine: &Machine, index: u64, version: u64, previous: u8, chain: u8) -> Outcome {
+    let entity = EntityId::authority("eu1".parse().unwrap());
+    let commit = commit(entity, version, previous, chain);
+    propose(machine, index, &Proposal::Commit(Box::new(commit)))
 }
 
 /// A leader that refused steps for a moment, because it was handing the group over, has an entity reload
