@@ -199,10 +199,9 @@ impl Node {
         tasks.extend(parts.known.own_groups().map(follow));
         tasks.push(tokio::spawn(slots::follow(Arc::clone(&courier))));
         let (known, random) = (Arc::clone(&parts.known), Arc::clone(&entropy));
-        let away = parts.away_after.map(|after| {
+        tasks.extend(parts.away_after.map(|after| {
             tokio::spawn(absences::tend(Arc::clone(&courier), Arc::clone(&random), after))
-        });
-        tasks.extend(away);
+        }));
         tasks.push(tokio::spawn(departures::tend(Arc::clone(&courier), known, random)));
         let NodeParts { endpoint, audit, trust, known, mesh, number, .. } = parts;
         let region = known.own().region.to_string();
