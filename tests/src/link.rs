@@ -79,6 +79,11 @@ impl Link {
         self.state.lock().unwrap().dead.insert(at);
     }
 
+    /// It was only its cable.
+    pub fn mend(&self, at: SocketAddr) {
+        self.state.lock().unwrap().dead.remove(&at);
+    }
+
     fn send(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         let Weather { delay, jitter, loss_percent } = self.weather;
         let mut state = self.state.lock().unwrap();

@@ -160,6 +160,30 @@ async fn nodes_that_die_one_after_the_other_are_noticed_in_the_same_time() {
     }
 }
 
+/// Over a way on which silence is no death, connecting anew makes it worse.
+#[tokio::test(start_paused = true)]
+async fn a_false_alarm_makes_a_device_patient() {
+    let scene = Scene::new(Weather::FAIR);
+    scene.node(1, Manners::Serves);
+    scene.node(2, Manners::Serves);
+    let mut device = scene.device(&[1, 2]);
+    device.connected().await;
+    scene.link.cut(node(1));
+    scene.link.cut(node(2));
+    let id = device.request().await;
+    device.until(|event| matches!(event, Event::Disconnected { .. })).await;
+    // The one that was given up is heard again while the other one is called in vain.
+    scene.link.mend(node(1));
+    device.receipted(id).await;
+    assert_eq!(device.client.nodes().last, Some(node(1)));
+    scene.link.mend(node(2));
+    scene.link.cut(node(1));
+    let id = device.request().await;
+    let waited = took(device.receipted(id)).await;
+    println!("after a false alarm: receipted after {waited:?}");
+    assert!((Duration::from_secs(2)..Duration::from_secs(3)).contains(&waited), "{waited:?}");
+}
+
 /// Whoever answers alerts where it reads the events must not wait for itself.
 #[tokio::test(start_paused = true)]
 async fn a_device_whose_events_nobody_reads_takes_commands_all_the_same() {
