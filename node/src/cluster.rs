@@ -1,8 +1,8 @@
 //! The cluster as this node knows it: who is in it, and where its groups live.
 //!
 //! It follows the placement group's rows as they are applied here, so it may be behind; nothing is
-//! decided by it that the log does not check again. A node that joins knows what it was told until the
-//! first rows come. **Not here:** deciding (`domain::placement`), connections (`mesh`).
+//! decided by it that the log does not check again. A node that joins was told how things were then, and what
+//! its log brings of earlier times does not take it back. **Not here:** deciding (`domain::placement`), connections (`mesh`).
 
 use std::sync::Arc;
 
@@ -19,15 +19,19 @@ use crate::mesh;
 pub struct Cluster {
     known: watch::Sender<Arc<Members>>,
     own: Home,
+    /// The epoch of what this node was told.
+    told: u64,
 }
 
 impl Cluster {
     /// Begins with this node's region, and what the node was told when it joined; nothing for the first
     /// one.
     pub fn new(mut told: Members, own: Home) -> Arc<Self> {
-        told.learn(&IndexRow::Home { home: own.clone(), epoch: told.epoch });
-        let own = Home { slots: Vec::new(), ..own };
-        Arc::new(Self { known: watch::Sender::new(Arc::new(told)), own })
+        if told.home(own.region).is_none() {
+            told.learn(&IndexRow::Home { home: own.clone(), epoch: told.epoch });
+        }
+        let (own, epoch) = (Home { slots: Vec::new(), ..own }, told.epoch);
+        Arc::new(Self { known: watch::Sender::new(Arc::new(told)), own, told: epoch })
     }
 
     /// This node's region, as it was made: nothing has moved in it.
@@ -84,7 +88,9 @@ impl Cluster {
     pub fn applied(&self, rows: &[IndexRow]) {
         self.known.send_if_modified(|known| {
             let mut next = Members::clone(known);
-            let learned = rows.iter().filter(|row| next.learn(row)).count();
+            let is_news =
+                |row: &&IndexRow| Members::epoch_of(row).is_some_and(|at| at >= self.told);
+            let learned = rows.iter().filter(is_news).filter(|row| next.learn(row)).count();
             if learned > 0 {
                 *known = Arc::new(next);
             }
@@ -145,4 +151,37 @@ impl Cluster {
 fn serving(known: &Members, region: Region) -> impl Iterator<Item = &Member> {
     let members = known.members.iter();
     members.filter(move |member| member.presence == Presence::Active && member.region() == region)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use fieldmesh_domain::placement::Policy;
+
+    use super::*;
+
+    fn placed(voters: &[u64], epoch: u64) -> IndexRow {
+        let placed = Placed { group: 1, voters: voters.to_vec(), learners: vec![], pinned: false };
+        IndexRow::Placed { placed, epoch }
+    }
+
+    /// A node that joins applies the placement group's log from its beginning, and starts its groups
+    /// meanwhile.
+    #[test]
+    fn what_a_node_was_told_is_not_taken_back() {
+        let own = Home::new("eu1".parse().unwrap(), 0, 4);
+        let mut told = Members { epoch: 5, ..Members::default() };
+        let moved = Home { policy: Policy::Standby("us1".parse().unwrap()), ..own.clone() };
+        told.learn(&IndexRow::Home { home: moved.clone(), epoch: 3 });
+        told.learn(&placed(&[13], 5));
+        let cluster = Cluster::new(told, own.clone());
+        assert_eq!(cluster.own_now(), moved);
+        cluster.applied(&[placed(&[11, 12], 2), IndexRow::Home { home: own, epoch: 1 }]);
+        assert_eq!(cluster.placed_on(13), [1]);
+        assert_eq!(cluster.own_now(), moved);
+        cluster.applied(&[placed(&[14], 6)]);
+        assert_eq!(cluster.placed_on(14), [1]);
+        assert!(cluster.placed_on(13).is_empty());
+    }
 }

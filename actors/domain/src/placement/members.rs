@@ -445,6 +445,16 @@ impl Members {
         wanted.into_iter().filter(|placed| self.placed(placed.group) != Some(placed)).collect()
     }
 
+    /// The epoch of a row that the placement group wrote, where it is one of these.
+    pub fn epoch_of(row: &IndexRow) -> Option<u64> {
+        match row {
+            IndexRow::Member { epoch, .. }
+            | IndexRow::Home { epoch, .. }
+            | IndexRow::Placed { epoch, .. } => Some(*epoch),
+            _ => None,
+        }
+    }
+
     /// Takes in a row that the placement group wrote; whether it is one of these.
     pub fn learn(&mut self, row: &IndexRow) -> bool {
         let epoch = match row {
