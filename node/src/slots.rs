@@ -10,7 +10,7 @@
 //! (`domain::placement::slots`), what the entries do (`consensus::machine::slots`), the questions
 //! (`courier::slots`).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use fieldmesh_actors::{
     commit::{Proposal, ShardId, SlotMove, SlotPage},
@@ -75,14 +75,13 @@ pub(crate) async fn follow(courier: Arc<NodeCourier>) {
             return;
         }
         let now = cluster.own_now();
-        let mut is_other = false;
-        for slot in before.slots.iter().chain(&now.slots).map(|slot| slot.slot) {
-            if before.shard_of(slot) != now.shard_of(slot) {
-                courier.has_moved(now.slot(slot));
-                is_other = true;
-            }
+        let said = before.slots.iter().chain(&now.slots).map(|slot| slot.slot);
+        let moved: BTreeSet<u16> =
+            said.filter(|slot| before.shard_of(*slot) != now.shard_of(*slot)).collect();
+        for slot in &moved {
+            courier.has_moved(now.slot(*slot));
         }
-        if is_other {
+        if !moved.is_empty() {
             courier.announce_all(&now).await;
         }
         before = now;

@@ -11,7 +11,7 @@ use fieldmesh_domain::placement::Slot;
 use minicbor::bytes::ByteVec;
 
 use super::{
-    NodeCourier, read,
+    Leader, NodeCourier, read,
     wire::{Gift, SlotRows, SlotWanted, Void},
 };
 use crate::{
@@ -90,9 +90,10 @@ impl NodeCourier {
     }
 
     fn leader_number(&self, shard: ShardId) -> Option<u64> {
-        match self.running(shard).is_some_and(|group| group.leading().borrow().is_some()) {
-            true => Some(self.number),
-            false => self.other_leader(shard),
+        match self.leader(shard) {
+            Leader::Here(_) => Some(self.number),
+            Leader::There(node) => Some(node),
+            Leader::Nobody => None,
         }
     }
 

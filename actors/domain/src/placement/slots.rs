@@ -78,13 +78,10 @@ impl Home {
     }
 }
 
-fn refuse<T>(code: RejectionCode, text: String) -> Result<T, Rejection> {
-    Rejection::new(code, text)
-}
-
 impl Placement {
     fn home(&self, region: Region) -> Result<&Home, Rejection> {
-        let unknown = || refuse(RejectionCode::Unknown, format!("there is no region {region}"));
+        let unknown =
+            || Rejection::new(RejectionCode::Unknown, format!("there is no region {region}"));
         self.members.home(region).map_or_else(unknown, Ok)
     }
 
@@ -102,10 +99,13 @@ impl Placement {
             let first = home.natural(0);
             let last = first.saturating_add(home.shards.saturating_sub(1));
             let text = format!("{to} is no shard of region {region}: use {first} to {last}");
-            return refuse(RejectionCode::Invalid, text);
+            return Rejection::new(RejectionCode::Invalid, text);
         }
         if let Some(slot) = slots.iter().find(|slot| **slot >= SLOTS) {
-            return refuse(RejectionCode::Invalid, format!("slot {slot}: use 0 to {}", SLOTS - 1));
+            return Rejection::new(
+                RejectionCode::Invalid,
+                format!("slot {slot}: use 0 to {}", SLOTS - 1),
+            );
         }
         let mut wanted: Vec<u16> = slots.to_vec();
         wanted.sort_unstable();
@@ -113,7 +113,7 @@ impl Placement {
         wanted.retain(|slot| home.slot(*slot).next.unwrap_or(home.shard_of(*slot)) != to);
         if let Some(slot) = wanted.iter().find(|slot| home.slot(**slot).is_moving()) {
             let text = format!("slot {slot} is moving already: wait until it has arrived");
-            return refuse(RejectionCode::NotNow, text);
+            return Rejection::new(RejectionCode::NotNow, text);
         }
         if wanted.is_empty() {
             return Ok(vec![]);
