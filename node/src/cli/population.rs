@@ -12,7 +12,7 @@ use std::{
 
 use fieldmesh_actors::seams::{Clock as _, Entropy as _};
 use fieldmesh_device::{
-    Client, ClientConfig, Event, enroll, keys::DeviceKeys, outbox::MemoryOutbox,
+    Client, ClientConfig, ClientError, Event, enroll, keys::DeviceKeys, outbox::MemoryOutbox,
     session::SessionParts, spawn, wire,
 };
 use fieldmesh_domain::{
@@ -203,6 +203,7 @@ async fn respond(
     for _ in 0..ANSWER_TRIES_MAX {
         match client.respond(alert, response).await {
             Ok(id) => return Some(id),
+            Err(ClientError::Ended) => return None,
             Err(error) => {
                 tracing::warn!(%error, "a technician's device cannot answer yet");
                 sleep(ANSWER_AGAIN).await;

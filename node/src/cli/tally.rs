@@ -106,15 +106,18 @@ impl Tally {
 
     /// How far those came: where to look for what is lost.
     pub(super) fn open_ones(&self) -> Value {
-        let open = || {
-            let requests = self.requests.values();
-            requests.filter(|request| request.confirmation.is_none() && !request.is_refused)
-        };
+        const NAMED: usize = 3;
+        let is_open = |request: &Request| request.confirmation.is_none() && !request.is_refused;
+        let open: Vec<(&EntityId, &Request)> =
+            self.requests.iter().filter(|(_, request)| is_open(request)).collect();
+        let customers: BTreeSet<EntityId> = open.iter().map(|(_, one)| one.customer).collect();
+        let tickets: Vec<String> =
+            open.iter().take(NAMED).map(|(ticket, _)| ticket.to_string()).collect();
         json!({
-            "customers": open().map(|request| request.customer).collect::<BTreeSet<_>>().len(),
-            "without_receipt": open().filter(|request| request.receipt.is_none()).count(),
-            "without_alert": open().filter(|request| request.alert.is_none()).count(),
-            "tickets": self.requests.iter().filter(|(_, request)| request.confirmation.is_none() && !request.is_refused).map(|(ticket, _)| ticket.to_string()).take(3).collect::<Vec<_>>(),
+            "customers": customers.len(),
+            "without_receipt": open.iter().filter(|(_, one)| one.receipt.is_none()).count(),
+            "without_alert": open.iter().filter(|(_, one)| one.alert.is_none()).count(),
+            "tickets": tickets,
         })
     }
 

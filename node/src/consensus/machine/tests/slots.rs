@@ -4,8 +4,7 @@ use fieldmesh_actors::commit::{SlotMove, SlotPage, Tell};
 use fieldmesh_domain::{EntityKind, Region};
 
 use super::*;
-use crate::consensus::machine::slots::is_consumed;
-use crate::store::rows::OutboxRow;
+use crate::{consensus::machine::slots::is_consumed, store::rows::OutboxRow};
 
 /// The group of [`machine`], and two others.
 const OWN: ShardId = 7;
