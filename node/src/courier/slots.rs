@@ -58,10 +58,15 @@ impl NodeCourier {
     }
 
     /// Gives a slot away; true once all that its entities said was heard, so that what they say from the
-    /// other shard comes behind it. None where that cannot be written here.
+    /// other shard comes behind it. None where the placement group does not want that, as far as is known
+    /// here, or it cannot be written.
     pub async fn give_slot(&self, gift: Gift) -> Option<bool> {
         let Gift { slot, from, to } = gift;
-        let group = self.running(from)?;
+        // It cannot be taken back: what another node says is not enough.
+        let wanted = self.known.own_now().slot(slot.slot);
+        let is_wanted = slot.region == self.known.own().region
+            && (wanted.shard, wanted.next, wanted.sent) == (from, Some(to), slot.sent);
+        let group = self.running(from).filter(|_| is_wanted)?;
         let table = group.table();
         let row: Option<SlotRow> = rows::read(&*table, &state::slot(slot.slot)).ok()?;
         if row.is_none_or(|row| row.sent < slot.sent) {
