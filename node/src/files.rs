@@ -110,6 +110,26 @@ pub fn remove_dir(path: &Path) -> io::Result<()> {
     fs::remove_dir_all(path)
 }
 
+/// Bytes of all files in a directory and below it.
+///
+/// # Errors
+/// As the file system says; a file that is removed meanwhile counts nothing.
+pub fn size_of(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let size = match entry.file_type()?.is_dir() {
+            true => size_of(&entry.path()),
+            false => entry.metadata().map(|found| found.len()),
+        };
+        bytes += match size {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            size => size?,
+        };
+    }
+    Ok(bytes)
+}
+
 /// Removes a file.
 ///
 /// # Errors

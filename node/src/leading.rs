@@ -14,6 +14,9 @@ use crate::{consensus::group::Group, courier::NodeCourier};
 /// fault that repeats must not spin, and one that passes must not wait for a person.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Who has just been elected may write as soon as a quorum has answered it, which is a round trip later: so
+/// long it pauses at first, and twice as long each time, up to [`RESTART_PAUSE`].
+const LEASE_PAUSE: Duration = Duration::from_millis(2);
 /// A shard that ran for so long has not failed in a row.
 const STEADY: Duration = Duration::from_secs(10);
 /// Failures in a row after which a node that starts gives up.
@@ -35,45 +38,62 @@ pub async fn lead(
     fails: watch::Sender<Option<Failing>>,
 ) {
     let (mut leading, shard) = (group.leading(), options.shard);
-    let mut failures = 0;
+    let (mut failures, mut waits) = (0, 0);
     loop {
         let Ok(term) = leading.wait_for(Option::is_some).await.map(|term| *term) else {
             return;
         };
         let began = Instant::now();
-        let is_lost = match start(&group, &options, &root).await {
+        let ended = match start(&group, &options, &root).await {
             Ok(handle) => {
                 courier.open_shard(shard, handle.clone());
                 tracing::info!(shard, term, after = ?began.elapsed(), "the shard runs here");
-                let is_lost = tokio::select! {
+                let ended = tokio::select! {
                     biased;
-                    _ = leading.wait_for(|now| *now != term) => true,
-                    () = handle.ended() => false,
+                    _ = leading.wait_for(|now| *now != term) => Ended::Deposed,
+                    () = handle.ended() => Ended::Failed,
                 };
                 courier.close_shard(shard);
                 handle.stop().await;
-                is_lost
+                ended
             }
             Err(NotStarted::Waits(error)) => {
                 tracing::debug!(shard, error, "a shard cannot start yet");
-                true
+                Ended::NotYet
             }
             Err(NotStarted::Failed(reason)) => {
                 tracing::warn!(shard, reason, "a shard cannot start");
                 if failures + 1 >= FAILURES_MAX {
                     fails.send_replace(Some(Failing { shard, reason }));
                 }
-                false
+                Ended::Failed
             }
         };
-        failures = match is_lost {
-            true => 0,
-            false if began.elapsed() > STEADY => 1,
-            false => failures + 1,
+        (failures, waits) = match ended {
+            Ended::Deposed => (0, 0),
+            Ended::NotYet => (0, waits + 1),
+            Ended::Failed if began.elapsed() > STEADY => (1, 0),
+            Ended::Failed => (failures + 1, 0),
         };
-        let pause = RESTART_PAUSE * 2_u32.pow(failures.saturating_sub(1).min(6));
-        tokio::time::sleep(pause.min(RESTART_PAUSE_MAX)).await;
+        tokio::time::sleep(pause(failures, waits)).await;
     }
+}
+
+/// How long to wait before the next start. Leadership that comes back is taken up at once.
+fn pause(failures: u32, waits: u32) -> Duration {
+    let doubled = |first: Duration, times: u32| first * 2_u32.pow(times.saturating_sub(1).min(7));
+    match (failures, waits) {
+        (0, 0) => Duration::ZERO,
+        (0, waits) => doubled(LEASE_PAUSE, waits).min(RESTART_PAUSE),
+        (failures, _) => doubled(RESTART_PAUSE, failures).min(RESTART_PAUSE_MAX),
+    }
+}
+
+/// Why a shard does not run any more, or not yet.
+enum Ended {
+    Deposed,
+    NotYet,
+    Failed,
 }
 
 /// Why a shard was not started.
@@ -92,4 +112,17 @@ async fn start(
     group.barrier().await.map_err(|error| NotStarted::Waits(error.to_string()))?;
     let started = Shard::start(options.clone(), root).await;
     started.map_err(|error| NotStarted::Failed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leads_is_waited_for_in_milliseconds_and_what_fails_ever_longer() {
+        let millis = |failures, waits| pause(failures, waits).as_millis();
+        assert_eq!([0, 1, 2, 3, 8, 100].map(|waits| millis(0, waits)), [0, 2, 4, 8, 200, 200]);
+        let failed = [1, 2, 3, 7, 100].map(|failures| millis(failures, 0));
+        assert_eq!(failed, [200, 400, 800, 10_000, 10_000]);
+    }
 }

@@ -3,7 +3,7 @@
 
 use clap::Subcommand;
 
-use super::{CliError, Common, Output, catchup, failover};
+use super::{CliError, Common, Output, catchup, failover, grow, idle};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchVerb {
@@ -11,6 +11,10 @@ pub(crate) enum BenchVerb {
     Failover(failover::FailoverArgs),
     /// Kills a node while much is written: how long and how many bytes until it has it too.
     Catchup(catchup::CatchupArgs),
+    /// Adds a node to three that hold data: how much is moved to it, against what it must have.
+    Grow(grow::GrowArgs),
+    /// Lets a cluster be: its processor time and memory.
+    Idle(idle::IdleArgs),
 }
 
 impl BenchVerb {
@@ -18,6 +22,8 @@ impl BenchVerb {
         match self {
             Self::Failover(args) => &args.common,
             Self::Catchup(args) => &args.common,
+            Self::Grow(args) => &args.common,
+            Self::Idle(args) => &args.common,
         }
     }
 }
@@ -26,5 +32,7 @@ pub(crate) async fn run(verb: &BenchVerb, output: &Output) -> Result<(), CliErro
     match verb {
         BenchVerb::Failover(args) => failover::run(args, output).await,
         BenchVerb::Catchup(args) => catchup::run(args, output).await,
+        BenchVerb::Grow(args) => grow::run(args, output).await,
+        BenchVerb::Idle(args) => idle::run(args, output).await,
     }
 }

@@ -62,7 +62,8 @@ pub(crate) async fn run(args: &CatchupArgs, output: &Output) -> Result<(), CliEr
 }
 
 async fn measure(args: &CatchupArgs, dir: &Path, output: &Output) -> Result<(), CliError> {
-    let mut fleet = Fleet::start(dir, Shape { nodes: AWAY, shards: args.shards }).await?;
+    let shape = Shape { nodes: AWAY, shards: args.shards, may_be_cut: false };
+    let mut fleet = Fleet::start(dir, shape).await?;
     let missed = miss(args, &mut fleet, output).await;
     let caught_up = match missed {
         Ok(missed) => catch_up(&mut fleet).await.map(|found| (missed, found)),
@@ -116,7 +117,7 @@ async fn miss(args: &CatchupArgs, fleet: &mut Fleet, output: &Output) -> Result<
 }
 
 /// A leader that has just begun may ask for patience.
-async fn register(api: &Api, number: usize) -> Result<(), CliError> {
+pub(super) async fn register(api: &Api, number: usize) -> Result<(), CliError> {
     let location = Point { lat_e6: 48_800_000, lon_e6: 2_300_000 };
     let customer = NewCustomer { name: format!("customer {number}"), location, tier: 2 };
     let until = Instant::now() + PATIENCE;

@@ -2,13 +2,11 @@
 //!
 //! Each customer asks again and again, whatever happens; what is measured is the time from the death of a
 //! node that led a shard to the first receipt, on any device, for a request that was made afterwards in
-//! that shard. **Invariant:** the load goes on until the last kill is over, and every request is accounted
-//! for. **Not here:** the nodes (`fleet`), what became of each request (`tally`).
+//! that shard; and how long the shard was silent at most while somebody waited, against the same before.
+//! **Invariant:** the load goes on until the last kill is over, and every request is accounted for. **Not
+//! here:** the nodes (`fleet`), silences (`silence`), what became of each request (`tally`).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use clap::Args;
 use fieldmesh_actors::commit::ShardId;
@@ -18,7 +16,7 @@ use fieldmesh_domain::{
     message::{Location, ReceiptStatus, RequestBody},
     placement::Home,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -30,11 +28,15 @@ use super::{
     fleet::{Fleet, NODES_MAX, Shape},
     import::progress,
     population::{Population, Work, live},
+    silence::{Receipt, Silences},
     tally::{Sighting, Tally},
 };
 use crate::{
     files,
-    web::rest::{NewCustomer, NewSkill, NewTechnician, Point},
+    web::{
+        cluster::ClusterView,
+        rest::{NewCustomer, NewSkill, NewTechnician, Point},
+    },
 };
 
 /// What the technicians can do, and the customers ask for.
@@ -47,6 +49,8 @@ const TECHNICIANS_PER_NODE: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Load before a kill, so that it hits work under way.
 const WARM: Duration = Duration::from_secs(1);
+/// How often it is looked whether a drained node leads anything yet.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 pub(crate) struct FailoverArgs {
@@ -75,7 +79,7 @@ pub(crate) async fn run(args: &FailoverArgs, output: &Output) -> Result<(), CliE
         std::env::temp_dir().join(format!("fieldmesh-failover-{}", std::process::id()))
     });
     output.say(format_args!("starting {} nodes in {}", args.nodes, dir.display()));
-    let shape = Shape { nodes: args.nodes, shards: args.shards };
+    let shape = Shape { nodes: args.nodes, shards: args.shards, may_be_cut: false };
     let mut fleet = Fleet::start(&dir, shape).await?;
     let measured = measure(args, &mut fleet, output).await;
     fleet.stop().await;
@@ -94,8 +98,7 @@ struct Load {
     shards: u32,
     /// Where there are customers.
     asked: BTreeSet<ShardId>,
-    /// When a request was made, and in which shard, until its receipt.
-    waiting: BTreeMap<[u8; 16], (Instant, ShardId)>,
+    silences: Silences,
 }
 
 struct Sent {
@@ -134,8 +137,8 @@ impl Load {
             tokio::spawn(live(device, Work::Accepts, seen.clone()));
             customers.push(tokio::spawn(asking));
         }
-        let (tally, waiting) = (Tally::default(), BTreeMap::new());
-        Ok(Self { tally, sightings, sent, customers, shards, asked, waiting })
+        let (tally, silences) = (Tally::default(), Silences::default());
+        Ok(Self { tally, sightings, sent, customers, shards, asked, silences })
     }
 
     /// Takes in what happens until something is so, for a bounded time.
@@ -163,14 +166,13 @@ impl Load {
     fn note(&mut self, sent: &Sent) {
         self.tally.sent(sent.customer, sent.message_id, sent.at);
         let shard = shard_of(sent.customer, self.shards);
-        self.waiting.insert(sent.message_id, (sent.at, shard));
+        self.silences.asked(sent.message_id, shard, sent.at);
     }
 
     fn receipt(&mut self, sighting: &Sighting) -> Option<Receipt> {
         let Event::Receipt { message_id, body } = &sighting.event else { return None };
-        let (asked, shard) = self.waiting.remove(message_id)?;
-        let is_kept = body.status == ReceiptStatus::Received;
-        is_kept.then_some(Receipt { asked, shard, at: sighting.at })
+        let receipt = self.silences.answered(message_id, sighting.at)?;
+        (body.status == ReceiptStatus::Received).then_some(receipt)
     }
 
     /// No more requests; waits for what is under way.
@@ -188,13 +190,6 @@ impl Load {
             }
         }
     }
-}
-
-/// A request that was received.
-struct Receipt {
-    asked: Instant,
-    shard: ShardId,
-    at: Instant,
 }
 
 fn place(number: usize) -> Point {
@@ -226,47 +221,68 @@ async fn measure(args: &FailoverArgs, fleet: &mut Fleet, output: &Output) -> Res
     let mut load = Load::start(args, fleet).await?;
     let bar = progress(args.kills as u64, output);
     bar.set_message(if args.drain { "drains" } else { "kills" });
-    let mut replies: Vec<f64> = Vec::new();
+    let mut found = Found::default();
     for kill in 0..args.kills {
         let view = settled(fleet, &mut load).await?;
+        load.silences.take(&BTreeSet::new());
         load.until(WARM, |_| false).await;
         let victim = kill as u64 % args.nodes + 1;
-        let led = view.groups.iter().filter(|group| group.leader == Some(victim));
-        let shards: BTreeSet<ShardId> =
-            led.map(|group| group.group).filter(|group| load.asked.contains(group)).collect();
+        let mut shards = led_by(&view, victim);
+        shards.retain(|shard| load.asked.contains(shard));
+        found.before.extend(load.silences.take(&shards));
         let at = if args.drain { drain(fleet, victim).await? } else { fleet.kill(victim).await? };
-        let after = first_replies(&mut load, at, shards).await?;
+        let after = first_replies(&mut load, at, shards.clone()).await?;
         let said: Vec<String> =
             after.iter().map(|(shard, ms)| format!("shard {shard} {ms:.0} ms")).collect();
         bar.println(format!("node {victim}: {}", said.join(", ")));
-        replies.extend(after.into_iter().map(|(_, ms)| ms));
+        found.replies.extend(after.into_iter().map(|(_, ms)| ms));
         if args.drain {
+            // What is asked before a shard's turn is answered by who led it.
+            while !led_by(&fleet.view().await?, victim).is_empty() {
+                load.until(LOOK_EVERY, |_| false).await;
+            }
+            load.until(WARM, |_| false).await;
             let path = format!("/v1/cluster/members/{victim}/resume");
-            let _: serde_json::Value = fleet.api()?.post(&path, &json!({})).await?;
+            let _: Value = fleet.api()?.post(&path, &json!({})).await?;
         } else {
             fleet.restart(victim).await?;
         }
+        found.silences.extend(load.silences.take(&shards));
         bar.inc(1);
     }
     bar.finish_and_clear();
     settled(fleet, &mut load).await?;
     load.end().await;
     let unfilled = fleet.count_tickets("unfilled").await?;
-    report(args, &load.tally, replies, unfilled, output)
+    report(args, &load.tally, found, unfilled, output)
+}
+
+/// Milliseconds, of each shard that was affected.
+#[derive(Default)]
+struct Found {
+    /// From the death to the first receipt for what was asked afterwards.
+    replies: Vec<f64>,
+    /// The longest silence.
+    silences: Vec<f64>,
+    /// The same in the second before.
+    before: Vec<f64>,
+}
+
+/// The groups that a node leads.
+fn led_by(view: &ClusterView, node: u64) -> BTreeSet<ShardId> {
+    let led = view.groups.iter().filter(|group| group.leader == Some(node));
+    led.map(|group| group.group).collect()
 }
 
 async fn drain(fleet: &Fleet, victim: u64) -> Result<Instant, CliError> {
     let at = Instant::now();
     let path = format!("/v1/cluster/members/{victim}/drain");
-    let _: serde_json::Value = fleet.api()?.post(&path, &json!({})).await?;
+    let _: Value = fleet.api()?.post(&path, &json!({})).await?;
     Ok(at)
 }
 
 /// The load goes on meanwhile.
-async fn settled(
-    fleet: &Fleet,
-    load: &mut Load,
-) -> Result<crate::web::cluster::ClusterView, CliError> {
+async fn settled(fleet: &Fleet, load: &mut Load) -> Result<ClusterView, CliError> {
     let settled = fleet.settled();
     tokio::pin!(settled);
     loop {
@@ -304,27 +320,41 @@ async fn first_replies(
     Ok(replies)
 }
 
+/// The half, 99 in a hundred, the largest; to a tenth.
+fn percentiles(mut of: Vec<f64>) -> [Option<f64>; 3] {
+    of.sort_by(f64::total_cmp);
+    [50, 99, 100].map(|percent: usize| {
+        let last = of.len().checked_sub(1)?;
+        of.get((of.len() * percent / 100).min(last)).map(|ms| (ms * 10.0).round() / 10.0)
+    })
+}
+
+fn spread(of: Vec<f64>) -> Value {
+    let [p50, p99, max] = percentiles(of);
+    json!({ "p50": p50, "p99": p99, "max": max })
+}
+
 fn report(
     args: &FailoverArgs,
     tally: &Tally,
-    mut replies: Vec<f64>,
+    found: Found,
     unfilled: usize,
     output: &Output,
 ) -> Result<(), CliError> {
-    replies.sort_by(f64::total_cmp);
-    let at = |percent: usize| {
-        let last = replies.len().checked_sub(1)?;
-        replies.get((replies.len() * percent / 100).min(last)).map(|ms| (ms * 10.0).round() / 10.0)
-    };
+    let Found { replies, silences, before } = found;
+    let count = replies.len();
+    let [p50, p99, max] = percentiles(replies);
     let lost = tally.open().saturating_sub(unfilled);
     let broken = lost + tally.duplicates() + tally.double_assignments();
     let result = json!({
         "nodes": args.nodes,
         "kills": args.kills,
-        "shards_affected": replies.len(),
-        "first_reply_ms_p50": at(50),
-        "first_reply_ms_p99": at(99),
-        "first_reply_ms_max": at(100),
+        "shards_affected": count,
+        "first_reply_ms_p50": p50,
+        "first_reply_ms_p99": p99,
+        "first_reply_ms_max": max,
+        "silence_ms": spread(silences),
+        "silence_before_ms": spread(before),
         "requests": tally.requests(),
         "confirmed": tally.confirmed(),
         "refused": tally.refused(),

@@ -7,7 +7,10 @@
 
 mod process;
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use fieldmesh_actors::seams::Entropy as _;
 use tokio::{
@@ -15,6 +18,7 @@ use tokio::{
     time::{Duration, Instant},
 };
 
+pub(super) use self::process::Footprint;
 use self::process::{NodeProcess, failed};
 use crate::{
     cli::{CliError, api::Api},
@@ -61,10 +65,15 @@ impl Usage {
 pub(super) struct Shape {
     pub(super) nodes: u64,
     pub(super) shards: u32,
+    /// A node can be cut off from the others.
+    pub(super) may_be_cut: bool,
 }
 
 /// A running cluster.
 pub(super) struct Fleet {
+    dir: PathBuf,
+    passphrase: PathBuf,
+    shape: Shape,
     nodes: Vec<NodeProcess>,
     /// By processes that were killed.
     spent: Usage,
@@ -83,20 +92,33 @@ impl Fleet {
             let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
             files::write(&passphrase, text.as_bytes(), Access::Owner).map_err(failed)?;
         }
-        let mut fleet = Self { nodes: Vec::new(), spent: Usage::default() };
-        for number in 1..=shape.nodes {
-            let mut node = NodeProcess::prepare(dir, &passphrase, number, shape)?;
-            if !Deployment::is_there(&node.dir) {
-                match fleet.nodes.first() {
-                    None => node.run("init", &[]).await?,
-                    Some(first) => node.join(&first.api()?).await?,
-                }
-            }
-            node.spawn().await?;
-            fleet.nodes.push(node);
+        let (dir, nodes, spent) = (dir.to_owned(), Vec::new(), Usage::default());
+        let mut fleet = Self { dir, passphrase, shape, nodes, spent };
+        for _ in 0..shape.nodes {
+            fleet.grow().await?;
         }
         fleet.settled().await?;
         Ok(fleet)
+    }
+
+    /// Starts one node more; it joins the others where it has not before.
+    pub(super) async fn grow(&mut self) -> Result<(), CliError> {
+        let number = self.nodes.len() as u64 + 1;
+        let mut node = NodeProcess::prepare(&self.dir, &self.passphrase, number, self.shape)?;
+        if !Deployment::is_there(&node.dir) {
+            match self.nodes.first() {
+                None => node.run("init", &[]).await?,
+                Some(first) => node.join(&first.api()?).await?,
+            }
+        }
+        node.spawn().await?;
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    /// Where a node keeps its data.
+    pub(super) fn data_of(&mut self, number: u64) -> Result<PathBuf, CliError> {
+        Ok(self.node(number)?.dir.join("db"))
     }
 
     /// Waits until every group has the members and the leader that it is to have.
@@ -180,6 +202,20 @@ impl Fleet {
     /// The same node again, on the same addresses.
     pub(super) async fn restart(&mut self, number: u64) -> Result<(), CliError> {
         self.node(number)?.spawn().await
+    }
+
+    /// None of its datagrams reaches another node, and none of theirs reaches it; devices reach it as ever.
+    pub(super) fn cut_off(&mut self, number: u64) -> Result<(), CliError> {
+        self.node(number)?.cut_off(true)
+    }
+
+    pub(super) fn let_back(&mut self, number: u64) -> Result<(), CliError> {
+        self.node(number)?.cut_off(false)
+    }
+
+    /// What each node that runs holds and has used.
+    pub(super) fn footprints(&self) -> Result<Vec<Footprint>, CliError> {
+        self.nodes.iter().filter_map(|node| node.footprint().transpose()).collect()
     }
 
     pub(super) async fn count_tickets(&self, state: &str) -> Result<usize, CliError> {

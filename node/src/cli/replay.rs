@@ -15,7 +15,7 @@ use fieldmesh_domain::{
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, timeout},
 };
 
@@ -25,6 +25,7 @@ use super::{
     import::progress,
     population::{Population, Work, live},
     replay_input::{Incident, Log, load},
+    strikes::{Befell, Strikes},
     tally::{Sighting, Tally},
 };
 use crate::{
@@ -64,6 +65,10 @@ pub(crate) struct ReplayArgs {
     /// Kill a node with SIGKILL so many times at random moments, one after the other, and start it again.
     #[arg(long, default_value_t = 0)]
     kills: usize,
+    /// Cut a node off from the others so many times at random moments, one after the other, for up to fifteen
+    /// seconds; devices reach it meanwhile.
+    #[arg(long, default_value_t = 0)]
+    cuts: usize,
     /// Seal with session keys instead of HPKE for each message.
     #[arg(long)]
     symmetric: bool,
@@ -86,10 +91,9 @@ pub(crate) async fn run(args: &ReplayArgs, output: &Output) -> Result<(), CliErr
     let dir = args.common.data_dir.clone().unwrap_or_else(|| {
         std::env::temp_dir().join(format!("fieldmesh-replay-{}", std::process::id()))
     });
-    let shape = Shape { nodes: args.nodes, shards: args.shards };
-    let mut fleet = Fleet::start(&dir, shape).await?;
-    let replayed = replay(args, speed, &log, &mut fleet, output).await;
-    fleet.stop().await;
+    let shape = Shape { nodes: args.nodes, shards: args.shards, may_be_cut: args.cuts > 0 };
+    let fleet = Fleet::start(&dir, shape).await?;
+    let replayed = replay(args, speed, &log, fleet, output).await;
     if temporary && let Err(error) = files::remove_dir(&dir) {
         output.say(format_args!("{} stays: {error}", dir.display()));
     }
@@ -100,7 +104,7 @@ async fn replay(
     args: &ReplayArgs,
     speed: Option<u64>,
     log: &Log,
-    fleet: &mut Fleet,
+    fleet: Fleet,
     output: &Output,
 ) -> Result<(), CliError> {
     let placing = match log.cities {
@@ -115,19 +119,33 @@ async fn replay(
     let customers = enroll(log, &population, seen, output).await?;
     wait_connected(customers.len() + log.assignees.len(), &mut sightings, output).await?;
     let before = fleet.usage().await?;
-    let mut tally = Tally::default();
     let began = Instant::now();
+    let (made, requests) = watch::channel(0);
+    let strikes = Strikes::over(log.incidents.len(), args.kills, args.cuts);
+    let load = drive(log, speed, &customers, &mut sightings, (made, output));
+    let (tally, (fleet, befell)) = tokio::try_join!(load, strikes.befall(fleet, requests))?;
+    let took = began.elapsed();
+    let usage = fleet.usage().await?.since(&before);
+    fleet.settled().await?;
+    let unfilled = fleet.count_tickets("unfilled").await?;
+    fleet.stop().await;
+    report(&tally, unfilled, took, &usage, (args, befell), output)
+}
+
+/// Makes every request when it is due, and waits for what comes of them.
+async fn drive(
+    log: &Log,
+    speed: Option<u64>,
+    customers: &Customers,
+    sightings: &mut mpsc::Receiver<Sighting>,
+    (made, output): (watch::Sender<usize>, &Output),
+) -> Result<Tally, CliError> {
+    let (mut tally, began) = (Tally::default(), Instant::now());
     let bar = progress(log.incidents.len() as u64, output);
     bar.set_message("confirmed");
-    let mut kills = kill_points(args.kills, log.incidents.len());
     for (index, incident) in log.incidents.iter().enumerate() {
-        if kills.last() == Some(&index) {
-            kills.pop();
-            let number = kills.len() as u64 % args.nodes + 1;
-            fleet.kill(number).await?;
-            fleet.restart(number).await?;
-        }
-        pace(began, incident, speed, &mut tally, &mut sightings).await;
+        made.send_replace(index);
+        pace(began, incident, speed, &mut tally, sightings).await;
         let client = customers
             .get(&incident.caller)
             .ok_or_else(|| CliError::failed("a caller has no device"))?;
@@ -151,10 +169,7 @@ async fn replay(
         bar.set_position(tally.confirmed() as u64);
     }
     bar.finish_and_clear();
-    let took = began.elapsed();
-    let usage = fleet.usage().await?.since(&before);
-    let unfilled = fleet.count_tickets("unfilled").await?;
-    report(&tally, unfilled, took, &usage, args, output)
+    Ok(tally)
 }
 
 fn request(incident: &Incident) -> RequestBody {
@@ -167,18 +182,6 @@ fn request(incident: &Incident) -> RequestBody {
         location: Location::from(*place),
         text: format!("category {category}, subcategory {subcategory}"),
     }
-}
-
-/// The indexes before which the server is killed, last first; spread by a fixed rule with jitter.
-fn kill_points(kills: usize, requests: usize) -> Vec<usize> {
-    use rand::{RngExt, SeedableRng, rngs::StdRng};
-    let mut random = StdRng::seed_from_u64(requests as u64);
-    let mut points: Vec<usize> =
-        (0..kills).map(|_| random.random_range(1..requests.max(2))).collect();
-    points.sort_unstable();
-    points.dedup();
-    points.reverse();
-    points
 }
 
 /// Waits until it is this incident's turn, and counts what comes meanwhile.
@@ -298,7 +301,7 @@ fn report(
     unfilled: usize,
     took: Duration,
     usage: &Usage,
-    args: &ReplayArgs,
+    (args, befell): (&ReplayArgs, Befell),
     output: &Output,
 ) -> Result<(), CliError> {
     let confirmed = tally.confirmed();
@@ -324,8 +327,10 @@ fn report(
         "server_cpu_to_floor": cpu_us as f64 / floor_us as f64,
         "fsyncs_per_loop": usage.syncs as f64 / loops as f64,
         "log_rounds": usage.rounds,
+        "fsyncs_per_round": usage.syncs as f64 / usage.rounds.max(1) as f64,
         "nodes": args.nodes,
-        "kills": args.kills,
+        "kills": befell.kills,
+        "cuts": befell.cuts,
         "seconds": took.as_secs_f64(),
     });
     for (key, value) in result.as_object().into_iter().flatten() {

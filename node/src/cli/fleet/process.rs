@@ -11,6 +11,7 @@ use std::{
 };
 
 use fieldmesh_actors::seams::Entropy as _;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -35,6 +36,18 @@ const PORTS: Range<u16> = 10_000..32_000;
 /// Ports that are tried: even where half of all are taken, one is found.
 const PORT_ATTEMPTS_MAX: usize = 64;
 
+const LOG_FILTER: &str = "FIELDMESH__LOG__FILTER";
+/// What a node that may be cut off has in its configuration, and what comes behind it while it is.
+const MAY_BE_CUT: &str = "\n[chaos]\nenabled = true\n";
+const IS_CUT: &str = "rules = [{ peer = \"127.0.0.0/8\", loss_percent = 100 }]\n";
+
+/// What a process holds, and has used since it began.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cli) struct Footprint {
+    pub(in crate::cli) cpu_us: u64,
+    pub(in crate::cli) resident_bytes: u64,
+}
+
 /// One node: its directory, and the process that runs it, if one does.
 pub(super) struct NodeProcess {
     pub(super) dir: PathBuf,
@@ -51,18 +64,18 @@ pub(super) fn failed(error: impl std::fmt::Display) -> CliError {
 
 /// A free port for UDP and TCP, as far as the kernel knows now; none that it gives to connections that
 /// go out, so that it is free yet when a killed node comes again.
-fn free_port() -> Result<u16, CliError> {
+fn free_port(on: Ipv4Addr) -> Result<u16, CliError> {
     let entropy = SystemEntropy::default();
     for _ in 0..PORT_ATTEMPTS_MAX {
         let mut random = [0; 2];
         entropy.fill(&mut random);
         let port = PORTS.start + u16::from_be_bytes(random) % PORTS.len() as u16;
-        let address = (Ipv4Addr::LOCALHOST, port);
+        let address = (on, port);
         if UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok() {
             return Ok(port);
         }
     }
-    Err(failed(format!("no port of {PORTS:?} is free on loopback")))
+    Err(failed(format!("no port of {PORTS:?} is free on {on}")))
 }
 
 impl NodeProcess {
@@ -79,12 +92,14 @@ impl NodeProcess {
             _ => dir.join(format!("node-{number}")),
         };
         if !config.exists() {
-            let (devices, https, mesh) = (free_port()?, free_port()?, free_port()?);
+            let at = Ipv4Addr::LOCALHOST;
+            let (devices, https, mesh) = (free_port(at)?, free_port(at)?, free_port(at)?);
             let text = format!(
                 "[node]\nnumber = {number}\ndata_dir = {own:?}\nshards = {}\n\n[listen]\n\
-                 devices = \"127.0.0.1:{devices}\"\nhttps = \"127.0.0.1:{https}\"\n\
-                 mesh = \"127.0.0.1:{mesh}\"\n",
-                shape.shards
+                 devices = \"{at}:{devices}\"\nhttps = \"{at}:{https}\"\n\
+                 mesh = \"{at}:{mesh}\"\n{}",
+                shape.shards,
+                if shape.may_be_cut { MAY_BE_CUT } else { "" },
             );
             files::write(&config, text.as_bytes(), Access::Owner).map_err(failed)?;
         }
@@ -105,12 +120,15 @@ impl NodeProcess {
             .arg(&self.config)
             .arg("--passphrase-file")
             .arg(&self.passphrase)
-            .env("FIELDMESH__LOG__FILTER", "error,openraft=off")
             // A log replayed at full speed makes one technician as busy as a hundred.
             .env("FIELDMESH__LISTEN__DEVICE_MESSAGES_PER_S", "10000")
             .env("FIELDMESH__LISTEN__DEVICE_MESSAGES_BURST", "10000")
             .stdin(Stdio::null())
             .kill_on_drop(true);
+        // Quiet, unless somebody wants to look closer.
+        if std::env::var_os(LOG_FILTER).is_none() {
+            command.env(LOG_FILTER, "error,openraft=off");
+        }
         Ok(command)
     }
 
@@ -154,27 +172,52 @@ impl NodeProcess {
         Ok(())
     }
 
-    /// What its present process used; nothing where it is killed.
-    pub(super) async fn usage(&self) -> Result<Usage, CliError> {
-        let Some(pid) = self.child.as_ref().and_then(Child::id) else {
-            return Ok(Usage::default());
+    /// From now on none of its datagrams reaches another node and none of theirs reaches it, or all do.
+    pub(super) fn cut_off(&self, is_cut: bool) -> Result<(), CliError> {
+        let refused = |why: &dyn std::fmt::Display| {
+            CliError::failed(format!("a node cannot be cut off or let back: {why}"))
         };
+        let written = files::read(&self.config).map_err(|error| refused(&error))?;
+        let written = String::from_utf8_lossy(&written);
+        let parts = written.split_once(MAY_BE_CUT);
+        let (before, _) = parts.ok_or_else(|| refused(&"its configuration says nothing of it"))?;
+        let text = format!("{before}{MAY_BE_CUT}{}", if is_cut { IS_CUT } else { "" });
+        files::write(&self.config, text.as_bytes(), Access::Owner)
+            .map_err(|error| refused(&error))?;
+        let pid = self.child.as_ref().and_then(Child::id).and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.and_then(Pid::from_raw).ok_or_else(|| refused(&"it does not run"))?;
+        kill_process(pid, Signal::HUP).map_err(|error| refused(&error))
+    }
+
+    /// What its present process holds and has used; none where it is killed.
+    pub(super) fn footprint(&self) -> Result<Option<Footprint>, CliError> {
+        let Some(pid) = self.child.as_ref().and_then(Child::id) else { return Ok(None) };
         let path = PathBuf::from(format!("/proc/{pid}/stat"));
         let stat = files::read(&path)
             .map_err(|error| CliError::failed(format!("{}: {error}", path.display())))?;
         let text = String::from_utf8_lossy(&stat);
-        // Fields 14 and 15, counted behind the name in parentheses (proc_pid_stat(5)).
+        // Fields 14, 15 and 24, counted behind the name in parentheses (proc_pid_stat(5)).
         let fields: Vec<&str> =
             text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks =
+        let at =
             |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+        let page = rustix::param::page_size() as u64;
+        let (cpu_us, resident_bytes) = ((at(11) + at(12)) * TICK_US, at(21) * page);
+        Ok(Some(Footprint { cpu_us, resident_bytes }))
+    }
+
+    /// What its present process used; nothing where it is killed.
+    pub(super) async fn usage(&self) -> Result<Usage, CliError> {
+        let Some(Footprint { cpu_us, .. }) = self.footprint()? else {
+            return Ok(Usage::default());
+        };
         let metrics = self.api()?.text("/metrics").await?;
         let counter = |name: &str| {
             let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.and_then(|value| value.trim().parse::<u64>().ok()).unwrap_or(0)
         };
         Ok(Usage {
-            cpu_us: (ticks(11) + ticks(12)) * TICK_US,
+            cpu_us,
             syncs: counter("fieldmesh_log_syncs_total"),
             rounds: counter("fieldmesh_log_rounds_total"),
         })

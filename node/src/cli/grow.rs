@@ -1,0 +1,107 @@
+//! `bench grow`: a node added to three that hold data, and how much is moved until the groups are even again.
+//!
+//! What it must have is what it stores in the end, log and states. **Invariant:** what is moved is counted by
+//! those who send. **Not here:** the nodes (`fleet`), where groups are to live (`domain::placement`).
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use futures_util::{StreamExt as _, stream};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{
+    CliError, Common, Output,
+    catchup::register,
+    fleet::{Fleet, Shape},
+    import::progress,
+};
+use crate::{
+    files,
+    web::cluster::{ClusterView, GroupView},
+};
+
+/// Before one is added.
+const NODES: u64 = 3;
+/// Registrations under way.
+const AT_ONCE: usize = 32;
+
+#[derive(Debug, Args)]
+pub(crate) struct GrowArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Customers that are there before.
+    #[arg(long, default_value_t = 50_000)]
+    customers: usize,
+    /// Shards.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=64))]
+    shards: u32,
+}
+
+pub(crate) async fn run(args: &GrowArgs, output: &Output) -> Result<(), CliError> {
+    let temporary = args.common.data_dir.is_none();
+    let dir = args.common.data_dir.clone().unwrap_or_else(|| {
+        std::env::temp_dir().join(format!("fieldmesh-grow-{}", std::process::id()))
+    });
+    output.say(format_args!("starting {NODES} nodes in {}", dir.display()));
+    let shape = Shape { nodes: NODES, shards: args.shards, may_be_cut: false };
+    let mut fleet = Fleet::start(&dir, shape).await?;
+    let measured = measure(args, &mut fleet, output).await;
+    fleet.stop().await;
+    if temporary && let Err(error) = files::remove_dir(&dir) {
+        output.say(format_args!("{} stays: {error}", dir.display()));
+    }
+    measured
+}
+
+async fn measure(args: &GrowArgs, fleet: &mut Fleet, output: &Output) -> Result<(), CliError> {
+    fill(args, fleet, output).await?;
+    let before = replicas(&fleet.settled().await?);
+    let (number, began) = (NODES + 1, Instant::now());
+    fleet.grow().await?;
+    let after = replicas(&fleet.settled().await?);
+    let took = began.elapsed();
+    let sent = fleet.sent_bytes(number).await?;
+    let data = fleet.data_of(number)?;
+    let stored = files::size_of(&data)
+        .map_err(|error| CliError::failed(format!("{}: {error}", data.display())))?;
+    let moved = after.difference(&before);
+    let result = json!({
+        "customers": args.customers,
+        "shards": args.shards,
+        "seconds": took.as_secs_f64(),
+        "replicas_on_new_node": after.iter().filter(|(_, node)| *node == number).count(),
+        "replicas_moved_elsewhere": moved.filter(|(_, node)| *node != number).count(),
+        "sent_bytes": sent,
+        "stored_bytes": stored,
+        "sent_to_stored": sent as f64 / stored.max(1) as f64,
+    });
+    for (key, value) in result.as_object().into_iter().flatten() {
+        output.say(format_args!("{key:<26} {value}"));
+    }
+    output.result(result);
+    Ok(())
+}
+
+async fn fill(args: &GrowArgs, fleet: &Fleet, output: &Output) -> Result<(), CliError> {
+    let bar = progress(args.customers as u64, output);
+    bar.set_message("customers");
+    let api = fleet.api()?;
+    let all = (0..args.customers).map(|number| register(&api, number));
+    let mut registered = stream::iter(all).buffer_unordered(AT_ONCE);
+    while let Some(done) = registered.next().await {
+        done?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// Which group votes or follows on which node.
+fn replicas(view: &ClusterView) -> BTreeSet<(u32, u64)> {
+    let mut replicas = BTreeSet::new();
+    for GroupView { group, voters, learners, .. } in &view.groups {
+        replicas.extend(voters.iter().chain(learners).map(|node| (*group, *node)));
+    }
+    replicas
+}
