@@ -36,7 +36,6 @@ const PORTS: Range<u16> = 10_000..32_000;
 /// Ports that are tried: even where half of all are taken, one is found.
 const PORT_ATTEMPTS_MAX: usize = 64;
 
-const LOG_FILTER: &str = "FIELDMESH__LOG__FILTER";
 /// What a node that may be cut off has in its configuration, and what comes behind it while it is.
 const MAY_BE_CUT: &str = "\n[chaos]\nenabled = true\n";
 const IS_CUT: &str = "rules = [{ peer = \"127.0.0.0/8\", loss_percent = 100 }]\n";
@@ -120,15 +119,12 @@ impl NodeProcess {
             .arg(&self.config)
             .arg("--passphrase-file")
             .arg(&self.passphrase)
+            .env("FIELDMESH__LOG__FILTER", "error,openraft=off")
             // A log replayed at full speed makes one technician as busy as a hundred.
             .env("FIELDMESH__LISTEN__DEVICE_MESSAGES_PER_S", "10000")
             .env("FIELDMESH__LISTEN__DEVICE_MESSAGES_BURST", "10000")
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        // Quiet, unless somebody wants to look closer.
-        if std::env::var_os(LOG_FILTER).is_none() {
-            command.env(LOG_FILTER, "error,openraft=off");
-        }
         Ok(command)
     }
 
