@@ -3,8 +3,8 @@
 //! [`pki`] makes a cluster's certificates; [`live`] runs a server in this process; [`person`] asks it
 //! with curl and openssl; [`process`] runs the real programs; [`document`] runs what the documentation
 //! says; [`udp`] puts QUIC on the simulated network; [`world`] runs node and devices under simulated time,
-//! disk and network, with faults, and checks the laws, [`group_world`] one replicated group. [`reception`]
-//! stands for nodes that come and go, [`link`] for the bad network before them.
+//! disk and network, with faults, and checks the laws, [`group_world`] one replicated group,
+//! [`cluster_world`] a whole cluster with its devices. [`reception`] stands for nodes that come and go, [`link`] for the bad network before them.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -12,6 +12,7 @@
     reason = "tests fail by panicking"
 )]
 
+pub mod cluster_world;
 pub mod document;
 pub mod group_world;
 pub mod link;

@@ -7,7 +7,7 @@ use std::{
 
 use fieldmesh_actors::seams::Clock;
 use fieldmesh_device::transport::connect;
-use fieldmesh_domain::{EntityId, EntityKind};
+use fieldmesh_domain::{EntityId, EntityKind, Region};
 use fieldmesh_node::{
     edge,
     mesh::{self, Mesh, MeshOptions},
@@ -30,8 +30,11 @@ const TRIES: u32 = 5;
 
 /// As the certificate of a node with this number names it.
 pub fn identity(number: u64) -> EntityId {
-    let number = u8::try_from(number).unwrap();
-    EntityId::new(EntityKind::Registration, REGION.parse().unwrap(), [number; 10])
+    identity_in(REGION.parse().unwrap(), number)
+}
+
+pub fn identity_in(region: Region, number: u64) -> EntityId {
+    EntityId::new(EntityKind::Registration, region, [u8::try_from(number).unwrap(); 10])
 }
 
 /// The mesh of somebody with these credentials, where it listens, and whom it believes.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fieldmesh_domain::{
-    EntityId, EntityKind,
+    EntityId, EntityKind, Region,
     registration::{self, Approval, Issued, Profile, Proof, Token},
     time::Millis,
 };
@@ -22,27 +22,54 @@ use zeroize::Zeroizing;
 pub const CLUSTER: &str = "sim.internal";
 pub const REGION: &str = "eu1";
 
-/// A root, an issuing CA and what they signed.
+/// A root, a region's issuing CA and what they signed.
 pub struct Authority {
     pub root: Vec<u8>,
     issuing: IssuingCa,
+    region: Region,
+    /// The issuing CAs of all regions, DER.
+    all: Vec<Vec<u8>>,
     now_s: u64,
 }
 
 impl Authority {
     pub fn new(now_s: u64) -> Self {
+        Self::of_regions(&[REGION], now_s).remove(0)
+    }
+
+    /// One for each region, below the same root.
+    pub fn of_regions(regions: &[&str], now_s: u64) -> Vec<Self> {
         let root = RootCa::create(CLUSTER, now_s, [1; 16]).unwrap();
-        let (issuing, _) = root.issue_issuing(REGION, 1, now_s, [2; 16]).unwrap();
-        Self { root: root.certificate().to_vec(), issuing, now_s }
+        let issuing = |(region, serial): (&&str, u8)| {
+            root.issue_issuing(region, 1, now_s, [serial; 16]).unwrap().0
+        };
+        let issuing: Vec<IssuingCa> = regions.iter().zip(2..).map(issuing).collect();
+        let all: Vec<Vec<u8>> = issuing.iter().map(|ca| ca.certificate().to_vec()).collect();
+        let root = root.certificate().to_vec();
+        let of = |(issuing, region): (IssuingCa, &&str)| {
+            let (root, region, all) = (root.clone(), region.parse().unwrap(), all.clone());
+            Self { root, issuing, region, all, now_s }
+        };
+        issuing.into_iter().zip(regions).map(of).collect()
+    }
+
+    pub fn region(&self) -> Region {
+        self.region
+    }
+
+    /// The certificate of the region's issuing CA, DER.
+    pub fn issuing(&self) -> &[u8] {
+        self.issuing.certificate()
     }
 
     pub fn trust(&self) -> TrustStore {
-        TrustStore::new(vec![self.root.clone()], vec![self.issuing.certificate().to_vec()]).unwrap()
+        TrustStore::new(vec![self.root.clone()], self.all.clone()).unwrap()
     }
 
     pub fn credentials(&self, kind: Kind, id: [u8; 16]) -> Credentials {
         let key = KeyMaterial::generate().unwrap();
-        let identity = Identity { cluster: CLUSTER.into(), region: REGION.into(), kind, id };
+        let identity =
+            Identity { cluster: CLUSTER.into(), region: self.region.to_string(), kind, id };
         let life = profile(kind).life(self.now_s, 0);
         let leaf = self.issuing.issue(&key.spki(), &identity, &[], life, id).unwrap();
         let chain = vec![leaf.der, self.issuing.certificate().to_vec()];
@@ -86,30 +113,41 @@ impl Authority {
     }
 }
 
-/// The service's secrets, the same for every incarnation of the node.
+/// The service's secrets, the same for every incarnation of a node.
 pub struct ServiceKit {
     id: [u8; 16],
+    region: Region,
     credentials: Credentials,
-    hpke: Vec<StoredHpke>,
+    hpke: StoredHpke,
+}
+
+fn hpke(made_s: u64) -> StoredHpke {
+    let (private, public) = HpkePrivateKey::generate().unwrap();
+    StoredHpke { private: Arc::new(private), public, made_s }
 }
 
 impl ServiceKit {
     pub fn new(authority: &Authority) -> Self {
-        let id = [9; 16];
-        let (private, public) = HpkePrivateKey::generate().unwrap();
-        let hpke = vec![StoredHpke { private: Arc::new(private), public, made_s: authority.now_s }];
-        Self { id, credentials: authority.credentials(Kind::Service, id), hpke }
+        let (id, region) = ([9; 16], authority.region);
+        let credentials = authority.credentials(Kind::Service, id);
+        Self { id, region, credentials, hpke: hpke(authority.now_s) }
+    }
+
+    /// Of another node of the region: the keys that open messages are each node's own.
+    pub fn of_another_node(&self) -> Self {
+        let (credentials, hpke) = (self.credentials.clone(), hpke(self.hpke.made_s));
+        Self { credentials, hpke, ..*self }
     }
 
     pub fn secrets(&self) -> ServiceSecrets {
         let leaf = &self.credentials.chain[0];
         ServiceSecrets {
             id: self.id,
-            region: REGION.into(),
-            region_key: Key::from_bytes(Zeroizing::new([7; 32])),
+            region: self.region.to_string(),
+            region_key: Key::from_bytes(Zeroizing::new(sha256(self.region.to_string().as_bytes()))),
             signer: SoftwareSigner::from_pkcs8(&self.credentials.pkcs8, leaf).unwrap(),
             chain: self.credentials.chain.clone(),
-            hpke: self.hpke.clone(),
+            hpke: vec![self.hpke.clone()],
         }
     }
 }

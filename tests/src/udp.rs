@@ -8,12 +8,17 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
+    time::Duration,
 };
 
+use fieldmesh_node::issuer::sha256;
 use quinn::{
-    AsyncUdpSocket, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, UdpPoller,
+    AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, ServerConfig,
+    TokioRuntime, UdpPoller,
+    crypto::{CryptoError, HmacKey},
     udp::{RecvMeta, Transmit},
 };
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::sync::mpsc;
 use turmoil::net::UdpSocket;
 
@@ -107,11 +112,69 @@ impl AsyncUdpSocket for SimulatedSocket {
 
 /// An endpoint on the simulated network, with connection identifiers that follow from the seed.
 pub async fn endpoint(port: u16, server: Option<ServerConfig>, seed: [u8; 32]) -> Endpoint {
+    configured(port, server, EndpointConfig::default(), seed).await
+}
+
+/// One that is started again and again on the same machine, with another seed each time: whoever goes on
+/// with a connection of before is told at once that it is gone (RFC 9000 §10.3), as by a real node.
+pub async fn lasting(
+    port: u16,
+    server: ServerConfig,
+    machine: [u8; 32],
+    seed: [u8; 32],
+) -> Endpoint {
+    let mut config = EndpointConfig::new(Arc::new(ResetKey(machine)));
+    config.cid_generator(move || Box::new(Identifiers(StdRng::from_seed(seed))));
+    configured(port, Some(server), config, seed).await
+}
+
+async fn configured(
+    port: u16,
+    server: Option<ServerConfig>,
+    mut config: EndpointConfig,
+    seed: [u8; 32],
+) -> Endpoint {
     let socket = SimulatedSocket::bind(port).await.unwrap();
-    let mut config = EndpointConfig::default();
     config.rng_seed(Some(seed));
     // One turn of the runtime, so that the receiving task runs before the first datagram.
     poll_fn(|_| Poll::Ready(())).await;
     Endpoint::new_with_abstract_socket(config, server, Arc::new(socket), Arc::new(TokioRuntime))
         .unwrap()
+}
+
+/// Outlives the endpoint; nobody forges in the simulation.
+struct ResetKey([u8; 32]);
+
+impl HmacKey for ResetKey {
+    fn sign(&self, data: &[u8], signature_out: &mut [u8]) {
+        signature_out.copy_from_slice(&sha256(&[&self.0[..], data].concat()));
+    }
+
+    fn signature_len(&self) -> usize {
+        32
+    }
+
+    fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+        let is_own = sha256(&[&self.0[..], data].concat()) == signature;
+        if is_own { Ok(()) } else { Err(CryptoError) }
+    }
+}
+
+/// Connection identifiers by chance.
+struct Identifiers(StdRng);
+
+impl ConnectionIdGenerator for Identifiers {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut bytes = [0; 8];
+        self.0.fill_bytes(&mut bytes);
+        ConnectionId::new(&bytes)
+    }
+
+    fn cid_len(&self) -> usize {
+        8
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }

@@ -4,24 +4,19 @@
 //! trace of what devices saw, and when, is the same for the same seed.
 
 mod clock;
+pub(crate) mod people;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use fieldmesh_actors::seams::{Clock, Entropy};
-use fieldmesh_device::{
-    ClientConfig, Event, keys::DeviceKeys, outbox::MemoryOutbox, session::SessionParts, spawn, wire,
-};
+use fieldmesh_device::wire;
 use fieldmesh_domain::{
-    Command, EntityId, EntityKind, customer,
-    message::{Answer, Location, RequestBody, ResponseBody},
+    EntityKind,
     placement::{Home, Members},
-    technician::{self, Shift, Skill},
 };
-use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_node::{
     audit::Audit,
     bucket::Rate,
@@ -34,23 +29,30 @@ use fieldmesh_node::{
 };
 use fieldmesh_pki::{
     Kind,
-    tls::{self, Credentials, LiveCredentials, PeerVerifier, client_config, device_server_config},
+    tls::{self, Credentials, LiveCredentials, PeerVerifier, device_server_config},
 };
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 
-use self::clock::WrongClock;
-pub use self::clock::{EPOCH_MS, SimClock};
+pub(crate) use self::clock::WrongClock;
+use self::people::{Habits, PORT, Person, Shared, live, populate};
+pub use self::{
+    clock::{EPOCH_MS, SimClock},
+    people::Seen,
+};
 use crate::{
     pki::{Authority, CLUSTER, REGION, ServiceKit},
     udp,
 };
 
-const TIMING: Timing = Timing {
+pub(crate) const TIMING: Timing = Timing {
     heartbeat: Duration::from_millis(100),
     election_min: Duration::from_millis(300),
     election_max: Duration::from_millis(600),
 };
-const PORT: u16 = 7443;
+/// Tickets that a technician takes at a time.
+const CAPACITY: u16 = 2;
+/// The longest pause before a customer's request.
+const PAUSE_MS: u64 = 3000;
 /// A run that takes longer than this, simulated, has lost something.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -97,77 +99,12 @@ impl Plan {
     }
 }
 
-/// What devices saw, in order.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    pub trace: Vec<String>,
-    requested: BTreeSet<EntityId>,
-    received: BTreeSet<EntityId>,
-    /// How often, and with which technicians, each ticket was confirmed to its customer.
-    confirmed: BTreeMap<EntityId, Vec<Option<EntityId>>>,
-    /// What is wrong with tickets' histories.
-    misdated: Vec<String>,
-}
-
-type Shared = Arc<Mutex<Seen>>;
-
 /// The node's host: what outlives its crashes, and the journals of the node that runs now.
 #[derive(Clone)]
 struct Machine {
     disk: Disk,
     clock: WrongClock,
     journals: Arc<Mutex<Vec<ShardJournal>>>,
-}
-
-/// A simulated person with a device.
-#[derive(Clone)]
-struct Person {
-    id: EntityId,
-    name: String,
-    credentials: Credentials,
-}
-
-fn person(authority: &Authority, kind: EntityKind, number: usize) -> Person {
-    let id = EntityId::new(kind, REGION.parse().unwrap(), [number as u8 * 3 + 1; 10]);
-    let (profile, prefix) = if kind == EntityKind::Customer {
-        (Kind::Customer, "customer")
-    } else {
-        (Kind::Technician, "technician")
-    };
-    Person { id, name: format!("{prefix}-{number}"), credentials: authority.device(id, profile) }
-}
-
-/// Registers and enrolls whoever is not yet.
-async fn populate(node: &Node, authority: &Authority, people: &[Person]) {
-    for person in people {
-        let (name, home) =
-            (person.name.clone(), Location { lat_e6: 48_000_000, lon_e6: 2_000_000 });
-        let owner = match person.id.kind() {
-            EntityKind::Customer => vec![Command::Customer(customer::Command::Register {
-                name,
-                location: home,
-                tier: 2,
-            })],
-            _ => vec![
-                Command::Technician(technician::Command::Register {
-                    name,
-                    skills: vec![Skill { category: 1, level: 3 }],
-                    home,
-                    capacity: 2,
-                    shift: Shift::Always,
-                }),
-                Command::Technician(technician::Command::GoOnShift),
-            ],
-        };
-        for command in owner {
-            // A restarted node finds most of this done; what it refuses was done before.
-            drop(node.ask(person.id, command).await);
-        }
-        let registration = EntityId::registration_of(person.id);
-        for command in authority.enrollment(person.id, &person.credentials.chain[0]) {
-            drop(node.ask(registration, Command::Registration(command)).await);
-        }
-    }
 }
 
 /// Runs the node on a disk until its host crashes.
@@ -216,154 +153,9 @@ async fn run_node(
     let node = Node::start(parts, kit.secrets()).await?;
     node.ready().await?;
     *machine.journals.lock().unwrap() = node.journals();
-    populate(&node, &authority, &people).await;
+    drop(populate(&node, &authority, &people).await);
     std::future::pending::<()>().await;
     Ok(())
-}
-
-async fn run_device(
-    person: Person,
-    authority: Arc<Authority>,
-    seen: Shared,
-    plan: Plan,
-    seed: u64,
-) -> turmoil::Result {
-    let entropy = Arc::new(SimEntropy::new(seed));
-    let random = Arc::clone(&entropy);
-    let signer =
-        SoftwareSigner::from_pkcs8(&person.credentials.pkcs8, &person.credentials.chain[0])
-            .unwrap();
-    let mut keys = DeviceKeys { signer: Arc::new(signer), hpke: Vec::new() };
-    keys.rotate(EPOCH_MS / 1000).unwrap();
-    let verifier = PeerVerifier {
-        trust: tls::fixed(Arc::new(authority.trust())),
-        now: Arc::new(|| SimClock.now_ms() / 1000),
-        revoked: Arc::new(|_, _| false),
-        client_may_be_unknown: false,
-        lapsed: None,
-    };
-    let tls = client_config(Arc::new(verifier), Some(&person.credentials), wire::ALPN).unwrap();
-    let endpoint = udp::endpoint(0, None, [seed as u8; 32]).await;
-    let (client, mut events) = spawn(ClientConfig {
-        session: SessionParts {
-            me: person.id,
-            keys,
-            trust: Arc::new(authority.trust()),
-            outbox: Box::new(MemoryOutbox::default()),
-            clock: Arc::new(|| SimClock.now_ms()),
-            entropy: Arc::new(move |bytes| random.fill(bytes)),
-        },
-        endpoint,
-        addr: (turmoil::lookup("node"), PORT).into(),
-        server_name: "localhost".into(),
-        tls: Arc::new(tls),
-        symmetric: seed.is_multiple_of(2),
-    });
-    let mut dice = StdRng::seed_from_u64(seed);
-    let asking = client.clone();
-    let (id, wishes) = (person.id, Arc::clone(&seen));
-    if person.id.kind() == EntityKind::Customer {
-        tokio::spawn(async move {
-            for number in 0..plan.requests {
-                tokio::time::sleep(Duration::from_millis(dice.random_range(0..3000))).await;
-                let body = RequestBody {
-                    category: 1,
-                    subcategory: number as u16,
-                    impact: 2,
-                    urgency: 2,
-                    location: Location { lat_e6: 48_100_000, lon_e6: 2_100_000 },
-                    text: "help".into(),
-                };
-                let message = asking.request(&body).await.unwrap();
-                wishes.lock().unwrap().requested.insert(EntityId::ticket_of(id, message));
-            }
-        });
-    }
-    let mut dice = StdRng::seed_from_u64(seed + 1);
-    while let Some(event) = events.recv().await {
-        if let Event::Alert { message_id, body } = &event {
-            let declines = dice.random_range(0..4) == 0;
-            let answer = if declines {
-                Answer::Decline { reason: String::new() }
-            } else {
-                Answer::Accept { eta_min: 10 }
-            };
-            client
-                .respond(
-                    Some(*message_id),
-                    &ResponseBody { ticket: body.ticket, offer: body.offer, answer },
-                )
-                .await
-                .unwrap();
-        }
-        seen.lock().unwrap().note(&person, &event);
-    }
-    Ok(())
-}
-
-impl Seen {
-    fn note(&mut self, person: &Person, event: &Event) {
-        let what = match event {
-            Event::Step { .. } => return,
-            Event::Connected => "connected".to_owned(),
-            Event::Disconnected { .. } => "disconnected".to_owned(),
-            Event::Refused { reason } => format!("refused: {reason}"),
-            Event::Receipt { body, .. } => {
-                self.received
-                    .extend(body.ticket.filter(|_| person.id.kind() == EntityKind::Customer));
-                format!("receipt {:?} {:?}", body.status, body.ticket)
-            }
-            Event::Alert { body, .. } => format!("alert {} {:?}", body.ticket, body.offer),
-            Event::Confirmation { body, .. } => {
-                if body.number == 2 {
-                    self.confirmed.entry(body.ticket).or_default().push(body.technician);
-                }
-                format!("confirmation {} {} {:?}", body.number, body.ticket, body.technician)
-            }
-            Event::Expired { .. } => "expired".to_owned(),
-        };
-        let at = SimClock.now_ms() - EPOCH_MS;
-        self.trace.push(format!("{at} {} {what}", person.name));
-    }
-
-    fn is_done(&self, plan: &Plan) -> bool {
-        let all = plan.customers * plan.requests;
-        self.requested.len() == all
-            && self.requested.iter().all(|ticket| self.confirmed.contains_key(ticket))
-    }
-
-    /// Looks at the history of each ticket: time goes on in it.
-    fn read_histories(&mut self, journals: &[ShardJournal]) {
-        let found = |ticket| journals.iter().flat_map(move |one| one.history(ticket).unwrap());
-        for ticket in &self.requested {
-            let times: Vec<u64> = found(*ticket).map(|entry| entry.record.at_ms).collect();
-            if !times.is_sorted() {
-                self.misdated.push(format!("{ticket} has steps at {times:?}"));
-            }
-        }
-    }
-
-    /// What was promised and is not so.
-    pub fn broken_laws(&self) -> Vec<String> {
-        let mut broken = self.misdated.clone();
-        for ticket in self.received.difference(&self.confirmed.keys().copied().collect()) {
-            broken.push(format!("{ticket} was acknowledged and is lost"));
-        }
-        for ticket in &self.requested {
-            if !self.received.contains(ticket) {
-                broken.push(format!("{ticket} was never received"));
-            }
-        }
-        for (ticket, technicians) in &self.confirmed {
-            if technicians.len() > 1 {
-                broken.push(format!("{ticket} was confirmed {} times", technicians.len()));
-            }
-            if technicians.iter().collect::<BTreeSet<_>>().len() > 1 {
-                broken.push(format!("{ticket} has two technicians"));
-            }
-        }
-        broken
-    }
 }
 
 /// Runs a plan to its end.
@@ -373,12 +165,11 @@ pub fn run(plan: Plan) -> Seen {
     // From a fast disk to one so slow that much is under way when the power fails.
     let disk = Disk::new(Duration::from_millis([1, 2, 5, 20, 60][plan.seed as usize % 5]));
     let seen = Shared::default();
-    let mut people: Vec<Person> = (0..plan.customers)
-        .map(|number| person(&authority, EntityKind::Customer, number))
-        .collect();
-    people.extend(
-        (0..plan.technicians).map(|number| person(&authority, EntityKind::Technician, 10 + number)),
-    );
+    let somebody = |kind, number| Person::new(&authority, kind, number, CAPACITY);
+    let mut people: Vec<Person> =
+        (0..plan.customers).map(|number| somebody(EntityKind::Customer, number)).collect();
+    people
+        .extend((0..plan.technicians).map(|number| somebody(EntityKind::Technician, 10 + number)));
     let mut sim = turmoil::Builder::new()
         .rng_seed(plan.seed)
         .simulation_duration(PATIENCE * 2)
@@ -411,14 +202,16 @@ pub fn run(plan: Plan) -> Seen {
     for (index, person) in people.iter().enumerate() {
         let (person, authority, seen) = (person.clone(), Arc::clone(&authority), Arc::clone(&seen));
         let seed = plan.seed * 100 + index as u64 + 7;
+        let (nodes, pause_ms) = (vec!["node".to_owned()], PAUSE_MS);
+        let habits = Habits { nodes, requests: plan.requests, pause_ms, seed };
         sim.host(person.name.clone(), move || {
-            run_device(person.clone(), Arc::clone(&authority), Arc::clone(&seen), plan, seed)
+            live(person.clone(), Arc::clone(&authority), habits.clone(), Arc::clone(&seen))
         });
     }
     drive(&mut sim, &machine, &plan, &people, &seen);
-    seen.lock().unwrap().read_histories(&machine.journals.lock().unwrap());
+    seen.lock().unwrap().read_histories("the node", &machine.journals.lock().unwrap());
     drop(sim);
-    Arc::into_inner(seen).map_or_else(Seen::default, |seen| seen.into_inner().unwrap())
+    std::mem::take(&mut *seen.lock().unwrap())
 }
 
 /// The node's host loses its power.
@@ -484,7 +277,7 @@ fn drive(
         // A crash that waits for a receipt waits in vain once all is done.
         let crashed = crashes.iter().all(|it| it.from <= now);
         let healed = cuts.is_empty() && healing.is_empty() && steps.is_empty();
-        if crashed && healed && seen.lock().unwrap().is_done(plan) {
+        if crashed && healed && seen.lock().unwrap().is_done(plan.customers * plan.requests) {
             break;
         }
         sim.step().expect("the simulation steps");

@@ -26,7 +26,7 @@ impl Clock for SimClock {
 
 /// A machine's clock: so many milliseconds off. It outlives the machine's crashes.
 #[derive(Clone, Default)]
-pub(super) struct WrongClock(Arc<AtomicI64>);
+pub(crate) struct WrongClock(Arc<AtomicI64>);
 
 impl Clock for WrongClock {
     fn now_ms(&self) -> u64 {
@@ -35,12 +35,12 @@ impl Clock for WrongClock {
 }
 
 impl WrongClock {
-    pub(super) fn set(&self, off_ms: i64) {
+    pub(crate) fn set(&self, off_ms: i64) {
         self.0.store(off_ms, Ordering::Relaxed);
     }
 
     /// The time of a node on such a machine, as it makes it.
-    pub(super) fn steady(&self) -> impl Clock + use<> {
+    pub(crate) fn steady(&self) -> impl Clock + use<> {
         let elapsed = || turmoil::sim_elapsed().unwrap_or_default().as_micros() as u64;
         SteadyClock::new(self.clone(), elapsed)
     }

@@ -1,0 +1,342 @@
+//! A whole cluster under simulated time, network and disks, with faults; and the laws.
+//!
+//! Nodes and devices run as they are: nodes with mesh, groups and placement, devices that know several
+//! nodes. Node 1 begins and lets the others in (`growth`), who take their places as the product has it; then
+//! faults come one after the other, and operators' commands go on meanwhile (`faults`); then all is mended
+//! and must come to be what is wanted, with everything served (`peace`).
+//!
+//! Laws: what was acknowledged is confirmed to its customer, once, with one technician (`world::people`); a
+//! term of a group has one leader (`sight`); whoever leads can read what its group stored (`node`); in the end
+//! all replicas of a group have the same log and the same state, an entity is in its slot's shard and nowhere
+//! else, and its history is whole (`laws`).
+
+mod authority;
+mod faults;
+mod growth;
+mod laws;
+mod node;
+mod peace;
+mod sight;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use fieldmesh_actors::seams::Clock;
+use fieldmesh_domain::{EntityKind, Region, placement::GROUPS_PER_REGION};
+use fieldmesh_pki::{Kind, tls::Credentials};
+use tokio::sync::watch;
+use turmoil::Sim;
+
+use self::{node::Machine, sight::Sight};
+use crate::{
+    mesh::identity_in,
+    pki::{Authority, ServiceKit},
+    world::{
+        EPOCH_MS, SimClock,
+        people::{Habits, Person, Shared, live},
+    },
+};
+
+/// How long faults go on.
+const FAULTS: Duration = Duration::from_secs(20);
+/// A run that takes longer than this, simulated, never ends.
+const SIMULATED_MAX: Duration = Duration::from_secs(600);
+/// The names of regions, in the order in which they begin.
+const REGIONS: [&str; 2] = ["eu1", "us1"];
+/// Numbers of nodes that each region has for itself.
+const NUMBERS: u64 = 10;
+/// Tickets that a technician takes at a time: nobody waits because all hands are full.
+const CAPACITY: u16 = 40;
+
+/// What a run is like.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    pub seed: u64,
+    /// Nodes of each region.
+    pub nodes: &'static [u64],
+    /// Shards of each region.
+    pub shards: u32,
+    /// Milliseconds that a sync of each node's disk takes, in turn.
+    pub sync_ms: [u64; 5],
+    /// The longest pause between two faults; none without any.
+    pub pause_ms: Option<u64>,
+    /// Of each region.
+    pub customers: usize,
+    pub technicians: usize,
+    /// Of each customer.
+    pub requests: usize,
+}
+
+impl Plan {
+    /// The plan of the sweep: every third one has two regions.
+    pub fn of(seed: u64) -> Self {
+        let sync_ms = match seed % 4 {
+            0 => [0; 5],
+            1 => [1, 2, 5, 20, 1],
+            2 => [2; 5],
+            _ => [30, 1, 1, 50, 1],
+        };
+        let nodes: &[u64] = if seed.is_multiple_of(3) { &[3, 2] } else { &[3] };
+        let pause_ms = Some([1200, 2500][(seed / 12) as usize % 2]);
+        Self {
+            seed,
+            nodes,
+            shards: 2,
+            sync_ms,
+            pause_ms,
+            customers: 3,
+            technicians: 3,
+            requests: 4,
+        }
+    }
+
+    /// Nothing befalls it.
+    pub fn quiet(self) -> Self {
+        Self { pause_ms: None, ..self }
+    }
+
+    fn all_requests(&self) -> usize {
+        self.nodes.len() * self.customers * self.requests
+    }
+}
+
+/// What happened in a run.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub trace: Vec<String>,
+    pub broken: Vec<String>,
+    pub requests: usize,
+    pub confirmed: usize,
+    pub crashes: usize,
+    /// Crashes of a node that led a group.
+    pub leader_crashes: usize,
+    pub cuts: usize,
+    pub drains: usize,
+    /// Commands that say who votes in a group.
+    pub assignments: usize,
+    /// Commands that say where a region's data are besides.
+    pub policies: usize,
+    pub slots_moved: usize,
+    /// Terms of groups that had a leader.
+    pub terms: usize,
+    pub simulated: Duration,
+}
+
+/// A region: its authority, its service and who lives there.
+struct Land {
+    index: u32,
+    /// The number of its first node.
+    first: u64,
+    nodes: u64,
+    shards: u32,
+    authority: Arc<Authority>,
+    kit: ServiceKit,
+    people: Vec<Person>,
+    /// Whether everybody was taken in.
+    is_open: watch::Sender<bool>,
+}
+
+impl Land {
+    fn new(plan: &Plan, index: usize) -> Arc<Self> {
+        let authority = Arc::clone(&authorities()[index]);
+        let somebody = |kind, number| {
+            Person::new(&authority, kind, number + index * NUMBERS as usize, CAPACITY)
+        };
+        let customers = (0..plan.customers).map(|one| somebody(EntityKind::Customer, one));
+        let technicians =
+            (0..plan.technicians).map(|one| somebody(EntityKind::Technician, one + 40));
+        let people = customers.chain(technicians).collect();
+        Arc::new(Self {
+            index: index as u32,
+            first: index as u64 * NUMBERS + 1,
+            nodes: plan.nodes[index],
+            shards: plan.shards,
+            kit: ServiceKit::new(&authority),
+            people,
+            is_open: watch::Sender::new(false),
+            authority,
+        })
+    }
+
+    fn region(&self) -> Region {
+        self.authority.region()
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = u64> + use<> {
+        self.first..self.first + self.nodes
+    }
+
+    /// The number of a shard's group.
+    fn group(&self, shard: u32) -> u32 {
+        self.index * GROUPS_PER_REGION + shard
+    }
+
+    fn node_credentials(&self, number: u64) -> Credentials {
+        self.authority.credentials(Kind::Node, identity_in(self.region(), number).to_bytes())
+    }
+}
+
+/// The same for all runs: what is signed has no part in them.
+fn authorities() -> &'static [Arc<Authority>] {
+    static AUTHORITIES: OnceLock<Vec<Arc<Authority>>> = OnceLock::new();
+    AUTHORITIES.get_or_init(|| {
+        let all = Authority::of_regions(&REGIONS, EPOCH_MS / 1000);
+        all.into_iter().map(Arc::new).collect()
+    })
+}
+
+fn host(number: u64) -> String {
+    format!("n{number}")
+}
+
+/// Adds to the trace what happens on a host.
+fn note(seen: &Shared, what: impl std::fmt::Display) {
+    seen.lock().unwrap().tell(SimClock.now_ms() - EPOCH_MS, what);
+}
+
+/// The cluster from outside.
+struct World<'a, 'sim> {
+    sim: &'a mut Sim<'sim>,
+    plan: Plan,
+    lands: Vec<Arc<Land>>,
+    machines: Vec<Machine>,
+    /// What devices and nodes say.
+    told: Shared,
+    sight: Sight,
+    seen: Seen,
+}
+
+impl World<'_, '_> {
+    fn now(&self) -> u64 {
+        self.sim.elapsed().as_millis() as u64
+    }
+
+    fn machine(&self, number: u64) -> &Machine {
+        self.machines.iter().find(|machine| machine.number == number).unwrap()
+    }
+
+    fn note(&self, what: impl std::fmt::Display) {
+        self.told.lock().unwrap().tell(self.now(), what);
+    }
+
+    fn blame(&self, what: String) {
+        self.told.lock().unwrap().blame(what);
+    }
+
+    /// One step; whether the simulation goes on.
+    fn step(&mut self) -> bool {
+        if let Err(error) = self.sim.step() {
+            let mut why = error.to_string();
+            let mut source = error.source();
+            while let Some(error) = source {
+                why.push_str(&format!(": {error}"));
+                source = error.source();
+            }
+            self.blame(format!("a node ended: {why}"));
+            return false;
+        }
+        let now = self.now();
+        self.sight.look(&self.machines, &mut self.told.lock().unwrap(), now);
+        true
+    }
+
+    /// Steps until something is so; what is missing where it does not come about in time.
+    fn until(
+        &mut self,
+        within: Duration,
+        mut missing: impl FnMut(&mut Self) -> Option<String>,
+    ) -> Result<(), String> {
+        let end = self.sim.elapsed() + within;
+        loop {
+            let Some(what) = missing(self) else { return Ok(()) };
+            if self.sim.elapsed() >= end {
+                return Err(what);
+            }
+            if !self.step() {
+                return Err("the simulation does not go on".into());
+            }
+        }
+    }
+}
+
+/// Runs a plan to its end.
+pub fn run(plan: Plan) -> Seen {
+    let told = Shared::default();
+    let mut sim = turmoil::Builder::new()
+        .rng_seed(plan.seed)
+        .simulation_duration(SIMULATED_MAX)
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(Duration::from_millis(20))
+        .udp_capacity(4096)
+        .build();
+    let lands: Vec<Arc<Land>> = (0..plan.nodes.len()).map(|at| Land::new(&plan, at)).collect();
+    let numbered = lands.iter().flat_map(|land| land.numbers().map(move |number| (number, land)));
+    let machines: Vec<Machine> = numbered
+        .zip(plan.sync_ms)
+        .map(|((number, land), sync_ms)| Machine::new(number, land, sync_ms, &told))
+        .collect();
+    populate(&mut sim, &plan, &lands, &machines, &told);
+    let (sight, seen) = (Sight::default(), Seen::default());
+    let mut world =
+        World { sim: &mut sim, plan, lands, machines, told: Arc::clone(&told), sight, seen };
+    // A node that panics ends its host's runtime, and with it the run; what was seen until then is told.
+    let lived = catch_unwind(AssertUnwindSafe(|| world.live()));
+    if let Err(panic) = &lived {
+        let said = panic.downcast_ref::<String>().cloned();
+        let said = said.or_else(|| panic.downcast_ref::<&str>().map(|said| (*said).to_owned()));
+        world.blame(format!("a node panicked: {}", said.unwrap_or_default()));
+    }
+    if matches!(lived, Ok(Ok(()))) {
+        world.judge();
+    }
+    let World { sight, mut seen, .. } = world;
+    seen.simulated = sim.elapsed();
+    let told = std::mem::take(&mut *told.lock().unwrap());
+    (seen.requests, seen.confirmed) = (told.requested(), told.confirmed());
+    (seen.slots_moved, seen.terms) = (sight.slots_moved(), sight.terms());
+    seen.broken = told.broken_laws();
+    seen.trace = told.trace;
+    seen
+}
+
+/// Puts nodes and devices on the network.
+fn populate(
+    sim: &mut Sim<'_>,
+    plan: &Plan,
+    lands: &[Arc<Land>],
+    machines: &[Machine],
+    told: &Shared,
+) {
+    for machine in machines {
+        let (machine, incarnation) = (machine.clone(), std::cell::Cell::new(0));
+        let seed = plan.seed * 100_000 + machine.number * 1000;
+        sim.host(host(machine.number), move || {
+            incarnation.set(incarnation.get() + 1);
+            node::run(machine.clone(), seed + incarnation.get())
+        });
+    }
+    for land in lands {
+        for (index, person) in land.people.iter().enumerate() {
+            let mut nodes: Vec<String> = land.numbers().map(host).collect();
+            let first = index % nodes.len();
+            nodes.rotate_left(first);
+            let pause_ms = FAULTS.as_millis() as u64 * 3 / 2 / plan.requests as u64;
+            let seed = plan.seed * 1000 + u64::from(land.index) * 100 + index as u64 * 2;
+            let habits = Habits { nodes, requests: plan.requests, pause_ms, seed };
+            let (person, land, told) = (person.clone(), Arc::clone(land), Arc::clone(told));
+            sim.host(person.name.clone(), move || {
+                let (person, habits) = (person.clone(), habits.clone());
+                dwell(person, Arc::clone(&land), habits, Arc::clone(&told))
+            });
+        }
+    }
+}
+
+/// Somebody's device, from when everybody was taken in.
+async fn dwell(person: Person, land: Arc<Land>, habits: Habits, told: Shared) -> turmoil::Result {
+    land.is_open.subscribe().wait_for(|is_open| *is_open).await?;
+    live(person, Arc::clone(&land.authority), habits, told).await
+}

@@ -1,0 +1,161 @@
+//! The time after the faults: operators undo what they did, and the cluster must come to be what is wanted,
+//! with everything served.
+//!
+//! **Not here:** whether the replicas agree then (`laws`).
+
+use std::time::Duration;
+
+use fieldmesh_domain::placement::{self, Members, PLACEMENT, Placed, Policy, Presence};
+
+use super::{World, laws, node::Order};
+
+/// How long all may take until it is served and as it is wanted: a ticket that nobody took is offered again
+/// after a minute.
+const PATIENCE: Duration = Duration::from_secs(150);
+/// Repetitions that are still under way may yet be seen.
+const AFTERWARDS: Duration = Duration::from_secs(8);
+/// How often operators look at what is not yet as it was.
+const LOOK_MS: u64 = 1000;
+/// How often it is looked whether all is well.
+const SEEN_MS: u64 = 50;
+
+impl World<'_, '_> {
+    /// From the first node to the end.
+    pub(super) fn live(&mut self) -> Result<(), String> {
+        let lived = self.grow().and_then(|()| self.suffer()).and_then(|()| self.recover());
+        if let Err(why) = &lived {
+            self.blame(format!("at {} ms: {why}", self.now()));
+        }
+        lived
+    }
+
+    fn recover(&mut self) -> Result<(), String> {
+        self.until(PATIENCE, |world| {
+            if world.now().is_multiple_of(LOOK_MS) {
+                world.restore();
+            }
+            if world.now().is_multiple_of(SEEN_MS) { world.unserved() } else { later() }
+        })?;
+        self.note("all is served");
+        let end = self.sim.elapsed() + AFTERWARDS;
+        while self.sim.elapsed() < end {
+            if !self.step() {
+                return Err("the simulation does not go on".into());
+            }
+        }
+        self.until(PATIENCE, |world| world.unserved())
+    }
+
+    fn unserved(&self) -> Option<String> {
+        let told = self.told.lock().unwrap();
+        if !told.is_done(self.plan.all_requests()) {
+            let open: Vec<_> = told.open().collect();
+            return Some(format!("{} were asked for, not confirmed: {open:?}", told.requested()));
+        }
+        drop(told);
+        self.unsettled()
+    }
+
+    /// Operators take back what they did.
+    fn restore(&mut self) {
+        let Some(known) = self.latest() else { return };
+        let by = || "operator".to_owned();
+        let mut orders = Vec::new();
+        for member in known.members.iter().filter(|one| one.presence == Presence::Draining) {
+            orders.push(placement::Command::Resume { number: member.number, by: by() });
+        }
+        for home in known.homes.iter().filter(|home| home.policy != Policy::Zone) {
+            let (region, policy) = (home.region, Policy::Zone);
+            orders.push(placement::Command::SetPolicy { region, policy, by: by() });
+        }
+        for land in self.lands.iter().filter(|land| land.nodes >= 3) {
+            let all: Vec<u64> = land.numbers().take(3).collect();
+            for group in (1..=land.shards).map(|shard| land.group(shard)) {
+                if known.placed(group).is_some_and(|placed| placed.voters != all) {
+                    let voters = all.clone();
+                    orders.push(placement::Command::Assign { group, voters, by: by() });
+                }
+            }
+        }
+        for order in orders {
+            let ready = self.machines.iter().find(|machine| machine.ready().is_some());
+            ready.map(|machine| machine.order(Order::Say(order)));
+        }
+    }
+
+    /// What the node that knows most knows of the cluster.
+    pub(super) fn latest(&self) -> Option<Members> {
+        let nodes = self.machines.iter().filter_map(|machine| machine.node());
+        let known = nodes.map(|node| node.known.known());
+        known.max_by_key(|known| known.epoch).map(|known| (*known).clone())
+    }
+
+    /// What is not yet as the placement group wants it.
+    pub(super) fn unsettled(&self) -> Option<String> {
+        let known = self.latest()?;
+        for machine in &self.machines {
+            let number = machine.number;
+            let Some(node) = machine.ready() else {
+                return Some(format!("node {number} does not serve"));
+            };
+            if *node.known.known() != known {
+                return Some(format!("node {number} does not know the cluster as it is"));
+            }
+            let member = known.member(number);
+            let is_whole = member.is_some_and(|member| {
+                (member.presence, member.level) == (Presence::Active, placement::LEVEL)
+            });
+            if !is_whole {
+                return Some(format!("node {number} is {member:?}"));
+            }
+        }
+        if let Some(slot) = known.homes.iter().find_map(|home| home.moving()) {
+            return Some(format!("{slot:?} is moving"));
+        }
+        let groups = self.lands.len() as u32 * (self.plan.shards + 1) + 1;
+        if known.groups.len() as u32 != groups {
+            return Some(format!("{} groups of {groups} have places", known.groups.len()));
+        }
+        known.groups.iter().find_map(|placed| self.unsettled_group(&known, placed))
+    }
+
+    fn unsettled_group(&self, known: &Members, placed: &Placed) -> Option<String> {
+        let Placed { group, voters, learners, .. } = placed;
+        let Some(leader) = self.sight.leader(*group) else {
+            return Some(format!("nobody leads group {group}"));
+        };
+        // As whoever asks for a rebalance waits for it.
+        if known.preferred(*group) != Some(leader) {
+            return Some(format!("group {group} is led by node {leader}"));
+        }
+        let node = self.machine(leader).node()?;
+        let running = node.groups().into_iter().find(|one| one.group == *group)?;
+        let replicas = running.replicas();
+        let is_wanted = replicas.voters.iter().eq(voters) && replicas.learners.iter().eq(learners);
+        if !is_wanted || !running.is_settled() {
+            return Some(format!("group {group} is {replicas:?}, and is to be {placed:?}"));
+        }
+        let mut applied = None;
+        for machine in &self.machines {
+            let has_it = voters.contains(&machine.number) || learners.contains(&machine.number);
+            let disk = &machine.disk;
+            match laws::applied(disk, *group) {
+                Some(_) if !has_it && *group != PLACEMENT => {
+                    return Some(format!("node {} still has group {group}", machine.number));
+                }
+                found if has_it && *applied.get_or_insert_with(|| found.clone()) != found => {
+                    return Some(format!("node {} is behind in group {group}", machine.number));
+                }
+                _ => {}
+            }
+            if has_it && !laws::is_at_rest(disk, *group) {
+                return Some(format!("group {group} has something to tell, or mail"));
+            }
+        }
+        None
+    }
+}
+
+fn later() -> Option<String> {
+    Some("it is not looked yet".into())
+}
