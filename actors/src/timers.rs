@@ -49,9 +49,17 @@ pub(crate) struct Arguments {
 
 pub(crate) struct State {
     outside: Arguments,
-    wheel: BTreeSet<TimerItem>,
-    by_name: BTreeMap<(EntityId, u8), TimerItem>,
+    wheel: Wheel,
     in_flight: usize,
+}
+
+/// The timers in memory.
+#[derive(Default)]
+struct Wheel {
+    /// By when they fire: as the table has it, or later where the entity could not answer.
+    due: BTreeSet<(u64, TimerItem)>,
+    /// Those, and those that were fired and are not answered.
+    by_name: BTreeMap<(EntityId, u8), (u64, TimerItem)>,
     /// Timers due later than this are only in the table.
     horizon_ms: u64,
 }
@@ -67,8 +75,7 @@ impl Actor for Timers {
         outside: Arguments,
     ) -> Result<State, ActorProcessingErr> {
         me.send_message(Msg::Tick)?;
-        let (wheel, by_name) = <(BTreeSet<_>, BTreeMap<_, _>)>::default();
-        let mut state = State { outside, wheel, by_name, in_flight: 0, horizon_ms: 0 };
+        let mut state = State { outside, wheel: Wheel::default(), in_flight: 0 };
         // A shard whose rows cannot be read does not start.
         state.rescan()?;
         Ok(state)
@@ -81,7 +88,7 @@ impl Actor for Timers {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match msg {
-            Msg::Changed { entity, timers } => state.changed(entity, &timers),
+            Msg::Changed { entity, timers } => state.wheel.changed(entity, &timers),
             Msg::Rescan => state.rescan()?,
             Msg::Answered { timer, again } => state.answered(timer, again),
             Msg::Tick => {
@@ -94,68 +101,97 @@ impl Actor for Timers {
     }
 }
 
-impl State {
+impl Wheel {
     fn changed(&mut self, entity: EntityId, timers: &[TimerChange]) {
         for timer in timers {
             if let Some(old) = self.by_name.remove(&(entity, timer.name)) {
-                self.wheel.remove(&old);
+                self.due.remove(&old);
             }
             let Some(due_ms) = timer.due_ms else { continue };
             if due_ms <= self.horizon_ms {
-                self.insert(TimerItem {
-                    due_ms,
-                    entity,
-                    name: timer.name,
-                    generation: timer.generation,
-                });
+                let (name, generation) = (timer.name, timer.generation);
+                self.insert(due_ms, TimerItem { due_ms, entity, name, generation });
             }
         }
     }
 
-    fn insert(&mut self, timer: TimerItem) {
-        if let Some(old) = self.by_name.insert((timer.entity, timer.name), timer) {
-            self.wheel.remove(&old);
+    fn insert(&mut self, at_ms: u64, timer: TimerItem) {
+        if let Some(old) = self.by_name.insert((timer.entity, timer.name), (at_ms, timer)) {
+            self.due.remove(&old);
         }
-        self.wheel.insert(timer);
-        while self.wheel.len() > WHEEL_ROWS {
-            let Some(last) = self.wheel.pop_last() else {
+        self.due.insert((at_ms, timer));
+        while self.due.len() > WHEEL_ROWS {
+            let Some((_, last)) = self.due.pop_last() else {
                 return;
             };
             self.by_name.remove(&(last.entity, last.name));
-            self.horizon_ms = self.wheel.last().map_or(0, |timer| timer.due_ms);
+            self.horizon_ms = self.due.last().map_or(0, |(at_ms, _)| *at_ms);
         }
     }
 
+    /// Takes in the first rows of the table, all of them or not. What was fired is not fired again for
+    /// being in the table still: it is answered, or waits for its second try.
+    fn read(&mut self, rows: Vec<TimerItem>, is_all: bool) {
+        self.horizon_ms = if is_all { u64::MAX } else { rows.last().map_or(0, |row| row.due_ms) };
+        for row in rows {
+            let known = self.by_name.get(&(row.entity, row.name));
+            if known.is_none_or(|(_, known)| *known != row) {
+                self.insert(row.due_ms, row);
+            }
+        }
+    }
+
+    fn next_ms(&self) -> Option<u64> {
+        self.due.first().map(|(at_ms, _)| *at_ms)
+    }
+
+    /// Whether the table may hold what is due. What is left here may be only retries, which say nothing
+    /// of it.
+    fn is_through(&self, now_ms: u64) -> bool {
+        self.horizon_ms < now_ms && self.next_ms().is_none_or(|at_ms| at_ms > self.horizon_ms)
+    }
+
+    fn take(&mut self, now_ms: u64) -> Option<TimerItem> {
+        self.next_ms().filter(|at_ms| *at_ms <= now_ms)?;
+        self.due.pop_first().map(|(_, timer)| timer)
+    }
+
+    /// One that was fired is over, or is to be fired again at some time.
+    fn answered(&mut self, timer: TimerItem, again_ms: Option<u64>) {
+        let key = (timer.entity, timer.name);
+        // The entity may have set the same timer anew meanwhile: then that one counts.
+        if self.by_name.get(&key).is_none_or(|(_, known)| *known != timer) {
+            return;
+        }
+        self.by_name.remove(&key);
+        if let Some(at_ms) = again_ms {
+            self.insert(at_ms, timer);
+        }
+    }
+}
+
+impl State {
     fn rescan(&mut self) -> Result<(), ActorProcessingErr> {
         let rows = self.outside.journal.timers(WHEEL_ROWS)?;
-        let last_ms = rows.items.last().map_or(0, |timer| timer.due_ms);
-        self.horizon_ms = if rows.is_all { u64::MAX } else { last_ms };
-        for timer in rows.items {
-            self.insert(timer);
-        }
+        self.wheel.read(rows.items, rows.is_all);
         Ok(())
     }
 
     fn until_next(&self) -> Duration {
         let now = self.outside.clock.now_ms();
-        let next = self.wheel.first().map_or(u64::MAX, |timer| timer.due_ms);
+        let next = self.wheel.next_ms().unwrap_or(u64::MAX);
         Duration::from_millis(next.saturating_sub(now).max(1)).min(SLEEP_MAX)
     }
 
     fn fire(&mut self, me: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
         let now = self.outside.clock.now_ms();
-        // What is left in the wheel may be only retries, which say nothing of the table.
-        let wheel_is_through =
-            self.wheel.first().is_none_or(|timer| timer.due_ms > self.horizon_ms);
-        if self.horizon_ms < now && wheel_is_through {
+        if self.wheel.is_through(now) {
             self.rescan()?;
         }
         while self.in_flight < IN_FLIGHT_MAX {
-            let Some(timer) = self.wheel.first().copied().filter(|timer| timer.due_ms <= now)
-            else {
+            let Some(timer) = self.wheel.take(now) else {
                 break;
             };
-            self.wheel.remove(&timer);
             let Some(command) = shard::timer_command(timer) else {
                 continue;
             };
@@ -180,15 +216,52 @@ impl State {
 
     fn answered(&mut self, timer: TimerItem, again: bool) {
         self.in_flight -= 1;
-        let key = (timer.entity, timer.name);
-        // The entity may have set the same timer anew meanwhile: then that one counts.
-        if self.by_name.get(&key) != Some(&timer) {
-            return;
-        }
-        self.by_name.remove(&key);
-        if again {
-            let due_ms = self.outside.clock.now_ms() + RETRY_AFTER_MS;
-            self.insert(TimerItem { due_ms, ..timer });
-        }
+        let again_ms = again.then(|| self.outside.clock.now_ms() + RETRY_AFTER_MS);
+        self.wheel.answered(timer, again_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fieldmesh_domain::EntityKind;
+
+    use super::*;
+
+    fn timer(name: u8, generation: u32, due_ms: u64) -> TimerItem {
+        let entity = EntityId::new(EntityKind::Ticket, "eu1".parse().unwrap(), [1; 10]);
+        TimerItem { due_ms, entity, name, generation }
+    }
+
+    fn wheel(rows: &[TimerItem]) -> Wheel {
+        let mut wheel = Wheel::default();
+        wheel.read(rows.to_vec(), true);
+        wheel
+    }
+
+    /// An entity that cannot write has the table read again each time that it says so.
+    #[test]
+    fn what_was_fired_is_not_fired_again_for_being_in_the_table() {
+        let row = timer(1, 1, 10);
+        let mut wheel = wheel(&[row]);
+        assert_eq!(wheel.take(10), Some(row));
+        wheel.read(vec![row], true);
+        assert_eq!(wheel.take(10), None, "it is under way");
+        wheel.answered(row, Some(1010));
+        wheel.read(vec![row], true);
+        assert_eq!(wheel.take(1009), None, "its second try is later");
+        assert_eq!(wheel.take(1010), Some(row));
+        wheel.answered(row, None);
+        wheel.read(vec![row], true);
+        assert_eq!(wheel.take(1010), Some(row), "it is in the table after its answer");
+    }
+
+    #[test]
+    fn what_the_table_has_anew_counts() {
+        let (old, new) = (timer(1, 1, 10), timer(1, 2, 20));
+        let mut wheel = wheel(&[old]);
+        assert_eq!(wheel.take(10), Some(old));
+        wheel.read(vec![new], true);
+        wheel.answered(old, Some(1010));
+        assert_eq!((wheel.take(20), wheel.take(u64::MAX)), (Some(new), None));
     }
 }
