@@ -91,6 +91,12 @@ pub fn listen(
     config: ServerConfig,
     reset_key: &[u8; 32],
 ) -> io::Result<Endpoint> {
+    let (endpoint, runtime) = (endpoint_config(reset_key), Arc::new(TokioRuntime));
+    Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, runtime)
+}
+
+/// What outlives a restart of an endpoint, as [`listen`] has it.
+pub fn endpoint_config(reset_key: &[u8; 32]) -> EndpointConfig {
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, reset_key);
     let mut identifiers = [0; 8];
     let tag = hmac::sign(&reset_key, b"connection identifiers");
@@ -98,7 +104,7 @@ pub fn listen(
     let identifiers = u64::from_be_bytes(identifiers);
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
     endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(identifiers)));
-    Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, Arc::new(TokioRuntime))
+    endpoint
 }
 
 /// Closes every connection: devices come back later.

@@ -37,6 +37,7 @@ use crate::{
     world::{
         EPOCH_MS, SimClock,
         people::{Habits, Person, Shared, live},
+        with_causes,
     },
 };
 
@@ -229,12 +230,7 @@ impl World<'_, '_> {
     /// One step; whether the simulation goes on.
     fn step(&mut self) -> bool {
         if let Err(error) = self.sim.step() {
-            let mut why = error.to_string();
-            let mut source = error.source();
-            while let Some(error) = source {
-                why.push_str(&format!(": {error}"));
-                source = error.source();
-            }
+            let why = with_causes(&*error);
             self.blame(format!("a node ended: {why}"));
             return false;
         }

@@ -4,7 +4,8 @@
 //! with curl and openssl; [`process`] runs the real programs; [`document`] runs what the documentation
 //! says; [`udp`] puts QUIC on the simulated network; [`world`] runs node and devices under simulated time,
 //! disk and network, with faults, and checks the laws, [`group_world`] one replicated group,
-//! [`cluster_world`] a whole cluster with its devices. [`reception`] stands for nodes that come and go, [`link`] for the bad network before them.
+//! [`cluster_world`] a whole cluster with its devices. [`reception`] stands for nodes that come and go,
+//! [`link`] for the bad network before them.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,

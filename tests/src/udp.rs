@@ -8,17 +8,13 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
-    time::Duration,
 };
 
-use fieldmesh_node::issuer::sha256;
+use fieldmesh_node::edge;
 use quinn::{
-    AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, ServerConfig,
-    TokioRuntime, UdpPoller,
-    crypto::{CryptoError, HmacKey},
+    AsyncUdpSocket, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, UdpPoller,
     udp::{RecvMeta, Transmit},
 };
-use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::sync::mpsc;
 use turmoil::net::UdpSocket;
 
@@ -110,7 +106,7 @@ impl AsyncUdpSocket for SimulatedSocket {
     }
 }
 
-/// An endpoint on the simulated network, with connection identifiers that follow from the seed.
+/// An endpoint on the simulated network, whose chance follows from the seed.
 pub async fn endpoint(port: u16, server: Option<ServerConfig>, seed: [u8; 32]) -> Endpoint {
     configured(port, server, EndpointConfig::default(), seed).await
 }
@@ -123,9 +119,7 @@ pub async fn lasting(
     machine: [u8; 32],
     seed: [u8; 32],
 ) -> Endpoint {
-    let mut config = EndpointConfig::new(Arc::new(ResetKey(machine)));
-    config.cid_generator(move || Box::new(Identifiers(StdRng::from_seed(seed))));
-    configured(port, Some(server), config, seed).await
+    configured(port, Some(server), edge::endpoint_config(&machine), seed).await
 }
 
 async fn configured(
@@ -140,41 +134,4 @@ async fn configured(
     poll_fn(|_| Poll::Ready(())).await;
     Endpoint::new_with_abstract_socket(config, server, Arc::new(socket), Arc::new(TokioRuntime))
         .unwrap()
-}
-
-/// Outlives the endpoint; nobody forges in the simulation.
-struct ResetKey([u8; 32]);
-
-impl HmacKey for ResetKey {
-    fn sign(&self, data: &[u8], signature_out: &mut [u8]) {
-        signature_out.copy_from_slice(&sha256(&[&self.0[..], data].concat()));
-    }
-
-    fn signature_len(&self) -> usize {
-        32
-    }
-
-    fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
-        let is_own = sha256(&[&self.0[..], data].concat()) == signature;
-        if is_own { Ok(()) } else { Err(CryptoError) }
-    }
-}
-
-/// Connection identifiers by chance.
-struct Identifiers(StdRng);
-
-impl ConnectionIdGenerator for Identifiers {
-    fn generate_cid(&mut self) -> ConnectionId {
-        let mut bytes = [0; 8];
-        self.0.fill_bytes(&mut bytes);
-        ConnectionId::new(&bytes)
-    }
-
-    fn cid_len(&self) -> usize {
-        8
-    }
-
-    fn cid_lifetime(&self) -> Option<Duration> {
-        None
-    }
 }

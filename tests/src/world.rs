@@ -71,6 +71,23 @@ impl Entropy for SimEntropy {
     }
 }
 
+/// An error and what caused it, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Believes whom an authority believes, in simulated time.
+pub(crate) fn verifier(authority: &Authority) -> Arc<PeerVerifier> {
+    Arc::new(PeerVerifier {
+        trust: tls::fixed(Arc::new(authority.trust())),
+        now: Arc::new(|| SimClock.now_ms() / 1000),
+        revoked: Arc::new(|_, _| false),
+        client_may_be_unknown: false,
+        lapsed: None,
+    })
+}
+
 /// What a run is like.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
@@ -117,15 +134,8 @@ async fn run_node(
     seed: u64,
 ) -> turmoil::Result {
     let clock: Arc<dyn Clock> = Arc::new(machine.clock.steady());
-    let verifier = PeerVerifier {
-        trust: tls::fixed(Arc::new(authority.trust())),
-        now: Arc::new(|| SimClock.now_ms() / 1000),
-        revoked: Arc::new(|_, _| false),
-        client_may_be_unknown: false,
-        lapsed: None,
-    };
     let live = Arc::new(LiveCredentials::new(&credentials).unwrap());
-    let tls = device_server_config(live, Arc::new(verifier), wire::ALPN).unwrap();
+    let tls = device_server_config(live, verifier(&authority), wire::ALPN).unwrap();
     let endpoint =
         udp::endpoint(PORT, Some(edge::server_config(tls).unwrap()), [seed as u8; 32]).await;
     let home = Home::new(REGION.parse().unwrap(), 0, 2);

@@ -118,6 +118,22 @@ async fn a_replay_loses_nothing_when_the_server_is_killed() {
 }
 
 #[tokio::test]
+async fn a_replay_loses_nothing_when_nodes_are_cut_off() {
+    // Ten minutes of the log in a second: the load goes on for longer than each cut.
+    let result = replay(&["--nodes", "3", "--cuts", "1", "--kills", "1", "--speed", "600"]).await;
+    assert_eq!((&result["cuts"], &result["kills"]), (&1.into(), &1.into()), "{result}");
+    assert!(result["fsyncs_per_round"].as_f64().unwrap() <= 1.0, "{result}");
+}
+
+#[tokio::test]
+async fn nobody_is_cut_off_where_nobody_could_go_on() {
+    let dir = TempDir::new().unwrap();
+    let log = incidents::write(dir.path(), 1);
+    let refused = run("fieldmesh", &["replay", text(&log), "--cuts", "1"]).await.expect_code(2);
+    assert!(refused.stderr.contains("--cuts wants --nodes 3 or more"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_replay_with_session_keys_loses_nothing() {
     replay(&["--symmetric"]).await;
 }

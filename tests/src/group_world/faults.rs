@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use turmoil::Sim;
 
 use super::{FAULTS, PATIENCE, Plan, Seen, Shared, applied, host, node::STALL};
+use crate::world::with_causes;
 use fieldmesh_node::store::simulated::Disk;
 
 /// What is mended later.
@@ -55,12 +56,7 @@ pub(super) fn drive(sim: &mut Sim<'_>, disks: &[Disk], plan: &Plan, seen: &Share
             return seen.broken.push(fact);
         }
         if let Err(error) = faults.sim.step() {
-            let mut why = error.to_string();
-            let mut source = error.source();
-            while let Some(error) = source {
-                why.push_str(&format!(": {error}"));
-                source = error.source();
-            }
+            let why = with_causes(&*error);
             return seen.lock().unwrap().broken.push(format!("a node ended: {why}"));
         }
     }

@@ -29,12 +29,12 @@ use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_node::{journal::ShardJournal, node::Node};
 use fieldmesh_pki::{
     Kind,
-    tls::{self, Credentials, PeerVerifier, client_config},
+    tls::{Credentials, client_config},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::sync::mpsc;
 
-use super::{EPOCH_MS, SimClock, SimEntropy};
+use super::{EPOCH_MS, SimClock, SimEntropy, verifier};
 use crate::{pki::Authority, udp};
 
 /// Where nodes take devices.
@@ -175,14 +175,7 @@ async fn connect(
             .unwrap();
     let mut keys = DeviceKeys { signer: Arc::new(signer), hpke: Vec::new() };
     keys.rotate(EPOCH_MS / 1000).unwrap();
-    let verifier = PeerVerifier {
-        trust: tls::fixed(Arc::new(authority.trust())),
-        now: Arc::new(|| SimClock.now_ms() / 1000),
-        revoked: Arc::new(|_, _| false),
-        client_may_be_unknown: false,
-        lapsed: None,
-    };
-    let tls = client_config(Arc::new(verifier), Some(&person.credentials), wire::ALPN).unwrap();
+    let tls = client_config(verifier(authority), Some(&person.credentials), wire::ALPN).unwrap();
     let endpoint = udp::endpoint(0, None, [habits.seed as u8; 32]).await;
     let at = |node: &String| SocketAddr::new(turmoil::lookup(node.as_str()), PORT);
     let mut nodes = habits.nodes.iter().map(at);
