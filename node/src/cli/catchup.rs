@@ -5,7 +5,7 @@
 //! with nothing else going on. **Invariant:** what it is sent is counted by those who send. **Not here:** the
 //! nodes (`fleet`), snapshots and logs (`consensus`).
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use clap::Args;
 use futures_util::{StreamExt as _, stream};
@@ -15,15 +15,12 @@ use tokio::time::{Instant, sleep};
 use super::{
     CliError, Common, Output,
     api::Api,
-    fleet::{Fleet, Shape},
+    fleet::{Fleet, Shape, on_cluster},
     import::progress,
 };
-use crate::{
-    files,
-    web::{
-        cluster::ClusterView,
-        rest::{Created, NewCustomer, Point},
-    },
+use crate::web::{
+    cluster::ClusterView,
+    rest::{Created, NewCustomer, Point},
 };
 
 /// Registrations under way.
@@ -49,28 +46,13 @@ pub(crate) struct CatchupArgs {
 }
 
 pub(crate) async fn run(args: &CatchupArgs, output: &Output) -> Result<(), CliError> {
-    let temporary = args.common.data_dir.is_none();
-    let dir = args.common.data_dir.clone().unwrap_or_else(|| {
-        std::env::temp_dir().join(format!("fieldmesh-catchup-{}", std::process::id()))
-    });
-    output.say(format_args!("starting {AWAY} nodes in {}", dir.display()));
-    let measured = measure(args, &dir, output).await;
-    if temporary && let Err(error) = files::remove_dir(&dir) {
-        output.say(format_args!("{} stays: {error}", dir.display()));
-    }
-    measured
+    let shape = Shape { nodes: AWAY, shards: args.shards, may_be_cut: false };
+    on_cluster(&args.common, shape, output, async |fleet| measure(args, fleet, output).await).await
 }
 
-async fn measure(args: &CatchupArgs, dir: &Path, output: &Output) -> Result<(), CliError> {
-    let shape = Shape { nodes: AWAY, shards: args.shards, may_be_cut: false };
-    let mut fleet = Fleet::start(dir, shape).await?;
-    let missed = miss(args, &mut fleet, output).await;
-    let caught_up = match missed {
-        Ok(missed) => catch_up(&mut fleet).await.map(|found| (missed, found)),
-        Err(error) => Err(error),
-    };
-    fleet.stop().await;
-    let (missed, (ready, took, bytes)) = caught_up?;
+async fn measure(args: &CatchupArgs, fleet: &mut Fleet, output: &Output) -> Result<(), CliError> {
+    let missed = miss(args, fleet, output).await?;
+    let (ready, took, bytes) = catch_up(fleet).await?;
     let result = json!({
         "entries": missed,
         "shards": args.shards,
@@ -80,10 +62,7 @@ async fn measure(args: &CatchupArgs, dir: &Path, output: &Output) -> Result<(), 
         "bytes_per_entry": bytes / missed.max(1),
         "entries_per_s": missed as f64 / took.as_secs_f64(),
     });
-    for (key, value) in result.as_object().into_iter().flatten() {
-        output.say(format_args!("{key:<18} {value}"));
-    }
-    output.result(result);
+    output.figures(result);
     Ok(())
 }
 

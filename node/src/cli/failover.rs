@@ -25,18 +25,15 @@ use tokio::{
 
 use super::{
     CliError, Common, Output,
-    fleet::{Fleet, NODES_MAX, Shape},
+    fleet::{Fleet, NODES_MAX, Shape, on_cluster},
     import::progress,
     population::{Population, Work, live},
     silence::{Receipt, Silences},
-    tally::{Sighting, Tally},
+    tally::{Sighting, Tally, percentiles},
 };
-use crate::{
-    files,
-    web::{
-        cluster::ClusterView,
-        rest::{NewCustomer, NewSkill, NewTechnician, Point},
-    },
+use crate::web::{
+    cluster::ClusterView,
+    rest::{NewCustomer, NewSkill, NewTechnician, Point},
 };
 
 /// What the technicians can do, and the customers ask for.
@@ -74,19 +71,8 @@ pub(crate) struct FailoverArgs {
 }
 
 pub(crate) async fn run(args: &FailoverArgs, output: &Output) -> Result<(), CliError> {
-    let temporary = args.common.data_dir.is_none();
-    let dir = args.common.data_dir.clone().unwrap_or_else(|| {
-        std::env::temp_dir().join(format!("fieldmesh-failover-{}", std::process::id()))
-    });
-    output.say(format_args!("starting {} nodes in {}", args.nodes, dir.display()));
     let shape = Shape { nodes: args.nodes, shards: args.shards, may_be_cut: false };
-    let mut fleet = Fleet::start(&dir, shape).await?;
-    let measured = measure(args, &mut fleet, output).await;
-    fleet.stop().await;
-    if temporary && let Err(error) = files::remove_dir(&dir) {
-        output.say(format_args!("{} stays: {error}", dir.display()));
-    }
-    measured
+    on_cluster(&args.common, shape, output, async |fleet| measure(args, fleet, output).await).await
 }
 
 /// The load: customers that ask, and what all devices saw.
@@ -238,9 +224,7 @@ async fn measure(args: &FailoverArgs, fleet: &mut Fleet, output: &Output) -> Res
         found.replies.extend(after.into_iter().map(|(_, ms)| ms));
         if args.drain {
             // What is asked before a shard's turn is answered by who led it.
-            while !led_by(&fleet.view().await?, victim).is_empty() {
-                load.until(LOOK_EVERY, |_| false).await;
-            }
+            drained(fleet, victim, &mut load).await?;
             load.until(WARM, |_| false).await;
             let path = format!("/v1/cluster/members/{victim}/resume");
             let _: Value = fleet.api()?.post(&path, &json!({})).await?;
@@ -279,6 +263,18 @@ async fn drain(fleet: &Fleet, victim: u64) -> Result<Instant, CliError> {
     let path = format!("/v1/cluster/members/{victim}/drain");
     let _: Value = fleet.api()?.post(&path, &json!({})).await?;
     Ok(at)
+}
+
+/// Waits until a node leads nothing any more, while the load goes on.
+async fn drained(fleet: &Fleet, node: u64, load: &mut Load) -> Result<(), CliError> {
+    let end = Instant::now() + PATIENCE;
+    while !led_by(&fleet.view().await?, node).is_empty() {
+        if Instant::now() > end {
+            return Err(CliError::failed(format!("node {node} is not drained")));
+        }
+        load.until(LOOK_EVERY, |_| false).await;
+    }
+    Ok(())
 }
 
 /// The load goes on meanwhile.
@@ -320,15 +316,6 @@ async fn first_replies(
     Ok(replies)
 }
 
-/// The half, 99 in a hundred, the largest; to a tenth.
-fn percentiles(mut of: Vec<f64>) -> [Option<f64>; 3] {
-    of.sort_by(f64::total_cmp);
-    [50, 99, 100].map(|percent: usize| {
-        let last = of.len().checked_sub(1)?;
-        of.get((of.len() * percent / 100).min(last)).map(|ms| (ms * 10.0).round() / 10.0)
-    })
-}
-
 fn spread(of: Vec<f64>) -> Value {
     let [p50, p99, max] = percentiles(of);
     json!({ "p50": p50, "p99": p99, "max": max })
@@ -365,10 +352,7 @@ fn report(
         "double_assignments": tally.double_assignments(),
         "submit_to_receipt_ms": tally.to_receipt(),
     });
-    for (key, value) in result.as_object().into_iter().flatten() {
-        output.say(format_args!("{key:<22} {value}"));
-    }
-    output.result(result);
+    output.figures(result);
     if broken > 0 {
         return Err(CliError::failed(
             "a promise was broken: see lost, duplicates, double_assignments",

@@ -21,7 +21,7 @@ use tokio::{
 pub(super) use self::process::Footprint;
 use self::process::{NodeProcess, failed};
 use crate::{
-    cli::{CliError, api::Api},
+    cli::{CliError, Common, Output, api::Api},
     deployment::Deployment,
     files::{self, Access},
     os::SystemEntropy,
@@ -79,9 +79,36 @@ pub(super) struct Fleet {
     spent: Usage,
 }
 
+/// Does something with a cluster, which ends with that, and its data too unless `--data-dir` says where they
+/// are.
+pub(super) async fn on_cluster(
+    common: &Common,
+    shape: Shape,
+    output: &Output,
+    work: impl AsyncFnOnce(&mut Fleet) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let temporary = || std::env::temp_dir().join(format!("fieldmesh-{}", std::process::id()));
+    let dir = common.data_dir.clone().unwrap_or_else(temporary);
+    output.say(format_args!("nodes to start: {}, in {}", shape.nodes, dir.display()));
+    let done = match Fleet::start(&dir, shape).await {
+        Ok(mut fleet) => {
+            let done = work(&mut fleet).await;
+            fleet.stop().await;
+            done
+        }
+        Err(error) => Err(error),
+    };
+    if common.data_dir.is_none()
+        && let Err(error) = files::remove_dir(&dir)
+    {
+        output.say(format_args!("{} stays: {error}", dir.display()));
+    }
+    done
+}
+
 impl Fleet {
     /// Starts the cluster of a directory, and makes it where it is not there.
-    pub(super) async fn start(dir: &Path, shape: Shape) -> Result<Self, CliError> {
+    async fn start(dir: &Path, shape: Shape) -> Result<Self, CliError> {
         files::make_private_dir(dir).map_err(failed)?;
         // A single node's directory is one that `fieldmesh dev` may go on with.
         let is_single = shape.nodes == 1;
@@ -232,7 +259,7 @@ impl Fleet {
         }
     }
 
-    pub(super) async fn stop(mut self) {
+    async fn stop(mut self) {
         for child in self.nodes.iter_mut().filter_map(|node| node.child.as_mut()) {
             if let Err(error) = child.kill().await {
                 tracing::warn!(%error, "a node was gone already");

@@ -3,7 +3,7 @@
 //! What it must have is what it stores in the end, log and states. **Invariant:** what is moved is counted by
 //! those who send. **Not here:** the nodes (`fleet`), where groups are to live (`domain::placement`).
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use clap::Args;
 use futures_util::{StreamExt as _, stream};
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{
     CliError, Common, Output,
     catchup::register,
-    fleet::{Fleet, Shape},
+    fleet::{Fleet, Shape, on_cluster},
     import::progress,
 };
 use crate::{
@@ -39,19 +39,8 @@ pub(crate) struct GrowArgs {
 }
 
 pub(crate) async fn run(args: &GrowArgs, output: &Output) -> Result<(), CliError> {
-    let temporary = args.common.data_dir.is_none();
-    let dir = args.common.data_dir.clone().unwrap_or_else(|| {
-        std::env::temp_dir().join(format!("fieldmesh-grow-{}", std::process::id()))
-    });
-    output.say(format_args!("starting {NODES} nodes in {}", dir.display()));
     let shape = Shape { nodes: NODES, shards: args.shards, may_be_cut: false };
-    let mut fleet = Fleet::start(&dir, shape).await?;
-    let measured = measure(args, &mut fleet, output).await;
-    fleet.stop().await;
-    if temporary && let Err(error) = files::remove_dir(&dir) {
-        output.say(format_args!("{} stays: {error}", dir.display()));
-    }
-    measured
+    on_cluster(&args.common, shape, output, async |fleet| measure(args, fleet, output).await).await
 }
 
 async fn measure(args: &GrowArgs, fleet: &mut Fleet, output: &Output) -> Result<(), CliError> {
@@ -62,25 +51,34 @@ async fn measure(args: &GrowArgs, fleet: &mut Fleet, output: &Output) -> Result<
     let after = replicas(&fleet.settled().await?);
     let took = began.elapsed();
     let sent = fleet.sent_bytes(number).await?;
-    let data = fleet.data_of(number)?;
-    let stored = files::size_of(&data)
-        .map_err(|error| CliError::failed(format!("{}: {error}", data.display())))?;
+    let given: Vec<u32> =
+        after.iter().filter(|(_, node)| *node == number).map(|(group, _)| *group).collect();
+    let stored = stored(&fleet.data_of(number)?, &given)?;
     let moved = after.difference(&before);
     let result = json!({
         "customers": args.customers,
         "shards": args.shards,
         "seconds": took.as_secs_f64(),
-        "replicas_on_new_node": after.iter().filter(|(_, node)| *node == number).count(),
+        "replicas_on_new_node": given.len(),
         "replicas_moved_elsewhere": moved.filter(|(_, node)| *node != number).count(),
         "sent_bytes": sent,
         "stored_bytes": stored,
         "sent_to_stored": sent as f64 / stored.max(1) as f64,
     });
-    for (key, value) in result.as_object().into_iter().flatten() {
-        output.say(format_args!("{key:<26} {value}"));
-    }
-    output.result(result);
+    output.figures(result);
     Ok(())
+}
+
+/// Bytes of the log and of these groups' states; what is kept in reserve for a full disk is no data.
+fn stored(data: &Path, groups: &[u32]) -> Result<u64, CliError> {
+    let states = groups.iter().map(|group| format!("state-{group}"));
+    let mut bytes = 0;
+    for name in states.chain(["log".to_owned()]) {
+        let dir = data.join(name);
+        bytes += files::size_of(&dir)
+            .map_err(|error| CliError::failed(format!("{}: {error}", dir.display())))?;
+    }
+    Ok(bytes)
 }
 
 async fn fill(args: &GrowArgs, fleet: &Fleet, output: &Output) -> Result<(), CliError> {

@@ -10,9 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     CliError, Common, Output,
-    fleet::{Fleet, NODES_MAX, Shape},
+    fleet::{Fleet, NODES_MAX, Shape, on_cluster},
 };
-use crate::files;
 
 /// What a start leaves to do is over by then.
 const RESTS: Duration = Duration::from_secs(10);
@@ -33,19 +32,8 @@ pub(crate) struct IdleArgs {
 }
 
 pub(crate) async fn run(args: &IdleArgs, output: &Output) -> Result<(), CliError> {
-    let temporary = args.common.data_dir.is_none();
-    let dir = args.common.data_dir.clone().unwrap_or_else(|| {
-        std::env::temp_dir().join(format!("fieldmesh-idle-{}", std::process::id()))
-    });
-    output.say(format_args!("starting {} nodes in {}", args.nodes, dir.display()));
     let shape = Shape { nodes: args.nodes, shards: args.shards, may_be_cut: false };
-    let fleet = Fleet::start(&dir, shape).await?;
-    let measured = measure(args, &fleet, output).await;
-    fleet.stop().await;
-    if temporary && let Err(error) = files::remove_dir(&dir) {
-        output.say(format_args!("{} stays: {error}", dir.display()));
-    }
-    measured
+    on_cluster(&args.common, shape, output, async |fleet| measure(args, fleet, output).await).await
 }
 
 async fn measure(args: &IdleArgs, fleet: &Fleet, output: &Output) -> Result<(), CliError> {
@@ -66,9 +54,6 @@ async fn measure(args: &IdleArgs, fleet: &Fleet, output: &Output) -> Result<(), 
         "cpu_percent_each": each,
         "resident_mib_each": after.iter().map(|one| mib(one.resident_bytes)).collect::<Vec<_>>(),
     });
-    for (key, value) in result.as_object().into_iter().flatten() {
-        output.say(format_args!("{key:<18} {value}"));
-    }
-    output.result(result);
+    output.figures(result);
     Ok(())
 }

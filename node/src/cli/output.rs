@@ -100,6 +100,16 @@ impl Output {
         *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
     }
 
+    /// The figures that the command ends with: a line each for people.
+    pub(crate) fn figures(&self, figures: Value) {
+        let lines = figures.as_object().into_iter().flatten();
+        let width = lines.clone().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, value) in lines {
+            self.say(format_args!("{name:<width$} {value}"));
+        }
+        self.result(figures);
+    }
+
     pub(crate) fn finish(&self, result: Result<(), CliError>) -> ExitCode {
         let value = self.result.lock().unwrap_or_else(PoisonError::into_inner).take();
         match result {

@@ -21,22 +21,21 @@ use tokio::{
 
 use super::{
     CliError, Common, Output,
-    fleet::{Fleet, NODES_MAX, Shape, Usage},
+    fleet::{Fleet, NODES_MAX, Shape, Usage, on_cluster},
     import::progress,
     population::{Population, Work, live},
     replay_input::{Incident, Log, load},
     strikes::{Befell, Strikes},
     tally::{Sighting, Tally},
 };
-use crate::{
-    files,
-    web::rest::{NewCustomer, NewSkill, NewTechnician, Point},
-};
+use crate::web::rest::{NewCustomer, NewSkill, NewTechnician, Point};
 
 /// Enrollments under way at a time.
 const ENROLL_AT_ONCE: usize = 16;
 /// Requests without a confirmation at a time, at full speed: what keeps two cores busy.
 const IN_FLIGHT_MAX: usize = 128;
+/// Nodes of a cluster of which one may be cut off.
+const NODES_CUT_MIN: u64 = 3;
 /// How long the end waits for stragglers without any progress.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -84,27 +83,25 @@ pub(crate) async fn run(args: &ReplayArgs, output: &Output) -> Result<(), CliErr
                 .ok_or_else(|| CliError::usage("--speed is a number or max"))?,
         ),
     };
+    if args.cuts > 0 && args.nodes < NODES_CUT_MIN {
+        let why = "two nodes go on without a third, one alone does not";
+        return Err(CliError::usage(format!(
+            "--cuts wants --nodes {NODES_CUT_MIN} or more: {why}"
+        )));
+    }
     let beside = args.file.with_file_name("cities.csv");
     let cities = args.cities.clone().or_else(|| beside.exists().then_some(beside));
     let log = load(&args.file, cities.as_deref(), args.limit)?;
-    let temporary = args.common.data_dir.is_none();
-    let dir = args.common.data_dir.clone().unwrap_or_else(|| {
-        std::env::temp_dir().join(format!("fieldmesh-replay-{}", std::process::id()))
-    });
     let shape = Shape { nodes: args.nodes, shards: args.shards, may_be_cut: args.cuts > 0 };
-    let fleet = Fleet::start(&dir, shape).await?;
-    let replayed = replay(args, speed, &log, fleet, output).await;
-    if temporary && let Err(error) = files::remove_dir(&dir) {
-        output.say(format_args!("{} stays: {error}", dir.display()));
-    }
-    replayed
+    let replayed = async |fleet: &mut Fleet| replay(args, speed, &log, fleet, output).await;
+    on_cluster(&args.common, shape, output, replayed).await
 }
 
 async fn replay(
     args: &ReplayArgs,
     speed: Option<u64>,
     log: &Log,
-    fleet: Fleet,
+    fleet: &mut Fleet,
     output: &Output,
 ) -> Result<(), CliError> {
     let placing = match log.cities {
@@ -123,12 +120,11 @@ async fn replay(
     let (made, requests) = watch::channel(0);
     let strikes = Strikes::over(log.incidents.len(), args.kills, args.cuts);
     let load = drive(log, speed, &customers, &mut sightings, (made, output));
-    let (tally, (fleet, befell)) = tokio::try_join!(load, strikes.befall(fleet, requests))?;
+    let (tally, befell) = tokio::try_join!(load, strikes.befall(fleet, requests))?;
     let took = began.elapsed();
     let usage = fleet.usage().await?.since(&before);
     fleet.settled().await?;
     let unfilled = fleet.count_tickets("unfilled").await?;
-    fleet.stop().await;
     report(&tally, unfilled, took, &usage, (args, befell), output)
 }
 
@@ -333,10 +329,7 @@ fn report(
         "cuts": befell.cuts,
         "seconds": took.as_secs_f64(),
     });
-    for (key, value) in result.as_object().into_iter().flatten() {
-        output.say(format_args!("{key:<28} {value}"));
-    }
-    output.result(result);
+    output.figures(result);
     let broken = lost + tally.duplicates() + tally.double_assignments();
     if broken > 0 {
         Err(CliError::failed("a promise was broken: see lost, duplicates, double_assignments"))

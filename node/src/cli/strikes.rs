@@ -46,15 +46,15 @@ impl Strikes {
         Self(strikes)
     }
 
-    /// Strikes as the load goes on, one node after the other; gives the cluster back when all is done.
+    /// Strikes as the load goes on, one node after the other; how often, once all are mended.
     ///
     /// # Errors
     /// A node that does not start again, or cannot be cut off.
     pub(super) async fn befall(
         self,
-        mut fleet: Fleet,
+        fleet: &mut Fleet,
         mut requests: watch::Receiver<usize>,
-    ) -> Result<(Fleet, Befell), CliError> {
+    ) -> Result<Befell, CliError> {
         let mut befell = Befell::default();
         for (turn, (at, strike)) in self.0.into_iter().enumerate() {
             // What comes when the load is over would befall nobody.
@@ -77,7 +77,7 @@ impl Strikes {
                 }
             }
         }
-        Ok((fleet, befell))
+        Ok(befell)
     }
 }
 

@@ -26,6 +26,15 @@ struct Request {
     dispatched: Vec<Option<EntityId>>,
 }
 
+/// Of milliseconds the half, 99 in a hundred and the largest; to a thousandth.
+pub(super) fn percentiles(mut of: Vec<f64>) -> [Option<f64>; 3] {
+    of.sort_by(f64::total_cmp);
+    [50, 99, 100].map(|percent: usize| {
+        let last = of.len().checked_sub(1)?;
+        of.get((of.len() * percent / 100).min(last)).map(|ms| (ms * 1000.0).round() / 1000.0)
+    })
+}
+
 /// All requests by their ticket.
 #[derive(Default)]
 pub(super) struct Tally {
@@ -134,17 +143,10 @@ impl Tally {
     }
 
     fn spans(&self, to: impl Fn(&Request) -> Option<Instant>) -> Value {
-        let mut micros: Vec<u128> = self
-            .requests
-            .values()
-            .filter_map(|request| to(request).map(|at| (at - request.sent).as_micros()))
-            .collect();
-        micros.sort_unstable();
-        let at = |percent: usize| {
-            micros.get((micros.len() * percent / 100).min(micros.len().saturating_sub(1))).copied()
-        };
-        let millis = |micros: Option<u128>| micros.map(|micros| micros as f64 / 1000.0);
-        json!({ "p50": millis(at(50)), "p99": millis(at(99)) })
+        let span =
+            |request: &Request| to(request).map(|at| (at - request.sent).as_secs_f64() * 1000.0);
+        let [p50, p99, _] = percentiles(self.requests.values().filter_map(span).collect());
+        json!({ "p50": p50, "p99": p99 })
     }
 
     pub(super) fn to_receipt(&self) -> Value {

@@ -77,6 +77,20 @@ fn free_port(on: Ipv4Addr) -> Result<u16, CliError> {
     Err(failed(format!("no port of {PORTS:?} is free on {on}")))
 }
 
+/// Writes into a node's configuration whether it is cut off.
+fn say_cut(config: &Path, is_cut: bool) -> Result<(), CliError> {
+    let refused = |why: &dyn std::fmt::Display| {
+        CliError::failed(format!("{}: no node to cut off: {why}", config.display()))
+    };
+    let written = files::read(config).map_err(|error| refused(&error))?;
+    let written = String::from_utf8_lossy(&written);
+    let (before, _) = written
+        .split_once(MAY_BE_CUT)
+        .ok_or_else(|| refused(&"it was made without [chaos]; give another --data-dir, or none"))?;
+    let text = format!("{before}{MAY_BE_CUT}{}", if is_cut { IS_CUT } else { "" });
+    files::write(config, text.as_bytes(), Access::Owner).map_err(|error| refused(&error))
+}
+
 impl NodeProcess {
     /// Its configuration, with ports that stay.
     pub(super) fn prepare(
@@ -101,6 +115,10 @@ impl NodeProcess {
                 if shape.may_be_cut { MAY_BE_CUT } else { "" },
             );
             files::write(&config, text.as_bytes(), Access::Owner).map_err(failed)?;
+        }
+        if shape.may_be_cut {
+            // Before anything is started; whoever was cut off when an earlier run was killed is so no more.
+            say_cut(&config, false)?;
         }
         let loaded = crate::config::Config::load(Some(&config), &[]);
         let devices = loaded.map_err(failed)?.listen.devices;
@@ -170,19 +188,12 @@ impl NodeProcess {
 
     /// From now on none of its datagrams reaches another node and none of theirs reaches it, or all do.
     pub(super) fn cut_off(&self, is_cut: bool) -> Result<(), CliError> {
-        let refused = |why: &dyn std::fmt::Display| {
-            CliError::failed(format!("a node cannot be cut off or let back: {why}"))
-        };
-        let written = files::read(&self.config).map_err(|error| refused(&error))?;
-        let written = String::from_utf8_lossy(&written);
-        let parts = written.split_once(MAY_BE_CUT);
-        let (before, _) = parts.ok_or_else(|| refused(&"its configuration says nothing of it"))?;
-        let text = format!("{before}{MAY_BE_CUT}{}", if is_cut { IS_CUT } else { "" });
-        files::write(&self.config, text.as_bytes(), Access::Owner)
-            .map_err(|error| refused(&error))?;
+        say_cut(&self.config, is_cut)?;
         let pid = self.child.as_ref().and_then(Child::id).and_then(|pid| i32::try_from(pid).ok());
-        let pid = pid.and_then(Pid::from_raw).ok_or_else(|| refused(&"it does not run"))?;
-        kill_process(pid, Signal::HUP).map_err(|error| refused(&error))
+        let pid = pid.and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| CliError::failed("a node that does not run is not cut off"))?;
+        kill_process(pid, Signal::HUP)
+            .map_err(|error| CliError::failed(format!("a node does not read its rules: {error}")))
     }
 
     /// What its present process holds and has used; none where it is killed.
