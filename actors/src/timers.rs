@@ -223,6 +223,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
     use fieldmesh_domain::EntityKind;
 
     use super::*;
