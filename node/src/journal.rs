@@ -22,7 +22,7 @@ use fieldmesh_actors::{
         Replay, Rows, Serves, TimerItem,
     },
 };
-use fieldmesh_domain::EntityId;
+use fieldmesh_domain::{EntityId, placement::PLACEMENT};
 
 pub use read::{HistoryEntry, Record};
 
@@ -193,9 +193,24 @@ impl Inner {
         let Some(wrapped) = self.table.get(&state::data_key(&bytes)).map_err(store_error)? else {
             return Ok(None);
         };
-        let key = Key::unwrap(self.service.region_key(), &bytes, &wrapped).map_err(seal_error)?;
+        let key = self.unwrap(&bytes, &wrapped).map_err(seal_error)?;
         self.remember(owner, key.clone());
         Ok(Some(key))
+    }
+
+    /// Whether nodes of several regions lead this group in turn, who have no region key in common.
+    fn spans_regions(&self) -> bool {
+        self.group.group == PLACEMENT
+    }
+
+    fn unwrap(&self, owner: &[u8; 16], wrapped: &[u8]) -> Result<Key, SealError> {
+        if self.spans_regions()
+            && let Ok(key) = Key::unwrap(&Key::shared(), owner, wrapped)
+        {
+            return Ok(key);
+        }
+        // What was written before the level [`write::SHARES_WRAPPING`] is under the key of its writer's region.
+        Key::unwrap(self.service.region_key(), owner, wrapped)
     }
 
     fn remember(&self, owner: EntityId, key: Key) {

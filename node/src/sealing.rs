@@ -4,13 +4,17 @@
 //! kind of row and its record, so that a row moved to another place does not open. A data key seals far fewer than
 //! 2^30 records, the bound for random nonces.
 //!
+//! The placement group spans regions, and whoever comes to lead it must read what others wrote: its data keys
+//! are under [`Key::shared`], which is no secret. What it says is on each node in plain anyway, as rows.
+//!
 //! **Invariants:** keys are wiped when dropped and never printed; the region key is only in memory
-//! here. **Not here:** sealing for devices (`fieldmesh_envelope`), passphrases (`fieldmesh_pki`).
+//! here; nothing of a person's is under the shared key. **Not here:** sealing for devices (`fieldmesh_envelope`), passphrases (`fieldmesh_pki`).
 
 use std::fmt;
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    digest::{SHA256, digest},
     hmac,
 };
 use fieldmesh_actors::seams::Entropy;
@@ -53,6 +57,15 @@ impl Key {
     pub fn generate(entropy: &dyn Entropy) -> Self {
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
         entropy.fill(&mut *bytes);
+        Self(bytes)
+    }
+
+    /// What wraps the data keys of a group that all regions take part in. Every node can compute it, and so
+    /// can anybody: what it protects is against damage and exchanged rows, not against being read.
+    pub fn shared() -> Self {
+        let digest = digest(&SHA256, b"fieldmesh: what every node of a cluster knows");
+        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+        bytes.copy_from_slice(digest.as_ref());
         Self(bytes)
     }
 

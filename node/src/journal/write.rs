@@ -38,6 +38,8 @@ struct Sealed {
 
 /// The level at which every node refuses what goes on from another history.
 const NAMES_HISTORY: u32 = 1;
+/// The level at which every node reads the placement group's data keys whatever its region.
+pub(super) const SHARES_WRAPPING: u32 = 3;
 /// Larger sealed states go into entries of their own, each a piece of this size: half of what a log
 /// entry may hold.
 const SNAPSHOT_PIECE_BYTES: usize = 512 << 10;
@@ -86,17 +88,7 @@ impl Inner {
     }
 
     fn seal(&self, draft: Draft) -> Result<Sealed, JournalError> {
-        let (key, new_key) = match self.key(draft.owner)? {
-            Some(key) => (key, None),
-            None => {
-                let key = Key::generate(&*self.entropy);
-                let owner = draft.owner.to_bytes();
-                let wrapped = key
-                    .wrap(self.service.region_key(), &owner, &*self.entropy)
-                    .map_err(seal_error)?;
-                (key, Some(wrapped))
-            }
-        };
+        let (key, new_key) = self.sealing_key(draft.owner)?;
         let event_count = u32::try_from(draft.events.len()).map_err(|_| too_many())?;
         let seen = self.seen(&draft, &key)?;
         let (record, chain) = self.seal_record(&draft, &key)?;
@@ -148,6 +140,29 @@ impl Inner {
             previous: (self.known.known().level() >= NAMES_HISTORY).then(|| draft.previous.into()),
         };
         Ok(Sealed { commit, tells: draft.tells, mail: items, key, large })
+    }
+
+    /// The owner's data key; and wrapped, where it is to be stored with the commit: it is new, or stored
+    /// such that nodes of other regions cannot read it.
+    fn sealing_key(&self, owner: EntityId) -> Result<(Key, Option<Vec<u8>>), JournalError> {
+        let id = owner.to_bytes();
+        let is_shared = self.spans_regions() && self.known.known().level() >= SHARES_WRAPPING;
+        let key = match self.key(owner)? {
+            Some(key) if !is_shared || self.is_under(&Key::shared(), &id)? => {
+                return Ok((key, None));
+            }
+            Some(key) => key,
+            None => Key::generate(&*self.entropy),
+        };
+        let shared = is_shared.then(Key::shared);
+        let wrapping = shared.as_ref().unwrap_or_else(|| self.service.region_key());
+        let wrapped = key.wrap(wrapping, &id, &*self.entropy).map_err(seal_error)?;
+        Ok((key, Some(wrapped)))
+    }
+
+    fn is_under(&self, wrapping: &Key, owner: &[u8; 16]) -> Result<bool, JournalError> {
+        let stored = self.table.get(&state::data_key(owner)).map_err(store_error)?;
+        Ok(stored.is_some_and(|wrapped| Key::unwrap(wrapping, owner, &wrapped).is_ok()))
     }
 
     fn seal_record(&self, draft: &Draft, key: &Key) -> Result<(Vec<u8>, [u8; 32]), JournalError> {

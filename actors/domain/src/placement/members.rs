@@ -23,8 +23,9 @@ use crate::{EntityId, EntityKind, IndexRow, Region, Rejection, RejectionCode, ti
 /// What a program understands of commands, events and log entries. Raised with each kind that an older one
 /// would not know: nobody writes it before every node says that it knows it.
 ///
-/// 1: entries that name the history that they go on from; regions with a policy. 2: slots that move.
-pub const LEVEL: u32 = 2;
+/// 1: entries that name the history that they go on from; regions with a policy. 2: slots that move. 3: the
+/// placement group's data keys, which nodes of every region read.
+pub const LEVEL: u32 = 3;
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;
 /// The numbers of groups that each region has for itself.

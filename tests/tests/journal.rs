@@ -1,0 +1,162 @@
+//! What a journal stores is read by whoever may come to lead its group.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking"
+)]
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use fieldmesh_actors::{
+    commit::{Cause, Draft},
+    seams::{Journal, JournalError, Loaded},
+};
+use fieldmesh_domain::{
+    EntityId, EntityKind, IndexRow, Region,
+    placement::{GROUPS_PER_REGION, Home, LEVEL, Member, Members, PLACEMENT, Presence},
+    time::Millis,
+};
+use fieldmesh_node::{
+    cluster::Cluster,
+    consensus::{Group, group::GroupOptions},
+    journal::{JournalOptions, ShardJournal},
+    os::{SystemClock, SystemEntropy},
+    service::Service,
+    steps::Steps,
+    store::{Engine, Role, simulated::Disk, writer::LogWriter},
+};
+use fieldmesh_tests::{
+    live::now_s,
+    mesh::identity_in,
+    pki::{Authority, ServiceKit},
+};
+
+/// A group that one node has, and journals of nodes of two regions on it.
+struct Stand {
+    group: Group,
+    authorities: Vec<Authority>,
+}
+
+impl Stand {
+    async fn of(shard: u32) -> Self {
+        let engine: Arc<dyn Engine> = Arc::new(Disk::default());
+        let log = engine.open("log", Role::Log).unwrap();
+        let (writer, task) =
+            LogWriter::new(Arc::clone(&log), Arc::clone(&engine), Arc::new(|_| {})).unwrap();
+        drop(engine.spawn_writer(Box::pin(task)));
+        let options = GroupOptions {
+            group: shard,
+            shard,
+            node: 1,
+            seed: 1,
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(300),
+            election_max: Duration::from_millis(600),
+            observer: None,
+            voters: BTreeSet::from([1]),
+            peers: None,
+        };
+        let group = Group::start(options, &*engine, log, writer, Arc::new(|_| {})).await.unwrap();
+        group.leading().wait_for(Option::is_some).await.unwrap();
+        group.barrier().await.unwrap();
+        Self { group, authorities: Authority::of_regions(&["eu1", "us1"], now_s()) }
+    }
+
+    /// As a new leader of that region, whose nodes all understand so much, has it.
+    fn journal(&self, region: usize, level: u32) -> ShardJournal {
+        let authority = &self.authorities[region];
+        let mut members = Members::default();
+        for (index, one) in (0..).zip(&self.authorities) {
+            let home = Home::new(one.region(), index, 1);
+            members.learn(&IndexRow::Home { home, epoch: 1 });
+            let number = u64::from(index) + 1;
+            let member = member(number, one.region(), level);
+            members.learn(&IndexRow::Member { member, epoch: 1 });
+        }
+        let own = members.home(authority.region()).unwrap().clone();
+        ShardJournal::new(JournalOptions {
+            group: self.group.clone(),
+            known: Cluster::new(members, own),
+            service: Arc::new(Service::new(ServiceKit::new(authority).secrets(), now_s()).unwrap()),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy::default()),
+            steps: Steps::new(0),
+        })
+    }
+}
+
+fn member(number: u64, region: Region, level: u32) -> Member {
+    Member {
+        number,
+        identity: identity_in(region, number),
+        mesh: "127.0.0.1:1".into(),
+        devices: "127.0.0.1:2".into(),
+        https: "127.0.0.1:3".into(),
+        presence: Presence::Active,
+        since: Millis(0),
+        level,
+    }
+}
+
+async fn step(journal: &ShardJournal, entity: EntityId, events: &[&str]) {
+    let Loaded { version, chain, .. } = journal.load(entity).unwrap();
+    let draft = Draft {
+        entity,
+        owner: entity,
+        expected_version: version,
+        previous: chain,
+        cause: Cause::Operator { command_id: [1; 16] },
+        at_ms: 1,
+        rule_version: 0,
+        events: events.iter().map(|event| event.as_bytes().to_vec()).collect(),
+        snapshot: None,
+        tells: vec![],
+        messages: vec![],
+        receipt: None,
+        timers: vec![],
+        index: vec![],
+    };
+    journal.submit(draft).await.unwrap().done.await.unwrap();
+}
+
+fn read(journal: &ShardJournal, entity: EntityId) -> Result<String, JournalError> {
+    Ok(journal.load(entity)?.events.iter().map(|event| String::from_utf8_lossy(event)).collect())
+}
+
+const HOME: usize = 0;
+const ABROAD: usize = 1;
+
+#[tokio::test]
+async fn a_node_of_each_region_reads_and_goes_on_from_what_the_placement_group_stored() {
+    let stand = Stand::of(PLACEMENT).await;
+    let entity = EntityId::placement();
+    step(&stand.journal(HOME, LEVEL), entity, &["one ", "two "]).await;
+    assert_eq!(read(&stand.journal(ABROAD, LEVEL), entity).unwrap(), "one two ");
+    step(&stand.journal(ABROAD, LEVEL), entity, &["three"]).await;
+    assert_eq!(read(&stand.journal(HOME, LEVEL), entity).unwrap(), "one two three");
+}
+
+/// Before all nodes can read it otherwise, it is under the key of its writer's region.
+#[tokio::test]
+async fn a_cluster_that_is_upgraded_comes_to_be_read_everywhere() {
+    let stand = Stand::of(PLACEMENT).await;
+    let entity = EntityId::placement();
+    step(&stand.journal(HOME, LEVEL - 1), entity, &["one "]).await;
+    step(&stand.journal(HOME, LEVEL - 1), entity, &["two "]).await;
+    read(&stand.journal(ABROAD, LEVEL - 1), entity).unwrap_err();
+    // It is written anew by a node that knew the key already, and not again by the next one.
+    let journal = stand.journal(HOME, LEVEL);
+    step(&journal, entity, &["three "]).await;
+    step(&journal, entity, &["four"]).await;
+    assert_eq!(read(&stand.journal(ABROAD, LEVEL), entity).unwrap(), "one two three four");
+}
+
+#[tokio::test]
+async fn what_a_region_stores_is_read_in_that_region_only() {
+    let stand = Stand::of(GROUPS_PER_REGION).await;
+    let customer = EntityId::new(EntityKind::Customer, stand.authorities[HOME].region(), [7; 10]);
+    step(&stand.journal(HOME, LEVEL), customer, &["secret"]).await;
+    assert_eq!(read(&stand.journal(HOME, LEVEL), customer).unwrap(), "secret");
+    read(&stand.journal(ABROAD, LEVEL), customer).unwrap_err();
+}
