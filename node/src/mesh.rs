@@ -29,8 +29,8 @@ use fieldmesh_pki::{
     tls::{LiveCredentials, PeerVerifier, device_server_config, peer_client_config},
 };
 use quinn::{
-    ClientConfig, Connection, Endpoint, IdleTimeout, Incoming, RecvStream, SendStream,
-    ServerConfig, TransportConfig, VarInt,
+    ClientConfig, Connection, ConnectionError, Endpoint, IdleTimeout, Incoming, RecvStream,
+    SendStream, ServerConfig, StoppedError, TransportConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rustls::pki_types::CertificateDer;
@@ -299,7 +299,7 @@ impl Mesh {
         let connecting =
             options.endpoint.connect_with(client.clone(), member.address, &options.cluster);
         let connecting = connecting.map_err(|error| failed(error.to_string()))?;
-        let connected = timeout(CONNECT_WITHIN, connecting).await;
+        let connected = timeout(CONNECT_WITHIN, async { confirmed(connecting.await?).await }).await;
         let connected = connected.map_err(|_| failed("no answer in time".into()))?;
         let connection = connected.map_err(|error| failed(error.to_string()))?;
         match self.admit(&connection, Usage::ServerAuth) {
@@ -416,6 +416,25 @@ impl Mesh {
     /// Ends every connection.
     pub fn shut(&self) {
         self.options.endpoint.close(close::SHUTTING_DOWN.into(), b"shutting down");
+    }
+}
+
+/// The same connection, once the other end has finished the handshake too, as it says by acknowledging an
+/// empty stream.
+///
+/// quinn counts what is sent before that against the congestion window, and where the last part of the
+/// handshake is lost and the window is full, nothing makes room for it again: the other end
+/// cannot read, nor acknowledge, the rest (RFC 9002 §6.2.4 would have the handshake probed).
+///
+/// # Errors
+/// Where the other end refuses, or is not heard of any more.
+pub async fn confirmed(connection: Connection) -> Result<Connection, ConnectionError> {
+    let (mut send, _receive) = connection.open_bi().await?;
+    // It fails for a stream that was finished or reset before.
+    drop(send.finish());
+    match send.stopped().await {
+        Err(StoppedError::ConnectionLost(error)) => Err(error),
+        _ => Ok(connection),
     }
 }
 

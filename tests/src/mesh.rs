@@ -1,9 +1,6 @@
 //! Nodes' meshes on loopback, with certificates of a test's own authority.
 
-use std::{
-    net::{SocketAddr, UdpSocket},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use fieldmesh_actors::seams::Clock;
 use fieldmesh_device::transport::connect;
@@ -18,7 +15,7 @@ use fieldmesh_pki::{
     Kind,
     tls::{Credentials, LiveCredentials, client_config},
 };
-use quinn::{AsyncUdpSocket, Connection, Endpoint, EndpointConfig, TokioRuntime};
+use quinn::{AsyncUdpSocket, Connection, Endpoint};
 
 use crate::{
     live::verifier,
@@ -55,14 +52,21 @@ pub fn meshed_as(
     credentials: &Credentials,
     address: SocketAddr,
 ) -> (Arc<Mesh>, SocketAddr, Arc<Trust>) {
+    meshed_over(authority, number, credentials, edge::socket(address).unwrap())
+}
+
+/// The same over any socket.
+pub fn meshed_over(
+    authority: &Authority,
+    number: u64,
+    credentials: &Credentials,
+    socket: Arc<dyn AsyncUdpSocket>,
+) -> (Arc<Mesh>, SocketAddr, Arc<Trust>) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let trust = Trust::new(authority.trust());
     let credentials = Arc::new(LiveCredentials::new(credentials).unwrap());
     let config = mesh::server_config(Arc::clone(&credentials), &trust, &clock).unwrap();
-    let socket = UdpSocket::bind(address).unwrap();
-    let endpoint =
-        Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime));
-    let endpoint = endpoint.unwrap();
+    let endpoint = edge::listen(socket, config, &[7; 32]).unwrap();
     let address = endpoint.local_addr().unwrap();
     let (trusted, region) = (Arc::clone(&trust), identity(number).region());
     let options = MeshOptions {
@@ -95,7 +99,10 @@ pub async fn raw(authority: &Authority, id: EntityId, address: SocketAddr) -> Co
     // A handshake may be lost, on a way where packets are.
     for _ in 0..TRIES {
         if let Ok(connection) = connect(&endpoint, address, CLUSTER, Arc::clone(&tls)).await {
-            return connection;
+            // As a mesh does; a handshake may yet fail.
+            if let Ok(connection) = mesh::confirmed(connection).await {
+                return connection;
+            }
         }
     }
     panic!("{address} does not answer")

@@ -7,17 +7,21 @@
 )]
 
 use std::{
+    io::{self, IoSliceMut},
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use fieldmesh_actors::seams::Pending;
 use fieldmesh_domain::{IndexRow, registration::Revocation, time::Millis};
 use fieldmesh_node::{
+    edge,
     mesh::{Class, Member, Mesh, MeshError, Receiving, Sending, Serve},
     register,
     trust::Trust,
@@ -25,11 +29,16 @@ use fieldmesh_node::{
 use fieldmesh_pki::{Kind, Usage};
 use fieldmesh_tests::{
     live::{now_s, until},
-    mesh::{self, identity, meshed, meshed_as},
+    mesh::{self, identity, meshed, meshed_as, meshed_over},
     pki::Authority,
+};
+use quinn::{
+    AsyncUdpSocket, UdpPoller,
+    udp::{RecvMeta, Transmit},
 };
 
 const ANY: &str = "127.0.0.1:0";
+const FRAME_MAX: usize = 1 << 20;
 
 fn any() -> SocketAddr {
     ANY.parse().unwrap()
@@ -50,7 +59,7 @@ impl Serve for Echo {
         mut receive: Receiving,
     ) -> Pending<()> {
         Box::pin(async move {
-            while let Ok(Some(body)) = receive.frame(1024).await {
+            while let Ok(Some(body)) = receive.frame(FRAME_MAX).await {
                 self.served.fetch_add(1, Ordering::SeqCst);
                 let answer = [&from.to_be_bytes(), &body[..]].concat();
                 send.frame(&answer).await.ok();
@@ -327,4 +336,68 @@ async fn what_is_relayed_is_from_and_for_members() {
     assert_eq!(answered(b"\x05\0\0").await.unwrap_or_default(), b"");
     // The others go on.
     assert!(answered(b"\x01").await.unwrap().ends_with(b"hello"));
+}
+
+/// A socket that loses one of the datagrams that it sends.
+#[derive(Debug)]
+struct Loses {
+    socket: Arc<dyn AsyncUdpSocket>,
+    sent: AtomicU64,
+    lost: u64,
+}
+
+impl AsyncUdpSocket for Loses {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Arc::clone(&self.socket).create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if self.sent.fetch_add(1, Ordering::SeqCst) == self.lost {
+            return Ok(());
+        }
+        self.socket.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        self.socket.poll_recv(cx, bufs, meta)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+/// Whichever datagram of the handshake is lost: one with more to say than a congestion window must not be
+/// stuck with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_datagram_of_the_handshake_holds_up_nobody() {
+    const DATAGRAMS: u64 = 12;
+    /// Less than an idle connection lives, more than what is lost twice takes.
+    const WITHIN: Duration = Duration::from_millis(2500);
+    let authority = Authority::new(now_s());
+    let server = server(&authority, 1);
+    let credentials = authority.credentials(Kind::Node, identity(2).to_bytes());
+    let members = [member(1, server.address), member(2, any())];
+    server.mesh.set_members(&members);
+    for lost in 0..DATAGRAMS {
+        let socket = edge::socket(any()).unwrap();
+        let socket = Arc::new(Loses { socket, sent: AtomicU64::new(0), lost });
+        let (client, _, _) = meshed_over(&authority, 2, &credentials, socket);
+        client.set_members(&members);
+        let body = vec![7; FRAME_MAX / 4];
+        let exchange = async {
+            let (mut send, mut receive) = client.open(1, Class::Replication).await.unwrap();
+            send.frame(&body).await.unwrap();
+            receive.frame(FRAME_MAX).await.unwrap().unwrap()
+        };
+        let answer = tokio::time::timeout(WITHIN, exchange).await;
+        let answer = answer.unwrap_or_else(|_| panic!("stuck without datagram {lost}"));
+        assert!(answer[8..] == body);
+        client.shut();
+    }
 }
