@@ -3,7 +3,7 @@
 use fieldmesh_domain::{
     Aggregate, EntityId, EntityKind, Region, RejectionCode,
     ids::SLOTS,
-    placement::{Command, GROUPS_PER_REGION, LEVEL, Member},
+    placement::{Command, GROUPS_PER_REGION, Member},
 };
 use proptest::prelude::*;
 
@@ -119,7 +119,7 @@ fn what_cannot_be_moved_is_refused() {
 #[test]
 fn no_slot_moves_before_every_node_knows_of_that() {
     let mut cluster = Cluster::of(&[join(1), join(2)]);
-    let older = Member { level: LEVEL - 1, ..member(2) };
+    let older = Member { level: 1, ..member(2) };
     let older = Command::Join { member: older, shards: SHARDS, by: by() };
     assert_eq!(cluster.ask(&older), Ok(1));
     let refusal = cluster.state.decide(&send(&[0], 2), &ctx(9)).unwrap_err();
