@@ -145,15 +145,19 @@ fn authority() -> &'static Authority {
 
 /// Runs a plan to its end.
 pub fn run(plan: Plan) -> Seen {
-    with(plan, faults::drive)
+    with(plan, true, faults::drive)
 }
 
 /// Runs a plan in which nothing happens but that the disk of whoever leads stands still for a while.
 pub fn run_stalled(plan: Plan) -> Seen {
-    with(plan, faults::stand_still)
+    with(plan, false, faults::stand_still)
 }
 
-fn with(plan: Plan, drive: impl FnOnce(&mut turmoil::Sim<'_>, &[Disk], &Plan, &Shared)) -> Seen {
+fn with(
+    plan: Plan,
+    disturbs: bool,
+    drive: impl FnOnce(&mut turmoil::Sim<'_>, &[Disk], &Plan, &Shared),
+) -> Seen {
     let seen = Shared::default();
     let mut sim = turmoil::Builder::new()
         .rng_seed(plan.seed)
@@ -173,6 +177,7 @@ fn with(plan: Plan, drive: impl FnOnce(&mut turmoil::Sim<'_>, &[Disk], &Plan, &S
             number,
             nodes: plan.nodes,
             seed: 0,
+            disturbs,
             credentials: authority().credentials(Kind::Node, id),
             disk: disks[number as usize - 1].clone(),
             seen: Arc::clone(&seen),

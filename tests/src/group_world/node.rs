@@ -52,13 +52,15 @@ pub(super) struct Start {
     pub(super) number: u64,
     pub(super) nodes: u64,
     pub(super) seed: u64,
+    /// As a leader it changes, now and then, who leads and who votes.
+    pub(super) disturbs: bool,
     pub(super) credentials: Credentials,
     pub(super) disk: Disk,
     pub(super) seen: Shared,
 }
 
 pub(super) async fn run(start: Start) -> turmoil::Result {
-    let Start { number, nodes, seed, credentials, disk, seen } = start;
+    let Start { number, nodes, seed, disturbs, credentials, disk, seen } = start;
     let clock: Arc<dyn Clock> = Arc::new(SimClock);
     let trust = Trust::new(authority().trust());
     let credentials = Arc::new(LiveCredentials::new(&credentials)?);
@@ -110,7 +112,8 @@ pub(super) async fn run(start: Start) -> turmoil::Result {
     tokio::spawn(replicas::abide(group.clone()));
     seen.lock().unwrap().note(format!("node {number} starts"));
     tokio::spawn(follow(number, group.clone(), Arc::clone(&seen)));
-    Leader { number, nodes, group, seen, dice: StdRng::seed_from_u64(seed), made: 0 }.run().await;
+    let dice = StdRng::seed_from_u64(seed);
+    Leader { number, nodes, disturbs, group, seen, dice, made: 0 }.run().await;
     Ok(())
 }
 
@@ -140,6 +143,7 @@ fn is_calm() -> bool {
 struct Leader {
     number: u64,
     nodes: u64,
+    disturbs: bool,
     group: Group,
     seen: Shared,
     dice: StdRng,
@@ -158,7 +162,7 @@ impl Leader {
                 continue;
             }
             self.propose().await;
-            if !is_calm() {
+            if self.disturbs && !is_calm() {
                 self.disturb().await;
             }
             tokio::time::sleep(pause).await;
