@@ -1,8 +1,9 @@
 //! Raft's way to its peers, over the mesh.
 //!
 //! Entries go over a stream of their own, one request after the other without waiting for answers, which
-//! come back in the same order; all else is a stream for each question. A cluster of one node has no
-//! mesh: each call says so, and openraft backs off.
+//! come back in the same order; heartbeats go over one that is kept for them, which is most of what a cluster
+//! at rest does; all else is a stream for each question. A cluster of one node has no mesh: each call says so,
+//! and openraft backs off.
 //!
 //! **Invariants:** a peer that cannot be reached is an error, never a silent grant; every error is one after
 //! which openraft backs off, because what it takes for a mishap of the network it repeats at once; a
@@ -58,7 +59,11 @@ impl RaftNetworkFactory<Types> for Peers {
     type Network = Client;
 
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Client {
-        Client { peers: self.clone(), target }
+        Client { peers: self.clone(), target, beats: None }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, _node: &EmptyNode) -> Client {
+        Client { peers: self.clone(), target, beats: Some(None) }
     }
 }
 
@@ -66,6 +71,8 @@ impl RaftNetworkFactory<Types> for Peers {
 pub struct Client {
     peers: Peers,
     target: u64,
+    /// For heartbeats: the stream of the last one, where that was answered.
+    beats: Option<Option<(Sending, Receiving)>>,
 }
 
 fn unreachable_peer(why: &dyn std::fmt::Display) -> Unreachable<Types> {
@@ -85,6 +92,39 @@ impl Client {
         let mesh = self.peers.mesh.as_ref();
         let mesh = mesh.ok_or_else(|| unreachable_peer(&"this cluster has one node"))?;
         mesh.open(self.target, class).await.map_err(|error| unreachable_peer(&error))
+    }
+
+    /// A stream for requests of entries.
+    async fn open_for_entries(&self) -> Result<(Sending, Receiving), Unreachable<Types>> {
+        let (mut send, receive) = self.open(Class::Replication).await?;
+        let group = wire::addressed(self.peers.group, &[]);
+        send.frame(&group).await.map_err(|error| unreachable_peer(&error))?;
+        Ok((send, receive))
+    }
+
+    /// One heartbeat. Whoever gives up waiting for its answer gives up its stream.
+    async fn beat(
+        &mut self,
+        request: AppendEntriesRequest<Types>,
+    ) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
+        let span = span(&request);
+        let question = Request::Append(request).encode();
+        let kept = self.beats.take().flatten();
+        self.beats = Some(None);
+        let asked = match kept {
+            // It may be of a connection that has ended.
+            Some(stream) => question_on(stream, &question).await.ok(),
+            None => None,
+        };
+        let (stream, answer) = match asked {
+            Some(asked) => asked,
+            None => question_on(self.open_for_entries().await?, &question).await?,
+        };
+        let result = appended(answer, span)?;
+        if result.is_ok() {
+            self.beats = Some(Some(stream));
+        }
+        Ok(result)
     }
 
     /// One question, one answer.
@@ -108,8 +148,23 @@ async fn answer(receive: &mut Receiving) -> Result<Answer, Unreachable<Types>> {
     Answer::decode(&bytes).map_err(|error| unreachable_peer(&error))
 }
 
+/// One question on a stream for many.
+async fn question_on(
+    (mut send, mut receive): (Sending, Receiving),
+    question: &[u8],
+) -> Result<((Sending, Receiving), Answer), Unreachable<Types>> {
+    send.frame(question).await.map_err(|error| unreachable_peer(&error))?;
+    let answer = answer(&mut receive).await?;
+    Ok(((send, receive), answer))
+}
+
 /// Where a request begins and ends in the log.
 type Span = (Option<LogId>, Option<LogId>);
+
+fn span(request: &AppendEntriesRequest<Types>) -> Span {
+    let last = request.entries.last().map(|entry| entry.log_id);
+    (request.prev_log_id, last.or(request.prev_log_id))
+}
 
 /// Sends requests for as long as somebody waits for their answers.
 async fn send_all<S>(input: S, mut send: Sending, tell: mpsc::Sender<Span>)
@@ -136,8 +191,7 @@ where
     S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
 {
     while let Some(request) = input.next().await {
-        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
-        if tell.send((request.prev_log_id, last)).await.is_err() {
+        if tell.send(span(&request)).await.is_err() {
             return false;
         }
         if let Err(error) = send.frame(&Request::Append(request).encode()).await {
@@ -192,15 +246,15 @@ impl RaftNetworkV2<Types> for Client {
                 let nothing: BoxStream<'s, _> = Box::pin(stream::empty());
                 return Ok(nothing);
             };
+            if self.beats.is_some() {
+                // openraft bounds how long it waits for one.
+                let answered: BoxStream<'s, _> = Box::pin(stream::iter([self.beat(first).await]));
+                return Ok(answered);
+            }
             let input = stream::iter([first]).chain(input);
-            let opened = async {
-                let (mut send, receive) = self.open(Class::Replication).await?;
-                let group = wire::addressed(self.peers.group, &[]);
-                send.frame(&group).await.map_err(|error| unreachable_peer(&error))?;
-                Ok::<_, Unreachable<Types>>((send, receive))
-            };
             let late = |_| unreachable_peer(&"no connection in time");
-            let (send, receive) = timeout(option.soft_ttl(), opened).await.map_err(late)??;
+            let opened = timeout(option.soft_ttl(), self.open_for_entries());
+            let (send, receive) = opened.await.map_err(late)??;
             let (tell, sent) = mpsc::channel(PIPELINE);
             drop(Runtime::spawn(send_all(input, send, tell)));
             let answers = stream::unfold(Some((sent, receive)), async |state| {
