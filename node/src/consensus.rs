@@ -19,6 +19,7 @@ pub mod outcome;
 mod recent;
 pub mod replicas;
 pub mod restore;
+mod runtime;
 pub mod service;
 pub mod standby;
 pub mod transfer;
@@ -28,14 +29,10 @@ use std::{fmt, io};
 
 use bytes::Bytes;
 use openraft::impls::{EmptyNode, leader_id_std};
-use openraft_rt::deterministic_rng::DeterministicRng;
-use openraft_rt_tokio::TokioRuntime;
 
 pub use group::{Group, ProposeError};
 pub use outcome::Outcome;
-
-/// The runtime of openraft, with random numbers that follow from a seed (chaos runs replay).
-pub type Runtime = DeterministicRng<TokioRuntime>;
+pub use runtime::Runtime;
 
 openraft::declare_raft_types!(
     /// Fieldmesh's choice of types: one leader per term, so that a term is a fencing token.

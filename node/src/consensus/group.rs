@@ -173,9 +173,14 @@ impl Group {
         let mesh = options.peers.as_ref().map(|(mesh, _)| Arc::clone(mesh));
         let peers = Peers { mesh, group };
         let started = Raft::new(options.node, Arc::new(config), peers, log_store, machine);
-        let raft = Runtime::scope(options.seed, started)
-            .await
-            .map_err(|error| raft_error(error.to_string()))?;
+        let raft = match &options.peers {
+            Some((_, members)) => {
+                let beat = members.beat(options.heartbeat);
+                Runtime::scope(options.seed, beat.scope(started)).await
+            }
+            None => Runtime::scope(options.seed, started).await,
+        };
+        let raft = raft.map_err(|error| raft_error(error.to_string()))?;
         let (tell, leading) = watch::channel(None);
         let lost = tell.clone();
         let watching = Runtime::scope(options.seed, async {

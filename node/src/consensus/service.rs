@@ -9,10 +9,13 @@ use std::{
     collections::BTreeMap,
     future::Future,
     sync::{Arc, Mutex, PoisonError, RwLock, Weak},
+    time::Duration,
 };
 
 use super::{
-    Raft, Runtime, Types, install, transfer,
+    Raft, Runtime, Types, install,
+    runtime::Beat,
+    transfer,
     wire::{self, Answer, Request},
 };
 use crate::{
@@ -25,6 +28,8 @@ use openraft::{
     Snapshot,
     raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError},
 };
+use openraft_rt::Instant as _;
+use openraft_rt_tokio::TokioInstant;
 use tokio::{sync::watch, time::Instant};
 
 /// The groups of a node, as its peers reach them.
@@ -37,6 +42,8 @@ pub struct Members {
     arriving: Mutex<BTreeMap<GroupId, Weak<dyn Table>>>,
     /// openraft draws random numbers also where it answers.
     seed: u64,
+    /// From when on the groups' ticks are counted.
+    since: TokioInstant,
 }
 
 /// A group, and how the disk below does.
@@ -64,7 +71,15 @@ impl Served {
 
 impl Members {
     pub fn new(engine: Arc<dyn Engine>, seed: u64) -> Arc<Self> {
-        Arc::new(Self { groups: RwLock::default(), engine, arriving: Mutex::default(), seed })
+        let (groups, arriving) = (RwLock::default(), Mutex::default());
+        Arc::new(Self { groups, engine, arriving, seed, since: TokioInstant::now() })
+    }
+
+    /// When groups with heartbeats so far apart tick.
+    pub(super) fn beat(&self, heartbeat: Duration) -> Beat {
+        // openraft sends one at the first tick that comes no sooner after the last one: with a little more
+        // than half the time, that is the second, also where the last one was late by some milliseconds.
+        Beat { since: self.since, every: heartbeat / 2 + heartbeat / 32 }
     }
 
     pub(super) fn add(&self, group: GroupId, raft: Raft, health: watch::Receiver<Health>) {
