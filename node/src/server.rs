@@ -227,17 +227,24 @@ async fn introduce(node: &Node, introduction: &placement::Command) {
     }
 }
 
-/// Says it again until it is known: whoever wrote it down before may be of a release that leaves something
-/// out.
+/// Says it again until it is written, and has the others' rows written anew where something is missing: whoever
+/// wrote them before may be of a release that leaves something out, and so may have been this node.
 async fn keep_introduced(node: Arc<Node>, introduction: placement::Command) {
-    let is_known = || {
-        let known = node.known.known();
-        known.member(node.number).is_some_and(|own| own.level == placement::LEVEL)
-    };
+    let mut is_recited = false;
     loop {
         tokio::time::sleep(INTRODUCE_EVERY).await;
-        if !is_known() {
+        let known = node.known.known();
+        let own = known.member(node.number).map(|own| own.level);
+        let is_introduced = own == Some(placement::LEVEL);
+        if !is_introduced {
             introduce(&node, &introduction).await;
+        }
+        if !is_introduced || (known.level() < placement::LEVEL && !is_recited) {
+            let recite = Command::Placement(placement::Command::Recite);
+            let recited = node.ask(EntityId::placement(), recite).await;
+            // An older leader does not know how.
+            is_recited =
+                recited.inspect_err(|error| tracing::debug!(%error, "not recited")).is_ok();
         }
     }
 }

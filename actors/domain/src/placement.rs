@@ -234,6 +234,10 @@ pub enum Command {
         #[n(2)]
         at: u32,
     },
+    /// The members' rows are to be written anew: an older release leaves out of those that it writes, or copies,
+    /// what it does not know. From a node that misses something; each time it says so.
+    #[n(22)]
+    Recite,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -417,6 +421,7 @@ impl Aggregate for Placement {
             }
             Command::SlotArrived { region, slot, at } => self.slot_arrived(*region, *slot, *at),
             Command::SlotCleared { region, slot, at } => self.slot_cleared(*region, *slot, *at),
+            Command::Recite => Ok(self.recite()),
             Command::Timer { .. } => Ok(vec![]),
         }
     }

@@ -9,6 +9,11 @@ use crate::{Aggregate as _, Ctx, Effect, IndexRow, Region, Rejection, RejectionC
 /// Whom a change is laid to that nobody asked for.
 pub(super) const BY_ITSELF: &str = "cluster";
 
+fn announced(member: &Member) -> Event {
+    let Member { number, mesh, devices, https, level, .. } = member.clone();
+    Event::Announced { number, mesh, devices, https, level }
+}
+
 impl Placement {
     pub(super) fn join(
         &self,
@@ -18,7 +23,6 @@ impl Placement {
         ctx: &Ctx,
     ) -> Result<Vec<Event>, Rejection> {
         let by = by.to_owned();
-        let Member { number, mesh, devices, https, level, .. } = wanted.clone();
         if self.members.may_join(wanted, shards)? {
             let region = wanted.region();
             let index = u32::try_from(self.members.homes.len()).unwrap_or(u32::MAX);
@@ -28,21 +32,14 @@ impl Placement {
             let member = Member { presence, since, ..wanted.clone() };
             return Ok(self.with_moves(Event::Joined { member, home, by: by.clone() }, by));
         }
-        let is_same = |known: &Member| {
-            (&known.mesh, &known.devices, &known.https, known.level)
-                == (&mesh, &devices, &https, level)
-        };
-        let announced = Event::Announced {
-            number,
-            mesh: mesh.clone(),
-            devices: devices.clone(),
-            https: https.clone(),
-            level,
-        };
-        Ok(match self.members.member(number).is_some_and(is_same) {
-            true => vec![],
-            false => vec![announced],
-        })
+        let (said, says) = (self.members.member(wanted.number).map(announced), announced(wanted));
+        Ok(if said.as_ref() == Some(&says) { vec![] } else { vec![says] })
+    }
+
+    /// All members as they are. Those whose history was shortened by an older release see what is missing.
+    pub(super) fn recite(&self) -> Vec<Event> {
+        let living = self.members.members.iter().filter(|one| one.presence != Presence::Gone);
+        living.map(announced).collect()
     }
 
     /// A region begins with its first node, below an authority that operators introduced for it.

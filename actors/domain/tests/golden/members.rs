@@ -85,6 +85,7 @@ fn commands() {
         ),
         ("82148344657531000502", Command::SlotArrived { region: home().region, slot: 5, at: 2 }),
         ("82158344657531000502", Command::SlotCleared { region: home().region, slot: 5, at: 2 }),
+        ("821680", Command::Recite),
     ]);
     for (text, command) in rows {
         are_frozen(&[(text.replace(' ', "").as_str(), command)]);

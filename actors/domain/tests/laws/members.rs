@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fieldmesh_domain::{
-    Aggregate, Ctx, Effect, EntityId, EntityKind, Region, RejectionCode,
+    Aggregate, Ctx, Effect, EntityId, EntityKind, IndexRow, Region, RejectionCode,
     placement::{
         Command, Event, LEVEL, Member, Members, PLACEMENT, Placed, Placement, Policy, Presence,
     },
@@ -103,6 +103,13 @@ impl Cluster {
         }
         self.log.extend(events.iter().cloned());
         Ok(events.len())
+    }
+
+    /// An older release wrote a member's row.
+    fn written_by_older(&mut self, number: u64) {
+        let epoch = self.rows.epoch;
+        let member = Member { level: 0, ..self.rows.member(number).unwrap().clone() };
+        assert!(self.rows.learn(&IndexRow::Member { member, epoch }));
     }
 
     pub(crate) fn members(&self) -> &Members {
@@ -358,4 +365,18 @@ proptest! {
         prop_assert_eq!(&again, &cluster.state);
         prop_assert_eq!(through_bytes(&again), cluster.state);
     }
+}
+
+/// To say it again changes nothing where the history has it.
+#[test]
+fn what_an_older_release_left_out_of_rows_is_written_again() {
+    let mut cluster = Cluster::of(&[join(1), join(2), join(3)]);
+    cluster.ask(&Command::Leave { number: 3, by: "op".into() }).unwrap();
+    cluster.ask(&Command::Left { number: 3 }).unwrap();
+    cluster.written_by_older(1);
+    cluster.written_by_older(2);
+    assert_eq!(cluster.ask(&join(1)), Ok(0));
+    assert_ne!(cluster.rows.level(), LEVEL);
+    assert_eq!(cluster.ask(&Command::Recite), Ok(2), "nobody asks who is gone");
+    assert_eq!(cluster.rows, *cluster.members());
 }
