@@ -12,6 +12,7 @@ mod ca;
 mod catchup;
 mod cluster;
 mod demo;
+mod dispatch;
 mod failover;
 mod fleet;
 mod found;
@@ -83,7 +84,7 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// Sends a service desk's log through the whole loop, with real devices, and reports.
     Replay(replay::ReplayArgs),
-    /// Measures a cluster of this machine's own.
+    /// Measures: a cluster of this machine's own, or the planner.
     #[command(subcommand)]
     Bench(bench::BenchVerb),
     /// Tickets: list, show, explain, watch.

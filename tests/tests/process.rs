@@ -12,6 +12,8 @@
 
 #[path = "process/damage.rs"]
 mod damage;
+#[path = "process/dispatch.rs"]
+mod dispatch;
 #[path = "process/imports.rs"]
 mod imports;
 #[path = "process/incidents.rs"]

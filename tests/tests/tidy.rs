@@ -36,6 +36,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "fieldmesh-envelope",
             "fieldmesh-pki",
             "fieldmesh-actors",
+            "fieldmesh-dispatch",
             "fieldmesh-device",
         ],
     ),

@@ -4,6 +4,8 @@
 //! once, or is unserved with a reason. **Not here:** the search for a good one (`search`), what
 //! happens while the day goes on (`online`).
 
+use std::fmt;
+
 use crate::{
     draft::Draft,
     problem::{DEPOT, Problem, Ticks},
@@ -56,6 +58,16 @@ pub enum Reason {
     Unreachable,
     /// Somebody could, but not beside what else is to be done.
     Crowded,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSkill => "no technician has all the skills",
+            Self::Unreachable => "nobody with the skills could be there in time",
+            Self::Crowded => "who could be there in time has other work",
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,9 @@
-//! `bench`: a cluster of this machine's own, measured. **Not here:** the measurements, each in a file of its
+//! `bench`: what is measured, of a cluster of this machine's own and of the planner. **Not here:** the measurements, each in a file of its
 //! own.
 
 use clap::Subcommand;
 
-use super::{CliError, Common, Output, catchup, failover, grow, idle};
+use super::{CliError, Common, Output, catchup, dispatch, failover, grow, idle};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchVerb {
@@ -15,6 +15,8 @@ pub(crate) enum BenchVerb {
     Grow(grow::GrowArgs),
     /// Lets a cluster be: its processor time and memory.
     Idle(idle::IdleArgs),
+    /// Plans and dispatches published instances: how far from the best that is known.
+    Dispatch(dispatch::DispatchArgs),
 }
 
 impl BenchVerb {
@@ -24,6 +26,7 @@ impl BenchVerb {
             Self::Catchup(args) => &args.common,
             Self::Grow(args) => &args.common,
             Self::Idle(args) => &args.common,
+            Self::Dispatch(args) => &args.common,
         }
     }
 }
@@ -34,5 +37,6 @@ pub(crate) async fn run(verb: &BenchVerb, output: &Output) -> Result<(), CliErro
         BenchVerb::Catchup(args) => catchup::run(args, output).await,
         BenchVerb::Grow(args) => grow::run(args, output).await,
         BenchVerb::Idle(args) => idle::run(args, output).await,
+        BenchVerb::Dispatch(args) => dispatch::measure(args, output),
     }
 }
