@@ -24,6 +24,7 @@ use source::{Source, reachable, root, rust_files, text_files};
 /// Which of our packages each one may import, and no other. `tests` and `benches` may import all.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("fieldmesh-domain", &[]),
+    ("fieldmesh-calendar", &[]),
     ("fieldmesh-dispatch", &[]),
     ("fieldmesh-envelope", &[]),
     ("fieldmesh-pki", &[]),
