@@ -8,8 +8,8 @@
 //!
 //! Where the letter of the RFC would surprise people: the end of a recurring event is the time on the
 //! wall that its first instance ends at, so that a night shift ends at six in the night of the change
-//! too (§3.8.5.3 has the exact duration). A recurring start in a gap is read as a single one there would be
-//! (§3.3.5), not left out. Lines may end without a carriage return.
+//! too (§3.8.5.3 has the exact duration). A recurring start in a gap is read as a single one there would
+//! be (§3.3.5), not left out. Lines may end without a carriage return.
 //!
 //! **Invariants:** sizes are checked before work is done; what was read can be written and read again
 //! to the same. **Not here:** what an event means for a roster; the rest of RFC 5545.
@@ -93,7 +93,7 @@ pub struct Rule {
     pub frequency: Frequency,
     /// Every day or week, every second and so on: 1 to 1,000 (INTERVAL).
     pub interval: u16,
-    /// On which days of the week (BYDAY). None is the weekday of the start for weekly rules and every day for daily ones.
+    /// On which days of the week (BYDAY). None is the start's for weekly rules, all for daily ones.
     pub days: Option<Weekdays>,
     pub bound: Bound,
     /// The day on which weeks begin, 0 for Monday.

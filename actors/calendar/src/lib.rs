@@ -4,8 +4,8 @@
 //! is a technician's week with what differs on single dates, spread out to instants. [`ical`] reads
 //! and writes calendar files (RFC 5545). [`sla`] counts time while a desk is open.
 //!
-//! The crate `rrule` was no base for recurrence: it steps in UTC durations, so that what recurs moves
-//! by an hour when the clocks change.
+//! The crate `rrule` was no base for recurrence: where the clocks change it has instances twice and
+//! leaves others out.
 //!
 //! **Invariants:** pure: the same arguments give the same result on every machine, now is an argument
 //! and zones come from the database that is built in. What is stored is civil time with the name of a

@@ -172,7 +172,7 @@ fn lines_of(event: &Event, stamp: UnixMs) -> Vec<String> {
         End::After { days, seconds } => format!("DURATION:P{days}DT{seconds}S"),
     });
     lines.extend(event.replaces.iter().map(|one| property("RECURRENCE-ID", one)));
-    let rule = event.rule.as_ref().map(|rule| rule::written(rule, |until| value(until)));
+    let rule = event.rule.as_ref().map(|rule| rule::written(rule, value));
     lines.extend(rule.map(|rule| format!("RRULE:{rule}")));
     lines.extend(event.removed.iter().map(|one| property("EXDATE", one)));
     lines.extend(event.added.iter().map(|one| property("RDATE", one)));

@@ -53,7 +53,7 @@ pub enum Refusal {
     WrongEnd { found: String, open: String },
     #[error("{0} is not read here; export events only")]
     Component(String),
-    #[error("version {0:?} is not read, only 2.0")]
+    #[error("version {0:?} is not read; export the calendar as version 2.0")]
     Version(String),
     #[error(
         "a calendar with the method {0:?} changes what others have; export it as a file instead"
@@ -91,7 +91,7 @@ pub enum Refusal {
     DayWithZone,
     #[error("a time in UTC, with Z, has no TZID; remove one of the two")]
     UtcWithZone,
-    #[error("the end is not after the start")]
+    #[error("the end is not after the start; correct DTEND, or remove it")]
     EndNotAfter,
     #[error("it is a day and the start a time, or the other way round; use one kind in an event")]
     Mixed,

@@ -39,7 +39,7 @@ pub(crate) fn times(file: &File, start: &str, end: &str) -> Vec<(String, String)
 fn zones() -> impl Strategy<Value = Zone> {
     let names =
         ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "UTC"];
-    prop::sample::select(names.to_vec()).prop_map(|name| zone(name))
+    prop::sample::select(names.to_vec()).prop_map(zone)
 }
 
 fn date() -> impl Strategy<Value = Date> {
