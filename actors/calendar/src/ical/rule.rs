@@ -9,7 +9,8 @@
 use super::{Bound, Frequency, Moment, Rule, import::Refusal, value::quoted};
 use crate::civil::{DAY_CODES, Date, Weekdays, weekday_of};
 
-/// Days looked at for one event: those of the longest range, event and cycle together are 8,000.
+/// Days looked at for one event: the longest range, event and cycle together have 8,000, and of a
+/// long cycle most are passed over.
 const DATES_STEPS_MAX: usize = 10_000;
 /// The largest INTERVAL: of more than that nobody speaks.
 const INTERVAL_MAX: u16 = 1_000;
@@ -134,15 +135,35 @@ impl Rule {
             Bound::Never | Bound::Until(_) => u32::MAX,
         };
         let mut dates = Vec::new();
-        for date in (first..=until.days()).take(DATES_STEPS_MAX).map(Date::from_days) {
-            if left == 0 {
+        let mut day = first;
+        for _ in 0..DATES_STEPS_MAX {
+            if left == 0 || until.days() < day {
                 break;
             }
+            let date = Date::from_days(day);
             if self.has(start, date) {
                 left -= 1;
                 dates.extend((from <= date).then_some(date));
             }
+            day = self.following(start, date);
         }
         dates
+    }
+
+    /// The next day after `date` that is in a day or week of the rule. `date` is in one itself.
+    fn following(&self, start: Date, date: Date) -> u32 {
+        let interval = u32::from(self.interval.max(1));
+        match self.frequency {
+            Frequency::Daily => date.days() + interval,
+            Frequency::Weekly => {
+                let next = date.plus(1);
+                let weeks = (self.week(next) - self.week(start)) / 7;
+                match weeks % interval {
+                    0 => next.days(),
+                    // Back to the first day of that week, then over those that are left out.
+                    past => self.week(next) - 7 + 7 * (interval - past),
+                }
+            }
+        }
     }
 }
