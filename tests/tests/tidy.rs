@@ -26,6 +26,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("fieldmesh-domain", &[]),
     ("fieldmesh-calendar", &[]),
     ("fieldmesh-dispatch", &[]),
+    ("fieldmesh-rules", &[]),
     ("fieldmesh-envelope", &[]),
     ("fieldmesh-pki", &[]),
     ("fieldmesh-actors", &["fieldmesh-domain"]),
