@@ -18,6 +18,7 @@ mod names;
 
 pub use lists::LIST_MAX;
 pub(crate) use names::path;
+use names::root;
 
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators};
 
@@ -70,7 +71,16 @@ struct Check<'a> {
 
 impl<'a> Check<'a> {
     fn offset(&self, tree: &IdedExpr) -> usize {
-        self.places.offset_for(tree.id).map_or(0, |(start, _)| start as usize)
+        let start = self.places.offset_for(root(tree).id).map_or(0, |(start, _)| start as usize);
+        match self.places.source.get(..start) {
+            // The parser places a call at its bracket.
+            Some(before) if self.places.source[start..].starts_with('(') => {
+                let named = before.trim_end();
+                let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                named.trim_end_matches(name).len()
+            }
+            _ => start,
+        }
     }
 
     fn fault(&mut self, at: &IdedExpr, text: impl Into<String>) -> Shape {

@@ -45,6 +45,10 @@ pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
 /// Tests of a document.
 pub const TESTS_MAX: usize = 256;
 
+/// A condition that nothing is known of. It stands for one that is missing, so that the rest of the
+/// rule is checked too.
+const UNKNOWN: &str = "now.hour == now.minute";
+
 /// Rules as they are written, with their places.
 #[derive(Default)]
 pub(crate) struct Draft {
@@ -54,6 +58,7 @@ pub(crate) struct Draft {
 }
 
 pub(crate) struct DraftRule {
+    /// Empty where it has none, which is an error.
     pub(crate) name: String,
     /// Where in the document the name is.
     pub(crate) at: usize,
@@ -101,13 +106,13 @@ pub(crate) fn read(text: &str, findings: &mut Findings<'_>) -> Draft {
     let version = document.number(findings, "version", 1, i64::from(u32::MAX));
     let version = version.and_then(|version| u32::try_from(version).ok()).unwrap_or(0);
     let rules = document.tables(findings, "rule", RULES_MAX);
-    let rules = rules.iter().filter_map(|fields| rule(text, fields, findings)).collect();
+    let rules = rules.iter().map(|fields| rule(text, fields, findings)).collect();
     let tests = document.tables(findings, "test", TESTS_MAX);
     let tests = tests.iter().filter_map(|fields| cases::read(text, fields, findings)).collect();
     Draft { version, rules, tests }
 }
 
-fn rule(document: &str, fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Option<DraftRule> {
+fn rule(document: &str, fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> DraftRule {
     let named = name(fields, findings);
     let within = named.as_ref().map(|(_, name)| format!("rule `{name}`"));
     let fields = fields.within(within.as_deref());
@@ -122,9 +127,12 @@ fn rule(document: &str, fields: &Fields<'_, '_>, findings: &mut Findings<'_>) ->
             actions.push(DraftAction { at, action });
         }
     }
-    let (at, name) = named?;
-    let (span, text) = when?;
-    Some(DraftRule { name, at, when: Source::new(document, span, text), stop, actions })
+    let (at, name) = named.unwrap_or((fields.place(), String::new()));
+    let when = match when {
+        Some((span, text)) => Source::new(document, span, text),
+        None => Source::alone(UNKNOWN),
+    };
+    DraftRule { name, at, when, stop, actions }
 }
 
 /// The name of a rule or a test, with its place.

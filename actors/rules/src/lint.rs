@@ -54,12 +54,18 @@ pub(crate) fn examine_set(set: &RuleSet) -> (Draft, Vec<CompiledRule>, Vec<Findi
     (draft, rules, findings.into_sorted())
 }
 
+/// As findings call it; none where it has no name.
+fn label(rule: &DraftRule) -> Option<String> {
+    (!rule.name.is_empty()).then(|| format!("rule `{}`", rule.name))
+}
+
 fn examine_draft(draft: &Draft, findings: &mut Findings<'_>) -> Vec<CompiledRule> {
     let mut compiled = Vec::new();
     let mut total: u64 = 0;
     for rule in &draft.rules {
-        let within = format!("rule `{}`", rule.name);
-        let Some(ready) = examine_rule(rule, &within, findings) else {
+        let within = label(rule);
+        let within = within.as_deref();
+        let Some(ready) = examine_rule(rule, within, findings) else {
             continue;
         };
         let cost = ready.cost();
@@ -68,7 +74,7 @@ fn examine_draft(draft: &Draft, findings: &mut Findings<'_>) -> Vec<CompiledRule
                 "the rule can take {cost} steps, more than {RULE_COST_MAX}; shorten its lists, or \
                  look through less text"
             );
-            findings.error_at(rule.when.spot(findings, 0), Some(&within), text);
+            findings.error_at(rule.when.spot(findings, 0), within, text);
         }
         let before = total;
         total = total.saturating_add(cost);
@@ -77,7 +83,7 @@ fn examine_draft(draft: &Draft, findings: &mut Findings<'_>) -> Vec<CompiledRule
                 "the rules up to this one can take {total} steps, more than {SET_COST_MAX}; \
                  shorten the lists, or look through less text"
             );
-            findings.error_at(rule.when.spot(findings, 0), Some(&within), text);
+            findings.error_at(rule.when.spot(findings, 0), within, text);
         }
         compiled.push((rule, ready));
     }
@@ -89,7 +95,7 @@ fn examine_draft(draft: &Draft, findings: &mut Findings<'_>) -> Vec<CompiledRule
 /// None where there are errors.
 fn examine_rule(
     rule: &DraftRule,
-    within: &str,
+    within: Option<&str>,
     findings: &mut Findings<'_>,
 ) -> Option<CompiledRule> {
     let when = examine_source(&rule.when, Wanted::Condition, within, findings);
@@ -106,15 +112,15 @@ fn examine_rule(
 fn examine_source(
     source: &Source,
     wanted: Wanted,
-    within: &str,
+    within: Option<&str>,
     findings: &mut Findings<'_>,
 ) -> Option<Expression> {
     let examined = examine_expression(&source.text, wanted);
     for fault in examined.faults {
-        findings.error_at(source.spot(findings, fault.offset), Some(within), fault.text);
+        findings.error_at(source.spot(findings, fault.offset), within, fault.text);
     }
     for doubt in examined.doubts {
-        findings.warn_at(source.spot(findings, doubt.offset), Some(within), doubt.text);
+        findings.warn_at(source.spot(findings, doubt.offset), within, doubt.text);
     }
     examined.expression
 }

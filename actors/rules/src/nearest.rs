@@ -24,14 +24,14 @@ fn distance(one: &str, other: &str) -> usize {
     row.last().copied().unwrap_or(0)
 }
 
-/// None where every known name differs in half its letters or more.
+/// None where every known name differs in more than half its letters.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > NAME_BYTES_MAX {
         return None;
     }
     let rated = known.into_iter().map(|one| (distance(name, one), one));
     let (letters, best) = rated.min_by_key(|(letters, _)| *letters)?;
-    (letters * 2 < best.len().max(name.len())).then_some(best)
+    (letters * 2 <= best.len().max(name.len())).then_some(best)
 }
 
 /// `; did you mean `x`?`, or nothing.

@@ -12,7 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cel::common::ast::{Expr, IdedExpr, LiteralValue, operators};
 
-use crate::expression::fact_index;
+use crate::{
+    expression::fact_index,
+    schema::{FACTS, Values},
+};
 
 /// The values that a fact can have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +107,16 @@ impl Region {
             }
             _ => return None,
         };
-        Some(Self(BTreeMap::from([(fact, allowed)])))
+        Some(Self::only(fact, allowed))
+    }
+
+    /// Of what is written, what the fact can be at all.
+    fn only(fact: usize, allowed: Allowed) -> Self {
+        let possible = match FACTS.get(fact).map(|fact| fact.values) {
+            Some(Values::Int { min, max }) => Allowed::Numbers(vec![(min, max)]),
+            Some(Values::Text { .. }) | None => allowed.clone(),
+        };
+        Self(BTreeMap::from([(fact, allowed.both(&possible))]))
     }
 
     /// `fact in [literals]`
@@ -126,7 +138,7 @@ impl Region {
             true => Allowed::Numbers(joined(numbers)),
             false => Allowed::Texts(texts),
         };
-        Self(BTreeMap::from([(fact, allowed)]))
+        Self::only(fact, allowed)
     }
 
     /// The tickets of both.

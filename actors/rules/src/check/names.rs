@@ -33,7 +33,7 @@ pub(crate) fn path(tree: &IdedExpr) -> Option<String> {
 }
 
 /// The node at the left end of a path: where it begins in the text.
-fn root(mut tree: &IdedExpr) -> &IdedExpr {
+pub(super) fn root(mut tree: &IdedExpr) -> &IdedExpr {
     loop {
         tree = match &tree.expr {
             Expr::Select(select) => &select.operand,

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::label;
 use crate::{
     compiled::CompiledRule,
     document::{Draft, DraftRule},
@@ -20,13 +21,14 @@ use crate::{
 /// Names that stand for two rules, and names that stand for none.
 pub(super) fn names(draft: &Draft, findings: &mut Findings<'_>) {
     let mut first: BTreeMap<&str, usize> = BTreeMap::new();
-    for (index, rule) in draft.rules.iter().enumerate() {
+    let named = draft.rules.iter().enumerate().filter(|(_, rule)| !rule.name.is_empty());
+    for (index, rule) in named {
         if let Some(other) = first.get(rule.name.as_str()) {
             let text = format!(
                 "rule {} has this name too, so outcomes would not say which acted; use another",
                 other + 1
             );
-            findings.error(rule.at, Some(&format!("rule `{}`", rule.name)), text);
+            findings.error(rule.at, label(rule).as_deref(), text);
         }
         first.entry(&rule.name).or_insert(index);
     }
@@ -77,7 +79,7 @@ pub(super) fn rules(compiled: &[(&DraftRule, CompiledRule)], findings: &mut Find
 }
 
 fn warn(rule: &Known<'_>, findings: &mut Findings<'_>, text: impl Into<String>) {
-    findings.warn(rule.draft.at, Some(&format!("rule `{}`", rule.draft.name)), text);
+    findings.warn(rule.draft.at, label(rule.draft).as_deref(), text);
 }
 
 fn is_true(rule: &Known<'_>) -> bool {
@@ -139,13 +141,13 @@ fn effect(rule: &Known<'_>, findings: &mut Findings<'_>) {
     if actions.is_empty() && !rule.draft.stop {
         warn(rule, findings, "it neither acts nor stops; give it an action, or leave it out");
     }
-    let within = format!("rule `{}`", rule.draft.name);
+    let within = label(rule.draft);
     for (index, (action, draft)) in actions.iter().zip(&rule.draft.actions).enumerate() {
         let idle = actions[..index].iter().any(|earlier| covers(earlier, action));
         if idle {
             let kind = action.kind().name();
             let text = format!("this `{kind}` has no effect after an earlier one; leave it out");
-            findings.warn(draft.at, Some(&within), text);
+            findings.warn(draft.at, within.as_deref(), text);
         }
     }
 }
