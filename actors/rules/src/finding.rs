@@ -76,27 +76,45 @@ impl<'d> Findings<'d> {
 
     /// `offset` is a byte of the document.
     pub(crate) fn error(&mut self, offset: usize, within: Option<&str>, text: impl Into<String>) {
-        self.error_at(self.place(offset), within, text);
+        self.add(Severity::Error, |document| place(document, offset), within, text.into());
     }
 
     pub(crate) fn warn(&mut self, offset: usize, within: Option<&str>, text: impl Into<String>) {
-        self.warn_at(self.place(offset), within, text);
+        self.add(Severity::Warning, |document| place(document, offset), within, text.into());
     }
 
-    pub(crate) fn error_at(&mut self, place: Place, within: Option<&str>, text: impl Into<String>) {
+    pub(crate) fn error_at(
+        &mut self,
+        place: impl FnOnce(&str) -> Place,
+        within: Option<&str>,
+        text: impl Into<String>,
+    ) {
         self.add(Severity::Error, place, within, text.into());
     }
 
-    pub(crate) fn warn_at(&mut self, place: Place, within: Option<&str>, text: impl Into<String>) {
+    pub(crate) fn warn_at(
+        &mut self,
+        place: impl FnOnce(&str) -> Place,
+        within: Option<&str>,
+        text: impl Into<String>,
+    ) {
         self.add(Severity::Warning, place, within, text.into());
     }
 
-    fn add(&mut self, severity: Severity, place: Place, within: Option<&str>, text: String) {
+    /// `place` is looked for only where there is room: that takes a walk through the document.
+    fn add(
+        &mut self,
+        severity: Severity,
+        place: impl FnOnce(&str) -> Place,
+        within: Option<&str>,
+        text: String,
+    ) {
         // An error is never the one that finds no room: it alone refuses the document.
         let full = self.found.len() >= FINDINGS_MAX;
         if full && (severity == Severity::Warning || self.has_errors()) {
             return;
         }
+        let place = place(self.document);
         self.found.push(Finding { place, severity, within: within.map(str::to_owned), text });
     }
 
@@ -110,7 +128,7 @@ impl<'d> Findings<'d> {
 
     /// In the order of the document.
     pub(crate) fn into_sorted(mut self) -> Vec<Finding> {
-        self.found.sort_by(|a, b| (a.place, a.severity).cmp(&(b.place, b.severity)));
+        self.found.sort_by_key(|finding| (finding.place, finding.severity));
         self.found
     }
 }

@@ -74,7 +74,7 @@ fn examine_draft(draft: &Draft, findings: &mut Findings<'_>) -> Vec<CompiledRule
                 "the rule can take {cost} steps, more than {RULE_COST_MAX}; shorten its lists, or \
                  look through less text"
             );
-            findings.error_at(rule.when.spot(findings, 0), within, text);
+            findings.error_at(|document| rule.when.spot(document, 0), within, text);
         }
         let before = total;
         total = total.saturating_add(cost);
@@ -83,7 +83,7 @@ fn examine_draft(draft: &Draft, findings: &mut Findings<'_>) -> Vec<CompiledRule
                 "the rules up to this one can take {total} steps, more than {SET_COST_MAX}; \
                  shorten the lists, or look through less text"
             );
-            findings.error_at(rule.when.spot(findings, 0), within, text);
+            findings.error_at(|document| rule.when.spot(document, 0), within, text);
         }
         compiled.push((rule, ready));
     }
@@ -117,10 +117,10 @@ fn examine_source(
 ) -> Option<Expression> {
     let examined = examine_expression(&source.text, wanted);
     for fault in examined.faults {
-        findings.error_at(source.spot(findings, fault.offset), within, fault.text);
+        findings.error_at(|document| source.spot(document, fault.offset), within, fault.text);
     }
     for doubt in examined.doubts {
-        findings.warn_at(source.spot(findings, doubt.offset), within, doubt.text);
+        findings.warn_at(|document| source.spot(document, doubt.offset), within, doubt.text);
     }
     examined.expression
 }

@@ -121,12 +121,9 @@ fn expectation<'a, 'd>(
     test: &Fields<'a, 'd>,
     findings: &mut Findings<'_>,
 ) -> Option<Expectation> {
-    let value = match test.value("expect") {
-        Some(value) => value,
-        None => {
-            test.error(findings, test.place(), "the test lacks `expect`; add it".to_owned());
-            return None;
-        }
+    let Some(value) = test.value("expect") else {
+        test.error(findings, test.place(), "the test lacks `expect`; add it".to_owned());
+        return None;
     };
     let table = test.as_table(findings, value, "expect")?;
     let fields = test.inner(table, test.place(), "expect");

@@ -8,7 +8,7 @@
 
 use core::ops::Range;
 
-use crate::finding::{Findings, Place, place};
+use crate::finding::{Place, place};
 
 /// An expression as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,14 +46,15 @@ impl Source {
     }
 
     /// Where the byte `offset` of the expression is, in the document or else in the expression.
-    pub(crate) fn spot(&self, findings: &Findings<'_>, offset: usize) -> Place {
+    pub(crate) fn spot(&self, document: &str, offset: usize) -> Place {
         let Some(start) = self.start else {
             return place(&self.text, offset);
         };
-        findings.place(match &self.places {
+        let written = match &self.places {
             None => start + offset.min(self.text.len()),
             Some(places) => places.get(offset).or(places.last()).copied().unwrap_or(start),
-        })
+        };
+        place(document, written)
     }
 }
 

@@ -37,13 +37,13 @@ pub(super) fn names(draft: &Draft, findings: &mut Findings<'_>) {
         let within = format!("test `{}`", test.name);
         if tests.insert(&test.name, ()).is_some() {
             let text = "another test has this name too; use another";
-            findings.warn_at(test.place, Some(&within), text);
+            findings.warn_at(|_| test.place, Some(&within), text);
         }
         let expected = test.expect.rules.iter().flatten().chain(&test.expect.failed);
         for name in expected.filter(|name| !first.contains_key(name.as_str())) {
             let meant = meant(name, first.keys().copied());
             let text = format!("there is no rule `{}`{meant}", name.escape_debug());
-            findings.error_at(test.place, Some(&within), text);
+            findings.error_at(|_| test.place, Some(&within), text);
         }
     }
 }

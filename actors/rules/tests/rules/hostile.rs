@@ -70,8 +70,8 @@ fn what_is_just_allowed_needs_no_more_stack() {
     evaluated(vec!["ticket.category==1"; 80].join("||"));
     evaluated(vec!["true"; 250].join("&&"));
     let questions: String =
-        (b'a'..b'i').map(|name| format!("[1].exists({},", char::from(name))).collect();
-    evaluated(format!("{questions}true{}", ")".repeat(8)));
+        (b'a'..b'p').map(|name| format!("[1].exists({},", char::from(name))).collect();
+    evaluated(format!("{questions}true{}", ")".repeat(15)));
 }
 
 #[test]
@@ -173,9 +173,16 @@ fn hostile_documents() {
 fn a_set_of_the_worst_rules_is_saved_in_bounded_time() {
     on_a_small_stack(|| {
         let mut set = set_of("");
-        let worst = vec!["a.b[0](1)?x:y"; 8].join("||(");
+        let worst = ["a.b[0](1)?x:y"; 8].join("||(");
         set.rules[0].when = worst;
         set.rules = vec![set.rules[0].clone(); 256];
         assert!(compile_set(&set).is_err());
+        // A mistake in every fourth byte of a document that has as many as it may.
+        let mistakes = ["a"; 120].join("||");
+        let rules: String = (0..256)
+            .map(|n| format!("[[rule]]\nname = \"r{n}\"\nwhen = '{mistakes}'\nactions = []\n"))
+            .collect();
+        let found = lint(&format!("version = 2\n{rules}"));
+        assert_eq!(found.len(), fieldmesh_rules::FINDINGS_MAX);
     });
 }

@@ -6,7 +6,6 @@ use fieldmesh_rules::{
     lint,
 };
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 
 use super::{
     EXAMPLE,
@@ -16,12 +15,9 @@ use super::{
 
 /// The facts as maps, as `cel` without any of our changes reads them.
 fn reference(facts: &Facts) -> Context<'static, 'static> {
-    let map = |entries: &[(&str, Value)]| -> Value {
-        let entries: BTreeMap<String, Value> =
-            entries.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let entries: std::collections::hash_map::HashMap<String, Value> =
-            entries.into_iter().collect();
-        entries.into()
+    let map = |entries: &[(&str, Value)]| {
+        let entries = entries.iter().map(|(name, value)| ((*name).into(), value.clone()));
+        Value::Map(cel::objects::Map { map: std::sync::Arc::new(entries.collect()) })
     };
     let counts = |count: i64| map(&[("count_7d", count.into()), ("count_1h", count.into())]);
     let ticket = map(&[
