@@ -1,6 +1,8 @@
-//! A customer: invited, enrolled, active, suspended; makes requests.
+//! A customer: invited, enrolled, active, suspended; makes requests, and acts on its tickets.
 //!
-//! None of these states has a deadline: they last until somebody acts. **Invariant:** a request is one event with its ticket's name in it.
+//! None of these states has a deadline: they last until somebody acts. **Invariant:** a request, and what
+//! a customer does with a ticket, is one event with the ticket's name in it. **Not here:** whether the
+//! ticket lets it (`ticket`).
 
 use std::collections::BTreeSet;
 
@@ -11,8 +13,8 @@ use crate::{
     Rejection, RejectionCode, TimerName,
     device::{Change, Device},
     encoded,
-    message::{Location, ReceiptBody, ReceiptStatus, RequestBody},
-    ticket,
+    message::{Act, Amendment, CustomerActBody, Location, ReceiptBody, ReceiptStatus, RequestBody},
+    ticket::{self, Order, Party, Reader},
     time::Millis,
 };
 
@@ -65,6 +67,9 @@ pub struct Customer {
     pub device: Device,
     #[n(5)]
     pub open: BTreeSet<EntityId>,
+    /// The last message that acted on a ticket, so that its repetition is known.
+    #[cbor(n(6), with = "minicbor::bytes")]
+    pub acted_by: Option<[u8; 16]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -121,6 +126,22 @@ pub enum Command {
         #[n(1)]
         generation: u32,
     },
+    /// Its device does something with one of its tickets, verified.
+    #[n(10)]
+    Act {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        message_id: [u8; 16],
+        #[cbor(n(1), with = "minicbor::bytes")]
+        content_hash: [u8; 32],
+        #[n(2)]
+        body: CustomerActBody,
+    },
+    /// From a ticket that had ended.
+    #[n(11)]
+    TicketReopened {
+        #[n(0)]
+        ticket: EntityId,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -158,6 +179,20 @@ pub enum Event {
     Suspended,
     #[n(5)]
     Resumed,
+    #[n(6)]
+    Acted {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        message_id: [u8; 16],
+        #[cbor(n(1), with = "minicbor::bytes")]
+        content_hash: [u8; 32],
+        #[n(2)]
+        body: CustomerActBody,
+    },
+    #[n(7)]
+    TicketReopened {
+        #[n(0)]
+        ticket: EntityId,
+    },
 }
 
 fn changes(changes: Vec<Change>) -> Vec<Event> {
@@ -191,15 +226,7 @@ impl Customer {
         received_at: Millis,
         ctx: &Ctx,
     ) -> Result<Vec<Event>, Rejection> {
-        match self.standing {
-            Standing::Enrolled | Standing::Active => {}
-            Standing::Unknown | Standing::Invited => {
-                return Rejection::new(RejectionCode::NotNow, "the device is not enrolled");
-            }
-            Standing::Suspended => {
-                return Rejection::new(RejectionCode::NotNow, "the customer is suspended");
-            }
-        }
+        self.check_served()?;
         let ticket = EntityId::ticket_of(ctx.id, message_id);
         if self.open.contains(&ticket) {
             return Ok(vec![]);
@@ -215,6 +242,68 @@ impl Customer {
             body: body.clone(),
             received_at,
         }])
+    }
+
+    fn check_served(&self) -> Result<(), Rejection> {
+        match self.standing {
+            Standing::Enrolled | Standing::Active => Ok(()),
+            Standing::Unknown | Standing::Invited => {
+                Rejection::new(RejectionCode::NotNow, "the device is not enrolled")
+            }
+            Standing::Suspended => {
+                Rejection::new(RejectionCode::NotNow, "the customer is suspended")
+            }
+        }
+    }
+
+    /// A ticket that has ended is not known here any more, but its identifier shows whose group it is
+    /// of; the ticket itself knows its customer.
+    fn act(
+        &self,
+        message_id: [u8; 16],
+        content_hash: [u8; 32],
+        body: &CustomerActBody,
+        ctx: &Ctx,
+    ) -> Result<Vec<Event>, Rejection> {
+        self.check_served()?;
+        if self.acted_by == Some(message_id) {
+            return Ok(vec![]);
+        }
+        body.check()?;
+        let ticket = body.ticket;
+        let may_be_own = ticket.kind() == EntityKind::Ticket
+            && (ticket.slot(), ticket.region()) == (ctx.id.slot(), ctx.id.region());
+        if !may_be_own {
+            return Rejection::new(RejectionCode::Invalid, "this is no ticket of the customer");
+        }
+        let is_more = matches!(body.act, Act::Reopen { .. }) && !self.open.contains(&ticket);
+        if is_more && self.open.len() >= OPEN_TICKETS_MAX {
+            return Rejection::new(RejectionCode::Limit, "the customer has 4096 open tickets");
+        }
+        Ok(vec![Event::Acted { message_id, content_hash, body: body.clone() }])
+    }
+}
+
+/// What an act orders of its ticket.
+fn order(act: &Act) -> Order {
+    match act.clone() {
+        Act::Cancel { reason } => Order::Cancel { reason },
+        Act::Confirm => Order::Confirm,
+        Act::Object { reason } => Order::Object { reason },
+        Act::Amend { text, location } => Order::Amend(Amendment { text, priority: None, location }),
+        Act::Message { text } => Order::Message { to: Reader::Technician, text },
+        Act::Reopen { reason } => Order::Reopen { reason },
+    }
+}
+
+/// The receipt of a message about a ticket.
+fn receipt(id: EntityId, message_id: [u8; 16], ticket: EntityId) -> Effect {
+    let (status, ticket, reason) = (ReceiptStatus::Received, Some(ticket), String::new());
+    Effect::Message {
+        to: id,
+        kind: MessageKind::Receipt,
+        correlation: Some(message_id),
+        body: encoded(&ReceiptBody { status, ticket, reason }),
     }
 }
 
@@ -245,6 +334,13 @@ impl Aggregate for Customer {
             Command::Suspend => Ok(vec![Event::Suspended]),
             Command::Resume if self.standing == Standing::Suspended => Ok(vec![Event::Resumed]),
             Command::Resume | Command::Timer { .. } => Ok(vec![]),
+            Command::Act { message_id, content_hash, body } => {
+                self.act(*message_id, *content_hash, body, ctx)
+            }
+            Command::TicketReopened { ticket } => {
+                let open = self.open.contains(ticket);
+                Ok(if open { vec![] } else { vec![Event::TicketReopened { ticket: *ticket }] })
+            }
         }
     }
 
@@ -272,6 +368,10 @@ impl Aggregate for Customer {
             Event::TicketClosed { ticket } => {
                 self.open.remove(ticket);
             }
+            Event::TicketReopened { ticket } => {
+                self.open.insert(*ticket);
+            }
+            Event::Acted { message_id, .. } => self.acted_by = Some(*message_id),
             Event::Suspended => self.standing = Standing::Suspended,
             Event::Resumed => {
                 let enrolled = self.device.present;
@@ -283,11 +383,6 @@ impl Aggregate for Customer {
     fn react(&self, event: &Event, id: EntityId) -> Vec<Effect> {
         match event {
             Event::Requested { message_id, ticket, body, .. } => {
-                let receipt = ReceiptBody {
-                    status: ReceiptStatus::Received,
-                    ticket: Some(*ticket),
-                    reason: String::new(),
-                };
                 let open = ticket::Command::Open {
                     customer: id,
                     message_id: *message_id,
@@ -295,12 +390,7 @@ impl Aggregate for Customer {
                     tier: self.tier,
                 };
                 vec![
-                    Effect::Message {
-                        to: id,
-                        kind: MessageKind::Receipt,
-                        correlation: Some(*message_id),
-                        body: encoded(&receipt),
-                    },
+                    receipt(id, *message_id, *ticket),
                     Effect::Tell { to: *ticket, command: AnyCommand::Ticket(open) },
                     Effect::Index(IndexRow::Customer { id, state: self.standing }),
                 ]
@@ -311,7 +401,20 @@ impl Aggregate for Customer {
             | Event::Device(Change::Found | Change::Lost) => {
                 vec![Effect::Index(IndexRow::Customer { id, state: self.standing })]
             }
-            Event::Device(Change::KeysPublished { .. }) | Event::TicketClosed { .. } => vec![],
+            Event::Acted { message_id, body, .. } => {
+                let order = ticket::Command::Order {
+                    order: order(&body.act),
+                    by: Party::Customer(id),
+                    id: *message_id,
+                };
+                vec![
+                    receipt(id, *message_id, body.ticket),
+                    Effect::Tell { to: body.ticket, command: AnyCommand::Ticket(order) },
+                ]
+            }
+            Event::Device(Change::KeysPublished { .. })
+            | Event::TicketClosed { .. }
+            | Event::TicketReopened { .. } => vec![],
         }
     }
 }

@@ -17,6 +17,7 @@ pub enum MessageKind {
     Receipt,
     Alert,
     Confirmation,
+    Note,
 }
 
 /// The timers of an entity: at most one of each name runs.

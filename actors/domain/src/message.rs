@@ -1,7 +1,8 @@
 //! The bodies of sealed messages, as devices and the service exchange them.
 //!
 //! CBOR with numbered fields that only grow. **Invariant:** bounds are checked by
-//! [`RequestBody::check`] before anything else looks at the content.
+//! [`RequestBody::check`], [`ResponseBody::check`] and [`CustomerActBody::check`] before anything else
+//! looks at the content. **Not here:** sealing, and who gets which message when (`ticket`).
 
 use minicbor::{Decode, Encode};
 
@@ -13,6 +14,10 @@ use crate::{
 
 /// Bytes of free text in a message: a screenful, and small enough for one padded envelope.
 pub const TEXT_BYTES_MAX: usize = 4096;
+/// Bytes of a message between people: a ticket keeps the last ones.
+pub const NOTE_BYTES_MAX: usize = 1024;
+/// Lowest priority.
+pub const PRIORITY_MAX: u8 = 5;
 
 /// A point on the earth in millionths of a degree.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
@@ -55,13 +60,32 @@ impl RequestBody {
         if !(1..=3).contains(&self.impact) || !(1..=3).contains(&self.urgency) {
             return Rejection::new(RejectionCode::Invalid, "impact and urgency are 1 to 3");
         }
-        if !self.location.is_on_earth() {
-            return Rejection::new(RejectionCode::Invalid, "the location is not on earth");
-        }
-        if self.text.len() > TEXT_BYTES_MAX {
-            return Rejection::new(RejectionCode::Invalid, "the text has more than 4096 bytes");
-        }
+        check_location(self.location)?;
+        check_text(&self.text)
+    }
+}
+
+fn check_location(location: Location) -> Result<(), Rejection> {
+    if location.is_on_earth() {
         Ok(())
+    } else {
+        Rejection::new(RejectionCode::Invalid, "the location is not on earth")
+    }
+}
+
+pub(crate) fn check_text(text: &str) -> Result<(), Rejection> {
+    if text.len() > TEXT_BYTES_MAX {
+        Rejection::new(RejectionCode::Invalid, "the text has more than 4096 bytes")
+    } else {
+        Ok(())
+    }
+}
+
+pub(crate) fn check_note(text: &str) -> Result<(), Rejection> {
+    if (1..=NOTE_BYTES_MAX).contains(&text.len()) {
+        Ok(())
+    } else {
+        Rejection::new(RejectionCode::Invalid, "a message has 1 to 1024 bytes")
     }
 }
 
@@ -159,6 +183,54 @@ pub enum Answer {
         #[n(0)]
         reason: String,
     },
+    /// The work stands still; said again, it replaces what was said.
+    #[n(6)]
+    Pause(#[n(0)] Pause),
+    #[n(7)]
+    Resume,
+    /// For the customer.
+    #[n(8)]
+    Message {
+        #[n(0)]
+        text: String,
+    },
+}
+
+/// What work waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum PauseReason {
+    #[n(0)]
+    Parts,
+    #[n(1)]
+    Customer,
+    #[n(2)]
+    Safety,
+    #[n(3)]
+    Other,
+}
+
+impl PauseReason {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Parts => "parts",
+            Self::Customer => "customer",
+            Self::Safety => "safety",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Why work stands still, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Pause {
+    #[n(0)]
+    pub reason: PauseReason,
+    #[n(1)]
+    pub text: String,
+    /// From when it is said; the clock of a device may be wrong.
+    #[n(2)]
+    pub minutes: u16,
 }
 
 /// A technician's response.
@@ -174,20 +246,149 @@ pub struct ResponseBody {
 
 impl ResponseBody {
     /// # Errors
-    /// Free text that is too long.
+    /// Free text that is too long, a message that is empty, or a pause of no length.
     pub fn check(&self) -> Result<(), Rejection> {
-        let text = match &self.answer {
+        match &self.answer {
             Answer::Decline { reason: text }
             | Answer::Completed { note: text }
-            | Answer::CannotComplete { reason: text } => text,
-            Answer::Accept { .. } | Answer::EnRoute | Answer::OnSite => return Ok(()),
-        };
-        if text.len() > TEXT_BYTES_MAX {
-            Rejection::new(RejectionCode::Invalid, "the text has more than 4096 bytes")
-        } else {
-            Ok(())
+            | Answer::CannotComplete { reason: text } => check_text(text),
+            Answer::Pause(Pause { minutes: 0, .. }) => {
+                Rejection::new(RejectionCode::Invalid, "a pause has at least a minute")
+            }
+            Answer::Pause(Pause { text, .. }) => check_text(text),
+            Answer::Message { text } => check_note(text),
+            Answer::Accept { .. } | Answer::EnRoute | Answer::OnSite | Answer::Resume => Ok(()),
         }
     }
+}
+
+/// What of a request is to be otherwise; what is none stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Amendment {
+    #[n(0)]
+    pub text: Option<String>,
+    /// 1 is the highest, 5 the lowest.
+    #[n(1)]
+    pub priority: Option<u8>,
+    #[n(2)]
+    pub location: Option<Location>,
+}
+
+impl Amendment {
+    /// # Errors
+    /// The first value that is out of range.
+    pub fn check(&self) -> Result<(), Rejection> {
+        if self.priority.is_some_and(|priority| !(1..=PRIORITY_MAX).contains(&priority)) {
+            return Rejection::new(RejectionCode::Invalid, "a priority is 1 to 5");
+        }
+        self.location.map_or(Ok(()), check_location)?;
+        self.text.as_deref().map_or(Ok(()), check_text)
+    }
+}
+
+/// What a customer may do with a ticket by its device.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Act {
+    #[n(0)]
+    Cancel {
+        #[n(0)]
+        reason: String,
+    },
+    /// The work is done.
+    #[n(1)]
+    Confirm,
+    /// The work is not done, although the technician says so.
+    #[n(2)]
+    Object {
+        #[n(0)]
+        reason: String,
+    },
+    #[n(3)]
+    Amend {
+        #[n(0)]
+        text: Option<String>,
+        #[n(1)]
+        location: Option<Location>,
+    },
+    /// For the technician.
+    #[n(4)]
+    Message {
+        #[n(0)]
+        text: String,
+    },
+    #[n(5)]
+    Reopen {
+        #[n(0)]
+        reason: String,
+    },
+}
+
+/// What a customer does with one of its tickets.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct CustomerActBody {
+    #[n(0)]
+    pub ticket: EntityId,
+    #[n(1)]
+    pub act: Act,
+}
+
+impl CustomerActBody {
+    /// # Errors
+    /// The first value that is out of range.
+    pub fn check(&self) -> Result<(), Rejection> {
+        match &self.act {
+            Act::Cancel { reason } | Act::Object { reason } | Act::Reopen { reason } => {
+                check_text(reason)
+            }
+            Act::Amend { text, location } => {
+                Amendment { text: text.clone(), priority: None, location: *location }.check()
+            }
+            Act::Message { text } => check_note(text),
+            Act::Confirm => Ok(()),
+        }
+    }
+}
+
+/// Who writes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum NoteFrom {
+    #[n(0)]
+    Customer,
+    #[n(1)]
+    Technician,
+    #[n(2)]
+    Operator(#[n(0)] String),
+}
+
+/// What is otherwise since the last message.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Change {
+    #[n(0)]
+    Amended(#[n(0)] Amendment),
+    /// Nobody comes before that.
+    #[n(1)]
+    Held {
+        #[n(0)]
+        until: Millis,
+    },
+    #[n(2)]
+    Cancelled,
+}
+
+/// A message about a ticket between customer, technician and operators.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct NoteBody {
+    #[n(0)]
+    pub ticket: EntityId,
+    #[n(1)]
+    pub from: NoteFrom,
+    /// Rises within the ticket; the same number again is the same message.
+    #[n(2)]
+    pub number: u32,
+    #[n(3)]
+    pub text: String,
+    #[n(4)]
+    pub change: Option<Change>,
 }
 
 /// R2 dispatched, R3 changed, R4 completed: what a customer is told of a ticket.

@@ -5,8 +5,10 @@
 //! it no longer wants; only what a promotion made doubtful has a timer here.
 //!
 //! **Invariants:** holdings never exceed the capacity; an offer that is not newer than the one held
-//! changes nothing. **Not here:** what a promotion makes doubtful (`reconcile`).
+//! changes nothing. **Not here:** what a promotion makes doubtful (`reconcile`), messages about a ticket
+//! (`notes`).
 
+mod notes;
 mod reconcile;
 mod types;
 
@@ -194,6 +196,11 @@ impl Technician {
                 Answer::CannotComplete { reason },
                 Phase::Committed | Phase::EnRoute | Phase::OnSite,
             ) => progress(Progress::CannotComplete { reason: reason.clone() }),
+            (Answer::Pause(pause), Phase::OnSite) => progress(Progress::Paused(pause.clone())),
+            (Answer::Resume, Phase::OnSite) => progress(Progress::Resumed),
+            (Answer::Message { text }, Phase::Committed | Phase::EnRoute | Phase::OnSite) => {
+                Ok(vec![Event::Wrote { ticket, offer, text: text.clone(), message_id }])
+            }
             _ => note(ReceiptStatus::Invalid),
         }
     }
@@ -248,6 +255,7 @@ impl Aggregate for Technician {
             Command::Timer { generation, .. } => Ok(self.give_up(*generation)),
             Command::Reconcile { promotion } => Ok(self.reconcile(*promotion, ctx.now)),
             Command::Keep { alert, phase, answers } => Ok(self.keep(alert, *phase, *answers, ctx)),
+            Command::Note { offer, body } => Ok(self.note(*offer, body)),
         }
     }
 
@@ -271,6 +279,7 @@ impl Aggregate for Technician {
                     expires: alert.expires,
                     answered_by: None,
                     eta_min: None,
+                    noted: None,
                 };
                 self.holdings.insert(alert.ticket, holding);
             }
@@ -281,7 +290,9 @@ impl Aggregate for Technician {
             }
             Event::Progressed { ticket, progress, message_id, .. } => match progress {
                 Progress::EnRoute => self.advance(*ticket, Phase::EnRoute, *message_id),
-                Progress::OnSite => self.advance(*ticket, Phase::OnSite, *message_id),
+                Progress::OnSite | Progress::Paused(_) | Progress::Resumed => {
+                    self.advance(*ticket, Phase::OnSite, *message_id);
+                }
                 Progress::Completed { .. } | Progress::CannotComplete { .. } => {
                     self.forget(*ticket);
                 }
@@ -289,6 +300,8 @@ impl Aggregate for Technician {
             Event::Reconciled { promotion, due } => self.doubt_all(*promotion, *due),
             Event::Kept { ticket, phase, sure } => self.kept(*ticket, *phase, *sure),
             Event::Doubted { ticket, .. } => self.doubt(*ticket),
+            Event::Noted(body) => self.noted(body),
+            Event::Wrote { ticket, message_id, .. } => self.wrote(*ticket, *message_id),
             Event::Refused { .. } | Event::AnswerNoted { .. } | Event::HeldTold { .. } => {}
         }
     }
@@ -339,6 +352,18 @@ impl Aggregate for Technician {
             Event::Kept { .. } => vec![self.index(id)],
             Event::Doubted { ticket, due } => vec![self.held(id, *ticket), self.timer(*due)],
             Event::HeldTold { ticket } => vec![self.held(id, *ticket)],
+            Event::Noted(body) => {
+                let (kind, body) = (MessageKind::Note, encoded(body));
+                vec![Effect::Message { to: id, kind, correlation: None, body }]
+            }
+            Event::Wrote { ticket, offer, text, message_id } => {
+                let (technician, offer, id) = (id, *offer, *message_id);
+                let write = ticket::Command::Write { technician, offer, id, text: text.clone() };
+                vec![
+                    receipt(technician, *ticket, ReceiptStatus::Received, Some(*message_id)),
+                    tell(*ticket, write),
+                ]
+            }
         }
     }
 }

@@ -1,29 +1,38 @@
 //! A ticket: one request from its receipt to its end, owner of the whole dispatch saga.
 //!
 //! The ticket opens offers with rising epochs, waits for the technician's word with a deadline in
-//! every state, and counts an acceptance only for the present offer. Stages: received and triaged
-//! are left in the very step that enters them; matching waits for the desk; offered for the
-//! technician; unfilled for the next try; accepted, en route, on site and paused for progress;
-//! completed for the customer, and closes by itself. Closed and cancelled are final and have no
-//! deadline.
+//! every state, and counts an acceptance only for the present offer. Stages: received, triaged and
+//! confirmed are left in the very step that enters them; matching waits for the desk; offered for the
+//! technician; unfilled for the next try; held for the time that was named; accepted, en route, on site
+//! and paused for progress; completed for the customer, and closes by itself. Closed and cancelled are
+//! final and have no deadline: only a person reopens them.
+//!
+//! What nobody ordered leads to the same events as it always did, so that nodes of two releases serve one
+//! ticket: a ticket that closes by itself is closed and not confirmed.
 //!
 //! **Invariants:** at most one technician holds the ticket; epochs only rise; a stage that waits has
-//! a running [`TimerName::Deadline`]. **Not here:** choosing (`desk`), granting (`technician`),
-//! agreeing again after a promotion (`reconcile`).
+//! a running [`TimerName::Deadline`]. **Not here:** choosing (`desk`), granting (`technician`), what
+//! people order (`orders`) and write (`notes`), what follows from an event (`effects`), agreeing again
+//! after a promotion (`reconcile`).
 
+mod effects;
+mod events;
+mod notes;
+mod orders;
 mod reconcile;
 mod types;
 
-pub use types::{Command, Event, Progress, Promoted, RefusalReason, Stage};
+pub use events::Event;
+pub use notes::{Note, Notes, Reader};
+pub use orders::{Order, Party};
+pub use types::{Command, Progress, Promoted, RefusalReason, Stage};
 
 use minicbor::{Decode, Encode};
 
 use crate::{
-    Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, IndexRow, MessageKind,
-    Rejection, RejectionCode, TimerName, customer, desk, encoded,
-    message::{AlertBody, ConfirmationBody, OfferId, RequestBody},
-    selection::{Choice, Need},
-    technician::{self, Phase},
+    Aggregate, Ctx, Effect, EntityId, EntityKind, Rejection, RejectionCode, TimerName,
+    message::{NoteFrom, OfferId, Pause, RequestBody, check_note},
+    technician::Phase,
     time::Millis,
     triage,
 };
@@ -78,6 +87,18 @@ pub struct Ticket {
     /// None before the first promotion of its region.
     #[n(14)]
     pub promoted: Option<Promoted>,
+    /// Nothing but a deadline or an order takes it from its technician.
+    #[n(15)]
+    pub pinned: Option<bool>,
+    /// Why the work stands still, where it does.
+    #[n(16)]
+    pub pause: Option<Pause>,
+    /// None before anybody wrote or changed anything.
+    #[n(17)]
+    pub notes: Option<Notes>,
+    /// Where an order ended it; otherwise its last deadline tells.
+    #[n(18)]
+    pub ended_at: Option<Millis>,
 }
 
 impl Ticket {
@@ -115,11 +136,13 @@ impl Ticket {
             Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused => {
                 vec![Event::Overdue { due: now.after_s(PROGRESS_GRACE_S) }]
             }
+            Stage::Held => vec![self.matching(now)],
             Stage::Completed => vec![Event::Closed],
             Stage::Unknown
             | Stage::Received
             | Stage::Triaged
             | Stage::CannotComplete
+            | Stage::Confirmed
             | Stage::Cancelled
             | Stage::Closed => vec![],
         }
@@ -168,15 +191,18 @@ impl Ticket {
         progress: &Progress,
         now: Millis,
     ) -> Vec<Event> {
-        let at_work =
-            matches!(self.stage, Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused);
         // The technician reports in order: what comes again would only move the ticket back.
         let is_news = match progress {
             Progress::EnRoute => self.stage == Stage::Accepted,
-            Progress::OnSite => self.stage != Stage::OnSite,
+            Progress::OnSite => matches!(self.stage, Stage::Accepted | Stage::EnRoute),
+            Progress::Paused(pause) => match self.stage {
+                Stage::Paused => self.pause.as_ref() != Some(pause),
+                stage => stage == Stage::OnSite,
+            },
+            Progress::Resumed => self.stage == Stage::Paused,
             Progress::Completed { .. } | Progress::CannotComplete { .. } => true,
         };
-        if !at_work || !is_news || !self.is_current(technician, offer) {
+        if !self.stage.is_promised() || !is_news || !self.is_current(technician, offer) {
             return vec![];
         }
         let mut events = vec![progressed(progress.clone(), now)];
@@ -184,6 +210,21 @@ impl Ticket {
             events.push(self.matching(now));
         }
         events
+    }
+
+    /// Its technician writes to the customer.
+    fn written(
+        &self,
+        technician: EntityId,
+        offer: OfferId,
+        id: [u8; 16],
+        text: &str,
+    ) -> Result<Vec<Event>, Rejection> {
+        if !self.stage.is_promised() || !self.is_current(technician, offer) {
+            return Ok(vec![]);
+        }
+        check_note(text)?;
+        self.note(NoteFrom::Technician, Reader::Customer, id, text)
     }
 
     fn cancel(&self) -> Vec<Event> {
@@ -208,6 +249,35 @@ impl Ticket {
         }
         self.asked.push(technician);
         self.technician = None;
+        self.pinned = None;
+        self.pause = None;
+    }
+
+    fn opened(&mut self, customer: EntityId, message_id: [u8; 16], body: &RequestBody, at: Millis) {
+        self.stage = Stage::Received;
+        self.customer = Some(customer);
+        self.message_id = Some(message_id);
+        self.body = Some(body.clone());
+        self.opened_at = at;
+    }
+
+    fn offered(&mut self, technician: EntityId, epoch: u32, due: Millis) {
+        self.stage = Stage::Offered;
+        self.technician = Some(technician);
+        self.epoch = epoch;
+        self.set_due(due);
+    }
+
+    fn moved(&mut self, progress: &Progress, due: Millis) {
+        self.stage = progress.stage();
+        self.pause = match progress {
+            Progress::Paused(pause) => Some(pause.clone()),
+            _ => None,
+        };
+        if let (Stage::CannotComplete, Some(technician)) = (self.stage, self.technician) {
+            self.ask_again(technician);
+        }
+        self.set_due(due);
     }
 }
 
@@ -219,9 +289,11 @@ fn promised(eta_min: u16, now: Millis) -> Millis {
 fn progressed(progress: Progress, now: Millis) -> Event {
     let due = match progress {
         Progress::Completed { .. } => now.after_s(CONFIRM_LIFE_S),
-        Progress::EnRoute | Progress::OnSite | Progress::CannotComplete { .. } => {
-            now.after_s(PROGRESS_GRACE_S)
-        }
+        Progress::Paused(Pause { minutes, .. }) => now.after_s(u64::from(minutes) * 60),
+        Progress::EnRoute
+        | Progress::OnSite
+        | Progress::Resumed
+        | Progress::CannotComplete { .. } => now.after_s(PROGRESS_GRACE_S),
     };
     Event::Progressed { progress, due }
 }
@@ -282,17 +354,20 @@ impl Aggregate for Ticket {
                 Some(events) => events,
                 None => vec![Event::LateAcceptRefused { technician: *technician, offer: *offer }],
             },
+            Command::Order { order, by, id } => return self.order(order, by, *id, ctx),
+            Command::Displace { by_ticket, question } => {
+                self.displace(*by_ticket, *question, ctx.now)
+            }
+            Command::Write { technician, offer, id, text } => {
+                return self.written(*technician, *offer, *id, text);
+            }
         })
     }
 
     fn evolve(&mut self, event: &Event) {
         match event {
             Event::Opened { customer, message_id, body, at } => {
-                self.stage = Stage::Received;
-                self.customer = Some(*customer);
-                self.message_id = Some(*message_id);
-                self.body = Some(body.clone());
-                self.opened_at = *at;
+                self.opened(*customer, *message_id, body, *at);
             }
             Event::Triaged { priority } => {
                 self.stage = Stage::Triaged;
@@ -306,11 +381,9 @@ impl Aggregate for Ticket {
                 self.technician = None;
                 self.set_due(*due);
             }
-            Event::Offered { technician, epoch, due, .. } => {
-                self.stage = Stage::Offered;
-                self.technician = Some(*technician);
-                self.epoch = *epoch;
-                self.set_due(*due);
+            Event::Offered { technician, epoch, due, .. }
+            | Event::Assigned { technician, epoch, due } => {
+                self.offered(*technician, *epoch, *due);
             }
             Event::Unfilled { due, .. } => {
                 self.stage = Stage::Unfilled;
@@ -331,14 +404,8 @@ impl Aggregate for Ticket {
                 self.tries = 0;
                 self.set_due(*due);
             }
-            Event::LateAcceptRefused { .. } => {}
-            Event::Progressed { progress, due } => {
-                self.stage = progress.stage();
-                if let (Stage::CannotComplete, Some(technician)) = (self.stage, self.technician) {
-                    self.ask_again(technician);
-                }
-                self.set_due(*due);
-            }
+            Event::LateAcceptRefused { .. } | Event::OrderRefused { .. } => {}
+            Event::Progressed { progress, due } => self.moved(progress, *due),
             Event::Overdue { due } => self.set_due(*due),
             Event::Cancelled => self.stage = Stage::Cancelled,
             Event::Closed => self.stage = Stage::Closed,
@@ -350,158 +417,17 @@ impl Aggregate for Ticket {
                 self.epoch = *epoch;
             }
             Event::Kept { .. } => self.kept(),
+            Event::Ordered { order, at, .. } => self.ordered(order, *at),
+            Event::Held { until } => self.held_until(*until),
+            Event::TakenBack { technician, is_excluded, .. } => {
+                self.taken_back(*technician, *is_excluded);
+            }
+            Event::Reopened => self.reopened(),
+            Event::Noted(note) => self.noted(note),
         }
     }
 
     fn react(&self, event: &Event, id: EntityId) -> Vec<Effect> {
-        let deadline = self.deadline();
-        match event {
-            Event::Opened { .. } | Event::Triaged { .. } | Event::OfferRefused { .. } => vec![],
-            Event::MatchAsked { .. } => vec![self.ask_desk(id), deadline, self.index(id)],
-            Event::Offered { technician, choice, .. } => {
-                vec![self.reserve(id, *technician, choice), deadline, self.index(id)]
-            }
-            Event::Unfilled { .. } => vec![deadline, self.index(id)],
-            // The technician is read from the end of the list of those asked.
-            Event::OfferExpired => self
-                .asked
-                .last()
-                .map(|technician| self.release(id, *technician, self.offer()))
-                .into_iter()
-                .collect(),
-            Event::Accepted { eta_min, .. } => {
-                let mut effects = self.confirm(id, 2, Some(*eta_min), String::new());
-                effects.extend([deadline, self.index(id)]);
-                effects
-            }
-            Event::LateAcceptRefused { technician, offer } => {
-                vec![self.release(id, *technician, *offer)]
-            }
-            Event::Progressed { progress, .. } => {
-                let mut effects = match progress {
-                    Progress::EnRoute | Progress::OnSite => vec![],
-                    Progress::Completed { note } => {
-                        let mut effects = self.confirm(id, 4, None, note.clone());
-                        effects.push(self.tell_desk(id, desk::Command::Done { ticket: id }));
-                        effects
-                    }
-                    Progress::CannotComplete { reason } => {
-                        self.confirm(id, 3, None, reason.clone())
-                    }
-                };
-                effects.extend([deadline, self.index(id)]);
-                effects
-            }
-            Event::Overdue { .. } => vec![deadline],
-            Event::Cancelled => {
-                let mut effects = vec![self.tell_desk(id, desk::Command::Done { ticket: id })];
-                effects.extend(
-                    self.technician.map(|technician| self.release(id, technician, self.offer())),
-                );
-                effects.extend(self.end(id));
-                effects
-            }
-            Event::Closed => self.end(id),
-            Event::Reconciled { .. } => self.reconciled(id),
-            Event::Adopted { technician, .. } => vec![self.given(id, *technician), self.index(id)],
-            Event::Kept { answers } => vec![self.keep(id, Some(*answers)), deadline],
-        }
-    }
-}
-
-impl Ticket {
-    fn deadline(&self) -> Effect {
-        let (generation, due) = (self.generation, self.due);
-        Effect::SetTimer { name: TimerName::Deadline, generation, due }
-    }
-
-    fn index(&self, id: EntityId) -> Effect {
-        let Self { stage, priority, opened_at, technician, .. } = self;
-        Effect::Index(IndexRow::Ticket {
-            id,
-            state: *stage,
-            priority: *priority,
-            opened_at: *opened_at,
-            technician: *technician,
-        })
-    }
-
-    fn tell_desk(&self, id: EntityId, command: desk::Command) -> Effect {
-        Effect::Tell { to: EntityId::desk(id.region()), command: AnyCommand::Desk(command) }
-    }
-
-    fn ask_desk(&self, id: EntityId) -> Effect {
-        let body = self.body.as_ref();
-        let need = Need {
-            category: body.map_or(0, |body| body.category),
-            priority: self.priority,
-            location: body.map(|body| body.location).unwrap_or_default(),
-            asked: self.asked.clone(),
-        };
-        let question = self.question;
-        self.tell_desk(id, desk::Command::Match { ticket: id, need, question })
-    }
-
-    fn reserve(&self, id: EntityId, technician: EntityId, choice: &Choice) -> Effect {
-        let chosen = choice.candidates.iter().find(|candidate| candidate.technician == technician);
-        let alert = self.alert(id, chosen.map_or(0, |candidate| candidate.distance_m));
-        Effect::Tell {
-            to: technician,
-            command: AnyCommand::Technician(technician::Command::Reserve { alert }),
-        }
-    }
-
-    /// What the technician is told of the present offer.
-    fn alert(&self, id: EntityId, distance_m: u32) -> AlertBody {
-        let body = self.body.as_ref();
-        AlertBody {
-            ticket: id,
-            offer: self.offer(),
-            category: body.map_or(0, |body| body.category),
-            subcategory: body.map_or(0, |body| body.subcategory),
-            priority: self.priority,
-            location: body.map(|body| body.location).unwrap_or_default(),
-            distance_m,
-            text: body.map(|body| body.text.clone()).unwrap_or_default(),
-            expires: self.due,
-        }
-    }
-
-    fn release(&self, id: EntityId, technician: EntityId, offer: OfferId) -> Effect {
-        let command = technician::Command::Release { ticket: id, offer };
-        Effect::Tell { to: technician, command: AnyCommand::Technician(command) }
-    }
-
-    fn confirm(&self, id: EntityId, number: u8, eta_min: Option<u16>, text: String) -> Vec<Effect> {
-        let Some(customer) = self.customer else {
-            return vec![];
-        };
-        let body = ConfirmationBody {
-            number,
-            ticket: id,
-            technician: self.technician,
-            technician_name: self.technician_name.clone(),
-            eta_min,
-            text,
-        };
-        let kind = MessageKind::Confirmation;
-        vec![Effect::Message {
-            to: customer,
-            kind,
-            correlation: self.message_id,
-            body: encoded(&body),
-        }]
-    }
-
-    fn end(&self, id: EntityId) -> Vec<Effect> {
-        let mut effects = vec![Effect::CancelTimer { name: TimerName::Deadline }, self.index(id)];
-        let closed = customer::Command::TicketClosed { ticket: id };
-        effects.extend(
-            self.customer.map(|customer| Effect::Tell {
-                to: customer,
-                command: AnyCommand::Customer(closed),
-            }),
-        );
-        effects
+        self.effects(event, id)
     }
 }

@@ -1,6 +1,6 @@
 //! A technician's skills, phases, commands and events; field numbers are never used again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 
@@ -8,7 +8,7 @@ use crate::{
     TimerName,
     device::Change,
     ids::EntityId,
-    message::{AlertBody, Location, OfferId, ReceiptStatus, ResponseBody},
+    message::{AlertBody, Location, NoteBody, OfferId, ReceiptStatus, ResponseBody},
     ticket::{Progress, RefusalReason},
     time::Millis,
 };
@@ -106,6 +106,9 @@ pub struct Holding {
     /// What the technician promised when it accepted.
     #[n(4)]
     pub eta_min: Option<u16>,
+    /// The numbers of the last messages about it that the device was sent.
+    #[n(5)]
+    pub noted: Option<BTreeSet<u32>>,
 }
 
 /// What became doubtful when the region was promoted.
@@ -203,6 +206,14 @@ pub enum Command {
         /// The question that this answers; none where the ticket speaks first.
         #[n(2)]
         answers: Option<u32>,
+    },
+    /// From a ticket that it has by this offer: a message for its device.
+    #[n(13)]
+    Note {
+        #[n(0)]
+        offer: OfferId,
+        #[n(1)]
+        body: NoteBody,
     },
 }
 
@@ -324,5 +335,20 @@ pub enum Event {
     HeldTold {
         #[n(0)]
         ticket: EntityId,
+    },
+    /// Its device is sent a message about a ticket.
+    #[n(15)]
+    Noted(#[n(0)] NoteBody),
+    /// It writes to a ticket's customer.
+    #[n(16)]
+    Wrote {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        offer: OfferId,
+        #[n(2)]
+        text: String,
+        #[cbor(n(3), with = "minicbor::bytes")]
+        message_id: [u8; 16],
     },
 }

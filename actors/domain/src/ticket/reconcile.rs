@@ -22,7 +22,7 @@ const LOST_MAX: u32 = 1 << 16;
 /// A technician that exists answers as soon as its shard has a leader.
 const AWAITED_S: u64 = 600;
 /// What the customer reads when the technician is lost.
-const GONE: &str = "another technician is being sought";
+pub(super) const GONE: &str = "another technician is being sought";
 
 impl Ticket {
     pub(super) fn reconcile(&self, promotion: u64, now: Millis) -> Vec<Event> {
@@ -30,7 +30,7 @@ impl Ticket {
         if is_known || self.stage == Stage::Completed || self.stage.is_final() {
             return vec![];
         }
-        let at_work = self.stage.phase() > Some(Phase::Reserved);
+        let at_work = self.stage.is_promised();
         vec![Event::Reconciled {
             promotion,
             floor: self.next_epoch().saturating_add(LOST_MAX),
@@ -43,6 +43,13 @@ impl Ticket {
     pub(super) fn next_epoch(&self) -> u32 {
         let floor = self.promoted.as_ref().map_or(0, |promoted| promoted.floor);
         self.epoch.max(floor).saturating_add(1)
+    }
+
+    /// A ticket that has ended is not asked at a promotion, and may have been reopened in the history that
+    /// is lost: what it asks and offers from here on has numbers above all of that.
+    pub(super) fn skip_lost(&mut self) {
+        self.epoch = self.epoch.saturating_add(LOST_MAX);
+        self.question = self.question.saturating_add(LOST_MAX);
     }
 
     /// A technician says what it holds; none where the ticket does not count on it.

@@ -1,11 +1,15 @@
-//! A ticket's stages, commands and events; field numbers are never used again.
+//! A ticket's stages and commands.
+//!
+//! **Invariant:** field numbers are never used again. **Not here:** what happened to it (`events`), what
+//! people order (`orders`).
 
 use minicbor::{Decode, Encode};
 
+use super::orders::{Order, Party};
 use crate::{
     TimerName,
     ids::EntityId,
-    message::{OfferId, RequestBody},
+    message::{OfferId, Pause, RequestBody},
     selection::Choice,
     technician::Phase,
     time::Millis,
@@ -45,6 +49,12 @@ pub enum Stage {
     Cancelled,
     #[n(13)]
     Closed,
+    /// Waits until a time that somebody named.
+    #[n(14)]
+    Held,
+    /// Left in the very step that enters it.
+    #[n(15)]
+    Confirmed,
 }
 
 impl Stage {
@@ -64,6 +74,8 @@ impl Stage {
             Self::CannotComplete => "cannot_complete",
             Self::Cancelled => "cancelled",
             Self::Closed => "closed",
+            Self::Held => "held",
+            Self::Confirmed => "confirmed",
         }
     }
 
@@ -82,12 +94,20 @@ impl Stage {
             | Self::Completed
             | Self::CannotComplete
             | Self::Cancelled
-            | Self::Closed => None,
+            | Self::Closed
+            | Self::Held
+            | Self::Confirmed => None,
         }
     }
 
+    /// It has ended, and lives again only if somebody reopens it.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Cancelled | Self::Closed)
+    }
+
+    /// A technician has promised to come, or is there.
+    pub(crate) fn is_promised(self) -> bool {
+        self.phase() > Some(Phase::Reserved)
     }
 }
 
@@ -125,13 +145,18 @@ pub enum Progress {
         #[n(0)]
         reason: String,
     },
+    #[n(4)]
+    Paused(#[n(0)] Pause),
+    #[n(5)]
+    Resumed,
 }
 
 impl Progress {
     pub(crate) fn stage(&self) -> Stage {
         match self {
             Self::EnRoute => Stage::EnRoute,
-            Self::OnSite => Stage::OnSite,
+            Self::OnSite | Self::Resumed => Stage::OnSite,
+            Self::Paused(_) => Stage::Paused,
             Self::Completed { .. } => Stage::Completed,
             Self::CannotComplete { .. } => Stage::CannotComplete,
         }
@@ -249,117 +274,36 @@ pub enum Command {
         #[n(5)]
         question: u32,
     },
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub enum Event {
-    #[n(0)]
-    Opened {
+    /// What a person wants of it.
+    #[n(11)]
+    Order {
         #[n(0)]
-        customer: EntityId,
-        #[cbor(n(1), with = "minicbor::bytes")]
-        message_id: [u8; 16],
-        #[n(2)]
-        body: RequestBody,
-        #[n(3)]
-        at: Millis,
-    },
-    #[n(1)]
-    Triaged {
-        #[n(0)]
-        priority: u8,
-    },
-    #[n(2)]
-    MatchAsked {
-        #[n(0)]
-        due: Millis,
-    },
-    #[n(3)]
-    Offered {
-        #[n(0)]
-        technician: EntityId,
+        order: Order,
         #[n(1)]
-        epoch: u32,
-        #[n(2)]
-        due: Millis,
-        #[n(3)]
-        choice: Choice,
+        by: Party,
+        /// The message or request that says so.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        id: [u8; 16],
     },
-    #[n(4)]
-    Unfilled {
+    /// From the desk: the technician that it is offered to is needed for a ticket of priority 1.
+    #[n(12)]
+    Displace {
         #[n(0)]
-        due: Millis,
+        by_ticket: EntityId,
+        /// What the offer answered.
         #[n(1)]
-        choice: Choice,
+        question: u32,
     },
-    #[n(5)]
-    OfferExpired,
-    #[n(6)]
-    OfferRefused {
-        #[n(0)]
-        technician: EntityId,
-        #[n(1)]
-        reason: RefusalReason,
-    },
-    #[n(7)]
-    Accepted {
-        #[n(0)]
-        technician: EntityId,
-        #[n(1)]
-        name: String,
-        #[n(2)]
-        eta_min: u16,
-        #[n(3)]
-        due: Millis,
-    },
-    #[n(8)]
-    LateAcceptRefused {
+    /// From the technician that has it: a message for the customer.
+    #[n(13)]
+    Write {
         #[n(0)]
         technician: EntityId,
         #[n(1)]
         offer: OfferId,
-    },
-    #[n(9)]
-    Progressed {
-        #[n(0)]
-        progress: Progress,
-        #[n(1)]
-        due: Millis,
-    },
-    /// The work is later than promised.
-    #[n(10)]
-    Overdue {
-        #[n(0)]
-        due: Millis,
-    },
-    #[n(11)]
-    Cancelled,
-    #[n(12)]
-    Closed,
-    #[n(13)]
-    Reconciled {
-        #[n(0)]
-        promotion: u64,
-        #[n(1)]
-        floor: u32,
-        #[n(2)]
-        question: u32,
-        /// Where a technician is at work, it must have said so until then.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        id: [u8; 16],
         #[n(3)]
-        due: Option<Millis>,
-    },
-    /// A technician has it by an offer that was made in the history that is lost.
-    #[n(14)]
-    Adopted {
-        #[n(0)]
-        technician: EntityId,
-        #[n(1)]
-        epoch: u32,
-    },
-    /// Its technician said what it holds.
-    #[n(15)]
-    Kept {
-        #[n(0)]
-        answers: u32,
+        text: String,
     },
 }

@@ -2,11 +2,13 @@
 
 use fieldmesh_domain::{
     Command, TimerName, authority, customer, desk,
-    message::{AlertBody, Answer, ResponseBody},
+    message::{
+        Act, AlertBody, Amendment, Answer, CustomerActBody, NoteBody, NoteFrom, ResponseBody,
+    },
     placement, registration,
     selection::Need,
     technician::{self, Phase, Shift, Skill},
-    ticket::{self, Progress, RefusalReason},
+    ticket::{self, Order, Party, Progress, Reader, RefusalReason},
 };
 
 use crate::{
@@ -38,7 +40,16 @@ fn to_a_customer() {
         ("820680", Customer::Suspend),
         ("820780", Customer::Resume),
         ("8208820008", Customer::Timer { name: TIMER, generation: 8 }),
+        (
+            "820a83<msg><hash>82<tkt>820180",
+            Customer::Act { message_id: MESSAGE, content_hash: HASH, body: act() },
+        ),
+        ("820b81<tkt>", Customer::TicketReopened { ticket: ticket() }),
     ]);
+}
+
+fn act() -> CustomerActBody {
+    CustomerActBody { ticket: ticket(), act: Act::Confirm }
 }
 
 #[test]
@@ -64,6 +75,8 @@ fn to_a_technician() {
         expires: NOON,
     };
     let body = ResponseBody { ticket, offer, answer: Answer::Accept { eta_min: 20 } };
+    let (from, text) = (NoteFrom::Customer, "hi".to_owned());
+    let note = NoteBody { ticket, from, number: 7, text, change: None };
     are_frozen(&[
         ("82008562426f81820b04<place>0200", register),
         ("820180", Technician::LoseDevice),
@@ -87,6 +100,7 @@ fn to_a_technician() {
             "820c8389<tkt>8203010b0c01<place>0d646c65616b<noon>0203",
             Technician::Keep { alert, phase: Phase::EnRoute, answers: Some(3) },
         ),
+        ("820d8282030184<tkt>82008007626869", Technician::Note { offer, body: note }),
     ]);
 }
 
@@ -103,6 +117,7 @@ fn to_a_ticket() {
         eta_min: 20,
         question: 3,
     };
+    let by = Party::Operator("op".into());
     let open = Ticket::Open { customer: customer(), message_id: MESSAGE, body: request(), tier: 2 };
     are_frozen(&[
         ("820084<cus><msg>860b0c0102<place>646c65616b02", open),
@@ -125,6 +140,12 @@ fn to_a_ticket() {
         ("8208820008", Ticket::Timer { name: TIMER, generation: 8 }),
         ("82098107", Ticket::Reconcile { promotion: 7 }),
         ("820a86<tec>8203010262426f1403", held),
+        ("820b83820480820081626f70<msg>", Ticket::Order { order: Order::Pin, by, id: MESSAGE }),
+        ("820c82<tkt>04", Ticket::Displace { by_ticket: ticket(), question: 4 }),
+        (
+            "820d84<tec>820301<msg>626869",
+            Ticket::Write { technician, offer, id: MESSAGE, text: "hi".into() },
+        ),
     ]);
     are_read(&[
         (
@@ -132,6 +153,30 @@ fn to_a_ticket() {
             Ticket::Offer { technician, choice: choice.clone(), question: 0 },
         ),
         ("820281848186<tec>01020304058182<tec>020906", Ticket::NobodyFits { choice, question: 0 }),
+    ]);
+}
+
+#[test]
+fn orders_of_people() {
+    let reason = || "no".to_owned();
+    let amendment = Amendment { text: None, priority: Some(2), location: None };
+    are_frozen(&[
+        ("820082<noon>626e6f", Order::Hold { until: NOON, reason: reason() }),
+        ("820180", Order::Resume),
+        ("820281626e6f", Order::Cancel { reason: reason() }),
+        ("820382<tec>626e6f", Order::Reassign { to: Some(technician()), reason: reason() }),
+        ("820382f6626e6f", Order::Reassign { to: None, reason: reason() }),
+        ("820480", Order::Pin),
+        ("820580", Order::Unpin),
+        ("82068182f602", Order::Amend(amendment)),
+        ("820781626e6f", Order::Reopen { reason: reason() }),
+        ("820880", Order::Confirm),
+        ("820981626e6f", Order::Object { reason: reason() }),
+        ("820a8201626869", Order::Message { to: Reader::Technician, text: "hi".into() }),
+    ]);
+    are_frozen(&[
+        ("820081626f70", Party::Operator("op".into())),
+        ("820181<cus>", Party::Customer(customer())),
     ]);
 }
 

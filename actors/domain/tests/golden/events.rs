@@ -3,9 +3,11 @@
 use fieldmesh_domain::{
     customer, desk,
     device::Change,
-    message::{AlertBody, ReceiptStatus},
+    message::{
+        Act, AlertBody, CustomerActBody, NoteBody, NoteFrom, Pause, PauseReason, ReceiptStatus,
+    },
     technician::{self, Phase, Shift, Skill},
-    ticket::{self, Progress, RefusalReason},
+    ticket::{self, Note, Order, Party, Progress, Reader, RefusalReason},
 };
 
 use crate::{
@@ -40,6 +42,15 @@ fn of_a_customer() {
         ("820381<tkt>", Event::TicketClosed { ticket: ticket() }),
         ("820480", Event::Suspended),
         ("820580", Event::Resumed),
+        (
+            "820683<msg><hash>82<tkt>820180",
+            Event::Acted {
+                message_id: MESSAGE,
+                content_hash: HASH,
+                body: CustomerActBody { ticket: ticket(), act: Act::Confirm },
+            },
+        ),
+        ("820781<tkt>", Event::TicketReopened { ticket: ticket() }),
     ]);
 }
 
@@ -66,6 +77,8 @@ fn of_a_technician() {
         expires: NOON,
     };
     let (reason, note) = ("far".to_owned(), Progress::EnRoute);
+    let (from, text) = (NoteFrom::Customer, "hi".to_owned());
+    let body = NoteBody { ticket, from, number: 7, text, change: None };
     are_frozen(&[
         ("82008562426f81820b04<place>0200", registered),
         ("8201818200820940", Event::Device(Change::KeysPublished { serial: 9, bundle: vec![] })),
@@ -90,6 +103,11 @@ fn of_a_technician() {
         ("820c83<tkt>02f5", Event::Kept { ticket, phase: Phase::EnRoute, sure: true }),
         ("820d82<tkt><noon>", Event::Doubted { ticket, due: NOON }),
         ("820e81<tkt>", Event::HeldTold { ticket }),
+        ("820f8184<tkt>82008007626869", Event::Noted(body)),
+        (
+            "821084<tkt>820301626869<msg>",
+            Event::Wrote { ticket, offer, text: "hi".into(), message_id },
+        ),
     ]);
 }
 
@@ -132,6 +150,41 @@ fn of_a_ticket() {
         ("820d84070504<noon>", reconciled(Some(due))),
         ("820e82<tec>03", Event::Adopted { technician, epoch: 3 }),
         ("820f8103", Event::Kept { answers: 3 }),
+    ]);
+}
+
+#[test]
+fn of_a_ticket_that_somebody_ordered() {
+    use ticket::Event;
+    let (technician, by, due) = (technician(), Party::Operator("op".into()), NOON);
+    let pause = Pause { reason: PauseReason::Parts, text: "no".into(), minutes: 30 };
+    let note = Note {
+        number: 7,
+        from: NoteFrom::Customer,
+        to: Reader::Technician,
+        id: MESSAGE,
+        text: "hi".into(),
+    };
+    let taken_back = |was_promised, displaced_by| Event::TakenBack {
+        technician,
+        was_promised,
+        is_excluded: was_promised,
+        displaced_by,
+    };
+    are_frozen(&[
+        (
+            "8209828204818300626e6f181e<noon>",
+            Event::Progressed { progress: Progress::Paused(pause), due },
+        ),
+        ("820982820580<noon>", Event::Progressed { progress: Progress::Resumed, due }),
+        ("821083820480820081626f70<noon>", Event::Ordered { order: Order::Pin, by, at: NOON }),
+        ("821181<noon>", Event::Held { until: NOON }),
+        ("821283<tec>f5f5", taken_back(true, None)),
+        ("821284<tec>f4f4<tkt>", taken_back(false, Some(ticket()))),
+        ("821383<tec>03<noon>", Event::Assigned { technician, epoch: 3, due }),
+        ("821480", Event::Reopened),
+        ("821581850782008001<msg>626869", Event::Noted(note)),
+        ("821682<msg>626e6f", Event::OrderRefused { id: MESSAGE, why: "no".into() }),
     ]);
 }
 

@@ -3,13 +3,16 @@
 use fieldmesh_domain::{
     IndexRow,
     customer::Standing,
-    message::{Answer, ConfirmationBody, ReceiptBody, ReceiptStatus, ResponseBody},
+    message::{
+        Act, Amendment, Answer, Change, ConfirmationBody, CustomerActBody, NoteBody, NoteFrom,
+        Pause, PauseReason, ReceiptBody, ReceiptStatus, ResponseBody,
+    },
     selection::Exclusion,
     technician::{Duty, Phase, Shift},
-    ticket::{RefusalReason, Stage},
+    ticket::{Reader, RefusalReason, Stage},
 };
 
-use crate::{NOON, OFFER, are_frozen, customer, request, technician, ticket};
+use crate::{NOON, OFFER, PLACE, are_frozen, customer, request, technician, ticket};
 
 #[test]
 fn from_devices() {
@@ -22,6 +25,53 @@ fn from_devices() {
         ("83<tkt>820301820380", answer(Answer::OnSite)),
         ("83<tkt>820301820481626f6b", answer(Answer::Completed { note: "ok".into() })),
         ("83<tkt>820301820581626e6f", answer(Answer::CannotComplete { reason: "no".into() })),
+        ("83<tkt>8203018206818303626e6f181e", answer(Answer::Pause(pause()))),
+        ("83<tkt>820301820780", answer(Answer::Resume)),
+        ("83<tkt>820301820881626869", answer(Answer::Message { text: "hi".into() })),
+    ]);
+}
+
+fn pause() -> Pause {
+    Pause { reason: PauseReason::Other, text: "no".into(), minutes: 30 }
+}
+
+#[test]
+fn of_customers_who_act() {
+    let act = |act| CustomerActBody { ticket: ticket(), act };
+    let (text, location) = (Some("drip".to_owned()), Some(PLACE));
+    are_frozen(&[
+        ("82<tkt>82008163666172", act(Act::Cancel { reason: "far".into() })),
+        ("82<tkt>820180", act(Act::Confirm)),
+        ("82<tkt>82028163666172", act(Act::Object { reason: "far".into() })),
+        ("82<tkt>8203826464726970<place>", act(Act::Amend { text, location })),
+        ("82<tkt>820380", act(Act::Amend { text: None, location: None })),
+        ("82<tkt>820481626869", act(Act::Message { text: "hi".into() })),
+        ("82<tkt>82058163666172", act(Act::Reopen { reason: "far".into() })),
+    ]);
+}
+
+#[test]
+fn between_people() {
+    let note = NoteBody {
+        ticket: ticket(),
+        from: NoteFrom::Operator("op".into()),
+        number: 7,
+        text: "hi".into(),
+        change: None,
+    };
+    let amendment =
+        Amendment { text: Some("drip".into()), priority: Some(1), location: Some(PLACE) };
+    let told = |change| NoteBody { change: Some(change), ..note.clone() };
+    are_frozen(&[
+        ("84<tkt>820281626f7007626869", note.clone()),
+        ("84<tkt>82008007626869", NoteBody { from: NoteFrom::Customer, ..note.clone() }),
+        ("84<tkt>82018007626869", NoteBody { from: NoteFrom::Technician, ..note.clone() }),
+        (
+            "85<tkt>820281626f700762686982008183646472697001<place>",
+            told(Change::Amended(amendment)),
+        ),
+        ("85<tkt>820281626f7007626869820181<noon>", told(Change::Held { until: NOON })),
+        ("85<tkt>820281626f7007626869820280", told(Change::Cancelled)),
     ]);
 }
 
@@ -127,4 +177,9 @@ fn numbers_of_names() {
     are_frozen(&[("850001020304", receipts)]);
     let exclusions = [Exclusion::OffShift, Exclusion::NoSkill, Exclusion::Full, Exclusion::Asked];
     are_frozen(&[("8400010203", exclusions)]);
+    are_frozen(&[("820e0f", [Stage::Held, Stage::Confirmed])]);
+    are_frozen(&[("83000102", [Reader::Customer, Reader::Technician, Reader::Both])]);
+    let pauses =
+        [PauseReason::Parts, PauseReason::Customer, PauseReason::Safety, PauseReason::Other];
+    are_frozen(&[("8400010203", pauses)]);
 }

@@ -4,8 +4,9 @@ use fieldmesh_domain::{
     customer::{Customer, Standing},
     desk::{Desk, Known, Summary},
     device::Device,
+    message::{NoteFrom, Pause, PauseReason},
     technician::{Holding, Phase, Review, Shift, Skill, Technician},
-    ticket::{Promoted, Stage, Ticket},
+    ticket::{Note, Notes, Promoted, Reader, Stage, Ticket},
 };
 
 use crate::{
@@ -25,18 +26,22 @@ fn of_a_customer() {
         tier: 2,
         device: device(),
         open: [ticket()].into(),
+        acted_by: None,
     };
+    let acting = Customer { acted_by: Some(MESSAGE), ..active.clone() };
     are_frozen(&[
         ("860060820000008200f480", Customer::default()),
         ("860363416461<place>028209f581<tkt>", active),
+        ("870363416461<place>028209f581<tkt><msg>", acting),
     ]);
 }
 
 #[test]
 fn of_a_technician() {
     let (phase, answered_by, eta_min) = (Phase::EnRoute, Some(MESSAGE), None);
-    let holding = Holding { offer: OFFER, phase, expires: NOON, answered_by, eta_min };
-    let promised = Holding { eta_min: Some(20), ..holding };
+    let holding = Holding { offer: OFFER, phase, expires: NOON, answered_by, eta_min, noted: None };
+    let promised = Holding { eta_min: Some(20), ..holding.clone() };
+    let noted = Holding { noted: Some([7].into()), ..holding };
     let busy = Technician {
         registered: true,
         name: "Bo".into(),
@@ -57,6 +62,7 @@ fn of_a_technician() {
         review: Some(review),
         ..busy.clone()
     };
+    let written = Technician { holdings: [(ticket(), noted)].into(), ..busy.clone() };
     are_frozen(&[
         ("8af460808200000000f4f48200f4a0", Technician::default()),
         ("8af562426f81820b04<place>0200f5f48209f5a1<tkt>8482030102<noon><msg>", busy),
@@ -64,6 +70,7 @@ fn of_a_technician() {
             "8bf562426f81820b04<place>0200f5f48209f5a1<tkt>8582030102<noon><msg>14840703a1<tkt>03<noon>",
             promoted,
         ),
+        ("8af562426f81820b04<place>0200f5f48209f5a1<tkt>8682030102<noon><msg>f68107", written),
     ]);
 }
 
@@ -85,6 +92,25 @@ fn of_a_ticket() {
         due: NOON,
         question: 6,
         promoted: None,
+        pinned: None,
+        pause: None,
+        notes: None,
+        ended_at: None,
+    };
+    let note = Note {
+        number: 7,
+        from: NoteFrom::Operator("op".into()),
+        to: Reader::Both,
+        id: MESSAGE,
+        text: "hi".into(),
+    };
+    let paused = Pause { reason: PauseReason::Parts, text: "pump".into(), minutes: 30 };
+    let ordered = Ticket {
+        pinned: Some(true),
+        pause: Some(paused),
+        notes: Some(Notes { count: 7, last: vec![note] }),
+        ended_at: Some(NOON),
+        ..offered.clone()
     };
     let awaited = Some(NOON);
     let promoted = Ticket {
@@ -100,6 +126,11 @@ fn of_a_ticket() {
         (
             "8f04<cus><msg>860b0c0102<place>646c65616b02<noon>03<tec>62426f81<tec>0405<noon>06830719012c<noon>",
             promoted,
+        ),
+        (
+            "9304<cus><msg>860b0c0102<place>646c65616b02<noon>03<tec>62426f81<tec>0405<noon>06f6f583006470756d70181e82078185078202\
+             81626f7002<msg>626869<noon>",
+            ordered,
         ),
     ]);
     are_read(&[(

@@ -1,0 +1,233 @@
+//! What follows from what happens to a ticket: whom it tells, which timer runs, what lists show.
+//!
+//! **Invariants:** whatever moves a ticket to a stage that waits sets its deadline; the technician it is
+//! taken from is released by the offer that it had; the desk hears of each end and each assignment that
+//! it did not choose. **Not here:** what happens (`ticket`, `orders`), messages between people (`notes`).
+
+use super::{Event, Order, Party, Progress, Ticket, reconcile::GONE};
+use crate::{
+    Command as AnyCommand, Effect, EntityId, IndexRow, MessageKind, TimerName, customer, desk,
+    encoded,
+    message::{AlertBody, Change, ConfirmationBody, OfferId, ReceiptBody, ReceiptStatus},
+    selection::{Choice, Need},
+    technician,
+};
+
+/// What the customer reads when its ticket lives again.
+const REOPENED: &str = "the ticket is open again";
+
+impl Ticket {
+    pub(super) fn effects(&self, event: &Event, id: EntityId) -> Vec<Effect> {
+        let deadline = self.deadline();
+        match event {
+            Event::Opened { .. } | Event::Triaged { .. } | Event::OfferRefused { .. } => vec![],
+            Event::MatchAsked { .. } => vec![self.ask_desk(id), deadline, self.index(id)],
+            Event::Offered { technician, choice, .. } => {
+                vec![self.reserve(id, *technician, choice), deadline, self.index(id)]
+            }
+            Event::Unfilled { .. } => vec![deadline, self.index(id)],
+            // The technician is read from the end of the list of those asked.
+            Event::OfferExpired => self
+                .asked
+                .last()
+                .map(|technician| self.release(id, *technician, self.offer()))
+                .into_iter()
+                .collect(),
+            Event::Accepted { eta_min, .. } => {
+                let mut effects = self.confirm(id, 2, Some(*eta_min), String::new());
+                effects.extend(self.hand_over(id));
+                effects.extend([deadline, self.index(id)]);
+                effects
+            }
+            Event::LateAcceptRefused { technician, offer } => {
+                vec![self.release(id, *technician, *offer)]
+            }
+            Event::Progressed { progress, .. } => {
+                let mut effects = self.progressed(id, progress);
+                effects.extend([deadline, self.index(id)]);
+                effects
+            }
+            Event::Overdue { .. } => vec![deadline],
+            Event::Cancelled => {
+                let mut effects = vec![self.done(id)];
+                effects.extend(
+                    self.technician.map(|technician| self.release(id, technician, self.offer())),
+                );
+                effects.extend(self.end(id));
+                effects
+            }
+            Event::Closed => self.end(id),
+            Event::Reconciled { .. } => self.reconciled(id),
+            Event::Adopted { technician, .. } => vec![self.given(id, *technician), self.index(id)],
+            Event::Kept { answers } => vec![self.keep(id, Some(*answers)), deadline],
+            Event::Ordered { order, by, .. } => self.ordered_effects(id, order, by),
+            Event::Held { .. } => vec![self.done(id), deadline, self.index(id)],
+            Event::TakenBack { technician, was_promised, .. } => {
+                let told = was_promised.then(|| self.confirm(id, 3, None, GONE.to_owned()));
+                let release = self.release(id, *technician, self.offer());
+                [release].into_iter().chain(told.unwrap_or_default()).collect()
+            }
+            Event::Assigned { technician, .. } => vec![
+                self.reserve(id, *technician, &Choice::default()),
+                self.given(id, *technician),
+                deadline,
+                self.index(id),
+            ],
+            Event::Reopened => {
+                let mut effects = self.confirm(id, 3, None, REOPENED.to_owned());
+                effects
+                    .extend(self.tell_customer(customer::Command::TicketReopened { ticket: id }));
+                effects
+            }
+            Event::Noted(note) => self.forward(id, note),
+            Event::OrderRefused { id: message, why } => self.refuse(id, *message, why),
+        }
+    }
+
+    fn progressed(&self, id: EntityId, progress: &Progress) -> Vec<Effect> {
+        match progress {
+            Progress::EnRoute | Progress::OnSite | Progress::Paused(_) | Progress::Resumed => {
+                vec![]
+            }
+            Progress::Completed { note } => {
+                let mut effects = self.confirm(id, 4, None, note.clone());
+                effects.push(self.done(id));
+                effects
+            }
+            Progress::CannotComplete { reason } => self.confirm(id, 3, None, reason.clone()),
+        }
+    }
+
+    /// What an order leads to beyond the events that follow it: those concerned hear of the change.
+    fn ordered_effects(&self, id: EntityId, order: &Order, by: &Party) -> Vec<Effect> {
+        let change = match order {
+            Order::Hold { until, .. } => Change::Held { until: *until },
+            Order::Cancel { .. } => Change::Cancelled,
+            Order::Amend(amendment) => Change::Amended(amendment.clone()),
+            Order::Resume
+            | Order::Reassign { .. }
+            | Order::Pin
+            | Order::Unpin
+            | Order::Reopen { .. }
+            | Order::Confirm
+            | Order::Object { .. }
+            | Order::Message { .. } => return vec![],
+        };
+        let body = self.change(id, by.as_writer(), change);
+        let told = by.is_operator().then(|| self.write_customer(&body)).flatten();
+        let mut effects = Vec::from_iter(told);
+        if matches!(order, Order::Amend(_)) {
+            effects.extend(self.write_technician(body));
+            effects.push(self.index(id));
+        }
+        effects
+    }
+
+    /// The customer's device has the receipt of its message already; this one says what came of it.
+    fn refuse(&self, id: EntityId, message: [u8; 16], why: &str) -> Vec<Effect> {
+        let (status, ticket) = (ReceiptStatus::Invalid, Some(id));
+        let body = encoded(&ReceiptBody { status, ticket, reason: why.to_owned() });
+        let (kind, correlation) = (MessageKind::Receipt, Some(message));
+        let refused = |to| Effect::Message { to, kind, correlation, body };
+        self.customer.map(refused).into_iter().collect()
+    }
+
+    pub(super) fn deadline(&self) -> Effect {
+        let (generation, due) = (self.generation, self.due);
+        Effect::SetTimer { name: TimerName::Deadline, generation, due }
+    }
+
+    pub(super) fn index(&self, id: EntityId) -> Effect {
+        let Self { stage, priority, opened_at, technician, .. } = self;
+        Effect::Index(IndexRow::Ticket {
+            id,
+            state: *stage,
+            priority: *priority,
+            opened_at: *opened_at,
+            technician: *technician,
+        })
+    }
+
+    /// The desk need not think of it any more.
+    fn done(&self, id: EntityId) -> Effect {
+        self.tell_desk(id, desk::Command::Done { ticket: id })
+    }
+
+    pub(super) fn tell_desk(&self, id: EntityId, command: desk::Command) -> Effect {
+        Effect::Tell { to: EntityId::desk(id.region()), command: AnyCommand::Desk(command) }
+    }
+
+    pub(super) fn ask_desk(&self, id: EntityId) -> Effect {
+        let body = self.body.as_ref();
+        let need = Need {
+            category: body.map_or(0, |body| body.category),
+            priority: self.priority,
+            location: body.map(|body| body.location).unwrap_or_default(),
+            asked: self.asked.clone(),
+        };
+        let question = self.question;
+        self.tell_desk(id, desk::Command::Match { ticket: id, need, question })
+    }
+
+    fn reserve(&self, id: EntityId, technician: EntityId, choice: &Choice) -> Effect {
+        let chosen = choice.candidates.iter().find(|candidate| candidate.technician == technician);
+        let alert = self.alert(id, chosen.map_or(0, |candidate| candidate.distance_m));
+        Effect::Tell {
+            to: technician,
+            command: AnyCommand::Technician(technician::Command::Reserve { alert }),
+        }
+    }
+
+    /// What the technician is told of the present offer.
+    pub(super) fn alert(&self, id: EntityId, distance_m: u32) -> AlertBody {
+        let body = self.body.as_ref();
+        AlertBody {
+            ticket: id,
+            offer: self.offer(),
+            category: body.map_or(0, |body| body.category),
+            subcategory: body.map_or(0, |body| body.subcategory),
+            priority: self.priority,
+            location: body.map(|body| body.location).unwrap_or_default(),
+            distance_m,
+            text: body.map(|body| body.text.clone()).unwrap_or_default(),
+            expires: self.due,
+        }
+    }
+
+    fn release(&self, id: EntityId, technician: EntityId, offer: OfferId) -> Effect {
+        let command = technician::Command::Release { ticket: id, offer };
+        Effect::Tell { to: technician, command: AnyCommand::Technician(command) }
+    }
+
+    fn confirm(&self, id: EntityId, number: u8, eta_min: Option<u16>, text: String) -> Vec<Effect> {
+        let Some(customer) = self.customer else {
+            return vec![];
+        };
+        let body = ConfirmationBody {
+            number,
+            ticket: id,
+            technician: self.technician,
+            technician_name: self.technician_name.clone(),
+            eta_min,
+            text,
+        };
+        let kind = MessageKind::Confirmation;
+        vec![Effect::Message {
+            to: customer,
+            kind,
+            correlation: self.message_id,
+            body: encoded(&body),
+        }]
+    }
+
+    fn tell_customer(&self, command: customer::Command) -> Option<Effect> {
+        let command = AnyCommand::Customer(command);
+        self.customer.map(|to| Effect::Tell { to, command })
+    }
+
+    fn end(&self, id: EntityId) -> Vec<Effect> {
+        let mut effects = vec![Effect::CancelTimer { name: TimerName::Deadline }, self.index(id)];
+        effects.extend(self.tell_customer(customer::Command::TicketClosed { ticket: id }));
+        effects
+    }
+}

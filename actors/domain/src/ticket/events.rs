@@ -1,0 +1,186 @@
+//! What happens to a ticket.
+//!
+//! **Invariants:** field numbers are never used again; what only orders lead to is in no history of a
+//! ticket that nobody ordered anything of. **Not here:** what follows from it (`effects`).
+
+use minicbor::{Decode, Encode};
+
+use super::{
+    notes::Note,
+    orders::{Order, Party},
+    types::{Progress, RefusalReason},
+};
+use crate::{
+    ids::EntityId,
+    message::{OfferId, RequestBody},
+    selection::Choice,
+    time::Millis,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Event {
+    #[n(0)]
+    Opened {
+        #[n(0)]
+        customer: EntityId,
+        #[cbor(n(1), with = "minicbor::bytes")]
+        message_id: [u8; 16],
+        #[n(2)]
+        body: RequestBody,
+        #[n(3)]
+        at: Millis,
+    },
+    #[n(1)]
+    Triaged {
+        #[n(0)]
+        priority: u8,
+    },
+    #[n(2)]
+    MatchAsked {
+        #[n(0)]
+        due: Millis,
+    },
+    #[n(3)]
+    Offered {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        epoch: u32,
+        #[n(2)]
+        due: Millis,
+        #[n(3)]
+        choice: Choice,
+    },
+    #[n(4)]
+    Unfilled {
+        #[n(0)]
+        due: Millis,
+        #[n(1)]
+        choice: Choice,
+    },
+    #[n(5)]
+    OfferExpired,
+    #[n(6)]
+    OfferRefused {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        reason: RefusalReason,
+    },
+    #[n(7)]
+    Accepted {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        name: String,
+        #[n(2)]
+        eta_min: u16,
+        #[n(3)]
+        due: Millis,
+    },
+    #[n(8)]
+    LateAcceptRefused {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        offer: OfferId,
+    },
+    #[n(9)]
+    Progressed {
+        #[n(0)]
+        progress: Progress,
+        #[n(1)]
+        due: Millis,
+    },
+    /// The work is later than promised.
+    #[n(10)]
+    Overdue {
+        #[n(0)]
+        due: Millis,
+    },
+    #[n(11)]
+    Cancelled,
+    #[n(12)]
+    Closed,
+    #[n(13)]
+    Reconciled {
+        #[n(0)]
+        promotion: u64,
+        #[n(1)]
+        floor: u32,
+        #[n(2)]
+        question: u32,
+        /// Where a technician is at work, it must have said so until then.
+        #[n(3)]
+        due: Option<Millis>,
+    },
+    /// A technician has it by an offer that was made in the history that is lost.
+    #[n(14)]
+    Adopted {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        epoch: u32,
+    },
+    /// Its technician said what it holds.
+    #[n(15)]
+    Kept {
+        #[n(0)]
+        answers: u32,
+    },
+    /// A person wants this; what it leads to follows.
+    #[n(16)]
+    Ordered {
+        #[n(0)]
+        order: Order,
+        #[n(1)]
+        by: Party,
+        #[n(2)]
+        at: Millis,
+    },
+    /// Nobody has it until then.
+    #[n(17)]
+    Held {
+        #[n(0)]
+        until: Millis,
+    },
+    /// Its technician does not have it any more, and did not ask for that.
+    #[n(18)]
+    TakenBack {
+        #[n(0)]
+        technician: EntityId,
+        /// The customer had been told of the technician.
+        #[n(1)]
+        was_promised: bool,
+        /// It is asked again only after everybody else.
+        #[n(2)]
+        is_excluded: bool,
+        /// For which ticket of priority 1; none where an order took it.
+        #[n(3)]
+        displaced_by: Option<EntityId>,
+    },
+    /// Offered to exactly this technician, because the order before says so.
+    #[n(19)]
+    Assigned {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        epoch: u32,
+        #[n(2)]
+        due: Millis,
+    },
+    /// It had ended or was completed, and is to be done again.
+    #[n(20)]
+    Reopened,
+    /// Somebody wrote to somebody.
+    #[n(21)]
+    Noted(#[n(0)] Note),
+    /// What the customer wants cannot be; its device hears why.
+    #[n(22)]
+    OrderRefused {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        id: [u8; 16],
+        #[n(1)]
+        why: String,
+    },
+}

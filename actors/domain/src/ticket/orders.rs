@@ -1,0 +1,402 @@
+//! What people order of a ticket: operators anything, the customer what is its own.
+//!
+//! Each order leads to events that begin with [`Event::Ordered`], which says who wants it, or it is
+//! already true, or it is refused with what to do instead. The customer acts by a device that has its
+//! receipt by then, so a refusal is told to it as an event of its own.
+//!
+//! A pin is on the technician that has the ticket, and ends with it: nothing that plans or displaces
+//! takes the ticket from a pinned technician. Deadlines go on: an offer that is not answered expires,
+//! or a ticket would wait for ever for one who sleeps. Another order of an operator is free to end it.
+//!
+//! **Invariants:** a ticket that is held is with nobody; no order moves a ticket that has ended, but
+//! the one that reopens it, and only for seven days. **Not here:** what follows (`effects`), what the
+//! customer's device may say (`message`).
+
+use minicbor::{Decode, Encode};
+
+use super::{Event, Reader, Stage, Ticket};
+use crate::{
+    Ctx, EntityId, EntityKind, Rejection, RejectionCode,
+    customer::NAME_BYTES_MAX,
+    message::{Amendment, NoteFrom, check_note, check_text},
+    time::Millis,
+    triage,
+};
+
+/// A ticket may be held for three months: what is longer is a new request.
+const HOLD_MAX_S: u64 = 90 * 24 * 3600;
+/// A ticket may be reopened for a week after its end.
+const REOPEN_LIFE_S: u64 = 7 * 24 * 3600;
+
+/// Who orders.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Party {
+    /// By name.
+    #[n(0)]
+    Operator(#[n(0)] String),
+    #[n(1)]
+    Customer(#[n(0)] EntityId),
+}
+
+impl Party {
+    pub(super) fn as_writer(&self) -> NoteFrom {
+        match self {
+            Self::Operator(name) => NoteFrom::Operator(name.clone()),
+            Self::Customer(_) => NoteFrom::Customer,
+        }
+    }
+
+    pub(super) fn is_operator(&self) -> bool {
+        matches!(self, Self::Operator(_))
+    }
+}
+
+/// What is ordered.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Order {
+    /// Nobody is sought until then.
+    #[n(0)]
+    Hold {
+        #[n(0)]
+        until: Millis,
+        #[n(1)]
+        reason: String,
+    },
+    /// Ends a hold before its time.
+    #[n(1)]
+    Resume,
+    #[n(2)]
+    Cancel {
+        #[n(0)]
+        reason: String,
+    },
+    /// Takes it from whoever has it, for this technician or whoever fits best.
+    #[n(3)]
+    Reassign {
+        #[n(0)]
+        to: Option<EntityId>,
+        #[n(1)]
+        reason: String,
+    },
+    #[n(4)]
+    Pin,
+    #[n(5)]
+    Unpin,
+    #[n(6)]
+    Amend(#[n(0)] Amendment),
+    #[n(7)]
+    Reopen {
+        #[n(0)]
+        reason: String,
+    },
+    /// The work is done.
+    #[n(8)]
+    Confirm,
+    /// The work is not done, although the technician says so.
+    #[n(9)]
+    Object {
+        #[n(0)]
+        reason: String,
+    },
+    #[n(10)]
+    Message {
+        #[n(0)]
+        to: Reader,
+        #[n(1)]
+        text: String,
+    },
+}
+
+impl Order {
+    /// # Errors
+    /// The first value that is out of range.
+    fn check(&self) -> Result<(), Rejection> {
+        match self {
+            Self::Hold { reason, .. }
+            | Self::Cancel { reason }
+            | Self::Reassign { reason, .. }
+            | Self::Reopen { reason }
+            | Self::Object { reason } => check_text(reason),
+            Self::Amend(amendment) => amendment.check(),
+            Self::Message { text, .. } => check_note(text),
+            Self::Resume | Self::Pin | Self::Unpin | Self::Confirm => Ok(()),
+        }
+    }
+
+    /// What a customer may order of its own ticket.
+    fn is_for_customers(&self) -> bool {
+        match self {
+            Self::Cancel { .. }
+            | Self::Reopen { .. }
+            | Self::Confirm
+            | Self::Object { .. }
+            | Self::Message { to: Reader::Technician, .. } => true,
+            Self::Amend(amendment) => amendment.priority.is_none(),
+            Self::Hold { .. }
+            | Self::Resume
+            | Self::Reassign { .. }
+            | Self::Pin
+            | Self::Unpin
+            | Self::Message { .. } => false,
+        }
+    }
+}
+
+fn not_now<T>(detail: &'static str) -> Result<T, Rejection> {
+    Rejection::new(RejectionCode::NotNow, detail)
+}
+
+impl Ticket {
+    pub(super) fn order(
+        &self,
+        order: &Order,
+        by: &Party,
+        id: [u8; 16],
+        ctx: &Ctx,
+    ) -> Result<Vec<Event>, Rejection> {
+        match by {
+            Party::Operator(name) => {
+                if name.is_empty() || name.len() > NAME_BYTES_MAX {
+                    return Rejection::new(RejectionCode::Invalid, "a name has 1 to 256 bytes");
+                }
+                self.ordered_by(order, by, id, ctx)
+            }
+            // Whether there is such a ticket is nobody else's business.
+            Party::Customer(customer) if self.customer != Some(*customer) => {
+                Rejection::new(RejectionCode::Unknown, "there is no such ticket")
+            }
+            Party::Customer(_) => {
+                Ok(self.ordered_by(order, by, id, ctx).unwrap_or_else(|rejection| {
+                    vec![Event::OrderRefused { id, why: rejection.detail.into_owned() }]
+                }))
+            }
+        }
+    }
+
+    fn ordered_by(
+        &self,
+        order: &Order,
+        by: &Party,
+        id: [u8; 16],
+        ctx: &Ctx,
+    ) -> Result<Vec<Event>, Rejection> {
+        order.check()?;
+        if !by.is_operator() && !order.is_for_customers() {
+            return Rejection::new(RejectionCode::Denied, "only an operator can order this");
+        }
+        let follows = match order {
+            Order::Message { to, text } => return self.note(by.as_writer(), *to, id, text),
+            Order::Hold { until, .. } => self.hold(*until, ctx.now)?,
+            Order::Resume => self.resume(ctx.now)?,
+            Order::Cancel { .. } => self.cancel_ordered()?,
+            Order::Reassign { to, .. } => self.reassign(*to, ctx.now)?,
+            Order::Pin => self.pin()?,
+            Order::Unpin => self.is_pinned().then(Vec::new),
+            Order::Amend(amendment) => self.amend(amendment, ctx.now)?,
+            Order::Reopen { .. } => self.reopen(ctx.now)?,
+            Order::Confirm => self.confirm_ordered()?,
+            Order::Object { .. } => self.object(ctx.now)?,
+        };
+        Ok(follows.map_or(vec![], |follows| {
+            let ordered = Event::Ordered { order: order.clone(), by: by.clone(), at: ctx.now };
+            [ordered].into_iter().chain(follows).collect()
+        }))
+    }
+
+    pub fn is_pinned(&self) -> bool {
+        self.pinned == Some(true)
+    }
+
+    /// Takes it from whoever has it.
+    fn take_back(&self, is_excluded: bool, displaced_by: Option<EntityId>) -> Option<Event> {
+        let technician = self.technician.filter(|_| self.stage.phase().is_some())?;
+        let was_promised = self.stage.is_promised();
+        Some(Event::TakenBack { technician, was_promised, is_excluded, displaced_by })
+    }
+
+    fn hold(&self, until: Millis, now: Millis) -> Result<Option<Vec<Event>>, Rejection> {
+        if until <= now || until > now.after_s(HOLD_MAX_S) {
+            return Rejection::new(
+                RejectionCode::Invalid,
+                "a hold ends in the future, and within 90 days",
+            );
+        }
+        match self.stage {
+            Stage::Held if self.due == until => Ok(None),
+            Stage::Matching | Stage::Offered | Stage::Unfilled | Stage::Held => {
+                let taken_back = self.take_back(false, None).into_iter();
+                Ok(Some(taken_back.chain([Event::Held { until }]).collect()))
+            }
+            stage if stage.is_promised() => not_now(
+                "a technician has accepted the ticket: reassign it, or let the technician pause",
+            ),
+            Stage::Completed => not_now("the work is done and nobody is sought"),
+            _ => not_now("the ticket has ended: reopen it first"),
+        }
+    }
+
+    fn resume(&self, now: Millis) -> Result<Option<Vec<Event>>, Rejection> {
+        match self.stage {
+            Stage::Held => Ok(Some(vec![self.matching(now)])),
+            Stage::Paused => not_now("the technician paused the work, and resumes it"),
+            stage if stage.is_final() => not_now("the ticket has ended: reopen it"),
+            _ => Ok(None),
+        }
+    }
+
+    fn cancel_ordered(&self) -> Result<Option<Vec<Event>>, Rejection> {
+        match self.stage {
+            Stage::Cancelled => Ok(None),
+            Stage::Completed => not_now("the work is done: object to it, or confirm it"),
+            Stage::Closed => not_now("the work is done and the ticket is closed"),
+            _ => Ok(Some(vec![Event::Cancelled])),
+        }
+    }
+
+    fn reassign(&self, to: Option<EntityId>, now: Millis) -> Result<Option<Vec<Event>>, Rejection> {
+        if to.is_some_and(|to| to.kind() != EntityKind::Technician) {
+            return Rejection::new(RejectionCode::Invalid, "a ticket is given to a technician");
+        }
+        let has_somebody = self.stage.phase().is_some();
+        match self.stage {
+            _ if has_somebody && to.is_some() && to == self.technician => return Ok(None),
+            Stage::Matching if to.is_none() => return Ok(None),
+            Stage::Matching | Stage::Unfilled => {}
+            _ if has_somebody => {}
+            Stage::Held => return not_now("the ticket is held: resume it first"),
+            _ => return not_now("the work is done, or the ticket has ended: reopen it first"),
+        }
+        let next = match to {
+            Some(technician) => Event::Assigned {
+                technician,
+                epoch: self.next_epoch(),
+                due: now.after_s(triage::offer_life_s(self.priority)),
+            },
+            None => self.matching(now),
+        };
+        Ok(Some(self.take_back(true, None).into_iter().chain([next]).collect()))
+    }
+
+    fn pin(&self) -> Result<Option<Vec<Event>>, Rejection> {
+        if self.stage.phase().is_none() {
+            return not_now("no technician has the ticket: assign it to one, then pin it");
+        }
+        Ok((!self.is_pinned()).then(Vec::new))
+    }
+
+    /// A desk that is asked already is asked anew: it may choose another one.
+    fn amend(&self, amendment: &Amendment, now: Millis) -> Result<Option<Vec<Event>>, Rejection> {
+        if self.stage == Stage::Completed || self.stage.is_final() {
+            return not_now("the work is done, or the ticket has ended: reopen it, then amend it");
+        }
+        let Some(body) = &self.body else { return Ok(None) };
+        let Amendment { text, priority, location } = amendment;
+        let changes = text.as_ref().is_some_and(|text| *text != body.text)
+            || priority.is_some_and(|priority| priority != self.priority)
+            || location.is_some_and(|location| location != body.location);
+        let asked = (self.stage == Stage::Matching).then(|| self.matching(now));
+        Ok(changes.then(|| asked.into_iter().collect()))
+    }
+
+    fn reopen(&self, now: Millis) -> Result<Option<Vec<Event>>, Rejection> {
+        if self.stage.is_final() && now > self.ended_at.unwrap_or(self.due).after_s(REOPEN_LIFE_S) {
+            return not_now(
+                "a ticket can be reopened for 7 days after its end: make a new request",
+            );
+        }
+        let ended = self.stage == Stage::Completed || self.stage.is_final();
+        Ok(ended.then(|| vec![Event::Reopened, self.matching(now)]))
+    }
+
+    fn confirm_ordered(&self) -> Result<Option<Vec<Event>>, Rejection> {
+        match self.stage {
+            Stage::Completed => Ok(Some(vec![Event::Closed])),
+            Stage::Closed => Ok(None),
+            Stage::Cancelled => not_now("the ticket is cancelled: nothing was completed"),
+            _ => not_now("the work is not completed yet"),
+        }
+    }
+
+    fn object(&self, now: Millis) -> Result<Option<Vec<Event>>, Rejection> {
+        if self.stage.is_final() {
+            return not_now("the ticket has ended: reopen it");
+        }
+        self.reopen(now)
+    }
+
+    /// The desk needs the technician more urgently: an offer is taken back, a promise is not.
+    pub(super) fn displace(&self, by_ticket: EntityId, question: u32, now: Millis) -> Vec<Event> {
+        let may = self.stage == Stage::Offered
+            && self.question == question
+            && self.priority > 1
+            && !self.is_pinned();
+        let taken_back = self.take_back(false, Some(by_ticket)).filter(|_| may);
+        taken_back.map_or(vec![], |taken_back| vec![taken_back, self.matching(now)])
+    }
+
+    pub(super) fn ordered(&mut self, order: &Order, at: Millis) {
+        match order {
+            Order::Pin => self.pinned = Some(true),
+            Order::Unpin => self.pinned = None,
+            Order::Amend(amendment) => {
+                self.amended(amendment);
+                self.count_note();
+            }
+            Order::Confirm => {
+                self.stage = Stage::Confirmed;
+                self.ended_at = Some(at);
+            }
+            Order::Cancel { .. } => {
+                self.ended_at = Some(at);
+                self.count_note();
+            }
+            Order::Hold { .. } => self.count_note(),
+            Order::Resume
+            | Order::Reassign { .. }
+            | Order::Reopen { .. }
+            | Order::Object { .. }
+            | Order::Message { .. } => {}
+        }
+    }
+
+    fn amended(&mut self, amendment: &Amendment) {
+        let Amendment { text, priority, location } = amendment;
+        if let Some(body) = &mut self.body {
+            body.text = text.clone().unwrap_or_else(|| core::mem::take(&mut body.text));
+            body.location = location.unwrap_or(body.location);
+        }
+        self.priority = priority.unwrap_or(self.priority);
+        if self.stage == Stage::Matching {
+            self.question = self.question.wrapping_add(1);
+        }
+    }
+
+    /// Nobody has it any more, and so nobody is pinned.
+    pub(super) fn taken_back(&mut self, technician: EntityId, is_excluded: bool) {
+        if is_excluded {
+            self.ask_again(technician);
+        }
+        self.technician = None;
+        self.pinned = None;
+        self.pause = None;
+    }
+
+    /// Whoever did not want it before may want it when the time has come.
+    pub(super) fn held_until(&mut self, until: Millis) {
+        self.stage = Stage::Held;
+        self.asked.clear();
+        self.tries = 0;
+        self.set_due(until);
+    }
+
+    pub(super) fn reopened(&mut self) {
+        self.skip_lost();
+        self.technician = None;
+        self.technician_name.clear();
+        self.asked.clear();
+        self.tries = 0;
+        self.ended_at = None;
+        self.pinned = None;
+        self.pause = None;
+    }
+}
