@@ -33,6 +33,12 @@ mod jointly;
 mod meant;
 #[path = "laws/members.rs"]
 mod members;
+#[path = "laws/notes.rs"]
+mod notes;
+#[path = "laws/orders.rs"]
+mod orders;
+#[path = "laws/people.rs"]
+mod people;
 #[path = "laws/places.rs"]
 mod places;
 #[path = "laws/policy.rs"]
@@ -62,7 +68,7 @@ mod world;
 
 use alone::{
     any_log_replays, asked_stays_short, each_is_listed, each_twice, heads_are_small,
-    no_later_time_was_noted, numbers_have_no_gaps, some_ticket,
+    no_later_time_was_noted, numbers_have_no_gaps, some_ticket, waits_with_a_timer,
 };
 use bundles::changes;
 use commands::{
@@ -177,6 +183,11 @@ proptest! {
     #[test]
     fn a_repeated_command_yields_no_event_at_a_ticket(commands in schedule(ticket_command())) {
         each_twice::<Ticket>(some_ticket(), &commands);
+    }
+
+    #[test]
+    fn a_ticket_that_waits_has_its_timer(commands in schedule(ticket_command())) {
+        waits_with_a_timer(&commands);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What must hold of each aggregate by itself: repetitions, final stages, replay, any log.
 
 use fieldmesh_domain::{
-    Aggregate, Ctx, Effect, EntityId, IndexRow,
+    Aggregate, Command, Ctx, Effect, EntityId, IndexRow,
     authority::{self, Authority},
     customer::{self, Customer, Standing},
     desk::{self, Desk},
@@ -12,7 +12,10 @@ use fieldmesh_domain::{
     time::Millis,
 };
 
-use crate::world::{self, Lived, through_bytes};
+use crate::{
+    dispatch::is_waiting,
+    world::{self, Lived, through_bytes},
+};
 
 /// Longest list of technicians that a ticket keeps.
 const ASKED_MAX: usize = 64;
@@ -43,6 +46,32 @@ where
     }
     lived.replay_equals_live();
     lived.events
+}
+
+/// Whatever a ticket is told: in a stage that waits its deadline runs, in one that does not none, and
+/// the customer counts it open as long as it is.
+pub(crate) fn waits_with_a_timer(commands: &[(ticket::Command, u64)]) {
+    let mut lived = Lived::<Ticket>::default();
+    let mut ctx = Ctx { now: Millis(0), id: some_ticket(), rule_version: 1 };
+    let (mut timer, mut is_open) = (None, true);
+    for (command, pause_ms) in commands {
+        ctx.now.0 += pause_ms;
+        for effect in lived.ask(command, &ctx).unwrap_or_default() {
+            match effect {
+                Effect::SetTimer { generation, due, .. } => timer = Some((generation, due)),
+                Effect::CancelTimer { .. } => timer = None,
+                Effect::Tell { command: Command::Customer(command), .. } => match command {
+                    customer::Command::TicketClosed { .. } => is_open = false,
+                    customer::Command::TicketReopened { .. } => is_open = true,
+                    command => panic!("{command:?}"),
+                },
+                _ => {}
+            }
+        }
+        let Ticket { stage, generation, due, .. } = lived.state;
+        assert_eq!(timer, is_waiting(stage).then_some((generation, due)), "{command:?}");
+        assert_eq!(is_open, !stage.is_final(), "{command:?}");
+    }
 }
 
 /// Moves a state by any events; it neither panics nor becomes unreadable.
@@ -111,19 +140,38 @@ impl Laws for Technician {
 impl Laws for Ticket {
     fn moved_lawfully(&self, before: &Self) {
         let step = (before.stage, self.stage);
-        assert!(!before.stage.is_final() || self.stage == before.stage, "{step:?}");
+        let is_again = step.1 == Stage::Matching && self.asked.is_empty();
+        assert!(!before.stage.is_final() || self.stage == before.stage || is_again, "{step:?}");
         let back = [
             (Stage::EnRoute, Stage::Accepted),
             (Stage::OnSite, Stage::Accepted),
             (Stage::OnSite, Stage::EnRoute),
+            (Stage::Paused, Stage::Accepted),
+            (Stage::Paused, Stage::EnRoute),
         ];
         assert!(!back.contains(&step), "{step:?}");
+        if matches!(self.stage, Stage::Matching | Stage::Unfilled | Stage::Held) {
+            assert_eq!(
+                (self.technician, self.pinned, &self.pause),
+                (None, None, &None),
+                "{step:?}"
+            );
+        }
+        assert_ne!(self.stage, Stage::Confirmed, "nobody would close it");
+        assert!((1..=5).contains(&self.priority) || self.stage == Stage::Unknown);
+        let notes = self.notes.clone().unwrap_or_default();
+        assert!(notes.count >= before.notes.as_ref().map_or(0, |notes| notes.count));
+        assert!(notes.last.len() <= 16 && notes.last.is_sorted_by_key(|note| note.number));
         assert!(self.epoch >= before.epoch);
         assert!(self.question >= before.question);
     }
 
     fn is_note(event: &ticket::Event) -> bool {
-        matches!(event, ticket::Event::LateAcceptRefused { .. } | ticket::Event::Kept { .. })
+        use ticket::Event;
+        matches!(
+            event,
+            Event::LateAcceptRefused { .. } | Event::Kept { .. } | Event::OrderRefused { .. }
+        )
     }
 }
 

@@ -13,7 +13,7 @@ use fieldmesh_domain::{
 };
 use proptest::{collection::vec, prelude::*};
 
-use crate::world;
+use crate::{people::pause, world};
 
 /// Milliseconds that clocks, expiries and deadlines share.
 const SPAN_MS: u64 = 300_000;
@@ -96,6 +96,9 @@ pub(crate) fn answer() -> impl Strategy<Value = Answer> {
         1 => Just(Answer::OnSite),
         1 => text().prop_map(|note| Answer::Completed { note }),
         1 => text().prop_map(|reason| Answer::CannotComplete { reason }),
+        2 => pause().prop_map(Answer::Pause),
+        1 => Just(Answer::Resume),
+        1 => text().prop_map(|text| Answer::Message { text }),
     ]
 }
 
@@ -105,6 +108,8 @@ pub(crate) fn progress() -> impl Strategy<Value = Progress> {
         Just(Progress::OnSite),
         text().prop_map(|note| Progress::Completed { note }),
         text().prop_map(|reason| Progress::CannotComplete { reason }),
+        pause().prop_map(Progress::Paused),
+        Just(Progress::Resumed),
     ]
 }
 

@@ -15,6 +15,7 @@ use crate::{
         offer, phase, progress, refusal, request, skills, summary, technician_id, text, ticket_id,
         timer,
     },
+    people::{act, note_body, order, party},
     records::{
         by, ca, device, hash as token_hash, head, issued, key, note, profile, revocation, serial,
         step, token, why,
@@ -42,6 +43,18 @@ pub(crate) fn customer_command() -> BoxedStrategy<customer::Command> {
             let ticket = EntityId::ticket_of(world::customer(0), message_id);
             Command::TicketClosed { ticket }
         }),
+        1 => message_id().prop_map(|message_id| {
+            let ticket = EntityId::ticket_of(world::customer(0), message_id);
+            Command::TicketReopened { ticket }
+        }),
+        3 => (message_id(), hash(), act(), prop::bool::weighted(0.8)).prop_map(
+            |(message_id, content_hash, mut body, is_own)| {
+                if is_own {
+                    body.ticket = EntityId::ticket_of(world::customer(0), message_id);
+                }
+                Command::Act { message_id, content_hash, body }
+            }
+        ),
         1 => Just(Command::Suspend),
         1 => Just(Command::Resume),
         1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
@@ -73,6 +86,7 @@ pub(crate) fn technician_command() -> BoxedStrategy<technician::Command> {
         // A ticket never answers what it will be asked only later.
         4 => (alert(), phase(), option::of(100_u32..104))
             .prop_map(|(alert, phase, answers)| Command::Keep { alert, phase, answers }),
+        3 => (offer(), note_body()).prop_map(|(offer, body)| Command::Note { offer, body }),
     ]
     .boxed()
 }
@@ -116,6 +130,12 @@ pub(crate) fn ticket_command() -> BoxedStrategy<ticket::Command> {
                 eta_min,
                 question,
             }),
+        16 => (order(), party(), message_id())
+            .prop_map(|(order, by, id)| Command::Order { order, by, id }),
+        2 => (ticket_id(), 1_u32..5)
+            .prop_map(|(by_ticket, question)| Command::Displace { by_ticket, question }),
+        2 => (technician_id(), offer(), message_id(), text())
+            .prop_map(|(technician, offer, id, text)| Command::Write { technician, offer, id, text }),
     ]
     .boxed()
 }

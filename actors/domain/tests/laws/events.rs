@@ -7,6 +7,7 @@ use crate::arbitrary::{
     alert, change, choice, customer_id, hash, location, message_id, millis, offer, phase, progress,
     receipt_status, refusal, request, skills, summary, technician_id, text, ticket_id,
 };
+use crate::people::{act, note as written, note_body, order, party};
 use crate::records::{
     asked, by, ca, device, head, issued, moved, node, note, profile, proposal, revocation, serial,
     token, why,
@@ -31,6 +32,12 @@ pub(crate) fn customer_event() -> BoxedStrategy<customer::Event> {
             }
         ),
         ticket_id().prop_map(|ticket| Event::TicketClosed { ticket }),
+        ticket_id().prop_map(|ticket| Event::TicketReopened { ticket }),
+        (message_id(), hash(), act()).prop_map(|(message_id, content_hash, body)| Event::Acted {
+            message_id,
+            content_hash,
+            body
+        }),
         Just(Event::Suspended),
         Just(Event::Resumed),
     ]
@@ -89,6 +96,10 @@ pub(crate) fn technician_event() -> BoxedStrategy<technician::Event> {
         }),
         (ticket_id(), millis()).prop_map(|(ticket, due)| Event::Doubted { ticket, due }),
         ticket_id().prop_map(|ticket| Event::HeldTold { ticket }),
+        note_body().prop_map(Event::Noted),
+        (ticket_id(), offer(), text(), message_id()).prop_map(
+            |(ticket, offer, text, message_id)| Event::Wrote { ticket, offer, text, message_id }
+        ),
     ]
     .boxed()
 }
@@ -128,6 +139,21 @@ pub(crate) fn ticket_event() -> BoxedStrategy<ticket::Event> {
         (technician_id(), any::<u32>())
             .prop_map(|(technician, epoch)| Event::Adopted { technician, epoch }),
         any::<u32>().prop_map(|answers| Event::Kept { answers }),
+        (order(), party(), millis()).prop_map(|(order, by, at)| Event::Ordered { order, by, at }),
+        millis().prop_map(|until| Event::Held { until }),
+        (technician_id(), any::<[bool; 2]>(), option::of(ticket_id())).prop_map(
+            |(technician, [was_promised, is_excluded], displaced_by)| Event::TakenBack {
+                technician,
+                was_promised,
+                is_excluded,
+                displaced_by,
+            }
+        ),
+        (technician_id(), any::<u32>(), millis())
+            .prop_map(|(technician, epoch, due)| Event::Assigned { technician, epoch, due }),
+        Just(Event::Reopened),
+        written().prop_map(Event::Noted),
+        (message_id(), text()).prop_map(|(id, why)| Event::OrderRefused { id, why }),
     ]
     .boxed()
 }

@@ -4,13 +4,14 @@
 
 use fieldmesh_domain::{
     Command, EntityId, EntityKind, customer,
-    message::{Answer, OfferId},
+    message::{Act, Amendment, Answer, OfferId, Pause, PauseReason},
     technician::{self, Skill},
-    ticket,
+    ticket::{self, Order, Reader},
+    time::Millis,
 };
 use proptest::{collection::vec, prelude::*};
 
-use crate::world::{Hand, World, customer, nth, technician};
+use crate::world::{CUSTOMERS, Hand, World, customer, nth, technician};
 
 /// Enough that they compete for technicians, few enough that schedules meet the same one again.
 const TICKETS_MAX: usize = 4;
@@ -58,19 +59,71 @@ pub(crate) enum Step {
     },
     Cancel(u8),
     Confirm(u8),
+    /// An operator orders something of a ticket.
+    Order {
+        ticket: u8,
+        technician: u8,
+        order: u8,
+    },
+    /// A customer's device does something with any ticket.
+    Act {
+        customer: u8,
+        ticket: u8,
+        act: u8,
+    },
+    /// The desk wants the technician for another ticket.
+    Displace(u8),
     Suspend(u8),
     Resume(u8),
 }
 
 /// The answers of a device: accepting most, so that schedules get somewhere.
 pub(crate) fn answer(number: u8) -> Answer {
-    match number % 8 {
+    match number % 12 {
         0 | 1 => Answer::Accept { eta_min: u16::from(number) },
         2 => Answer::Decline { reason: "elsewhere".into() },
         3 => Answer::EnRoute,
         4 => Answer::OnSite,
         5 | 6 => Answer::Completed { note: "done".into() },
-        _ => Answer::CannotComplete { reason: "no part".into() },
+        7 => Answer::CannotComplete { reason: "no part".into() },
+        8 => {
+            let (reason, text) = (PauseReason::Parts, "no pump".into());
+            Answer::Pause(Pause { reason, text, minutes: u16::from(number) })
+        }
+        9 => Answer::Resume,
+        10 => Answer::Message { text: "which door?".into() },
+        _ => Answer::OnSite,
+    }
+}
+
+/// What operators order: reassigning most, so that technicians and desk are busy.
+fn order(number: u8, technician: EntityId, now: Millis) -> Order {
+    let reason = "so".to_owned();
+    let priority = Some(number / 12 % 5 + 1);
+    match number % 12 {
+        0 => Order::Hold { until: now.after_s(u64::from(number) + 1), reason },
+        1 => Order::Resume,
+        2 => Order::Cancel { reason },
+        3 | 4 => Order::Reassign { to: Some(technician), reason },
+        5 => Order::Reassign { to: None, reason },
+        6 => Order::Pin,
+        7 => Order::Unpin,
+        8 => Order::Amend(Amendment { priority, ..Amendment::default() }),
+        9 => Order::Reopen { reason },
+        10 => Order::Confirm,
+        _ => Order::Message { to: Reader::Both, text: "hello".into() },
+    }
+}
+
+fn act(number: u8) -> Act {
+    let reason = "so".to_owned();
+    match number % 6 {
+        0 => Act::Cancel { reason },
+        1 => Act::Confirm,
+        2 => Act::Object { reason },
+        3 => Act::Amend { text: Some(format!("{number}")), location: None },
+        4 => Act::Message { text: "the blue door".into() },
+        _ => Act::Reopen { reason },
     }
 }
 
@@ -113,6 +166,11 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(customer, present)| Step::Caller { customer, present }),
         1 => any::<u8>().prop_map(Step::Cancel),
         1 => any::<u8>().prop_map(Step::Confirm),
+        6 => (any::<u8>(), any::<u8>(), any::<u8>())
+            .prop_map(|(ticket, technician, order)| Step::Order { ticket, technician, order }),
+        3 => (any::<u8>(), any::<u8>(), any::<u8>())
+            .prop_map(|(customer, ticket, act)| Step::Act { customer, ticket, act }),
+        1 => any::<u8>().prop_map(Step::Displace),
         1 => any::<u8>().prop_map(Step::Suspend),
         2 => any::<u8>().prop_map(Step::Resume),
     ]
@@ -177,6 +235,23 @@ impl World {
             Step::Caller { customer: number, present } => self.device(customer(number), present),
             Step::Cancel(ticket) => self.ask_ticket(ticket, ticket::Command::Cancel),
             Step::Confirm(ticket) => self.ask_ticket(ticket, ticket::Command::Confirm),
+            Step::Order { ticket, technician, order: number } => {
+                if let Some(ticket) = self.ticket(ticket) {
+                    self.order(ticket, order(number, hand(technician), self.now));
+                }
+            }
+            Step::Act { customer: number, ticket, act: act_number } => {
+                if let Some(ticket) = self.ticket(ticket) {
+                    self.act(customer(number % CUSTOMERS), ticket, act(act_number));
+                }
+            }
+            Step::Displace(number) => {
+                if let Some(ticket) = self.ticket(number) {
+                    let question = self.tickets[&ticket].state.question;
+                    let command = ticket::Command::Displace { by_ticket: ticket, question };
+                    self.ask(ticket, Command::Ticket(command));
+                }
+            }
             Step::Suspend(number) => {
                 self.ask(customer(number), Command::Customer(customer::Command::Suspend));
             }

@@ -12,9 +12,12 @@ use fieldmesh_domain::{
     TimerName,
     customer::{self, Customer},
     desk::Desk,
-    message::{AlertBody, Answer, ConfirmationBody, Location, OfferId, RequestBody, ResponseBody},
+    message::{
+        Act, AlertBody, Answer, ConfirmationBody, CustomerActBody, Location, OfferId, RequestBody,
+        ResponseBody,
+    },
     technician::{self, Shift, Skill, Technician},
-    ticket::{self, Ticket},
+    ticket::{self, Order, Party, Ticket},
     time::Millis,
 };
 
@@ -247,6 +250,24 @@ impl World {
         let body = ResponseBody { ticket, offer, answer };
         let command = technician::Command::Answer { message_id, body };
         (message_id, self.ask(technician, Command::Technician(command)))
+    }
+
+    /// An operator orders; the events that it led to are the last ones of the ticket.
+    pub(crate) fn order(&mut self, ticket: EntityId, order: Order) -> Vec<Effect> {
+        self.messages += 1;
+        let id = u128::from(self.messages).to_be_bytes();
+        let by = Party::Operator("op".into());
+        self.ask(ticket, Command::Ticket(ticket::Command::Order { order, by, id }))
+    }
+
+    /// A customer's device acts, with the id of its message.
+    pub(crate) fn act(&mut self, customer: EntityId, ticket: EntityId, act: Act) -> [u8; 16] {
+        self.messages += 1;
+        let message_id = u128::from(self.messages).to_be_bytes();
+        let body = CustomerActBody { ticket, act };
+        let command = customer::Command::Act { message_id, content_hash: [0; 32], body };
+        self.ask(customer, Command::Customer(command));
+        message_id
     }
 
     /// The first row of a lane arrives.
