@@ -3,7 +3,7 @@
 //! The ticket opens offers with rising epochs, waits for the technician's word with a deadline in
 //! every state, and counts an acceptance only for the present offer. Stages: received, triaged and
 //! confirmed are left in the very step that enters them; matching waits for the desk; offered for the
-//! technician; unfilled for the next try; held for the time that was named; accepted, en route, on site
+//! technician; unfilled for the next try; held for the time that was named; grouped for its parent; accepted, en route, on site
 //! and paused for progress; completed for the customer, and closes by itself. Closed and cancelled are
 //! final and have no deadline: only a person reopens them.
 //!
@@ -12,20 +12,24 @@
 //!
 //! **Invariants:** at most one technician holds the ticket; epochs only rise; a stage that waits has
 //! a running [`TimerName::Deadline`]. **Not here:** choosing (`desk`), granting (`technician`), what
-//! people order (`orders`) and write (`notes`), what follows from an event (`effects`), agreeing again
+//! people order (`orders`) and write (`notes`), tickets of one cause (`group`), what follows from an event (`effects`), agreeing again
 //! after a promotion (`reconcile`).
 
 mod effects;
 mod events;
+mod group;
 mod notes;
 mod orders;
 mod reconcile;
 mod types;
 
 pub use events::Event;
+pub use group::{Parent, ParentWord};
 pub use notes::{Note, Notes, Reader};
 pub use orders::{Order, Party};
 pub use types::{Command, Progress, Promoted, RefusalReason, Stage};
+
+use std::collections::BTreeSet;
 
 use minicbor::{Decode, Encode};
 
@@ -99,6 +103,12 @@ pub struct Ticket {
     /// Where an order ended it; otherwise its last deadline tells.
     #[n(18)]
     pub ended_at: Option<Millis>,
+    /// Whose end it waits for, or waited for when it ended itself.
+    #[n(19)]
+    pub parent: Option<Parent>,
+    /// Who waits for its end.
+    #[n(20)]
+    pub children: Option<BTreeSet<EntityId>>,
 }
 
 impl Ticket {
@@ -137,6 +147,7 @@ impl Ticket {
                 vec![Event::Overdue { due: now.after_s(PROGRESS_GRACE_S) }]
             }
             Stage::Held => vec![self.matching(now)],
+            Stage::Grouped => self.look_for_parent(now),
             Stage::Completed => vec![Event::Closed],
             Stage::Unknown
             | Stage::Received
@@ -261,6 +272,24 @@ impl Ticket {
         self.opened_at = at;
     }
 
+    fn match_asked(&mut self, due: Millis) {
+        if self.stage != Stage::Matching {
+            self.question = self.question.wrapping_add(1);
+        }
+        self.stage = Stage::Matching;
+        self.technician = None;
+        self.parent = None;
+        self.set_due(due);
+    }
+
+    fn unfilled(&mut self, due: Millis) {
+        self.stage = Stage::Unfilled;
+        self.tries = self.tries.saturating_add(1);
+        // Whoever refused before may be asked again: better twice than nobody.
+        self.asked.clear();
+        self.set_due(due);
+    }
+
     fn offered(&mut self, technician: EntityId, epoch: u32, due: Millis) {
         self.stage = Stage::Offered;
         self.technician = Some(technician);
@@ -361,6 +390,9 @@ impl Aggregate for Ticket {
             Command::Write { technician, offer, id, text } => {
                 return self.written(*technician, *offer, *id, text);
             }
+            Command::ChildAsks { child } => self.child_asks(*child),
+            Command::ChildLeaves { child } => self.child_leaves(*child),
+            Command::ParentSays { parent, word } => self.parent_says(*parent, *word, ctx.now),
         })
     }
 
@@ -373,25 +405,12 @@ impl Aggregate for Ticket {
                 self.stage = Stage::Triaged;
                 self.priority = *priority;
             }
-            Event::MatchAsked { due } => {
-                if self.stage != Stage::Matching {
-                    self.question = self.question.wrapping_add(1);
-                }
-                self.stage = Stage::Matching;
-                self.technician = None;
-                self.set_due(*due);
-            }
+            Event::MatchAsked { due } => self.match_asked(*due),
             Event::Offered { technician, epoch, due, .. }
             | Event::Assigned { technician, epoch, due } => {
                 self.offered(*technician, *epoch, *due);
             }
-            Event::Unfilled { due, .. } => {
-                self.stage = Stage::Unfilled;
-                self.tries = self.tries.saturating_add(1);
-                // Whoever refused before may be asked again: better twice than nobody.
-                self.asked.clear();
-                self.set_due(*due);
-            }
+            Event::Unfilled { due, .. } => self.unfilled(*due),
             Event::OfferExpired => {
                 if let Some(technician) = self.technician {
                     self.ask_again(technician);
@@ -404,7 +423,9 @@ impl Aggregate for Ticket {
                 self.tries = 0;
                 self.set_due(*due);
             }
-            Event::LateAcceptRefused { .. } | Event::OrderRefused { .. } => {}
+            Event::LateAcceptRefused { .. }
+            | Event::OrderRefused { .. }
+            | Event::ChildAnswered { .. } => {}
             Event::Progressed { progress, due } => self.moved(progress, *due),
             Event::Overdue { due } => self.set_due(*due),
             Event::Cancelled => self.stage = Stage::Cancelled,
@@ -424,6 +445,11 @@ impl Aggregate for Ticket {
             }
             Event::Reopened => self.reopened(),
             Event::Noted(note) => self.noted(note),
+            Event::Grouped { parent, due } => self.grouped(*parent, *due),
+            Event::ParentAsked { due } => self.parent_answered(false, *due),
+            Event::ParentLives { due } => self.parent_answered(true, *due),
+            Event::ChildJoined { child } => self.child_joined(*child),
+            Event::ChildLeft { child } => self.child_left(*child),
         }
     }
 

@@ -27,6 +27,8 @@ mod events;
 mod evidence;
 #[path = "laws/founding.rs"]
 mod founding;
+#[path = "laws/grouped.rs"]
+mod grouped;
 #[path = "laws/jointly.rs"]
 mod jointly;
 #[path = "laws/meant.rs"]

@@ -4,7 +4,9 @@
 //! taken from is released by the offer that it had; the desk hears of each end and each assignment that
 //! it did not choose. **Not here:** what happens (`ticket`, `orders`), messages between people (`notes`).
 
-use super::{Event, Order, Party, Progress, Ticket, reconcile::GONE};
+use super::{
+    Event, Order, ParentWord, Party, Progress, Stage, Ticket, group::says, reconcile::GONE,
+};
 use crate::{
     Command as AnyCommand, Effect, EntityId, IndexRow, MessageKind, TimerName, customer, desk,
     encoded,
@@ -63,9 +65,7 @@ impl Ticket {
             Event::Ordered { order, by, .. } => self.ordered_effects(id, order, by),
             Event::Held { .. } => vec![self.done(id), deadline, self.index(id)],
             Event::TakenBack { technician, was_promised, .. } => {
-                let told = was_promised.then(|| self.confirm(id, 3, None, GONE.to_owned()));
-                let release = self.release(id, *technician, self.offer());
-                [release].into_iter().chain(told.unwrap_or_default()).collect()
+                self.taken_from(id, *technician, *was_promised)
             }
             Event::Assigned { technician, .. } => vec![
                 self.reserve(id, *technician, &Choice::default()),
@@ -73,15 +73,35 @@ impl Ticket {
                 deadline,
                 self.index(id),
             ],
-            Event::Reopened => {
-                let mut effects = self.confirm(id, 3, None, REOPENED.to_owned());
-                effects
-                    .extend(self.tell_customer(customer::Command::TicketReopened { ticket: id }));
-                effects
-            }
+            Event::Reopened => self.lives_again(id),
             Event::Noted(note) => self.forward(id, note),
             Event::OrderRefused { id: message, why } => self.refuse(id, *message, why),
+            Event::Grouped { .. } => {
+                let told = [self.done(id), deadline, self.index(id)];
+                told.into_iter().chain(self.ask_parent(id)).collect()
+            }
+            Event::ParentAsked { .. } => {
+                self.ask_parent(id).into_iter().chain([deadline]).collect()
+            }
+            Event::ParentLives { .. } => vec![deadline],
+            Event::ChildJoined { .. } | Event::ChildLeft { .. } => vec![],
+            Event::ChildAnswered { child, word } => vec![says(id, *child, *word)],
         }
+    }
+
+    /// Its technician goes, and the customer who was told of it hears that.
+    fn taken_from(&self, id: EntityId, technician: EntityId, was_promised: bool) -> Vec<Effect> {
+        let mut effects = vec![self.release(id, technician, self.offer())];
+        if was_promised {
+            effects.extend(self.confirm(id, 3, None, GONE.to_owned()));
+        }
+        effects
+    }
+
+    fn lives_again(&self, id: EntityId) -> Vec<Effect> {
+        let mut effects = self.confirm(id, 3, None, REOPENED.to_owned());
+        effects.extend(self.tell_customer(customer::Command::TicketReopened { ticket: id }));
+        effects
     }
 
     fn progressed(&self, id: EntityId, progress: &Progress) -> Vec<Effect> {
@@ -111,11 +131,16 @@ impl Ticket {
             | Order::Reopen { .. }
             | Order::Confirm
             | Order::Object { .. }
+            | Order::Group { .. }
             | Order::Message { .. } => return vec![],
+            Order::Ungroup => return self.leave_parent(id).into_iter().collect(),
         };
         let body = self.change(id, by.as_writer(), change);
         let told = by.is_operator().then(|| self.write_customer(&body)).flatten();
         let mut effects = Vec::from_iter(told);
+        if matches!(order, Order::Cancel { .. }) {
+            effects.extend(self.leave_parent(id));
+        }
         if matches!(order, Order::Amend(_)) {
             effects.extend(self.write_technician(body));
             effects.push(self.index(id));
@@ -228,6 +253,9 @@ impl Ticket {
     fn end(&self, id: EntityId) -> Vec<Effect> {
         let mut effects = vec![Effect::CancelTimer { name: TimerName::Deadline }, self.index(id)];
         effects.extend(self.tell_customer(customer::Command::TicketClosed { ticket: id }));
+        let is_done = self.stage == Stage::Closed;
+        let word = if is_done { ParentWord::Done } else { ParentWord::Gone };
+        effects.extend(self.tell_children(id, word));
         effects
     }
 }

@@ -6,6 +6,7 @@
 use minicbor::{Decode, Encode};
 
 use super::{
+    group::ParentWord,
     notes::Note,
     orders::{Order, Party},
     types::{Progress, RefusalReason},
@@ -182,5 +183,42 @@ pub enum Event {
         id: [u8; 16],
         #[n(1)]
         why: String,
+    },
+    /// It waits for the end of another ticket, which must say so until then.
+    #[n(23)]
+    Grouped {
+        #[n(0)]
+        parent: EntityId,
+        #[n(1)]
+        due: Millis,
+    },
+    /// Whether its parent still lives.
+    #[n(24)]
+    ParentAsked {
+        #[n(0)]
+        due: Millis,
+    },
+    #[n(25)]
+    ParentLives {
+        /// When it is asked again.
+        #[n(0)]
+        due: Millis,
+    },
+    #[n(26)]
+    ChildJoined {
+        #[n(0)]
+        child: EntityId,
+    },
+    #[n(27)]
+    ChildLeft {
+        #[n(0)]
+        child: EntityId,
+    },
+    #[n(28)]
+    ChildAnswered {
+        #[n(0)]
+        child: EntityId,
+        #[n(1)]
+        word: ParentWord,
     },
 }

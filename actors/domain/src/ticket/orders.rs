@@ -105,6 +105,14 @@ pub enum Order {
         #[n(1)]
         text: String,
     },
+    /// Another ticket is of the same cause: its end is this one's.
+    #[n(11)]
+    Group {
+        #[n(0)]
+        parent: EntityId,
+    },
+    #[n(12)]
+    Ungroup,
 }
 
 impl Order {
@@ -119,7 +127,12 @@ impl Order {
             | Self::Object { reason } => check_text(reason),
             Self::Amend(amendment) => amendment.check(),
             Self::Message { text, .. } => check_note(text),
-            Self::Resume | Self::Pin | Self::Unpin | Self::Confirm => Ok(()),
+            Self::Resume
+            | Self::Pin
+            | Self::Unpin
+            | Self::Confirm
+            | Self::Group { .. }
+            | Self::Ungroup => Ok(()),
         }
     }
 
@@ -137,6 +150,8 @@ impl Order {
             | Self::Reassign { .. }
             | Self::Pin
             | Self::Unpin
+            | Self::Group { .. }
+            | Self::Ungroup
             | Self::Message { .. } => false,
         }
     }
@@ -196,6 +211,8 @@ impl Ticket {
             Order::Reopen { .. } => self.reopen(ctx.now)?,
             Order::Confirm => self.confirm_ordered()?,
             Order::Object { .. } => self.object(ctx.now)?,
+            Order::Group { parent } => self.group(ctx.id, *parent, ctx.now)?,
+            Order::Ungroup => self.ungroup(ctx.now),
         };
         Ok(follows.map_or(vec![], |follows| {
             let ordered = Event::Ordered { order: order.clone(), by: by.clone(), at: ctx.now };
@@ -208,7 +225,11 @@ impl Ticket {
     }
 
     /// Takes it from whoever has it.
-    fn take_back(&self, is_excluded: bool, displaced_by: Option<EntityId>) -> Option<Event> {
+    pub(super) fn take_back(
+        &self,
+        is_excluded: bool,
+        displaced_by: Option<EntityId>,
+    ) -> Option<Event> {
         let technician = self.technician.filter(|_| self.stage.phase().is_some())?;
         let was_promised = self.stage.is_promised();
         Some(Event::TakenBack { technician, was_promised, is_excluded, displaced_by })
@@ -230,6 +251,7 @@ impl Ticket {
             stage if stage.is_promised() => not_now(
                 "a technician has accepted the ticket: reassign it, or let the technician pause",
             ),
+            Stage::Grouped => not_now("the ticket waits for another one: ungroup it first"),
             Stage::Completed => not_now("the work is done and nobody is sought"),
             _ => not_now("the ticket has ended: reopen it first"),
         }
@@ -264,6 +286,9 @@ impl Ticket {
             Stage::Matching | Stage::Unfilled => {}
             _ if has_somebody => {}
             Stage::Held => return not_now("the ticket is held: resume it first"),
+            Stage::Grouped => {
+                return not_now("the ticket waits for another one: ungroup it first");
+            }
             _ => return not_now("the work is done, or the ticket has ended: reopen it first"),
         }
         let next = match to {
@@ -355,6 +380,8 @@ impl Ticket {
             | Order::Reassign { .. }
             | Order::Reopen { .. }
             | Order::Object { .. }
+            | Order::Group { .. }
+            | Order::Ungroup
             | Order::Message { .. } => {}
         }
     }
@@ -398,5 +425,7 @@ impl Ticket {
         self.ended_at = None;
         self.pinned = None;
         self.pause = None;
+        self.parent = None;
+        self.children = None;
     }
 }

@@ -5,7 +5,10 @@
 
 use minicbor::{Decode, Encode};
 
-use super::orders::{Order, Party};
+use super::{
+    group::ParentWord,
+    orders::{Order, Party},
+};
 use crate::{
     TimerName,
     ids::EntityId,
@@ -55,6 +58,9 @@ pub enum Stage {
     /// Left in the very step that enters it.
     #[n(15)]
     Confirmed,
+    /// Waits for the end of another ticket.
+    #[n(16)]
+    Grouped,
 }
 
 impl Stage {
@@ -76,6 +82,7 @@ impl Stage {
             Self::Closed => "closed",
             Self::Held => "held",
             Self::Confirmed => "confirmed",
+            Self::Grouped => "grouped",
         }
     }
 
@@ -96,7 +103,8 @@ impl Stage {
             | Self::Cancelled
             | Self::Closed
             | Self::Held
-            | Self::Confirmed => None,
+            | Self::Confirmed
+            | Self::Grouped => None,
         }
     }
 
@@ -305,5 +313,24 @@ pub enum Command {
         id: [u8; 16],
         #[n(3)]
         text: String,
+    },
+    /// From a ticket that is grouped under this one, and waits for the answer.
+    #[n(14)]
+    ChildAsks {
+        #[n(0)]
+        child: EntityId,
+    },
+    /// From a ticket that was grouped under this one.
+    #[n(15)]
+    ChildLeaves {
+        #[n(0)]
+        child: EntityId,
+    },
+    #[n(16)]
+    ParentSays {
+        #[n(0)]
+        parent: EntityId,
+        #[n(1)]
+        word: ParentWord,
     },
 }

@@ -8,7 +8,7 @@ use fieldmesh_domain::{
     placement, registration,
     selection::Need,
     technician::{self, Phase, Shift, Skill},
-    ticket::{self, Order, Party, Progress, Reader, RefusalReason},
+    ticket::{self, Order, ParentWord, Party, Progress, Reader, RefusalReason},
 };
 
 use crate::{
@@ -146,6 +146,9 @@ fn to_a_ticket() {
             "820d84<tec>820301<msg>626869",
             Ticket::Write { technician, offer, id: MESSAGE, text: "hi".into() },
         ),
+        ("820e81<tkt>", Ticket::ChildAsks { child: ticket() }),
+        ("820f81<tkt>", Ticket::ChildLeaves { child: ticket() }),
+        ("821082<tkt>02", Ticket::ParentSays { parent: ticket(), word: ParentWord::Gone }),
     ]);
     are_read(&[
         (
@@ -172,6 +175,8 @@ fn orders_of_people() {
         ("820781626e6f", Order::Reopen { reason: reason() }),
         ("820880", Order::Confirm),
         ("820981626e6f", Order::Object { reason: reason() }),
+        ("820b81<tkt>", Order::Group { parent: ticket() }),
+        ("820c80", Order::Ungroup),
         ("820a8201626869", Order::Message { to: Reader::Technician, text: "hi".into() }),
     ]);
     are_frozen(&[

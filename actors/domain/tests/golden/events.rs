@@ -7,7 +7,7 @@ use fieldmesh_domain::{
         Act, AlertBody, CustomerActBody, NoteBody, NoteFrom, Pause, PauseReason, ReceiptStatus,
     },
     technician::{self, Phase, Shift, Skill},
-    ticket::{self, Note, Order, Party, Progress, Reader, RefusalReason},
+    ticket::{self, Note, Order, ParentWord, Party, Progress, Reader, RefusalReason},
 };
 
 use crate::{
@@ -183,6 +183,12 @@ fn of_a_ticket_that_somebody_ordered() {
         ("821284<tec>f4f4<tkt>", taken_back(false, Some(ticket()))),
         ("821383<tec>03<noon>", Event::Assigned { technician, epoch: 3, due }),
         ("821480", Event::Reopened),
+        ("821782<tkt><noon>", Event::Grouped { parent: ticket(), due }),
+        ("82181881<noon>", Event::ParentAsked { due }),
+        ("82181981<noon>", Event::ParentLives { due }),
+        ("82181a81<tkt>", Event::ChildJoined { child: ticket() }),
+        ("82181b81<tkt>", Event::ChildLeft { child: ticket() }),
+        ("82181c82<tkt>01", Event::ChildAnswered { child: ticket(), word: ParentWord::Done }),
         ("821581850782008001<msg>626869", Event::Noted(note)),
         ("821682<msg>626e6f", Event::OrderRefused { id: MESSAGE, why: "no".into() }),
     ]);

@@ -9,7 +9,7 @@ use fieldmesh_domain::{
     },
     selection::Exclusion,
     technician::{Duty, Phase, Shift},
-    ticket::{Reader, RefusalReason, Stage},
+    ticket::{ParentWord, Reader, RefusalReason, Stage},
 };
 
 use crate::{NOON, OFFER, PLACE, are_frozen, customer, request, technician, ticket};
@@ -177,8 +177,9 @@ fn numbers_of_names() {
     are_frozen(&[("850001020304", receipts)]);
     let exclusions = [Exclusion::OffShift, Exclusion::NoSkill, Exclusion::Full, Exclusion::Asked];
     are_frozen(&[("8400010203", exclusions)]);
-    are_frozen(&[("820e0f", [Stage::Held, Stage::Confirmed])]);
+    are_frozen(&[("830e0f10", [Stage::Held, Stage::Confirmed, Stage::Grouped])]);
     are_frozen(&[("83000102", [Reader::Customer, Reader::Technician, Reader::Both])]);
+    are_frozen(&[("83000102", [ParentWord::Lives, ParentWord::Done, ParentWord::Gone])]);
     let pauses =
         [PauseReason::Parts, PauseReason::Customer, PauseReason::Safety, PauseReason::Other];
     are_frozen(&[("8400010203", pauses)]);

@@ -6,7 +6,7 @@ use fieldmesh_domain::{
     device::Device,
     message::{NoteFrom, Pause, PauseReason},
     technician::{Holding, Phase, Review, Shift, Skill, Technician},
-    ticket::{Note, Notes, Promoted, Reader, Stage, Ticket},
+    ticket::{Note, Notes, Parent, Promoted, Reader, Stage, Ticket},
 };
 
 use crate::{
@@ -96,7 +96,12 @@ fn of_a_ticket() {
         pause: None,
         notes: None,
         ended_at: None,
+        parent: None,
+        children: None,
     };
+    let (parent, children) =
+        (Some(Parent { id: ticket(), has_answered: true }), Some([ticket()].into()));
+    let grouped = Ticket { parent, children, ..offered.clone() };
     let note = Note {
         number: 7,
         from: NoteFrom::Operator("op".into()),
@@ -131,6 +136,10 @@ fn of_a_ticket() {
             "9304<cus><msg>860b0c0102<place>646c65616b02<noon>03<tec>62426f81<tec>0405<noon>06f6f583006470756d70181e82078185078202\
              81626f7002<msg>626869<noon>",
             ordered,
+        ),
+        (
+            "9504<cus><msg>860b0c0102<place>646c65616b02<noon>03<tec>62426f81<tec>0405<noon>06f6f6f6f6f682<tkt>f581<tkt>",
+            grouped,
         ),
     ]);
     are_read(&[(

@@ -65,6 +65,14 @@ pub(crate) fn waits_with_a_timer(commands: &[(ticket::Command, u64)]) {
                     customer::Command::TicketReopened { .. } => is_open = true,
                     command => panic!("{command:?}"),
                 },
+                Effect::Tell { command: Command::Ticket(command), .. } => {
+                    use ticket::Command::{ChildAsks, ChildLeaves, ParentSays};
+                    let is_of_groups = matches!(
+                        command,
+                        ChildAsks { .. } | ChildLeaves { .. } | ParentSays { .. }
+                    );
+                    assert!(is_of_groups, "{command:?}");
+                }
                 _ => {}
             }
         }
@@ -150,7 +158,7 @@ impl Laws for Ticket {
             (Stage::Paused, Stage::EnRoute),
         ];
         assert!(!back.contains(&step), "{step:?}");
-        if matches!(self.stage, Stage::Matching | Stage::Unfilled | Stage::Held) {
+        if matches!(self.stage, Stage::Matching | Stage::Unfilled | Stage::Held | Stage::Grouped) {
             assert_eq!(
                 (self.technician, self.pinned, &self.pause),
                 (None, None, &None),
@@ -158,6 +166,8 @@ impl Laws for Ticket {
             );
         }
         assert_ne!(self.stage, Stage::Confirmed, "nobody would close it");
+        assert!(self.stage != Stage::Grouped || self.parent.is_some());
+        assert!(self.children.as_ref().is_none_or(|children| children.len() <= 256));
         assert!((1..=5).contains(&self.priority) || self.stage == Stage::Unknown);
         let notes = self.notes.clone().unwrap_or_default();
         assert!(notes.count >= before.notes.as_ref().map_or(0, |notes| notes.count));
@@ -170,7 +180,10 @@ impl Laws for Ticket {
         use ticket::Event;
         matches!(
             event,
-            Event::LateAcceptRefused { .. } | Event::Kept { .. } | Event::OrderRefused { .. }
+            Event::LateAcceptRefused { .. }
+                | Event::Kept { .. }
+                | Event::OrderRefused { .. }
+                | Event::ChildAnswered { .. }
         )
     }
 }

@@ -15,7 +15,7 @@ use crate::{
         offer, phase, progress, refusal, request, skills, summary, technician_id, text, ticket_id,
         timer,
     },
-    people::{act, note_body, order, party},
+    people::{act, note_body, order, party, word},
     records::{
         by, ca, device, hash as token_hash, head, issued, key, note, profile, revocation, serial,
         step, token, why,
@@ -134,6 +134,9 @@ pub(crate) fn ticket_command() -> BoxedStrategy<ticket::Command> {
             .prop_map(|(order, by, id)| Command::Order { order, by, id }),
         2 => (ticket_id(), 1_u32..5)
             .prop_map(|(by_ticket, question)| Command::Displace { by_ticket, question }),
+        1 => ticket_id().prop_map(|child| Command::ChildAsks { child }),
+        1 => ticket_id().prop_map(|child| Command::ChildLeaves { child }),
+        2 => (ticket_id(), word()).prop_map(|(parent, word)| Command::ParentSays { parent, word }),
         2 => (technician_id(), offer(), message_id(), text())
             .prop_map(|(technician, offer, id, text)| Command::Write { technician, offer, id, text }),
     ]

@@ -7,7 +7,7 @@ use crate::arbitrary::{
     alert, change, choice, customer_id, hash, location, message_id, millis, offer, phase, progress,
     receipt_status, refusal, request, skills, summary, technician_id, text, ticket_id,
 };
-use crate::people::{act, note as written, note_body, order, party};
+use crate::people::{act, note as written, note_body, order, party, word};
 use crate::records::{
     asked, by, ca, device, head, issued, moved, node, note, profile, proposal, revocation, serial,
     token, why,
@@ -152,6 +152,12 @@ pub(crate) fn ticket_event() -> BoxedStrategy<ticket::Event> {
         (technician_id(), any::<u32>(), millis())
             .prop_map(|(technician, epoch, due)| Event::Assigned { technician, epoch, due }),
         Just(Event::Reopened),
+        (ticket_id(), millis()).prop_map(|(parent, due)| Event::Grouped { parent, due }),
+        millis().prop_map(|due| Event::ParentAsked { due }),
+        millis().prop_map(|due| Event::ParentLives { due }),
+        ticket_id().prop_map(|child| Event::ChildJoined { child }),
+        ticket_id().prop_map(|child| Event::ChildLeft { child }),
+        (ticket_id(), word()).prop_map(|(child, word)| Event::ChildAnswered { child, word }),
         written().prop_map(Event::Noted),
         (message_id(), text()).prop_map(|(id, why)| Event::OrderRefused { id, why }),
     ]

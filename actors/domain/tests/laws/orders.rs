@@ -39,7 +39,7 @@ pub(crate) fn amend(text: Option<&str>, priority: Option<u8>) -> Order {
 
 impl World {
     /// What an order is refused with; it changes nothing.
-    fn refusal(&self, ticket: EntityId, order: Order) -> (RejectionCode, String) {
+    pub(crate) fn refusal(&self, ticket: EntityId, order: Order) -> (RejectionCode, String) {
         let ctx = Ctx { now: self.now, id: ticket, rule_version: 1 };
         let command =
             ticket::Command::Order { order, by: Party::Operator("op".into()), id: [9; 16] };

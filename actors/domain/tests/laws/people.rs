@@ -2,7 +2,7 @@
 
 use fieldmesh_domain::{
     message::{Act, Amendment, Change, CustomerActBody, NoteBody, NoteFrom, Pause, PauseReason},
-    ticket::{Note, Order, Party, Reader},
+    ticket::{Note, Order, ParentWord, Party, Reader},
     time::Millis,
 };
 use proptest::{option, prelude::*};
@@ -63,6 +63,8 @@ pub(crate) fn order() -> impl Strategy<Value = Order> {
         2 => Just(Order::Confirm),
         2 => text().prop_map(|reason| Order::Object { reason }),
         2 => (reader(), text()).prop_map(|(to, text)| Order::Message { to, text }),
+        2 => ticket_id().prop_map(|parent| Order::Group { parent }),
+        1 => Just(Order::Ungroup),
     ]
 }
 
@@ -88,4 +90,8 @@ pub(crate) fn note_body() -> impl Strategy<Value = NoteBody> {
     (ticket_id(), writer(), 0_u32..50, text(), option::of(change)).prop_map(
         |(ticket, from, number, text, change)| NoteBody { ticket, from, number, text, change },
     )
+}
+
+pub(crate) fn word() -> impl Strategy<Value = ParentWord> {
+    prop_oneof![Just(ParentWord::Lives), Just(ParentWord::Done), Just(ParentWord::Gone)]
 }

@@ -71,6 +71,11 @@ pub(crate) enum Step {
         ticket: u8,
         act: u8,
     },
+    Group {
+        ticket: u8,
+        parent: u8,
+        is_to_be: bool,
+    },
     /// The desk wants the technician for another ticket.
     Displace(u8),
     Suspend(u8),
@@ -171,6 +176,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         3 => (any::<u8>(), any::<u8>(), any::<u8>())
             .prop_map(|(customer, ticket, act)| Step::Act { customer, ticket, act }),
         1 => any::<u8>().prop_map(Step::Displace),
+        2 => (any::<u8>(), any::<u8>(), prop::bool::weighted(0.8))
+            .prop_map(|(ticket, parent, is_to_be)| Step::Group { ticket, parent, is_to_be }),
         1 => any::<u8>().prop_map(Step::Suspend),
         2 => any::<u8>().prop_map(Step::Resume),
     ]
@@ -243,6 +250,12 @@ impl World {
             Step::Act { customer: number, ticket, act: act_number } => {
                 if let Some(ticket) = self.ticket(ticket) {
                     self.act(customer(number % CUSTOMERS), ticket, act(act_number));
+                }
+            }
+            Step::Group { ticket, parent, is_to_be } => {
+                if let Some((ticket, parent)) = self.ticket(ticket).zip(self.ticket(parent)) {
+                    let order = if is_to_be { Order::Group { parent } } else { Order::Ungroup };
+                    self.order(ticket, order);
                 }
             }
             Step::Displace(number) => {

@@ -1,0 +1,142 @@
+//! Tickets of one cause, step by step: how a child waits for its parent, and what it does without.
+
+use fieldmesh_domain::{
+    Command, EntityId, RejectionCode,
+    message::Answer,
+    ticket::{self, Event, Order, Parent, ParentWord, Stage},
+};
+
+use crate::{
+    saga::opened,
+    world::{World, customer, technician},
+};
+
+const HOUR_S: u64 = 3600;
+
+/// A parent that the first of three technicians is offered, and a child of another customer.
+fn grouped() -> (World, EntityId, EntityId) {
+    let (mut world, parent) = opened(3);
+    let child = world.request(1, 1, 1);
+    world.deliver_all();
+    world.carries_out(child, Order::Group { parent });
+    (world, parent, child)
+}
+
+impl World {
+    fn ends(&mut self, parent: EntityId, order: Order) {
+        self.accepts(0, parent, 1);
+        self.says(0, parent, 1, Answer::Completed { note: "new valve".into() });
+        self.deliver_all();
+        self.order(parent, order);
+        self.deliver_all();
+        self.all_agree();
+    }
+
+    fn children(&self, parent: EntityId) -> usize {
+        self.state(parent).children.as_ref().map_or(0, |children| children.len())
+    }
+}
+
+#[test]
+fn a_child_is_with_nobody_and_asks_once_a_day() {
+    let (mut world, parent, child) = grouped();
+    assert_eq!(world.stands(child), (Stage::Grouped, None, 1));
+    assert!(!world.desk.state.given.contains_key(&child));
+    assert!(world.technicians[&technician(1)].state.holdings.is_empty());
+    assert_eq!(world.children(parent), 1);
+    for _ in 0..3 {
+        assert_eq!(world.timers[&child].1, world.now.after_s(24 * HOUR_S));
+        world.fire(child);
+        assert_eq!(world.timers[&child].1, world.now.after_s(HOUR_S));
+        world.deliver_all();
+        assert_eq!(world.state(child).parent, Some(Parent { id: parent, has_answered: true }));
+    }
+    assert_eq!(world.children(parent), 1);
+}
+
+#[test]
+fn a_childs_work_is_done_when_its_parent_closes() {
+    let (mut world, parent, child) = grouped();
+    world.ends(parent, Order::Confirm);
+    assert_eq!(world.stands(parent).0, Stage::Closed);
+    assert_eq!(world.stands(child), (Stage::Completed, None, 1));
+    let told = world.confirmations(child);
+    assert_eq!((told.len(), told[0].number, &told[0].text), (1, 4, &format!("by {parent}")));
+    // Its customer sees that it is not so.
+    world.act(customer(1), child, fieldmesh_domain::message::Act::Object { reason: "no".into() });
+    world.deliver_all();
+    assert_eq!((world.stands(child).0, &world.state(child).parent), (Stage::Offered, &None));
+}
+
+#[test]
+fn a_child_goes_on_alone_without_a_parent() {
+    // Cancelled.
+    let (mut world, parent, child) = grouped();
+    world.carries_out(parent, Order::Cancel { reason: String::new() });
+    assert_eq!(world.stands(child).0, Stage::Offered);
+    // It never was.
+    let (mut world, _, child) = grouped();
+    world.carries_out(child, Order::Ungroup);
+    let parent = EntityId::ticket_of(customer(0), [99; 16]);
+    world.carries_out(child, Order::Group { parent });
+    assert_eq!(world.stands(child).0, Stage::Grouped);
+    assert_eq!(world.timers[&child].1, world.now.after_s(HOUR_S));
+    world.fire(child);
+    world.deliver_all();
+    assert_eq!(world.stands(child).0, Stage::Offered);
+    // It ended before the child asked.
+    let (mut world, parent) = opened(2);
+    let child = world.request(1, 1, 1);
+    world.deliver_all();
+    world.carries_out(parent, Order::Cancel { reason: String::new() });
+    world.carries_out(child, Order::Group { parent });
+    assert_eq!(world.stands(child).0, Stage::Offered);
+}
+
+#[test]
+fn a_child_leaves() {
+    for order in [Order::Ungroup, Order::Cancel { reason: String::new() }] {
+        let (mut world, parent, child) = grouped();
+        world.carries_out(child, order);
+        assert_eq!(world.children(parent), 0);
+        assert_ne!(world.stands(child).0, Stage::Grouped);
+    }
+}
+
+#[test]
+fn groups_are_flat_and_bounded() {
+    let (mut world, parent, child) = grouped();
+    let other = world.request(0, 1, 1);
+    world.deliver_all();
+    // Neither a parent nor a child has another parent.
+    let refusals = [(parent, other), (child, other), (other, other), (other, customer(0))];
+    for (of, parent) in refusals {
+        let (code, _) = world.refusal(of, Order::Group { parent });
+        let is_invalid = parent == of || parent == customer(0);
+        let wanted = if is_invalid { RejectionCode::Invalid } else { RejectionCode::NotNow };
+        assert_eq!(code, wanted, "{of} under {parent}");
+    }
+    world.carries_out(other, Order::Group { parent: child });
+    assert_ne!(world.stands(other).0, Stage::Grouped, "its parent is grouped itself");
+    for number in 1..=256_u16 {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        let child = EntityId::ticket_of(customer(1), id);
+        let command = ticket::Command::ChildAsks { child };
+        world.ask(parent, Command::Ticket(command));
+    }
+    assert_eq!(world.children(parent), 256);
+    let last = world.tickets[&parent].events.last();
+    assert!(matches!(last, Some(Event::ChildAnswered { word: ParentWord::Gone, .. })), "{last:?}");
+}
+
+#[test]
+fn an_acceptance_that_crosses_the_grouping_is_taken_back() {
+    let (mut world, parent) = opened(2);
+    let child = world.request(1, 1, 1);
+    world.deliver_all();
+    world.accepts(1, child, 1);
+    world.carries_out(child, Order::Group { parent });
+    assert_eq!(world.stands(child), (Stage::Grouped, None, 1));
+    assert!(world.technicians[&technician(1)].state.holdings.is_empty());
+}
