@@ -71,6 +71,7 @@ mod world;
 use alone::{
     any_log_replays, asked_stays_short, each_is_listed, each_twice, heads_are_small,
     no_later_time_was_noted, numbers_have_no_gaps, some_ticket, waits_with_a_timer,
+    what_nobody_ordered_is_known,
 };
 use bundles::changes;
 use commands::{
@@ -185,6 +186,11 @@ proptest! {
     #[test]
     fn a_repeated_command_yields_no_event_at_a_ticket(commands in schedule(ticket_command())) {
         each_twice::<Ticket>(some_ticket(), &commands);
+    }
+
+    #[test]
+    fn an_earlier_release_knows_what_nobody_ordered(commands in schedule(ticket_command())) {
+        what_nobody_ordered_is_known(&commands);
     }
 
     #[test]
