@@ -21,6 +21,8 @@ const CHILDREN_MAX: usize = 256;
 const ANSWER_S: u64 = 3600;
 /// A parent is asked again after this.
 const ASK_AGAIN_S: u64 = 24 * 3600;
+/// What a child's customer reads: which ticket that was is another customer's.
+const DONE: &str = "done with another ticket of the same cause";
 
 /// Under which ticket a ticket is grouped.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -125,7 +127,7 @@ impl Ticket {
             ParentWord::Lives if known.has_answered => vec![],
             ParentWord::Lives => vec![Event::ParentLives { due: now.after_s(ASK_AGAIN_S) }],
             ParentWord::Done => {
-                let note = format!("by {parent}");
+                let note = DONE.to_owned();
                 vec![progressed(Progress::Completed { note }, now)]
             }
             ParentWord::Gone => vec![self.matching(now)],
