@@ -15,11 +15,11 @@ pub use addresses::{Nodes, Others};
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
-use fieldmesh_domain::message::{RequestBody, ResponseBody};
+use fieldmesh_domain::message::{CustomerActBody, RequestBody, ResponseBody};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    session::{ComposeError, Event, Session, SessionParts},
+    session::{ComposeError, Event, Said, Session, SessionParts},
     transport::Endpoint,
 };
 use addresses::Addresses;
@@ -54,6 +54,7 @@ pub enum ClientError {
 
 enum Command {
     Compose {
+        said: Said,
         correlation: Option<[u8; 16]>,
         body: Vec<u8>,
         reply: oneshot::Sender<Result<[u8; 16], ComposeError>>,
@@ -72,11 +73,12 @@ pub struct Client {
 impl Client {
     async fn compose(
         &self,
+        said: Said,
         correlation: Option<[u8; 16]>,
         body: Vec<u8>,
     ) -> Result<[u8; 16], ClientError> {
         let (reply, answer) = oneshot::channel();
-        let command = Command::Compose { correlation, body, reply };
+        let command = Command::Compose { said, correlation, body, reply };
         self.commands.send(command).await.map_err(|_| ClientError::Ended)?;
         Ok(answer.await.map_err(|_| ClientError::Ended)??)
     }
@@ -86,7 +88,17 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn request(&self, body: &RequestBody) -> Result<[u8; 16], ClientError> {
-        self.compose(None, minicbor::to_vec(body).map_err(|_| ClientError::Encode)?).await
+        let body = minicbor::to_vec(body).map_err(|_| ClientError::Encode)?;
+        self.compose(Said::Request, None, body).await
+    }
+
+    /// Does something with one of the customer's tickets: cancels it, confirms the work, writes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn act(&self, body: &CustomerActBody) -> Result<[u8; 16], ClientError> {
+        let body = minicbor::to_vec(body).map_err(|_| ClientError::Encode)?;
+        self.compose(Said::Act, None, body).await
     }
 
     /// Answers an alert, or reports progress.
@@ -98,7 +110,8 @@ impl Client {
         alert: Option<[u8; 16]>,
         body: &ResponseBody,
     ) -> Result<[u8; 16], ClientError> {
-        self.compose(alert, minicbor::to_vec(body).map_err(|_| ClientError::Encode)?).await
+        let body = minicbor::to_vec(body).map_err(|_| ClientError::Encode)?;
+        self.compose(Said::Response, alert, body).await
     }
 
     /// Messages without a receipt.

@@ -9,12 +9,16 @@
 mod certificate;
 mod profile;
 mod reach;
+mod shown;
 mod verbs;
 
 use std::{error::Error, fmt::Display, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use fieldmesh_domain::{EntityId, message::OfferId};
+use fieldmesh_domain::{
+    EntityId,
+    message::{Location, OfferId, PauseReason},
+};
 use serde_json::{Value, json};
 
 #[derive(Debug, Parser)]
@@ -47,7 +51,9 @@ enum Verb {
     Request(RequestArgs),
     /// Receives alerts and confirmations.
     Listen(ListenArgs),
-    /// Answers an alert, or reports progress.
+    /// Does something with a ticket of one's own: cancels it, confirms the work, writes to the technician.
+    Act(ActArgs),
+    /// Answers an alert, reports progress, or writes to the customer.
     Respond(RespondArgs),
     /// Who the device is and what waits.
     Status,
@@ -146,6 +152,78 @@ enum AnswerVerb {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// The work waits, for so long.
+    Pause {
+        /// parts, customer, safety or other.
+        #[arg(long, value_parser = pause_reason)]
+        reason: PauseReason,
+        #[arg(long)]
+        minutes: u16,
+        #[arg(long, default_value = "")]
+        text: String,
+    },
+    Resume,
+    /// For the customer.
+    Message {
+        #[arg(long)]
+        text: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ActArgs {
+    #[arg(long)]
+    ticket: EntityId,
+    /// Seconds to wait for the receipt.
+    #[arg(long, default_value_t = 10, global = true)]
+    wait: u64,
+    #[command(subcommand)]
+    act: ActVerb,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum ActVerb {
+    Cancel {
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// The work is done.
+    Confirm,
+    /// The work is not done, although the technician says so.
+    Object {
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Something of the request is to be otherwise; what is not said stays.
+    Amend {
+        #[arg(long)]
+        text: Option<String>,
+        /// Latitude and longitude in millionths of a degree, with a comma between them.
+        #[arg(long, value_parser = place, allow_hyphen_values = true)]
+        at: Option<Location>,
+    },
+    /// For the technician.
+    Message {
+        #[arg(long)]
+        text: String,
+    },
+    Reopen {
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+}
+
+fn pause_reason(text: &str) -> Result<PauseReason, String> {
+    let all = [PauseReason::Parts, PauseReason::Customer, PauseReason::Safety, PauseReason::Other];
+    let found = all.into_iter().find(|reason| reason.name() == text);
+    found.ok_or_else(|| "a pause is for parts, customer, safety or other".to_owned())
+}
+
+fn place(text: &str) -> Result<Location, String> {
+    let fault = || "write it as 48850000,2350000".to_owned();
+    let (lat, lon) = text.split_once(',').ok_or_else(fault)?;
+    let number = |text: &str| text.trim().parse().map_err(|_| fault());
+    Ok(Location { lat_e6: number(lat)?, lon_e6: number(lon)? })
 }
 
 /// How a command ends when it does not succeed.
@@ -224,6 +302,7 @@ async fn run(cli: &Cli) -> Result<Value, Failure> {
         Verb::Renew(args) => certificate::renew(cli, args).await,
         Verb::Request(args) => verbs::request(cli, args).await,
         Verb::Listen(args) => verbs::listen(cli, args).await,
+        Verb::Act(args) => verbs::act(cli, args).await,
         Verb::Respond(args) => verbs::respond(cli, args).await,
         Verb::Status => verbs::status(cli),
     }

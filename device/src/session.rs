@@ -8,7 +8,7 @@
 mod receive;
 mod types;
 
-pub use types::{ComposeError, Event, Received, Step, Transmit};
+pub use types::{ComposeError, Event, Received, Said, Step, Transmit};
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -169,13 +169,14 @@ impl Session {
     /// Where the key store or the outbox refuses.
     pub fn compose(
         &mut self,
+        said: Said,
         correlation: Option<[u8; 16]>,
         body: Vec<u8>,
     ) -> Result<[u8; 16], ComposeError> {
-        let kind = if self.me.kind() == EntityKind::Customer {
-            MessageType::Request
-        } else {
-            MessageType::Response
+        let kind = match said {
+            Said::Request => MessageType::Request,
+            Said::Act => MessageType::Act,
+            Said::Response => MessageType::Response,
         };
         // An outbox that begins anew goes on behind whatever this identity's earlier devices sent.
         let sequence = match self.outbox.memory().last_sequence {

@@ -11,14 +11,17 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use fieldmesh_device::{
     Client, ClientConfig, Event, Mail, Nodes,
     outbox::FileOutbox,
-    session::{Session, SessionParts},
+    session::{Said, Session, SessionParts},
     spawn_among,
     transport::Endpoint,
     wire,
 };
 use fieldmesh_domain::{
     EntityId, EntityKind,
-    message::{Answer, Location, ReceiptBody, ReceiptStatus, RequestBody, ResponseBody},
+    message::{
+        Act, Answer, CustomerActBody, Location, Pause, ReceiptBody, ReceiptStatus, RequestBody,
+        ResponseBody,
+    },
 };
 use fieldmesh_pki::{
     Usage,
@@ -32,9 +35,10 @@ use tokio::{
 };
 
 use crate::{
-    AnswerVerb, Cli, Failure, ListenArgs, RequestArgs, RespondArgs, offer_text,
+    ActArgs, ActVerb, AnswerVerb, Cli, Failure, ListenArgs, RequestArgs, RespondArgs,
     profile::{Profile, entropy, now_ms},
     reach,
+    shown::described,
 };
 
 /// The last datagrams of a connection leave by then.
@@ -65,11 +69,15 @@ impl Stored {
         Ok(Self { profile, session })
     }
 
-    fn compose(self, body: &impl minicbor::Encode<()>) -> Result<(Self, [u8; 16]), Failure> {
+    fn compose(
+        self,
+        said: Said,
+        body: &impl minicbor::Encode<()>,
+    ) -> Result<(Self, [u8; 16]), Failure> {
         let body = minicbor::to_vec(body).map_err(|error| Failure::new(1, error))?;
         let Self { profile, session } = self;
         let mut session = Session::new(session);
-        let id = session.compose(None, body).map_err(|error| Failure::caused(1, &error))?;
+        let id = session.compose(said, None, body).map_err(|error| Failure::caused(1, &error))?;
         Ok((Self { profile, session: session.into_parts() }, id))
     }
 
@@ -170,10 +178,11 @@ fn unanswered(why: &str) -> Failure {
 /// Composes, then sends and waits.
 async fn deliver(
     cli: &Cli,
+    said: Said,
     body: &impl minicbor::Encode<()>,
     seconds: u64,
 ) -> Result<Value, Failure> {
-    let (stored, id) = Stored::open(cli)?.compose(body)?;
+    let (stored, id) = Stored::open(cli)?.compose(said, body)?;
     let mut running = match stored.connect(cli, Mail::Leave).await {
         Err(Failure { code: 75, text }) => return Err(unanswered(&text)),
         other => other?,
@@ -217,7 +226,23 @@ pub(crate) async fn request(cli: &Cli, args: &RequestArgs) -> Result<Value, Fail
         text: args.text.clone(),
     };
     body.check().map_err(|error| Failure::new(2, error))?;
-    deliver(cli, &body, args.wait).await
+    deliver(cli, Said::Request, &body, args.wait).await
+}
+
+pub(crate) async fn act(cli: &Cli, args: &ActArgs) -> Result<Value, Failure> {
+    let profile = Profile::open(&cli.dir).map_err(|error| Failure::new(2, error))?;
+    demand(profile.id, EntityKind::Customer, "customer")?;
+    let act = match args.act.clone() {
+        ActVerb::Cancel { reason } => Act::Cancel { reason },
+        ActVerb::Confirm => Act::Confirm,
+        ActVerb::Object { reason } => Act::Object { reason },
+        ActVerb::Amend { text, at } => Act::Amend { text, location: at },
+        ActVerb::Message { text } => Act::Message { text },
+        ActVerb::Reopen { reason } => Act::Reopen { reason },
+    };
+    let body = CustomerActBody { ticket: args.ticket, act };
+    body.check().map_err(|error| Failure::new(2, error))?;
+    deliver(cli, Said::Act, &body, args.wait).await
 }
 
 pub(crate) async fn respond(cli: &Cli, args: &RespondArgs) -> Result<Value, Failure> {
@@ -230,10 +255,15 @@ pub(crate) async fn respond(cli: &Cli, args: &RespondArgs) -> Result<Value, Fail
         AnswerVerb::OnSite => Answer::OnSite,
         AnswerVerb::Complete { note } => Answer::Completed { note },
         AnswerVerb::CannotComplete { reason } => Answer::CannotComplete { reason },
+        AnswerVerb::Pause { reason, minutes, text } => {
+            Answer::Pause(Pause { reason, text, minutes })
+        }
+        AnswerVerb::Resume => Answer::Resume,
+        AnswerVerb::Message { text } => Answer::Message { text },
     };
     let body = ResponseBody { ticket: args.ticket, offer: args.offer, answer };
     body.check().map_err(|error| Failure::new(2, error))?;
-    deliver(cli, &body, args.wait).await
+    deliver(cli, Said::Response, &body, args.wait).await
 }
 
 pub(crate) async fn listen(cli: &Cli, args: &ListenArgs) -> Result<Value, Failure> {
@@ -257,7 +287,11 @@ pub(crate) async fn listen(cli: &Cli, args: &ListenArgs) -> Result<Value, Failur
         if let Some(value) = described(event) {
             println!("{value}");
         }
-        count += u64::from(matches!(event, Event::Alert { .. } | Event::Confirmation { .. }));
+        let is_mail = matches!(
+            event,
+            Event::Alert { .. } | Event::Confirmation { .. } | Event::Note { .. }
+        );
+        count += u64::from(is_mail);
         count
     };
     let mut refusal = None;
@@ -296,46 +330,6 @@ pub(crate) async fn listen(cli: &Cli, args: &ListenArgs) -> Result<Value, Failur
         return Err(Failure::new(75, format!("no connection: {why}")));
     }
     Ok(json!({ "messages": count }))
-}
-
-fn described(event: &Event) -> Option<Value> {
-    match event {
-        Event::Alert { body, .. } => Some(json!({
-            "alert": body.ticket.to_string(),
-            "offer": offer_text(body.offer),
-            "category": body.category,
-            "subcategory": body.subcategory,
-            "priority": body.priority,
-            "lat_e6": body.location.lat_e6,
-            "lon_e6": body.location.lon_e6,
-            "distance_m": body.distance_m,
-            "text": body.text,
-            "expires_ms": body.expires.0,
-        })),
-        Event::Confirmation { body, .. } => Some(json!({
-            "confirmation": body.ticket.to_string(),
-            "number": body.number,
-            "technician": body.technician.map(|id| id.to_string()),
-            "name": body.technician_name,
-            "eta_min": body.eta_min,
-            "text": body.text,
-        })),
-        Event::Receipt { body, .. } => {
-            let status = match body.status {
-                ReceiptStatus::Received => "received",
-                ReceiptStatus::Invalid => "invalid",
-                ReceiptStatus::Expired => "expired",
-                ReceiptStatus::Replay => "replay",
-                ReceiptStatus::NoLongerYours => "no_longer_yours",
-            };
-            Some(json!({ "receipt": status, "ticket": body.ticket.map(|id| id.to_string()) }))
-        }
-        Event::Expired { .. } => Some(json!({ "receipt": "expired", "ticket": null })),
-        Event::Connected
-        | Event::Disconnected { .. }
-        | Event::Refused { .. }
-        | Event::Step { .. } => None,
-    }
 }
 
 pub(crate) fn status(cli: &Cli) -> Result<Value, Failure> {

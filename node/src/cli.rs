@@ -21,6 +21,7 @@ mod idle;
 mod import;
 mod join;
 mod lists;
+mod orders;
 mod output;
 pub mod population;
 mod promote;
@@ -87,7 +88,7 @@ enum Verb {
     /// Measures: a cluster of this machine's own, or the planner.
     #[command(subcommand)]
     Bench(bench::BenchVerb),
-    /// Tickets: list, show, explain, watch.
+    /// Tickets: list, show, explain, watch, and what operators order of them.
     #[command(subcommand)]
     Ticket(lists::TicketVerb),
     /// Technicians: list, import.

@@ -17,7 +17,8 @@ use fieldmesh_actors::{
 use fieldmesh_device::wire::Reply;
 use fieldmesh_domain::{
     Command, EntityId, EntityKind, MessageKind, customer,
-    message::{ReceiptBody, ReceiptStatus, RequestBody, ResponseBody},
+    message::{Answer as Said, CustomerActBody, ReceiptBody, ReceiptStatus, RequestBody, ResponseBody},
+    placement::ORDERS,
     technician,
     time::Millis,
 };
@@ -108,6 +109,9 @@ impl Intake {
         let Some(command) = self.command(peer, &message, content) else {
             return self.receipt(peer, id, ReceiptStatus::Invalid, channel);
         };
+        if is_new(&command) && self.courier.known().known().level() < ORDERS {
+            return Reply::Unavailable { retry_after_ms: RETRY_AFTER_MS };
+        }
         match self.courier.ask(peer.entity, command, cause, credit).await {
             Ok(
                 Answer::Done { receipt: Some(body), .. }
@@ -213,6 +217,11 @@ impl Intake {
                     received_at,
                 }))
             }
+            (EntityKind::Customer, MessageType::Act) => {
+                let body: CustomerActBody = whole(&message.content.body)?;
+                let command = customer::Command::Act { message_id, content_hash, body };
+                Some(Command::Customer(command))
+            }
             (EntityKind::Technician, MessageType::Response) => {
                 let body: ResponseBody = whole(&message.content.body)?;
                 Some(Command::Technician(technician::Command::Answer { message_id, body }))
@@ -308,6 +317,17 @@ impl Intake {
 enum Ended {
     Fault(Fault),
     Expired,
+}
+
+/// Whether a node of an older release would not know what to do.
+fn is_new(command: &Command) -> bool {
+    match command {
+        Command::Customer(customer::Command::Act { .. }) => true,
+        Command::Technician(technician::Command::Answer { body, .. }) => {
+            matches!(body.answer, Said::Pause(_) | Said::Resume | Said::Message { .. })
+        }
+        _ => false,
+    }
 }
 
 /// Decodes all of the bytes, or nothing.

@@ -187,6 +187,7 @@ impl Service {
             MessageKind::Receipt => MessageType::Receipt,
             MessageKind::Alert => MessageType::Alert,
             MessageKind::Confirmation => MessageType::Confirmation,
+            MessageKind::Note => MessageType::Note,
         };
         let claims = Claims {
             iss: self.audience.clone(),

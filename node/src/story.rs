@@ -5,7 +5,7 @@ use fieldmesh_actors::seams::JournalError;
 use fieldmesh_domain::{
     Aggregate, EntityId,
     selection::Choice,
-    ticket::{Event, Ticket},
+    ticket::{Event, Party, Ticket},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -124,7 +124,7 @@ fn describe(event: &Event) -> (&'static str, String) {
         Event::LateAcceptRefused { technician, .. } => {
             ("late_accept_refused", format!("of {technician}"))
         }
-        Event::Progressed { progress, .. } => ("progressed", format!("{progress:?}")),
+        Event::Progressed { progress, .. } => ("progressed", progress.stage().name().to_owned()),
         Event::Overdue { .. } => ("overdue", String::new()),
         Event::Cancelled => ("cancelled", String::new()),
         Event::Closed => ("closed", String::new()),
@@ -133,6 +133,31 @@ fn describe(event: &Event) -> (&'static str, String) {
             ("adopted", format!("{technician} has it by offer {epoch}"))
         }
         Event::Kept { .. } => ("kept", String::new()),
+        Event::Ordered { order, by, .. } => ("ordered", format!("{} by {}", order.name(), teller(by))),
+        Event::Held { until } => ("held", format!("until {}", until.0)),
+        Event::TakenBack { technician, displaced_by: Some(ticket), .. } => {
+            ("taken_back", format!("from {technician}, for {ticket}"))
+        }
+        Event::TakenBack { technician, .. } => ("taken_back", format!("from {technician}")),
+        Event::Assigned { technician, epoch, .. } => {
+            ("assigned", format!("to {technician}, offer {epoch}"))
+        }
+        Event::Reopened => ("reopened", String::new()),
+        Event::Noted(note) => ("message", format!("number {}", note.number)),
+        Event::OrderRefused { why, .. } => ("order_refused", why.clone()),
+        Event::Grouped { parent, .. } => ("grouped", format!("under {parent}")),
+        Event::ParentAsked { .. } => ("parent_asked", String::new()),
+        Event::ParentLives { .. } => ("parent_lives", String::new()),
+        Event::ChildJoined { child } => ("child_joined", child.to_string()),
+        Event::ChildLeft { child } => ("child_left", child.to_string()),
+        Event::ChildAnswered { child, .. } => ("child_answered", child.to_string()),
+    }
+}
+
+fn teller(party: &Party) -> String {
+    match party {
+        Party::Operator(name) => name.clone(),
+        Party::Customer(id) => id.to_string(),
     }
 }
 

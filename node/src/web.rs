@@ -12,6 +12,7 @@ pub mod ca;
 pub mod cluster;
 pub mod est;
 pub mod operator;
+pub mod orders;
 pub mod problem;
 pub mod promotion;
 pub mod public;

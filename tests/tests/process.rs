@@ -18,6 +18,8 @@ mod dispatch;
 mod imports;
 #[path = "process/incidents.rs"]
 mod incidents;
+#[path = "process/orders.rs"]
+mod orders;
 #[path = "process/refusals.rs"]
 mod refusals;
 

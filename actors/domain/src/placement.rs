@@ -21,7 +21,7 @@ use minicbor::{Decode, Encode};
 
 pub use self::bundle::{Bundle, Ca, Move, Node, Phase, Proposal, Role, Step, Wanted};
 pub use self::members::{
-    AUTHORITY, GROUPS_PER_REGION, Home, LEVEL, Member, Members, PLACEMENT, Placed, Presence,
+    AUTHORITY, GROUPS_PER_REGION, Home, LEVEL, Member, Members, ORDERS, PLACEMENT, Placed, Presence,
     SHARDS_MAX,
 };
 pub use self::policy::Policy;

@@ -294,9 +294,9 @@ impl Driver {
     fn command(&mut self, command: Option<Command>) -> Result<(), Closed> {
         match command {
             None | Some(Command::Close) => Err(Closed),
-            Some(Command::Compose { correlation, body, reply }) => {
+            Some(Command::Compose { said, correlation, body, reply }) => {
                 let began = Instant::now();
-                let composed = self.session.compose(correlation, body);
+                let composed = self.session.compose(said, correlation, body);
                 let steps = composed.as_ref().ok().map(|id| {
                     let (message_id, took_us) = (*id, 0);
                     let asked =
@@ -327,6 +327,7 @@ impl Driver {
                 Event::Receipt { .. }
                 | Event::Alert { .. }
                 | Event::Confirmation { .. }
+                | Event::Note { .. }
                 | Event::Expired { .. } => false,
             };
             if !is_passing || self.untold.len() < UNTOLD_MAX {

@@ -102,7 +102,13 @@ impl Session {
                     body,
                 })
             }
-            MessageType::Request | MessageType::Response | MessageType::Session => None,
+            MessageType::Note => {
+                Some(Event::Note { message_id, body: minicbor::decode(body).ok()? })
+            }
+            MessageType::Request
+            | MessageType::Response
+            | MessageType::Session
+            | MessageType::Act => None,
         }
     }
 }

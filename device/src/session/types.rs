@@ -1,6 +1,6 @@
 //! What goes into a session and comes out of it.
 
-use fieldmesh_domain::message::{AlertBody, ConfirmationBody, ReceiptBody};
+use fieldmesh_domain::message::{AlertBody, ConfirmationBody, NoteBody, ReceiptBody};
 use fieldmesh_envelope::SignError;
 use tokio::time::Instant;
 
@@ -34,6 +34,12 @@ pub enum Event {
         sequence: u64,
         body: ConfirmationBody,
     },
+    /// Somebody wrote about a ticket, or changed it. Numbers rise within a ticket; what has one that was
+    /// shown is the same again.
+    Note {
+        message_id: [u8; 16],
+        body: NoteBody,
+    },
     /// The message was not received in time and is given up.
     Expired {
         message_id: [u8; 16],
@@ -55,6 +61,14 @@ impl Event {
         let took_us = u64::try_from((at - began).as_micros()).unwrap_or(u64::MAX);
         Self::Step { step, message_id, at, took_us }
     }
+}
+
+/// What an owner says: a customer makes requests and acts on its tickets, a technician responds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    Request,
+    Act,
+    Response,
 }
 
 /// What a device does for a message.

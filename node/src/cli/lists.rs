@@ -5,7 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{CliError, Common, Output, api::Api, import, watch};
+use super::{
+    CliError, Common, Output,
+    api::Api,
+    import,
+    orders::{self, OrderVerb},
+    watch,
+};
 use crate::{
     story::{ChoiceStory, TicketStory},
     web::rest::Page,
@@ -72,6 +78,8 @@ pub(crate) enum TicketVerb {
     Explain(ReadArgs),
     /// Follows tickets live.
     Watch(WatchArgs),
+    #[command(flatten)]
+    Order(OrderVerb),
 }
 
 #[derive(Debug, Subcommand)]
@@ -104,6 +112,7 @@ impl TicketVerb {
             Self::List(args) => &args.common,
             Self::Show(args) | Self::Explain(args) => &args.common,
             Self::Watch(args) => &args.common,
+            Self::Order(verb) => verb.common(),
         }
     }
 }
@@ -187,6 +196,7 @@ pub(crate) async fn ticket(verb: &TicketVerb, output: &Output) -> Result<(), Cli
         TicketVerb::Watch(args) => {
             watch::run(&Api::from_common(&args.common)?, args.steps, args.limit, output).await
         }
+        TicketVerb::Order(verb) => orders::run(verb, output).await,
     }
 }
 

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{
-    Shared, backup, ca, cluster, operator::Operator, problem::Problem, promotion, slots, watch,
+    Shared, backup, ca, cluster, operator::Operator, orders, problem::Problem, promotion, slots,
+    watch,
 };
 use crate::{
     courier::wire::{WANTED_MAX, Wanted},
@@ -37,6 +38,7 @@ const PAGE_ROWS_MAX: usize = 1000;
         technicians,
         ticket,
         explanation,
+        orders::order,
         cluster::status,
         cluster::found,
         cluster::join,
@@ -72,6 +74,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
         .configure(ca::routes)
         .configure(cluster::routes)
         .configure(slots::routes)
+        .configure(orders::routes)
         .route("/tickets", web::get().to(tickets))
         .route("/tickets/{id}", web::get().to(ticket))
         .route("/tickets/{id}/explanation", web::get().to(explanation))

@@ -42,6 +42,10 @@ pub enum MessageType {
     Confirmation = 4,
     Receipt = 5,
     Session = 6,
+    /// What was written about a ticket, or changed of it.
+    Note = 7,
+    /// What a customer does with one of its tickets.
+    Act = 8,
 }
 
 impl MessageType {
@@ -53,6 +57,8 @@ impl MessageType {
             Self::Confirmation,
             Self::Receipt,
             Self::Session,
+            Self::Note,
+            Self::Act,
         ]
         .into_iter()
         .find(|kind| *kind as u64 == number)

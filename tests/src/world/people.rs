@@ -235,6 +235,7 @@ impl Seen {
                 }
                 format!("confirmation {} {} {:?}", body.number, body.ticket, body.technician)
             }
+            Event::Note { body, .. } => format!("note {} {}", body.ticket, body.number),
             Event::Expired { .. } => "expired".to_owned(),
         };
         self.tell(SimClock.now_ms() - EPOCH_MS, format_args!("{} {what}", person.name));

@@ -10,7 +10,7 @@ use fieldmesh_device::{
     enroll::enroll,
     keys::DeviceKeys,
     outbox::MemoryOutbox,
-    session::{Session, SessionParts},
+    session::{Said, Session, SessionParts},
     transport::{self, Connection, Endpoint},
     wire::{self, Reply},
 };
@@ -93,7 +93,7 @@ impl Phone {
             text: "the door of the freezer does not close".into(),
         };
         for _ in 0..count {
-            self.session.compose(None, rows::encode(&body)).unwrap();
+            self.session.compose(Said::Request, None, rows::encode(&body)).unwrap();
         }
         let (transmits, _) = self.session.due();
         assert_eq!(transmits.len(), count);

@@ -24,8 +24,11 @@ use crate::{EntityId, EntityKind, IndexRow, Region, Rejection, RejectionCode, ti
 /// would not know: nobody writes it before every node says that it knows it.
 ///
 /// 1: entries that name the history that they go on from; regions with a policy. 2: slots that move. 3: the
-/// placement group's data keys, which nodes of every region read.
-pub const LEVEL: u32 = 3;
+/// placement group's data keys, which nodes of every region read. 4: orders, and what customers and technicians do
+/// and write besides requests and answers.
+pub const LEVEL: u32 = 4;
+/// From this level on.
+pub const ORDERS: u32 = 4;
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;
 /// The numbers of groups that each region has for itself.

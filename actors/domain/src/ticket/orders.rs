@@ -116,6 +116,24 @@ pub enum Order {
 }
 
 impl Order {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Hold { .. } => "hold",
+            Self::Resume => "resume",
+            Self::Cancel { .. } => "cancel",
+            Self::Reassign { .. } => "reassign",
+            Self::Pin => "pin",
+            Self::Unpin => "unpin",
+            Self::Amend(_) => "amend",
+            Self::Reopen { .. } => "reopen",
+            Self::Confirm => "confirm",
+            Self::Object { .. } => "object",
+            Self::Message { .. } => "message",
+            Self::Group { .. } => "group",
+            Self::Ungroup => "ungroup",
+        }
+    }
+
     /// # Errors
     /// The first value that is out of range.
     fn check(&self) -> Result<(), Rejection> {

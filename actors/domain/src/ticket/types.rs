@@ -160,7 +160,8 @@ pub enum Progress {
 }
 
 impl Progress {
-    pub(crate) fn stage(&self) -> Stage {
+    /// Where it brings the ticket.
+    pub fn stage(&self) -> Stage {
         match self {
             Self::EnRoute => Stage::EnRoute,
             Self::OnSite | Self::Resumed => Stage::OnSite,
