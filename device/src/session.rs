@@ -12,7 +12,7 @@ pub use types::{ComposeError, Event, Received, Said, Step, Transmit};
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use fieldmesh_domain::{EntityId, EntityKind};
+use fieldmesh_domain::EntityId;
 use fieldmesh_envelope::{
     Claims, Content, Frame, HpkePublicKey, Message, MessageType, SessionOffer, SessionReceiver,
     SessionSender, SignError, Signed, VerifyingKey, seal, sign, verify_bundle,

@@ -287,10 +287,8 @@ pub(crate) async fn listen(cli: &Cli, args: &ListenArgs) -> Result<Value, Failur
         if let Some(value) = described(event) {
             println!("{value}");
         }
-        let is_mail = matches!(
-            event,
-            Event::Alert { .. } | Event::Confirmation { .. } | Event::Note { .. }
-        );
+        let is_mail =
+            matches!(event, Event::Alert { .. } | Event::Confirmation { .. } | Event::Note { .. });
         count += u64::from(is_mail);
         count
     };

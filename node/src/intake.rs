@@ -17,7 +17,9 @@ use fieldmesh_actors::{
 use fieldmesh_device::wire::Reply;
 use fieldmesh_domain::{
     Command, EntityId, EntityKind, MessageKind, customer,
-    message::{Answer as Said, CustomerActBody, ReceiptBody, ReceiptStatus, RequestBody, ResponseBody},
+    message::{
+        Answer as Said, CustomerActBody, ReceiptBody, ReceiptStatus, RequestBody, ResponseBody,
+    },
     placement::ORDERS,
     technician,
     time::Millis,

@@ -133,7 +133,9 @@ fn describe(event: &Event) -> (&'static str, String) {
             ("adopted", format!("{technician} has it by offer {epoch}"))
         }
         Event::Kept { .. } => ("kept", String::new()),
-        Event::Ordered { order, by, .. } => ("ordered", format!("{} by {}", order.name(), teller(by))),
+        Event::Ordered { order, by, .. } => {
+            ("ordered", format!("{} by {}", order.name(), teller(by)))
+        }
         Event::Held { until } => ("held", format!("until {}", until.0)),
         Event::TakenBack { technician, displaced_by: Some(ticket), .. } => {
             ("taken_back", format!("from {technician}, for {ticket}"))

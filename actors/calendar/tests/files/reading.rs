@@ -172,7 +172,7 @@ fn what_is_not_read_is_refused_with_its_line() {
         ),
         (&["no line"], "line 6: it is not written as NAME:value"),
         (&[start, "X-A:\u{1}"], "line 7: it is not UTF-8 text"),
-        (&[start, "BEGIN:VTODO"], "line 7: VTODO is not read here"),
+        (&[start, "BEGIN:VJOURNAL"], "line 7: VJOURNAL is not read here"),
         (&[start, "END:VCALENDAR"], "line 7: END:VCALENDAR does not close VEVENT"),
         (
             &[start, "END:VEVENT", "BEGIN:VEVENT", "UID:a", start],
