@@ -1,5 +1,5 @@
-//! `bench`: what is measured, of a cluster of this machine's own and of the planner. **Not here:** the measurements, each in a file of its
-//! own.
+//! `bench`: what is measured, of a cluster of this machine's own and of the planner. **Not here:** the
+//! measurements, each in a file of its own.
 
 use clap::Subcommand;
 

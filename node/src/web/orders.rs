@@ -124,7 +124,8 @@ impl NewOrder {
     }
 }
 
-/// The same for the same key of an operator, so that what is sent twice is ordered once.
+/// The same for the same key of an operator, so that a message that is sent twice is written once. Other orders do
+/// not look at it: most are true already when they come again, but to reassign is not.
 fn order_id(
     request: &HttpRequest,
     operator: &Operator,

@@ -116,9 +116,15 @@ async fn a_ticket_is_held_written_about_paused_confirmed_and_reopened() {
 async fn a_ticket_is_given_to_a_technician_and_nobody_elses_business() {
     let stand = Stand::new().await;
     let ticket = stand.customer.request("the light in the hall is out").await;
-    stand.technician.alert(&ticket).await;
+    let alert = stand.technician.alert(&ticket).await;
+    stand.respond(&alert, &["decline"]).await;
+    stand.becomes(&ticket, "unfilled").await;
+    // Nobody else is there: an operator's word counts for more than the decline.
     let me = stand.technician.id.clone();
     stand.order(&ticket, &["reassign", "--to", &me, "--reason", "asked for"], 0).await;
+    let story = stand.server.ask(&["ticket", "show", &ticket]).await.to_string();
+    assert!(story.contains("\"assigned\""), "{story}");
+    stand.becomes(&ticket, "offered").await;
     let refused = stand.order(&ticket, &["reassign", "--to", &ticket], 3).await;
     assert!(refused.contains("no technician's identifier"), "{refused}");
     stand.order(&ticket, &["amend", "--priority", "1", "--text", "all lights are out"], 0).await;
@@ -132,7 +138,7 @@ async fn a_ticket_is_given_to_a_technician_and_nobody_elses_business() {
     let other = stand.server.register("customer", line[0]).await.remove(0);
     let dir = TempDir::new().unwrap();
     let device = stand.server.device(dir.path().join("eve"), other, &stand.server.devices).await;
-    device.run(&["act", "--ticket", &ticket, "cancel"]).await;
+    device.run(&["act", "--ticket", &ticket, "cancel"]).await.expect_code(3);
     stand.order(&ticket, &["unpin"], 0).await;
     let shown = stand.server.ask(&["ticket", "show", &ticket]).await;
     assert_ne!(shown["state"], "cancelled", "{shown}");
