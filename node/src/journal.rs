@@ -209,7 +209,7 @@ impl Inner {
         {
             return Ok(key);
         }
-        // What was written before the level [`write::SHARES_WRAPPING`] is under the key of its writer's region.
+        // What was written before the level `SHARED_KEYS` is under the key of its writer's region.
         Key::unwrap(self.service.region_key(), owner, wrapped)
     }
 

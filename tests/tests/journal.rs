@@ -14,7 +14,9 @@ use fieldmesh_actors::{
 };
 use fieldmesh_domain::{
     EntityId, EntityKind, IndexRow, Region,
-    placement::{GROUPS_PER_REGION, Home, LEVEL, Member, Members, PLACEMENT, Presence},
+    placement::{
+        GROUPS_PER_REGION, Home, LEVEL, Member, Members, PLACEMENT, Presence, SHARED_KEYS,
+    },
     time::Millis,
 };
 use fieldmesh_node::{
@@ -137,14 +139,17 @@ async fn a_node_of_each_region_reads_and_goes_on_from_what_the_placement_group_s
     assert_eq!(read(&stand.journal(HOME, LEVEL), entity).unwrap(), "one two three");
 }
 
+/// The last level whose nodes read the placement group's entities with their own region's key only.
+const APART: u32 = SHARED_KEYS - 1;
+
 /// Before all nodes can read it otherwise, it is under the key of its writer's region.
 #[tokio::test]
 async fn a_cluster_that_is_upgraded_comes_to_be_read_everywhere() {
     let stand = Stand::of(PLACEMENT).await;
     let entity = EntityId::placement();
-    step(&stand.journal(HOME, LEVEL - 1), entity, &["one "]).await;
-    step(&stand.journal(HOME, LEVEL - 1), entity, &["two "]).await;
-    read(&stand.journal(ABROAD, LEVEL - 1), entity).unwrap_err();
+    step(&stand.journal(HOME, APART), entity, &["one "]).await;
+    step(&stand.journal(HOME, APART), entity, &["two "]).await;
+    read(&stand.journal(ABROAD, APART), entity).unwrap_err();
     // It is written anew by a node that knew the key already, and not again by the next one.
     let journal = stand.journal(HOME, LEVEL);
     step(&journal, entity, &["three "]).await;

@@ -21,8 +21,8 @@ use minicbor::{Decode, Encode};
 
 pub use self::bundle::{Bundle, Ca, Move, Node, Phase, Proposal, Role, Step, Wanted};
 pub use self::members::{
-    AUTHORITY, GROUPS_PER_REGION, Home, LEVEL, Member, Members, ORDERS, PLACEMENT, Placed,
-    Presence, SHARDS_MAX,
+    AUTHORITY, GROUPS_PER_REGION, HISTORIES, Home, LEVEL, Member, Members, ORDERS, PLACEMENT,
+    Placed, Presence, SHARDS_MAX, SHARED_KEYS, SLOTS_MOVE,
 };
 pub use self::policy::Policy;
 use self::rotation::{introduction, note};

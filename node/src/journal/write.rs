@@ -9,7 +9,10 @@ use fieldmesh_actors::{
     },
     seams::{Appended, JournalError, MailItem, OutboxItem, Queued},
 };
-use fieldmesh_domain::{Command, EntityId};
+use fieldmesh_domain::{
+    Command, EntityId,
+    placement::{HISTORIES, SHARED_KEYS},
+};
 use fieldmesh_envelope::ReplayWindow;
 use minicbor::bytes::ByteVec;
 use tokio::time::Instant;
@@ -36,10 +39,6 @@ struct Sealed {
     large: Option<Vec<u8>>,
 }
 
-/// The level at which every node refuses what goes on from another history.
-const NAMES_HISTORY: u32 = 1;
-/// The level at which every node reads the placement group's data keys whatever its region.
-pub(super) const SHARES_WRAPPING: u32 = 3;
 /// Larger sealed states go into entries of their own, each a piece of this size: half of what a log
 /// entry may hold.
 const SNAPSHOT_PIECE_BYTES: usize = 512 << 10;
@@ -137,7 +136,7 @@ impl Inner {
             timers: draft.timers,
             index: draft.index,
             seen,
-            previous: (self.known.known().level() >= NAMES_HISTORY).then(|| draft.previous.into()),
+            previous: (self.known.known().level() >= HISTORIES).then(|| draft.previous.into()),
         };
         Ok(Sealed { commit, tells: draft.tells, mail: items, key, large })
     }
@@ -146,7 +145,7 @@ impl Inner {
     /// such that nodes of other regions cannot read it.
     fn sealing_key(&self, owner: EntityId) -> Result<(Key, Option<Vec<u8>>), JournalError> {
         let id = owner.to_bytes();
-        let is_shared = self.spans_regions() && self.known.known().level() >= SHARES_WRAPPING;
+        let is_shared = self.spans_regions() && self.known.known().level() >= SHARED_KEYS;
         let key = match self.key(owner)? {
             Some(key) if !is_shared || self.is_under(&Key::shared(), &id)? => {
                 return Ok((key, None));

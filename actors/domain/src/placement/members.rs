@@ -22,12 +22,14 @@ use crate::{EntityId, EntityKind, IndexRow, Region, Rejection, RejectionCode, ti
 
 /// What a program understands of commands, events and log entries. Raised with each kind that an older one
 /// would not know: nobody writes it before every node says that it knows it.
-///
-/// 1: entries that name the history that they go on from; regions with a policy. 2: slots that move. 3: the
-/// placement group's data keys, which nodes of every region read. 4: orders, and what customers and technicians do
-/// and write besides requests and answers.
-pub const LEVEL: u32 = 4;
-/// From this level on.
+pub const LEVEL: u32 = ORDERS;
+/// The level of entries that name the history that they go on from, and of regions with a policy.
+pub const HISTORIES: u32 = 1;
+/// The level of slots that move.
+pub const SLOTS_MOVE: u32 = 2;
+/// The level of placement's data keys that nodes of every region read.
+pub const SHARED_KEYS: u32 = 3;
+/// The level of orders, and of what customers and technicians do and write besides requests and answers.
 pub const ORDERS: u32 = 4;
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;

@@ -9,11 +9,8 @@
 
 use minicbor::{Decode, Encode};
 
-use super::{Event, GROUPS_PER_REGION, Home, Members, Placement};
+use super::{Event, GROUPS_PER_REGION, Home, Members, Placement, SLOTS_MOVE};
 use crate::{Region, Rejection, RejectionCode, ids::SLOTS};
-
-/// The level at which nodes can move slots.
-const MOVES_SLOTS: u32 = 2;
 
 /// A slot that is not, or not only, where the remainder puts it. Shards by their groups' numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -118,7 +115,7 @@ impl Placement {
         if wanted.is_empty() {
             return Ok(vec![]);
         }
-        self.members.all_understand(MOVES_SLOTS)?;
+        self.members.all_understand(SLOTS_MOVE)?;
         Ok(vec![Event::SlotsSent { region, slots: wanted, to, by: by.to_owned() }])
     }
 
