@@ -228,6 +228,10 @@ async fn leadership_goes_where_it_is_sent() {
     let next = leader % 3 + 1;
     let refused = cluster.group(next).transfer(leader).await;
     assert!(matches!(refused, Err(NotTransferred::NotLeader)), "{refused:?}");
+    // Who is asked for what it does already must not stop to take writes for it.
+    let refused = cluster.group(leader).transfer(leader).await;
+    assert!(matches!(refused, Err(NotTransferred::Leads(_))), "{refused:?}");
+    cluster.group(leader).propose(&Proposal::Settle(Settle::default())).await.expect("it leads on");
     cluster.group(leader).transfer(next).await.unwrap();
     let mut leading = cluster.group(next).leading();
     let led = tokio::time::timeout(SLOW, leading.wait_for(Option::is_some));

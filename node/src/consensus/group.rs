@@ -91,6 +91,8 @@ pub enum NotTransferred {
     NotLeader,
     #[error("node {0} does not vote in the group")]
     NoVoter(u64),
+    #[error("node {0} leads the group already")]
+    Leads(u64),
     #[error("node {to} is {behind} entries behind: wait until it has caught up")]
     Behind { to: u64, behind: u64 },
     #[error("the group has stopped: {0}")]
@@ -324,8 +326,8 @@ impl Group {
     }
 
     /// Asks another voter to lead; what is proposed meanwhile is refused, for some milliseconds. One that
-    /// is not up to date with the log, or no voter, is not asked: the group would be without a leader
-    /// until a new election.
+    /// is not up to date with the log, or no voter, is not asked, nor is this node itself: the group would be
+    /// without a leader until a new election.
     ///
     /// # Errors
     /// Why it was not asked.
@@ -334,6 +336,9 @@ impl Group {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
             let replication = metrics.replication.as_ref().ok_or(NotTransferred::NotLeader)?;
+            if to == metrics.id {
+                return Err(NotTransferred::Leads(to));
+            }
             if !metrics.membership_config.voter_ids().any(|voter| voter == to) {
                 return Err(NotTransferred::NoVoter(to));
             }
