@@ -148,14 +148,15 @@ pub fn run(plan: Plan) -> Seen {
     with(plan, true, faults::drive)
 }
 
-/// Runs a plan in which nothing happens but that the disk of whoever leads stands still for a while.
+/// Runs a plan in which nobody is struck, but the disk of whoever leads stands still for a while. Nobody changes
+/// who votes: with two voters of three nodes nothing would be written before the disk goes on.
 pub fn run_stalled(plan: Plan) -> Seen {
     with(plan, false, faults::stand_still)
 }
 
 fn with(
     plan: Plan,
-    disturbs: bool,
+    changes_voters: bool,
     drive: impl FnOnce(&mut turmoil::Sim<'_>, &[Disk], &Plan, &Shared),
 ) -> Seen {
     let seen = Shared::default();
@@ -177,7 +178,7 @@ fn with(
             number,
             nodes: plan.nodes,
             seed: 0,
-            disturbs,
+            changes_voters,
             credentials: authority().credentials(Kind::Node, id),
             disk: disks[number as usize - 1].clone(),
             seen: Arc::clone(&seen),

@@ -84,8 +84,13 @@ pub(super) fn stand_still(sim: &mut Sim<'_>, disks: &[Disk], plan: &Plan, seen: 
     let served = |seen: &Shared| seen.lock().unwrap().acknowledged() > before + 20;
     let within = STALL + GIVEN_AWAY_WITHIN;
     let gave = faults.until(within, |seen| leader(seen).is_some_and(|now| now != stalled));
-    if !gave || !faults.until(Duration::from_secs(5), served) {
-        let fact = format!("node {stalled} leads on with a disk that stands still");
+    let is_served = gave && faults.until(Duration::from_secs(5), served);
+    if !is_served {
+        let fact = if gave {
+            format!("nobody serves after node {stalled}, whose disk stands still, led no more")
+        } else {
+            format!("node {stalled} leads on with a disk that stands still")
+        };
         return seen.lock().unwrap().broken.push(fact);
     }
     // Long enough for a transfer or an election that should not come.

@@ -52,15 +52,15 @@ pub(super) struct Start {
     pub(super) number: u64,
     pub(super) nodes: u64,
     pub(super) seed: u64,
-    /// As a leader it changes, now and then, who leads and who votes.
-    pub(super) disturbs: bool,
+    /// As a leader it changes, now and then, who votes.
+    pub(super) changes_voters: bool,
     pub(super) credentials: Credentials,
     pub(super) disk: Disk,
     pub(super) seen: Shared,
 }
 
 pub(super) async fn run(start: Start) -> turmoil::Result {
-    let Start { number, nodes, seed, disturbs, credentials, disk, seen } = start;
+    let Start { number, nodes, seed, changes_voters, credentials, disk, seen } = start;
     let clock: Arc<dyn Clock> = Arc::new(SimClock);
     let trust = Trust::new(authority().trust());
     let credentials = Arc::new(LiveCredentials::new(&credentials)?);
@@ -113,7 +113,7 @@ pub(super) async fn run(start: Start) -> turmoil::Result {
     seen.lock().unwrap().note(format!("node {number} starts"));
     tokio::spawn(follow(number, group.clone(), Arc::clone(&seen)));
     let dice = StdRng::seed_from_u64(seed);
-    Leader { number, nodes, disturbs, group, seen, dice, made: 0 }.run().await;
+    Leader { number, nodes, changes_voters, group, seen, dice, made: 0 }.run().await;
     Ok(())
 }
 
@@ -143,7 +143,7 @@ fn is_calm() -> bool {
 struct Leader {
     number: u64,
     nodes: u64,
-    disturbs: bool,
+    changes_voters: bool,
     group: Group,
     seen: Shared,
     dice: StdRng,
@@ -162,7 +162,7 @@ impl Leader {
                 continue;
             }
             self.propose().await;
-            if self.disturbs && !is_calm() {
+            if !is_calm() {
                 self.disturb().await;
             }
             tokio::time::sleep(pause).await;
@@ -204,7 +204,7 @@ impl Leader {
                 let number = self.number;
                 seen.note(format!("node {number} sends leadership to {to}: {sent}"));
             }
-            2 => self.change_voters(),
+            2 if self.changes_voters => self.change_voters(),
             _ => {}
         }
     }
@@ -218,6 +218,7 @@ impl Leader {
         }
         // It waits for whoever is away, so others go on meanwhile.
         let (group, seen, number) = (self.group.clone(), Arc::clone(&self.seen), self.number);
+        seen.lock().unwrap().note(format!("node {number} wants {voters:?} to vote"));
         tokio::spawn(async move {
             let changed = group.set_voters(&voters).await.is_ok();
             let mut seen = seen.lock().unwrap();
