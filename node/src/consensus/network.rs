@@ -59,11 +59,11 @@ impl RaftNetworkFactory<Types> for Peers {
     type Network = Client;
 
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Client {
-        Client { peers: self.clone(), target, beats: None }
+        Client { peers: self.clone(), target, beats: false, kept: None }
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, _node: &EmptyNode) -> Client {
-        Client { peers: self.clone(), target, beats: Some(None) }
+        Client { peers: self.clone(), target, beats: true, kept: None }
     }
 }
 
@@ -71,8 +71,10 @@ impl RaftNetworkFactory<Types> for Peers {
 pub struct Client {
     peers: Peers,
     target: u64,
-    /// For heartbeats: the stream of the last one, where that was answered.
-    beats: Option<Option<(Sending, Receiving)>>,
+    /// It is for heartbeats.
+    beats: bool,
+    /// The stream of the last heartbeat, where that was answered.
+    kept: Option<(Sending, Receiving)>,
 }
 
 fn unreachable_peer(why: &dyn std::fmt::Display) -> Unreachable<Types> {
@@ -109,9 +111,7 @@ impl Client {
     ) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
         let span = span(&request);
         let question = Request::Append(request).encode();
-        let kept = self.beats.take().flatten();
-        self.beats = Some(None);
-        let asked = match kept {
+        let asked = match self.kept.take() {
             // It may be of a connection that has ended.
             Some(stream) => question_on(stream, &question).await.ok(),
             None => None,
@@ -122,7 +122,7 @@ impl Client {
         };
         let result = appended(answer, span)?;
         if result.is_ok() {
-            self.beats = Some(Some(stream));
+            self.kept = Some(stream);
         }
         Ok(result)
     }
@@ -246,7 +246,7 @@ impl RaftNetworkV2<Types> for Client {
                 let nothing: BoxStream<'s, _> = Box::pin(stream::empty());
                 return Ok(nothing);
             };
-            if self.beats.is_some() {
+            if self.beats {
                 // openraft bounds how long it waits for one.
                 let answered: BoxStream<'s, _> = Box::pin(stream::iter([self.beat(first).await]));
                 return Ok(answered);
