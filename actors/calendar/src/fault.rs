@@ -49,6 +49,8 @@ pub enum Fault {
     ValidityReversed { row: usize, from: Date, until: Date },
     #[error("the override of {date}: {count} shifts, more than {max}; remove some")]
     TooManyShifts { date: Date, count: usize, max: usize },
+    #[error("{place}: it overlaps {other}; let one end where the other begins, or remove one")]
+    Overlaps { place: Place, other: Place },
     #[error("{count} {what}, more than {max}; remove those that are past")]
     TooMany { what: &'static str, count: usize, max: usize },
 }

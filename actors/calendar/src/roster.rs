@@ -8,6 +8,7 @@
 //! without faults. Fields of stored types have numbers that only grow. **Not here:** whose roster it
 //! is; single shifts (`shift`).
 
+mod overlap;
 mod schedule;
 mod swap;
 

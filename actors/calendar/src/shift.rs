@@ -35,6 +35,9 @@ pub struct Shift {
     /// None is the roster's. Another one belongs to whose shift it was.
     #[n(4)]
     pub zone: Option<Zone>,
+    /// The category of work that whoever does it must have the skill for; none is none in particular.
+    #[n(5)]
+    pub skill: Option<u16>,
 }
 
 /// A break, at the first such times after the shift's start: 01:00 in a night shift is after midnight.
@@ -51,7 +54,7 @@ pub struct Break {
 impl Shift {
     /// A shift without breaks that ends on the day on which it starts.
     pub fn day(start: TimeOfDay, end: TimeOfDay) -> Self {
-        Self { start, end, overnight: false, breaks: vec![], zone: None }
+        Self { start, end, overnight: false, breaks: vec![], zone: None, skill: None }
     }
 
     /// A shift without breaks that ends on the next day.
@@ -61,7 +64,7 @@ impl Shift {
 
     /// Minutes on the wall from start to end. None if it ends before it starts or is longer than a
     /// day.
-    fn wall_minutes(&self) -> Option<u16> {
+    pub(crate) fn wall_minutes(&self) -> Option<u16> {
         match (self.overnight, self.start < self.end) {
             (false, true) => Some(self.start.minutes_until(self.end)),
             (true, false) => Some(self.minutes_to(self.end)),

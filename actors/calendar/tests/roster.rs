@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+#[path = "roster/overlaps.rs"]
+mod overlaps;
 #[path = "roster/refused.rs"]
 mod refused;
 #[path = "roster/rosters.rs"]

@@ -62,6 +62,7 @@ impl Pattern {
             overnight: self.start + self.length >= DAY,
             breaks: breaks.map(|(from, to)| Break { start: time(*from), end: time(*to) }).collect(),
             zone: None,
+            skill: None,
         };
         Row::weekly(self.days, shift)
     }
