@@ -37,7 +37,7 @@ use crate::{
     finding::Findings,
     rule::{ACTIONS_MAX, Action, NAME_BYTES_MAX, RULES_MAX, Rule, is_name},
 };
-use fields::Fields;
+pub use fields::Fields;
 
 /// Bytes of a document: as much as a person can keep apart, and far from what one entry of the log
 /// takes.

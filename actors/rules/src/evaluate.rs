@@ -154,6 +154,18 @@ impl Outcome {
         }
         levels.into_iter().collect()
     }
+
+    /// How many of each part a technician needs, in the order of their numbers.
+    pub fn parts(&self) -> Vec<(&str, u16)> {
+        let mut counts = std::collections::BTreeMap::new();
+        for caused in &self.actions {
+            if let Action::RequirePart { part, count } = &caused.action {
+                let highest = counts.entry(part.as_str()).or_insert(*count);
+                *highest = (*highest).max(*count);
+            }
+        }
+        counts.into_iter().collect()
+    }
 }
 
 /// The facts as `cel` asks for them.

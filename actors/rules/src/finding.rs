@@ -64,26 +64,26 @@ pub(crate) fn place(text: &str, offset: usize) -> Place {
 }
 
 /// The findings of one document as they are collected.
-pub(crate) struct Findings<'d> {
+pub struct Findings<'d> {
     document: &'d str,
     found: Vec<Finding>,
 }
 
 impl<'d> Findings<'d> {
-    pub(crate) fn new(document: &'d str) -> Self {
+    pub fn new(document: &'d str) -> Self {
         Self { document, found: Vec::new() }
     }
 
     /// `offset` is a byte of the document.
-    pub(crate) fn error(&mut self, offset: usize, within: Option<&str>, text: impl Into<String>) {
+    pub fn error(&mut self, offset: usize, within: Option<&str>, text: impl Into<String>) {
         self.add(Severity::Error, |document| place(document, offset), within, text.into());
     }
 
-    pub(crate) fn warn(&mut self, offset: usize, within: Option<&str>, text: impl Into<String>) {
+    pub fn warn(&mut self, offset: usize, within: Option<&str>, text: impl Into<String>) {
         self.add(Severity::Warning, |document| place(document, offset), within, text.into());
     }
 
-    pub(crate) fn error_at(
+    pub fn error_at(
         &mut self,
         place: impl FnOnce(&str) -> Place,
         within: Option<&str>,
@@ -92,7 +92,7 @@ impl<'d> Findings<'d> {
         self.add(Severity::Error, place, within, text.into());
     }
 
-    pub(crate) fn warn_at(
+    pub fn warn_at(
         &mut self,
         place: impl FnOnce(&str) -> Place,
         within: Option<&str>,
@@ -118,16 +118,16 @@ impl<'d> Findings<'d> {
         self.found.push(Finding { place, severity, within: within.map(str::to_owned), text });
     }
 
-    pub(crate) fn place(&self, offset: usize) -> Place {
+    pub fn place(&self, offset: usize) -> Place {
         place(self.document, offset)
     }
 
-    pub(crate) fn has_errors(&self) -> bool {
+    pub fn has_errors(&self) -> bool {
         self.found.iter().any(|finding| finding.severity == Severity::Error)
     }
 
     /// In the order of the document.
-    pub(crate) fn into_sorted(mut self) -> Vec<Finding> {
+    pub fn into_sorted(mut self) -> Vec<Finding> {
         self.found.sort_by_key(|finding| (finding.place, finding.severity));
         self.found
     }

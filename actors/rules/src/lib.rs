@@ -29,6 +29,8 @@ mod lint;
 mod nearest;
 mod overlap;
 mod past;
+pub mod reading;
+mod refused;
 mod rule;
 mod scan;
 pub mod schema;
@@ -46,7 +48,7 @@ pub use lint::lint;
 pub use past::{Report, RuleReport, backtest};
 pub use rule::{
     ACTIONS_MAX, Action, ActionKind, Inhibited, KEY_BYTES_MAX, LEVEL_MAX, MINUTES_MAX,
-    NAME_BYTES_MAX, PRIORITY_MAX, REASON_BYTES_MAX, RULES_MAX, Rule, RuleSet,
+    NAME_BYTES_MAX, PART_BYTES_MAX, PRIORITY_MAX, REASON_BYTES_MAX, RULES_MAX, Rule, RuleSet,
 };
 pub use scan::{EXPRESSION_BYTES_MAX, NESTING_MAX, WORDS_MAX};
 pub use table::{TestReport, check_tests};

@@ -23,6 +23,8 @@ pub const KEY_BYTES_MAX: usize = 256;
 pub const PRIORITY_MAX: u8 = 5;
 /// The highest level of a skill.
 pub const LEVEL_MAX: u8 = 5;
+/// Bytes of a part's number.
+pub const PART_BYTES_MAX: usize = 64;
 /// Minutes of a hold or of a window: a week, as far as counts of tickets go back.
 pub const MINUTES_MAX: u32 = 7 * 24 * 60;
 
@@ -85,6 +87,15 @@ pub enum Action<K> {
         #[n(0)]
         policy: String,
     },
+    /// Only a technician with so many of the part on its van is offered the ticket. All of them are required,
+    /// the highest count for each part.
+    #[n(9)]
+    RequirePart {
+        #[n(0)]
+        part: String,
+        #[n(1)]
+        count: u16,
+    },
 }
 
 /// Which tickets stay silent.
@@ -103,6 +114,7 @@ pub enum Inhibited<K> {
 pub enum ActionKind {
     SetPriority,
     RequireSkill,
+    RequirePart,
     GroupBy,
     Deduplicate,
     Hold,
@@ -113,9 +125,10 @@ pub enum ActionKind {
 }
 
 impl ActionKind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SetPriority,
         Self::RequireSkill,
+        Self::RequirePart,
         Self::GroupBy,
         Self::Deduplicate,
         Self::Hold,
@@ -130,6 +143,7 @@ impl ActionKind {
         match self {
             Self::SetPriority => "set_priority",
             Self::RequireSkill => "require_skill",
+            Self::RequirePart => "require_part",
             Self::GroupBy => "group_by",
             Self::Deduplicate => "deduplicate",
             Self::Hold => "hold",
@@ -149,7 +163,7 @@ impl ActionKind {
             | Self::Hold
             | Self::Inhibit
             | Self::Route => true,
-            Self::RequireSkill | Self::Notify | Self::Webhook => false,
+            Self::RequireSkill | Self::RequirePart | Self::Notify | Self::Webhook => false,
         }
     }
 }
@@ -159,6 +173,7 @@ impl<K> Action<K> {
         match self {
             Self::SetPriority(_) => ActionKind::SetPriority,
             Self::RequireSkill { .. } => ActionKind::RequireSkill,
+            Self::RequirePart { .. } => ActionKind::RequirePart,
             Self::GroupBy { .. } => ActionKind::GroupBy,
             Self::Deduplicate { .. } => ActionKind::Deduplicate,
             Self::Hold { .. } => ActionKind::Hold,
@@ -176,6 +191,7 @@ impl<K> Action<K> {
             | Self::Inhibit(Inhibited::Key(key)) => Some(key),
             Self::SetPriority(_)
             | Self::RequireSkill { .. }
+            | Self::RequirePart { .. }
             | Self::Hold { .. }
             | Self::Inhibit(Inhibited::Children)
             | Self::Notify { .. }
@@ -193,6 +209,9 @@ impl<K> Action<K> {
             Self::SetPriority(priority) => Action::SetPriority(*priority),
             Self::RequireSkill { category, level } => {
                 Action::RequireSkill { category: *category, level: *level }
+            }
+            Self::RequirePart { part, count } => {
+                Action::RequirePart { part: part.clone(), count: *count }
             }
             Self::GroupBy { key } => Action::GroupBy { key: next(key)? },
             Self::Deduplicate { key, window_minutes } => {
@@ -238,7 +257,7 @@ pub struct RuleSet {
 }
 
 /// Whether it can be the name of a rule, a test or something that an action points to.
-pub(crate) fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
     !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.chars().all(allowed)
 }
@@ -249,6 +268,7 @@ pub(crate) fn fault(rule: &Rule) -> Option<String> {
     let fits = |action: &Action<String>| match action {
         Action::SetPriority(priority) => (1..=PRIORITY_MAX).contains(priority),
         Action::RequireSkill { level, .. } => (1..=LEVEL_MAX).contains(level),
+        Action::RequirePart { part, count } => *count > 0 && is_part(part),
         Action::GroupBy { .. } | Action::Inhibit(_) => true,
         Action::Deduplicate { window_minutes, .. } => minutes(*window_minutes),
         Action::Hold { minutes: time, reason } => minutes(*time) && is_reason(reason),
@@ -263,6 +283,13 @@ pub(crate) fn fault(rule: &Rule) -> Option<String> {
     }
     let action = rule.actions.iter().find(|action| !fits(action))?;
     Some(format!("`{}` is out of its range; save the rules anew", action.kind().name()))
+}
+
+/// Whether it can be a part's number: it is read by people and machines, and has no blanks at its ends.
+pub(crate) fn is_part(text: &str) -> bool {
+    (1..=PART_BYTES_MAX).contains(&text.len())
+        && text.trim() == text
+        && !text.contains(char::is_control)
 }
 
 /// Whether it is one line that says something.

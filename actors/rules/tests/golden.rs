@@ -40,6 +40,7 @@ fn actions() {
         (Action::Notify { who: text("w") }, "8206816177"),
         (Action::Webhook { name: text("n") }, "820781616e"),
         (Action::Route { policy: text("p") }, "8208816170"),
+        (Action::RequirePart { part: text("q"), count: 2 }, "820982617102"),
     ] {
         frozen(&action, &expected.replace(' ', ""));
     }

@@ -10,8 +10,8 @@ use crate::{
     finding::Findings,
     nearest::meant,
     rule::{
-        Action, ActionKind, Inhibited, LEVEL_MAX, MINUTES_MAX, NAME_BYTES_MAX, PRIORITY_MAX,
-        REASON_BYTES_MAX, is_name, is_reason,
+        Action, ActionKind, Inhibited, LEVEL_MAX, MINUTES_MAX, NAME_BYTES_MAX, PART_BYTES_MAX,
+        PRIORITY_MAX, REASON_BYTES_MAX, is_name, is_part, is_reason,
     },
 };
 
@@ -63,6 +63,7 @@ impl<'a, 'd> Reading<'a, 'd, '_> {
                 Action::SetPriority(u8::try_from(priority).ok()?)
             }
             ActionKind::RequireSkill => self.skill(findings)?,
+            ActionKind::RequirePart => self.part(findings)?,
             ActionKind::GroupBy => Action::GroupBy { key: self.source(findings, value, kind)? },
             ActionKind::Deduplicate => self.deduplicate(findings)?,
             ActionKind::Hold => self.hold(findings)?,
@@ -98,6 +99,20 @@ impl<'a, 'd> Reading<'a, 'd, '_> {
             category: u16::try_from(category?).ok()?,
             level: u8::try_from(level?).ok()?,
         })
+    }
+
+    fn part(&self, findings: &mut Findings<'_>) -> Option<Action<Source>> {
+        let fields = self.fields(findings, &["part", "count"])?;
+        let count = fields.number(findings, "count", 1, i64::from(u16::MAX));
+        let (span, part) = fields.string(findings, "part")?;
+        if !is_part(part) {
+            let text = format!(
+                "a part's number is 1 to {PART_BYTES_MAX} bytes without blanks around; change it"
+            );
+            fields.error(findings, span.start, text);
+            return None;
+        }
+        Some(Action::RequirePart { part: part.to_owned(), count: u16::try_from(count?).ok()? })
     }
 
     fn minutes(

@@ -14,7 +14,7 @@ use crate::{finding::Findings, nearest::meant};
 
 /// A table of the document.
 #[derive(Clone, Copy)]
-pub(crate) struct Fields<'a, 'd> {
+pub struct Fields<'a, 'd> {
     table: &'a DeTable<'d>,
     /// Where it is.
     at: usize,
@@ -24,12 +24,12 @@ pub(crate) struct Fields<'a, 'd> {
 }
 
 impl<'a, 'd> Fields<'a, 'd> {
-    pub(crate) fn new(table: &'a DeTable<'d>, at: usize, what: &'a str) -> Self {
+    pub fn new(table: &'a DeTable<'d>, at: usize, what: &'a str) -> Self {
         Self { table, at, what, within: None }
     }
 
     /// The same table as part of a rule or a test.
-    pub(crate) fn within<'b>(&self, within: Option<&'b str>) -> Fields<'b, 'd>
+    pub fn within<'b>(&self, within: Option<&'b str>) -> Fields<'b, 'd>
     where
         'a: 'b,
     {
@@ -37,20 +37,20 @@ impl<'a, 'd> Fields<'a, 'd> {
     }
 
     /// Another table, in the same rule or test.
-    pub(crate) fn inner(&self, table: &'a DeTable<'d>, at: usize, what: &'a str) -> Self {
+    pub fn inner(&self, table: &'a DeTable<'d>, at: usize, what: &'a str) -> Self {
         Self { table, at, what, within: self.within }
     }
 
-    pub(crate) fn error(&self, findings: &mut Findings<'_>, at: usize, text: String) {
+    pub fn error(&self, findings: &mut Findings<'_>, at: usize, text: String) {
         findings.error(at, self.within, text);
     }
 
-    pub(crate) fn place(&self) -> usize {
+    pub fn place(&self) -> usize {
         self.at
     }
 
     /// The fields in the order of the document.
-    pub(crate) fn entries(
+    pub fn entries(
         &self,
     ) -> Vec<(&'a Spanned<std::borrow::Cow<'d, str>>, &'a Spanned<DeValue<'d>>)> {
         let mut entries: Vec<_> = self.table.iter().collect();
@@ -59,7 +59,7 @@ impl<'a, 'd> Fields<'a, 'd> {
     }
 
     /// Refuses every field that is not known.
-    pub(crate) fn only(&self, findings: &mut Findings<'_>, known: &[&str]) {
+    pub fn only(&self, findings: &mut Findings<'_>, known: &[&str]) {
         for (key, _) in self.entries() {
             let name = key.get_ref();
             if !known.contains(&name.as_ref()) {
@@ -75,7 +75,7 @@ impl<'a, 'd> Fields<'a, 'd> {
     }
 
     /// The field, if it is there.
-    pub(crate) fn value(&self, name: &str) -> Option<&'a Spanned<DeValue<'d>>> {
+    pub fn value(&self, name: &str) -> Option<&'a Spanned<DeValue<'d>>> {
         self.table.iter().find(|(key, _)| key.get_ref() == name).map(|(_, value)| value)
     }
 
@@ -101,7 +101,7 @@ impl<'a, 'd> Fields<'a, 'd> {
         None
     }
 
-    pub(crate) fn string(
+    pub fn string(
         &self,
         findings: &mut Findings<'_>,
         name: &str,
@@ -110,7 +110,7 @@ impl<'a, 'd> Fields<'a, 'd> {
         self.as_string(findings, value, name)
     }
 
-    pub(crate) fn as_string(
+    pub fn as_string(
         &self,
         findings: &mut Findings<'_>,
         value: &'a Spanned<DeValue<'d>>,
@@ -122,7 +122,7 @@ impl<'a, 'd> Fields<'a, 'd> {
         }
     }
 
-    pub(crate) fn number(
+    pub fn number(
         &self,
         findings: &mut Findings<'_>,
         name: &str,
@@ -133,7 +133,7 @@ impl<'a, 'd> Fields<'a, 'd> {
         self.as_number(findings, value, name, min, max)
     }
 
-    pub(crate) fn as_number(
+    pub fn as_number(
         &self,
         findings: &mut Findings<'_>,
         value: &Spanned<DeValue<'_>>,
@@ -156,7 +156,7 @@ impl<'a, 'd> Fields<'a, 'd> {
     }
 
     /// None where the field is missing, which is no mistake.
-    pub(crate) fn flag(&self, findings: &mut Findings<'_>, name: &str) -> Option<bool> {
+    pub fn flag(&self, findings: &mut Findings<'_>, name: &str) -> Option<bool> {
         let value = self.value(name)?;
         match value.get_ref().as_bool() {
             Some(flag) => Some(flag),
@@ -164,7 +164,7 @@ impl<'a, 'd> Fields<'a, 'd> {
         }
     }
 
-    pub(crate) fn as_table(
+    pub fn as_table(
         &self,
         findings: &mut Findings<'_>,
         value: &'a Spanned<DeValue<'d>>,
@@ -176,7 +176,7 @@ impl<'a, 'd> Fields<'a, 'd> {
         }
     }
 
-    pub(crate) fn list(
+    pub fn list(
         &self,
         findings: &mut Findings<'_>,
         name: &str,
@@ -186,7 +186,7 @@ impl<'a, 'd> Fields<'a, 'd> {
         self.as_list(findings, value, name, max)
     }
 
-    pub(crate) fn as_list(
+    pub fn as_list(
         &self,
         findings: &mut Findings<'_>,
         value: &'a Spanned<DeValue<'d>>,
@@ -205,12 +205,7 @@ impl<'a, 'd> Fields<'a, 'd> {
     }
 
     /// The tables `[[name]]`; none where there are none, which is no mistake.
-    pub(crate) fn tables(
-        &self,
-        findings: &mut Findings<'_>,
-        name: &'a str,
-        max: usize,
-    ) -> Vec<Self> {
+    pub fn tables(&self, findings: &mut Findings<'_>, name: &'a str, max: usize) -> Vec<Self> {
         let Some(value) = self.value(name) else {
             return Vec::new();
         };

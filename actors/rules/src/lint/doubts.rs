@@ -159,6 +159,10 @@ fn covers(earlier: &Action<Expression>, later: &Action<Expression>) -> bool {
             Action::RequireSkill { category, level },
             Action::RequireSkill { category: other, level: lower },
         ) => category == other && lower <= level,
+        (
+            Action::RequirePart { part, count },
+            Action::RequirePart { part: other, count: fewer },
+        ) => part == other && fewer <= count,
         (Action::Notify { who }, Action::Notify { who: other }) => who == other,
         (Action::Webhook { name }, Action::Webhook { name: other }) => name == other,
         _ => earlier.kind() == later.kind() && later.kind().first_decides(),

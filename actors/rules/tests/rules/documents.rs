@@ -23,6 +23,8 @@ fn the_example_names_every_fact() {
     let documentation = schema::documentation();
     assert!(documentation.contains("| `now.hour` | 0 to 23 | the hour at the site |"));
     assert!(documentation.contains("| `LIST.exists(x, CONDITION)` |"));
+    let guide = include_str!("../../../../docs/rules.md");
+    assert!(guide.ends_with(&documentation), "docs/rules.md has other tables: {documentation}");
 }
 
 #[test]
