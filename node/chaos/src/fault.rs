@@ -1,0 +1,215 @@
+//! What can be broken, and where.
+//!
+//! **Invariants:** a fault that was read can be followed: its figures are in range. Each ends by itself.
+//! **Not here:** when it comes (`timeline`), how it is done (the node, and the laboratory).
+
+use serde::{Deserialize, Serialize};
+
+/// Longer than any wait between nodes: who wants more wants a partition.
+pub(crate) const DELAY_MS_MAX: u64 = 10_000;
+/// A day.
+pub(crate) const OFFSET_MS_MAX: u64 = 24 * 3_600_000;
+/// As much as there is.
+pub(crate) const RATE_KBIT_MAX: u64 = 10_000_000;
+pub(crate) const FLAP_MS_MAX: u64 = 60_000;
+
+/// Which way datagrams go, as the node sees it that does the harm.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    #[default]
+    Both,
+    In,
+    Out,
+}
+
+/// What happens to datagrams between a node and others. Nothing of it: all arrive as ever.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    pub direction: Direction,
+    pub delay_ms: u64,
+    /// So much sooner or later at most.
+    pub jitter_ms: u64,
+    /// Of a hundred; all of them are a partition.
+    pub loss_percent: u64,
+    pub duplicate_percent: u64,
+    /// Of a hundred, so many overtake.
+    pub reorder_percent: u64,
+    /// Of a hundred, so many have a bit turned.
+    pub corrupt_percent: u64,
+    /// Kilobits a second; none: as many as there are.
+    pub rate_kbit: Option<u64>,
+    /// On for so long, then off for as long, and so on; none: all the time.
+    pub flap_ms: Option<u64>,
+}
+
+/// Something that is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Fault {
+    /// Between a node and all others.
+    Network(Network),
+    /// SIGKILL; it is started again when the fault ends.
+    Kill,
+    /// SIGSTOP, and SIGCONT when the fault ends.
+    Pause,
+    /// It gives up what it leads, and takes none of it until the fault ends.
+    Drain,
+    /// It is ended as an upgrade ends it, and started again at once.
+    Restart,
+    /// Every write to its log takes so much longer.
+    SlowDisk { delay_ms: u64 },
+    /// Its disk takes no more.
+    FullDisk,
+    /// Its wall clock is so much ahead, or behind where negative.
+    Clock { offset_ms: i64 },
+    /// All devices at the node lose their connections at once, and come again.
+    Herd,
+    /// The certificates of so many devices are revoked while they are connected.
+    Revoke { devices: u32 },
+}
+
+/// Whom a fault befalls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pick {
+    Node(u64),
+    /// Whoever leads a shard then; of any shard where none is named.
+    Leader(Option<u32>),
+    Random,
+    All,
+    /// No node: devices.
+    Nobody,
+}
+
+/// Each kind as a scenario names it, with the fields that it has besides when and whom.
+pub const KINDS: &[(&str, &[&str])] = &[
+    ("partition", &["direction", "flap"]),
+    ("delay", &["direction", "delay", "jitter"]),
+    ("loss", &["direction", "percent"]),
+    ("duplicate", &["direction", "percent"]),
+    ("reorder", &["direction", "percent", "delay", "jitter"]),
+    ("corrupt", &["direction", "percent"]),
+    ("bandwidth", &["direction", "rate_kbit"]),
+    ("kill", &[]),
+    ("pause", &[]),
+    ("drain", &[]),
+    ("restart", &[]),
+    ("disk.slow", &["delay"]),
+    ("disk.full", &[]),
+    ("clock", &["ahead", "behind"]),
+    ("herd", &[]),
+    ("revoke", &["devices"]),
+];
+
+impl Fault {
+    /// The kind by which scenarios and reports name it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Network(network) => network.name(),
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::Drain => "drain",
+            Self::Restart => "restart",
+            Self::SlowDisk { .. } => "disk.slow",
+            Self::FullDisk => "disk.full",
+            Self::Clock { .. } => "clock",
+            Self::Herd => "herd",
+            Self::Revoke { .. } => "revoke",
+        }
+    }
+
+    /// Whether its figures are such as a scenario may have: what comes from elsewhere is not believed.
+    pub fn is_in_range(&self) -> bool {
+        match *self {
+            Self::Network(network) => network.is_in_range(),
+            Self::SlowDisk { delay_ms } => delay_ms <= DELAY_MS_MAX,
+            Self::Clock { offset_ms } => offset_ms.unsigned_abs() <= OFFSET_MS_MAX,
+            _ => true,
+        }
+    }
+
+    /// Whether the node that it befalls may stop serving: such nodes count against a quorum.
+    pub fn takes_a_node(&self) -> bool {
+        match self {
+            Self::Network(network) => network.loss_percent == 100 || network.corrupt_percent == 100,
+            Self::Kill | Self::Pause | Self::Drain | Self::Restart | Self::FullDisk => true,
+            Self::SlowDisk { .. } | Self::Clock { .. } | Self::Herd | Self::Revoke { .. } => false,
+        }
+    }
+
+    /// Whether a node does it to itself when it is asked; the others need whoever runs its process.
+    pub fn is_inside(&self) -> bool {
+        !matches!(self, Self::Kill | Self::Pause | Self::Restart)
+    }
+
+    /// Whether it befalls devices, and no node.
+    pub fn is_about_devices(&self) -> bool {
+        matches!(self, Self::Revoke { .. })
+    }
+
+    /// Whether operators' agreement is enough for a node to do it: a clock that jumps moves real promises.
+    pub fn may_be_agreed(&self) -> bool {
+        !matches!(self, Self::Clock { .. } | Self::FullDisk)
+    }
+
+    /// Whether a cluster that serves customers may be asked for it.
+    pub fn may_befall_production(&self) -> bool {
+        self.is_inside() && self.may_be_agreed() && !matches!(self, Self::Revoke { .. })
+    }
+}
+
+impl Network {
+    fn is_in_range(&self) -> bool {
+        let percents =
+            [self.loss_percent, self.duplicate_percent, self.reorder_percent, self.corrupt_percent];
+        self.delay_ms <= DELAY_MS_MAX
+            && self.jitter_ms <= self.delay_ms
+            && percents.iter().all(|percent| *percent <= 100)
+            && self.rate_kbit.is_none_or(|rate| (1..=RATE_KBIT_MAX).contains(&rate))
+            && self.flap_ms.is_none_or(|flap| (1..=FLAP_MS_MAX).contains(&flap))
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self { loss_percent: 100, .. } => "partition",
+            Self { reorder_percent: 1.., .. } => "reorder",
+            Self { delay_ms: 1.., .. } => "delay",
+            Self { loss_percent: 1.., .. } => "loss",
+            Self { duplicate_percent: 1.., .. } => "duplicate",
+            Self { corrupt_percent: 1.., .. } => "corrupt",
+            Self { rate_kbit: Some(_), .. } => "bandwidth",
+            _ => "network",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_a_name_that_scenarios_know() {
+        let network = Network::default();
+        for fault in [
+            Fault::Network(Network { loss_percent: 100, ..network }),
+            Fault::Network(Network { delay_ms: 1, ..network }),
+            Fault::Network(Network { delay_ms: 1, reorder_percent: 1, ..network }),
+            Fault::Network(Network { loss_percent: 99, ..network }),
+            Fault::Network(Network { duplicate_percent: 1, ..network }),
+            Fault::Network(Network { corrupt_percent: 1, ..network }),
+            Fault::Network(Network { rate_kbit: Some(1), ..network }),
+            Fault::Kill,
+            Fault::Pause,
+            Fault::Drain,
+            Fault::Restart,
+            Fault::SlowDisk { delay_ms: 1 },
+            Fault::FullDisk,
+            Fault::Clock { offset_ms: -1 },
+            Fault::Herd,
+            Fault::Revoke { devices: 1 },
+        ] {
+            assert!(KINDS.iter().any(|(name, _)| *name == fault.name()), "{fault:?}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What has to be so before a cluster that is there already is broken on purpose, and whom it would reach.
+//!
+//! **Invariants:** what is not known is never taken for well; each refusal names the missing guard and what
+//! to do. **Not here:** asking the cluster, what a scenario may have at all (`scenario`), nodes that are out at
+//! a time (`timeline`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    fault::Pick,
+    scenario::{QUORUM, Scenario, Target},
+    timeline::Timeline,
+};
+
+/// An allowance lasts so much longer than the run: what is to be read in the end is read under it.
+const SPARE_MS: u64 = 60_000;
+
+/// What a node may do to itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Permission {
+    /// Its configuration says so.
+    pub configured: bool,
+    /// Two operators agreed, until then; Unix milliseconds.
+    pub until_ms: Option<u64>,
+}
+
+/// A node before a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    pub number: u64,
+    /// It is a member in full: neither draining nor leaving nor away.
+    pub is_active: bool,
+    /// None where it does not answer.
+    pub asked: Option<(Permission, usize)>,
+}
+
+/// A group before a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    pub number: u32,
+    pub voters: Vec<u64>,
+    pub leader: Option<u64>,
+    pub is_settled: bool,
+}
+
+/// The cluster before a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub now_ms: u64,
+    /// Those that the run may break.
+    pub nodes: Vec<Node>,
+    /// Those in which they vote.
+    pub groups: Vec<Group>,
+}
+
+/// Whom a fault may reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reach {
+    pub nodes: BTreeSet<u64>,
+    /// Groups in which they vote, and of those the ones that they lead.
+    pub groups: BTreeSet<u32>,
+    pub led: BTreeSet<u32>,
+}
+
+impl Standing {
+    /// Why the scenario is not run on this cluster; empty where it may be.
+    pub fn refusals(&self, scenario: &Scenario, timeline: &Timeline) -> Vec<String> {
+        let mut refusals = Vec::new();
+        let until_ms = self.now_ms + scenario.duration_ms + SPARE_MS;
+        // Of what operators agree on, nodes leave out what is for labs.
+        let guarded = timeline.0.iter().find(|strike| !strike.fault.may_be_agreed());
+        for node in &self.nodes {
+            refusals.extend(node.refusals(scenario.target, until_ms, self.now_ms));
+            if let (Some(strike), Some((Permission { configured: false, .. }, _))) =
+                (guarded, node.asked)
+            {
+                let (name, node) = (strike.fault.name(), node.number);
+                refusals.push(format!(
+                    "`{name}` is for labs, and node {node} has no [chaos] enabled = true"
+                ));
+            }
+        }
+        let numbers: BTreeSet<u64> = self.nodes.iter().map(|node| node.number).collect();
+        let groups: BTreeSet<u32> = self.groups.iter().map(|group| group.number).collect();
+        let picks: BTreeSet<String> = timeline
+            .0
+            .iter()
+            .filter_map(|strike| missing(strike.pick, &numbers, &groups))
+            .collect();
+        refusals.extend(picks);
+        let takes_out = timeline.0.iter().any(|strike| strike.fault.takes_a_node());
+        for group in self.groups.iter().filter(|_| takes_out) {
+            refusals.extend(group.refusal());
+        }
+        refusals
+    }
+
+    /// Whom a fault of this pick may reach.
+    pub fn reach(&self, pick: Pick) -> Reach {
+        let leads = |node: u64| self.groups.iter().any(|group| group.leader == Some(node));
+        let all = self.nodes.iter().map(|node| node.number);
+        let nodes: BTreeSet<u64> = match pick {
+            Pick::Nobody => BTreeSet::new(),
+            Pick::All | Pick::Random => all.collect(),
+            Pick::Node(node) => all.filter(|number| *number == node).collect(),
+            Pick::Leader(None) => all.filter(|number| leads(*number)).collect(),
+            // Who leads it now may be another by then.
+            Pick::Leader(Some(shard)) => {
+                let group = self.groups.iter().find(|group| group.number == shard);
+                all.filter(|number| group.is_some_and(|group| group.voters.contains(number)))
+                    .collect()
+            }
+        };
+        let of = |is_of: &dyn Fn(&Group) -> bool| {
+            self.groups.iter().filter(|group| is_of(group)).map(|group| group.number).collect()
+        };
+        Reach {
+            groups: of(&|group| group.voters.iter().any(|voter| nodes.contains(voter))),
+            led: of(&|group| group.leader.is_some_and(|leader| nodes.contains(&leader))),
+            nodes,
+        }
+    }
+
+    /// By group, how many voters it may lose before it decides nothing any more.
+    pub fn margins(&self) -> BTreeMap<u32, u64> {
+        self.groups.iter().map(|group| (group.number, group.margin())).collect()
+    }
+}
+
+/// What a pick names that is not there.
+fn missing(pick: Pick, nodes: &BTreeSet<u64>, groups: &BTreeSet<u32>) -> Option<String> {
+    match pick {
+        Pick::Node(node) if !nodes.contains(&node) => Some(format!(
+            "there is no node {node} in this region: `fieldmesh cluster status` lists them"
+        )),
+        Pick::Leader(Some(shard)) if !groups.contains(&shard) => {
+            Some(format!("there is no shard {shard} here: `fieldmesh cluster status` lists them"))
+        }
+        _ => None,
+    }
+}
+
+impl Node {
+    fn refusals(&self, target: Target, until_ms: u64, now_ms: u64) -> Vec<String> {
+        let node = self.number;
+        let mut refusals = Vec::new();
+        if !self.is_active {
+            refusals
+                .push(format!("node {node} is draining, leaving or away: let it come back first"));
+        }
+        let Some((permission, leases)) = self.asked else {
+            refusals.push(format!("node {node} does not answer: whatever ails it comes first"));
+            return refusals;
+        };
+        if leases > 0 {
+            let text = "an earlier fault is not healed: wait five seconds, or `fieldmesh chaos stop` there";
+            refusals.push(format!("node {node} has {leases} leases of chaos: {text}"));
+        }
+        let agreed = permission.until_ms.filter(|until| *until > now_ms);
+        match agreed {
+            Some(until) if until < until_ms => {
+                let text = "two operators allow more: `fieldmesh chaos allow --minutes N`";
+                refusals
+                    .push(format!("the allowance on node {node} ends before the run does: {text}"));
+            }
+            None if target == Target::Production => {
+                let text = "two operators give one by `fieldmesh chaos allow --minutes N`";
+                refusals.push(format!("no allowance is in force on node {node}: {text}"));
+            }
+            None if !permission.configured => {
+                let text =
+                    "set [chaos] enabled = true, or have two operators `fieldmesh chaos allow`";
+                refusals.push(format!("node {node} does not allow chaos: {text}"));
+            }
+            _ => {}
+        }
+        refusals
+    }
+}
+
+impl Group {
+    /// How many voters it can lose.
+    fn margin(&self) -> u64 {
+        (self.voters.len() as u64).saturating_sub(self.voters.len() as u64 / 2 + 1)
+    }
+
+    fn refusal(&self) -> Option<String> {
+        let group = self.number;
+        if self.margin() < 1 {
+            let (voters, wanted) = (self.voters.len(), QUORUM + 1);
+            return Some(format!(
+                "group {group} has {voters} voters and could lose none: it needs {wanted}"
+            ));
+        }
+        let is_whole = self.is_settled && self.leader.is_some();
+        let text = "its members are not what they are to be, or nobody leads it: `fieldmesh cluster status`";
+        (!is_whole).then(|| format!("group {group} has no margin to lose a node: {text}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

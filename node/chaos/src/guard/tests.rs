@@ -1,0 +1,127 @@
+//! Each guard refuses by itself, and a cluster that is whole is not refused.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use super::*;
+use crate::read_scenario;
+
+const NOW: u64 = 1_000_000;
+
+fn standing() -> Standing {
+    let allowed = Permission { configured: false, until_ms: Some(NOW + 3_600_000) };
+    let node = |number| Node { number, is_active: true, asked: Some((allowed, 0)) };
+    let group = |number, leader| Group {
+        number,
+        voters: vec![1, 2, 3],
+        leader: Some(leader),
+        is_settled: true,
+    };
+    Standing {
+        now_ms: NOW,
+        nodes: (1..=4).map(node).collect(),
+        groups: vec![group(0, 1), group(1, 2), group(2, 2)],
+    }
+}
+
+fn scenario(target: &str, fault: &str) -> (Scenario, Timeline) {
+    let text = format!(
+        "name = \"x\"\nduration = \"60s\"\ntarget = \"{target}\"\nworkload = {{ rate = 1 }}\n\
+         fault = [{{ {fault} }}]\n"
+    );
+    let scenario = read_scenario(&text).unwrap().value;
+    let timeline = Timeline::of(&scenario, 4).unwrap();
+    (scenario, timeline)
+}
+
+const CUT: &str = "kind = \"partition\", at = \"1s\", for = \"5s\", pick = \"leader\"";
+
+fn refused(standing: &Standing, target: &str, fault: &str) -> Vec<String> {
+    let (scenario, timeline) = scenario(target, fault);
+    standing.refusals(&scenario, &timeline)
+}
+
+#[test]
+fn a_whole_cluster_whose_operators_agreed_may_be_broken() {
+    for target in ["staging", "production"] {
+        assert_eq!(refused(&standing(), target, CUT), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn each_missing_guard_is_named() {
+    type Break = fn(&mut Standing);
+    let cases: [(&str, Break, &str); 9] = [
+        ("production", |it| it.nodes[1].asked.as_mut().unwrap().0.until_ms = None, "no allowance"),
+        (
+            "production",
+            |it| it.nodes[1].asked.as_mut().unwrap().0.until_ms = Some(NOW),
+            "no allowance",
+        ),
+        (
+            "production",
+            |it| {
+                it.nodes[1].asked.as_mut().unwrap().0 =
+                    Permission { configured: true, until_ms: None }
+            },
+            "no allowance",
+        ),
+        ("staging", |it| it.nodes[1].asked.as_mut().unwrap().0.until_ms = None, "enabled = true"),
+        (
+            "staging",
+            |it| it.nodes[1].asked.as_mut().unwrap().0.until_ms = Some(NOW + 119_999),
+            "ends before the run",
+        ),
+        ("staging", |it| it.nodes[1].asked.as_mut().unwrap().1 = 2, "not healed"),
+        ("staging", |it| it.nodes[1].asked = None, "does not answer"),
+        ("staging", |it| it.nodes[1].is_active = false, "draining"),
+        ("staging", |it| it.groups[2].voters = vec![1, 2], "group 2 has 2 voters"),
+    ];
+    for (target, break_it, told) in cases {
+        let mut standing = standing();
+        break_it(&mut standing);
+        let refusals = refused(&standing, target, CUT);
+        assert!(refusals.len() == 1 && refusals[0].contains(told), "{told}: {refusals:?}");
+    }
+    let mut leaderless = standing();
+    leaderless.groups[0].leader = None;
+    assert_eq!(refused(&leaderless, "staging", CUT).len(), 1);
+    // A fault that takes nobody out asks for no margin.
+    let herd = "kind = \"herd\", at = \"1s\", pick = \"all\"";
+    assert_eq!(refused(&leaderless, "staging", herd), Vec::<String>::new());
+    let full = "kind = \"disk.full\", at = \"1s\", for = \"5s\", pick = \"leader\"";
+    let refusals = refused(&standing(), "staging", full);
+    assert!(refusals.len() == 4 && refusals[0].contains("for labs"), "{refusals:?}");
+    // A lab's configuration is enough for staging.
+    let mut configured = standing();
+    for node in &mut configured.nodes {
+        node.asked = Some((Permission { configured: true, until_ms: None }, 0));
+    }
+    for fault in [CUT, full] {
+        assert_eq!(refused(&configured, "staging", fault), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_target_that_does_not_exist_is_named_once() {
+    let nobody = "kind = \"partition\", every = \"10s\", from = \"1s\", until = \"50s\", for = \"5s\", \
+                  pick = \"node:9\"";
+    let refusals = refused(&standing(), "staging", nobody);
+    assert!(refusals.len() == 1 && refusals[0].contains("no node 9"), "{refusals:?}");
+    let shard = "kind = \"partition\", at = \"1s\", for = \"5s\", pick = \"leader:7\"";
+    assert!(refused(&standing(), "staging", shard)[0].contains("no shard 7"));
+}
+
+#[test]
+fn the_reach_of_a_fault_is_what_its_nodes_vote_in_and_lead() {
+    let standing = standing();
+    let reach = standing.reach(Pick::Node(2));
+    assert_eq!((reach.nodes.len(), reach.groups.len(), reach.led.len()), (1, 3, 2));
+    // Node 4 votes nowhere.
+    let reach = standing.reach(Pick::Node(4));
+    assert_eq!((reach.nodes.len(), reach.groups.len(), reach.led.len()), (1, 0, 0));
+    assert_eq!(standing.reach(Pick::Leader(None)).nodes, [1, 2].into());
+    assert_eq!(standing.reach(Pick::Leader(Some(0))).nodes, [1, 2, 3].into());
+    assert_eq!(standing.reach(Pick::All).nodes.len(), 4);
+    assert_eq!(standing.reach(Pick::Nobody).groups.len(), 0);
+    assert_eq!(standing.margins(), [(0, 1), (1, 1), (2, 1)].into());
+}

@@ -1,0 +1,272 @@
+//! What happened in a run, entry by entry, as whoever ran it saw it.
+//!
+//! One JSON object a line. The first has the scenario, the last says how many there were: what ends
+//! earlier was cut off. An operation is invoked and then came out well, was refused, or nobody knows; what
+//! nobody knows may have happened, or may happen later. A device that does not know of its request's fate
+//! goes on asking, so an outcome that is known later counts as one.
+//!
+//! **Invariants:** entries are in the order of time; an outcome comes after its invocation. **Not here:** what
+//! follows from it (`promises`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{fault::Fault, scenario::Scenario, timeline::Strike};
+
+/// What this is written in; other versions are refused.
+pub const VERSION: u32 = 1;
+/// Longer than any run with its end: figures of later entries would be computed for ever.
+const AT_US_MAX: u64 = 24 * 3_600_000_000;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Microseconds since the run began, by a clock that no fault moves.
+    pub at_us: u64,
+    #[serde(flatten)]
+    pub what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum What {
+    /// The first one.
+    Begun {
+        version: u32,
+        scenario: Box<Scenario>,
+        /// SHA-256 of the document, hexadecimal.
+        document: String,
+        /// Unix milliseconds.
+        wall_ms: u64,
+        product: String,
+        nodes: u64,
+        /// What is to be broken, as it was laid out.
+        strikes: Vec<Strike>,
+    },
+    Invoked {
+        op: u64,
+        by: String,
+        operation: Operation,
+    },
+    Ok {
+        op: u64,
+        /// Of a read: events of the ticket, and the digest of them all; nothing where there was none yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        read: Option<Prefix>,
+    },
+    /// It did not happen, and does not.
+    Refused {
+        op: u64,
+        why: String,
+    },
+    Unknown {
+        op: u64,
+        why: String,
+    },
+    /// A customer was told something of a ticket.
+    Confirmed {
+        by: String,
+        ticket: String,
+        number: u8,
+        technician: Option<String>,
+    },
+    Fault {
+        strike: u32,
+        fault: Fault,
+        node: Option<u64>,
+        phase: Phase,
+        why: String,
+    },
+    /// Who leads a group now.
+    Leader {
+        group: u32,
+        node: Option<u64>,
+    },
+    /// A figure that is bounded, with its bound.
+    Sample {
+        node: u64,
+        name: String,
+        value: u64,
+        bound: u64,
+    },
+    /// A node ended by itself or does not start again, or the cluster does not heal: that is the product's fault.
+    Down {
+        node: Option<u64>,
+        why: String,
+    },
+    /// A device was told that it is not believed.
+    TurnedAway {
+        device: String,
+    },
+    /// A device is not to be served any more.
+    Revoked {
+        device: String,
+    },
+    /// A ticket in the end.
+    Ticket {
+        ticket: String,
+        state: String,
+        events: Vec<Happened>,
+    },
+    /// What a replica holds in the end.
+    Replica {
+        group: u32,
+        node: u64,
+        applied: u64,
+        digest: String,
+    },
+    /// Whether the ledger's chain was verified in the end.
+    Ledger {
+        holds: bool,
+        entries: u64,
+        /// At least so many must be there for what the run asked for.
+        wanted: u64,
+        why: String,
+    },
+    /// The run was given up.
+    Aborted {
+        why: String,
+    },
+    /// Something that the run itself could not do.
+    Harness {
+        why: String,
+    },
+    /// The last one: so many came before it.
+    Ended {
+        entries: u64,
+    },
+}
+
+/// What is asked of the service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "asks", rename_all = "snake_case")]
+pub enum Operation {
+    Request {
+        ticket: String,
+        shard: u32,
+    },
+    Read {
+        ticket: String,
+    },
+    /// An operator's message into a ticket.
+    Write {
+        ticket: String,
+    },
+}
+
+/// The beginning of a ticket's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prefix {
+    pub events: u64,
+    /// Of these events in their order.
+    pub digest: String,
+}
+
+/// One event of a ticket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happened {
+    pub event: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub technician: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u32>,
+    /// Of the events up to this one.
+    pub digest: String,
+}
+
+/// How far a fault is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It is there.
+    Installed,
+    /// There was nobody whom it could befall.
+    Skipped,
+    /// It could not be done.
+    Failed,
+    /// It is over.
+    Ended,
+}
+
+/// All entries of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct History {
+    pub entries: Vec<Entry>,
+    /// The last entry says that there are no more.
+    pub is_whole: bool,
+}
+
+/// Why a history cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    #[error(
+        "line {line} is of an earlier time than the one before, or of more than a day: this is no history of \
+         a run"
+    )]
+    Time { line: usize },
+    #[error(
+        "line {line} is no entry of a history: {source}; is this the file `history.jsonl` of a run?"
+    )]
+    Entry { line: usize, source: serde_json::Error },
+    #[error(
+        "the history does not begin with its scenario; is this the file `history.jsonl` of a run?"
+    )]
+    Headless,
+    #[error("the history is of version {0}, and this program reads {VERSION}")]
+    Version(u32),
+}
+
+impl Entry {
+    /// The line of a history, without its end.
+    ///
+    /// # Errors
+    /// Never for what is declared here; serde says so by a result.
+    pub fn line(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
+    }
+}
+
+impl History {
+    /// Reads what was written line by line. A last line that was cut off is left out, and the history is not
+    /// whole then.
+    ///
+    /// # Errors
+    /// What is no history.
+    pub fn read(text: &str) -> Result<Self, HistoryError> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut lines = text.split_inclusive('\n').enumerate().peekable();
+        while let Some((number, line)) = lines.next() {
+            match serde_json::from_str(line) {
+                Ok(entry) => entries.push(entry),
+                Err(_) if lines.peek().is_none() && !line.ends_with('\n') && number > 0 => break,
+                Err(source) => return Err(HistoryError::Entry { line: number + 1, source }),
+            }
+        }
+        let falls = entries.windows(2).position(|two| two[1].at_us < two[0].at_us);
+        let late = entries.iter().position(|entry| entry.at_us > AT_US_MAX);
+        if let Some(at) = falls.map(|at| at + 1).or(late) {
+            return Err(HistoryError::Time { line: at + 1 });
+        }
+        match entries.first().map(|entry| &entry.what) {
+            Some(What::Begun { version: VERSION, .. }) => {}
+            Some(What::Begun { version, .. }) => return Err(HistoryError::Version(*version)),
+            _ => return Err(HistoryError::Headless),
+        }
+        Ok(Self::of(entries))
+    }
+
+    /// Of entries in the order of their time.
+    pub fn of(entries: Vec<Entry>) -> Self {
+        let before = entries.len().saturating_sub(1) as u64;
+        let last = entries.last().map(|entry| &entry.what);
+        let is_whole = matches!(last, Some(What::Ended { entries }) if *entries == before);
+        Self { entries, is_whole }
+    }
+
+    /// What was run; none where the history is none.
+    pub fn scenario(&self) -> Option<&Scenario> {
+        match &self.entries.first()?.what {
+            What::Begun { scenario, .. } => Some(scenario),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! What a run is worth: its promises, its probes, its faults, as one verdict.
+//!
+//! **Invariants:** a run passes only if every promise that it checks was kept, every probe held, and every fault
+//! was really there. What nobody knows does not pass. A fault of the run itself is not one of the product.
+//! **Not here:** the single checks (`promises`), drawing.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{
+    history::{History, Phase, What},
+    promises::{Finding, Operations, Promise, Recovery, Verdict, recoveries},
+    scenario::Probe,
+    steady::{Figures, Mode, measure},
+    timeline::Strike,
+};
+
+/// Between two looks at a probe.
+const LOOK_US: u64 = 1_000_000;
+
+/// How a run ended; the numbers are exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    Passed = 0,
+    /// A promise was broken, or what is normal was not so.
+    Violated = 1,
+    /// An abort condition came true, or somebody stopped it.
+    Aborted = 2,
+    /// The run says nothing of the product: a fault was not there, or something could not be looked at.
+    Inconclusive = 3,
+}
+
+/// What came of a probe.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProbeFinding {
+    pub id: String,
+    pub query: String,
+    pub mode: String,
+    pub wanted: String,
+    pub verdict: Verdict,
+    pub looks: u64,
+    pub failed: u64,
+    /// The worst figure, and when its window ended.
+    pub worst: Option<f64>,
+    pub worst_at_ms: Option<u64>,
+}
+
+/// How often a kind of fault was wanted, and was there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Coverage {
+    pub kind: String,
+    pub wanted: u64,
+    pub installed: u64,
+    pub why_not: Vec<String>,
+}
+
+/// Everything that follows from a history.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Judgement {
+    pub ending: Ending,
+    pub why: Vec<String>,
+    pub promises: Vec<Finding>,
+    pub probes: Vec<ProbeFinding>,
+    pub faults: Vec<Coverage>,
+    pub(crate) recoveries: Vec<Recovery>,
+    /// What nothing in this run looked at.
+    pub not_covered: Vec<String>,
+    pub is_whole: bool,
+}
+
+impl Judgement {
+    /// Of each fault that took a node: milliseconds until each shard that the node had led answered again.
+    pub fn recoveries_ms(&self) -> Vec<u64> {
+        self.recoveries.iter().map(|recovery| recovery.ms).collect()
+    }
+}
+
+/// Says what a history is worth.
+pub fn judge(history: &History) -> Judgement {
+    let scenario = history.scenario();
+    let wanted = scenario.map(|scenario| scenario.promises.clone()).unwrap_or_default();
+    let operations = Operations::of(history);
+    let check = |promise: &Promise| promise.check(history, &operations);
+    let promises: Vec<Finding> = wanted.iter().map(check).collect();
+    let figures = measure(history);
+    let moments = Moments::of(history);
+    let probes = scenario.map(|scenario| scenario.steady.as_slice()).unwrap_or_default();
+    let probes: Vec<ProbeFinding> =
+        probes.iter().map(|probe| looked_at(probe, &figures, &moments)).collect();
+    let faults = coverage(history);
+    let Outcome { ending, why } = outcome(history, &promises, &probes, &faults);
+    let mut not_covered: Vec<String> = Promise::ALL
+        .into_iter()
+        .filter(|promise| !wanted.contains(promise))
+        .map(|promise| format!("I{}: {}", promise.number(), promise.text()))
+        .collect();
+    let kinds = crate::fault::KINDS.iter().map(|(kind, _)| *kind);
+    let unbroken = kinds.filter(|kind| !faults.iter().any(|one| one.kind == *kind));
+    not_covered.extend(unbroken.map(|kind| format!("fault {kind}")));
+    let recoveries = recoveries(history, &operations);
+    let is_whole = history.is_whole;
+    Judgement { ending, why, promises, probes, faults, recoveries, not_covered, is_whole }
+}
+
+/// What a run came to, with the reasons.
+struct Outcome {
+    ending: Ending,
+    why: Vec<String>,
+}
+
+impl Outcome {
+    /// A violation is one whatever else went wrong; an aborted run may be inconclusive too.
+    fn worse(&mut self, to: Ending, because: String) {
+        let rank = |ending: Ending| match ending {
+            Ending::Passed => 0,
+            Ending::Inconclusive => 1,
+            Ending::Aborted => 2,
+            Ending::Violated => 3,
+        };
+        if rank(to) > rank(self.ending) {
+            self.ending = to;
+        }
+        self.why.push(because);
+    }
+
+    fn promised(&mut self, finding: &Finding) {
+        let (number, text) = (finding.promise.number(), finding.promise.text());
+        match finding.verdict {
+            Verdict::Kept => {}
+            Verdict::Broken => {
+                let times = finding.broken;
+                self.worse(Ending::Violated, format!("I{number}, {text}: broken {times} times"));
+            }
+            Verdict::Unknown => {
+                let why = &finding.why;
+                self.worse(Ending::Inconclusive, format!("I{number}, {text}: not known: {why}"));
+            }
+        }
+    }
+
+    fn probed(&mut self, probe: &ProbeFinding) {
+        let ProbeFinding { id, wanted, failed, looks, .. } = probe;
+        match probe.verdict {
+            Verdict::Kept => {}
+            Verdict::Broken => {
+                let text = format!("{id} was not {wanted} {failed} of {looks} times");
+                self.worse(Ending::Violated, text);
+            }
+            Verdict::Unknown => {
+                self.worse(Ending::Inconclusive, format!("{id} could not be measured"));
+            }
+        }
+    }
+
+    fn covered(&mut self, coverage: &Coverage) {
+        let Coverage { kind, wanted, installed, why_not } = coverage;
+        if installed < wanted {
+            let reason = why_not.first().map_or("it never came", String::as_str);
+            let text = format!("{kind} was there {installed} of {wanted} times: {reason}");
+            self.worse(Ending::Inconclusive, text);
+        }
+    }
+
+    fn happened(&mut self, what: &What) {
+        match what {
+            What::Aborted { why } => {
+                self.worse(Ending::Aborted, format!("the run was given up: {why}"));
+            }
+            What::Harness { why } => {
+                self.worse(Ending::Inconclusive, format!("the run itself failed: {why}"));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn outcome(
+    history: &History,
+    promises: &[Finding],
+    probes: &[ProbeFinding],
+    faults: &[Coverage],
+) -> Outcome {
+    let mut outcome = Outcome { ending: Ending::Passed, why: Vec::new() };
+    promises.iter().for_each(|finding| outcome.promised(finding));
+    probes.iter().for_each(|probe| outcome.probed(probe));
+    faults.iter().for_each(|coverage| outcome.covered(coverage));
+    history.entries.iter().for_each(|entry| outcome.happened(&entry.what));
+    if !history.is_whole {
+        let count = history.entries.len();
+        let text = format!("the history is cut off after {count} entries");
+        outcome.worse(Ending::Inconclusive, text);
+    }
+    outcome
+}
+
+/// How often each kind was wanted, and there: wherever it was to be, and for at least half of its time.
+fn coverage(history: &History) -> Vec<Coverage> {
+    let strikes = history.entries.iter().find_map(|entry| match &entry.what {
+        What::Begun { strikes, .. } => Some(strikes.as_slice()),
+        _ => None,
+    });
+    let mut all: Vec<Coverage> = Vec::new();
+    for strike in strikes.unwrap_or_default() {
+        let kind = strike.fault.name();
+        let at = all.iter().position(|one| one.kind == kind).unwrap_or_else(|| {
+            let kind = kind.to_owned();
+            all.push(Coverage { kind, wanted: 0, installed: 0, why_not: Vec::new() });
+            all.len() - 1
+        });
+        all[at].wanted += 1;
+        match was_there(history, strike) {
+            Ok(()) => all[at].installed += 1,
+            Err(why) => all[at].why_not.push(why),
+        }
+    }
+    all
+}
+
+fn was_there(history: &History, strike: &Strike) -> Result<(), String> {
+    let (mut since, mut shortest) = (BTreeMap::new(), None::<u64>);
+    for entry in &history.entries {
+        let What::Fault { strike: number, node, phase, why, .. } = &entry.what else { continue };
+        if *number != strike.number {
+            continue;
+        }
+        match phase {
+            Phase::Skipped | Phase::Failed => return Err(why.clone()),
+            Phase::Installed => {
+                since.insert(*node, entry.at_us);
+            }
+            Phase::Ended => {
+                let lasted = since.get(node).map(|since| (entry.at_us - since) / 1000);
+                shortest = lasted.into_iter().chain(shortest).min();
+            }
+        }
+    }
+    let wanted = strike.until_ms.saturating_sub(strike.at_ms);
+    match shortest {
+        _ if since.is_empty() => Err("it never came".into()),
+        Some(lasted) if lasted < wanted / 2 => Err(format!("it lasted {lasted} of {wanted} ms")),
+        _ => Ok(()),
+    }
+}
+
+/// When faults were there.
+struct Moments {
+    end_us: u64,
+    first_us: Option<u64>,
+    last_us: Option<u64>,
+    /// Each from its installation to its end.
+    bands: Vec<(u64, u64)>,
+}
+
+impl Moments {
+    fn of(history: &History) -> Self {
+        let last_op = history.entries.iter().rev().find_map(|entry| match entry.what {
+            What::Invoked { .. } => Some(entry.at_us),
+            _ => None,
+        });
+        let end_us = last_op.unwrap_or(0);
+        let bands = history.bands().into_iter().map(|(_, _, since, until)| (since, until));
+        let bands: Vec<(u64, u64)> = bands.collect();
+        let first_us = bands.iter().map(|band| band.0).min();
+        let last_us = bands.iter().map(|band| band.1).max();
+        Self { end_us, first_us, last_us, bands }
+    }
+
+    /// Whether a window has something of a fault, or of the time behind one.
+    fn touches(&self, (from_us, until_us): (u64, u64), grace_us: u64) -> bool {
+        self.bands
+            .iter()
+            .any(|(since, to)| *since < until_us && from_us < to.saturating_add(grace_us))
+    }
+
+    /// The windows of a probe.
+    fn windows(&self, probe: &Probe) -> Vec<(u64, u64)> {
+        let length = probe.window_ms.saturating_mul(1000);
+        let first = self.first_us.unwrap_or(self.end_us);
+        let before = (first.saturating_sub(length), first);
+        let after =
+            (self.end_us.saturating_sub(length).max(self.last_us.unwrap_or(0)), self.end_us);
+        let ends = (1..).map(|step: u64| (step * LOOK_US).saturating_add(length));
+        let ends = ends.take_while(|end| *end <= self.end_us);
+        let all = ends.map(|end| (end - length, end));
+        match probe.mode {
+            Mode::Sot => vec![before],
+            Mode::Eot => vec![after],
+            Mode::Edge => vec![before, after],
+            Mode::Continuous => match probe.grace_ms {
+                None => all.collect(),
+                Some(grace) => all
+                    .filter(|window| !self.touches(*window, grace.saturating_mul(1000)))
+                    .collect(),
+            },
+            Mode::OnFault => all.filter(|(_, end)| self.touches((*end - 1, *end), 0)).collect(),
+        }
+    }
+}
+
+fn looked_at(probe: &Probe, figures: &Figures, moments: &Moments) -> ProbeFinding {
+    let (mut looks, mut failed, mut is_missed) = (0, 0, false);
+    let mut worst: Option<(f64, u64)> = None;
+    for (from_us, until_us) in moments.windows(probe) {
+        let Some(measured) = figures.of(probe.query, from_us, until_us) else {
+            // A moment that is named must have been looked at.
+            is_missed |= !matches!(probe.mode, Mode::Continuous | Mode::OnFault);
+            continue;
+        };
+        looks += 1;
+        failed += u64::from(!probe.comparison.holds(measured, probe.value));
+        let is_worse = worst.is_none_or(|(worst, _)| !probe.comparison.holds(measured, worst));
+        if is_worse {
+            worst = Some((measured, until_us / 1000));
+        }
+    }
+    let verdict = match (looks, failed) {
+        (_, 1..) => Verdict::Broken,
+        (0, _) => Verdict::Unknown,
+        (_, 0) if is_missed => Verdict::Unknown,
+        (_, 0) => Verdict::Kept,
+    };
+    let unit = if probe.query.is_of_time() { " ms" } else { "" };
+    ProbeFinding {
+        id: probe.id.clone(),
+        query: probe.query.name().to_owned(),
+        mode: probe.mode.name().to_owned(),
+        wanted: format!("{} {}{unit}", probe.comparison.name(), probe.value),
+        verdict,
+        looks,
+        failed,
+        // What never came out well is written as none: JSON has no infinity.
+        worst: worst.map(|(worst, _)| worst).filter(|worst| worst.is_finite()),
+        worst_at_ms: worst.map(|(_, at)| at),
+    }
+}
+
+/// What the run was, for those who draw it.
+impl History {
+    /// Each fault that was there: kind, node, from and until in microseconds.
+    pub fn bands(&self) -> Vec<(String, Option<u64>, u64, u64)> {
+        let mut open = BTreeMap::new();
+        let mut bands = Vec::new();
+        for entry in &self.entries {
+            let What::Fault { strike, fault, node, phase, .. } = &entry.what else { continue };
+            match phase {
+                Phase::Installed => {
+                    open.insert((*strike, *node), (fault.name().to_owned(), entry.at_us));
+                }
+                Phase::Ended => {
+                    if let Some((kind, since)) = open.remove(&(*strike, *node)) {
+                        bands.push((kind, *node, since, entry.at_us));
+                    }
+                }
+                Phase::Skipped | Phase::Failed => {}
+            }
+        }
+        let last = self.entries.last().map_or(0, |entry| entry.at_us);
+        bands.extend(open.into_iter().map(|((_, node), (kind, since))| (kind, node, since, last)));
+        bands
+    }
+}

@@ -1,0 +1,212 @@
+//! The promises that a run checks, I1 to I10, each as a pure function of the history.
+//!
+//! **Invariants:** a promise that nothing in the history could have broken is not called kept: then nobody
+//! knows. A violation comes with the entries that show it. **Not here:** which promises a run checks
+//! (`scenario`), what the run is worth as a whole (`judge`).
+
+mod bounds;
+mod finals;
+mod linear;
+mod operations;
+mod recovery;
+mod tickets;
+
+use serde::{Deserialize, Serialize};
+
+use crate::history::History;
+
+pub(crate) use operations::{Fate, Operations, revoked};
+pub(crate) use recovery::{Recovery, recoveries};
+
+/// Counter-examples that are kept of one promise: the first shows what is wrong, the others how often.
+const EXAMPLES_MAX: usize = 10;
+
+/// What the product promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Promise {
+    /// I1: what was acknowledged is there in the end, and its customer was told of a technician.
+    Acknowledged,
+    /// I2: at most one technician has a ticket, and offers are numbered upwards.
+    OneTechnician,
+    /// I3: each ticket is one history: a read has all that was acknowledged before it began, and nothing
+    /// that is not in the end.
+    OneHistory,
+    /// I4: a customer is told of a dispatch once.
+    Once,
+    /// I5: a revoked device is refused.
+    Revoked,
+    /// I6: the ledger's chain holds.
+    Ledger,
+    /// I7: replicas that have applied the same are the same.
+    Replicas,
+    /// I8: after the last fault every shard that is asked serves again in time, every group has a leader,
+    /// and no node ended by itself or stays away.
+    Recovery,
+    /// I9: what a customer is told of a ticket comes in order.
+    Order,
+    /// I10: what is bounded stays within its bound.
+    Bounds,
+}
+
+/// Entries that show that a promise was broken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Example {
+    pub text: String,
+    /// Places in the history, from 0.
+    pub entries: Vec<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Kept,
+    Broken,
+    /// Nothing could have shown it.
+    Unknown,
+}
+
+impl Verdict {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Broken => "BROKEN",
+            Self::Unknown => "not known",
+        }
+    }
+}
+
+/// What the history says of one promise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub promise: Promise,
+    pub verdict: Verdict,
+    /// How many things were looked at.
+    pub checked: u64,
+    /// How often it was broken.
+    pub broken: u64,
+    pub why: String,
+    /// The smallest come first.
+    pub examples: Vec<Example>,
+}
+
+impl Promise {
+    pub const ALL: [Self; 10] = [
+        Self::Acknowledged,
+        Self::OneTechnician,
+        Self::OneHistory,
+        Self::Once,
+        Self::Revoked,
+        Self::Ledger,
+        Self::Replicas,
+        Self::Recovery,
+        Self::Order,
+        Self::Bounds,
+    ];
+
+    pub fn number(self) -> usize {
+        Self::ALL.iter().position(|promise| *promise == self).map_or(0, |at| at + 1)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Acknowledged => "acknowledged",
+            Self::OneTechnician => "one-technician",
+            Self::OneHistory => "one-history",
+            Self::Once => "once",
+            Self::Revoked => "revoked",
+            Self::Ledger => "ledger",
+            Self::Replicas => "replicas",
+            Self::Recovery => "recovery",
+            Self::Order => "order",
+            Self::Bounds => "bounds",
+        }
+    }
+
+    /// What it says, for people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Acknowledged => "no acknowledged request is lost",
+            Self::OneTechnician => "at most one technician has a ticket",
+            Self::OneHistory => "each ticket has one history, and reads are of it",
+            Self::Once => "a dispatch is confirmed once",
+            Self::Revoked => "a revoked device is refused",
+            Self::Ledger => "the ledger's chain holds",
+            Self::Replicas => "replicas are equal",
+            Self::Recovery => "whoever is asked serves again in time, and no node stays away",
+            Self::Order => "confirmations come in order",
+            Self::Bounds => "memory and open files are bounded",
+        }
+    }
+
+    /// By its name, or `I1` to `I10`.
+    pub fn read(text: &str) -> Option<Self> {
+        let numbered = text.strip_prefix('I').and_then(|number| number.parse::<usize>().ok());
+        match numbered {
+            Some(number) => Self::ALL.get(number.checked_sub(1)?).copied(),
+            None => Self::ALL.into_iter().find(|promise| promise.name() == text),
+        }
+    }
+
+    pub(crate) fn check(self, history: &History, operations: &Operations<'_>) -> Finding {
+        let found = match self {
+            Self::Acknowledged => finals::acknowledged(history, operations),
+            Self::OneTechnician => tickets::one_technician(history),
+            Self::OneHistory => linear::one_history(history, operations),
+            Self::Once => tickets::once(history),
+            Self::Revoked => finals::revoked_are_refused(history, operations),
+            Self::Ledger => finals::ledger(history),
+            Self::Replicas => finals::replicas(history),
+            Self::Recovery => recovery::recovery(history, operations),
+            Self::Order => tickets::order(history),
+            Self::Bounds => bounds::bounds(history),
+        };
+        found.finding(self, history.is_whole)
+    }
+}
+
+/// What a check collects.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    checked: u64,
+    broken: Vec<Example>,
+    /// Why nobody knows, although something was looked at.
+    unknown: Option<String>,
+}
+
+impl Found {
+    fn see(&mut self) {
+        self.checked += 1;
+    }
+
+    fn broken(&mut self, entries: Vec<usize>, text: String) {
+        self.broken.push(Example { text, entries });
+    }
+
+    fn unknown(&mut self, why: impl Into<String>) {
+        self.unknown.get_or_insert(why.into());
+    }
+
+    fn finding(self, promise: Promise, is_whole: bool) -> Finding {
+        let Self { checked, mut broken, unknown } = self;
+        let count = broken.len() as u64;
+        broken.sort_by_key(|example| example.entries.len());
+        broken.truncate(EXAMPLES_MAX);
+        let (verdict, why) = match (count, unknown) {
+            (1.., _) => (Verdict::Broken, String::new()),
+            (0, _) if !is_whole => {
+                (Verdict::Unknown, "the history was cut off: what came later is not known".into())
+            }
+            (0, Some(why)) => (Verdict::Unknown, why),
+            (0, None) if checked == 0 => {
+                (Verdict::Unknown, "nothing in this run could have broken it".into())
+            }
+            (0, None) => (Verdict::Kept, String::new()),
+        };
+        Finding { promise, verdict, checked, broken: count, why, examples: broken }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! What is compared with how things are in the end: I1, I5, I6, I7.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Fate, Found, Operations, revoked};
+use crate::history::{History, Operation, What};
+
+/// I1. A request that was acknowledged is a ticket in the end, and its customer was told who comes, unless
+/// the customer's device was revoked meanwhile. One that was refused is none.
+pub(super) fn acknowledged(history: &History, operations: &Operations<'_>) -> Found {
+    let mut found = Found::default();
+    let revoked = revoked(history);
+    let mut tickets = BTreeMap::new();
+    let mut confirmed = BTreeSet::new();
+    for (at, entry) in history.entries.iter().enumerate() {
+        match &entry.what {
+            What::Ticket { ticket, state, .. } => {
+                tickets.insert(ticket.as_str(), (at, state.as_str()));
+            }
+            What::Confirmed { ticket, number: 2, .. } => {
+                confirmed.insert(ticket.as_str());
+            }
+            _ => {}
+        }
+    }
+    if tickets.is_empty() {
+        found.unknown("the tickets were not read in the end");
+        return found;
+    }
+    for operated in operations.0.values() {
+        let Operation::Request { ticket, .. } = operated.operation else { continue };
+        let is_told = confirmed.contains(ticket.as_str()) || revoked.contains_key(operated.by);
+        let (text, entries) = match (&operated.fate, tickets.get(ticket.as_str())) {
+            (Fate::Unknown, _) => continue,
+            (Fate::Ok(_), None) => ("was acknowledged, and there is no such ticket".into(), None),
+            (Fate::Ok(_), Some((at, state))) if !is_told => {
+                let text =
+                    format!("was acknowledged, and its customer heard of nobody; it is {state}");
+                (text, Some(*at))
+            }
+            (Fate::Refused, Some((at, _))) => {
+                ("was refused, and there is a ticket".to_owned(), Some(*at))
+            }
+            _ => {
+                found.see();
+                continue;
+            }
+        };
+        found.see();
+        let entries = operated.entries().into_iter().chain(entries).collect();
+        found.broken(entries, format!("the request of {ticket} {text}"));
+    }
+    found
+}
+
+/// I5. From the bound on nothing of a revoked device comes out well, nothing is told to it, and it was seen
+/// to be turned away.
+pub(super) fn revoked_are_refused(history: &History, operations: &Operations<'_>) -> Found {
+    let mut found = Found::default();
+    let within_us =
+        history.scenario().map_or(0, |scenario| scenario.revoked_within_ms.saturating_mul(1000));
+    let revoked = revoked(history);
+    let until = |by: &str| {
+        revoked.get(by).map(|(at, since_us)| (*at, *since_us, since_us.saturating_add(within_us)))
+    };
+    for operated in operations.0.values() {
+        let Some((at, since_us, until_us)) = until(operated.by) else { continue };
+        if matches!(operated.fate, Fate::Ok(_)) && operated.done_us > until_us {
+            let ms = (operated.done_us - since_us) / 1000;
+            let text = format!("{} was served {ms} ms after it was revoked", operated.by);
+            found.broken([vec![at], operated.entries()].concat(), text);
+        }
+    }
+    let mut turned = BTreeSet::new();
+    for (at, entry) in history.entries.iter().enumerate() {
+        match &entry.what {
+            What::Confirmed { by, ticket, .. } => {
+                if let Some((since, since_us, until_us)) = until(by)
+                    && entry.at_us > until_us
+                {
+                    let ms = (entry.at_us - since_us) / 1000;
+                    let text = format!("{by} was told of {ticket} {ms} ms after it was revoked");
+                    found.broken(vec![since, at], text);
+                }
+            }
+            What::TurnedAway { device } if revoked.contains_key(device.as_str()) => {
+                turned.insert(device.as_str());
+            }
+            _ => {}
+        }
+    }
+    found.checked += turned.len() as u64;
+    if let Some(device) = revoked.keys().find(|device| !turned.contains(**device)) {
+        found.unknown(format!("{device} was not seen to be turned away"));
+    }
+    found
+}
+
+/// I6. What the run exported of the ledger was verified, and has what the run asked for.
+pub(super) fn ledger(history: &History) -> Found {
+    let mut found = Found::default();
+    for (at, entry) in history.entries.iter().enumerate() {
+        let What::Ledger { holds, entries, wanted, why } = &entry.what else { continue };
+        found.see();
+        if !holds {
+            found.broken(vec![at], format!("the ledger does not verify: {why}"));
+        } else if entries < wanted {
+            let text = format!("the ledger has {entries} entries, and at least {wanted} were made");
+            found.broken(vec![at], text);
+        }
+    }
+    found
+}
+
+/// A replica in the end: where the history has it, its node, what it has applied, and its digest.
+type Replica<'a> = (usize, u64, u64, &'a str);
+
+/// I7. Replicas of a group that have applied the same have the same digest.
+pub(super) fn replicas(history: &History) -> Found {
+    let mut found = Found::default();
+    let mut groups: BTreeMap<u32, Vec<Replica<'_>>> = BTreeMap::new();
+    for (at, entry) in history.entries.iter().enumerate() {
+        if let What::Replica { group, node, applied, digest } = &entry.what {
+            groups.entry(*group).or_default().push((at, *node, *applied, digest));
+        }
+    }
+    for (group, replicas) in &groups {
+        let mut by_index: BTreeMap<u64, Replica<'_>> = BTreeMap::new();
+        for &replica in replicas {
+            let (at, node, applied, digest) = replica;
+            let &mut (first_at, first, _, other) = by_index.entry(applied).or_insert(replica);
+            if other != digest {
+                let text =
+                    format!("group {group} differs on nodes {first} and {node} at index {applied}");
+                found.broken(vec![first_at, at], text);
+            }
+        }
+        if by_index.len() > 1 {
+            found.unknown(format!("replicas of group {group} had not applied the same in the end"));
+        } else if replicas.len() > 1 {
+            found.see();
+        } else {
+            found.unknown(format!("group {group} had one replica"));
+        }
+    }
+    found
+}

@@ -1,0 +1,84 @@
+//! Operations of a history, each with how it came out.
+//!
+//! **Invariant:** an operation has one fate: what came out well, or was refused, is not unknown any more.
+
+use std::collections::BTreeMap;
+
+use crate::history::{History, Operation, Prefix, What};
+
+/// How an operation came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Ok(Option<Prefix>),
+    Refused,
+    Unknown,
+}
+
+/// One operation.
+#[derive(Debug, Clone)]
+pub(crate) struct Operated<'a> {
+    pub(crate) by: &'a str,
+    pub(crate) operation: &'a Operation,
+    pub(crate) invoked_us: u64,
+    /// Where the history has the invocation, and the outcome.
+    pub(crate) entry: usize,
+    pub(crate) outcome: Option<usize>,
+    /// When it came out; for what nobody knows the end of all time.
+    pub(crate) done_us: u64,
+    pub(crate) fate: Fate,
+}
+
+impl Operated<'_> {
+    /// The entries that show it.
+    pub(crate) fn entries(&self) -> Vec<usize> {
+        std::iter::once(self.entry).chain(self.outcome).collect()
+    }
+}
+
+/// Devices that were revoked: where the history has it, and when.
+pub(crate) fn revoked(history: &History) -> BTreeMap<&str, (usize, u64)> {
+    let mut revoked = BTreeMap::new();
+    for (at, entry) in history.entries.iter().enumerate() {
+        if let What::Revoked { device } = &entry.what {
+            revoked.entry(device.as_str()).or_insert((at, entry.at_us));
+        }
+    }
+    revoked
+}
+
+/// All of them, by their number.
+#[derive(Debug, Default)]
+pub(crate) struct Operations<'a>(pub(crate) BTreeMap<u64, Operated<'a>>);
+
+impl<'a> Operations<'a> {
+    pub(crate) fn of(history: &'a History) -> Self {
+        let mut all: BTreeMap<u64, Operated<'a>> = BTreeMap::new();
+        for (at, entry) in history.entries.iter().enumerate() {
+            let (op, fate) = match &entry.what {
+                What::Invoked { op, by, operation } => {
+                    let operated = Operated {
+                        by,
+                        operation,
+                        invoked_us: entry.at_us,
+                        entry: at,
+                        outcome: None,
+                        done_us: u64::MAX,
+                        fate: Fate::Unknown,
+                    };
+                    all.insert(*op, operated);
+                    continue;
+                }
+                What::Ok { op, read } => (op, Fate::Ok(read.clone())),
+                What::Refused { op, .. } => (op, Fate::Refused),
+                _ => continue,
+            };
+            if let Some(operated) = all.get_mut(op)
+                && operated.fate == Fate::Unknown
+            {
+                (operated.outcome, operated.done_us) = (Some(at), entry.at_us);
+                operated.fate = fate;
+            }
+        }
+        Self(all)
+    }
+}

@@ -1,0 +1,374 @@
+//! What a scenario breaks: `[[fault]]`, each with when and whom, and `[random]`.
+
+use fieldmesh_rules::reading::{Fields, Findings, meant};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    LIST_MAX,
+    head::{Head, Random, Target, number, table},
+};
+use crate::{
+    fault::{
+        DELAY_MS_MAX, Direction, FLAP_MS_MAX, Fault, KINDS, Network, OFFSET_MS_MAX, Pick,
+        RATE_KBIT_MAX,
+    },
+    span::{span, written},
+};
+
+/// What every fault has besides its kind's own fields.
+const COMMON: &[&str] = &["kind", "at", "for", "every", "from", "until", "pick"];
+const DELAY_MS: (u64, u64) = (1, DELAY_MS_MAX);
+const FLAP_MS: (u64, u64) = (100, FLAP_MS_MAX);
+const CLOCK_MS: (u64, u64) = (1, OFFSET_MS_MAX);
+const EVERY_MS: (u64, u64) = (1_000, 6 * 3_600_000);
+const PERCENT: (i64, i64) = (1, 100);
+const RATE_KBIT: (i64, i64) = (8, RATE_KBIT_MAX as i64);
+const REVOKED: (i64, i64) = (1, 1_000);
+/// What chance may choose, with what it then is.
+const POOL: &[&str] = &[
+    "partition",
+    "delay",
+    "loss",
+    "duplicate",
+    "reorder",
+    "corrupt",
+    "kill",
+    "pause",
+    "drain",
+    "restart",
+    "disk.slow",
+    "clock",
+    "herd",
+];
+
+/// A fault with when it comes: once, or again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Planned {
+    pub(crate) fault: Fault,
+    pub(crate) pick: Pick,
+    pub(crate) at_ms: u64,
+    pub(crate) for_ms: u64,
+    /// Until then, again after so long.
+    pub(crate) again: Option<Again>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Again {
+    pub(crate) every_ms: u64,
+    pub(crate) until_ms: u64,
+}
+
+pub(super) fn faults(
+    document: &Fields<'_, '_>,
+    findings: &mut Findings<'_>,
+    head: &Head,
+) -> Vec<Planned> {
+    let tables = document.tables(findings, "fault", LIST_MAX);
+    tables.iter().filter_map(|fields| planned(fields, findings, head)).collect()
+}
+
+fn planned(fields: &Fields<'_, '_>, findings: &mut Findings<'_>, head: &Head) -> Option<Planned> {
+    let (at, kind) = fields.string(findings, "kind")?;
+    let Some((_, own)) = KINDS.iter().find(|(name, _)| *name == kind) else {
+        let meant = meant(kind, KINDS.iter().map(|(name, _)| *name));
+        let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+        let (kind, known) = (kind.escape_debug(), names.join(", "));
+        fields.error(findings, at.start, format!("no fault is `{kind}`{meant}; there is {known}"));
+        return None;
+    };
+    fields.only(findings, &[COMMON, own].concat());
+    let fault = fault(kind, fields, findings)?;
+    allowed(&fault, at.start, fields, findings, head);
+    let pick = pick(&fault, fields, findings, head)?;
+    let (at_ms, again) = when(fields, findings, head)?;
+    let longest = (100, head.duration_ms);
+    let for_ms = match fault {
+        // It is over as soon as it is done.
+        Fault::Restart | Fault::Herd | Fault::Revoke { .. } => {
+            span(fields, findings, "for", Some(0), (0, head.duration_ms))?
+        }
+        _ => span(fields, findings, "for", None, longest)?,
+    };
+    let end_ms = again.map_or(head.duration_ms, |again| again.until_ms);
+    let is_crowded = again.is_some_and(|again| for_ms > again.every_ms);
+    if at_ms + for_ms > end_ms || is_crowded {
+        let text = match (again, is_crowded) {
+            (_, true) => "it comes again before it is over; change `for` or `every`".to_owned(),
+            (None, _) => {
+                let end = written(end_ms);
+                format!("it ends after the run, which lasts {end}; shorten it")
+            }
+            (Some(_), _) => {
+                "it is not over by `until`, not even once; change `for` or `from`".into()
+            }
+        };
+        fields.error(findings, fields.place(), text);
+        return None;
+    }
+    Some(Planned { fault, pick, at_ms, for_ms, again })
+}
+
+/// Whether the target may have it.
+fn allowed(
+    fault: &Fault,
+    at: usize,
+    fields: &Fields<'_, '_>,
+    findings: &mut Findings<'_>,
+    head: &Head,
+) {
+    let name = fault.name();
+    if head.target != Target::Lab && !fault.is_inside() {
+        let text =
+            format!("`{name}` needs whoever runs the nodes' processes; use target = \"lab\"");
+        fields.error(findings, at, text);
+    } else if head.target == Target::Production && !fault.may_befall_production() {
+        let text =
+            format!("`{name}` is not for a cluster that serves customers; use staging or lab");
+        fields.error(findings, at, text);
+    }
+}
+
+fn when(
+    fields: &Fields<'_, '_>,
+    findings: &mut Findings<'_>,
+    head: &Head,
+) -> Option<(u64, Option<Again>)> {
+    let whole = (0, head.duration_ms);
+    if fields.value("every").is_none() {
+        for name in ["from", "until"] {
+            if fields.value(name).is_some() {
+                let text =
+                    format!("`{name}` is of a fault that comes again; add `every`, or use `at`");
+                fields.error(findings, fields.place(), text);
+            }
+        }
+        return Some((span(fields, findings, "at", None, whole)?, None));
+    }
+    if fields.value("at").is_some() {
+        let text = "`at` and `every` do not go together; use `from` with `every`";
+        fields.error(findings, fields.place(), text.to_owned());
+    }
+    let every_ms = span(fields, findings, "every", None, EVERY_MS)?;
+    let from_ms = span(fields, findings, "from", Some(every_ms), whole)?;
+    let until_ms = span(fields, findings, "until", Some(head.duration_ms), whole)?;
+    Some((from_ms, Some(Again { every_ms, until_ms })))
+}
+
+fn fault(kind: &str, fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Option<Fault> {
+    let direction = direction(fields, findings)?;
+    let mut network = Network { direction, ..Network::default() };
+    let percent = |findings: &mut Findings<'_>| {
+        let percent = fields.number(findings, "percent", PERCENT.0, PERCENT.1)?;
+        Some(percent.unsigned_abs())
+    };
+    let mut delayed = |findings: &mut Findings<'_>, otherwise| {
+        network.delay_ms = span(fields, findings, "delay", otherwise, DELAY_MS)?;
+        network.jitter_ms = span(fields, findings, "jitter", Some(0), (0, network.delay_ms))?;
+        Some(network)
+    };
+    Some(match kind {
+        "delay" => Fault::Network(delayed(findings, None)?),
+        "reorder" => {
+            let network = delayed(findings, Some(20))?;
+            Fault::Network(Network { reorder_percent: percent(findings)?, ..network })
+        }
+        "partition" => {
+            if fields.value("flap").is_some() {
+                network.flap_ms = Some(span(fields, findings, "flap", None, FLAP_MS)?);
+            }
+            Fault::Network(Network { loss_percent: 100, ..network })
+        }
+        "loss" => Fault::Network(Network { loss_percent: percent(findings)?, ..network }),
+        "duplicate" => Fault::Network(Network { duplicate_percent: percent(findings)?, ..network }),
+        "corrupt" => Fault::Network(Network { corrupt_percent: percent(findings)?, ..network }),
+        "bandwidth" => {
+            let rate = fields.number(findings, "rate_kbit", RATE_KBIT.0, RATE_KBIT.1)?;
+            Fault::Network(Network { rate_kbit: Some(rate.unsigned_abs()), ..network })
+        }
+        "kill" => Fault::Kill,
+        "pause" => Fault::Pause,
+        "drain" => Fault::Drain,
+        "restart" => Fault::Restart,
+        "disk.slow" => {
+            Fault::SlowDisk { delay_ms: span(fields, findings, "delay", None, DELAY_MS)? }
+        }
+        "disk.full" => Fault::FullDisk,
+        "clock" => Fault::Clock { offset_ms: offset(fields, findings)? },
+        "herd" => Fault::Herd,
+        _ => {
+            let devices = number(fields, findings, "devices", 1, REVOKED);
+            Fault::Revoke { devices: u32::try_from(devices).unwrap_or(1) }
+        }
+    })
+}
+
+fn direction(fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Option<Direction> {
+    if fields.value("direction").is_none() {
+        return Some(Direction::Both);
+    }
+    let (at, text) = fields.string(findings, "direction")?;
+    match text {
+        "both" => Some(Direction::Both),
+        "in" => Some(Direction::In),
+        "out" => Some(Direction::Out),
+        _ => {
+            fields.error(findings, at.start, "`direction` is both, in or out; choose one".into());
+            None
+        }
+    }
+}
+
+/// Ahead, or behind where negative.
+fn offset(fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Option<i64> {
+    let is_there = ["ahead", "behind"].map(|name| fields.value(name).is_some());
+    let (name, sign) = match is_there {
+        [true, false] => ("ahead", 1),
+        [false, true] => ("behind", -1),
+        _ => {
+            let text = "a clock is `ahead` or `behind`; give one of them";
+            fields.error(findings, fields.place(), text.to_owned());
+            return None;
+        }
+    };
+    let ms = span(fields, findings, name, None, CLOCK_MS)?;
+    i64::try_from(ms).ok().map(|ms| sign * ms)
+}
+
+fn pick(
+    fault: &Fault,
+    fields: &Fields<'_, '_>,
+    findings: &mut Findings<'_>,
+    head: &Head,
+) -> Option<Pick> {
+    if fault.is_about_devices() {
+        if fields.value("pick").is_some() {
+            let text = format!("`{}` befalls devices; leave out `pick`", fault.name());
+            fields.error(findings, fields.place(), text);
+        }
+        return Some(Pick::Nobody);
+    }
+    let (at, text) = fields.string(findings, "pick")?;
+    let pick = match text {
+        "random" => Some(Pick::Random),
+        "leader" => Some(Pick::Leader(None)),
+        "all" => Some(Pick::All),
+        _ => numbered(text),
+    };
+    match pick {
+        Some(Pick::Node(node))
+            if head.target == Target::Lab && !(1..=head.nodes).contains(&node) =>
+        {
+            let nodes = head.nodes;
+            let text = format!("there is no node {node}; the cluster has 1 to {nodes}");
+            fields.error(findings, at.start, text);
+            None
+        }
+        Some(Pick::Leader(Some(shard)))
+            if head.target == Target::Lab && !(1..=head.shards).contains(&shard) =>
+        {
+            let shards = head.shards;
+            let text = format!("there is no shard {shard}; the cluster has 1 to {shards}");
+            fields.error(findings, at.start, text);
+            None
+        }
+        Some(pick) => Some(pick),
+        None => {
+            let text = "`pick` is random, all, leader, leader:SHARD or node:NUMBER; choose one";
+            fields.error(findings, at.start, text.to_owned());
+            None
+        }
+    }
+}
+
+fn numbered(text: &str) -> Option<Pick> {
+    if let Some(node) = text.strip_prefix("node:") {
+        return Some(Pick::Node(node.parse().ok()?));
+    }
+    Some(Pick::Leader(Some(text.strip_prefix("leader:")?.parse().ok()?)))
+}
+
+/// Faults by chance, where they are wanted.
+pub(super) fn random(
+    document: &Fields<'_, '_>,
+    findings: &mut Findings<'_>,
+    head: &Head,
+) -> Option<Random> {
+    let fields = table(document, findings, "random")?;
+    fields.only(findings, &["pool", "quiet", "shift", "from", "until"]);
+    let mut pool = Vec::new();
+    for value in fields.list(findings, "pool", LIST_MAX)? {
+        let Some((at, kind)) = fields.as_string(findings, value, "pool") else { continue };
+        if !POOL.contains(&kind) {
+            let meant = meant(kind, POOL.iter().copied());
+            let (kind, known) = (kind.escape_debug(), POOL.join(", "));
+            let text = format!("chance does not choose `{kind}`{meant}; it may choose of {known}");
+            fields.error(findings, at.start, text);
+            continue;
+        }
+        let sample = by_chance(kind, 0);
+        allowed(&sample, at.start, &fields, findings, head);
+        pool.push(kind.to_owned());
+    }
+    if pool.is_empty() {
+        fields.error(findings, fields.place(), "`pool` is empty; name faults in it".into());
+    }
+    let whole = (0, head.duration_ms);
+    let shift_ms = span(&fields, findings, "shift", Some(15_000), (2_000, 600_000))?;
+    let quiet = number(&fields, findings, "quiet", 25, (0, 90));
+    let from_ms = span(&fields, findings, "from", Some(0), whole)?;
+    let until_ms = span(&fields, findings, "until", Some(head.duration_ms), whole)?;
+    if from_ms + shift_ms > until_ms {
+        let text = "no `shift` fits between `from` and `until`; change one of them";
+        fields.error(findings, fields.place(), text.to_owned());
+    }
+    let quiet_percent = u32::try_from(quiet).unwrap_or(25);
+    Some(Random { pool, quiet_percent, shift_ms, from_ms, until_ms })
+}
+
+/// What a fault that chance chose is; `dice` makes it harder or softer.
+pub(crate) fn by_chance(kind: &str, dice: u64) -> Fault {
+    let network = Network {
+        direction: [Direction::Both, Direction::In, Direction::Out][(dice % 3) as usize],
+        ..Network::default()
+    };
+    let percent = 1 + dice % 20;
+    match kind {
+        "partition" => Fault::Network(Network {
+            loss_percent: 100,
+            flap_ms: dice.is_multiple_of(4).then_some(700),
+            ..network
+        }),
+        "delay" => {
+            let delay_ms = 10 + dice % 190;
+            Fault::Network(Network { delay_ms, jitter_ms: delay_ms / 4, ..network })
+        }
+        "loss" => Fault::Network(Network { loss_percent: percent, ..network }),
+        "duplicate" => Fault::Network(Network { duplicate_percent: percent, ..network }),
+        "reorder" => Fault::Network(Network { delay_ms: 20, reorder_percent: percent, ..network }),
+        "corrupt" => Fault::Network(Network { corrupt_percent: percent, ..network }),
+        "kill" => Fault::Kill,
+        "pause" => Fault::Pause,
+        "drain" => Fault::Drain,
+        "restart" => Fault::Restart,
+        "herd" => Fault::Herd,
+        "disk.slow" => Fault::SlowDisk { delay_ms: 5 + dice % 100 },
+        _ => {
+            let ms = 1_000 * (1 + dice % 600) as i64;
+            Fault::Clock { offset_ms: if dice.is_multiple_of(2) { ms } else { -ms } }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chance_makes_of_every_kind_that_kind() {
+        for kind in POOL {
+            for dice in 0..1_000 {
+                assert_eq!(by_chance(kind, dice).name(), *kind, "{dice}");
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What a scenario says, and what is refused of it.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use super::*;
+use crate::fault::{Direction, Fault, Network, Pick};
+
+const WHOLE: &str = r#"
+name = "leader-loss"
+hypothesis = "Every shard answers again."
+seed = 42
+duration = "60s"
+target = "lab"
+nodes = 5
+shards = 4
+
+[workload]
+profile = "dispatch"
+rate = 40
+customers = 10
+technicians = 5
+keys = "zipf:0.99"
+reads = 0
+writes = 1
+
+[[steady]]
+id = "receipts"
+query = "request.p99"
+op = "<"
+value = "800ms"
+window = "10s"
+mode = "continuous"
+grace = "3s"
+
+[[steady]]
+id = "available"
+query = "availability"
+op = ">="
+value = 0.99
+mode = "edge"
+
+[[fault]]
+kind = "partition"
+at = "10s"
+for = "5s"
+pick = "leader:3"
+direction = "in"
+flap = "500ms"
+
+[[fault]]
+kind = "clock"
+at = "30s"
+for = "5s"
+pick = "random"
+behind = "5m"
+
+[abort]
+when = ["availability < 0.5 for 20s", "leaderless for 10s", "promise.broken"]
+max_nodes = 2
+
+[check]
+promises = ["I1", "once"]
+recover_within = "5s"
+"#;
+
+fn refused(text: &str) -> String {
+    match read_scenario(text) {
+        Ok(read) => panic!("it was taken: {:?}", read.value),
+        Err(refused) => refused.to_string(),
+    }
+}
+
+#[test]
+fn a_scenario_says_what_it_says() {
+    let Read { value: scenario, warnings } = read_scenario(WHOLE).unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!((scenario.nodes, scenario.shards, scenario.max_nodes), (5, 4, 2));
+    assert_eq!(scenario.workload.keys, Keys::Zipf(0.99));
+    assert_eq!((scenario.workload.reads, scenario.workload.writes), (0, 1));
+    let probe = &scenario.steady[0];
+    assert_eq!(
+        (probe.query, probe.mode, probe.value),
+        (Query::Request(99), Mode::Continuous, 800.0)
+    );
+    assert_eq!((probe.window_ms, probe.grace_ms), (10_000, Some(3_000)));
+    assert_eq!(scenario.steady[1].comparison, Comparison::AtLeast);
+    let partition = Network {
+        direction: Direction::In,
+        loss_percent: 100,
+        flap_ms: Some(500),
+        ..Network::default()
+    };
+    let [first, second] = scenario.faults.as_slice() else { panic!("{:?}", scenario.faults) };
+    assert_eq!((first.fault, first.pick), (Fault::Network(partition), Pick::Leader(Some(3))));
+    assert_eq!((second.fault, second.pick), (Fault::Clock { offset_ms: -300_000 }, Pick::Random));
+    assert_eq!(scenario.promises, [Promise::Acknowledged, Promise::Once]);
+    assert_eq!(scenario.aborts.len(), 3);
+    // What is written into a history is read again as the same.
+    let json = serde_json::to_string(&scenario).unwrap();
+    assert_eq!(serde_json::from_str::<Scenario>(&json).unwrap(), scenario);
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place_and_remedy() {
+    for (from, to, told) in [
+        ("seed = 42", "sead = 42", "`sead`"),
+        ("duration = \"60s\"", "duration = \"60\"", "is no span"),
+        ("duration = \"60s\"", "duration = \"7h\"", "out of range"),
+        ("duration = \"60s\"", "", "lacks `duration`"),
+        ("target = \"lab\"", "target = \"prod\"", "lab, staging or production"),
+        ("nodes = 5", "nodes = 2", "not 3 to 7"),
+        ("rate = 40", "rate = 0", "not 1 to"),
+        ("zipf:0.99", "zipf:9", "`keys`"),
+        ("dispatch", "tpcc", "`profile`"),
+        ("request.p99", "request.p98", "nothing is measured as"),
+        ("value = \"800ms\"", "value = 800", "a span"),
+        ("value = 0.99", "value = \"1s\"", "a number"),
+        ("op = \"<\"", "op = \"!=\"", "`op`"),
+        ("mode = \"edge\"", "mode = \"ever\"", "`mode`"),
+        ("id = \"available\"", "id = \"receipts\"", "another probe"),
+        ("kind = \"partition\"", "kind = \"partitoin\"", "partition"),
+        ("at = \"10s\"", "at = \"58s\"", "ends after the run"),
+        ("at = \"10s\"", "every = \"2s\"", "before it is over"),
+        ("at = \"10s\"", "at = \"10s\"\nevery = \"20s\"", "do not go together"),
+        ("at = \"10s\"", "at = \"10s\"\nuntil = \"20s\"", "`until`"),
+        ("pick = \"leader:3\"", "pick = \"leader:5\"", "no shard 5"),
+        ("pick = \"leader:3\"", "pick = \"leader:0\"", "no shard 0"),
+        ("value = 0.99", "value = nan", "a number"),
+        ("window = \"10s\"", "window = \"2m\"", "longer than the run"),
+        ("leaderless for 10s", "leaderless for 18446744073709551615ms", "no condition"),
+        ("promises = [\"I1\", \"once\"]", "promises = []", "is empty"),
+        ("\"once\"", "\"I5\"", "I5 `revoke`"),
+        ("at = \"10s\"", "every = \"20s\"\nfrom = \"58s\"", "not over by `until`"),
+        ("pick = \"leader:3\"", "pick = \"node:6\"", "no node 6"),
+        ("pick = \"leader:3\"", "pick = \"somebody\"", "`pick`"),
+        ("direction = \"in\"", "direction = \"up\"", "`direction`"),
+        ("flap = \"500ms\"", "percent = 5", "`percent`"),
+        ("behind = \"5m\"", "", "ahead"),
+        ("behind = \"5m\"", "behind = \"5m\"\nahead = \"1s\"", "one of them"),
+        ("leaderless for 10s", "leaderless", "no condition"),
+        ("availability < 0.5", "availability < 5", "no condition"),
+        ("\"once\"", "\"onse\"", "once"),
+        ("\"I1\"", "\"I11\"", "I11"),
+        ("recover_within = \"5s\"", "recover_within = \"5d\"", "is no span"),
+    ] {
+        assert!(WHOLE.contains(from), "{from}");
+        let refused = refused(&WHOLE.replacen(from, to, 1));
+        assert!(refused.contains(told), "{from} as {to}: {refused}");
+        let line = refused.lines().nth(1).unwrap();
+        let place: Vec<&str> = line.splitn(3, ':').collect();
+        assert!(place[0].parse::<u32>().is_ok() && place[1].parse::<u32>().is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn a_cluster_in_use_is_not_asked_for_what_it_cannot_have() {
+    let at = |target: &str, kind: &str| {
+        format!(
+            "name = \"x\"\nduration = \"60s\"\ntarget = \"{target}\"\nworkload = {{ rate = 1 }}\n\
+             fault = [{{ kind = \"{kind}\", at = \"1s\", for = \"5s\", pick = \"random\", {} }}]\n",
+            if kind == "clock" { "ahead = \"5m\"" } else { "" },
+        )
+    };
+    for (target, kind, told) in [
+        ("staging", "kill", "whoever runs the nodes"),
+        ("production", "pause", "whoever runs the nodes"),
+        ("production", "clock", "serves customers"),
+    ] {
+        assert!(refused(&at(target, kind)).contains(told), "{target} {kind}");
+    }
+    for (target, kind) in [("staging", "clock"), ("production", "partition"), ("lab", "kill")] {
+        assert!(read_scenario(&at(target, kind)).is_ok(), "{target} {kind}");
+    }
+    let many = at("production", "partition") + "[abort]\nmax_nodes = 2\n";
+    assert!(refused(&many).contains("leaves no quorum"));
+}
+
+#[test]
+fn a_scenario_that_breaks_nothing_is_warned_of_and_one_without_load_is_refused() {
+    let read =
+        read_scenario("name = \"x\"\nduration = \"60s\"\nworkload = { rate = 1 }\n").unwrap();
+    assert!(read.warnings[0].text.contains("nothing is broken"));
+    assert!(refused("name = \"x\"\nduration = \"60s\"\n").contains("there is no [workload]"));
+    assert!(refused(&"#".repeat(SCENARIO_BYTES_MAX + 1)).contains("shorten it"));
+}

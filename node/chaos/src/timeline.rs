@@ -1,0 +1,178 @@
+//! When each fault of a scenario comes and goes: the same for the same seed.
+//!
+//! Whom a fault befalls that picks by chance or by who leads is known only when it comes; the strike has
+//! the number by which chance then decides. **Invariants:** strikes are in the order in which they begin;
+//! nodes that are out at the same time are no more than the scenario allows; all are over by the end of
+//! the run. **Not here:** striking.
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    fault::{Fault, Pick},
+    scenario::{Planned, Random, Scenario, by_chance},
+    span::written,
+};
+
+/// Strikes of a run: more are a mistake in the scenario.
+const STRIKES_MAX: usize = 10_000;
+/// A restart takes seconds, and a node catches up behind it.
+const RESTART_MS: u64 = 5_000;
+
+/// One fault with its time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Strike {
+    pub number: u32,
+    pub fault: Fault,
+    pub pick: Pick,
+    pub at_ms: u64,
+    pub until_ms: u64,
+    /// By which chance decides whom it befalls.
+    pub dice: u64,
+}
+
+/// Why a scenario cannot be laid out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    #[error(
+        "at {at} {out} nodes would be out at a time, and the scenario allows {max}: move faults apart, or \
+         raise abort.max_nodes"
+    )]
+    Overlap { at: String, out: u64, max: u64 },
+    #[error("there are more than {STRIKES_MAX} faults: raise `every` or shorten the run")]
+    Many,
+}
+
+/// All strikes of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timeline(pub Vec<Strike>);
+
+impl Timeline {
+    /// Lays out the faults of a scenario for a cluster of so many nodes.
+    ///
+    /// # Errors
+    /// Too many faults, or too many nodes out at a time.
+    pub fn of(scenario: &Scenario, nodes: u64) -> Result<Self, PlanError> {
+        let mut dice = StdRng::seed_from_u64(scenario.seed);
+        let mut strikes = Vec::new();
+        for planned in &scenario.faults {
+            repeated(planned, &mut strikes, &mut dice)?;
+        }
+        if let Some(random) = &scenario.random {
+            by_shifts(random, scenario, &mut strikes, &mut dice)?;
+        }
+        strikes.sort_by_key(|strike| (strike.at_ms, strike.until_ms));
+        for (number, strike) in (0..).zip(&mut strikes) {
+            strike.number = number;
+        }
+        let timeline = Self(strikes);
+        timeline.leaves_enough(nodes, scenario.max_nodes)?;
+        Ok(timeline)
+    }
+
+    /// When the last fault is over.
+    pub fn end_ms(&self) -> u64 {
+        self.0.iter().map(|strike| strike.until_ms).max().unwrap_or(0)
+    }
+
+    /// The most nodes that are out at a time.
+    pub fn most_out(&self, nodes: u64) -> (u64, u64) {
+        let begins = self.0.iter().map(|strike| strike.at_ms);
+        let out = begins.map(|at| (self.out_at(at, nodes), at));
+        out.max_by_key(|(out, at)| (*out, std::cmp::Reverse(*at))).unwrap_or((0, 0))
+    }
+
+    fn out_at(&self, at_ms: u64, nodes: u64) -> u64 {
+        let under_way = self.0.iter().filter(|strike| {
+            strike.fault.takes_a_node() && strike.at_ms <= at_ms && at_ms < strike.out_until_ms()
+        });
+        let mut named: Vec<u64> = Vec::new();
+        let mut others = 0;
+        for strike in under_way {
+            match strike.pick {
+                Pick::All => return nodes,
+                Pick::Node(node) if !named.contains(&node) => named.push(node),
+                Pick::Node(_) | Pick::Nobody => {}
+                Pick::Leader(_) | Pick::Random => others += 1,
+            }
+        }
+        (named.len() as u64 + others).min(nodes)
+    }
+
+    fn leaves_enough(&self, nodes: u64, max: u64) -> Result<(), PlanError> {
+        let (out, at) = self.most_out(nodes);
+        if out > max {
+            return Err(PlanError::Overlap { at: written(at), out, max });
+        }
+        Ok(())
+    }
+}
+
+impl Strike {
+    /// A node that was started again is not yet one that serves.
+    fn out_until_ms(&self) -> u64 {
+        match self.fault {
+            Fault::Restart => self.until_ms.max(self.at_ms + RESTART_MS),
+            _ => self.until_ms.max(self.at_ms + 1),
+        }
+    }
+}
+
+fn push(strikes: &mut Vec<Strike>, strike: Strike) -> Result<(), PlanError> {
+    if strikes.len() >= STRIKES_MAX {
+        return Err(PlanError::Many);
+    }
+    strikes.push(strike);
+    Ok(())
+}
+
+fn repeated(
+    planned: &Planned,
+    strikes: &mut Vec<Strike>,
+    dice: &mut StdRng,
+) -> Result<(), PlanError> {
+    let Planned { fault, pick, at_ms, for_ms, again } = *planned;
+    let mut at_ms = at_ms;
+    loop {
+        let until_ms = at_ms + for_ms;
+        push(strikes, Strike { number: 0, fault, pick, at_ms, until_ms, dice: dice.random() })?;
+        let Some(again) = again else { return Ok(()) };
+        at_ms += again.every_ms;
+        // It is over by then.
+        if at_ms + for_ms > again.until_ms {
+            return Ok(());
+        }
+    }
+}
+
+/// In each shift nothing, or one fault of the pool; one at a time, so that each is seen for itself and a
+/// quorum stays.
+fn by_shifts(
+    random: &Random,
+    scenario: &Scenario,
+    strikes: &mut Vec<Strike>,
+    dice: &mut StdRng,
+) -> Result<(), PlanError> {
+    let mut begins = random.from_ms;
+    while begins + random.shift_ms <= random.until_ms.min(scenario.duration_ms) {
+        let is_quiet = dice.random_range(0..100) < random.quiet_percent;
+        let kind = &random.pool[dice.random_range(0..random.pool.len())];
+        let fault = by_chance(kind, dice.random());
+        // The rest of the shift is for mending.
+        let longest = random.shift_ms * 6 / 10;
+        let at_ms = begins + dice.random_range(0..=random.shift_ms / 10);
+        let for_ms = dice.random_range(longest / 4..=longest);
+        let is_short = matches!(fault, Fault::Restart | Fault::Herd);
+        let until_ms = if is_short { at_ms } else { at_ms + for_ms };
+        let pick = [Pick::Leader(None), Pick::Random][dice.random_range(0..2)];
+        let number = dice.random();
+        if !is_quiet {
+            push(strikes, Strike { number: 0, fault, pick, at_ms, until_ms, dice: number })?;
+        }
+        begins += random.shift_ms;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
