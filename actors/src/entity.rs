@@ -14,11 +14,14 @@ mod pipeline;
 use std::{marker::PhantomData, sync::Arc};
 
 use fieldmesh_domain::{
-    Aggregate, Command, EntityId, Rejection, authority::Authority, customer::Customer, desk::Desk,
+    Aggregate, Command, EntityId, Rejection, attachment::Attachment, authority::Authority,
+    customer::Customer, desk::Desk, integration::Integration, notifier::Notifier,
     placement::Placement, registration::Registration, technician::Technician, ticket::Ticket,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
+
+pub use awake::RULE_VERSION;
 
 use self::{
     awake::{Awake, Decided},
@@ -28,7 +31,7 @@ use crate::{
     admission::{Credit, Place},
     commit::Cause,
     mailroom, outbox,
-    seams::{Clock, Journal, JournalError},
+    seams::{Clock, Guide, Journal, JournalError},
     timers,
 };
 
@@ -122,6 +125,7 @@ pub(crate) struct Turn {
 pub(crate) struct Deps {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) guide: Arc<dyn Guide>,
     pub(crate) outbox: ActorRef<outbox::Msg>,
     pub(crate) timers: ActorRef<timers::Msg>,
     pub(crate) mailroom: ActorRef<mailroom::Msg>,
@@ -146,7 +150,8 @@ macro_rules! hosted {
 }
 hosted!(
     Customer => Customer, Technician => Technician, Ticket => Ticket, Desk => Desk,
-    Registration => Registration, Authority => Authority, Placement => Placement
+    Registration => Registration, Authority => Authority, Placement => Placement,
+    Notifier => Notifier, Integration => Integration, Attachment => Attachment
 );
 
 /// The actor of one aggregate kind.

@@ -24,6 +24,6 @@ pub mod shard;
 pub mod supervisor;
 pub mod timers;
 
-pub use entity::{Answer, AskError};
+pub use entity::{Answer, AskError, RULE_VERSION};
 pub use shard::{Shard, ShardHandle, ShardOptions};
 pub use supervisor::Supervisor;

@@ -19,7 +19,10 @@ use std::{
     time::Duration,
 };
 
-use fieldmesh_domain::EntityId;
+use fieldmesh_domain::{
+    EntityId,
+    mutant::{Mutant, is_planted},
+};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::{
@@ -107,6 +110,9 @@ impl Actor for Outbox {
         };
         // A shard whose rows cannot be read does not start.
         state.fill()?;
+        if is_planted(Mutant::OutboxLost) {
+            (state.lanes, state.ready, state.held) = Default::default();
+        }
         Ok(state)
     }
 

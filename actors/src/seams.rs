@@ -1,11 +1,12 @@
-//! Everything an actor reaches outside of itself: clock, chance, log, and the ways to others.
+//! Everything an actor reaches outside of itself: clock, chance, log, what operators say, and the ways to
+//! others.
 //!
 //! Each trait has two implementors, the product's and the simulation's, or the node's and a test's.
 //! Futures are boxed, because the actors hold the seams as objects.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use fieldmesh_domain::{Command, EntityId};
+use fieldmesh_domain::{Command, EntityId, EntityKind, time::Millis};
 
 use crate::{
     commit::{Cause, Draft, Settle, ShardId},
@@ -208,6 +209,34 @@ pub trait Journal: Send + Sync + 'static {
     /// # Errors
     /// A failed read.
     fn mail(&self, to: EntityId, limit: usize) -> Result<Rows<MailItem>, JournalError>;
+}
+
+/// What operators' documents add to a command before its entity decides.
+///
+/// What is added is part of the command, so that the events tell what the decision rested on; an entity that
+/// is loaded again needs no document.
+pub trait Guide: Send + Sync + 'static {
+    /// The command as it is decided on; asked again for a command that comes again. It fails nothing: without
+    /// a document that helps, the command is as it was.
+    fn guide(&self, to: EntityId, command: Command, now: Millis) -> Command;
+
+    /// Whether what an entity has to say is said at all: nobody may want to hear it, or understand it yet.
+    fn tells(&self, to: EntityId, command: &Command) -> bool;
+}
+
+/// Nobody wrote a document.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unguided;
+
+impl Guide for Unguided {
+    fn guide(&self, _: EntityId, command: Command, _: Millis) -> Command {
+        command
+    }
+
+    /// Without a document nobody outside wants to hear anything.
+    fn tells(&self, to: EntityId, _: &Command) -> bool {
+        to.kind() != EntityKind::Notifier
+    }
 }
 
 /// The ways to other shards and to devices.

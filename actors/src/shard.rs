@@ -10,9 +10,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use fieldmesh_domain::{
-    Command, EntityId, EntityKind, TimerName, authority, authority::Authority, customer,
-    customer::Customer, desk, desk::Desk, placement, placement::Placement, registration,
-    registration::Registration, technician, technician::Technician, ticket, ticket::Ticket,
+    Command, EntityId, EntityKind, TimerName, attachment, attachment::Attachment, authority,
+    authority::Authority, customer, customer::Customer, desk, desk::Desk, integration,
+    integration::Integration, notifier, notifier::Notifier, placement, placement::Placement,
+    registration, registration::Registration, technician, technician::Technician, ticket,
+    ticket::Ticket,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::oneshot;
@@ -23,7 +25,7 @@ use crate::{
     entity::{self, Answer, Ask, AskError, Deps, Entity, Hosted, Turn},
     mailroom::{self, Mailroom},
     outbox::{self, Outbox},
-    seams::{Clock, Courier, Journal, Serves, TimerItem},
+    seams::{Clock, Courier, Guide, Journal, Serves, TimerItem},
     supervisor::Supervisor,
     timers::{self, Timers},
 };
@@ -41,6 +43,7 @@ pub struct ShardOptions {
     pub clock: Arc<dyn Clock>,
     pub journal: Arc<dyn Journal>,
     pub courier: Arc<dyn Courier>,
+    pub guide: Arc<dyn Guide>,
     /// Entities awake at a time: at 8 KiB each, 100,000 are 800 MB.
     pub awake_max: usize,
 }
@@ -195,7 +198,7 @@ impl Actor for Shard {
         me: ActorRef<Msg>,
         (options, started): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        let ShardOptions { shard, clock, journal, courier, .. } = options.clone();
+        let ShardOptions { shard, clock, journal, courier, guide, .. } = options.clone();
         let cell = me.get_cell();
         let arguments = (shard, Arc::clone(&journal), Arc::clone(&courier));
         let (outbox, _) = Actor::spawn_linked(None, Outbox, arguments, cell.clone()).await?;
@@ -211,7 +214,7 @@ impl Actor for Shard {
         drop(started.send(mailroom.clone()));
         Ok(State {
             options,
-            deps: Arc::new(Deps { clock, journal, outbox, timers, mailroom }),
+            deps: Arc::new(Deps { clock, journal, guide, outbox, timers, mailroom }),
             slots: BTreeMap::new(),
             by_actor: BTreeMap::new(),
             idle_order: BTreeMap::new(),
@@ -344,6 +347,9 @@ impl State {
             EntityKind::Registration => self.spawn::<Registration>(me, id),
             EntityKind::Authority => self.spawn::<Authority>(me, id),
             EntityKind::Placement => self.spawn::<Placement>(me, id),
+            EntityKind::Notifier => self.spawn::<Notifier>(me, id),
+            EntityKind::Integration => self.spawn::<Integration>(me, id),
+            EntityKind::Attachment => self.spawn::<Attachment>(me, id),
         }?;
         self.by_actor.insert(actor.get_id().pid(), id);
         self.slots.insert(id, Slot { actor, load: Load::default(), used: 0, since });
@@ -442,5 +448,12 @@ pub(crate) fn timer_command(timer: TimerItem) -> Option<Command> {
         }
         EntityKind::Authority => Command::Authority(authority::Command::Timer { name, generation }),
         EntityKind::Placement => Command::Placement(placement::Command::Timer { name, generation }),
+        EntityKind::Notifier => Command::Notifier(notifier::Command::Timer { name, generation }),
+        EntityKind::Integration => {
+            Command::Integration(integration::Command::Timer { name, generation })
+        }
+        EntityKind::Attachment => {
+            Command::Attachment(attachment::Command::Timer { name, generation })
+        }
     })
 }

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use fieldmesh_domain::EntityId;
+use fieldmesh_domain::{
+    EntityId,
+    mutant::{Mutant, is_planted},
+};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
@@ -33,10 +36,18 @@ const RETRY_AFTER_MS: u64 = 1_000;
 /// Messages of the wheel.
 #[derive(Debug)]
 pub(crate) enum Msg {
-    Changed { entity: EntityId, timers: Vec<TimerChange> },
+    Changed {
+        entity: EntityId,
+        timers: Vec<TimerChange>,
+    },
     Rescan,
     Tick,
-    Answered { timer: TimerItem, again: bool },
+    /// One that was set is due before the next tick.
+    Look,
+    Answered {
+        timer: TimerItem,
+        again: bool,
+    },
 }
 
 pub(crate) struct Timers;
@@ -51,6 +62,9 @@ pub(crate) struct State {
     outside: Arguments,
     wheel: Wheel,
     in_flight: usize,
+    /// When the next tick comes, and when it is looked besides, in Unix milliseconds.
+    tick_ms: u64,
+    look_ms: u64,
 }
 
 /// The timers in memory.
@@ -75,9 +89,13 @@ impl Actor for Timers {
         outside: Arguments,
     ) -> Result<State, ActorProcessingErr> {
         me.send_message(Msg::Tick)?;
-        let mut state = State { outside, wheel: Wheel::default(), in_flight: 0 };
+        let (wheel, in_flight, tick_ms, look_ms) = Default::default();
+        let mut state = State { outside, wheel, in_flight, tick_ms, look_ms };
         // A shard whose rows cannot be read does not start.
         state.rescan()?;
+        if is_planted(Mutant::TimerLost) {
+            state.wheel = Wheel { horizon_ms: u64::MAX, ..Wheel::default() };
+        }
         Ok(state)
     }
 
@@ -88,11 +106,18 @@ impl Actor for Timers {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match msg {
-            Msg::Changed { entity, timers } => state.wheel.changed(entity, &timers),
+            Msg::Changed { entity, timers } => {
+                state.wheel.changed(entity, &timers);
+                if let Some(pause) = state.sooner() {
+                    me.send_after(pause, || Msg::Look);
+                }
+            }
+            Msg::Look => {}
             Msg::Rescan => state.rescan()?,
             Msg::Answered { timer, again } => state.answered(timer, again),
             Msg::Tick => {
                 let pause = state.until_next();
+                state.tick_ms = state.outside.clock.now_ms() + pause.as_millis() as u64;
                 me.send_after(pause, || Msg::Tick);
             }
         }
@@ -181,6 +206,18 @@ impl State {
         let now = self.outside.clock.now_ms();
         let next = self.wheel.next_ms().unwrap_or(u64::MAX);
         Duration::from_millis(next.saturating_sub(now).max(1)).min(SLEEP_MAX)
+    }
+
+    /// The pause until what is due next, where neither the next tick nor another look comes before it.
+    fn sooner(&mut self) -> Option<Duration> {
+        let now = self.outside.clock.now_ms();
+        let next = self.wheel.next_ms()?;
+        let look = Some(self.look_ms).filter(|look| *look > now);
+        if next <= now || next >= self.tick_ms.min(look.unwrap_or(u64::MAX)) {
+            return None;
+        }
+        self.look_ms = next;
+        Some(Duration::from_millis(next - now))
     }
 
     fn fire(&mut self, me: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {

@@ -5,6 +5,8 @@
 //! cargo run -p fieldmesh-benches -- memory  --tickets 100000
 //! cargo run -p fieldmesh-benches -- stored  --largest 1000000
 //! cargo run -p fieldmesh-benches -- authority
+//! cargo run -p fieldmesh-benches -- choosing
+//! cargo run -p fieldmesh-benches -- storm --tickets 10000
 //! ```
 //!
 //! Each prints one JSON object. The speed of the claim's loop is
@@ -13,10 +15,12 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this program prints its figures")]
 
 mod authority;
+mod choosing;
 mod memory;
 mod population;
 mod restart;
 mod stored;
+mod storm;
 
 use std::{
     path::{Path, PathBuf},
@@ -67,6 +71,21 @@ enum What {
         #[arg(long, default_value_t = 100_000)]
         registrations: usize,
     },
+    /// What the desk's decisions cost, and whether that grows with the tickets that were done.
+    Choosing {
+        #[arg(long, default_value_t = 10_000)]
+        technicians: usize,
+    },
+    /// So many tickets at once, until each is offered or queued.
+    Storm {
+        #[arg(long, default_value_t = 10_000)]
+        tickets: usize,
+        #[arg(long, default_value_t = 2_000)]
+        technicians: usize,
+        /// Tickets that a technician may hold.
+        #[arg(long, default_value_t = 4)]
+        capacity: u16,
+    },
     /// The second half of `memory`, in a process of its own.
     #[command(hide = true)]
     Awake { dir: PathBuf },
@@ -90,6 +109,10 @@ fn main() -> ExitCode {
                 What::Memory(size) => memory::run(&size).await,
                 What::Authority { enrollments, registrations } => {
                     authority::run(enrollments, registrations).await
+                }
+                What::Choosing { technicians } => choosing::run(technicians),
+                What::Storm { tickets, technicians, capacity } => {
+                    storm::run(tickets, technicians, capacity).await
                 }
                 What::Stored { largest } => stored::run(largest).await,
                 What::Awake { dir } => memory::awake(&dir).await,

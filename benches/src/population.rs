@@ -52,9 +52,13 @@ async fn request(
     body: RequestBody,
 ) -> Result<EntityId, Failed> {
     let message_id = message_id(number);
-    let received_at = Millis(node.clock.now_ms());
-    let command =
-        customer::Command::Request { message_id, content_hash: [5; 32], body, received_at };
+    let command = customer::Command::Request {
+        message_id,
+        content_hash: [5; 32],
+        body,
+        received_at: Millis(node.clock.now_ms()),
+        is_counted: None,
+    };
     node.ask(customer, Command::Customer(command)).await?;
     Ok(EntityId::ticket_of(customer, message_id))
 }
@@ -74,7 +78,7 @@ const BUNDLE_BYTES: usize = 600;
 
 async fn technician(node: &Node, id: EntityId, new: NewTechnician) -> Result<(), Failed> {
     let NewTechnician { name, home, skills, .. } = new;
-    let skills = skills.iter().map(|s| Skill { category: s.category, level: s.level }).collect();
+    let skills = skills.iter().map(|s| Skill::new(s.category, s.level)).collect();
     let home = home.into();
     let commands = [
         technician::Command::Register {

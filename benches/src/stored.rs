@@ -41,7 +41,7 @@ pub(crate) async fn run(largest: usize) -> Result<Value, Failed> {
 
 /// Processor time of this process so far, fields 14 and 15 of proc_pid_stat(5).
 #[expect(clippy::disallowed_methods, reason = "the kernel counts this process's time there")]
-fn used_us() -> Result<u64, Failed> {
+pub(crate) fn used_us() -> Result<u64, Failed> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let behind = stat.rsplit(')').next().unwrap_or_default();
     let fields: Vec<&str> = behind.split_whitespace().collect();

@@ -43,6 +43,24 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.rename(path)
 }
 
+/// Writes a file that is not there yet, readable by its owner only.
+///
+/// # Errors
+/// As the file system says; a file that is there.
+pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Bytes of a file.
+///
+/// # Errors
+/// As the file system says.
+pub fn size(path: &Path) -> io::Result<u64> {
+    fs::metadata(path).map(|found| found.len())
+}
+
 /// Makes a directory for its owner.
 ///
 /// # Errors

@@ -3,11 +3,12 @@
 //!
 //! [`session`] is the sans-IO core; [`client`] drives it over QUIC; [`outbox`] keeps what is not yet
 //! acknowledged, encrypted on disk; [`keys`] is where a hardware key store fits; [`enroll`] gets the
-//! certificate. [`wire`] is shared with the service.
+//! certificate; [`attach`] brings and fetches what is too large for a message. [`wire`] is shared with the service.
 //!
 //! **Invariants:** a message leaves the outbox only on a verified answer to it; a received message
 //! is acknowledged only after it was noted; clock, chance and network come from the caller.
 
+pub mod attach;
 pub mod client;
 pub mod enroll;
 pub mod files;

@@ -6,7 +6,9 @@
 //! the files of a device (`profile`), how the service is found (`reach`).
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this file is the command's voice")]
 
+mod attachments;
 mod certificate;
+mod enclosures;
 mod profile;
 mod reach;
 mod shown;
@@ -55,6 +57,10 @@ enum Verb {
     Act(ActArgs),
     /// Answers an alert, reports progress, or writes to the customer.
     Respond(RespondArgs),
+    /// Writes about a ticket, with a file.
+    Attach(AttachArgs),
+    /// Fetches what came with a message that `listen` received, and opens it.
+    Fetch(FetchArgs),
     /// Who the device is and what waits.
     Status,
 }
@@ -168,6 +174,35 @@ enum AnswerVerb {
         #[arg(long)]
         text: String,
     },
+}
+
+#[derive(Debug, Args)]
+struct AttachArgs {
+    #[arg(long)]
+    ticket: EntityId,
+    /// At most 8 MiB.
+    #[arg(long)]
+    file: PathBuf,
+    #[arg(long, default_value = "")]
+    text: String,
+    /// The offer, as the alert says: a technician writes under it.
+    #[arg(long, value_parser = offer)]
+    offer: Option<OfferId>,
+    /// Seconds to wait for the receipt.
+    #[arg(long, default_value_t = 10)]
+    wait: u64,
+}
+
+#[derive(Debug, Args)]
+struct FetchArgs {
+    #[arg(long)]
+    ticket: EntityId,
+    /// As the message says.
+    #[arg(long)]
+    number: u8,
+    /// The file to write; there must be none.
+    #[arg(long)]
+    out: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -304,6 +339,8 @@ async fn run(cli: &Cli) -> Result<Value, Failure> {
         Verb::Listen(args) => verbs::listen(cli, args).await,
         Verb::Act(args) => verbs::act(cli, args).await,
         Verb::Respond(args) => verbs::respond(cli, args).await,
+        Verb::Attach(args) => attachments::attach(cli, args).await,
+        Verb::Fetch(args) => attachments::fetch(cli, args).await,
         Verb::Status => verbs::status(cli),
     }
 }

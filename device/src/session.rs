@@ -70,6 +70,8 @@ pub struct Session {
     entropy: Entropy,
     service: Option<Service>,
     progress: BTreeMap<[u8; 16], Progress>,
+    /// The second in which the whole outbox was last gone through.
+    looked_s: u64,
     symmetric: Option<Symmetric>,
     /// Alerts and confirmations stay with the service.
     receipts_only: bool,
@@ -111,6 +113,7 @@ impl Session {
             entropy,
             service: None,
             progress,
+            looked_s: 0,
             symmetric: None,
             receipts_only: false,
         }
@@ -259,6 +262,12 @@ impl Session {
     pub fn due(&mut self) -> (Vec<Transmit>, Vec<Event>) {
         let (now, mut transmits, mut events) = ((self.clock)(), Vec::new(), Vec::new());
         let mut in_flight = self.progress.values().filter(|progress| progress.in_flight).count();
+        // A long outbox is gone through where something may be sent, and once a second for what expires.
+        let is_looked = std::mem::replace(&mut self.looked_s, now / 1000) == now / 1000;
+        let may_go = self.next_ms().is_some_and(|next| next <= now);
+        if is_looked && (in_flight >= IN_FLIGHT_MAX || !may_go) {
+            return (transmits, events);
+        }
         let mut order: Vec<(u64, [u8; 16])> = self
             .outbox
             .memory()

@@ -66,5 +66,11 @@ fn note(body: &NoteBody) -> Value {
         "from": from,
         "text": body.text,
         "change": change,
+        // What opens it is kept (`enclosures`), not printed.
+        "attachment": body.enclosure.as_ref().map(|one| json!({
+            "number": one.number,
+            "name": one.name,
+            "bytes": one.bytes,
+        })),
     })
 }

@@ -35,7 +35,7 @@ use tokio::{
 };
 
 use crate::{
-    ActArgs, ActVerb, AnswerVerb, Cli, Failure, ListenArgs, RequestArgs, RespondArgs,
+    ActArgs, ActVerb, AnswerVerb, Cli, Failure, ListenArgs, RequestArgs, RespondArgs, enclosures,
     profile::{Profile, entropy, now_ms},
     reach,
     shown::described,
@@ -176,7 +176,7 @@ fn unanswered(why: &str) -> Failure {
 }
 
 /// Composes, then sends and waits.
-async fn deliver(
+pub(crate) async fn deliver(
     cli: &Cli,
     said: Said,
     body: &impl minicbor::Encode<()>,
@@ -207,7 +207,7 @@ async fn deliver(
     }
 }
 
-fn demand(id: EntityId, kind: EntityKind, who: &str) -> Result<(), Failure> {
+pub(crate) fn demand(id: EntityId, kind: EntityKind, who: &str) -> Result<(), Failure> {
     if id.kind() == kind {
         return Ok(());
     }
@@ -237,7 +237,7 @@ pub(crate) async fn act(cli: &Cli, args: &ActArgs) -> Result<Value, Failure> {
         ActVerb::Confirm => Act::Confirm,
         ActVerb::Object { reason } => Act::Object { reason },
         ActVerb::Amend { text, at } => Act::Amend { text, location: at },
-        ActVerb::Message { text } => Act::Message { text },
+        ActVerb::Message { text } => Act::Message { text, enclosure: None },
         ActVerb::Reopen { reason } => Act::Reopen { reason },
     };
     let body = CustomerActBody { ticket: args.ticket, act };
@@ -259,7 +259,7 @@ pub(crate) async fn respond(cli: &Cli, args: &RespondArgs) -> Result<Value, Fail
             Answer::Pause(Pause { reason, text, minutes })
         }
         AnswerVerb::Resume => Answer::Resume,
-        AnswerVerb::Message { text } => Answer::Message { text },
+        AnswerVerb::Message { text } => Answer::Message { text, enclosure: None },
     };
     let body = ResponseBody { ticket: args.ticket, offer: args.offer, answer };
     body.check().map_err(|error| Failure::new(2, error))?;
@@ -286,6 +286,11 @@ pub(crate) async fn listen(cli: &Cli, args: &ListenArgs) -> Result<Value, Failur
         }
         if let Some(value) = described(event) {
             println!("{value}");
+        }
+        if let Event::Note { body, .. } = event
+            && let Err(error) = enclosures::keep(&cli.dir, body)
+        {
+            eprintln!("fieldmesh-device: what opens an attachment is not kept: {error}");
         }
         let is_mail =
             matches!(event, Event::Alert { .. } | Event::Confirmation { .. } | Event::Note { .. });

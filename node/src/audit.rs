@@ -61,6 +61,44 @@ pub enum Event<'a> {
         request_id: &'a str,
         why: &'a str,
     },
+    /// An operator broke this node on purpose, ended that, or had a part in allowing it.
+    Chaos {
+        by: &'a str,
+        what: Deed,
+        /// By which lease.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lease: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        fault: Option<&'a str>,
+        /// Of an allowance.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        proposed_by: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        until_ms: Option<u64>,
+    },
+}
+
+/// What an operator did about chaos.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deed {
+    /// A lease was begun; going on with it is not listed.
+    Leased,
+    LeaseEnded,
+    /// All leases were ended.
+    Stopped,
+    /// All devices were sent away.
+    Herd,
+    AllowanceProposed,
+    AllowanceBegun,
+    AllowanceEnded,
+}
+
+impl<'a> Event<'a> {
+    pub fn chaos(by: &'a str, what: Deed) -> Self {
+        let (lease, fault, proposed_by, until_ms) = (None, None, None, None);
+        Self::Chaos { by, what, lease, fault, proposed_by, until_ms }
+    }
 }
 
 fn text<S: Serializer>(id: &EntityId, to: S) -> Result<S::Ok, S::Error> {
@@ -156,6 +194,9 @@ mod tests {
             line,
             r#"{"at_ms":5,"event":"message_refused","device":"dsk_eu1_r0000000000000000000","why":"malformed"}"#
         );
+        let event = Event::chaos("op", Deed::AllowanceEnded);
+        let line = serde_json::to_string(&Line { at_ms: 5, missing: 0, event }).unwrap();
+        assert_eq!(line, r#"{"at_ms":5,"event":"chaos","by":"op","what":"allowance_ended"}"#);
         let (lines, queue) = mpsc::channel(1);
         let audit = Audit { lines: Some(lines), missing: Arc::default() };
         for why in ["first", "second", "third"] {

@@ -3,6 +3,16 @@
 //! Opening a device's message costs about 100 µs of processor time, and so does a certificate
 //! request: who repeats itself is slowed down before that. **Invariant:** time that runs backwards gives nothing and takes nothing.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use fieldmesh_domain::EntityId;
+
+/// Those whose rate is remembered: 100 bytes each.
+const RATES_MAX: usize = 4096;
+
 /// A rate with a burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
@@ -51,6 +61,34 @@ impl Bucket {
                 Err(u32::try_from(wait_ms).unwrap_or(u32::MAX))
             }
         }
+    }
+}
+
+/// A bucket for each of those who ask.
+pub struct Rates {
+    rate: Rate,
+    buckets: Mutex<BTreeMap<EntityId, Bucket>>,
+}
+
+impl Rates {
+    pub fn new(rate: Rate) -> Self {
+        Self { rate, buckets: Mutex::default() }
+    }
+
+    /// Takes a token of somebody's.
+    ///
+    /// # Errors
+    /// The seconds to wait, where that was too often.
+    pub fn take(&self, who: EntityId, now_ms: u64) -> Result<(), u32> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= RATES_MAX && !buckets.contains_key(&who) {
+            buckets.retain(|_, bucket| !bucket.is_full(now_ms));
+            if buckets.len() >= RATES_MAX {
+                return Err(1);
+            }
+        }
+        let bucket = buckets.entry(who).or_insert_with(|| Bucket::full(self.rate, now_ms));
+        bucket.take(now_ms).map_err(|wait_ms| wait_ms.div_ceil(1000))
     }
 }
 

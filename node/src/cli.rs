@@ -1,42 +1,55 @@
 //! The command line: arguments, output, exit codes.
 //!
 //! Exit codes: 0 done; 1 the operation failed or a promise was broken; 2 usage or configuration;
-//! 3 refused by the server; 69 the server cannot be reached; 74 storage failed. With `--json` the
-//! last line of standard output is one object.
+//! 3 refused by the server; 69 the server cannot be reached; 74 storage failed; a run of chaos has its own
+//! (`chaos`). With `--json` the last line of standard output is one object.
 
 mod api;
+mod attachments;
 mod audit;
 mod backup;
 mod bench;
 mod ca;
 mod catchup;
+mod chaos;
 mod cluster;
 mod demo;
+mod desk;
 mod dispatch;
 mod failover;
+mod field;
 mod fleet;
 mod found;
 mod grow;
 mod idle;
 mod import;
+mod import_shifts;
+mod intake;
 mod join;
 mod lists;
 mod orders;
 mod output;
+mod people;
+mod policy;
 pub mod population;
 mod promote;
 mod replay;
 mod replay_input;
+mod report;
 mod restore;
 mod root;
 mod rotate;
+mod rule;
 mod serve;
+mod shifts;
 mod silence;
 mod strikes;
 mod tally;
 mod unlock;
 mod verify;
 mod watch;
+mod webhook;
+mod windows;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -88,15 +101,48 @@ enum Verb {
     /// Measures: a cluster of this machine's own, or the planner.
     #[command(subcommand)]
     Bench(bench::BenchVerb),
+    /// Breaks a cluster on purpose and says whether its promises held; docs/chaos.md.
+    #[command(subcommand)]
+    Chaos(chaos::ChaosVerb),
     /// Tickets: list, show, explain, watch, and what operators order of them.
     #[command(subcommand)]
     Ticket(lists::TicketVerb),
-    /// Technicians: list, import.
+    /// Technicians: list, import, set, health.
     #[command(subcommand)]
     Tech(lists::TechVerb),
-    /// Customers: list, import.
+    /// What the desk would answer, and the plan of a day.
+    #[command(subcommand)]
+    Dispatch(desk::DispatchVerb),
+    /// What is told outside: targets, deliveries, dead letters.
+    #[command(subcommand)]
+    Webhook(webhook::WebhookVerb),
+    /// Customers: list, import, prefer.
     #[command(subcommand)]
     Customer(lists::CustomerVerb),
+    /// Technicians' rosters: set, import, export, who works when, swaps.
+    #[command(subcommand)]
+    Shift(shifts::ShiftVerb),
+    /// Registers many from CSV: customers, technicians, shifts.
+    #[command(subcommand)]
+    Import(lists::ImportVerb),
+    /// Escalation policies: who is asked and told when nobody takes a ticket.
+    #[command(subcommand)]
+    Policy(policy::PolicyVerb),
+    /// Calendars, and what is promised to which tickets.
+    #[command(subcommand)]
+    Sla(policy::SlaVerb),
+    /// Silences: for which tickets nobody is sought for a while.
+    #[command(subcommand)]
+    Silence(windows::SilenceVerb),
+    /// Maintenance windows.
+    #[command(subcommand)]
+    Maint(windows::MaintVerb),
+    /// Programs that report alarms for a customer: create, list, revoke.
+    #[command(subcommand)]
+    Intake(intake::IntakeVerb),
+    /// Trigger rules: what a ticket is worth, who is told, what belongs together.
+    #[command(subcommand)]
+    Rule(rule::RuleVerb),
     /// The cluster's nodes and groups.
     #[command(subcommand)]
     Cluster(cluster::ClusterVerb),
@@ -131,13 +177,24 @@ impl Verb {
             Self::Demo(args) => &args.common,
             Self::Replay(args) => &args.common,
             Self::Bench(verb) => verb.common(),
+            Self::Chaos(verb) => verb.common(),
             Self::Ticket(verb) => verb.common(),
             Self::Tech(verb) => verb.common(),
+            Self::Dispatch(verb) => verb.common(),
             Self::Customer(verb) => verb.common(),
+            Self::Shift(verb) => verb.common(),
+            Self::Import(verb) => verb.common(),
+            Self::Policy(verb) => verb.common(),
+            Self::Sla(verb) => verb.common(),
+            Self::Silence(verb) => verb.common(),
+            Self::Maint(verb) => verb.common(),
+            Self::Rule(verb) => verb.common(),
             Self::Cluster(verb) => verb.common(),
             Self::Backup(args) => args.common(),
             Self::Restore(args) => &args.common,
             Self::Promote(args) => &args.common,
+            Self::Webhook(verb) => verb.common(),
+            Self::Intake(verb) => verb.common(),
             Self::Ca(verb) => verb.common(),
         }
     }
@@ -158,9 +215,20 @@ fn run(verb: Verb, output: &Output) -> Result<(), CliError> {
             Verb::Demo(args) => demo::run(&args, output).await,
             Verb::Replay(args) => replay::run(&args, output).await,
             Verb::Bench(verb) => bench::run(&verb, output).await,
+            Verb::Chaos(verb) => chaos::chaos(&verb, output).await,
             Verb::Ticket(verb) => lists::ticket(&verb, output).await,
             Verb::Tech(verb) => lists::tech(&verb, output).await,
+            Verb::Dispatch(verb) => desk::run(&verb, output).await,
             Verb::Customer(verb) => lists::customer(&verb, output).await,
+            Verb::Webhook(verb) => webhook::run(&verb, output).await,
+            Verb::Shift(verb) => shifts::run(&verb, output).await,
+            Verb::Import(verb) => lists::import(&verb, output).await,
+            Verb::Policy(verb) => policy::policy(&verb, output).await,
+            Verb::Sla(verb) => policy::sla(&verb, output).await,
+            Verb::Silence(verb) => windows::silence(&verb, output).await,
+            Verb::Maint(verb) => windows::maint(&verb, output).await,
+            Verb::Intake(verb) => intake::run(&verb, output).await,
+            Verb::Rule(verb) => rule::run(&verb, output).await,
             Verb::Cluster(verb) => cluster::run(&verb, output).await,
             Verb::Backup(args) => backup::run(&args, output).await,
             Verb::Restore(args) => restore::restore(&args, output).await,
@@ -197,5 +265,11 @@ pub(crate) fn start_logging(config: &Config) {
     };
     if started.is_err() {
         tracing::debug!("logging was started before");
+    }
+    if let Some(mutant) = fieldmesh_domain::mutant::planted() {
+        tracing::error!(
+            ?mutant,
+            "this program has a deliberate bug, to try checks with: nothing that it does counts"
+        );
     }
 }

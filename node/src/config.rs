@@ -5,6 +5,7 @@
 //! names it. **Not here:** secrets, which are never configuration.
 
 pub mod chaos;
+pub mod outside;
 
 use std::{
     net::SocketAddr,
@@ -17,6 +18,7 @@ use serde::Deserialize;
 
 use chaos::ChaosConfig;
 use fieldmesh_domain::placement::SHARDS_MAX;
+use outside::{HeartbeatConfig, NoticesConfig};
 
 use crate::{bucket::Rate, node::Timing, store::health::Limits};
 
@@ -48,6 +50,8 @@ pub struct Config {
     pub raft: RaftConfig,
     pub disk: DiskConfig,
     pub pki: PkiConfig,
+    pub notices: NoticesConfig,
+    pub heartbeat: HeartbeatConfig,
     pub log: LogConfig,
     pub chaos: ChaosConfig,
 }
@@ -59,6 +63,7 @@ pub struct ClusterConfig {
     pub region: String,
     pub cut_off_after_s: u64,
     pub away_after_s: u64,
+    pub unheard_after_s: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -187,6 +192,8 @@ impl Config {
             Err(ConfigError::Value { key, value: value.to_string(), reason })
         };
         self.cluster.check()?;
+        self.notices.check()?;
+        self.heartbeat.heartbeat(self.notices.delivering().patience)?;
         if self.node.number == 0 {
             return refuse("node.number", &self.node.number, "nodes are numbered from 1");
         }
@@ -238,6 +245,10 @@ impl ClusterConfig {
         (self.away_after_s > 0).then(|| Duration::from_secs(self.away_after_s))
     }
 
+    pub fn unheard_after(&self) -> Option<Duration> {
+        (self.unheard_after_s > 0).then(|| Duration::from_secs(self.unheard_after_s))
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let refuse = |key, value: &dyn ToString, reason| {
             Err(ConfigError::Value { key, value: value.to_string(), reason })
@@ -269,6 +280,12 @@ impl ClusterConfig {
         if away_after_s != 0 && !(10..=604_800).contains(&away_after_s) {
             let reason = "use 10 to 604800, or 0 for never";
             return refuse("cluster.away_after_s", &away_after_s, reason);
+        }
+        // A phone in a lift is not gone; whoever is not heard for a day is not on shift.
+        let unheard_after_s = self.unheard_after_s;
+        if unheard_after_s != 0 && !(10..=86_400).contains(&unheard_after_s) {
+            let reason = "use 10 to 86400, or 0 for never";
+            return refuse("cluster.unheard_after_s", &unheard_after_s, reason);
         }
         Ok(())
     }
@@ -359,6 +376,7 @@ mod tests {
             ("raft.heartbeat_ms", "200"),
             ("cluster.name", "A b"),
             ("cluster.away_after_s", "5"),
+            ("cluster.unheard_after_s", "5"),
             ("cluster.cut_off_after_s", "0"),
         ] {
             let error = Config::load(None, &flag(key, value)).unwrap_err().to_string();

@@ -15,7 +15,7 @@ mod ways;
 pub mod wire;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
     time::Duration,
 };
@@ -351,6 +351,12 @@ impl NodeCourier {
         Some((node, seen?))
     }
 
+    /// What the auditor found in a shard that another node leads.
+    pub async fn audited(&self, shard: ShardId) -> Option<wire::Audited> {
+        let node = self.other_leader(shard)?;
+        self.ways.as_ref()?.audited(node, shard).await
+    }
+
     /// Waits until the replica here has all that was acknowledged before now; whether it has.
     pub async fn catch_up(&self, shard: ShardId) -> bool {
         let (Some((_, seen)), Some(group)) = (self.look(shard).await, self.group(shard)) else {
@@ -519,6 +525,11 @@ impl NodeCourier {
             shard.detached(device);
         }
         is_it
+    }
+
+    /// The devices that are connected to this node or, as those said, to others.
+    pub fn connected_anywhere(&self) -> BTreeSet<EntityId> {
+        read(&self.sessions).devices().collect()
     }
 
     /// A device has these messages.

@@ -29,7 +29,7 @@ use quinn::{
 };
 pub use quinn::{Endpoint, crypto::rustls::NoInitialCipherSuite};
 use quinn_proto::HashedConnectionIdGenerator;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     audit::Event,
@@ -126,6 +126,8 @@ pub struct EdgeOptions {
     pub contact: Contact,
     /// What one connection may ask to be opened.
     pub rate: Rate,
+    /// Whenever it changes, all devices are sent away: they come again.
+    pub dismissed: watch::Receiver<u64>,
 }
 
 /// The device edge of a node.

@@ -110,6 +110,11 @@ pub fn remove_dir(path: &Path) -> io::Result<()> {
     fs::remove_dir_all(path)
 }
 
+/// How many entries a directory has; none where it cannot be read.
+pub fn count(dir: &Path) -> Option<u64> {
+    fs::read_dir(dir).ok().map(|entries| entries.count() as u64)
+}
+
 /// Bytes of all files in a directory and below it.
 ///
 /// # Errors

@@ -87,8 +87,9 @@ impl Generator {
         };
         let start = self.random.random_range(0..CATEGORIES.len());
         let skills = CATEGORIES.iter().cycle().skip(start).take(count);
-        let skills =
-            skills.map(|(category, _)| NewSkill { category: *category, level: 3 }).collect();
+        let skills = skills
+            .map(|(category, _)| NewSkill { category: *category, level: 3, expires_ms: None })
+            .collect();
         NewTechnician {
             name: format!("Technician {}", self.technicians),
             home: self.place(),

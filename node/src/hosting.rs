@@ -18,7 +18,7 @@ use std::{
 use fieldmesh_actors::{
     ShardOptions, Supervisor,
     commit::ShardId,
-    seams::{Clock, Entropy, JournalError},
+    seams::{Clock, Entropy, Guide, JournalError},
 };
 use fieldmesh_domain::{
     IndexRow,
@@ -28,6 +28,8 @@ use fieldmesh_domain::{
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use crate::{
+    agreement::Agreement,
+    auditor::{self, AuditorOptions, Audits},
     cluster::Cluster,
     consensus::{
         group::{Group, GroupOptions},
@@ -37,8 +39,9 @@ use crate::{
     },
     courier::{
         NodeCourier,
-        wire::{WANTED_MAX, Wanted},
+        wire::{Audited, WANTED_MAX, Wanted},
     },
+    documents::Documents,
     journal::{JournalOptions, ShardJournal},
     leading::{self, Failing},
     mesh::Mesh,
@@ -78,6 +81,9 @@ pub(crate) struct HostingOptions {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) trust: Arc<Trust>,
     pub(crate) known: Arc<Cluster>,
+    pub(crate) documents: Arc<Documents>,
+    pub(crate) agreement: Arc<Agreement>,
+    pub(crate) guide: Arc<dyn Guide>,
     pub(crate) mesh: Option<Arc<Mesh>>,
     pub(crate) peers: Arc<Members>,
     pub(crate) is_first: bool,
@@ -90,6 +96,7 @@ pub(crate) struct HostingOptions {
 pub(crate) struct Hosting {
     options: HostingOptions,
     running: RwLock<BTreeMap<ShardId, Running>>,
+    audits: Arc<Audits>,
 }
 
 struct Running {
@@ -102,7 +109,8 @@ struct Running {
 impl Hosting {
     /// Starts what belongs here by now.
     pub(crate) async fn start(options: HostingOptions) -> Result<Arc<Self>, NodeError> {
-        let hosting = Arc::new(Self { options, running: RwLock::default() });
+        let hosting =
+            Arc::new(Self { options, running: RwLock::default(), audits: Arc::default() });
         // By what was told when this node joined, then by what is stored: nobody votes for a stranger.
         hosting.know_members();
         hosting.start_group(PLACEMENT).await?;
@@ -139,6 +147,15 @@ impl Hosting {
     /// How the node's disk does.
     pub(crate) fn health(&self) -> Health {
         *self.options.writer.disk().health().borrow()
+    }
+
+    pub(crate) fn audits(&self) -> &Audits {
+        &self.audits
+    }
+
+    /// What the auditor found in a shard that this node leads.
+    pub(crate) fn audited(&self, shard: ShardId) -> Option<Audited> {
+        self.audits.audited(shard, self.options.clock.now_ms())
     }
 
     pub(crate) fn courier(&self) -> &Arc<NodeCourier> {
@@ -269,6 +286,7 @@ impl Hosting {
             tasks.push(self.serve(&group, &journal));
             let carried = slots::carry(group.clone(), Arc::clone(courier), Arc::clone(entropy));
             tasks.push(tokio::spawn(carried));
+            tasks.push(self.audit(&group, &journal));
             journal
         });
         let running = Running { group, journal, tasks };
@@ -288,14 +306,29 @@ impl Hosting {
         })
     }
 
+    /// Audits the group's tickets whenever this node leads it.
+    fn audit(&self, group: &Group, journal: &ShardJournal) -> JoinHandle<()> {
+        let HostingOptions { clock, courier, entropy, documents, .. } = &self.options;
+        tokio::spawn(auditor::audit(AuditorOptions {
+            group: group.clone(),
+            journal: journal.clone(),
+            courier: Arc::clone(courier),
+            documents: Arc::clone(documents),
+            clock: Arc::clone(clock),
+            entropy: Arc::clone(entropy),
+            audits: Arc::clone(&self.audits),
+        }))
+    }
+
     /// Runs the group's shard whenever this node leads it.
     fn serve(&self, group: &Group, journal: &ShardJournal) -> JoinHandle<()> {
-        let HostingOptions { clock, courier, awake_max, root, fails, .. } = &self.options;
+        let HostingOptions { clock, courier, guide, awake_max, root, fails, .. } = &self.options;
         let options = ShardOptions {
             shard: group.group,
             clock: Arc::clone(clock),
             journal: Arc::new(journal.clone()),
             courier: Arc::clone(courier) as _,
+            guide: Arc::clone(guide),
             awake_max: *awake_max,
         };
         let (group, courier, root) = (group.clone(), Arc::clone(courier), root.clone());
@@ -314,13 +347,17 @@ impl Hosting {
         if is_across { *timing_across } else { *timing }
     }
 
-    /// Who hears what a group applies: whom to believe, and who is where.
+    /// Who hears what a group applies: whom to believe, who is where, what operators wrote and agreed.
     fn observer(&self, shard: ShardId) -> Option<RowObserver> {
         let (trust, known) = (Arc::clone(&self.options.trust), Arc::clone(&self.options.known));
         if shard == PLACEMENT {
+            let documents = Arc::clone(&self.options.documents);
+            let agreement = Arc::clone(&self.options.agreement);
             return Some(Arc::new(move |rows: &[IndexRow]| {
                 trust.applied(rows);
                 known.applied(rows);
+                documents.applied(rows);
+                agreement.applied(rows);
             }));
         }
         let is_own_authority = shard == known.own().authority();

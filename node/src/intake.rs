@@ -217,6 +217,7 @@ impl Intake {
                     content_hash,
                     body,
                     received_at,
+                    is_counted: None,
                 }))
             }
             (EntityKind::Customer, MessageType::Act) => {

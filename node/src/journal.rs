@@ -7,6 +7,7 @@
 //! used only after the commit that stores it. **Not here:** deciding (`domain`), applying
 //! (`consensus::machine`).
 
+mod digest;
 mod read;
 mod write;
 

@@ -26,7 +26,9 @@ use tokio::{
 
 use crate::{
     absences,
+    agreement::Agreement,
     audit::Audit,
+    auditor::Audits,
     bucket::Rate,
     cluster::Cluster,
     consensus::{
@@ -35,9 +37,14 @@ use crate::{
         service::Members,
     },
     contact,
-    courier::{NodeCourier, wire::Wanted},
+    courier::{
+        NodeCourier,
+        wire::{Audited, Wanted},
+    },
     departures,
+    documents::Documents,
     edge::{self, Edge, EdgeOptions, Endpoint},
+    guide::{NodeGuide, past::Past},
     hosting::{Hosting, HostingOptions},
     intake::Intake,
     journal::ShardJournal,
@@ -54,6 +61,7 @@ use crate::{
         writer::{self, LogWriter, OnFatal},
     },
     trust::Trust,
+    unheard::Watch,
 };
 
 /// The placement group may be led in another region, which may be out of reach: so long it is waited for
@@ -100,11 +108,17 @@ pub struct NodeParts {
     pub cut_off_after: Duration,
     /// When a node of the region that does not answer is away; none for never.
     pub away_after: Option<Duration>,
+    /// A technician on shift whose device is not connected counts as unreachable after this; none is never.
+    pub unheard_after: Option<Duration>,
     /// Whether the region's groups begin here: on its first node.
     pub is_first: bool,
     /// Where devices connect.
     pub endpoint: Endpoint,
     pub device_rate: Rate,
+    /// Whenever it changes, all devices are sent away.
+    pub dismissed: watch::Receiver<u64>,
+    /// Of chaos, by operators.
+    pub agreement: Arc<Agreement>,
     pub on_fatal: OnFatal,
     pub audit: Audit,
 }
@@ -139,6 +153,12 @@ pub struct Node {
     pub register: Register,
     /// What is known of the other nodes.
     pub known: Arc<Cluster>,
+    /// What operators wrote for dispatch.
+    pub documents: Arc<Documents>,
+    /// Of chaos, by operators.
+    pub agreement: Arc<Agreement>,
+    /// What rules are tried on.
+    pub past: Past,
     /// The node's number in the cluster.
     pub number: u64,
     /// What other nodes of the region may ask for, once it is there.
@@ -160,31 +180,25 @@ impl Node {
         let (clock, entropy) = (Arc::clone(&parts.clock), Arc::clone(&parts.entropy));
         let service = Arc::new(Service::new(service, clock.now_ms() / 1000)?);
         let steps = Steps::new(clock.now_ms());
+        let documents = Documents::new();
         let Opened { hosting, groups, failing, watching, writer_ended } =
-            Opened::open(&parts, &service, &steps).await?;
+            Opened::open(&parts, &service, &steps, &documents).await?;
         let courier = Arc::clone(hosting.courier());
         let authority = hosting.journal(parts.known.own().authority());
         let authority = authority.ok_or(NodeError::NoAuthority)?;
         let register = Register::new(authority, Arc::clone(&courier), Arc::clone(&parts.trust));
-        let intake = Arc::new(Intake {
-            service: Arc::clone(&service),
-            courier: Arc::clone(&courier),
-            clock: Arc::clone(&clock),
-            entropy: Arc::clone(&entropy),
-            steps: steps.clone(),
-            audit: parts.audit.clone(),
-            register: register.clone(),
-        });
+        let intake = intake(&parts, &service, &courier, &steps, &register);
         let (contact, keeps) = contact::keep(Arc::clone(&courier), parts.cut_off_after);
         let edge = Edge::new(EdgeOptions {
             endpoint: parts.endpoint.clone(),
             intake,
             trust: Arc::clone(&parts.trust),
-            cluster: parts.cluster,
+            cluster: parts.cluster.clone(),
             known: Arc::clone(&parts.known),
             number: parts.number,
             contact,
             rate: parts.device_rate,
+            dismissed: parts.dismissed.clone(),
         });
         let mut tasks = vec![tokio::spawn(edge.run()), watching, keeps];
         let key_holder = KeyHolder::default();
@@ -198,12 +212,8 @@ impl Node {
         let follow = |shard| tokio::spawn(Arc::clone(&courier).follow(shard));
         tasks.extend(parts.known.own_groups().map(follow));
         tasks.push(tokio::spawn(slots::follow(Arc::clone(&courier))));
-        let (known, random) = (Arc::clone(&parts.known), Arc::clone(&entropy));
-        tasks.extend(parts.away_after.map(|after| {
-            tokio::spawn(absences::tend(Arc::clone(&courier), Arc::clone(&random), after))
-        }));
-        tasks.push(tokio::spawn(departures::tend(Arc::clone(&courier), known, random)));
-        let NodeParts { endpoint, audit, trust, known, mesh, number, .. } = parts;
+        tasks.extend(tend(&parts, &courier, &hosting));
+        let NodeParts { endpoint, audit, trust, known, mesh, number, agreement, .. } = parts;
         let region = known.own().region.to_string();
         Ok(Self {
             courier,
@@ -216,6 +226,9 @@ impl Node {
             trust,
             register,
             known,
+            documents,
+            agreement,
+            past: Past::default(),
             number,
             key_holder,
             hosting,
@@ -326,6 +339,19 @@ impl Node {
         self.journal(self.known.own().authority())
     }
 
+    /// What the auditor found in the shards that this node leads.
+    pub fn audits(&self) -> &Audits {
+        self.hosting.audits()
+    }
+
+    /// What the auditor found in a shard, whoever leads it.
+    pub async fn audited(&self, shard: ShardId) -> Option<Audited> {
+        match self.hosting.audited(shard) {
+            None => self.courier.audited(shard).await,
+            here => here,
+        }
+    }
+
     /// How the node's disk does.
     pub fn health(&self) -> Health {
         self.hosting.health()
@@ -386,6 +412,47 @@ impl Node {
     }
 }
 
+fn intake(
+    parts: &NodeParts,
+    service: &Arc<Service>,
+    courier: &Arc<NodeCourier>,
+    steps: &Steps,
+    register: &Register,
+) -> Arc<Intake> {
+    Arc::new(Intake {
+        service: Arc::clone(service),
+        courier: Arc::clone(courier),
+        clock: Arc::clone(&parts.clock),
+        entropy: Arc::clone(&parts.entropy),
+        steps: steps.clone(),
+        audit: parts.audit.clone(),
+        register: register.clone(),
+    })
+}
+
+/// What looks after nodes and technicians of the region that are not heard.
+fn tend(
+    parts: &NodeParts,
+    courier: &Arc<NodeCourier>,
+    hosting: &Arc<Hosting>,
+) -> Vec<JoinHandle<()>> {
+    let random = || Arc::clone(&parts.entropy);
+    let mut tasks = Vec::new();
+    tasks.extend(
+        parts
+            .away_after
+            .map(|after| tokio::spawn(absences::tend(Arc::clone(courier), random(), after))),
+    );
+    let known = Arc::clone(&parts.known);
+    tasks.push(tokio::spawn(departures::tend(Arc::clone(courier), known, random())));
+    tasks.extend(parts.unheard_after.map(|after| {
+        let (courier, hosting) = (Arc::clone(courier), Arc::clone(hosting));
+        let (clock, entropy) = (Arc::clone(&parts.clock), random());
+        tokio::spawn(Watch { courier, hosting, clock, entropy, after }.run())
+    }));
+    tasks
+}
+
 /// The storage with what runs on it.
 struct Opened {
     hosting: Arc<Hosting>,
@@ -400,6 +467,7 @@ impl Opened {
         parts: &NodeParts,
         service: &Arc<Service>,
         steps: &Steps,
+        documents: &Arc<Documents>,
     ) -> Result<Self, NodeError> {
         let engine = Arc::clone(&parts.engine);
         inspect(&*engine, &parts.known)?;
@@ -435,6 +503,9 @@ impl Opened {
             entropy: Arc::clone(&parts.entropy),
             trust: Arc::clone(&parts.trust),
             known: Arc::clone(&parts.known),
+            documents: Arc::clone(documents),
+            agreement: Arc::clone(&parts.agreement),
+            guide: Arc::new(NodeGuide::new(Arc::clone(documents), Arc::clone(&parts.known))),
             mesh: parts.mesh.clone(),
             peers: Arc::clone(&groups),
             is_first: parts.is_first,

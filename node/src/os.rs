@@ -23,12 +23,12 @@ impl Clock for SystemClock {
     }
 }
 
-/// The time of a node on this machine.
+/// The time of a node on this machine, whose wall clock may be moved on purpose.
 #[expect(clippy::disallowed_methods, reason = "this is the clock seam")]
-pub fn steady_clock() -> impl Clock {
+pub fn steady_clock(wall: impl Clock) -> impl Clock {
     let begun = Instant::now();
     let elapsed = move || u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-    SteadyClock::new(SystemClock, elapsed)
+    SteadyClock::new(wall, elapsed)
 }
 
 /// The machine's random generator.

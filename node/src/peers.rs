@@ -12,7 +12,7 @@ use crate::{
     consensus::service::Members,
     courier::{
         NodeCourier,
-        wire::{self, FRAME_BYTES_MAX, Opening},
+        wire::{self, FRAME_BYTES_MAX, Opening, Recorded},
     },
     hosting::Hosting,
     mesh::{Class, Receiving, Sending, Serve},
@@ -72,6 +72,10 @@ impl Peers {
                 let seen = self.courier.seen(group).await.ok_or("the group is not led here")?;
                 send.frame(&rows::encode(&seen)).await.map_err(|error| text(&error))?;
             }
+            Opening::Audited(shard) => {
+                let audited = self.hosting.audited(shard).ok_or("there was no pass here")?;
+                send.frame(&rows::encode(&audited)).await.map_err(|error| text(&error))?;
+            }
             Opening::Rows(wanted) => {
                 let page = self.hosting.rows(&wanted).ok_or("no replica is here")?;
                 let page = page.map_err(|error| text(&error))?;
@@ -82,11 +86,7 @@ impl Peers {
                 send.frame(&rows::encode(&may)).await.map_err(|error| text(&error))?;
             }
             Opening::Recorded(certificate) => {
-                let own = self.courier.known().own().authority();
-                let is_latest = self.courier.catch_up(own).await;
-                is_latest.then_some(()).ok_or("the authority's last word is not known here")?;
-                let journal = self.hosting.journal(own).ok_or("the authority is not here")?;
-                let is_recorded = register::has_record(&journal, &certificate);
+                let is_recorded = self.is_recorded(&certificate).await?;
                 send.frame(&rows::encode(&is_recorded)).await.map_err(|error| text(&error))?;
             }
             Opening::IssuingKey(fingerprint) => {
@@ -120,5 +120,13 @@ impl Peers {
         }
         send.finish();
         Ok(())
+    }
+
+    async fn is_recorded(&self, certificate: &Recorded) -> Result<bool, String> {
+        let own = self.courier.known().own().authority();
+        let is_latest = self.courier.catch_up(own).await;
+        is_latest.then_some(()).ok_or("the authority's last word is not known here")?;
+        let journal = self.hosting.journal(own).ok_or("the authority is not here")?;
+        Ok(register::has_record(&journal, certificate))
     }
 }

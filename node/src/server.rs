@@ -26,7 +26,11 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use tokio::{sync::Mutex, task::JoinHandle, time::Instant};
 
 use crate::{
+    again,
+    agreement::Agreement,
     audit::Audit,
+    bucket::Rates,
+    chaos::Chaos,
     cluster::Cluster,
     config::{AdvertiseConfig, Config, PkiConfig},
     deployment::{Deployment, DeploymentError, DeploymentParts, Facts, Keeper, Own},
@@ -35,15 +39,21 @@ use crate::{
     ledger::{self, HeadSigner},
     mesh::{self, Mesh, MeshOptions, faults::Faults},
     node::{Node, NodeError, NodeParts},
-    os::{SystemEntropy, steady_clock},
+    notices::{self, heartbeat},
+    os::{SystemClock, SystemEntropy, steady_clock},
     own,
     rotation::Rotation,
     sealing::Key,
     service::ServiceSecrets,
     status::StatusBoard,
-    store::{StoreError, rocks::Rocks},
+    store::{StoreError, faulty::FaultyEngine, rocks::Rocks},
     trust::Trust,
-    web::{Shared, Web, est::KeysUnderWay},
+    web::{
+        Shared, Web,
+        attachments::{FETCHES, UPLOADS},
+        est::KeysUnderWay,
+        intake::REPORTS,
+    },
 };
 
 /// How long the HTTPS threads may take to let go of the node, and how often that is looked at.
@@ -101,8 +111,9 @@ impl Server {
     /// # Errors
     /// See [`ServerError`]; nothing stays running.
     pub async fn start(config: &Config, secret: &[u8]) -> Result<Self, ServerError> {
-        let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) =
-            (Arc::new(steady_clock()), Arc::new(SystemEntropy::default()));
+        let chaos = Chaos::new(config.chaos.enabled, Arc::new(SystemClock));
+        let clock: Arc<dyn Clock> = Arc::new(steady_clock(chaos.on_clock(SystemClock)));
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
         let (parts, keeper) =
             Deployment::open(config, secret, &*clock, &*entropy)?.keeper(config.clone());
         let DeploymentParts {
@@ -127,16 +138,19 @@ impl Server {
             Sockets::open(config, &credentials, &trust, &clock, &reset_key)?;
         let (mesh, at, faults) =
             meshed(config, &facts, &live, &trust, &clock, &*entropy, &service.region_key)?;
+        let audit = Audit::in_dir(&dir).map_err(directory(&dir))?;
+        let (chaos, agreement) = guarded(chaos, &faults, &audit);
         let parts = NodeParts {
             cluster: facts.cluster.clone(),
             number: facts.number,
             cut_off_after: Duration::from_secs(config.cluster.cut_off_after_s),
             away_after: config.cluster.away_after(),
+            unheard_after: config.cluster.unheard_after(),
             timing: config.raft.timing(),
             timing_across: config.raft.timing_across(),
             awake_max: config.node.entities_awake_max,
             disk: config.disk.limits(),
-            engine: Arc::new(Rocks::new(&db)),
+            engine: Arc::new(FaultyEngine::new(Arc::new(Rocks::new(&db)), chaos.disk())),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             trust: Arc::clone(&trust),
@@ -145,8 +159,10 @@ impl Server {
             is_first: facts.joined_as.is_none(),
             endpoint,
             device_rate: config.listen.device_rate(),
+            dismissed: chaos.dismissed(),
+            agreement,
             on_fatal: Arc::new(end_process),
-            audit: Audit::in_dir(&dir).map_err(directory(&dir))?,
+            audit,
         };
         let node = Arc::new(started(parts, service).await?);
         // Only now: a start that fails leaves the directory as it was.
@@ -156,11 +172,12 @@ impl Server {
         introduce(&node, &introduction).await;
         let desk = Desk { facts, roots, issuing, head_signer, dir, live, keeper, own };
         let authority = desk.open(&node).await?;
-        let shared = authority.share(&node, metrics, devices, &config.pki);
+        let shared = authority.share(&node, &chaos, metrics, devices, &config.pki);
         let (public, web) = listen(config, public, listener, https_tls, shared)?;
         let mut tasks = authority.tend(&node);
-        tasks.push(tokio::spawn(keep_introduced(Arc::clone(&node), introduction)));
+        tasks.extend(beside(config, &node, introduction, chaos));
         let (https, http) = (web.address, public.address);
+        let faults = config.chaos.enabled.then_some(faults);
         Ok(Self { https, http, devices, node, web, public, tasks, faults })
     }
 
@@ -186,6 +203,28 @@ impl Server {
             tokio::time::sleep(STOP_POLL).await;
         }
     }
+}
+
+/// What goes on beside the node: what is told to the cluster and to those outside, and the end of leases.
+fn beside(
+    config: &Config,
+    node: &Arc<Node>,
+    introduction: placement::Command,
+    chaos: Arc<Chaos>,
+) -> Vec<JoinHandle<()>> {
+    let introduced = tokio::spawn(keep_introduced(Arc::clone(node), introduction));
+    let patience = config.notices.delivering().patience;
+    // Whoever read the configuration was told what is wrong with it.
+    let heartbeat = config.heartbeat.heartbeat(patience).ok().flatten();
+    let beats = heartbeat.map(|one| tokio::spawn(heartbeat::beat(Arc::clone(node), one)));
+    let tells = tokio::spawn(notices::keep(Arc::clone(node), config.notices.delivering()));
+    [introduced, tells, tokio::spawn(chaos.keep())].into_iter().chain(beats).collect()
+}
+
+/// What breaks this node on purpose, with what operators agree of it on record.
+fn guarded(chaos: Chaos, faults: &Arc<Faults>, audit: &Audit) -> (Arc<Chaos>, Arc<Agreement>) {
+    let agreement = Agreement::new(audit.clone());
+    (Arc::new(chaos.on_network(faults).by_agreement(&agreement)), agreement)
 }
 
 fn directory(path: &Path) -> impl FnOnce(io::Error) -> ServerError {
@@ -230,10 +269,13 @@ async fn introduce(node: &Node, introduction: &placement::Command) {
 /// Says it again until it is written, and has the others' rows written anew where something is missing: whoever
 /// wrote them before may be of a release that leaves something out, and so may have been this node.
 async fn keep_introduced(node: Arc<Node>, introduction: placement::Command) {
-    let mut is_recited = false;
+    let (mut is_recited, mut gathers) = (false, false);
     loop {
         tokio::time::sleep(INTRODUCE_EVERY).await;
         let known = node.known.known();
+        if !gathers && known.level() >= placement::TRIGGERS {
+            gathers = gather(&node).await;
+        }
         let own = known.member(node.number).map(|own| own.level);
         let is_introduced = own == Some(placement::LEVEL);
         if !is_introduced {
@@ -249,14 +291,21 @@ async fn keep_introduced(node: Arc<Node>, introduction: placement::Command) {
     }
 }
 
+/// Tells the region's desk that every node knows of tickets that wait for each other; whether it was told.
+async fn gather(node: &Node) -> bool {
+    let desk = node.known.own().region;
+    let told = node.ask(EntityId::desk(desk), again::gather()).await;
+    told.inspect_err(|error| tracing::debug!(%error, "the desk is not told yet")).is_ok()
+}
+
 /// The log is in doubt: only a start from what is on disk tells what holds.
-fn end_process(error: &StoreError) {
+pub fn end_process(error: &StoreError) {
     tracing::error!(%error, "the log failed: the node ends, and recovers when it is started again");
     std::process::exit(EXIT_STORAGE);
 }
 
 /// The way to other nodes, where it listens, and what is done to it on purpose.
-type Meshed = (Arc<Mesh>, SocketAddr, Option<Arc<Faults>>);
+type Meshed = (Arc<Mesh>, SocketAddr, Arc<Faults>);
 
 /// Opens the way to other nodes.
 fn meshed(
@@ -273,12 +322,8 @@ fn meshed(
     let quic = mesh::server_config(Arc::clone(live), trust, clock).map_err(ServerError::Tls)?;
     let refused = |source| ServerError::Listen { key: "listen.mesh", address, source };
     let socket = edge::socket(address).map_err(refused)?;
-    let faults = Faults::wanted(&config.chaos, entropy);
-    let socket = match &faults {
-        Some(faults) => faults.on(socket),
-        None => socket,
-    };
-    let endpoint = edge::listen(socket, quic, &reset_key).map_err(refused)?;
+    let faults = Faults::new(&config.chaos, entropy);
+    let endpoint = edge::listen(faults.on(socket), quic, &reset_key).map_err(refused)?;
     let at = endpoint.local_addr().map_err(refused)?;
     let options = MeshOptions {
         endpoint,
@@ -365,12 +410,14 @@ impl Open {
     fn share(
         &self,
         node: &Arc<Node>,
+        chaos: &Arc<Chaos>,
         metrics: PrometheusHandle,
         devices: SocketAddr,
         config: &PkiConfig,
     ) -> Shared {
         Shared {
             node: Arc::clone(node),
+            chaos: Arc::clone(chaos),
             issuer: Arc::clone(&self.issuer),
             metrics,
             devices,
@@ -379,7 +426,11 @@ impl Open {
             rotation: Arc::clone(&self.rotation),
             holder: Arc::default(),
             throttle: Arc::default(),
+            senders: Arc::new(Rates::new(REPORTS)),
+            uploads: Arc::new(Rates::new(UPLOADS)),
+            fetches: Arc::new(Rates::new(FETCHES)),
             keys_under_way: KeysUnderWay::default(),
+            planner: Arc::default(),
             wrap_base64: config.wrap_base64,
             server_keygen: config.server_keygen,
         }

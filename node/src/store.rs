@@ -8,6 +8,7 @@
 //! **Invariant:** a batch is atomic: after a crash all of it is there or none.
 //! **Not here:** what the bytes mean ([`keys`]), who syncs when ([`writer`]), Raft (`consensus`).
 
+pub mod faulty;
 pub mod health;
 pub mod keys;
 pub mod rocks;

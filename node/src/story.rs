@@ -4,8 +4,8 @@
 use fieldmesh_actors::seams::JournalError;
 use fieldmesh_domain::{
     Aggregate, EntityId,
-    selection::Choice,
-    ticket::{Event, Party, Ticket},
+    selection::{Choice, Exclusion, How, Rival},
+    ticket::{Acted, Clock, Escalation, Event, Failed, Party, Promises, Terms, Ticket, Triage},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -19,9 +19,83 @@ pub struct TicketStory {
     pub state: String,
     pub priority: u8,
     pub technician: Option<String>,
+    /// The policy that it was opened under, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyStory>,
+    /// What was promised when it was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promises: Option<PromisesStory>,
     pub events: Vec<EventStory>,
     /// Head of the ticket's hash chain, hexadecimal.
     pub chain: String,
+}
+
+/// How far an escalation policy is.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PolicyStory {
+    pub name: String,
+    /// Of the document.
+    pub version: u32,
+    /// Counted from 1; none while nobody is sought.
+    pub step: Option<u32>,
+    /// How often it began again.
+    pub round: u32,
+    /// Unix milliseconds.
+    pub step_until_ms: Option<u64>,
+    /// The operator who answered.
+    pub acknowledged_by: Option<String>,
+}
+
+/// What was promised, and when it is due.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PromisesStory {
+    pub target: String,
+    /// Of the document.
+    pub version: u32,
+    pub respond: Option<ClockStory>,
+    pub finish: Option<ClockStory>,
+}
+
+/// One clock; all in Unix milliseconds.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ClockStory {
+    /// None while it stands.
+    pub due_ms: Option<u64>,
+    /// Of the target, when it last stopped or started.
+    pub left_ms: u64,
+    pub kept_at_ms: Option<u64>,
+    pub breached_at_ms: Option<u64>,
+}
+
+impl PolicyStory {
+    fn of(escalation: &Escalation) -> Self {
+        let Escalation { policy, at, due, answered_by, .. } = escalation;
+        Self {
+            name: policy.name.clone(),
+            version: policy.version,
+            step: due.map(|_| u32::from(at.step) + 1),
+            round: at.round,
+            step_until_ms: due.map(|due| due.0),
+            acknowledged_by: answered_by.clone(),
+        }
+    }
+}
+
+impl PromisesStory {
+    fn of(promises: &Promises) -> Self {
+        let clock = |clock: Clock| ClockStory {
+            due_ms: clock.due.map(|at| at.0),
+            left_ms: clock.left_ms,
+            kept_at_ms: clock.kept_at.map(|at| at.0),
+            breached_at_ms: clock.broken_at.map(|at| at.0),
+        };
+        Self {
+            target: promises.target.name.clone(),
+            version: promises.target.version,
+            respond: promises.respond.map(clock),
+            finish: promises.finish.map(clock),
+        }
+    }
 }
 
 /// One event.
@@ -31,6 +105,12 @@ pub struct EventStory {
     pub at_ms: u64,
     pub event: String,
     pub detail: String,
+    /// Whom it concerns, where it concerns a technician.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub technician: Option<String>,
+    /// Of an offer: those of a ticket grow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u32>,
     pub rule_version: u32,
 }
 
@@ -44,6 +124,35 @@ pub struct ChoiceStory {
     pub candidates: Vec<CandidateStory>,
     pub excluded: Vec<ExclusionStory>,
     pub excluded_count: u32,
+    /// None where the desk answered each question by itself, or a person chose.
+    #[serde(default)]
+    pub how: Option<HowStory>,
+    /// Who chose, where the desk did not.
+    #[serde(default)]
+    pub by: Option<String>,
+}
+
+/// How a choice was made, and with whom it competed.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct HowStory {
+    /// `at_once`, or `batched` with others.
+    pub mode: String,
+    /// Technicians that fitted.
+    pub eligible: u32,
+    /// Tickets that they had room for.
+    pub room: u32,
+    /// Tickets that wanted some of them, this one among them.
+    pub competing: u32,
+    /// Who was given a technician that is among the candidates.
+    pub rivals: Vec<RivalStory>,
+    /// The ticket whose offer was taken back so that there was room.
+    pub displaced: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct RivalStory {
+    pub ticket: String,
+    pub technician: String,
 }
 
 /// A candidate with the terms of its cost, in seconds.
@@ -56,6 +165,12 @@ pub struct CandidateStory {
     pub load_s: u32,
     pub over_qualification_s: u32,
     pub fairness_s: u32,
+    /// Taken off the cost: what the customer's wish for it is worth.
+    #[serde(default)]
+    pub preferred_s: u32,
+    /// What it is worth not to be late; none where nothing was promised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lateness_s: Option<u32>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -85,6 +200,11 @@ pub fn tell(id: EntityId, history: &[HistoryEntry]) -> Result<TicketStory, Journ
                 at_ms: entry.record.at_ms,
                 event: name.into(),
                 detail,
+                technician: whom(&event).map(|id| id.to_string()),
+                epoch: match &event {
+                    Event::Offered { epoch, .. } | Event::Assigned { epoch, .. } => Some(*epoch),
+                    _ => None,
+                },
                 rule_version: entry.record.rule_version,
             });
         }
@@ -95,6 +215,8 @@ pub fn tell(id: EntityId, history: &[HistoryEntry]) -> Result<TicketStory, Journ
         state: ticket.stage.name().into(),
         priority: ticket.priority,
         technician: ticket.technician.map(|id| id.to_string()),
+        policy: ticket.escalation.as_ref().map(PolicyStory::of),
+        promises: ticket.promises.as_ref().map(PromisesStory::of),
         events,
         chain: chain.iter().map(|byte| format!("{byte:02x}")).collect(),
     })
@@ -106,7 +228,7 @@ fn describe(event: &Event) -> (&'static str, String) {
         Event::Opened { customer, body, .. } => {
             ("opened", format!("by {customer}, category {}", body.category))
         }
-        Event::Triaged { priority } => ("triaged", format!("priority {priority}")),
+        Event::Triaged { priority, triage } => ("triaged", triaged(*priority, triage.as_deref())),
         Event::MatchAsked { .. } => ("matching", String::new()),
         Event::Offered { technician, epoch, .. } => {
             ("offered", format!("to {technician}, offer {epoch}"))
@@ -121,15 +243,12 @@ fn describe(event: &Event) -> (&'static str, String) {
         Event::Accepted { technician, eta_min, .. } => {
             ("accepted", format!("by {technician}, in {eta_min} min"))
         }
-        Event::LateAcceptRefused { technician, .. } => {
-            ("late_accept_refused", format!("of {technician}"))
-        }
         Event::Progressed { progress, .. } => ("progressed", progress.stage().name().to_owned()),
         Event::Overdue { .. } => ("overdue", String::new()),
         Event::Cancelled => ("cancelled", String::new()),
         Event::Closed => ("closed", String::new()),
         Event::Reconciled { promotion, .. } => ("reconciled", format!("promotion {promotion}")),
-        Event::Adopted { technician, epoch } => {
+        Event::Adopted { technician, epoch, .. } => {
             ("adopted", format!("{technician} has it by offer {epoch}"))
         }
         Event::Kept { .. } => ("kept", String::new()),
@@ -145,7 +264,6 @@ fn describe(event: &Event) -> (&'static str, String) {
             ("assigned", format!("to {technician}, offer {epoch}"))
         }
         Event::Reopened => ("reopened", String::new()),
-        Event::Noted(note) => ("message", format!("number {}", note.number)),
         Event::OrderRefused { why, .. } => ("order_refused", why.clone()),
         Event::Grouped { parent, .. } => ("grouped", format!("under {parent}")),
         Event::ParentAsked { .. } => ("parent_asked", String::new()),
@@ -153,12 +271,172 @@ fn describe(event: &Event) -> (&'static str, String) {
         Event::ChildJoined { child } => ("child_joined", child.to_string()),
         Event::ChildLeft { child } => ("child_left", child.to_string()),
         Event::ChildAnswered { child, .. } => ("child_answered", child.to_string()),
+        Event::TermsSet(_)
+        | Event::Escalated { .. }
+        | Event::Answered { .. }
+        | Event::Rested
+        | Event::Clocked { .. }
+        | Event::Broken { .. }
+        | Event::Silenced(_)
+        | Event::SilenceAsked { .. }
+        | Event::Rearmed { .. } => describe_terms(event),
+        Event::AlsoOffered { .. }
+        | Event::Switched { .. }
+        | Event::OthersReleased { .. }
+        | Event::LateAcceptRefused { .. }
+        | Event::Noted(_) => describe_more(event),
+        Event::ParentSought { .. } => ("parent_sought", String::new()),
+        Event::Compared { like, is_silent } => {
+            let like = like.map_or_else(|| "nothing".to_owned(), |like| like.to_string());
+            ("compared", format!("like {like}{}", if *is_silent { ", silent" } else { "" }))
+        }
+    }
+}
+
+/// What rules made of it, in a line.
+fn triaged(priority: u8, triage: Option<&Triage>) -> String {
+    let mut text = format!("priority {priority}");
+    if let Some(triage) = triage {
+        let acted: Vec<&str> = triage.acted.iter().map(|acted| acted.rule.as_str()).collect();
+        text = format!("{text}, rules {}: {}", triage.version, acted.join(", "));
+        if let Some(hold) = &triage.hold {
+            text = format!("{text}; held {} min: {}", hold.minutes, hold.reason);
+        }
+        if !triage.failed.is_empty() {
+            text = format!("{text}; {} failed", triage.failed.len());
+        }
+    }
+    text
+}
+
+/// What trigger rules said of a ticket.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct TriageStory {
+    /// Of the rules.
+    pub version: u32,
+    pub priority: u8,
+    /// Those whose condition held, in their order.
+    pub rules: Vec<RuleStory>,
+    /// Those that gave no answer.
+    pub failed: Vec<FailureStory>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct RuleStory {
+    pub rule: String,
+    pub did: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct FailureStory {
+    pub rule: String,
+    pub why: String,
+}
+
+/// What rules said of a ticket when it was opened; none where there were no rules.
+///
+/// # Errors
+/// An event that does not decode.
+pub fn triage(history: &[HistoryEntry]) -> Result<Option<TriageStory>, JournalError> {
+    for bytes in history.iter().flat_map(|entry| &entry.record.events) {
+        if let Event::Triaged { priority, triage } = decode(bytes)? {
+            return Ok(triage.map(|triage| TriageStory {
+                version: triage.version,
+                priority,
+                rules: triage.acted.into_iter().map(RuleStory::from).collect(),
+                failed: triage.failed.into_iter().map(FailureStory::from).collect(),
+            }));
+        }
+    }
+    Ok(None)
+}
+
+impl From<Acted> for RuleStory {
+    fn from(Acted { rule, did }: Acted) -> Self {
+        Self { rule, did }
+    }
+}
+
+impl From<Failed> for FailureStory {
+    fn from(Failed { rule, why }: Failed) -> Self {
+        Self { rule, why }
+    }
+}
+
+/// Names an event that only a ticket under terms has.
+fn describe_terms(event: &Event) -> (&'static str, String) {
+    match event {
+        Event::TermsSet(terms) => ("terms", described(terms)),
+        Event::Escalated { step, round, due, .. } => {
+            let again = if *round > 0 { format!(", again ({round})") } else { String::new() };
+            ("escalated", format!("to step {}{again}, until {}", u32::from(*step) + 1, due.0))
+        }
+        Event::Answered { by, until } => ("answered", format!("by {by}, until {}", until.0)),
+        Event::Rested => ("escalation_rests", String::new()),
+        Event::Clocked { respond, finish } => {
+            let due = |clock: &Option<Clock>| clock.and_then(|clock| clock.due);
+            let text = [("respond", due(respond)), ("finish", due(finish))].map(|(name, due)| {
+                due.map_or(format!("{name} stands"), |due| format!("{name} by {}", due.0))
+            });
+            ("clocks", text.join(", "))
+        }
+        Event::Broken { promise, .. } => ("breached", promise.name().to_owned()),
+        Event::Silenced(silence) => {
+            ("silenced", format!("by {}, until {}", silence.name, silence.until.0))
+        }
+        Event::SilenceAsked { .. } => ("silence_asked", String::new()),
+        Event::Rearmed { due } => ("rearmed", format!("for {}", due.0)),
+        _ => ("unknown", String::new()),
+    }
+}
+
+/// Offers to several, and what people write.
+fn describe_more(event: &Event) -> (&'static str, String) {
+    match event {
+        Event::AlsoOffered { invited } => {
+            let to: Vec<String> = invited.iter().map(|one| one.technician.to_string()).collect();
+            ("also_offered", format!("to {}", to.join(", ")))
+        }
+        Event::Switched { technician, .. } => ("switched", format!("to {technician}")),
+        Event::OthersReleased { invited, .. } => {
+            ("others_released", format!("{} of those who were asked", invited.len()))
+        }
+        Event::Noted(note) => {
+            let with =
+                note.enclosure.as_ref().map(|one| format!(", with attachment {}", one.number));
+            ("message", format!("number {}{}", note.number, with.unwrap_or_default()))
+        }
+        Event::LateAcceptRefused { technician, .. } => {
+            ("late_accept_refused", format!("of {technician}"))
+        }
+        _ => ("unknown", String::new()),
+    }
+}
+
+fn described(terms: &Terms) -> String {
+    let policy = terms.policy.as_ref();
+    let policy = policy.map(|one| format!("policy {} of version {}", one.name, one.version));
+    let target = terms.target.as_ref();
+    let target = target.map(|one| format!("target {} of version {}", one.name, one.version));
+    policy.into_iter().chain(target).collect::<Vec<_>>().join(", ")
+}
+
+fn whom(event: &Event) -> Option<EntityId> {
+    match event {
+        Event::Offered { technician, .. }
+        | Event::Assigned { technician, .. }
+        | Event::OfferRefused { technician, .. }
+        | Event::Accepted { technician, .. }
+        | Event::LateAcceptRefused { technician, .. }
+        | Event::Adopted { technician, .. }
+        | Event::TakenBack { technician, .. } => Some(*technician),
+        _ => None,
     }
 }
 
 fn teller(party: &Party) -> String {
     match party {
-        Party::Operator(name) => name.clone(),
+        Party::Operator(name) | Party::Integration(name) => name.clone(),
         Party::Customer(id) => id.to_string(),
     }
 }
@@ -169,9 +447,15 @@ fn teller(party: &Party) -> String {
 /// An event that does not decode.
 pub fn choices(history: &[HistoryEntry]) -> Result<Vec<ChoiceStory>, JournalError> {
     let mut choices = Vec::new();
+    let mut orderer = None;
     for entry in history {
         for bytes in &entry.record.events {
             match decode(bytes)? {
+                Event::Ordered { by, .. } => orderer = Some(teller(&by)),
+                Event::Assigned { technician, .. } => choices.push(ChoiceStory {
+                    by: Some(orderer.clone().unwrap_or_else(|| "an operator".to_owned())),
+                    ..explain(entry.record.at_ms, Some(technician), &Choice::default())
+                }),
                 Event::Offered { technician, choice, .. } => {
                     choices.push(explain(entry.record.at_ms, Some(technician), &choice))
                 }
@@ -185,7 +469,7 @@ pub fn choices(history: &[HistoryEntry]) -> Result<Vec<ChoiceStory>, JournalErro
     Ok(choices)
 }
 
-fn explain(at_ms: u64, chosen: Option<EntityId>, choice: &Choice) -> ChoiceStory {
+pub fn explain(at_ms: u64, chosen: Option<EntityId>, choice: &Choice) -> ChoiceStory {
     let candidates = choice.candidates.iter().map(|candidate| CandidateStory {
         technician: candidate.technician.to_string(),
         cost_s: candidate.cost_s(),
@@ -194,10 +478,19 @@ fn explain(at_ms: u64, chosen: Option<EntityId>, choice: &Choice) -> ChoiceStory
         load_s: candidate.load_s,
         over_qualification_s: candidate.over_qualification_s,
         fairness_s: candidate.fairness_s,
+        preferred_s: candidate.preferred_s.unwrap_or(0),
+        lateness_s: candidate.lateness_s,
     });
+    let lacking = |id: &EntityId| {
+        let found = choice.lacking.iter().flatten().find(|(lacks, _)| lacks == id);
+        found.map(|(_, skill)| format!("{} at level {}", skill.category, skill.level))
+    };
     let excluded = choice.excluded.iter().map(|(id, reason)| ExclusionStory {
         technician: id.to_string(),
-        reason: reason.name().into(),
+        reason: match (reason, lacking(id)) {
+            (Exclusion::LacksRequired, Some(skill)) => format!("{}: {skill}", reason.name()),
+            _ => reason.name().into(),
+        },
     });
     ChoiceStory {
         at_ms,
@@ -206,5 +499,22 @@ fn explain(at_ms: u64, chosen: Option<EntityId>, choice: &Choice) -> ChoiceStory
         candidates: candidates.collect(),
         excluded: excluded.collect(),
         excluded_count: choice.excluded_count,
+        how: choice.how.as_ref().map(how),
+        by: None,
+    }
+}
+
+fn how(how: &How) -> HowStory {
+    let rival = |rival: &Rival| RivalStory {
+        ticket: rival.ticket.to_string(),
+        technician: rival.technician.to_string(),
+    };
+    HowStory {
+        mode: how.mode.name().into(),
+        eligible: how.eligible,
+        room: how.room,
+        competing: how.competing,
+        rivals: how.rivals.iter().map(rival).collect(),
+        displaced: how.displaced.map(|ticket| ticket.to_string()),
     }
 }

@@ -20,6 +20,7 @@ use fieldmesh_actors::seams::Clock;
 use fieldmesh_device::wire::close;
 use fieldmesh_domain::{
     IndexRow,
+    mutant::{Mutant, is_planted},
     placement::{Ca, Phase, Role},
     registration::Revocation,
 };
@@ -254,6 +255,9 @@ impl Trust {
     }
 
     fn revoke(&self, issuer: [u8; 32], serial: [u8; 16], not_after: u64, revocation: Revocation) {
+        if is_planted(Mutant::RevocationIgnored) {
+            return;
+        }
         self.revoked.write().unwrap_or_else(PoisonError::into_inner).revoke(
             issuer,
             serial,

@@ -7,19 +7,32 @@
 //! **Invariants:** bodies are limited before they are read; every error is an RFC 9457
 //! problem. **Not here:** rules of any kind.
 
+pub mod attachments;
 pub mod backup;
 pub mod ca;
+pub mod chaos;
 pub mod cluster;
+pub mod documents;
 pub mod est;
+pub mod health;
+pub mod intake;
+pub mod integrations;
+pub mod notices;
 pub mod operator;
 pub mod orders;
+pub mod people;
+pub mod plan;
+pub mod policies;
 pub mod problem;
 pub mod promotion;
 pub mod public;
 pub mod rest;
+pub mod rules;
 pub mod sealed;
+pub mod shifts;
 pub mod slots;
 pub mod watch;
+pub mod whatif;
 
 use std::{
     io,
@@ -37,8 +50,8 @@ use actix_web::{
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
-    backup::Holder, issuer::Issuer, ledger::HeadSigner, node::Node, rotation::Rotation,
-    status::StatusBoard,
+    backup::Holder, bucket::Rates, chaos::Chaos, issuer::Issuer, ledger::HeadSigner, node::Node,
+    rotation::Rotation, status::StatusBoard,
 };
 
 /// Largest body of a request: an enrollment is below 8 KiB, a bulk import sends pages.
@@ -50,6 +63,8 @@ const CONNECTIONS_MAX: usize = 4096;
 #[derive(Clone)]
 pub struct Shared {
     pub node: Arc<Node>,
+    /// What is broken here on purpose.
+    pub chaos: Arc<Chaos>,
     pub issuer: Arc<Issuer>,
     pub metrics: PrometheusHandle,
     /// Where devices connect, for those who ask.
@@ -60,7 +75,14 @@ pub struct Shared {
     /// What is held for a backup.
     pub holder: Arc<Holder>,
     pub throttle: Arc<est::Throttle>,
+    /// How often integrations reported lately.
+    pub senders: Arc<Rates>,
+    /// How many pieces of attachments people brought lately.
+    pub uploads: Arc<Rates>,
+    /// How often devices looked at attachments lately.
+    pub fetches: Arc<Rates>,
     pub keys_under_way: est::KeysUnderWay,
+    pub planner: Arc<plan::Planner>,
     /// Break base64 bodies into lines: some old clients read no others.
     pub wrap_base64: bool,
     /// Make keys for holders who ask for it.
@@ -176,6 +198,7 @@ fn routes(app: &mut web::ServiceConfig, shared: &Shared) {
         .route("/readyz", web::get().to(rest::ready))
         .route("/metrics", web::get().to(rest::metrics))
         .configure(public::routes)
+        .configure(intake::events)
         .service(web::scope("/.well-known/est").configure(est::routes))
         .service(web::scope("/v1").configure(rest::routes))
         .default_service(web::to(problem::not_found));

@@ -23,6 +23,7 @@ mod key;
 pub mod ledger;
 mod lint;
 pub mod merkle;
+pub mod object;
 pub mod ocsp;
 pub mod pkcs11;
 pub mod pkcs7;

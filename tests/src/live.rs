@@ -67,8 +67,17 @@ pub fn random<const N: usize>() -> [u8; N] {
 }
 
 /// Waits until a fact is there.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, look).await
+}
+
+/// The same for what comes at a time of its own.
+pub async fn until_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(fact) = look().await {
             return fact;
@@ -322,11 +331,17 @@ impl Live {
         values.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
     }
 
-    /// Everything that is kept: who there is, each history's length and hash, mail, timers.
-    pub fn snapshot(&self) -> Snapshot {
+    /// Everything that is kept: who there is, each history's length and hash, mail, timers. It waits for
+    /// what a new node tells its desk by itself.
+    pub async fn snapshot(&self) -> Snapshot {
         let mut kept = Snapshot::new();
         let node = &self.server().node;
         let desk = EntityId::desk(node.region.parse().unwrap());
+        let is_told = async || {
+            let history = node.journal_of(desk).unwrap().history(desk).unwrap();
+            (!history.is_empty()).then_some(())
+        };
+        until("the desk is told what every node knows of", is_told).await;
         let mut ids = vec![desk];
         for journal in node.journals() {
             for kind in KINDS {

@@ -9,6 +9,7 @@ pub mod crowd;
 pub mod handheld;
 pub mod namespaces;
 pub mod nodes;
+pub mod sink;
 pub mod small_disk;
 
 use std::{
@@ -22,7 +23,7 @@ use std::{
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
     time::timeout,
 };
@@ -130,6 +131,17 @@ pub async fn run_with(name: &str, args: &[&str], env: &[(&str, &str)]) -> Finish
             panic!("{what} does not end");
         }
     }
+}
+
+/// What a program says that reads this.
+pub async fn run_with_input(name: &str, args: &[&str], input: &[u8]) -> String {
+    let mut command = Command::new(name);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).await.unwrap();
+    let output = timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{name} {args:?}: {}", output.status);
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Runs a command of an operator against the node of a data directory.

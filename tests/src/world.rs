@@ -154,9 +154,12 @@ async fn run_node(
         mesh: None,
         cut_off_after: Duration::from_secs(10),
         away_after: None,
+        unheard_after: None,
         is_first: true,
         endpoint,
         device_rate: Rate { per_second: 50, burst: 200 },
+        dismissed: tokio::sync::watch::channel(0).1,
+        agreement: Arc::default(),
         on_fatal: Arc::new(|error| panic!("the log failed: {error}")),
         audit: Audit::nowhere(),
     };

@@ -15,7 +15,9 @@ use fieldmesh_tests::{
         fieldmesh,
         handheld::{CATEGORY, Handheld},
         nodes::{Nodes, SHARDS},
-        run, text,
+        run,
+        sink::{Manner, Sink},
+        text,
     },
 };
 use serde_json::Value;
@@ -275,4 +277,35 @@ async fn a_device_on_a_node_without_its_shard_is_served_like_any_other() {
     let leader = group_of(&view, &technician.id)["leader"].clone();
     nodes.kill(leader.as_u64().unwrap()).await;
     served(&nodes, &customer, &technician, "after a death").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_monitor_outside_misses_what_nobody_watches() {
+    let monitor = Sink::start(&[Manner::status(200)]).await;
+    let url: &str = format!("{:?}", monitor.url()).leak();
+    let beats = async |more: usize| {
+        let wanted = monitor.received().len() + more;
+        let has_come = async || (monitor.received().len() >= wanted).then_some(());
+        until("signs of life", has_come).await;
+    };
+    let settings =
+        [("heartbeat.url", url), ("heartbeat.every_s", "1"), ("heartbeat.allow_private", "true")];
+    let mut nodes = Nodes::start_in(None, 3, &settings).await;
+    beats(3).await;
+    // Others lead what it led, and audit that first.
+    nodes.kill(1).await;
+    beats(3).await;
+    nodes.kill(2).await;
+    let last = monitor.received().len();
+    until("the last node sees that it is alone", async || {
+        let metrics = nodes.node(3).metrics().await;
+        let is_gone =
+            |peer| metrics.contains(&format!("fieldmesh_mesh_peer_up{{peer=\"{peer}\"}} 0"));
+        (is_gone(1) && is_gone(2)).then_some(())
+    })
+    .await;
+    // One may have been under way.
+    assert!(monitor.received().len() <= last + 1, "nobody leads, and a sign of life came");
+    nodes.restart(1).await;
+    beats(3).await;
 }

@@ -17,7 +17,9 @@ use std::{
     time::Duration,
 };
 
-use fieldmesh_device::{Client, Event, Mail, Others, spawn, spawn_among, transport, wire::close};
+use fieldmesh_device::{
+    Client, Event, Mail, Others, outbox::ENTRIES_MAX, spawn, spawn_among, transport, wire::close,
+};
 use fieldmesh_tests::{
     link::{Link, Weather},
     live::raw::request_body,
@@ -196,6 +198,29 @@ async fn a_device_whose_events_nobody_reads_takes_commands_all_the_same() {
     }
     tokio::time::sleep(Duration::from_secs(30)).await;
     // It goes on where it stopped once they are read, and has forgotten no receipt.
+    for id in sent {
+        let is_it =
+            |event: &Event| matches!(event, Event::Receipt { message_id, .. } if *message_id == id);
+        device.until(is_it).await;
+    }
+    assert_eq!(device.client.waiting().await.unwrap(), 0);
+}
+
+/// Nor for room: what is answered makes room, whether or not somebody reads that it was.
+#[tokio::test(start_paused = true)]
+async fn a_device_whose_events_nobody_reads_has_room_again_once_it_is_answered() {
+    let scene = Scene::new(Weather::FAIR);
+    scene.node(1, Manners::Serves);
+    let mut device = scene.device(&[1]);
+    device.connected().await;
+    scene.link.cut(node(1));
+    let mut sent = Vec::new();
+    for _ in 0..ENTRIES_MAX {
+        sent.push(device.request().await);
+    }
+    scene.link.mend(node(1));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    sent.push(timeout(PATIENCE, device.request()).await.expect("there is room"));
     for id in sent {
         let is_it =
             |event: &Event| matches!(event, Event::Receipt { message_id, .. } if *message_id == id);

@@ -9,7 +9,9 @@
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
+use fieldmesh_chaos::Network;
 use fieldmesh_node::{
+    config::chaos::Rule,
     edge,
     mesh::faults::{AsyncUdpSocket, Faults, WAITING_MAX},
     os::SystemEntropy,
@@ -38,21 +40,37 @@ fn faults(keys: &Value) -> Arc<Faults> {
     let mut rule = keys.clone();
     rule["peer"] = json!("127.0.0.0/8");
     let config = serde_json::from_value(json!({ "enabled": true, "rules": [rule] })).unwrap();
-    Faults::wanted(&config, &SystemEntropy::default()).unwrap()
+    Faults::new(&config, &SystemEntropy::default())
 }
 
-#[test]
-fn who_does_not_ask_for_faults_has_none() {
-    let config = serde_json::from_value(json!({ "enabled": false, "rules": [] })).unwrap();
-    assert!(Faults::wanted(&config, &SystemEntropy::default()).is_none());
+/// Of a node whose configuration does not ask for any.
+fn no_faults() -> Arc<Faults> {
+    let rules = json!([{ "peer": "127.0.0.0/8", "loss_percent": 100 }]);
+    let config = serde_json::from_value(json!({ "enabled": false, "rules": rules })).unwrap();
+    Faults::new(&config, &SystemEntropy::default())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_ask_for_faults_has_none() {
+    let faults = no_faults();
+    let (arrived, _) = sent_by(&faults, COUNT).await;
+    assert_eq!(arrived, (0..COUNT).collect::<Vec<_>>());
+    let plain = edge::socket(ANY.parse().unwrap()).unwrap();
+    let many = plain.max_transmit_segments();
+    let socket = faults.on(plain);
+    assert_eq!(socket.max_transmit_segments(), many, "as many at once as without");
 }
 
 /// Sends numbered datagrams through a socket with faults; those that arrive, and when the first did.
 async fn sent(keys: &Value, count: u32) -> (Vec<u32>, Duration) {
+    sent_by(&faults(keys), count).await
+}
+
+async fn sent_by(faults: &Arc<Faults>, count: u32) -> (Vec<u32>, Duration) {
     let reader = UdpSocket::bind(ANY).await.unwrap();
     let destination = reader.local_addr().unwrap();
     let socket: Arc<dyn AsyncUdpSocket> = edge::socket(ANY.parse().unwrap()).unwrap();
-    let socket = faults(keys).on(socket);
+    let socket = faults.on(socket);
     // A socket that is new is not known to be writable, and what is sent at once would be lost.
     let mut poller = Arc::clone(&socket).create_io_poller();
     poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
@@ -109,6 +127,31 @@ async fn what_is_lost_or_doubled_is_so_by_its_chance() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_corrupted_has_one_other_bit_and_a_slow_line_takes_what_fits() {
+    let (arrived, _) = sent(&json!({ "corrupt_percent": 100 }), COUNT).await;
+    assert_eq!(arrived.len(), COUNT as usize);
+    assert!((0..COUNT).zip(&arrived).all(|(number, other)| (number ^ other).count_ones() == 1));
+    // Four milliseconds each, and half a second of them waits.
+    let (arrived, _) = sent(&json!({ "rate_kbit": 8 }), COUNT).await;
+    assert!((120..180).contains(&arrived.len()), "{} of {COUNT}", arrived.len());
+    assert_eq!(arrived, (0..arrived.len() as u32).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_add_up_and_end() {
+    let faults = faults(&json!({}));
+    let late = Network { delay_ms: 100, ..Network::default() };
+    let lossy = Network { loss_percent: 50, ..Network::default() };
+    faults.lease([late, lossy].iter().flat_map(Rule::everywhere).collect());
+    let (arrived, first) = sent_by(&faults, COUNT).await;
+    assert!(first >= Duration::from_millis(100), "{first:?}");
+    assert!((58..=142).contains(&arrived.len()), "{} of {COUNT}", arrived.len());
+    faults.lease(Vec::new());
+    let (arrived, _) = sent_by(&faults, COUNT).await;
+    assert_eq!(arrived.len(), COUNT as usize);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_is_bounded() {
     let bound = u32::try_from(WAITING_MAX).unwrap();
     let (arrived, _) = sent(&json!({ "delay_ms": 1000 }), 2 * bound).await;
@@ -118,8 +161,12 @@ async fn what_waits_is_bounded() {
 
 /// A connection to an endpoint whose traffic suffers, and which answers with what comes.
 async fn connected(keys: &Value) -> Connection {
+    connected_by(&faults(keys)).await
+}
+
+async fn connected_by(faults: &Arc<Faults>) -> Connection {
     let authority = Authority::new(now_s());
-    let socket = faults(keys).on(edge::socket(ANY.parse().unwrap()).unwrap());
+    let socket = faults.on(edge::socket(ANY.parse().unwrap()).unwrap());
     let server = mesh::listening(&authority, identity(1), socket);
     let address = server.local_addr().unwrap();
     tokio::spawn(echo(server));
@@ -170,4 +217,26 @@ async fn quic_bears_loss_doubles_and_disorder() {
     let lost = connection.stats().path.lost_packets;
     println!("{lost} of {} packets were lost", connection.stats().path.sent_packets);
     assert!(lost > 0);
+}
+
+/// What goes to and from an endpoint while leases come and go, of which nothing is lost but by them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_come_and_go_under_a_connection() {
+    let faults = no_faults();
+    let connection = connected_by(&faults).await;
+    let body: Vec<u8> = (0..300_000_u32).map(|byte| byte as u8).collect();
+    let late = Network { delay_ms: 100, ..Network::default() };
+    for _ in 0..3 {
+        assert_eq!(asked(&connection, &body).await, body);
+        // In the middle of one.
+        let (answer, ()) = tokio::join!(asked(&connection, &body), async {
+            faults.lease(Rule::everywhere(&late).to_vec());
+        });
+        assert_eq!(answer, body);
+        let began = Instant::now();
+        assert_eq!(asked(&connection, b"late").await, b"late");
+        assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
+        faults.lease(Vec::new());
+        assert_eq!(asked(&connection, &body).await, body);
+    }
 }

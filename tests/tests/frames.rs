@@ -136,6 +136,7 @@ fn openings() -> Vec<Opening> {
         Opening::Rows(Wanted { shard: 1, kind: 3, from: Some(entity()), limit: 10 }),
         Opening::Recorded(certificate),
         Opening::MayLead,
+        Opening::Audited(7),
         Opening::TakeVoid(Void { shard: 1, from: 2, number: 3 }),
         Opening::GiveSlot(gift),
         Opening::SlotRows(SlotWanted { gift, at: Some(vec![1, 2].into()) }),

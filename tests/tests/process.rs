@@ -10,6 +10,8 @@
     reason = "tests fail by panicking, and print what they measure"
 )]
 
+#[path = "process/attachments.rs"]
+mod attachments;
 #[path = "process/damage.rs"]
 mod damage;
 #[path = "process/dispatch.rs"]
@@ -18,10 +20,24 @@ mod dispatch;
 mod imports;
 #[path = "process/incidents.rs"]
 mod incidents;
+#[path = "process/matching.rs"]
+mod matching;
+#[path = "process/notices.rs"]
+mod notices;
 #[path = "process/orders.rs"]
 mod orders;
+#[path = "process/policy.rs"]
+mod policy;
 #[path = "process/refusals.rs"]
 mod refusals;
+#[path = "process/report.rs"]
+mod report;
+#[path = "process/reports.rs"]
+mod reports;
+#[path = "process/rules.rs"]
+mod rules;
+#[path = "process/shifts.rs"]
+mod shifts;
 
 use std::{path::Path, time::Duration};
 

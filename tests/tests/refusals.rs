@@ -178,7 +178,7 @@ async fn counted_one_more(live: &Live, before: u64, what: &str) {
 async fn each_wrong_certificate_is_refused_with_its_own_code() {
     let live = Live::start().await;
     let customer = live.customer().await;
-    let before = live.snapshot();
+    let before = live.snapshot().await;
     let mut codes: BTreeMap<Closed, Vec<&str>> = BTreeMap::new();
     for (what, credentials, number) in refused_by_tls(&live, customer) {
         let counted = live.counted(REFUSED).await;
@@ -197,7 +197,7 @@ async fn each_wrong_certificate_is_refused_with_its_own_code() {
         codes.entry(found).or_default().push(what);
     }
     assert_eq!(codes.len(), 9, "one code for each cause: {codes:?}");
-    assert_eq!(live.snapshot(), before, "whoever was refused left a trace");
+    assert_eq!(live.snapshot().await, before, "whoever was refused left a trace");
     assert_eq!(live.server().node.courier.connected(), 0);
 }
 
@@ -213,7 +213,7 @@ async fn a_certificate_of_somebody_who_may_not_connect_is_refused_at_the_hello()
         (registered, Kind::Customer, "a customer without a device"),
         (technician, Kind::Technician, "a technician without a device"),
     ];
-    let before = live.snapshot();
+    let before = live.snapshot().await;
     for (id, kind, what) in cases {
         let counted = live.counted(REFUSED).await;
         let credentials = forge.issue(&identity(&live, kind, id.to_bytes()), now_s());
@@ -227,5 +227,5 @@ async fn a_certificate_of_somebody_who_may_not_connect_is_refused_at_the_hello()
         assert_eq!(closed(&end), application(close::UNKNOWN_ENTITY), "{what}");
         counted_one_more(&live, counted, what).await;
     }
-    assert_eq!(live.snapshot(), before);
+    assert_eq!(live.snapshot().await, before);
 }

@@ -7,6 +7,7 @@
 )]
 
 use std::{
+    io::Write as _,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -27,6 +28,7 @@ use fieldmesh_tests::{
         raw::{Closed, Raw, Service, closed, refused},
     },
     person::{P256, Person},
+    process::{run, text},
 };
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, pem::PemObject as _};
 use serde_json::{Value, json};
@@ -409,4 +411,36 @@ async fn where_there_are_two_operators_both_must_want_a_step() {
     let answer = person.get(AUTHORITIES, &[&post[..], &credentials].concat());
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(phase(&status(&live).await, &sha256(root.certificate())), "introduced");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operators_two_files_come_to_fit_each_other() {
+    let (mut live, other) = (Live::start().await, Live::start().await);
+    let file = |live: &Live, name: &str| live.root_pem().with_file_name(name);
+    let (key, own) = (file(&live, "operator.key"), file(&live, "own.key"));
+    // Whoever reads between the two files reads again, until they fit: a pipe says when it reads.
+    std::fs::rename(&key, &own).unwrap();
+    run("/usr/bin/mkfifo", &[text(&key)]).await.expect_code(0);
+    let wrong = std::fs::read(file(&other, "operator.key")).unwrap();
+    let dir = live.root_pem().parent().unwrap().to_owned();
+    let addresses = json!({ "https": live.https.to_string(), "devices": live.devices.to_string() });
+    std::fs::write(dir.join("addresses.json"), addresses.to_string()).unwrap();
+    let asks = ["ticket", "list", "--json", "--data-dir", text(&dir)];
+    let between = tokio::task::spawn_blocking({
+        let key = key.clone();
+        move || {
+            let mut pipe = std::fs::OpenOptions::new().write(true).open(&key).unwrap();
+            // It reads the other's key now, and its own when it reads again.
+            std::fs::rename(&own, &key).unwrap();
+            pipe.write_all(&wrong).unwrap();
+        }
+    });
+    run("fieldmesh", &asks).await.expect_code(0);
+    between.await.unwrap();
+    // A start that ended between them.
+    live.stop().await;
+    std::fs::copy(file(&other, "operator.key"), &key).unwrap();
+    live.start_again().await;
+    live.operator_again();
+    status(&live).await;
 }

@@ -164,6 +164,7 @@ impl Row {
             skills: self.skills,
             tools: self.tools,
             parts: self.parts.clone(),
+            only: None,
         })
     }
 }

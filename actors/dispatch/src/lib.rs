@@ -1,7 +1,6 @@
-//! Who does what, and when: matching offers with technicians, planning a day, dispatching during it.
+//! Who does what, and when: planning a day, dispatching during it.
 //!
-//! [`matching`] chooses offers for the tickets that wait. [`plan::plan_day`] plans a day of which all
-//! is known: routes of technicians with skills, tools and parts to requests with windows, as advice.
+//! [`plan::plan_day`] plans a day of which all is known: routes of technicians with skills, tools and parts to requests with windows, as advice.
 //! [`online::dispatch_day`] goes through a day during which requests become known. [`bench::run`]
 //! measures the latter two on published instances and is what the command line calls.
 //!
@@ -11,12 +10,11 @@
 //!
 //! **Invariants:** pure. Time, seeds and budgets come in as arguments; the same arguments give the
 //! same result on every machine, because every decision is made in whole numbers. Only `bench` reads
-//! files. **Not here:** tickets, offers and their states (the domain), clocks, threads.
+//! files. **Not here:** tickets, offers, their states and who is offered what (the domain), clocks, threads.
 
 pub mod bench;
 mod draft;
 pub mod instance;
-pub mod matching;
 pub mod online;
 pub mod plan;
 pub mod problem;

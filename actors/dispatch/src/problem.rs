@@ -76,6 +76,8 @@ pub struct Request {
     pub tools: Kinds,
     /// How many of each kind it takes.
     pub parts: Vec<u32>,
+    /// Who may do it at all, by the technicians' positions; everybody with the skills unless said.
+    pub only: Option<Box<[bool]>>,
 }
 
 /// Where tools and parts are replenished.
@@ -212,6 +214,9 @@ impl Problem {
 
     /// Whether somebody with these skills could do it at all, were it day-long and everything at hand.
     pub(crate) fn is_skilled(&self, technician: usize, request: usize) -> bool {
-        self.technicians[technician].skills.contains(self.requests[request].skills)
+        let wanted = &self.requests[request];
+        let is_allowed = |only: &[bool]| only.get(technician).copied().unwrap_or(false);
+        self.technicians[technician].skills.contains(wanted.skills)
+            && wanted.only.as_deref().is_none_or(is_allowed)
     }
 }

@@ -4,6 +4,11 @@
 //! a customer does with a ticket, is one event with the ticket's name in it. **Not here:** whether the
 //! ticket lets it (`ticket`).
 
+mod cases;
+mod wishes;
+
+pub use cases::{Cases, Spokesman};
+
 use std::collections::BTreeSet;
 
 use minicbor::{Decode, Encode};
@@ -13,15 +18,24 @@ use crate::{
     Rejection, RejectionCode, TimerName,
     device::{Change, Device},
     encoded,
+    integration::Reported,
     message::{Act, Amendment, CustomerActBody, Location, ReceiptBody, ReceiptStatus, RequestBody},
+    selection::Wishes,
     ticket::{self, Order, Party, Reader},
     time::Millis,
 };
+
+pub use wishes::WISHES_MAX;
 
 /// Tickets that a customer may have open: bounds the state (64 KiB) and what one stolen device can
 /// do; the account of a monitoring system opens more than a thousand a year.
 pub const OPEN_TICKETS_MAX: usize = 4096;
 pub const NAME_BYTES_MAX: usize = 256;
+/// Requests of the last week that are counted one by one: one every twenty minutes, in 4 KiB of the state.
+/// Whoever asks for more is counted as if it asked for as many.
+pub const RECENT_MAX: usize = 512;
+/// The windows in which a customer's requests are counted, in seconds, the longest last.
+const WINDOWS_S: [u64; 4] = [600, 3600, 24 * 3600, 7 * 24 * 3600];
 
 /// Where a customer stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
@@ -70,6 +84,15 @@ pub struct Customer {
     /// The last message that acted on a ticket, so that its repetition is known.
     #[cbor(n(6), with = "minicbor::bytes")]
     pub acted_by: Option<[u8; 16]>,
+    /// None where it has none.
+    #[n(7)]
+    pub wishes: Option<Wishes>,
+    /// What integrations reported; none before the first.
+    #[n(9)]
+    pub cases: Option<Cases>,
+    /// When it asked for something within the last week, oldest first.
+    #[n(8)]
+    pub recent: Option<Vec<Millis>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -105,6 +128,9 @@ pub enum Command {
         body: RequestBody,
         #[n(3)]
         received_at: Millis,
+        /// Added by whoever serves the customer, once every node knows what is counted.
+        #[n(4)]
+        is_counted: Option<bool>,
     },
     /// From a ticket that has ended.
     #[n(5)]
@@ -142,6 +168,33 @@ pub enum Command {
         #[n(0)]
         ticket: EntityId,
     },
+    /// Which technicians it would like to see, and which not.
+    #[n(20)]
+    SetPreferences {
+        #[n(0)]
+        wishes: Wishes,
+        /// The operator.
+        #[n(1)]
+        by: String,
+    },
+    /// An integration reports something for it.
+    #[n(30)]
+    Report {
+        #[n(0)]
+        by: Spokesman,
+        #[cbor(n(1), with = "minicbor::bytes")]
+        case: [u8; 32],
+        #[n(2)]
+        reported: Reported,
+    },
+    /// It says that it is over.
+    #[n(31)]
+    Resolve {
+        #[n(0)]
+        by: Spokesman,
+        #[cbor(n(1), with = "minicbor::bytes")]
+        case: [u8; 32],
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -169,6 +222,9 @@ pub enum Event {
         body: RequestBody,
         #[n(4)]
         received_at: Millis,
+        /// It is one of the customer's requests of the last week.
+        #[n(5)]
+        is_counted: Option<bool>,
     },
     #[n(3)]
     TicketClosed {
@@ -192,6 +248,41 @@ pub enum Event {
     TicketReopened {
         #[n(0)]
         ticket: EntityId,
+    },
+    #[n(20)]
+    PreferencesSet {
+        #[n(0)]
+        wishes: Wishes,
+        #[n(1)]
+        by: String,
+    },
+    /// By an integration, and so without a message.
+    #[n(30)]
+    Reported {
+        #[n(0)]
+        by: Spokesman,
+        #[cbor(n(1), with = "minicbor::bytes")]
+        case: [u8; 32],
+        /// Which the ticket's name follows from.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        message_id: [u8; 16],
+        #[n(3)]
+        ticket: EntityId,
+        #[n(4)]
+        body: RequestBody,
+        #[n(5)]
+        at: Millis,
+    },
+    #[n(31)]
+    Resolved {
+        #[n(0)]
+        by: Spokesman,
+        #[cbor(n(1), with = "minicbor::bytes")]
+        case: [u8; 32],
+        #[n(2)]
+        ticket: EntityId,
+        #[n(3)]
+        at: Millis,
     },
 }
 
@@ -223,7 +314,7 @@ impl Customer {
         message_id: [u8; 16],
         content_hash: [u8; 32],
         body: &RequestBody,
-        received_at: Millis,
+        (received_at, is_counted): (Millis, Option<bool>),
         ctx: &Ctx,
     ) -> Result<Vec<Event>, Rejection> {
         self.check_served()?;
@@ -241,7 +332,28 @@ impl Customer {
             ticket,
             body: body.clone(),
             received_at,
+            is_counted,
         }])
+    }
+
+    fn asked_at(&mut self, at: Millis) {
+        let recent = self.recent.get_or_insert_default();
+        let old = recent.iter().take_while(|before| before.after_s(WINDOWS_S[3]) < at).count();
+        let excess = (recent.len() + 1).saturating_sub(RECENT_MAX);
+        recent.drain(..old.max(excess).min(recent.len()));
+        recent.push(at);
+    }
+
+    /// What its ticket may tell rules of it; the state is that after the request.
+    fn background(&self, at: Millis) -> ticket::Background {
+        let recent = self.recent.as_deref().unwrap_or_default();
+        let before = &recent[..recent.len().saturating_sub(1)];
+        let requests = WINDOWS_S.map(|window| {
+            let within = before.iter().filter(|before| before.after_s(window) >= at);
+            u32::try_from(within.count()).unwrap_or(u32::MAX)
+        });
+        let open_tickets = u32::try_from(self.open.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        ticket::Background { open_tickets, requests, site: self.location }
     }
 
     fn check_served(&self) -> Result<(), Rejection> {
@@ -284,6 +396,28 @@ impl Customer {
     }
 }
 
+impl Customer {
+    /// What its ticket is told at first.
+    fn open(
+        &self,
+        id: EntityId,
+        message_id: [u8; 16],
+        body: &RequestBody,
+        background: Option<ticket::Background>,
+    ) -> ticket::Command {
+        ticket::Command::Open {
+            customer: id,
+            message_id,
+            body: body.clone(),
+            tier: self.tier,
+            triage: None,
+            wishes: self.wishes.clone(),
+            terms: None,
+            background,
+        }
+    }
+}
+
 /// What an act orders of its ticket.
 fn order(act: &Act) -> Order {
     match act.clone() {
@@ -291,7 +425,9 @@ fn order(act: &Act) -> Order {
         Act::Confirm => Order::Confirm,
         Act::Object { reason } => Order::Object { reason },
         Act::Amend { text, location } => Order::Amend(Amendment { text, priority: None, location }),
-        Act::Message { text } => Order::Message { to: Reader::Technician, text },
+        Act::Message { text, enclosure } => {
+            Order::Message { to: Reader::Technician, text, enclosure }
+        }
         Act::Reopen { reason } => Order::Reopen { reason },
     }
 }
@@ -323,8 +459,9 @@ impl Aggregate for Customer {
             }
             Command::FindDevice => Ok(changes(self.device.find())),
             Command::LoseDevice => Ok(changes(self.device.lose())),
-            Command::Request { message_id, content_hash, body, received_at } => {
-                self.request(*message_id, *content_hash, body, *received_at, ctx)
+            Command::Request { message_id, content_hash, body, received_at, is_counted } => {
+                let when = (*received_at, *is_counted);
+                self.request(*message_id, *content_hash, body, when, ctx)
             }
             Command::TicketClosed { ticket } => {
                 let open = self.open.contains(ticket);
@@ -337,10 +474,13 @@ impl Aggregate for Customer {
             Command::Act { message_id, content_hash, body } => {
                 self.act(*message_id, *content_hash, body, ctx)
             }
+            Command::Report { by, case, reported } => self.report(by, *case, reported, ctx),
+            Command::Resolve { by, case } => Ok(self.resolve(by, *case, ctx)),
             Command::TicketReopened { ticket } => {
                 let open = self.open.contains(ticket);
                 Ok(if open { vec![] } else { vec![Event::TicketReopened { ticket: *ticket }] })
             }
+            Command::SetPreferences { wishes, by } => self.set_wishes(wishes, by, ctx.id),
         }
     }
 
@@ -361,17 +501,24 @@ impl Aggregate for Customer {
                     (standing, _) => standing,
                 };
             }
-            Event::Requested { ticket, .. } => {
+            Event::Requested { ticket, received_at, is_counted, .. } => {
                 self.standing = Standing::Active;
                 self.open.insert(*ticket);
+                if *is_counted == Some(true) {
+                    self.asked_at(*received_at);
+                }
             }
             Event::TicketClosed { ticket } => {
                 self.open.remove(ticket);
+                self.case_ended(*ticket);
             }
+            Event::Reported { case, ticket, .. } => self.reported(*case, *ticket),
+            Event::Resolved { case, .. } => self.resolved(*case),
             Event::TicketReopened { ticket } => {
                 self.open.insert(*ticket);
             }
             Event::Acted { message_id, .. } => self.acted_by = Some(*message_id),
+            Event::PreferencesSet { wishes, .. } => self.wishes_set(wishes),
             Event::Suspended => self.standing = Standing::Suspended,
             Event::Resumed => {
                 let enrolled = self.device.present;
@@ -382,19 +529,23 @@ impl Aggregate for Customer {
 
     fn react(&self, event: &Event, id: EntityId) -> Vec<Effect> {
         match event {
-            Event::Requested { message_id, ticket, body, .. } => {
-                let open = ticket::Command::Open {
-                    customer: id,
-                    message_id: *message_id,
-                    body: body.clone(),
-                    tier: self.tier,
-                };
+            Event::Requested { message_id, ticket, body, received_at, is_counted, .. } => {
+                let background = is_counted.map(|_| self.background(*received_at));
+                let open = self.open(id, *message_id, body, background);
                 vec![
                     receipt(id, *message_id, *ticket),
                     Effect::Tell { to: *ticket, command: AnyCommand::Ticket(open) },
                     Effect::Index(IndexRow::Customer { id, state: self.standing }),
                 ]
             }
+            Event::Reported { message_id, ticket, body, at, .. } => {
+                let open = self.open(id, *message_id, body, Some(self.background(*at)));
+                vec![
+                    Effect::Tell { to: *ticket, command: AnyCommand::Ticket(open) },
+                    Effect::Index(IndexRow::Customer { id, state: self.standing }),
+                ]
+            }
+            Event::Resolved { by, case, ticket, .. } => cases::end(by, *case, *ticket),
             Event::Registered { .. }
             | Event::Suspended
             | Event::Resumed
@@ -414,7 +565,8 @@ impl Aggregate for Customer {
             }
             Event::Device(Change::KeysPublished { .. })
             | Event::TicketClosed { .. }
-            | Event::TicketReopened { .. } => vec![],
+            | Event::TicketReopened { .. }
+            | Event::PreferencesSet { .. } => vec![],
         }
     }
 }

@@ -1,10 +1,23 @@
 //! The desk of a region: knows its technicians' summaries and who works on what, and chooses.
 //!
 //! A ticket asks with `Match`; the answer is an offer to make, or that nobody fits. The desk counts
-//! what it gave out itself, so no technician needs to report its load.
+//! what it gave out itself, so no technician needs to report its load. Where supply is tight, questions wait a
+//! moment for each other and are answered together.
 //!
 //! **Invariant:** a ticket is given to at most one technician here; a new question takes it back
-//! first, and the same question again changes nothing. After a promotion it knows only what it is told anew. **Not here:** granting (`technician`), deadlines and retries (`ticket`).
+//! first, and the same question again changes nothing. After a promotion it knows only what it is told anew. **Not here:** granting (`technician`), deadlines and retries (`ticket`), what waits (`board`) and how it is
+//! answered (`matching`, `batch`).
+
+pub mod batch;
+mod board;
+mod matching;
+
+pub use batch::BATCH_MAX;
+pub use board::{Board, Displaced, Offer, QUIET_MS, WAITING_MAX, WINDOW_MS, Waiting};
+
+mod claims;
+
+pub use claims::{Bond, Claimed, Claims, KEYS_MAX, Key};
 
 use std::collections::BTreeMap;
 
@@ -14,13 +27,20 @@ use crate::{
     Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, Rejection, RejectionCode,
     TimerName,
     message::Location,
-    selection::{self, Choice, Fit, Need},
+    selection::{self, Choice, Circumstances, Fit, Need},
     technician::Skill,
     ticket,
+    time::Millis,
 };
 
 /// Technicians of one region; beyond this the region is two.
 pub const TECHNICIANS_MAX: usize = 100_000;
+/// What cannot wait, and may take an offer from a technician.
+const MOST_URGENT: u8 = 1;
+/// The span in which a technician's offers are counted.
+const PACE_S: u64 = 60;
+/// Offers of a minute that are counted: one a second is more than anybody reads.
+pub const PACE_MAX: u16 = 60;
 
 /// What the desk knows of a technician.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -34,6 +54,9 @@ pub struct Summary {
     pub home: Location,
     #[n(3)]
     pub capacity: u16,
+    /// Where more is known of it.
+    #[n(4)]
+    pub circumstances: Option<Circumstances>,
 }
 
 /// A technician with what the desk gave it.
@@ -46,6 +69,27 @@ pub struct Known {
     /// Tickets given so far, for fairness.
     #[n(2)]
     pub assigned: u32,
+    /// When it was chosen lately, oldest first; none while nobody counts.
+    #[n(6)]
+    pub chosen_at: Option<Vec<Millis>>,
+}
+
+impl Known {
+    /// It was chosen as often as it may be within a minute.
+    fn is_paced(&self, pace: u16, now: Millis) -> bool {
+        let lately = |at: &&Millis| at.after_s(PACE_S) > now;
+        let count = self.chosen_at.iter().flatten().filter(lately).count();
+        count >= usize::from(pace)
+    }
+
+    fn count_chosen(&mut self, at: Millis) {
+        let chosen_at = self.chosen_at.get_or_insert_default();
+        chosen_at.retain(|before| before.after_s(PACE_S) > at);
+        if chosen_at.len() >= usize::from(PACE_MAX) {
+            chosen_at.remove(0);
+        }
+        chosen_at.push(at);
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -61,6 +105,12 @@ pub struct Desk {
     /// The last promotion of its region that it heard of.
     #[n(3)]
     pub promotion: Option<u64>,
+    /// None as long as some node does not know of tickets that wait: then each question is answered at once.
+    #[n(4)]
+    pub board: Option<Board>,
+    /// What tickets have in common; none before the first key.
+    #[n(5)]
+    pub claims: Option<Claims>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -81,6 +131,10 @@ pub enum Command {
         /// The ticket counts them; the same one again needs no second answer.
         #[cbor(n(2), default)]
         question: u32,
+        /// Offers that a technician may have in a minute, added by whoever serves the desk; none is
+        /// any number.
+        #[n(6)]
+        pace: Option<u16>,
     },
     /// The ticket needs nobody any more.
     #[n(2)]
@@ -114,6 +168,28 @@ pub enum Command {
         #[n(2)]
         question: u32,
     },
+    /// Every node knows of tickets that wait for each other: from now on they may.
+    #[n(20)]
+    Gather,
+    /// A ticket says what keys it has, and asks which one had them before.
+    #[n(10)]
+    Claim {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        keys: Vec<Key>,
+        /// Those that come under it are to tell nobody.
+        #[n(2)]
+        inhibits_children: bool,
+    },
+    /// A ticket with keys has ended.
+    #[n(11)]
+    Unclaim {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        keys: Vec<Key>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -135,6 +211,12 @@ pub enum Event {
         choice: Choice,
         #[cbor(n(3), default)]
         question: u32,
+        /// None from a desk that answers each question by itself.
+        #[n(4)]
+        offer: Option<Offer>,
+        /// Where offers are counted.
+        #[n(6)]
+        at: Option<Millis>,
     },
     #[n(2)]
     NobodyFits {
@@ -164,31 +246,116 @@ pub enum Event {
         #[n(2)]
         question: u32,
     },
+    /// A ticket has keys, or is like one that has them.
+    #[n(10)]
+    Compared {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        keys: Vec<Key>,
+        #[n(2)]
+        inhibits_children: bool,
+        #[n(3)]
+        at: Millis,
+        #[n(4)]
+        like: Option<EntityId>,
+        #[n(5)]
+        is_silent: bool,
+    },
+    #[n(11)]
+    Unclaimed {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        keys: Vec<Key>,
+    },
+    /// From now on tickets may wait for each other.
+    #[n(20)]
+    Gathered,
+    /// A question waits for others, until then at most.
+    #[n(21)]
+    Waits {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        need: Need,
+        #[n(2)]
+        question: u32,
+        #[n(3)]
+        at: Millis,
+        #[n(4)]
+        due: Millis,
+        /// Offers that a technician may have in a minute, where that is bounded.
+        #[n(5)]
+        pace: Option<u16>,
+    },
+    /// What waits is answered then.
+    #[n(22)]
+    Closes {
+        #[n(0)]
+        due: Millis,
+    },
+    /// An offer is asked back for one that waits.
+    #[n(23)]
+    Displacing {
+        #[n(0)]
+        by: EntityId,
+        #[n(1)]
+        displaced: Displaced,
+    },
+}
+
+impl Known {
+    /// With so many offers in a minute at most, where there is such a bound.
+    fn fit(&self, id: EntityId, pace: Option<u16>, now: Millis) -> Fit<'_> {
+        let Summary { on_shift, skills, home, capacity, circumstances } = &self.summary;
+        Fit {
+            id,
+            on_shift: *on_shift,
+            skills,
+            home: *home,
+            capacity: *capacity,
+            load: self.load,
+            assigned: self.assigned,
+            circumstances: circumstances.as_ref(),
+            is_paced: pace.is_some_and(|pace| self.is_paced(pace, now)),
+        }
+    }
 }
 
 impl Desk {
+    /// Everybody, with what this ticket holds of them already not counted.
+    fn options(
+        &self,
+        ticket: EntityId,
+        pace: Option<u16>,
+        now: Millis,
+    ) -> impl Iterator<Item = Fit<'_>> {
+        let held_by = self.given.get(&ticket);
+        self.technicians.iter().map(move |(id, known)| {
+            let fit = known.fit(*id, pace, now);
+            Fit { load: fit.load.saturating_sub(u16::from(held_by == Some(id))), ..fit }
+        })
+    }
+
     fn choose(
         &self,
         ticket: EntityId,
         need: &Need,
         question: u32,
-        rule_version: u32,
+        (rule_version, pace): (u32, Option<u16>),
+        now: Millis,
     ) -> Vec<Event> {
         let held_by = self.given.get(&ticket);
-        let options = self.technicians.iter().map(|(id, known)| Fit {
-            id: *id,
-            on_shift: known.summary.on_shift,
-            skills: &known.summary.skills,
-            home: known.summary.home,
-            capacity: known.summary.capacity,
-            load: known.load.saturating_sub(u16::from(held_by == Some(id))),
-            assigned: known.assigned,
-        });
-        let choice = selection::choose(need, options, rule_version);
+        let choice = selection::choose(need, self.options(ticket, pace, now), rule_version, now);
+        let at = pace.map(|_| now);
         let mut events: Vec<Event> =
             held_by.map(|_| Event::TakenBack { ticket }).into_iter().collect();
         events.push(match choice.candidates.first() {
-            Some(best) => Event::Chosen { ticket, technician: best.technician, choice, question },
+            Some(best) => {
+                let technician = best.technician;
+                Event::Chosen { ticket, technician, choice, question, offer: None, at }
+            }
             None => Event::NobodyFits { ticket, choice, question },
         });
         events
@@ -219,11 +386,22 @@ impl Desk {
     }
 
     fn take_back(&mut self, ticket: EntityId) {
+        self.forget_waiting(ticket);
         self.answered.remove(&ticket);
         if let Some(technician) = self.given.remove(&ticket)
             && let Some(known) = self.technicians.get_mut(&technician)
         {
             known.load = known.load.saturating_sub(1);
+        }
+    }
+
+    fn is_waiting(&self, ticket: EntityId) -> bool {
+        self.board.as_ref().is_some_and(|board| board.waiting.contains_key(&ticket))
+    }
+
+    fn forget_waiting(&mut self, ticket: EntityId) {
+        if let Some(board) = &mut self.board {
+            board.forget(ticket);
         }
     }
 }
@@ -245,14 +423,17 @@ impl Aggregate for Desk {
             Command::Match { ticket, question, .. } if self.is_answered(*ticket, *question) => {
                 Ok(vec![])
             }
-            Command::Match { ticket, need, question } => {
-                Ok(self.choose(*ticket, need, *question, ctx.rule_version))
-            }
-            Command::Done { ticket } => Ok(if self.given.contains_key(ticket) {
-                vec![Event::TakenBack { ticket: *ticket }]
-            } else {
-                vec![]
+            Command::Match { ticket, need, question, pace } => Ok(match &self.board {
+                Some(board) => self.asked(board, (*ticket, need, *question, *pace), ctx),
+                None => {
+                    let (rules, pace) = (ctx.rule_version, *pace);
+                    self.choose(*ticket, need, *question, (rules, pace), ctx.now)
+                }
             }),
+            Command::Done { ticket } => {
+                let is_known = self.given.contains_key(ticket) || self.is_waiting(*ticket);
+                Ok(if is_known { vec![Event::TakenBack { ticket: *ticket }] } else { vec![] })
+            }
             Command::Reconcile { promotion } => Ok(if self.promotion >= Some(*promotion) {
                 vec![]
             } else {
@@ -261,6 +442,16 @@ impl Aggregate for Desk {
             Command::Given { ticket, technician, question } => {
                 Ok(self.give(*ticket, *technician, *question))
             }
+            Command::Gather => Ok(match self.board {
+                Some(_) => vec![],
+                None => vec![Event::Gathered],
+            }),
+            Command::Timer { name: TimerName::Batch, generation } => {
+                let board = self.board.as_ref();
+                Ok(board.map_or(vec![], |board| self.close(board, *generation, ctx)))
+            }
+            Command::Claim { .. } => Ok(self.claim(command, ctx)),
+            Command::Unclaim { ticket, keys } => Ok(self.unclaim(*ticket, keys)),
             Command::Timer { .. } => Ok(vec![]),
         }
     }
@@ -270,19 +461,40 @@ impl Aggregate for Desk {
             Event::TechnicianChanged { id, summary } => {
                 self.technicians.entry(*id).or_default().summary.clone_from(summary);
             }
-            Event::Chosen { ticket, technician, question, .. } => {
+            Event::Chosen { ticket, technician, question, offer, at, .. } => {
                 let known = self.given(*ticket, *technician, *question);
                 known.assigned = known.assigned.saturating_add(1);
+                if let Some(at) = at {
+                    known.count_chosen(*at);
+                }
+                if let Some((board, offer)) = self.board.as_mut().zip(*offer) {
+                    board.offered(*ticket, offer);
+                }
             }
             Event::Given { ticket, technician, question } => {
+                self.forget_waiting(*ticket);
                 self.given(*ticket, *technician, *question);
             }
             // Nobody tells it of technicians and tickets that are lost: it begins anew.
             Event::Reconciled { promotion } => {
-                *self = Self { promotion: Some(*promotion), ..Self::default() };
+                let board = self.board.as_ref().map(|_| Board::default());
+                *self = Self { promotion: Some(*promotion), board, ..Self::default() };
             }
             Event::TakenBack { ticket } => self.take_back(*ticket),
-            Event::NobodyFits { .. } => {}
+            Event::NobodyFits { ticket, .. } => self.forget_waiting(*ticket),
+            Event::Gathered => self.board = Some(Board::default()),
+            Event::Waits { ticket, need, question, at, due, pace } => {
+                let board = self.board.get_or_insert_default();
+                let (need, question, since, pace) = (need.clone(), *question, *at, *pace);
+                let waiting = Waiting { need, question, since, displacing: None, pace };
+                board.waits(*ticket, waiting, *due);
+            }
+            Event::Closes { due } => self.board.get_or_insert_default().closes(*due),
+            Event::Displacing { by, displaced } => {
+                self.board.get_or_insert_default().displacing(*by, *displaced);
+            }
+            Event::Compared { .. } => self.compared(event),
+            Event::Unclaimed { ticket, keys } => self.unclaimed(*ticket, keys),
         }
     }
 
@@ -291,7 +503,7 @@ impl Aggregate for Desk {
             vec![Effect::Tell { to: *ticket, command: AnyCommand::Ticket(command) }]
         };
         match event {
-            Event::Chosen { ticket, technician, choice, question } => {
+            Event::Chosen { ticket, technician, choice, question, .. } => {
                 let (technician, choice) = (*technician, choice.clone());
                 let question = *question;
                 tell(ticket, ticket::Command::Offer { technician, choice, question })
@@ -300,9 +512,22 @@ impl Aggregate for Desk {
                 let (choice, question) = (choice.clone(), *question);
                 tell(ticket, ticket::Command::NobodyFits { choice, question })
             }
-            Event::TechnicianChanged { .. }
+            Event::Waits { .. } | Event::Closes { .. } => {
+                self.board.iter().map(Board::timer).collect()
+            }
+            Event::Displacing { by, displaced: Displaced { ticket, .. } } => {
+                let question = self.answered.get(ticket).copied().unwrap_or_default();
+                tell(ticket, ticket::Command::Displace { by_ticket: *by, question })
+            }
+            Event::Compared { ticket, like, is_silent, .. } => {
+                let (like, is_silent) = (*like, *is_silent);
+                tell(ticket, ticket::Command::Compared { like, is_silent })
+            }
+            Event::Unclaimed { .. }
+            | Event::TechnicianChanged { .. }
             | Event::TakenBack { .. }
             | Event::Given { .. }
+            | Event::Gathered
             | Event::Reconciled { .. } => vec![],
         }
     }

@@ -5,7 +5,8 @@ use minicbor::{Decode, Encode};
 use crate::{
     Command, customer,
     ids::{EntityId, EntityKind},
-    placement,
+    integration, notifier,
+    placement::{self, DocumentKind, VERSIONS_KEPT},
     registration::{self, Profile, Revocation},
     technician, ticket,
     time::Millis,
@@ -28,11 +29,25 @@ pub enum TimerName {
     /// A ticket's deadline in its present state.
     #[n(0)]
     Deadline = 0,
+    /// The end of the step of its escalation policy.
+    #[n(2)]
+    Escalation = 2,
+    /// When something that was promised is broken.
+    #[n(3)]
+    Promise = 3,
+    /// When a technician's roster is looked at again.
+    #[n(4)]
+    Shift = 4,
+    /// When the desk answers the tickets that wait for each other.
+    #[n(8)]
+    Batch = 8,
 }
 
 impl TimerName {
     pub fn from_u8(name: u8) -> Option<Self> {
-        (name == Self::Deadline as u8).then_some(Self::Deadline)
+        [Self::Deadline, Self::Escalation, Self::Promise, Self::Shift, Self::Batch]
+            .into_iter()
+            .find(|known| *known as u8 == name)
     }
 }
 
@@ -51,6 +66,9 @@ pub enum IndexRow {
         opened_at: Millis,
         #[n(4)]
         technician: Option<EntityId>,
+        /// None for a ticket that was opened under no terms.
+        #[n(8)]
+        standing: Option<ticket::Standing>,
     },
     #[n(1)]
     Technician {
@@ -155,6 +173,69 @@ pub enum IndexRow {
         #[n(1)]
         epoch: u64,
     },
+    /// A version of what operators write for dispatch.
+    #[n(11)]
+    Document(#[n(0)] placement::Document),
+    /// Whether chaos is allowed, and who wants it to be; there is one such row.
+    #[n(20)]
+    Allowances(#[n(0)] placement::Allowances),
+    /// Something that somebody outside is to hear of.
+    #[n(16)]
+    Notice {
+        #[n(0)]
+        id: EntityId,
+        #[n(1)]
+        number: u64,
+        #[n(2)]
+        to: notifier::Recipient,
+        #[n(3)]
+        notice: notifier::Notice,
+    },
+    /// How far it has come.
+    #[n(17)]
+    Delivery {
+        #[n(0)]
+        id: EntityId,
+        #[n(1)]
+        number: u64,
+        #[n(2)]
+        state: notifier::Delivery,
+        #[n(3)]
+        attempts: u8,
+        /// When it came there.
+        #[n(4)]
+        at: Millis,
+        /// When it is tried, where it is pending.
+        #[n(5)]
+        next: Millis,
+        #[n(6)]
+        reason: String,
+    },
+    #[n(19)]
+    Integration {
+        #[n(0)]
+        id: EntityId,
+        #[n(1)]
+        name: String,
+        #[n(2)]
+        kind: integration::Kind,
+        #[n(3)]
+        customer: EntityId,
+        #[n(4)]
+        created_at: Millis,
+        #[n(5)]
+        is_revoked: bool,
+    },
+    /// The row that is found there is removed.
+    #[n(18)]
+    Gone {
+        #[n(0)]
+        id: EntityId,
+        #[n(1)]
+        kind: u8,
+        #[cbor(n(2), with = "minicbor::bytes")]
+        name: Vec<u8>,
+    },
 }
 
 /// Where a row is found: a number of its own for each kind of row, and what the rows of a kind are
@@ -174,6 +255,8 @@ impl RowKey {
     pub const MEMBER: u8 = 0x24;
     pub const HOME: u8 = 0x25;
     pub const PLACED: u8 = 0x26;
+    pub const DOCUMENT: u8 = 0x27;
+    pub const ALLOWANCES: u8 = 0x28;
 
     pub fn entity(kind: EntityKind, id: EntityId) -> Self {
         Self { kind: kind as u8, name: id.to_bytes().to_vec() }
@@ -204,6 +287,27 @@ impl RowKey {
         Self { kind: Self::PLACED, name: group.to_be_bytes().to_vec() }
     }
 
+    /// A notice and its delivery have the notifier's name first, so that they go where its slot goes.
+    pub fn notice(notifier: EntityId, number: u64) -> Self {
+        Self::numbered(notifier, number, 0)
+    }
+
+    /// Right behind its notice.
+    pub fn delivery(notifier: EntityId, number: u64) -> Self {
+        Self::numbered(notifier, number, 1)
+    }
+
+    fn numbered(entity: EntityId, number: u64, part: u8) -> Self {
+        let name = [&entity.to_bytes()[..], &number.to_be_bytes(), &[part]].concat();
+        Self { kind: entity.kind() as u8, name }
+    }
+
+    /// A version takes the place of the one that is not kept any more.
+    pub fn document(kind: DocumentKind, version: u32) -> Self {
+        let place = (version % VERSIONS_KEPT) as u8;
+        Self { kind: Self::DOCUMENT, name: vec![kind as u8, place] }
+    }
+
     pub fn revocation(serial: &[u8; 16], issuer: &[u8; 32]) -> Self {
         Self { kind: Self::REVOCATION, name: [&serial[..], issuer].concat() }
     }
@@ -217,13 +321,19 @@ impl IndexRow {
             | Self::Technician { id, .. }
             | Self::Customer { id, .. }
             | Self::Registration { id, .. }
+            | Self::Notice { id, .. }
+            | Self::Delivery { id, .. }
+            | Self::Gone { id, .. }
+            | Self::Integration { id, .. }
             | Self::Certificate { registration: id, .. }
             | Self::BoundKey { registration: id, .. } => *id,
             Self::Revocation { .. }
             | Self::Ca { .. }
             | Self::Member { .. }
             | Self::Home { .. }
-            | Self::Placed { .. } => EntityId::placement(),
+            | Self::Placed { .. }
+            | Self::Document(_)
+            | Self::Allowances(_) => EntityId::placement(),
         }
     }
 
@@ -232,7 +342,8 @@ impl IndexRow {
             Self::Ticket { id, .. }
             | Self::Technician { id, .. }
             | Self::Customer { id, .. }
-            | Self::Registration { id, .. } => RowKey::entity(id.kind(), *id),
+            | Self::Registration { id, .. }
+            | Self::Integration { id, .. } => RowKey::entity(id.kind(), *id),
             Self::Certificate { issuer, serial, .. } => RowKey::certificate(serial, issuer),
             Self::BoundKey { key, .. } => RowKey::bound_key(key),
             Self::Revocation { issuer, serial, .. } => RowKey::revocation(serial, issuer),
@@ -240,6 +351,11 @@ impl IndexRow {
             Self::Member { member, .. } => RowKey::member(member.number),
             Self::Home { home, .. } => RowKey::home(home.index),
             Self::Placed { placed, .. } => RowKey::placed(placed.group),
+            Self::Notice { id, number, .. } => RowKey::notice(*id, *number),
+            Self::Delivery { id, number, .. } => RowKey::delivery(*id, *number),
+            Self::Gone { kind, name, .. } => RowKey { kind: *kind, name: name.clone() },
+            Self::Document(document) => RowKey::document(document.kind, document.version),
+            Self::Allowances(_) => RowKey { kind: RowKey::ALLOWANCES, name: Vec::new() },
         }
     }
 }

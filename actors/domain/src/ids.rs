@@ -96,10 +96,16 @@ pub enum EntityKind {
     Authority = 5,
     /// The whole cluster.
     Placement = 6,
+    /// What a region tells outside.
+    Notifier = 7,
+    /// A program of somebody else that reports for a customer.
+    Integration = 8,
+    /// What is attached to a ticket.
+    Attachment = 9,
 }
 
 impl EntityKind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 10] = [
         Self::Customer,
         Self::Technician,
         Self::Ticket,
@@ -107,10 +113,21 @@ impl EntityKind {
         Self::Registration,
         Self::Authority,
         Self::Placement,
+        Self::Notifier,
+        Self::Integration,
+        Self::Attachment,
     ];
 
     /// Those that shards serve.
-    pub const IN_SLOTS: [Self; 4] = [Self::Customer, Self::Technician, Self::Ticket, Self::Desk];
+    pub const IN_SLOTS: [Self; 7] = [
+        Self::Customer,
+        Self::Technician,
+        Self::Ticket,
+        Self::Desk,
+        Self::Notifier,
+        Self::Integration,
+        Self::Attachment,
+    ];
 
     /// The six bits of an identifier: the first four kinds have only the top two.
     fn bits(self) -> u16 {
@@ -131,6 +148,9 @@ impl EntityKind {
             Self::Registration => "reg",
             Self::Authority => "aut",
             Self::Placement => "plc",
+            Self::Notifier => "ntf",
+            Self::Integration => "int",
+            Self::Attachment => "att",
         }
     }
 }
@@ -148,20 +168,35 @@ impl EntityId {
 
     /// The ticket of a customer's message: in the customer's slot, and the same for the same message.
     pub fn ticket_of(customer: Self, message_id: [u8; 16]) -> Self {
+        Self::beside(customer, EntityKind::Ticket, message_id)
+    }
+
+    /// An attachment of a ticket by its number, in the ticket's slot.
+    pub fn attachment_of(ticket: Self, number: u8) -> Self {
+        Self::beside(ticket, EntityKind::Attachment, [number; 16])
+    }
+
+    /// What follows from another entity, in its slot.
+    fn beside(other: Self, kind: EntityKind, what: [u8; 16]) -> Self {
         let mut seed = [0; 33];
-        seed[..16].copy_from_slice(&customer.0);
-        seed[16..32].copy_from_slice(&message_id);
+        seed[..16].copy_from_slice(&other.0);
+        seed[16..32].copy_from_slice(&what);
         let mut random = [0; 10];
         let low = fnv1a(&seed);
         seed[32] = 1;
         random[..8].copy_from_slice(&low.to_be_bytes());
         random[8..].copy_from_slice(&fnv1a(&seed).to_be_bytes()[..2]);
-        Self::build(EntityKind::Ticket, customer.region(), customer.slot(), random)
+        Self::build(kind, other.region(), other.slot(), random)
     }
 
     /// A region's desk.
     pub fn desk(region: Region) -> Self {
         Self::build(EntityKind::Desk, region, 0, [0; 10])
+    }
+
+    /// A region's notifier.
+    pub fn notifier(region: Region) -> Self {
+        Self::build(EntityKind::Notifier, region, 0, [0; 10])
     }
 
     /// The registration of a customer's or technician's device: in the same slot.
@@ -226,7 +261,7 @@ impl EntityId {
 }
 
 /// 64-bit FNV-1a (draft-eastlake-fnv): spreads, and needs no secret.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })

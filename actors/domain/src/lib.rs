@@ -1,5 +1,5 @@
-//! The domain: customers, technicians, tickets, the desk and the authority's records as pure state
-//! machines.
+//! The domain: customers, technicians, tickets, the desk, the notifier and the authority's records as
+//! pure state machines.
 //!
 //! Each aggregate decides, evolves and reacts: [`Aggregate::decide`] turns a command into events or
 //! a refusal, [`Aggregate::evolve`] moves the state by an event, [`Aggregate::react`] says what
@@ -8,13 +8,19 @@
 //! **Invariants:** no clock, no randomness, no input or output, no floats; `evolve` is total; a
 //! command that is already true yields no event. **Not here:** tokio, actors, storage, sealing.
 
+pub mod assignment;
+pub mod attachment;
 pub mod authority;
 pub mod customer;
 pub mod desk;
 pub mod device;
 pub mod effect;
+pub mod escalation;
 pub mod ids;
+pub mod integration;
 pub mod message;
+pub mod mutant;
+pub mod notifier;
 pub mod placement;
 pub mod registration;
 pub mod rejection;
@@ -96,6 +102,12 @@ pub enum Command {
     Authority(#[n(0)] authority::Command),
     #[n(6)]
     Placement(#[n(0)] placement::Command),
+    #[n(7)]
+    Notifier(#[n(0)] notifier::Command),
+    #[n(8)]
+    Integration(#[n(0)] integration::Command),
+    #[n(9)]
+    Attachment(#[n(0)] attachment::Command),
 }
 
 /// Encodes into memory, which takes every byte.

@@ -7,6 +7,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::{
+    attachment::{ATTACHMENTS_MAX, PIECE_BYTES_MAX, PIECES_MAX},
     ids::EntityId,
     rejection::{Rejection, RejectionCode},
     time::Millis,
@@ -78,6 +79,69 @@ pub(crate) fn check_text(text: &str) -> Result<(), Rejection> {
         Rejection::new(RejectionCode::Invalid, "the text has more than 4096 bytes")
     } else {
         Ok(())
+    }
+}
+
+/// What comes with a message: where it is, and what opens it. It is as secret as the message.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Enclosure {
+    /// Among the ticket's attachments.
+    #[n(0)]
+    pub number: u8,
+    /// As its file is called.
+    #[n(1)]
+    pub name: String,
+    /// Bytes once it is opened.
+    #[n(2)]
+    pub bytes: u32,
+    /// SHA-256 of those.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub digest: [u8; 32],
+    /// Each piece is sealed under it.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub key: [u8; 32],
+}
+
+/// Bytes of an enclosure's name.
+pub const FILE_NAME_BYTES_MAX: usize = 128;
+
+impl core::fmt::Debug for Enclosure {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { number, name, bytes, .. } = self;
+        write!(f, "Enclosure({number}, {name:?}, {bytes} bytes)")
+    }
+}
+
+impl Enclosure {
+    /// Bytes that the pieces of one attachment open to.
+    pub const BYTES_MAX: u32 = (PIECE_BYTES_MAX as u32 - 16) * PIECES_MAX as u32;
+
+    /// # Errors
+    /// The first value that is out of range.
+    pub fn check(&self) -> Result<(), Rejection> {
+        let Self { number, name, bytes, .. } = self;
+        let is_name = (1..=FILE_NAME_BYTES_MAX).contains(&name.len())
+            && !name.contains(|c: char| c.is_control() || matches!(c, '/' | '\\'))
+            && !name.starts_with('.');
+        let text = if *number >= ATTACHMENTS_MAX {
+            "a ticket has the attachments 0 to 15"
+        } else if !is_name {
+            "the name of an attachment has 1 to 128 bytes, no slash and no dot at its beginning"
+        } else if !(1..=Self::BYTES_MAX).contains(bytes) {
+            "an attachment has 1 byte to 8 MiB"
+        } else {
+            return Ok(());
+        };
+        Rejection::new(RejectionCode::Invalid, text)
+    }
+}
+
+/// A message that has something with it may be without words.
+pub(crate) fn check_message(text: &str, enclosure: Option<&Enclosure>) -> Result<(), Rejection> {
+    match enclosure {
+        Some(enclosure) if text.is_empty() => enclosure.check(),
+        Some(enclosure) => enclosure.check().and_then(|()| check_note(text)),
+        None => check_note(text),
     }
 }
 
@@ -193,6 +257,8 @@ pub enum Answer {
     Message {
         #[n(0)]
         text: String,
+        #[n(1)]
+        enclosure: Option<Enclosure>,
     },
 }
 
@@ -256,7 +322,7 @@ impl ResponseBody {
                 Rejection::new(RejectionCode::Invalid, "a pause has at least a minute")
             }
             Answer::Pause(Pause { text, .. }) => check_text(text),
-            Answer::Message { text } => check_note(text),
+            Answer::Message { text, enclosure } => check_message(text, enclosure.as_ref()),
             Answer::Accept { .. } | Answer::EnRoute | Answer::OnSite | Answer::Resume => Ok(()),
         }
     }
@@ -315,6 +381,8 @@ pub enum Act {
     Message {
         #[n(0)]
         text: String,
+        #[n(1)]
+        enclosure: Option<Enclosure>,
     },
     #[n(5)]
     Reopen {
@@ -343,7 +411,7 @@ impl CustomerActBody {
             Act::Amend { text, location } => {
                 Amendment { text: text.clone(), priority: None, location: *location }.check()
             }
-            Act::Message { text } => check_note(text),
+            Act::Message { text, enclosure } => check_message(text, enclosure.as_ref()),
             Act::Confirm => Ok(()),
         }
     }
@@ -389,6 +457,8 @@ pub struct NoteBody {
     pub text: String,
     #[n(4)]
     pub change: Option<Change>,
+    #[n(5)]
+    pub enclosure: Option<Enclosure>,
 }
 
 /// R2 dispatched, R3 changed, R4 completed: what a customer is told of a ticket.

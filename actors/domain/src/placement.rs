@@ -7,8 +7,10 @@
 //! groups. **Invariant:** what is revoked or removed stays so. **Not here:** why (`registration`,
 //! operators).
 
+mod allowance;
 mod bundle;
 mod changes;
+mod documents;
 mod leaders;
 mod members;
 mod plan;
@@ -19,10 +21,14 @@ mod steps;
 
 use minicbor::{Decode, Encode};
 
+pub use self::allowance::{
+    ALLOWED_MINUTES_MAX, Allowance, AllowanceProposal, Allowances, Ended, WHY_BYTES_MAX,
+};
 pub use self::bundle::{Bundle, Ca, Move, Node, Phase, Proposal, Role, Step, Wanted};
+pub use self::documents::{DOCUMENT_BYTES_MAX, Document, DocumentKind, VERSIONS_KEPT, Written};
 pub use self::members::{
-    AUTHORITY, GROUPS_PER_REGION, HISTORIES, Home, LEVEL, Member, Members, ORDERS, PLACEMENT,
-    Placed, Presence, SHARDS_MAX, SHARED_KEYS, SLOTS_MOVE,
+    ALLOWANCES, AUTHORITY, GROUPS_PER_REGION, HISTORIES, Home, LEVEL, Member, Members, ORDERS,
+    PLACEMENT, Placed, Presence, SHARDS_MAX, SHARED_KEYS, SLOTS_MOVE, TRIGGERS,
 };
 pub use self::policy::Policy;
 use self::rotation::{introduction, note};
@@ -41,6 +47,12 @@ pub struct Placement {
     pub bundle: Bundle,
     #[cbor(n(2), default)]
     pub members: Members,
+    /// What operators wrote, by kind; none before the first.
+    #[n(3)]
+    pub documents: Option<Vec<Written>>,
+    /// Of chaos; none before the first.
+    #[n(4)]
+    pub allowances: Option<Allowances>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -238,6 +250,35 @@ pub enum Command {
     /// what it does not know. From a node that misses something; each time it says so.
     #[n(22)]
     Recite,
+    /// An operator writes a document anew.
+    #[n(23)]
+    Write {
+        #[n(0)]
+        kind: DocumentKind,
+        #[n(1)]
+        text: String,
+        /// The version that it is written over; 0 for the first.
+        #[n(2)]
+        base: u32,
+        #[n(3)]
+        by: String,
+    },
+    /// An operator wants chaos to be allowed for a while; another one must want the same.
+    #[n(24)]
+    AllowChaos {
+        #[n(0)]
+        minutes: u32,
+        #[n(1)]
+        why: String,
+        #[n(2)]
+        by: String,
+    },
+    /// An operator wants it to be allowed no more.
+    #[n(25)]
+    EndChaos {
+        #[n(0)]
+        by: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -364,6 +405,16 @@ pub enum Event {
         #[n(1)]
         slot: u16,
     },
+    #[n(14)]
+    Written(#[n(0)] Document),
+    #[n(15)]
+    ChaosProposed(#[n(0)] AllowanceProposal),
+    /// It takes the place of one that was there.
+    #[n(16)]
+    ChaosAllowed(#[n(0)] Allowance),
+    /// Neither an allowance nor a proposal is left.
+    #[n(17)]
+    ChaosEnded(#[n(0)] Ended),
 }
 
 impl Aggregate for Placement {
@@ -422,6 +473,9 @@ impl Aggregate for Placement {
             Command::SlotArrived { region, slot, at } => self.slot_arrived(*region, *slot, *at),
             Command::SlotCleared { region, slot, at } => self.slot_cleared(*region, *slot, *at),
             Command::Recite => Ok(self.recite()),
+            Command::Write { kind, text, base, by } => self.write(*kind, text, *base, by, ctx),
+            Command::AllowChaos { minutes, why, by } => self.allow_chaos(*minutes, why, by, ctx),
+            Command::EndChaos { by } => Ok(self.end_chaos(by, ctx)),
             Command::Timer { .. } => Ok(vec![]),
         }
     }
@@ -464,6 +518,10 @@ impl Aggregate for Placement {
             }
             Event::SlotArrived { region, slot } => self.members.slot_arrived(*region, *slot),
             Event::SlotCleared { region, slot } => self.members.slot_cleared(*region, *slot),
+            Event::Written(document) => self.wrote(document),
+            Event::ChaosProposed(proposal) => self.chaos_proposed(proposal),
+            Event::ChaosAllowed(allowance) => self.chaos_allowed(allowance),
+            Event::ChaosEnded(ended) => self.chaos_ended(ended),
         }
     }
 
@@ -507,6 +565,10 @@ impl Aggregate for Placement {
                 let epoch = self.members.epoch;
                 let row = |placed: &Placed| IndexRow::Placed { placed: placed.clone(), epoch };
                 groups.iter().map(|placed| Effect::Index(row(placed))).collect()
+            }
+            Event::Written(document) => vec![Effect::Index(IndexRow::Document(document.clone()))],
+            Event::ChaosProposed(_) | Event::ChaosAllowed(_) | Event::ChaosEnded(_) => {
+                self.allowances_row()
             }
             Event::Proposed(_) | Event::Acknowledged(_) | Event::NodeForgotten { .. } => vec![],
         }

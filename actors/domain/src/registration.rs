@@ -399,6 +399,7 @@ impl Aggregate for Registration {
                 let is_due = waits && *generation == self.requests;
                 Ok(if is_due { vec![Event::Lapsed] } else { vec![] })
             }
+            Command::Timer { .. } => Ok(vec![]),
         }
     }
 

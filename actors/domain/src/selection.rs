@@ -1,11 +1,18 @@
 //! Which technician gets a ticket: hard filters, then the lowest integer cost.
 //!
 //! Distances are great circles in whole metres by integer arithmetic, so that every machine chooses
-//! alike. Ties go to the lower identifier. **Not here:** who is where (`desk`), telling (`ticket`).
+//! alike. Ties go to the lower identifier. **Not here:** who is where (`desk`), telling (`ticket`), how a
+//! choice is made among others (`how`).
+
+mod circumstances;
+mod how;
 
 use minicbor::{Decode, Encode};
 
-use crate::{ids::EntityId, message::Location, technician::Skill};
+use crate::{ids::EntityId, message::Location, technician::Skill, time::Millis};
+
+pub use circumstances::{Away, Circumstances, PREFERRED_S, Part, SERVICE_S, ShiftTime, Wishes};
+pub use how::{How, Mode, Rival};
 
 /// Exclusions written down one by one; beyond them only their number.
 pub const EXCLUSIONS_MAX: usize = 512;
@@ -13,12 +20,18 @@ pub const EXCLUSIONS_MAX: usize = 512;
 pub const CANDIDATES_MAX: usize = 5;
 /// Metres a second on the road, door to door: 50 km/h.
 const METRES_PER_S: u32 = 14;
+/// Metres of a ten-thousandth of a degree of latitude, rounded down by a hundredth, which is more than any
+/// distance here is wrong; and metres that a short one may be wrong.
+const LATITUDE_M: u32 = 11;
+const FLOOR_SLACK_M: u32 = 20;
 /// Seconds that each ticket already held weighs: half an hour of work in front of this one.
-const LOAD_S: u32 = 1800;
+pub(crate) const LOAD_S: u32 = 1800;
 /// Seconds that each unneeded skill level weighs: experts are for what only they can do.
 const LEVEL_S: u32 = 300;
 /// Seconds that each assignment more than the least busy candidate's weighs.
 const FAIRNESS_S: u32 = 60;
+/// The most that lateness costs: a week, which no other term outweighs.
+const LATENESS_S_MAX: u32 = 7 * 24 * 3600;
 
 /// Why a technician is out of the question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -33,6 +46,35 @@ pub enum Exclusion {
     /// Refused this ticket, or let its offer expire.
     #[n(3)]
     Asked,
+    #[n(16)]
+    OnBreak,
+    /// Its device was not connected for long.
+    #[n(17)]
+    Unreachable,
+    /// Had the skill, until it expired.
+    #[n(18)]
+    SkillExpired,
+    /// Too little is left of its shift for the way and the work.
+    #[n(19)]
+    ShiftEnds,
+    /// Its device could not prove itself when it arrives.
+    #[n(20)]
+    CertificateEnds,
+    /// The customer does not want it.
+    #[n(21)]
+    Blocked,
+    /// Further away than the step of the escalation policy allows.
+    #[n(12)]
+    TooFar,
+    /// Had as many offers in the last minute as a person can look at.
+    #[n(13)]
+    Paced,
+    /// A rule requires a skill that it has not, or not at that level.
+    #[n(8)]
+    LacksRequired,
+    /// A rule requires a part that is not on its van, or not as often.
+    #[n(22)]
+    LacksPart,
 }
 
 impl Exclusion {
@@ -42,6 +84,16 @@ impl Exclusion {
             Self::NoSkill => "lacks the skill",
             Self::Full => "at capacity",
             Self::Asked => "asked already",
+            Self::OnBreak => "at a break of its roster",
+            Self::Unreachable => "its device is not heard",
+            Self::SkillExpired => "its skill has expired, or will before it arrives",
+            Self::ShiftEnds => "its shift ends before the way there and half an hour of work",
+            Self::CertificateEnds => "its device's certificate ends before it arrives",
+            Self::Blocked => "the customer does not want it",
+            Self::TooFar => "further away than the policy's step allows",
+            Self::Paced => "had too many offers in the last minute",
+            Self::LacksRequired => "lacks a required skill",
+            Self::LacksPart => "has not all required parts on its van",
         }
     }
 }
@@ -61,6 +113,12 @@ pub struct Candidate {
     pub over_qualification_s: u32,
     #[n(5)]
     pub fairness_s: u32,
+    /// What the customer's wish for it is worth: taken off the cost.
+    #[n(6)]
+    pub preferred_s: Option<u32>,
+    /// What it is worth not to be late, growing with its square; none where nothing was promised.
+    #[n(9)]
+    pub lateness_s: Option<u32>,
 }
 
 impl Candidate {
@@ -69,6 +127,8 @@ impl Candidate {
             .saturating_add(self.load_s)
             .saturating_add(self.over_qualification_s)
             .saturating_add(self.fairness_s)
+            .saturating_add(self.lateness_s.unwrap_or(0))
+            .saturating_sub(self.preferred_s.unwrap_or(0))
     }
 }
 
@@ -85,6 +145,12 @@ pub struct Choice {
     pub excluded_count: u32,
     #[n(3)]
     pub rule_version: u32,
+    /// None from a desk that answers each question by itself.
+    #[n(4)]
+    pub how: Option<How>,
+    /// Which required skill those lack that are excluded for that, at which level; none where nobody is.
+    #[n(8)]
+    pub lacking: Option<Vec<(EntityId, Skill)>>,
 }
 
 /// What the desk knows of a technician when it chooses.
@@ -97,6 +163,9 @@ pub struct Fit<'a> {
     pub capacity: u16,
     pub load: u16,
     pub assigned: u32,
+    pub circumstances: Option<&'a Circumstances>,
+    /// It had its offers of this minute.
+    pub is_paced: bool,
 }
 
 /// What a ticket needs.
@@ -111,6 +180,29 @@ pub struct Need {
     /// Technicians that were asked already.
     #[n(3)]
     pub asked: Vec<EntityId>,
+    /// What a technician must have besides the category, each at that level at least.
+    #[n(4)]
+    pub skills: Option<Vec<Skill>>,
+    /// The customer's, where it has any.
+    #[n(6)]
+    pub wishes: Option<Wishes>,
+    /// Nobody who is further away; none is any distance.
+    #[n(8)]
+    pub radius_m: Option<u32>,
+    /// When the work was promised to be finished.
+    #[n(9)]
+    pub finish_by: Option<Millis>,
+    /// What a technician must have on its van.
+    #[n(10)]
+    pub parts: Option<Vec<Part>>,
+}
+
+impl Need {
+    /// A need of which nothing more is known.
+    pub fn plain(category: u16, priority: u8, location: Location, asked: Vec<EntityId>) -> Self {
+        let (skills, wishes, radius_m, finish_by, parts) = (None, None, None, None, None);
+        Self { category, priority, location, asked, skills, wishes, radius_m, finish_by, parts }
+    }
 }
 
 /// Chooses among all technicians of a region.
@@ -118,56 +210,179 @@ pub fn choose<'a>(
     need: &Need,
     options: impl Iterator<Item = Fit<'a>>,
     rule_version: u32,
+    now: Millis,
 ) -> Choice {
+    let (fit, choice) = sift(need, options, rule_version, now);
+    Choice { candidates: cheapest(need, &fit, CANDIDATES_MAX, now), ..choice }
+}
+
+/// Those who are not out of the question, and a choice that says why the others are.
+pub(crate) fn sift<'a>(
+    need: &Need,
+    options: impl Iterator<Item = Fit<'a>>,
+    rule_version: u32,
+    now: Millis,
+) -> (Vec<Fit<'a>>, Choice) {
     let mut choice = Choice { rule_version, ..Choice::default() };
     let mut fit = Vec::new();
     for option in options {
-        match exclusion(need, &option) {
+        match exclusion(need, &option, now) {
             Some(reason) => {
                 choice.excluded_count += 1;
                 if choice.excluded.len() < EXCLUSIONS_MAX {
                     choice.excluded.push((option.id, reason));
+                    note_lacking(&mut choice, need, &option, reason);
                 }
             }
             None => fit.push(option),
         }
     }
+    (fit, choice)
+}
+
+/// So many of the cheapest, the best first. How far somebody is is found out only where that may matter: of
+/// ten thousand technicians of a region some hundred are near enough.
+pub(crate) fn cheapest(need: &Need, fit: &[Fit<'_>], most: usize, now: Millis) -> Vec<Candidate> {
     let least = fit.iter().map(|option| option.assigned).min().unwrap_or(0);
-    choice.candidates = fit.iter().map(|option| cost(need, option, least)).collect();
-    choice.candidates.sort_by_key(|candidate| (candidate.cost_s(), candidate.technician));
-    choice.candidates.truncate(CANDIDATES_MAX);
-    choice
+    let mut best: Vec<Candidate> = Vec::with_capacity(most + 1);
+    for option in fit {
+        let worst = best.last().filter(|_| best.len() >= most);
+        if worst.is_some_and(|worst| cost_floor_s(need, option, least, now) > worst.cost_s()) {
+            continue;
+        }
+        let candidate = cost(need, option, least, now);
+        let rank = (candidate.cost_s(), candidate.technician);
+        let at = best.partition_point(|other| (other.cost_s(), other.technician) < rank);
+        best.insert(at, candidate);
+        best.truncate(most);
+    }
+    best
+}
+
+/// The first required skill that somebody has not.
+fn lacking(need: &Need, skills: &[Skill]) -> Option<Skill> {
+    let has = |wanted: &Skill| {
+        skills.iter().any(|skill| skill.category == wanted.category && skill.level >= wanted.level)
+    };
+    need.skills.iter().flatten().find(|wanted| !has(wanted)).copied()
+}
+
+/// Whether somebody has the required parts; whose van nobody knows has none.
+fn carries(need: &Need, circumstances: Option<&Circumstances>) -> bool {
+    let Some(parts) = need.parts.as_deref().filter(|parts| !parts.is_empty()) else { return true };
+    circumstances.is_some_and(|known| known.carries(parts))
+}
+
+fn note_lacking(choice: &mut Choice, need: &Need, option: &Fit<'_>, reason: Exclusion) {
+    if reason == Exclusion::LacksRequired
+        && let Some(skill) = lacking(need, option.skills)
+    {
+        choice.lacking.get_or_insert_default().push((option.id, skill));
+    }
 }
 
 fn level(need: &Need, skills: &[Skill]) -> Option<u8> {
     skills.iter().filter(|skill| skill.category == need.category).map(|skill| skill.level).max()
 }
 
-fn exclusion(need: &Need, option: &Fit<'_>) -> Option<Exclusion> {
-    if !option.on_shift {
+/// The best level that still counts then.
+fn level_at(need: &Need, skills: &[Skill], at: Millis) -> Option<u8> {
+    let counting = skills.iter().filter(|skill| skill.counts_at(at));
+    counting.filter(|skill| skill.category == need.category).map(|skill| skill.level).max()
+}
+
+pub(crate) fn exclusion(need: &Need, option: &Fit<'_>, now: Millis) -> Option<Exclusion> {
+    let circumstances = option.circumstances;
+    if let Some(absence) = circumstances.and_then(Circumstances::absence) {
+        Some(absence)
+    } else if !option.on_shift {
         Some(Exclusion::OffShift)
     } else if level(need, option.skills).is_none() {
         Some(Exclusion::NoSkill)
+    } else if lacking(need, option.skills).is_some() {
+        Some(Exclusion::LacksRequired)
+    } else if !carries(need, circumstances) {
+        Some(Exclusion::LacksPart)
     } else if option.load >= option.capacity {
         Some(Exclusion::Full)
     } else if need.asked.contains(&option.id) {
         Some(Exclusion::Asked)
+    } else if need.wishes.as_ref().is_some_and(|wishes| wishes.blocked.contains(&option.id)) {
+        Some(Exclusion::Blocked)
+    } else if need.radius_m.is_some_and(|max| distance_m(need.location, option.home) > max) {
+        Some(Exclusion::TooFar)
+    } else if option.is_paced && need.priority > 1 {
+        Some(Exclusion::Paced)
     } else {
-        None
+        shortage(need, option, now)
     }
 }
 
-fn cost(need: &Need, option: &Fit<'_>, least: u32) -> Candidate {
+/// No more than what it costs, without the distance: what lies between two latitudes is travelled at least, and
+/// only a skill that never expires surely still counts on arrival.
+fn cost_floor_s(need: &Need, option: &Fit<'_>, least: u32, now: Millis) -> u32 {
+    let apart_e6 = need.location.lat_e6.abs_diff(option.home.lat_e6);
+    let floor_m = (apart_e6 / 100 * LATITUDE_M).saturating_sub(FLOOR_SLACK_M);
+    let level = level_at(need, option.skills, Millis(u64::MAX)).unwrap_or(1);
+    costs(need, option, least, (floor_m, level), now).cost_s()
+}
+
+pub(crate) fn cost(need: &Need, option: &Fit<'_>, least: u32, now: Millis) -> Candidate {
     let distance_m = distance_m(need.location, option.home);
-    let spare = u32::from(level(need, option.skills).unwrap_or(1).saturating_sub(1));
+    let arrives = now.after_s(u64::from(distance_m / METRES_PER_S));
+    let level = level_at(need, option.skills, arrives).unwrap_or(1);
+    costs(need, option, least, (distance_m, level), now)
+}
+
+/// What will not last until the technician is there. The way is measured only where something ends.
+fn shortage(need: &Need, option: &Fit<'_>, now: Millis) -> Option<Exclusion> {
+    let expires = option.skills.iter().any(|skill| skill.expires.is_some());
+    if option.circumstances.is_none() && !expires {
+        return None;
+    }
+    let travel_s = distance_m(need.location, option.home) / METRES_PER_S;
+    if level_at(need, option.skills, now.after_s(u64::from(travel_s))).is_none() {
+        return Some(Exclusion::SkillExpired);
+    }
+    option.circumstances.and_then(|known| known.shortage(travel_s, now))
+}
+
+/// What being late costs: its seconds, and as much again for each hour of them.
+fn lateness_s(need: &Need, travel_s: u32, load_s: u32, now: Millis) -> Option<u32> {
+    let left_s = need.finish_by?.0.saturating_sub(now.0) / 1000;
+    let needed_s = u64::from(travel_s) + u64::from(load_s) + u64::from(SERVICE_S);
+    let late_s = needed_s.saturating_sub(left_s).min(u64::from(LATENESS_S_MAX));
+    let worth_s = late_s + late_s * late_s / 3600;
+    Some(u32::try_from(worth_s).unwrap_or(LATENESS_S_MAX).min(LATENESS_S_MAX))
+}
+
+fn costs(
+    need: &Need,
+    option: &Fit<'_>,
+    least: u32,
+    (distance_m, level): (u32, u8),
+    now: Millis,
+) -> Candidate {
+    let travel_s = distance_m / METRES_PER_S;
+    let spare = u32::from(level.saturating_sub(1));
+    let load_s = u32::from(option.load).saturating_mul(LOAD_S);
+    let is_preferred =
+        need.wishes.as_ref().is_some_and(|wishes| wishes.preferred.contains(&option.id));
     Candidate {
         technician: option.id,
         distance_m,
-        travel_s: distance_m / METRES_PER_S,
-        load_s: u32::from(option.load).saturating_mul(LOAD_S),
+        travel_s,
+        load_s,
         over_qualification_s: spare * LEVEL_S,
         fairness_s: (option.assigned - least).saturating_mul(FAIRNESS_S),
+        preferred_s: is_preferred.then_some(PREFERRED_S),
+        lateness_s: lateness_s(need, travel_s, load_s, now),
     }
+}
+
+/// Seconds on the road between two places.
+pub fn travel_s(a: Location, b: Location) -> u32 {
+    distance_m(a, b) / METRES_PER_S
 }
 
 /// Great-circle distance in metres, within 0.5 % (haversine in fixed point).
@@ -214,15 +429,39 @@ fn cosine(degrees_e6: i64) -> i64 {
 }
 
 /// Arc sine of the square root of a number with 60 fractional bits, by bisection on the monotonous
-/// sine.
+/// sine. Near enough, where a series says about where it is, most steps need no sine.
 fn arcsine_of_root(square: i128) -> i64 {
+    let about = about_arcsine(square);
     let (mut low, mut high) = (0, PI / 2);
     while high - low > 1 {
         let middle = i64::midpoint(low, high);
-        let sine = i128::from(sine(middle));
-        if sine * sine <= square { low = middle } else { high = middle }
+        let is_below = match about {
+            Some(about) if middle <= about - ABOUT => true,
+            Some(about) if middle >= about + ABOUT => false,
+            _ => {
+                let sine = i128::from(sine(middle));
+                sine * sine <= square
+            }
+        };
+        if is_below { low = middle } else { high = middle }
     }
     low
+}
+
+/// How far the series is off at most, in the last bits: more than it ever was.
+const ABOUT: i64 = 64;
+
+/// The same by its series up to the seventh power, for what is nearer than some 800 km.
+fn about_arcsine(square: i128) -> Option<i64> {
+    let root = i64::try_from(u64::try_from(square).ok()?.isqrt()).ok()?;
+    if root >= ONE / 16 {
+        return None;
+    }
+    let second = root * root / ONE;
+    let third = root * second / ONE;
+    let fifth = third * second / ONE;
+    let seventh = fifth * second / ONE;
+    Some(root + third / 6 + 3 * fifth / 40 + 15 * seventh / 336)
 }
 
 #[cfg(test)]
@@ -231,6 +470,29 @@ mod tests {
 
     fn at(lat: f64, lon: f64) -> Location {
         Location { lat_e6: (lat * 1e6) as i32, lon_e6: (lon * 1e6) as i32 }
+    }
+
+    /// As it was before there was a series: choices of then must be decided alike.
+    fn arcsine_by_bisection_alone(square: i128) -> i64 {
+        let (mut low, mut high) = (0, PI / 2);
+        while high - low > 1 {
+            let middle = i64::midpoint(low, high);
+            let sine = i128::from(sine(middle));
+            if sine * sine <= square { low = middle } else { high = middle }
+        }
+        low
+    }
+
+    #[test]
+    fn a_series_changes_no_arcsine() {
+        let mut number = 1_u64;
+        for bits in 0..=60 {
+            for _ in 0..2_000 {
+                number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let square = i128::from((number >> 4) >> (60 - bits));
+                assert_eq!(arcsine_of_root(square), arcsine_by_bisection_alone(square), "{square}");
+            }
+        }
     }
 
     #[test]

@@ -2,16 +2,22 @@
 //!
 //! The technician alone grants its capacity: a reservation is for exactly one offer, and an answer
 //! counts only while that reservation lives. The ticket owns the deadline of each step and releases what
-//! it no longer wants; only what a promotion made doubtful has a timer here.
+//! it no longer wants; only what a promotion made doubtful, and a roster, have timers here.
 //!
 //! **Invariants:** holdings never exceed the capacity; an offer that is not newer than the one held
 //! changes nothing. **Not here:** what a promotion makes doubtful (`reconcile`), messages about a ticket
-//! (`notes`).
+//! (`notes`), rosters (`roster`) and swaps (`swap`), what else becomes of one (`life`, `revise`).
 
+pub mod life;
 mod notes;
 mod reconcile;
+pub mod revise;
+pub mod roster;
+pub mod swap;
 mod types;
 
+use roster::Rostered;
+use swap::Swaps;
 pub use types::{
     Command, Duty, Event, Holding, LEVEL_MAX, Phase, Review, SKILLS_MAX, Shift, Skill,
 };
@@ -22,13 +28,15 @@ use minicbor::{Decode, Encode};
 
 use crate::{
     Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, IndexRow, MessageKind,
-    Rejection, RejectionCode,
+    Rejection, RejectionCode, TimerName,
     customer::NAME_BYTES_MAX,
     desk,
     device::{Change, Device},
     encoded,
     message::{AlertBody, Answer, Location, OfferId, ReceiptBody, ReceiptStatus, ResponseBody},
+    selection::{Away, Circumstances},
     ticket::{self, Progress, RefusalReason},
+    time::Millis,
 };
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -56,6 +64,24 @@ pub struct Technician {
     /// None before the first promotion of its region.
     #[n(10)]
     pub review: Option<Review>,
+    /// None for one that goes on and off shift by hand alone.
+    #[n(11)]
+    pub rostered: Option<Rostered>,
+    /// Counts the looks at its rosters, and with them their timers.
+    #[n(12)]
+    pub looks: Option<u32>,
+    /// None before its first swap.
+    #[n(13)]
+    pub swaps: Option<Swaps>,
+    /// Parts on its van by number, with how many, where anybody said.
+    #[n(14)]
+    pub stock: Option<BTreeMap<String, u16>>,
+    /// Its device was not connected since then, where that is long ago.
+    #[n(15)]
+    pub silent_since: Option<Millis>,
+    /// Unix seconds: the end of its device's certificate, as the authority said last.
+    #[n(16)]
+    pub certified_until: Option<u64>,
 }
 
 fn changes(changes: Vec<Change>) -> Vec<Event> {
@@ -76,7 +102,9 @@ impl Technician {
             Some(Phase::EnRoute) => Duty::EnRoute,
             Some(Phase::Committed) => Duty::Committed,
             Some(Phase::Reserved) => Duty::Reserved,
+            None if self.on_shift && self.silent_since.is_some() => Duty::Unreachable,
             None if self.on_shift => Duty::Available,
+            None if self.is_at_break() => Duty::Break,
             None => Duty::OffShift,
         }
     }
@@ -102,14 +130,7 @@ impl Technician {
         if !home.is_on_earth() {
             return Rejection::new(RejectionCode::Invalid, "the home is not on earth");
         }
-        if skills.len() > SKILLS_MAX
-            || skills.iter().any(|skill| !(1..=LEVEL_MAX).contains(&skill.level))
-        {
-            return Rejection::new(
-                RejectionCode::Invalid,
-                "at most 256 skills, with levels 1 to 5",
-            );
-        }
+        revise::check_skills(skills)?;
         if *capacity == 0 {
             return Rejection::new(RejectionCode::Invalid, "the capacity is at least 1");
         }
@@ -136,13 +157,27 @@ impl Technician {
         if alert.expires <= ctx.now {
             return refuse(RefusalReason::Late);
         }
-        match self.obstacle(ticket) {
-            Some(reason) => refuse(reason),
-            None => {
-                let reserved = Event::Reserved { alert: alert.clone() };
-                [reserved].into_iter().chain(self.doubt_of(ticket, ctx.now)).collect()
-            }
-        }
+        let given_up = match self.obstacle(ticket) {
+            None => vec![],
+            Some(RefusalReason::Busy) if offer.seq == 0 => match self.least_wanted(ticket) {
+                Some(given_up) => given_up,
+                None => return refuse(RefusalReason::Busy),
+            },
+            Some(reason) => return refuse(reason),
+        };
+        let reserved = Event::Reserved { alert: alert.clone() };
+        let doubt = self.doubt_of(ticket, ctx.now);
+        given_up.into_iter().chain([reserved]).chain(doubt).collect()
+    }
+
+    /// An offer that others have too makes way for one that only it has: the desk counts on that.
+    fn least_wanted(&self, wanted: EntityId) -> Option<Vec<Event>> {
+        let mut held = self.holdings.iter().filter(|(ticket, _)| **ticket != wanted);
+        let (ticket, held) =
+            held.find(|(_, held)| held.phase == Phase::Reserved && held.offer.seq > 0)?;
+        let (ticket, offer, reason) = (*ticket, held.offer, RefusalReason::Busy);
+        let released = Event::Released { ticket, was_committed: false };
+        Some(vec![released, Event::Refused { ticket, offer, reason }])
     }
 
     /// Why it can hold a ticket neither anew nor on.
@@ -198,8 +233,12 @@ impl Technician {
             ) => progress(Progress::CannotComplete { reason: reason.clone() }),
             (Answer::Pause(pause), Phase::OnSite) => progress(Progress::Paused(pause.clone())),
             (Answer::Resume, Phase::OnSite) => progress(Progress::Resumed),
-            (Answer::Message { text }, Phase::Committed | Phase::EnRoute | Phase::OnSite) => {
-                Ok(vec![Event::Wrote { ticket, offer, text: text.clone(), message_id }])
+            (
+                Answer::Message { text, enclosure },
+                Phase::Committed | Phase::EnRoute | Phase::OnSite,
+            ) => {
+                let (text, enclosure) = (text.clone(), enclosure.clone());
+                Ok(vec![Event::Wrote { ticket, offer, text, message_id, enclosure }])
             }
             _ => note(ReceiptStatus::Invalid),
         }
@@ -211,9 +250,25 @@ impl Technician {
             skills: self.skills.clone(),
             home: self.home,
             capacity: self.capacity,
+            circumstances: self.circumstances(),
         };
         let command = desk::Command::Technician { id, summary };
         Effect::Tell { to: EntityId::desk(id.region()), command: AnyCommand::Desk(command) }
+    }
+
+    /// What else the desk goes by; none of a technician of which nobody said more than at first.
+    fn circumstances(&self) -> Option<Circumstances> {
+        let away = match (self.on_shift, self.silent_since) {
+            (true, Some(_)) => Some(Away::Unreachable),
+            _ => self.is_at_break().then_some(Away::Break),
+        };
+        let known = Circumstances {
+            shift: self.rostered.as_ref().and_then(|known| known.shift.clone()),
+            away,
+            certified_until: self.certified_until,
+            stock: self.stock.clone(),
+        };
+        (known != Circumstances::default()).then_some(known)
     }
 
     fn index(&self, id: EntityId) -> Effect {
@@ -234,14 +289,16 @@ impl Aggregate for Technician {
         match command {
             Command::Register { .. } => self.register(command),
             Command::PublishKeys { serial, bundle } => {
-                self.device.publish(*serial, bundle).map(changes)
+                let published = self.device.publish(*serial, bundle).map(changes)?;
+                Ok(published.into_iter().chain(self.heard()).collect())
             }
-            Command::FindDevice => Ok(changes(self.device.find())),
+            Command::FindDevice => {
+                let found = changes(self.device.find()).into_iter();
+                Ok(found.chain(self.certified_anew()).collect())
+            }
             Command::LoseDevice => Ok(changes(self.device.lose())),
-            Command::GoOnShift => Ok(if self.on_shift { vec![] } else { vec![Event::WentOnShift] }),
-            Command::GoOffShift => {
-                Ok(if self.on_shift { vec![Event::WentOffShift] } else { vec![] })
-            }
+            Command::GoOnShift => Ok(self.go(true, ctx.now)),
+            Command::GoOffShift => Ok(self.go(false, ctx.now)),
             Command::Reserve { alert } => Ok(self.reserve(alert, ctx)),
             Command::Release { ticket, offer } => {
                 let held = self.holdings.get(ticket).filter(|held| held.offer <= *offer);
@@ -252,10 +309,14 @@ impl Aggregate for Technician {
                 Ok(released.into_iter().collect())
             }
             Command::Answer { message_id, body } => self.answer(*message_id, body, ctx),
+            Command::Timer { name: TimerName::Shift, generation } => {
+                Ok(self.shift_due(*generation, ctx.now))
+            }
             Command::Timer { generation, .. } => Ok(self.give_up(*generation)),
             Command::Reconcile { promotion } => Ok(self.reconcile(*promotion, ctx.now)),
             Command::Keep { alert, phase, answers } => Ok(self.keep(alert, *phase, *answers, ctx)),
             Command::Note { offer, body } => Ok(self.note(*offer, body)),
+            Command::Life(word) => self.decide_life(word, ctx),
         }
     }
 
@@ -302,6 +363,7 @@ impl Aggregate for Technician {
             Event::Doubted { ticket, .. } => self.doubt(*ticket),
             Event::Noted(body) => self.noted(body),
             Event::Wrote { ticket, message_id, .. } => self.wrote(*ticket, *message_id),
+            Event::Life(step) => self.evolve_life(step),
             Event::Refused { .. } | Event::AnswerNoted { .. } | Event::HeldTold { .. } => {}
         }
     }
@@ -314,6 +376,7 @@ impl Aggregate for Technician {
             | Event::Device(Change::Found | Change::Lost) => {
                 vec![self.tell_desk(id), self.index(id)]
             }
+            Event::Life(step) => self.react_life(step, id),
             Event::Device(Change::KeysPublished { .. }) => vec![],
             Event::Reserved { alert } => {
                 let (kind, body) = (MessageKind::Alert, encoded(alert));
@@ -356,9 +419,10 @@ impl Aggregate for Technician {
                 let (kind, body) = (MessageKind::Note, encoded(body));
                 vec![Effect::Message { to: id, kind, correlation: None, body }]
             }
-            Event::Wrote { ticket, offer, text, message_id } => {
+            Event::Wrote { ticket, offer, text, message_id, enclosure } => {
                 let (technician, offer, id) = (id, *offer, *message_id);
-                let write = ticket::Command::Write { technician, offer, id, text: text.clone() };
+                let (text, enclosure) = (text.clone(), enclosure.clone());
+                let write = ticket::Command::Write { technician, offer, id, text, enclosure };
                 vec![
                     receipt(technician, *ticket, ReceiptStatus::Received, Some(*message_id)),
                     tell(*ticket, write),

@@ -1,8 +1,9 @@
 //! A ticket: one request from its receipt to its end, owner of the whole dispatch saga.
 //!
 //! The ticket opens offers with rising epochs, waits for the technician's word with a deadline in
-//! every state, and counts an acceptance only for the present offer. Stages: received, triaged and
-//! confirmed are left in the very step that enters them; matching waits for the desk; offered for the
+//! every state, and counts an acceptance only for the present offer. Stages: received and confirmed are left in
+//! the very step that enters them, and so is triaged unless rules gave the ticket a key that the desk is asked
+//! for; matching waits for the desk; offered for the
 //! technician; unfilled for the next try; held for the time that was named; grouped for its parent; accepted, en route, on site
 //! and paused for progress; completed for the customer, and closes by itself. Closed and cancelled are
 //! final and have no deadline: only a person reopens them.
@@ -12,30 +13,46 @@
 //!
 //! **Invariants:** at most one technician holds the ticket; epochs only rise; a stage that waits has
 //! a running [`TimerName::Deadline`]. **Not here:** choosing (`desk`), granting (`technician`), what
-//! people order (`orders`) and write (`notes`), tickets of one cause (`group`), what follows from an event (`effects`), agreeing again
-//! after a promotion (`reconcile`).
+//! people order (`orders`) and write (`notes`), tickets of one cause (`group`), what rules said (`ruled`), what
+//! operators' documents say besides (`terms`), what follows from an event (`effects`), agreeing again after a
+//! promotion (`reconcile`).
 
 mod effects;
+mod escalation;
 mod events;
 mod group;
 mod notes;
 mod orders;
+mod outside;
+mod parallel;
+mod promises;
 mod reconcile;
+mod ruled;
+mod terms;
 mod types;
 
+pub use escalation::Escalation;
 pub use events::Event;
+pub(crate) use group::CHILDREN_MAX;
 pub use group::{Parent, ParentWord};
 pub use notes::{Note, Notes, Reader};
-pub use orders::{Order, Party};
-pub use types::{Command, Progress, Promoted, RefusalReason, Stage};
+pub use orders::{Obeyed, Order, Party};
+pub use parallel::{Invited, Others};
+pub use promises::{Clock, Promise, Promises, Target};
+pub use ruled::{Acted, Failed, Hold, Ruled, Triage};
+pub use terms::{Silence, Standing, Subject, Terms};
+pub use types::{Background, Command, Progress, Promoted, RefusalReason, Stage};
 
 use std::collections::BTreeSet;
 
 use minicbor::{Decode, Encode};
+use notes::Said;
 
 use crate::{
     Aggregate, Ctx, Effect, EntityId, EntityKind, Rejection, RejectionCode, TimerName,
-    message::{NoteFrom, OfferId, Pause, RequestBody, check_note},
+    escalation::Position,
+    message::{NoteFrom, OfferId, Pause, RequestBody},
+    selection::Wishes,
     technician::Phase,
     time::Millis,
     triage,
@@ -109,11 +126,33 @@ pub struct Ticket {
     /// Who waits for its end.
     #[n(20)]
     pub children: Option<BTreeSet<EntityId>>,
+    /// What rules said of it; none where there were no rules.
+    #[n(21)]
+    pub ruled: Option<Ruled>,
+    /// The customer's when it was opened, where it had any.
+    #[n(22)]
+    pub wishes: Option<Wishes>,
+    /// What was ordered lately, the latest last.
+    #[n(23)]
+    pub obeyed: Option<Vec<Obeyed>>,
+    /// The policy that it was opened under.
+    #[n(24)]
+    pub escalation: Option<Escalation>,
+    /// What was promised when it was opened.
+    #[n(25)]
+    pub promises: Option<Promises>,
+    /// What it is held for.
+    #[n(26)]
+    pub silence: Option<Silence>,
+    /// None while nobody was asked beside its technician.
+    #[n(27)]
+    pub others: Option<Others>,
 }
 
 impl Ticket {
     fn offer(&self) -> OfferId {
-        OfferId { epoch: self.epoch, seq: 0 }
+        let seq = self.others.as_ref().map_or(0, |others| others.seq);
+        OfferId { epoch: self.epoch, seq }
     }
 
     /// The technician that the command is from holds the present offer.
@@ -146,12 +185,12 @@ impl Ticket {
             Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused => {
                 vec![Event::Overdue { due: now.after_s(PROGRESS_GRACE_S) }]
             }
-            Stage::Held => vec![self.matching(now)],
+            Stage::Held => self.hold_ended(now),
             Stage::Grouped => self.look_for_parent(now),
             Stage::Completed => vec![Event::Closed],
+            Stage::Triaged => self.compare_again(now),
             Stage::Unknown
             | Stage::Received
-            | Stage::Triaged
             | Stage::CannotComplete
             | Stage::Confirmed
             | Stage::Cancelled
@@ -166,10 +205,13 @@ impl Ticket {
         reason: RefusalReason,
         now: Millis,
     ) -> Vec<Event> {
+        let refused = Event::OfferRefused { technician, reason };
         match self.stage.phase() {
+            _ if self.invited(technician, offer).is_some() => vec![refused],
             _ if !self.is_current(technician, offer) => vec![],
             Some(Phase::Reserved) => {
-                vec![Event::OfferRefused { technician, reason }, self.matching(now)]
+                let next = self.next_invited().unwrap_or_else(|| self.matching(now));
+                vec![refused, next]
             }
             Some(_) => self.gone(now),
             None => vec![],
@@ -185,10 +227,13 @@ impl Ticket {
         now: Millis,
     ) -> Vec<Event> {
         let current = self.is_current(technician, offer);
+        let invited = self.invited(technician, offer);
         match self.stage {
-            Stage::Offered if current => {
-                let due = promised(eta_min, now);
-                vec![Event::Accepted { technician, name: name.to_owned(), eta_min, due }]
+            Stage::Offered if current || invited.is_some() => {
+                let (name, due) = (name.to_owned(), promised(eta_min, now));
+                let accepted = Event::Accepted { technician, name, eta_min, due };
+                let switched = invited.map(|invited| self.switched_to(invited));
+                switched.into_iter().chain([accepted]).collect()
             }
             Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused if current => vec![],
             _ => vec![Event::LateAcceptRefused { technician, offer }],
@@ -228,14 +273,13 @@ impl Ticket {
         &self,
         technician: EntityId,
         offer: OfferId,
-        id: [u8; 16],
-        text: &str,
+        said: Said<'_>,
     ) -> Result<Vec<Event>, Rejection> {
         if !self.stage.is_promised() || !self.is_current(technician, offer) {
             return Ok(vec![]);
         }
-        check_note(text)?;
-        self.note(NoteFrom::Technician, Reader::Customer, id, text)
+        said.check()?;
+        self.note(NoteFrom::Technician, Reader::Customer, said)
     }
 
     fn cancel(&self) -> Vec<Event> {
@@ -254,11 +298,16 @@ impl Ticket {
         }
     }
 
-    fn ask_again(&mut self, technician: EntityId) {
+    fn was_asked(&mut self, technician: EntityId) {
         if self.asked.len() >= ASKED_MAX {
             self.asked.clear();
         }
         self.asked.push(technician);
+        self.count_asked();
+    }
+
+    fn ask_again(&mut self, technician: EntityId) {
+        self.was_asked(technician);
         self.technician = None;
         self.pinned = None;
         self.pause = None;
@@ -279,6 +328,7 @@ impl Ticket {
         self.stage = Stage::Matching;
         self.technician = None;
         self.parent = None;
+        self.silence = None;
         self.set_due(due);
     }
 
@@ -286,7 +336,9 @@ impl Ticket {
         self.stage = Stage::Unfilled;
         self.tries = self.tries.saturating_add(1);
         // Whoever refused before may be asked again: better twice than nobody.
-        self.asked.clear();
+        if !self.asks_others() {
+            self.asked.clear();
+        }
         self.set_due(due);
     }
 
@@ -294,6 +346,7 @@ impl Ticket {
         self.stage = Stage::Offered;
         self.technician = Some(technician);
         self.epoch = epoch;
+        self.others = None;
         self.set_due(due);
     }
 
@@ -307,6 +360,93 @@ impl Ticket {
             self.ask_again(technician);
         }
         self.set_due(due);
+    }
+
+    /// The step that opens it.
+    fn opens(&self, command: &Command, now: Millis) -> Vec<Event> {
+        let Command::Open { customer, message_id, body, tier, triage, terms, wishes, .. } = command
+        else {
+            return vec![];
+        };
+        let opened = Event::Opened {
+            customer: *customer,
+            message_id: *message_id,
+            body: body.clone(),
+            at: now,
+            wishes: wishes.clone(),
+        };
+        let triage = triage.as_deref();
+        let priority = triage.and_then(Triage::valid_priority);
+        let priority = priority.unwrap_or_else(|| triage::priority(body, *tier));
+        let triaged = Event::Triaged { priority, triage: triage.cloned().map(Box::new) };
+        let first = self.first(triage, now);
+        let next = self.under(terms.as_deref().unwrap_or(&Terms::default()), first, now);
+        [opened, triaged].into_iter().chain(next).collect()
+    }
+
+    /// What is decided but for what the terms add.
+    fn decided(&self, command: &Command, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
+        Ok(match command {
+            Command::Open { .. } if self.stage != Stage::Unknown => vec![],
+            Command::Open { .. } => self.opens(command, ctx.now),
+            Command::Offer { technician, choice, question } if self.is_wanted(*question) => {
+                let offered = Event::Offered {
+                    technician: *technician,
+                    epoch: self.next_epoch(),
+                    due: ctx.now.after_s(self.offer_life_s()),
+                    choice: choice.clone(),
+                };
+                [offered].into_iter().chain(self.also_offered(*technician, choice)).collect()
+            }
+            Command::NobodyFits { choice, question }
+                if self.stage == Stage::Matching && self.question == *question =>
+            {
+                let pause = RETRY_MIN_S.saturating_mul(1 << self.tries.min(4)).min(RETRY_MAX_S);
+                vec![Event::Unfilled { due: ctx.now.after_s(pause), choice: choice.clone() }]
+            }
+            Command::Offer { .. } | Command::NobodyFits { .. } => vec![],
+            Command::Refused { technician, offer, reason } => {
+                self.refused(*technician, *offer, *reason, ctx.now)
+            }
+            Command::Accept { technician, offer, name, eta_min } => {
+                self.accept(*technician, *offer, name, *eta_min, ctx.now)
+            }
+            Command::Progress { technician, offer, progress } => {
+                self.progress(*technician, *offer, progress, ctx.now)
+            }
+            Command::Cancel => self.cancel(),
+            Command::Confirm if self.stage == Stage::Completed => vec![Event::Closed],
+            Command::Confirm => vec![],
+            Command::Timer { name: TimerName::Deadline, generation } => {
+                self.timer(*generation, ctx.now)
+            }
+            Command::Timer { .. } => vec![],
+            Command::Reconcile { promotion } => {
+                let mut events = self.reconcile(*promotion, ctx.now);
+                // They are told so whatever they hold; the one that the ticket counts on says what it does.
+                events.extend(self.released_beside().filter(|_| !events.is_empty()));
+                events
+            }
+            Command::Held { technician, offer, .. } => match self.held(command, ctx.now) {
+                Some(events) => events,
+                None => vec![Event::LateAcceptRefused { technician: *technician, offer: *offer }],
+            },
+            Command::Order { order, by, id } => return self.order(order, by, *id, ctx),
+            Command::Displace { by_ticket, question } => {
+                self.displace(*by_ticket, *question, ctx.now)
+            }
+            Command::Write { technician, offer, id, text, enclosure } => {
+                let said = Said { id: *id, text, enclosure: enclosure.as_ref() };
+                return self.written(*technician, *offer, said);
+            }
+            Command::ChildAsks { child } => self.child_asks(*child),
+            Command::ChildLeaves { child } => self.child_leaves(*child),
+            Command::ParentSays { parent, word } => self.parent_says(*parent, *word, ctx.now),
+            Command::Compared { like, is_silent } => self.compared(*like, *is_silent, ctx.now),
+            Command::Reconsider { silence, .. } => self.reconsider(silence.as_ref(), ctx.now),
+            Command::SilencesChanged => self.silences_changed(ctx.now),
+            Command::Rearm => self.rearm(ctx.now),
+        })
     }
 }
 
@@ -336,87 +476,33 @@ impl Aggregate for Ticket {
         if self.stage == Stage::Unknown && !matches!(command, Command::Open { .. }) {
             return Rejection::new(RejectionCode::Unknown, "there is no such ticket");
         }
-        Ok(match command {
-            Command::Open { .. } if self.stage != Stage::Unknown => vec![],
-            Command::Open { customer, message_id, body, tier } => vec![
-                Event::Opened {
-                    customer: *customer,
-                    message_id: *message_id,
-                    body: body.clone(),
-                    at: ctx.now,
-                },
-                Event::Triaged { priority: triage::priority(body, *tier) },
-                self.matching(ctx.now),
-            ],
-            Command::Offer { technician, choice, question } if self.is_wanted(*question) => {
-                vec![Event::Offered {
-                    technician: *technician,
-                    epoch: self.next_epoch(),
-                    due: ctx.now.after_s(triage::offer_life_s(self.priority)),
-                    choice: choice.clone(),
-                }]
-            }
-            Command::NobodyFits { choice, question }
-                if self.stage == Stage::Matching && self.question == *question =>
-            {
-                let pause = RETRY_MIN_S.saturating_mul(1 << self.tries.min(4)).min(RETRY_MAX_S);
-                vec![Event::Unfilled { due: ctx.now.after_s(pause), choice: choice.clone() }]
-            }
-            Command::Offer { .. } | Command::NobodyFits { .. } => vec![],
-            Command::Refused { technician, offer, reason } => {
-                self.refused(*technician, *offer, *reason, ctx.now)
-            }
-            Command::Accept { technician, offer, name, eta_min } => {
-                self.accept(*technician, *offer, name, *eta_min, ctx.now)
-            }
-            Command::Progress { technician, offer, progress } => {
-                self.progress(*technician, *offer, progress, ctx.now)
-            }
-            Command::Cancel => self.cancel(),
-            Command::Confirm if self.stage == Stage::Completed => vec![Event::Closed],
-            Command::Confirm => vec![],
-            Command::Timer { name: TimerName::Deadline, generation } => {
-                self.timer(*generation, ctx.now)
-            }
-            Command::Reconcile { promotion } => self.reconcile(*promotion, ctx.now),
-            Command::Held { technician, offer, .. } => match self.held(command, ctx.now) {
-                Some(events) => events,
-                None => vec![Event::LateAcceptRefused { technician: *technician, offer: *offer }],
-            },
-            Command::Order { order, by, id } => return self.order(order, by, *id, ctx),
-            Command::Displace { by_ticket, question } => {
-                self.displace(*by_ticket, *question, ctx.now)
-            }
-            Command::Write { technician, offer, id, text } => {
-                return self.written(*technician, *offer, *id, text);
-            }
-            Command::ChildAsks { child } => self.child_asks(*child),
-            Command::ChildLeaves { child } => self.child_leaves(*child),
-            Command::ParentSays { parent, word } => self.parent_says(*parent, *word, ctx.now),
-        })
+        let events = self.with_released(self.decided(command, ctx)?);
+        Ok(self.follow(command, events, ctx))
     }
 
     fn evolve(&mut self, event: &Event) {
+        self.evolve_to(event);
+    }
+
+    fn react(&self, event: &Event, id: EntityId) -> Vec<Effect> {
+        self.effects(event, id).into_iter().chain(self.told_outside(event, id)).collect()
+    }
+}
+
+impl Ticket {
+    fn evolve_to(&mut self, event: &Event) {
         match event {
-            Event::Opened { customer, message_id, body, at } => {
+            Event::Opened { customer, message_id, body, at, wishes } => {
                 self.opened(*customer, *message_id, body, *at);
+                self.wishes.clone_from(wishes);
             }
-            Event::Triaged { priority } => {
-                self.stage = Stage::Triaged;
-                self.priority = *priority;
-            }
+            Event::Triaged { priority, triage } => self.triaged(*priority, triage.as_deref()),
             Event::MatchAsked { due } => self.match_asked(*due),
             Event::Offered { technician, epoch, due, .. }
             | Event::Assigned { technician, epoch, due } => {
                 self.offered(*technician, *epoch, *due);
             }
             Event::Unfilled { due, .. } => self.unfilled(*due),
-            Event::OfferExpired => {
-                if let Some(technician) = self.technician {
-                    self.ask_again(technician);
-                }
-            }
-            Event::OfferRefused { technician, .. } => self.ask_again(*technician),
             Event::Accepted { name, due, .. } => {
                 self.stage = Stage::Accepted;
                 self.technician_name.clone_from(name);
@@ -433,12 +519,17 @@ impl Aggregate for Ticket {
             Event::Reconciled { promotion, floor, question, due } => {
                 self.promoted(*promotion, *floor, *question, *due);
             }
-            Event::Adopted { technician, epoch } => {
-                self.technician = Some(*technician);
-                self.epoch = *epoch;
-            }
+            Event::OfferExpired
+            | Event::OfferRefused { .. }
+            | Event::Adopted { .. }
+            | Event::AlsoOffered { .. }
+            | Event::Switched { .. }
+            | Event::OthersReleased { .. } => self.evolve_offers(event),
             Event::Kept { .. } => self.kept(),
-            Event::Ordered { order, at, .. } => self.ordered(order, *at),
+            Event::Ordered { order, at, id, .. } => {
+                self.ordered(order, *at);
+                self.obeyed(order, *id);
+            }
             Event::Held { until } => self.held_until(*until),
             Event::TakenBack { technician, is_excluded, .. } => {
                 self.taken_back(*technician, *is_excluded);
@@ -450,10 +541,18 @@ impl Aggregate for Ticket {
             Event::ParentLives { due } => self.parent_answered(true, *due),
             Event::ChildJoined { child } => self.child_joined(*child),
             Event::ChildLeft { child } => self.child_left(*child),
+            Event::TermsSet(terms) => self.terms_set(terms),
+            Event::Escalated { step, round, due, .. } => {
+                self.escalated(Position { step: *step, round: *round }, *due);
+            }
+            Event::Answered { by, until } => self.answered(by, *until),
+            Event::Rested => self.rested(),
+            Event::Clocked { respond, finish } => self.clocked(*respond, *finish),
+            Event::Broken { promise, at } => self.broken(*promise, *at),
+            Event::Silenced(silence) => self.held_for(silence),
+            Event::SilenceAsked { due } | Event::Rearmed { due } => self.set_due(*due),
+            Event::ParentSought { due } => self.parent_sought(*due),
+            Event::Compared { is_silent, .. } => self.was_compared(*is_silent),
         }
-    }
-
-    fn react(&self, event: &Event, id: EntityId) -> Vec<Effect> {
-        self.effects(event, id)
     }
 }

@@ -5,22 +5,38 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+#[path = "golden/allowances.rs"]
+mod allowances;
+#[path = "golden/attachments.rs"]
+mod attachments;
 #[path = "golden/bundles.rs"]
 mod bundles;
 #[path = "golden/commands.rs"]
 mod commands;
+#[path = "golden/documents.rs"]
+mod documents;
 #[path = "golden/events.rs"]
 mod events;
 #[path = "golden/identifiers.rs"]
 mod identifiers;
+#[path = "golden/life.rs"]
+mod life;
 #[path = "golden/members.rs"]
 mod members;
 #[path = "golden/messages.rs"]
 mod messages;
+#[path = "golden/notices.rs"]
+mod notices;
 #[path = "golden/records.rs"]
 mod records;
+#[path = "golden/reports.rs"]
+mod reports;
+#[path = "golden/rules.rs"]
+mod rules;
 #[path = "golden/states.rs"]
 mod states;
+#[path = "golden/terms.rs"]
+mod terms;
 
 use core::fmt::{Debug, Write as _};
 
@@ -128,12 +144,16 @@ fn choice() -> Choice {
         load_s: 3,
         over_qualification_s: 4,
         fairness_s: 5,
+        preferred_s: None,
+        lateness_s: None,
     };
     Choice {
         candidates: vec![candidate],
         excluded: vec![(technician(), Exclusion::Full)],
         excluded_count: 9,
         rule_version: 6,
+        how: None,
+        lacking: None,
     }
 }
 

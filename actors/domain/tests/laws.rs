@@ -3,12 +3,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+#[path = "laws/allowances.rs"]
+mod allowances;
 #[path = "laws/alone.rs"]
 mod alone;
 #[path = "laws/arbitrary.rs"]
 mod arbitrary;
 #[path = "laws/astray.rs"]
 mod astray;
+#[path = "laws/attachments.rs"]
+mod attachments;
 #[path = "laws/bundles.rs"]
 mod bundles;
 #[path = "laws/choosing.rs"]
@@ -19,6 +23,8 @@ mod commands;
 mod devices;
 #[path = "laws/dispatch.rs"]
 mod dispatch;
+#[path = "laws/documents.rs"]
+mod documents;
 #[path = "laws/enrolling.rs"]
 mod enrolling;
 #[path = "laws/events.rs"]
@@ -27,18 +33,28 @@ mod events;
 mod evidence;
 #[path = "laws/founding.rs"]
 mod founding;
+#[path = "laws/gathering.rs"]
+mod gathering;
 #[path = "laws/grouped.rs"]
 mod grouped;
+#[path = "laws/intake.rs"]
+mod intake;
 #[path = "laws/jointly.rs"]
 mod jointly;
+#[path = "laws/life.rs"]
+mod life;
 #[path = "laws/meant.rs"]
 mod meant;
 #[path = "laws/members.rs"]
 mod members;
 #[path = "laws/notes.rs"]
 mod notes;
+#[path = "laws/notifying.rs"]
+mod notifying;
 #[path = "laws/orders.rs"]
 mod orders;
+#[path = "laws/parallel.rs"]
+mod parallel;
 #[path = "laws/people.rs"]
 mod people;
 #[path = "laws/places.rs"]
@@ -55,16 +71,24 @@ mod records;
 mod registered;
 #[path = "laws/registering.rs"]
 mod registering;
+#[path = "laws/rosters.rs"]
+mod rosters;
 #[path = "laws/rotating.rs"]
 mod rotating;
 #[path = "laws/rotations.rs"]
 mod rotations;
+#[path = "laws/ruled.rs"]
+mod ruled;
 #[path = "laws/saga.rs"]
 mod saga;
 #[path = "laws/schedule.rs"]
 mod schedule;
 #[path = "laws/slots.rs"]
 mod slots;
+#[path = "laws/swaps.rs"]
+mod swaps;
+#[path = "laws/terms.rs"]
+mod terms;
 #[path = "laws/world.rs"]
 mod world;
 
@@ -87,6 +111,8 @@ use fieldmesh_domain::{
     authority::Authority,
     customer::Customer,
     desk::Desk,
+    integration::Integration,
+    notifier::Notifier,
     placement::Placement,
     registration::{self, Registration},
     technician::Technician,
@@ -139,10 +165,62 @@ proptest! {
         world.replay_equals_live();
     }
 
+    /// Whatever rules say, nobody waits for ever, and at most one technician has a ticket.
+    #[test]
+    fn a_world_with_rules_keeps_its_laws(
+        (hands, steps) in (hands(), steps()),
+        triages in vec(arbitrary::triage(), 1..4),
+    ) {
+        let mut world = World::new(&hands);
+        world.triages = triages;
+        world.run(&steps);
+        world.deliver_all();
+        world.all_agree();
+        world.converges();
+        world.all_agree();
+        world.replay_equals_live();
+    }
+
+    /// The same where tickets wait for each other and the most urgent take offers from others.
+    #[test]
+    fn a_world_that_gathers_keeps_its_laws_and_comes_to_rest(hands in hands(), steps in steps()) {
+        let mut world = World::gathering(&hands);
+        world.run(&steps);
+        world.deliver_all();
+        world.all_agree();
+        world.converges();
+        world.all_agree();
+        world.only_offers_gave_way();
+        world.replay_equals_live();
+    }
+
+    #[test]
+    fn what_arrives_again_where_tickets_wait_breaks_no_law(
+        hands in hands(), steps in steps_with_repeats(),
+    ) {
+        let mut world = World::gathering(&hands);
+        world.run(&steps);
+        world.only_offers_gave_way();
+        world.replay_equals_live();
+    }
+
     #[test]
     fn what_arrives_again_breaks_no_law(hands in hands(), steps in steps_with_repeats()) {
         let mut world = World::new(&hands);
         world.run(&steps);
+        world.replay_equals_live();
+    }
+
+    /// The same of tickets that follow a policy, whatever it says: at most one technician has each.
+    #[test]
+    fn a_world_under_a_policy_keeps_its_laws(
+        (hands, steps) in (hands(), steps()),
+        policy in terms::any_policy(),
+    ) {
+        let mut world = World { policy: Some(policy), ..World::new(&hands) };
+        world.run(&steps);
+        world.deliver_all();
+        world.all_agree();
         world.replay_equals_live();
     }
 }
@@ -156,7 +234,21 @@ proptest! {
         (hands, steps) in (hands(), steps()),
         (cut, asking) in (promoted::cut(), promoted::asking()),
     ) {
-        let mut world = promoted::lost(&hands, &steps, &cut);
+        let mut world = promoted::lost(World::new(&hands), &steps, &cut);
+        world.is_reconciled(&asking);
+        world.doubts_end();
+        world.agrees_again();
+        world.converges();
+        world.agrees_again();
+        world.replay_equals_live();
+    }
+
+    #[test]
+    fn a_world_that_gathers_and_whose_histories_are_cut_agrees_again(
+        (hands, steps) in (hands(), steps()),
+        (cut, asking) in (promoted::cut(), promoted::asking()),
+    ) {
+        let mut world = promoted::lost(World::gathering(&hands), &steps, &cut);
         world.is_reconciled(&asking);
         world.doubts_end();
         world.agrees_again();
@@ -204,6 +296,35 @@ proptest! {
     }
 
     #[test]
+    fn a_repeated_command_yields_no_event_at_a_notifier(
+        commands in schedule(notifying::notifier_command()),
+    ) {
+        each_twice::<Notifier>(notifying::notifier(), &commands);
+    }
+
+    #[test]
+    fn a_repeated_command_is_passed_on_and_changes_nothing_at_an_integration(
+        commands in schedule(intake::integration_command()),
+    ) {
+        each_twice::<Integration>(intake::integration(), &commands);
+    }
+
+    #[test]
+    fn any_log_of_an_integration_replays(events in vec(intake::integration_event(), 0..60)) {
+        any_log_replays::<Integration>(intake::integration(), &events);
+    }
+
+    #[test]
+    fn a_notice_is_told_once_and_listed(commands in schedule(notifying::notifier_command())) {
+        notifying::is_told_once_and_listed(&commands);
+    }
+
+    #[test]
+    fn any_log_of_a_notifier_replays(events in vec(notifying::notifier_event(), 0..60)) {
+        any_log_replays::<Notifier>(notifying::notifier(), &events);
+    }
+
+    #[test]
     fn a_repeated_command_yields_no_event_at_a_registration(
         (first, rest) in (register(), schedule(registration_command())),
     ) {
@@ -224,6 +345,11 @@ proptest! {
     #[test]
     fn a_placement_counts_each_revocation(commands in schedule(placement_command())) {
         each_is_listed(&each_twice::<Placement>(EntityId::placement(), &commands));
+    }
+
+    #[test]
+    fn versions_of_documents_rise(writes in documents::writes()) {
+        documents::versions_rise_and_the_last_are_kept(&writes);
     }
 
     #[test]

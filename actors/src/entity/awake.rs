@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use fieldmesh_domain::{Command, Ctx, Effect, EntityId, MessageKind, ticket, time::Millis};
+use fieldmesh_domain::{
+    Command, Ctx, Effect, EntityId, MessageKind, attachment, ticket, time::Millis,
+};
 
 use super::{Answer, AskError, Deps, Hosted, pipeline::Submitted};
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
 };
 
 /// The version of the built-in rules, recorded with each event.
-const RULE_VERSION: u32 = 1;
+pub const RULE_VERSION: u32 = 1;
 /// A snapshot is worth its bytes once the events behind the last one are as large, and not before
 /// this many bytes: replay then costs at most twice the state.
 const SNAPSHOT_BYTES_MIN: usize = 4096;
@@ -84,6 +86,7 @@ impl<A: Hosted> Awake<A> {
         }
         let now = self.at.max(Millis(self.deps.clock.now_ms()));
         let ctx = Ctx { now, id: self.id, rule_version: RULE_VERSION };
+        let command = self.deps.guide.guide(self.id, command, now);
         let owner = self.owner.unwrap_or_else(|| key_owner(self.id, &command));
         let internal = cause.is_internal();
         let decided = match A::own(command) {
@@ -140,7 +143,13 @@ impl<A: Hosted> Awake<A> {
             event_bytes += bytes.len();
             draft.events.push(bytes);
             for effect in self.state.react(event, self.id) {
-                add_effect(&mut draft, effect);
+                let is_said = match &effect {
+                    Effect::Tell { to, command } => self.deps.guide.tells(*to, command),
+                    _ => true,
+                };
+                if is_said {
+                    add_effect(&mut draft, effect);
+                }
             }
         }
         take_receipt(&mut draft);
@@ -191,10 +200,11 @@ fn encode<T: minicbor::Encode<()>>(value: &T) -> Result<Vec<u8>, AskError> {
     })
 }
 
-/// A ticket's payloads are its customer's, so that erasing the customer erases them.
+/// What a ticket and its attachments hold is its customer's, so that erasing the customer erases them.
 fn key_owner(id: EntityId, command: &Command) -> EntityId {
     match command {
-        Command::Ticket(ticket::Command::Open { customer, .. }) => *customer,
+        Command::Ticket(ticket::Command::Open { customer, .. })
+        | Command::Attachment(attachment::Command::Store { customer, .. }) => *customer,
         _ => id,
     }
 }

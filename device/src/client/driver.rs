@@ -19,6 +19,7 @@ use super::{
     liveness::{Liveness, Verdict},
 };
 use crate::{
+    outbox::ENTRIES_MAX,
     session::{Event, Session, Step, Transmit},
     transport::{self, Connection, Endpoint, TransportError},
     wire::{Reply, ServiceKeys, close},
@@ -36,9 +37,12 @@ const HELLO_PATIENCE: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(1);
 /// After a connection of this length an alarm is a new one.
 const CALM: Duration = Duration::from_secs(60);
-/// Events that wait for their reader: with more, nothing is taken from the service, and of the connection
-/// nothing is told.
+/// Events that wait for their reader: with more, nothing that the service says by itself is taken, and of the
+/// connection nothing is told.
 const UNTOLD_MAX: usize = 256;
+/// Answers to messages that wait are taken as long as a whole outbox has room: a reader that answers where it
+/// reads would otherwise wait for room in the outbox that only its reading makes.
+const UNTOLD_ANSWERS_MAX: usize = UNTOLD_MAX + ENTRIES_MAX;
 /// The longest sleep, so that nothing waits for ever on a wrong guess.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
@@ -242,6 +246,7 @@ impl Driver {
             let wake = (now + self.until_due()).min(liveness.next());
             let wake = wake.min(asks.due().unwrap_or(wake));
             let is_read = self.untold.len() < UNTOLD_MAX;
+            let is_answered = self.untold.len() < UNTOLD_ANSWERS_MAX;
             tokio::select! {
                 biased;
                 command = self.inbox.recv() => {
@@ -260,7 +265,7 @@ impl Driver {
                     Some(Err(reason)) => return Ok(Served::Ended(reason)),
                     None => return Ok(Served::Ended("the connection ended".to_owned())),
                 },
-                Some((id, answer)) = asks.answered(), if is_read => {
+                Some((id, answer)) = asks.answered(), if is_answered => {
                     let events = match answer {
                         Ok(reply) => self.session.replied(id, reply),
                         Err(_) => {

@@ -3,7 +3,10 @@
 //! **Invariants:** what does not verify leaves no trace and gets no answer; a message is noted before
 //! it is told or acknowledged, so that its repetition is known after a restart.
 
-use fieldmesh_domain::message::ReceiptBody;
+use fieldmesh_domain::{
+    message::ReceiptBody,
+    mutant::{Mutant, is_planted},
+};
 use fieldmesh_envelope::{
     Content, Frame, Message, MessageType, OuterKind, open, outer_algorithm, verify,
 };
@@ -29,9 +32,7 @@ impl Session {
         }
         let message_id = frame.message_id;
         let acknowledge = Some(message_id);
-        if !cfg!(fieldmesh_mutant = "dedup_off")
-            && self.outbox.memory().seen.contains_key(&message_id)
-        {
+        if !is_planted(Mutant::DedupOff) && self.outbox.memory().seen.contains_key(&message_id) {
             return Received { acknowledge, events: Vec::new() };
         }
         let change = Change::Received { message_id, expires_s: message.claims.exp };

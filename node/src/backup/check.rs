@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use fieldmesh_actors::seams::JournalError;
 use fieldmesh_domain::{
-    Aggregate, Effect, EntityId, EntityKind, IndexRow, authority::Authority, customer::Customer,
-    desk::Desk, placement::Placement, registration::Registration, technician::Technician,
+    Aggregate, Effect, EntityId, EntityKind, IndexRow, attachment::Attachment,
+    authority::Authority, customer::Customer, desk::Desk, integration::Integration,
+    notifier::Notifier, placement::Placement, registration::Registration, technician::Technician,
     ticket::Ticket,
 };
 use serde::Serialize;
@@ -144,6 +145,9 @@ fn replayed(journal: &ShardJournal, id: EntityId, head: &Head) -> Result<u64, Fa
         EntityKind::Registration => replay::<Registration>(journal, id, head),
         EntityKind::Authority => replay::<Authority>(journal, id, head),
         EntityKind::Placement => replay::<Placement>(journal, id, head),
+        EntityKind::Notifier => replay::<Notifier>(journal, id, head),
+        EntityKind::Integration => replay::<Integration>(journal, id, head),
+        EntityKind::Attachment => replay::<Attachment>(journal, id, head),
     }
 }
 
@@ -182,7 +186,8 @@ fn replay<A: Aggregate>(journal: &ShardJournal, id: EntityId, head: &Head) -> Re
         let stored = journal.row(&row.key())?;
         // What two entities list under one name is the later one's.
         let is_others = stored.as_ref().is_some_and(|stored| stored.id() != id);
-        if !is_others && stored != Some(row) {
+        let wanted = Some(row).filter(|row| !matches!(row, IndexRow::Gone { .. }));
+        if !is_others && stored != wanted {
             return Err(Fault::Row);
         }
     }

@@ -13,7 +13,7 @@ use std::{
 
 use fieldmesh_actors::{
     AskError, Shard, ShardHandle, ShardOptions, Supervisor,
-    seams::{Clock, Entropy},
+    seams::{Clock, Entropy, Unguided},
 };
 use fieldmesh_domain::{
     Command, EntityId,
@@ -214,6 +214,7 @@ impl Trial {
                 clock: Arc::clone(&self.clock),
                 journal: Arc::new(journal.clone()),
                 courier: Arc::clone(&serving.courier) as _,
+                guide: Arc::new(Unguided),
                 awake_max: AWAKE_MAX,
             };
             let handle = Shard::start(options, &serving.root).await;

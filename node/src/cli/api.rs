@@ -15,6 +15,9 @@ use super::{CliError, Common, configuration};
 use crate::{deployment::pem_objects, files, os::SystemClock};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// How often and how soon a key is read again that does not fit its certificate: a second in all.
+const READ_AGAIN_MAX: u32 = 50;
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// A node as an operator reaches it.
 #[derive(Clone)]
@@ -31,7 +34,26 @@ impl Api {
         Self::from_dir(&config.node.data_dir)
     }
 
+    /// A node that renews its operator's certificate writes two files, one after the other: who reads between
+    /// them reads again.
+    #[expect(clippy::disallowed_methods, reason = "a command has nothing else to do meanwhile")]
     pub(crate) fn from_dir(dir: &Path) -> Result<Self, CliError> {
+        let mut again = 0;
+        loop {
+            match Self::read(dir)? {
+                Ok(api) => return Ok(api),
+                Err(error) if again >= READ_AGAIN_MAX => {
+                    let text = format!("the operator's key cannot be used: {error}");
+                    return Err(CliError::usage(text));
+                }
+                Err(_) => std::thread::sleep(READ_AGAIN_AFTER),
+            }
+            again += 1;
+        }
+    }
+
+    /// What is in the directory now; why its key cannot be used.
+    fn read(dir: &Path) -> Result<Result<Self, String>, CliError> {
         let read = |name: &str| {
             let path = dir.join(name);
             files::read(&path).map_err(|error| {
@@ -64,10 +86,10 @@ impl Api {
             client_may_be_unknown: false,
             lapsed: None,
         };
-        let tls = client_config(Arc::new(verifier), Some(&credentials), b"http/1.1").map_err(
-            |error| CliError::usage(format!("the operator's key cannot be used: {error}")),
-        )?;
-        Ok(Self { server: address("https")?, devices: address("devices")?, tls: Arc::new(tls) })
+        let (server, devices) = (address("https")?, address("devices")?);
+        let tls = client_config(Arc::new(verifier), Some(&credentials), b"http/1.1");
+        let api = tls.map(|tls| Self { server, devices, tls: Arc::new(tls) });
+        Ok(api.map_err(|error| error.to_string()))
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
@@ -92,12 +114,47 @@ impl Api {
         self.call("PUT", path, &body).await
     }
 
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
+        self.call("DELETE", path, &[]).await
+    }
+
+    /// The status of the answer alone, whatever it is.
+    pub(crate) async fn post_status(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<u16, CliError> {
+        let body = serde_json::to_vec(body).map_err(CliError::failed)?;
+        self.answer("POST", path, &body).await.map(|(status, _)| status)
+    }
+
+    /// None where there is no such thing.
+    pub(crate) async fn find<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<Option<T>, CliError> {
+        const NOT_FOUND: u16 = 404;
+        let (status, answer) = self.answer("GET", path, &[]).await?;
+        if status == NOT_FOUND { Ok(None) } else { parse("GET", path, status, &answer).map(Some) }
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: &str,
         path: &str,
         body: &[u8],
     ) -> Result<T, CliError> {
+        let (status, answer) = self.answer(method, path, body).await?;
+        parse(method, path, status, &answer)
+    }
+
+    /// From this node, or one that it names.
+    async fn answer(
+        &self,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Result<(u16, Vec<u8>), CliError> {
         let headers = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
         let (mut status, mut answer) = self.exchange(method, path, headers, body).await?;
         for server in elsewhere(status, &answer) {
@@ -108,12 +165,7 @@ impl Api {
                 break;
             }
         }
-        if !(200..300).contains(&status) {
-            return Err(refusal(method, path, status, &answer));
-        }
-        serde_json::from_slice(&answer).map_err(|error| {
-            CliError::failed(format!("{path}: the answer does not parse: {error}"))
-        })
+        Ok((status, answer))
     }
 
     /// The text of a page without meaning to this program.
@@ -144,6 +196,19 @@ impl Api {
             .map_err(|_| unreachable("no answer in time".into()))?
             .map_err(|error| unreachable(error.to_string()))
     }
+}
+
+fn parse<T: DeserializeOwned>(
+    method: &str,
+    path: &str,
+    status: u16,
+    answer: &[u8],
+) -> Result<T, CliError> {
+    if !(200..300).contains(&status) {
+        return Err(refusal(method, path, status, answer));
+    }
+    serde_json::from_slice(answer)
+        .map_err(|error| CliError::failed(format!("{path}: the answer does not parse: {error}")))
 }
 
 fn refusal(method: &str, path: &str, status: u16, answer: &[u8]) -> CliError {

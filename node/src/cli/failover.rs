@@ -104,7 +104,7 @@ impl Load {
         let (seen, sightings) = mpsc::channel(4096);
         let (tell, sent) = mpsc::channel(4096);
         for number in 0..TECHNICIANS_PER_NODE * fleet.len() {
-            let skills = vec![NewSkill { category: CATEGORY, level: 3 }];
+            let skills = vec![NewSkill { category: CATEGORY, level: 3, expires_ms: None }];
             let (name, capacity) = (format!("technician {number}"), u16::MAX);
             let technician = NewTechnician { name, home: place(number), skills, capacity };
             let enrolled = population.technician(&technician).await?;

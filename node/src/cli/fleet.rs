@@ -13,12 +13,14 @@ use std::{
 };
 
 use fieldmesh_actors::seams::Entropy as _;
+use rustix::process::Signal;
+use serde_json::Value;
 use tokio::{
     process::Child,
     time::{Duration, Instant},
 };
 
-pub(super) use self::process::Footprint;
+pub(super) use self::process::{Footprint, footprint, said_by};
 use self::process::{NodeProcess, failed};
 use crate::{
     cli::{CliError, Common, Output, api::Api},
@@ -229,6 +231,43 @@ impl Fleet {
     /// The same node again, on the same addresses.
     pub(super) async fn restart(&mut self, number: u64) -> Result<(), CliError> {
         self.node(number)?.spawn().await
+    }
+
+    /// SIGTERM, as an upgrade ends it; on return the process is gone.
+    pub(super) async fn terminate(&mut self, number: u64) -> Result<(), CliError> {
+        let usage = self.node(number)?.usage().await?;
+        self.spent = self.spent.plus(&usage);
+        self.node(number)?.signal(Signal::TERM)?;
+        let child = self.node(number)?.child.take();
+        if let Some(mut child) = child {
+            let ended = tokio::time::timeout(SETTLED_WITHIN, child.wait()).await;
+            ended.map_err(|_| failed("a node does not end"))?.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Its process stands still until it goes on.
+    pub(super) fn pause(&mut self, number: u64) -> Result<(), CliError> {
+        self.node(number)?.signal(Signal::STOP)
+    }
+
+    pub(super) fn go_on(&mut self, number: u64) -> Result<(), CliError> {
+        self.node(number)?.signal(Signal::CONT)
+    }
+
+    /// One node, for operators' requests.
+    pub(super) fn api_of(&mut self, number: u64) -> Result<Api, CliError> {
+        self.node(number)?.api()
+    }
+
+    /// The process of a node, where one runs.
+    pub(super) fn process_of(&mut self, number: u64) -> Result<Option<u32>, CliError> {
+        Ok(self.node(number)?.child.as_ref().and_then(Child::id))
+    }
+
+    /// A command of this program about a node, to its end; what it says.
+    pub(super) async fn ask(&mut self, number: u64, args: &[&str]) -> Result<Value, CliError> {
+        self.node(number)?.ask(args).await
     }
 
     /// None of its datagrams reaches another node, and none of theirs reaches it; devices reach it as ever.

@@ -1,27 +1,41 @@
-//! CSV in: all rows or none, unless bad ones may be skipped. Every bad row is named with its reason.
+//! CSV in: all rows or none, unless bad ones may be skipped. Every bad row is named with line, column and
+//! remedy.
+//!
+//! Each row has a key by which the server knows it again: what the column `key` says, otherwise all that is
+//! in the row, with the number of the same rows before it. So an import that is repeated changes nothing, and
+//! one that broke off goes on.
+//!
+//! **Invariants:** a dry run changes nothing and says what would be. **Not here:** tables of rosters
+//! (`import_shifts`), what is done with a row (`web`).
 
+use std::{collections::BTreeMap, fmt::Display};
+
+use fieldmesh_calendar::{civil::Date, interval::DAY_MS};
 use fieldmesh_domain::{EntityId, EntityKind, technician::SKILLS_MAX};
+use fieldmesh_pki::{Kind, Profile};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{CliError, Output, api::Api, lists::ImportArgs};
-use fieldmesh_pki::{Kind, Profile};
-
+use super::{CliError, Output, api::Api, lists::ImportArgs, shifts::encoded};
 use crate::{
     files,
-    issuer::registered,
+    issuer::{registered, sha256},
     web::{
         ca::NewRegistration,
         rest::{Created, NewCustomer, NewSkill, NewTechnician, Point},
+        shifts::Outcome,
     },
 };
 
 /// Bad rows that are printed one by one.
 const BAD_ROWS_SHOWN: usize = 20;
 
+/// Bytes of a key, as the server takes it.
+const KEY_BYTES_MAX: usize = 128;
+
 /// A kind of row with the columns that it cannot do without.
-trait Columns {
+pub(super) trait Columns {
     const NEEDED: &[&str];
 }
 
@@ -36,6 +50,8 @@ impl Columns for TechnicianRow {
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CustomerRow {
+    /// What another system calls it.
+    key: Option<String>,
     name: String,
     lat: String,
     lon: String,
@@ -45,6 +61,7 @@ struct CustomerRow {
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TechnicianRow {
+    key: Option<String>,
     name: String,
     lat: String,
     lon: String,
@@ -67,61 +84,116 @@ pub(crate) fn degrees_e6(text: &str, max: i32) -> Result<i32, String> {
     if value > max * 1_000_000 { Err(fault()) } else { Ok(sign * value) }
 }
 
-fn point(lat: &str, lon: &str) -> Result<Point, String> {
-    Ok(Point { lat_e6: degrees_e6(lat, 90)?, lon_e6: degrees_e6(lon, 180)? })
+/// What is wrong with a row.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) column: Option<String>,
+    pub(super) reason: String,
 }
 
-fn name(name: String) -> Result<String, String> {
+impl Fault {
+    pub(super) fn of(column: &str, reason: impl Into<String>) -> Self {
+        Self { column: Some(column.to_owned()), reason: reason.into() }
+    }
+}
+
+fn point(lat: &str, lon: &str) -> Result<Point, Fault> {
+    Ok(Point {
+        lat_e6: degrees_e6(lat, 90).map_err(|reason| Fault::of("lat", reason))?,
+        lon_e6: degrees_e6(lon, 180).map_err(|reason| Fault::of("lon", reason))?,
+    })
+}
+
+fn name(column: &str, name: String) -> Result<String, Fault> {
     let name = name.trim().to_owned();
     if name.is_empty() || name.len() > 256 {
-        Err("a name has 1 to 256 bytes".into())
+        Err(Fault::of(column, "a name has 1 to 256 bytes"))
     } else {
         Ok(name)
     }
 }
 
-fn customer(row: CustomerRow) -> Result<NewCustomer, String> {
-    let tier = row.tier.unwrap_or(2);
-    if !(1..=5).contains(&tier) {
-        return Err(format!("tier {tier} is not 1 to 5"));
+fn key(key: Option<String>) -> Result<Option<String>, Fault> {
+    match key.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty()) {
+        Some(key) if key.len() > KEY_BYTES_MAX => {
+            Err(Fault::of("key", format!("a key has at most {KEY_BYTES_MAX} bytes")))
+        }
+        key => Ok(key),
     }
-    Ok(NewCustomer { name: name(row.name)?, location: point(&row.lat, &row.lon)?, tier })
 }
 
-fn technician(row: TechnicianRow) -> Result<NewTechnician, String> {
-    let mut skills = Vec::new();
-    for text in row.skills.split_whitespace() {
-        let fault = || format!("skill {text:?} is not category:level with a level of 1 to 5");
-        let (category, level) = text.split_once(':').ok_or_else(fault)?;
-        let skill = NewSkill {
-            category: category.parse().map_err(|_| fault())?,
-            level: level.parse().map_err(|_| fault())?,
-        };
-        if !(1..=5).contains(&skill.level) {
-            return Err(fault());
-        }
-        skills.push(skill);
+fn customer(row: CustomerRow) -> Result<Keyed<NewCustomer>, Fault> {
+    let tier = row.tier.unwrap_or(2);
+    if !(1..=5).contains(&tier) {
+        return Err(Fault::of("tier", format!("tier {tier} is not 1 to 5")));
     }
+    let (name, location) = (name("name", row.name)?, point(&row.lat, &row.lon)?);
+    Ok(Keyed { key: key(row.key)?, body: NewCustomer { name, location, tier } })
+}
+
+/// Reads `category:level`, or `category:level@date` for one that counts until the end of that day in UTC.
+pub(super) fn skill(text: &str) -> Result<NewSkill, String> {
+    let fault = || {
+        format!(
+            "skill {text:?} is not category:level with a level of 1 to 5, as 7:3, or 7:3@2027-01-31"
+        )
+    };
+    let (skill, date) = match text.split_once('@') {
+        Some((skill, date)) => (skill, Some(date)),
+        None => (text, None),
+    };
+    let (category, level) = skill.split_once(':').ok_or_else(fault)?;
+    let date = date.map(|date| Date::parse(date).map_err(|_| fault())).transpose()?;
+    let skill = NewSkill {
+        category: category.parse().map_err(|_| fault())?,
+        level: level.parse().map_err(|_| fault())?,
+        expires_ms: date.map(|date| (u64::from(date.days()) + 1) * DAY_MS),
+    };
+    if (1..=5).contains(&skill.level) { Ok(skill) } else { Err(fault()) }
+}
+
+fn technician(row: TechnicianRow) -> Result<Keyed<NewTechnician>, Fault> {
+    let skills = row.skills.split_whitespace().map(skill).collect::<Result<Vec<_>, _>>();
+    let skills = skills.map_err(|reason| Fault::of("skills", reason))?;
     if skills.len() > SKILLS_MAX {
-        return Err(format!("{} skills, at most {SKILLS_MAX} are allowed", skills.len()));
+        let text = format!("{} skills, at most {SKILLS_MAX} are allowed", skills.len());
+        return Err(Fault::of("skills", text));
     }
     let capacity = row.capacity.unwrap_or(1);
     if capacity == 0 {
-        return Err("capacity is at least 1".into());
+        return Err(Fault::of("capacity", "capacity is at least 1"));
     }
-    Ok(NewTechnician { name: name(row.name)?, home: point(&row.lat, &row.lon)?, skills, capacity })
+    let (name, home) = (name("name", row.name)?, point(&row.lat, &row.lon)?);
+    let body = NewTechnician { name, home, skills, capacity };
+    Ok(Keyed { key: key(row.key)?, body })
+}
+
+/// A row with the key that it says, if any.
+struct Keyed<T> {
+    key: Option<String>,
+    body: T,
 }
 
 /// A line that cannot be imported.
-struct Bad {
-    line: u64,
-    reason: String,
+pub(super) struct Bad {
+    pub(super) line: u64,
+    pub(super) fault: Fault,
+}
+
+impl Display for Bad {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { line, fault: Fault { column, reason } } = self;
+        match column {
+            Some(column) => write!(f, "line {line}, column {column}: {reason}"),
+            None => write!(f, "line {line}: {reason}"),
+        }
+    }
 }
 
 /// A line that can be imported.
-struct Good<T> {
-    line: u64,
-    row: T,
+pub(super) struct Good<T> {
+    pub(super) line: u64,
+    pub(super) row: T,
 }
 
 /// Counts lines as an editor does; the reader counts none within quotes.
@@ -144,9 +216,19 @@ impl Lines<'_> {
     }
 }
 
-fn read<R: DeserializeOwned + Columns, T>(
+/// Why a record is no row of this kind; the reader says which field it could not read.
+fn misread(error: &csv::Error, headers: &csv::StringRecord) -> Fault {
+    let field = match error.kind() {
+        csv::ErrorKind::Deserialize { err, .. } => err.field(),
+        _ => None,
+    };
+    let column = field.and_then(|field| headers.get(usize::try_from(field).ok()?));
+    Fault { column: column.map(str::to_owned), reason: error.to_string() }
+}
+
+pub(super) fn read<R: DeserializeOwned + Columns, T>(
     args: &ImportArgs,
-    parse: impl Fn(R) -> Result<T, String>,
+    parse: impl Fn(R) -> Result<T, Fault>,
 ) -> Result<(Vec<Good<T>>, Vec<Bad>), CliError> {
     let path = args.file.display();
     let bytes =
@@ -168,14 +250,109 @@ fn read<R: DeserializeOwned + Columns, T>(
         let line = position.map_or(0, |position| lines.at(position.byte()));
         let parsed = record
             .and_then(|record| record.deserialize::<R>(Some(&headers)))
-            .map_err(|error| error.to_string())
+            .map_err(|error| misread(&error, &headers))
             .and_then(&parse);
         match parsed {
             Ok(row) => good.push(Good { line, row }),
-            Err(reason) => bad.push(Bad { line, reason }),
+            Err(fault) => bad.push(Bad { line, fault }),
         }
     }
     Ok((good, bad))
+}
+
+/// Names the bad rows; an error where they stop the import.
+pub(super) fn report(bad: &[Bad], args: &ImportArgs, output: &Output) -> Result<Value, CliError> {
+    for bad in bad.iter().take(BAD_ROWS_SHOWN) {
+        output.say(bad);
+    }
+    let rows = bad.iter().map(|Bad { line, fault: Fault { column, reason } }| {
+        json!({ "line": line, "column": column, "reason": reason })
+    });
+    let rows: Value = rows.collect();
+    match bad.first().filter(|_| !args.skip_bad) {
+        None => Ok(rows),
+        Some(first) => {
+            output.result(json!({ "imported": 0, "bad": rows }));
+            let text = format!(
+                "{} bad rows, first at {first}; nothing was imported (--skip-bad imports the rest)",
+                bad.len()
+            );
+            Err(CliError::usage(text))
+        }
+    }
+}
+
+/// What became, or would become, of the rows.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) ids: Vec<String>,
+    pub(super) created: usize,
+    pub(super) changed: usize,
+    pub(super) unchanged: usize,
+}
+
+impl Tally {
+    pub(super) fn count(&mut self, outcome: Outcome) {
+        match outcome.outcome.as_str() {
+            "created" => self.created += 1,
+            "changed" => self.changed += 1,
+            _ => self.unchanged += 1,
+        }
+        self.ids.push(outcome.id);
+    }
+
+    pub(super) fn say(self, args: &ImportArgs, bad: &Value, output: &Output) {
+        let Self { ids, created, changed, unchanged } = self;
+        let skipped = bad.as_array().map_or(0, Vec::len);
+        let would = if args.dry_run { "would be " } else { "" };
+        output.say(format_args!(
+            "{created} {would}created, {changed} {would}changed, {unchanged} unchanged, {skipped} skipped"
+        ));
+        let mut result = json!({
+            "created": created, "changed": changed, "unchanged": unchanged, "bad": bad
+        });
+        if args.dry_run {
+            (result["imported"], result["would_import"]) = (json!(0), json!(ids.len()));
+        } else {
+            (result["imported"], result["ids"]) = (json!(ids.len()), json!(ids));
+        }
+        output.result(result);
+    }
+}
+
+/// What a row is known by where it has no key of its own.
+fn content_key(body: &Value, earlier: &mut BTreeMap<String, usize>) -> String {
+    let hash = sha256(body.to_string().as_bytes());
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let count = earlier.entry(hash.clone()).or_default();
+    *count += 1;
+    format!("row-{hash}-{count}")
+}
+
+async fn import_keyed<T: serde::Serialize>(
+    path: &str,
+    args: &ImportArgs,
+    (good, bad): (Vec<Good<Keyed<T>>>, Vec<Bad>),
+    output: &Output,
+) -> Result<(), CliError> {
+    let bad = report(&bad, args, output)?;
+    let api = Api::from_common(&args.common)?;
+    let bar = progress(good.len() as u64, output);
+    let (mut tally, mut earlier, dry_run) = (Tally::default(), BTreeMap::new(), args.dry_run);
+    for Good { line, row: Keyed { key, body } } in good {
+        let body = serde_json::to_value(&body).map_err(CliError::failed)?;
+        let key = key.unwrap_or_else(|| content_key(&body, &mut earlier));
+        let path = format!("{path}?dry_run={dry_run}&key={}", encoded(&key));
+        let outcome = api.post(&path, &body).await;
+        let outcome: Outcome = outcome.map_err(|error| {
+            error.within(format_args!("line {line}, after {} imported rows", tally.ids.len()))
+        })?;
+        tally.count(outcome);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    tally.say(args, &bad, output);
+    Ok(())
 }
 
 async fn import<T: serde::Serialize>(
@@ -184,24 +361,11 @@ async fn import<T: serde::Serialize>(
     (good, bad): (Vec<Good<T>>, Vec<Bad>),
     output: &Output,
 ) -> Result<(), CliError> {
-    for Bad { line, reason } in bad.iter().take(BAD_ROWS_SHOWN) {
-        output.say(format_args!("line {line}: {reason}"));
-    }
-    let bad_rows: Vec<_> =
-        bad.iter().map(|bad| json!({ "line": bad.line, "reason": bad.reason })).collect();
-    if !bad.is_empty() && !args.skip_bad {
-        output.result(json!({ "imported": 0, "bad": bad_rows }));
-        let Bad { line, reason } = &bad[0];
-        let text = format!(
-            "{} bad rows, first at line {line}: {reason}; nothing was imported (--skip-bad imports the rest)",
-            bad.len()
-        );
-        return Err(CliError::usage(text));
-    }
+    let skipped = bad.len();
+    let bad = report(&bad, args, output)?;
     if args.dry_run {
-        let text = format_args!("{} rows would be imported, {} skipped", good.len(), bad.len());
-        output.say(text);
-        output.result(json!({ "imported": 0, "would_import": good.len(), "bad": bad_rows }));
+        output.say(format_args!("{} rows would be imported, {skipped} skipped", good.len()));
+        output.result(json!({ "imported": 0, "would_import": good.len(), "bad": bad }));
         return Ok(());
     }
     let api = Api::from_common(&args.common)?;
@@ -215,8 +379,8 @@ async fn import<T: serde::Serialize>(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    output.say(format_args!("imported {}, skipped {}", ids.len(), bad.len()));
-    output.result(json!({ "imported": ids.len(), "ids": ids, "bad": bad_rows }));
+    output.say(format_args!("imported {}, skipped {skipped}", ids.len()));
+    output.result(json!({ "imported": ids.len(), "ids": ids, "bad": bad }));
     Ok(())
 }
 
@@ -231,11 +395,11 @@ pub(crate) fn progress(length: u64, output: &Output) -> ProgressBar {
 }
 
 pub(crate) async fn customers(args: &ImportArgs, output: &Output) -> Result<(), CliError> {
-    import("/v1/customers", args, read(args, customer)?, output).await
+    import_keyed("/v1/customers", args, read(args, customer)?, output).await
 }
 
 pub(crate) async fn technicians(args: &ImportArgs, output: &Output) -> Result<(), CliError> {
-    import("/v1/technicians", args, read(args, technician)?, output).await
+    import_keyed("/v1/technicians", args, read(args, technician)?, output).await
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -250,10 +414,13 @@ impl Columns for RegistrationRow {
     const NEEDED: &[&str] = &["profile", "label"];
 }
 
-fn registration(row: RegistrationRow) -> Result<NewRegistration, String> {
+fn registration(row: RegistrationRow) -> Result<NewRegistration, Fault> {
     let profile = Profile::by_label(row.profile.trim())
         .filter(|profile| registered(profile.kind).is_some())
-        .ok_or_else(|| format!("{:?} is not a profile that is registered", row.profile))?;
+        .ok_or_else(|| {
+            let text = format!("{:?} is not a profile that is registered", row.profile);
+            Fault::of("profile", text)
+        })?;
     let id = row.id.filter(|id| !id.is_empty());
     let owner = match profile.kind {
         Kind::Customer => EntityKind::Customer,
@@ -262,15 +429,15 @@ fn registration(row: RegistrationRow) -> Result<NewRegistration, String> {
     };
     match id.as_deref().map(str::parse::<EntityId>) {
         None if profile.kind == Kind::Technician => {
-            return Err("a technician's device needs the technician's id".into());
+            return Err(Fault::of("id", "a technician's device needs the technician's id"));
         }
-        Some(Err(error)) => return Err(format!("the id is none: {error}")),
+        Some(Err(error)) => return Err(Fault::of("id", format!("the id is none: {error}"))),
         Some(Ok(id)) if ![owner, EntityKind::Registration].contains(&id.kind()) => {
-            return Err(format!("{id} cannot have a {}", profile.label));
+            return Err(Fault::of("id", format!("{id} cannot have a {}", profile.label)));
         }
         _ => {}
     }
-    let label = if row.label.is_empty() { String::new() } else { name(row.label)? };
+    let label = if row.label.is_empty() { String::new() } else { name("label", row.label)? };
     Ok(NewRegistration { id, profile: Some(profile.label.to_owned()), label })
 }
 

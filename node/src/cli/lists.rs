@@ -8,13 +8,14 @@ use serde_json::json;
 use super::{
     CliError, Common, Output,
     api::Api,
-    import,
+    attachments::{self, AttachmentVerb},
+    import, import_shifts,
     orders::{self, OrderVerb},
-    watch,
+    people, watch,
 };
 use crate::{
-    story::{ChoiceStory, TicketStory},
-    web::rest::Page,
+    story::{ChoiceStory, FailureStory, HowStory, RuleStory, TicketStory, TriageStory},
+    web::{rest::Page, whatif::AgainStory},
 };
 
 #[derive(Debug, Args)]
@@ -40,6 +41,15 @@ pub(crate) struct ReadArgs {
     /// What the asked node has, even where it cannot tell whether that is the last word.
     #[arg(long)]
     stale: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    read: ReadArgs,
+    /// Decides each choice again from what the desk knew then, and says whether it is the same.
+    #[arg(long)]
+    replay: bool,
 }
 
 #[derive(Debug, Args)]
@@ -75,9 +85,11 @@ pub(crate) enum TicketVerb {
     /// Shows a ticket with its history.
     Show(ReadArgs),
     /// Shows why its technicians were chosen.
-    Explain(ReadArgs),
+    Explain(ExplainArgs),
     /// Follows tickets live.
     Watch(WatchArgs),
+    #[command(flatten)]
+    Attachment(AttachmentVerb),
     #[command(flatten)]
     Order(OrderVerb),
 }
@@ -86,16 +98,32 @@ pub(crate) enum TicketVerb {
 pub(crate) enum TechVerb {
     /// Lists technicians.
     List(ListArgs),
-    /// Registers technicians: name,lat,lon,capacity,skills (category:level, space-separated).
+    /// Registers technicians: name,lat,lon,capacity,skills (category:level, space-separated) and key.
     Import(ImportArgs),
+    /// Changes what a technician can do and has.
+    Set(people::SetArgs),
+    /// Tells what keeps technicians from work although nobody said so.
+    Health(people::HealthArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CustomerVerb {
     /// Lists customers.
     List(ListArgs),
-    /// Registers customers: name,lat,lon,tier.
+    /// Registers customers: name,lat,lon,tier and key.
     Import(ImportArgs),
+    /// Sets which technicians a customer would like to see, and which not.
+    Prefer(people::PreferArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportVerb {
+    /// name,lat,lon,tier and key.
+    Customers(ImportArgs),
+    /// name,lat,lon,capacity,skills (category:level, space-separated) and key.
+    Technicians(ImportArgs),
+    /// technician,zone,days or date,start,end and more; see docs/shifts.md.
+    Shifts(ImportArgs),
 }
 
 impl ReadArgs {
@@ -110,9 +138,19 @@ impl TicketVerb {
     pub(crate) fn common(&self) -> &Common {
         match self {
             Self::List(args) => &args.common,
-            Self::Show(args) | Self::Explain(args) => &args.common,
+            Self::Show(args) => &args.common,
+            Self::Explain(args) => &args.read.common,
             Self::Watch(args) => &args.common,
+            Self::Attachment(verb) => verb.common(),
             Self::Order(verb) => verb.common(),
+        }
+    }
+}
+
+impl ImportVerb {
+    pub(crate) fn common(&self) -> &Common {
+        match self {
+            Self::Customers(args) | Self::Technicians(args) | Self::Shifts(args) => &args.common,
         }
     }
 }
@@ -122,6 +160,8 @@ impl TechVerb {
         match self {
             Self::List(args) => &args.common,
             Self::Import(args) => &args.common,
+            Self::Set(args) => &args.common,
+            Self::Health(args) => &args.common,
         }
     }
 }
@@ -131,6 +171,7 @@ impl CustomerVerb {
         match self {
             Self::List(args) => &args.common,
             Self::Import(args) => &args.common,
+            Self::Prefer(args) => &args.common,
         }
     }
 }
@@ -156,10 +197,11 @@ async fn list(kind: &str, args: &ListArgs, output: &Output) -> Result<(), CliErr
     for row in &page.rows {
         let priority = row.priority.map(|priority| format!("P{priority}")).unwrap_or_default();
         output.say(format_args!(
-            "{:<30} {:<16} {priority:<3} {}",
+            "{:<30} {:<16} {priority:<3} {}{}",
             row.id,
             row.state,
-            row.technician.as_deref().unwrap_or_default()
+            row.technician.as_deref().unwrap_or_default(),
+            row.standing.map(|standing| standing.marks()).unwrap_or_default()
         ));
     }
     if let Some(next) = &page.next {
@@ -184,35 +226,90 @@ pub(crate) async fn ticket(verb: &TicketVerb, output: &Output) -> Result<(), Cli
             output.result(json!(story));
             Ok(())
         }
-        TicketVerb::Explain(args) => {
+        TicketVerb::Explain(ExplainArgs { read, replay: true }) => replay(read, output).await,
+        TicketVerb::Explain(ExplainArgs { read: args, .. }) => {
             let path = args.path("/explanation")?;
-            let choices: Vec<ChoiceStory> = Api::from_common(&args.common)?.get(&path).await?;
+            let api = Api::from_common(&args.common)?;
+            let choices: Vec<ChoiceStory> = api.get(&path).await?;
+            let triage: Option<TriageStory> = api.get(&args.path("/triage")?).await?;
+            if let Some(triage) = &triage {
+                tell_triage(triage, output);
+            }
             for choice in &choices {
                 explain(choice, output);
             }
-            output.result(json!({ "choices": choices }));
+            output.result(json!({ "choices": choices, "triage": triage }));
             Ok(())
         }
         TicketVerb::Watch(args) => {
             watch::run(&Api::from_common(&args.common)?, args.steps, args.limit, output).await
         }
+        TicketVerb::Attachment(verb) => attachments::run(verb, output).await,
         TicketVerb::Order(verb) => orders::run(verb, output).await,
     }
 }
 
-fn explain(choice: &ChoiceStory, output: &Output) {
+fn tell_triage(triage: &TriageStory, output: &Output) {
+    output.say(format_args!("trigger rules {}: priority {}", triage.version, triage.priority));
+    for RuleStory { rule, did } in &triage.rules {
+        output.say(format_args!("  {rule:<30} {}", did.join(", ")));
+    }
+    for FailureStory { rule, why } in &triage.failed {
+        output.say(format_args!("  {rule:<30} failed: {why}"));
+    }
+}
+
+async fn replay(args: &ReadArgs, output: &Output) -> Result<(), CliError> {
+    let path = args.path("/explanation/again")?;
+    let choices: Vec<AgainStory> = Api::from_common(&args.common)?.get(&path).await?;
+    for AgainStory { choice, same, instead } in &choices {
+        explain(choice, output);
+        output.say(match (same, instead) {
+            (Some(true), _) => "  decided again: the same".to_owned(),
+            (_, Some(instead)) => format!("  decided again: {instead}"),
+            _ if choice.by.is_some() => "  a person's choice is not decided again".to_owned(),
+            _ => "  the desk's history does not have it".to_owned(),
+        });
+    }
+    let differ = choices.iter().filter(|choice| choice.same == Some(false)).count();
+    output.result(json!({ "choices": choices }));
+    match differ {
+        0 => Ok(()),
+        _ => Err(CliError::failed(format!("{differ} choices are not the same when decided again"))),
+    }
+}
+
+pub(super) fn explain(choice: &ChoiceStory, output: &Output) {
     let chosen = choice.chosen.as_deref().unwrap_or("nobody");
+    if let Some(by) = &choice.by {
+        output.say(format_args!("{}  {by} chose {chosen}", choice.at_ms));
+        return;
+    }
     output.say(format_args!("{}  rules {}: chose {chosen}", choice.at_ms, choice.rule_version));
+    if let Some(how) = &choice.how {
+        let HowStory { mode, eligible, room, competing, rivals, displaced } = how;
+        output.say(format_args!(
+            "  {mode}: {eligible} fitted, with room for {room}; {competing} tickets competed for them"
+        ));
+        for rival in rivals {
+            output.say(format_args!("  {:<30} went to {}", rival.technician, rival.ticket));
+        }
+        if let Some(ticket) = displaced {
+            output.say(format_args!("  the offer of {ticket} was taken back for it"));
+        }
+    }
     for candidate in &choice.candidates {
         output.say(format_args!(
-            "  {:<30} cost {:>6} s = travel {} ({} m) + load {} + over-qualified {} + fairness {}",
+            "  {:<30} cost {:>6} s = travel {} ({} m) + load {} + over-qualified {} + fairness {} - preferred {}{}",
             candidate.technician,
             candidate.cost_s,
             candidate.travel_s,
             candidate.distance_m,
             candidate.load_s,
             candidate.over_qualification_s,
-            candidate.fairness_s
+            candidate.fairness_s,
+            candidate.preferred_s,
+            candidate.lateness_s.map(|late| format!(" + lateness {late}")).unwrap_or_default()
         ));
     }
     for exclusion in &choice.excluded {
@@ -224,6 +321,8 @@ pub(crate) async fn tech(verb: &TechVerb, output: &Output) -> Result<(), CliErro
     match verb {
         TechVerb::List(args) => list("technicians", args, output).await,
         TechVerb::Import(args) => import::technicians(args, output).await,
+        TechVerb::Set(args) => people::set(args, output).await,
+        TechVerb::Health(args) => people::health(args, output).await,
     }
 }
 
@@ -231,5 +330,14 @@ pub(crate) async fn customer(verb: &CustomerVerb, output: &Output) -> Result<(),
     match verb {
         CustomerVerb::List(args) => list("customers", args, output).await,
         CustomerVerb::Import(args) => import::customers(args, output).await,
+        CustomerVerb::Prefer(args) => people::prefer(args, output).await,
+    }
+}
+
+pub(crate) async fn import(verb: &ImportVerb, output: &Output) -> Result<(), CliError> {
+    match verb {
+        ImportVerb::Customers(args) => import::customers(args, output).await,
+        ImportVerb::Technicians(args) => import::technicians(args, output).await,
+        ImportVerb::Shifts(args) => import_shifts::shifts(args, output).await,
     }
 }

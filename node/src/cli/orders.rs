@@ -97,6 +97,10 @@ pub(crate) enum OrderVerb {
     },
     /// It goes on by itself.
     Ungroup(Of),
+    /// A person knows of it: nobody else is told for half an hour.
+    Acknowledge(Of),
+    /// The next step of its escalation policy, at once.
+    Escalate(Of),
 }
 
 impl OrderVerb {
@@ -113,7 +117,9 @@ impl OrderVerb {
             | Self::Confirm(of)
             | Self::Message { of, .. }
             | Self::Group { of, .. }
-            | Self::Ungroup(of) => of,
+            | Self::Ungroup(of)
+            | Self::Acknowledge(of)
+            | Self::Escalate(of) => of,
         }
     }
 
@@ -127,6 +133,16 @@ pub(crate) enum To {
     Customer,
     Technician,
     Both,
+}
+
+impl From<To> for ReaderName {
+    fn from(to: To) -> Self {
+        match to {
+            To::Customer => Self::Customer,
+            To::Technician => Self::Technician,
+            To::Both => Self::Both,
+        }
+    }
 }
 
 fn order(verb: OrderVerb, now_ms: u64) -> NewOrder {
@@ -146,15 +162,12 @@ fn order(verb: OrderVerb, now_ms: u64) -> NewOrder {
         OrderVerb::Reopen(Why { reason, .. }) => NewOrder::Reopen { reason },
         OrderVerb::Confirm(_) => NewOrder::Confirm,
         OrderVerb::Message { to, text, .. } => {
-            let to = match to {
-                To::Customer => ReaderName::Customer,
-                To::Technician => ReaderName::Technician,
-                To::Both => ReaderName::Both,
-            };
-            NewOrder::Message { to, text }
+            NewOrder::Message { to: to.into(), text, enclosure: None }
         }
         OrderVerb::Group { parent, .. } => NewOrder::Group { parent },
         OrderVerb::Ungroup(_) => NewOrder::Ungroup,
+        OrderVerb::Acknowledge(_) => NewOrder::Acknowledge,
+        OrderVerb::Escalate(_) => NewOrder::Escalate,
     }
 }
 

@@ -31,6 +31,11 @@ impl CliError {
         Self { code: 3, text: text.to_string() }
     }
 
+    /// A run that did not pass, by the number of its ending.
+    pub(crate) fn ended(code: u8, text: impl Display) -> Self {
+        Self { code, text: text.to_string() }
+    }
+
     /// The same, said of a part.
     pub(crate) fn within(self, place: impl Display) -> Self {
         Self { text: format!("{place}: {}", self.text), ..self }

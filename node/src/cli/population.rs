@@ -87,6 +87,17 @@ impl Population {
         Self { devices: Arc::new(nodes), ..self }
     }
 
+    /// With devices spread over these nodes, which may be on other machines.
+    pub fn among(api: Api, nodes: Vec<SocketAddr>, symmetric: bool) -> Result<Self, CliError> {
+        let here = match nodes.iter().find(|node| !node.ip().is_loopback()) {
+            None => SocketAddr::from(([127, 0, 0, 1], 0)),
+            Some(SocketAddr::V4(_)) => SocketAddr::from(([0; 4], 0)),
+            Some(SocketAddr::V6(_)) => SocketAddr::from(([0; 16], 0)),
+        };
+        let endpoint = edge::client(here).map_err(device_failed)?;
+        Ok(Self { api, endpoint, devices: Arc::new(nodes), connected: Arc::default(), symmetric })
+    }
+
     pub async fn customer(&self, customer: &NewCustomer) -> Result<Enrolled, CliError> {
         let created: Created = self.api.post("/v1/customers", customer).await?;
         self.enroll(created.id).await
@@ -161,15 +172,20 @@ pub(super) enum Work {
     Accepts,
     /// It is done as soon as it is accepted: nobody comes to hold more than a few.
     Completes,
+    /// Whoever sees it answers.
+    Shows,
 }
 
 /// A device: tells what it sees; a technician's answers what it is offered.
 pub(super) async fn live(mut device: Device, work: Work, seen: mpsc::Sender<Sighting>) {
     let mut accepted: BTreeMap<[u8; 16], ResponseBody> = BTreeMap::new();
+    let who = device.id;
     while let Some(event) = device.events.recv().await {
         let at = Instant::now();
         match &event {
-            Event::Alert { message_id, body: AlertBody { ticket, offer, .. } } => {
+            Event::Alert { message_id, body: AlertBody { ticket, offer, .. } }
+                if work != Work::Shows =>
+            {
                 let (ticket, offer) = (*ticket, *offer);
                 let accept = ResponseBody { ticket, offer, answer: Answer::Accept { eta_min: 30 } };
                 let sent = respond(&device.client, Some(*message_id), &accept).await;
@@ -188,7 +204,7 @@ pub(super) async fn live(mut device: Device, work: Work, seen: mpsc::Sender<Sigh
             _ => {}
         }
         let is_told = !matches!(event, Event::Step { .. } | Event::Disconnected { .. });
-        if is_told && seen.send(Sighting { event, at }).await.is_err() {
+        if is_told && seen.send(Sighting { who, event, at }).await.is_err() {
             return;
         }
     }

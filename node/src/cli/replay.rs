@@ -21,10 +21,15 @@ use tokio::{
 
 use super::{
     CliError, Common, Output,
+    field::{
+        Parameters,
+        drive::{Stage, drive},
+    },
     fleet::{Fleet, NODES_MAX, Shape, Usage, on_cluster},
     import::progress,
     population::{Population, Work, live},
     replay_input::{Incident, Log, load},
+    report::{self, Paths, Run},
     strikes::{Befell, Strikes},
     tally::{Sighting, Tally},
 };
@@ -71,6 +76,13 @@ pub(crate) struct ReplayArgs {
     /// Seal with session keys instead of HPKE for each message.
     #[arg(long)]
     symmetric: bool,
+    /// Writes a page about the replay there, and its figures as JSON beside it. Technicians then keep
+    /// shifts, travel and work, by a model that the page states, and locations are in one territory unless
+    /// --cities says otherwise.
+    #[arg(long)]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    field: Parameters,
 }
 
 pub(crate) async fn run(args: &ReplayArgs, output: &Output) -> Result<(), CliError> {
@@ -90,11 +102,50 @@ pub(crate) async fn run(args: &ReplayArgs, output: &Output) -> Result<(), CliErr
         )));
     }
     let beside = args.file.with_file_name("cities.csv");
-    let cities = args.cities.clone().or_else(|| beside.exists().then_some(beside));
+    // Trips across the world would fill the days of a report.
+    let is_beside = args.report.is_none() && beside.exists();
+    let cities = args.cities.clone().or_else(|| is_beside.then_some(beside));
+    let paths = args.report.as_deref().map(Paths::of).transpose()?;
     let log = load(&args.file, cities.as_deref(), args.limit)?;
     let shape = Shape { nodes: args.nodes, shards: args.shards, may_be_cut: args.cuts > 0 };
-    let replayed = async |fleet: &mut Fleet| replay(args, speed, &log, fleet, output).await;
-    on_cluster(&args.common, shape, output, replayed).await
+    match paths {
+        None => {
+            let replayed = async |fleet: &mut Fleet| replay(args, speed, &log, fleet, output).await;
+            on_cluster(&args.common, shape, output, replayed).await
+        }
+        Some(paths) => {
+            let source = args.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let (parameters, nodes) = (args.field, args.nodes);
+            let run = Run { paths, source, log: &log, speed, parameters, nodes };
+            let replayed = async |fleet: &mut Fleet| reported(args, &run, fleet, output).await;
+            on_cluster(&args.common, shape, output, replayed).await
+        }
+    }
+}
+
+/// A replay with modelled technicians, and the report of it.
+async fn reported(
+    args: &ReplayArgs,
+    run: &Run<'_>,
+    fleet: &mut Fleet,
+    output: &Output,
+) -> Result<(), CliError> {
+    let log = run.log;
+    output.say(format_args!("{} requests; technicians are modelled", log.incidents.len()));
+    let population = Population::new(fleet.api()?, args.symmetric)?.spread(fleet.devices());
+    let (seen, mut sightings) = mpsc::channel(4096);
+    let (customers, technicians) = enroll(log, &population, Work::Shows, seen, output).await?;
+    let devices = customers.len() + technicians.len();
+    wait_connected(devices, &mut sightings, output).await?;
+    let (made, requests) = watch::channel(0);
+    let strikes = Strikes::over(log.incidents.len(), args.kills, args.cuts);
+    let (api, parameters, speed) = (fleet.api()?, args.field, run.speed);
+    let (customers, technicians) = (&customers, &technicians);
+    let stage = Stage { log, api, customers, technicians, parameters, speed };
+    let load = drive(&stage, &mut sightings, (made, output));
+    let (driven, befell) = tokio::try_join!(load, strikes.befall(fleet, requests))?;
+    fleet.settled().await?;
+    report::write(run, technicians, &driven, befell, &fleet.api()?, output).await
 }
 
 async fn replay(
@@ -113,23 +164,23 @@ async fn replay(
     output.say(format_args!("{} requests; {placing}", log.incidents.len()));
     let population = Population::new(fleet.api()?, args.symmetric)?.spread(fleet.devices());
     let (seen, mut sightings) = mpsc::channel(4096);
-    let customers = enroll(log, &population, seen, output).await?;
+    let (customers, _) = enroll(log, &population, Work::Accepts, seen, output).await?;
     wait_connected(customers.len() + log.assignees.len(), &mut sightings, output).await?;
     let before = fleet.usage().await?;
     let began = Instant::now();
     let (made, requests) = watch::channel(0);
     let strikes = Strikes::over(log.incidents.len(), args.kills, args.cuts);
-    let load = drive(log, speed, &customers, &mut sightings, (made, output));
+    let load = send_all(log, speed, &customers, &mut sightings, (made, output));
     let (tally, befell) = tokio::try_join!(load, strikes.befall(fleet, requests))?;
     let took = began.elapsed();
     let usage = fleet.usage().await?.since(&before);
     fleet.settled().await?;
     let unfilled = fleet.count_tickets("unfilled").await?;
-    report(&tally, unfilled, took, &usage, (args, befell), output)
+    say_figures(&tally, unfilled, took, &usage, (args, befell), output)
 }
 
 /// Makes every request when it is due, and waits for what comes of them.
-async fn drive(
+async fn send_all(
     log: &Log,
     speed: Option<u64>,
     customers: &Customers,
@@ -168,7 +219,7 @@ async fn drive(
     Ok(tally)
 }
 
-fn request(incident: &Incident) -> RequestBody {
+pub(in crate::cli) fn request(incident: &Incident) -> RequestBody {
     let Incident { place, category, subcategory, impact, urgency, .. } = incident;
     RequestBody {
         category: *category,
@@ -213,14 +264,27 @@ async fn drain_until(due: Instant, tally: &mut Tally, sightings: &mut mpsc::Rece
     }
 }
 
-type Customers = BTreeMap<String, (EntityId, Client)>;
+pub(in crate::cli) type Customers = BTreeMap<String, (EntityId, Client)>;
+
+/// An assignee with its device.
+pub(in crate::cli) struct Technician {
+    /// As the log names it.
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) id: EntityId,
+    pub(in crate::cli) home: Point,
+    pub(in crate::cli) client: Client,
+}
+
+/// In the order of their names.
+pub(in crate::cli) type Technicians = Vec<Technician>;
 
 async fn enroll(
     log: &Log,
     population: &Population,
+    work: Work,
     seen: mpsc::Sender<Sighting>,
     output: &Output,
-) -> Result<Customers, CliError> {
+) -> Result<(Customers, Technicians), CliError> {
     let homes: BTreeMap<&str, Point> =
         log.incidents.iter().map(|incident| (incident.caller.as_str(), incident.place)).collect();
     let bar = progress((homes.len() + log.assignees.len()) as u64, output);
@@ -231,14 +295,17 @@ async fn enroll(
         async move {
             let enrolled = population.technician(&technician).await;
             bar.inc(1);
-            enrolled
+            enrolled.map(|enrolled| (name, technician.home, enrolled))
         }
     });
-    let technicians: Vec<_> =
-        stream::iter(technicians).buffer_unordered(ENROLL_AT_ONCE).collect().await;
+    let technicians: Vec<_> = stream::iter(technicians).buffered(ENROLL_AT_ONCE).collect().await;
+    let mut answering = Technicians::new();
     for technician in technicians {
-        let device = population.connect(technician?)?;
-        tokio::spawn(live(device, Work::Accepts, seen.clone()));
+        let (name, home, enrolled) = technician?;
+        let device = population.connect(enrolled)?;
+        let (id, client, name) = (device.id, device.client.clone(), name.clone());
+        answering.push(Technician { name, id, home, client });
+        tokio::spawn(live(device, work, seen.clone()));
     }
     let customers = homes.into_iter().map(|(caller, location)| {
         let customer = NewCustomer { name: format!("caller {caller}"), location, tier: 2 };
@@ -256,17 +323,19 @@ async fn enroll(
         let (caller, enrolled) = customer?;
         let device = population.connect(enrolled)?;
         connected.insert(caller, (device.id, device.client.clone()));
-        tokio::spawn(live(device, Work::Accepts, seen.clone()));
+        tokio::spawn(live(device, work, seen.clone()));
     }
     bar.finish_and_clear();
-    Ok(connected)
+    Ok((connected, answering))
 }
 
 /// An assignee as a technician, with the categories that it really handled; its home is where some
 /// incident is.
 fn assignee(log: &Log, index: usize, name: &str) -> NewTechnician {
     let categories = log.assignees.get(name).into_iter().flatten();
-    let skills = categories.map(|category| NewSkill { category: *category, level: 3 }).collect();
+    let skills = categories
+        .map(|category| NewSkill { category: *category, level: 3, expires_ms: None })
+        .collect();
     let home = log.incidents[index * 7919 % log.incidents.len()].place;
     NewTechnician { name: format!("assignee {name}"), home, skills, capacity: u16::MAX }
 }
@@ -292,7 +361,7 @@ async fn wait_connected(
     Ok(())
 }
 
-fn report(
+fn say_figures(
     tally: &Tally,
     unfilled: usize,
     took: Duration,

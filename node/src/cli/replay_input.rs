@@ -1,8 +1,9 @@
 //! The log of a service desk as the replay reads it.
 //!
 //! Needed columns: `incident, opened_at (YYYY-MM-DDTHH:MM), caller, location, category, subcategory,
-//! impact, urgency, assignee`; others are ignored. An empty field was unknown; impact and urgency
-//! are 1 to 3.
+//! impact, urgency, assignee`. A report also reads `incident, resolved_at, priority, reassignments,
+//! met_sla` where they are there, for what really happened; others are ignored. An empty field was unknown;
+//! impact and urgency are 1 to 3.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,9 +20,21 @@ const PLACING_SEED: u64 = 2016;
 /// Rows of a log; more is a mistake of the file.
 const ROWS_MAX: usize = 1_000_000;
 
+/// What the log says of how it really went, where it says so.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Really {
+    /// Minutes since the first of the log.
+    pub(crate) resolved_min: Option<u64>,
+    pub(crate) reassignments: Option<u32>,
+    pub(crate) met_sla: Option<bool>,
+    pub(crate) assignee: Option<String>,
+}
+
 /// One request of the log.
 #[derive(Debug, Clone)]
 pub(crate) struct Incident {
+    /// As the log names it, or by its line.
+    pub(crate) name: String,
     /// Minutes since the first of the log.
     pub(crate) at_min: u64,
     pub(crate) caller: String,
@@ -30,6 +43,7 @@ pub(crate) struct Incident {
     pub(crate) subcategory: u16,
     pub(crate) impact: u8,
     pub(crate) urgency: u8,
+    pub(crate) really: Really,
 }
 
 /// The log, with the categories that each assignee really handled.
@@ -37,6 +51,10 @@ pub(crate) struct Incident {
 pub(crate) struct Log {
     pub(crate) incidents: Vec<Incident>,
     pub(crate) assignees: BTreeMap<String, BTreeSet<u16>>,
+    /// Category and subcategory of what each assignee really handled.
+    pub(crate) subjects: BTreeMap<String, BTreeSet<(u16, u16)>>,
+    /// Civil minute since 1970 of the first incident.
+    pub(crate) first_min: u64,
     /// Cities that locations were put on; none means around one point.
     pub(crate) cities: usize,
 }
@@ -51,6 +69,14 @@ struct Row {
     impact: String,
     urgency: String,
     assignee: String,
+    #[serde(default)]
+    incident: String,
+    #[serde(default)]
+    resolved_at: String,
+    #[serde(default)]
+    reassignments: String,
+    #[serde(default)]
+    met_sla: String,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -118,7 +144,12 @@ pub(crate) fn load(path: &Path, cities: Option<&Path>, limit: usize) -> Result<L
         let fault =
             |what: &str| CliError::usage(format!("{}: line {}: {what}", path.display(), index + 2));
         let category = number(&row.category).ok_or_else(|| fault("category is not a number"))?;
+        let subcategory =
+            number(&row.subcategory).ok_or_else(|| fault("subcategory is not a number"))?;
+        let really = really(&row);
         if !row.assignee.is_empty() {
+            let name = row.assignee.clone();
+            log.subjects.entry(name).or_default().insert((category, subcategory));
             log.assignees.entry(row.assignee).or_default().insert(category);
         }
         if log.incidents.len() >= limit {
@@ -130,25 +161,49 @@ pub(crate) fn load(path: &Path, cities: Option<&Path>, limit: usize) -> Result<L
                 .map(|level| if level == 0 { 3 } else { level })
                 .filter(|level| (1..=3).contains(level))
         };
+        let name = match row.incident {
+            name if name.is_empty() => format!("line {}", index + 2),
+            name => name,
+        };
         log.incidents.push(Incident {
+            name,
             at_min: minutes(&row.opened_at)
                 .ok_or_else(|| fault("opened_at is not YYYY-MM-DDTHH:MM"))?,
             caller: row.caller,
             place,
             category,
-            subcategory: number(&row.subcategory)
-                .ok_or_else(|| fault("subcategory is not a number"))?,
+            subcategory,
             impact: level(&row.impact).ok_or_else(|| fault("impact is not 1 to 3"))?,
             urgency: level(&row.urgency).ok_or_else(|| fault("urgency is not 1 to 3"))?,
+            really,
         });
     }
     log.incidents.sort_by_key(|incident| incident.at_min);
     let first = log.incidents.first().map_or(0, |incident| incident.at_min);
-    log.incidents.iter_mut().for_each(|incident| incident.at_min -= first);
+    log.first_min = first;
+    for incident in &mut log.incidents {
+        incident.at_min -= first;
+        let resolved = &mut incident.really.resolved_min;
+        *resolved = resolved.and_then(|minute| minute.checked_sub(first));
+    }
     if log.incidents.is_empty() {
         return Err(CliError::usage(format!("{}: no incidents", path.display())));
     }
     Ok(log)
+}
+
+/// What is not there, or not as expected, is unknown: no replay needs it.
+fn really(row: &Row) -> Really {
+    Really {
+        resolved_min: minutes(&row.resolved_at),
+        reassignments: row.reassignments.parse().ok(),
+        met_sla: match row.met_sla.as_str() {
+            "1" => Some(true),
+            "0" => Some(false),
+            _ => None,
+        },
+        assignee: (!row.assignee.is_empty()).then(|| row.assignee.clone()),
+    }
 }
 
 fn place(places: &[Point], random: &mut StdRng) -> Point {

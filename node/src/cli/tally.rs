@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 /// Something that a device saw.
 pub(super) struct Sighting {
+    /// Whose device.
+    pub(super) who: EntityId,
     pub(super) event: Event,
     pub(super) at: Instant,
 }
@@ -41,6 +43,7 @@ pub(super) struct Tally {
     requests: BTreeMap<EntityId, Request>,
     tickets: BTreeMap<[u8; 16], EntityId>,
     confirmed: usize,
+    completed: usize,
     refused: usize,
 }
 
@@ -92,6 +95,9 @@ impl Tally {
                     }
                 }
             }
+            Event::Confirmation { body, .. } if body.number == 4 => {
+                self.completed += usize::from(self.requests.contains_key(&body.ticket));
+            }
             _ => {}
         }
     }
@@ -102,6 +108,11 @@ impl Tally {
 
     pub(super) fn confirmed(&self) -> usize {
         self.confirmed
+    }
+
+    /// Confirmations that the work is done.
+    pub(super) fn completed(&self) -> usize {
+        self.completed
     }
 
     pub(super) fn refused(&self) -> usize {

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use fieldmesh_chaos::{Direction, Network};
 use serde::Deserialize;
 
 /// Longer than any wait of the mesh: who wants more wants a black hole.
@@ -31,15 +32,12 @@ pub struct Rule {
     pub duplicate_percent: u64,
     /// So many of a hundred are not delayed, and overtake.
     pub reorder_percent: u64,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Direction {
-    #[default]
-    Both,
-    In,
-    Out,
+    /// Of so many of a hundred a bit is turned.
+    pub corrupt_percent: u64,
+    /// Kilobits a second in each direction; 0: as many as there are.
+    pub rate_kbit: u64,
+    /// In force for so long, then not for as long, and so on; 0: always.
+    pub flap_ms: u64,
 }
 
 /// Which way a datagram goes, as the node sees it.
@@ -67,6 +65,9 @@ struct Written {
     loss_percent: u64,
     duplicate_percent: u64,
     reorder_percent: u64,
+    corrupt_percent: u64,
+    rate_kbit: u64,
+    flap_ms: u64,
 }
 
 impl TryFrom<Written> for Rule {
@@ -75,6 +76,7 @@ impl TryFrom<Written> for Rule {
     fn try_from(written: Written) -> Result<Self, String> {
         let Written { peer, direction, delay_ms, jitter_ms, .. } = written;
         let Written { loss_percent, duplicate_percent, reorder_percent, .. } = written;
+        let Written { corrupt_percent, rate_kbit, flap_ms, .. } = written;
         let refused = |key: &str, value: &dyn std::fmt::Display, reason: &str| {
             Err(format!("{key} = {value} of a rule in chaos.rules is refused: {reason}"))
         };
@@ -92,6 +94,7 @@ impl TryFrom<Written> for Rule {
             ("loss_percent", loss_percent),
             ("duplicate_percent", duplicate_percent),
             ("reorder_percent", reorder_percent),
+            ("corrupt_percent", corrupt_percent),
         ] {
             if percent > 100 {
                 return refused(key, &percent, "use 0 to 100");
@@ -105,11 +108,31 @@ impl TryFrom<Written> for Rule {
             loss_percent,
             duplicate_percent,
             reorder_percent,
+            corrupt_percent,
+            rate_kbit,
+            flap_ms,
         })
     }
 }
 
 impl Rule {
+    /// The same for every peer, whatever its family of addresses; the figures are in their range.
+    pub fn everywhere(network: &Network) -> [Self; 2] {
+        let families = [IpAddr::from([0_u8; 4]), IpAddr::from([0_u16; 8])];
+        families.map(|network_of| Self {
+            peers: Peers { network: network_of, bits: 0 },
+            direction: network.direction,
+            delay_ms: network.delay_ms,
+            jitter_ms: network.jitter_ms,
+            loss_percent: network.loss_percent,
+            duplicate_percent: network.duplicate_percent,
+            reorder_percent: network.reorder_percent,
+            corrupt_percent: network.corrupt_percent,
+            rate_kbit: network.rate_kbit.unwrap_or(0),
+            flap_ms: network.flap_ms.unwrap_or(0),
+        })
+    }
+
     /// Whether it is about a datagram of a peer.
     pub fn is_about(&self, peer: IpAddr, way: Way) -> bool {
         let is_this_way = match self.direction {

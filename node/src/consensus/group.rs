@@ -10,7 +10,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use fieldmesh_actors::commit::{Proposal as Content, Settle, ShardId};
+use fieldmesh_actors::commit::{Proposal as Content, Settle, ShardId, Verdict};
+use fieldmesh_domain::mutant::{Mutant, is_planted};
 use openraft::{
     Config, SnapshotPolicy,
     errors::{ClientWriteError, Fatal},
@@ -289,6 +290,10 @@ impl Group {
         write.await.map_err(|error| self.stopped(&error))?;
         let group = self.clone();
         Ok(async move {
+            if is_planted(Mutant::AckBeforeQuorum) {
+                let applied = Outcome::Decided(Verdict::Applied { tells: Vec::new() });
+                return Ok((applied, LogId::new_term_index(0, 0)));
+            }
             match outcome.await {
                 Ok(Ok(response)) => Ok((response.data, response.log_id)),
                 Ok(Err(ClientWriteError::ForwardToLeader(to))) => {

@@ -14,6 +14,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use fieldmesh_domain::mutant::{Mutant, is_planted};
 use futures_util::{Stream, TryStreamExt, stream};
 use openraft::{
     LogState, OptionalSend, RaftLogReader,
@@ -318,6 +319,9 @@ impl RaftLogStorage<Types> for LogStore {
         let mut batch = Batch::default();
         batch.put(log::vote(self.group), codec::encode_vote(vote));
         self.lock().vote = Some(*vote);
+        if is_planted(Mutant::VoteInMemory) {
+            return Ok(());
+        }
         Ok(self.writer.write(batch).await?)
     }
 

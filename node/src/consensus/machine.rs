@@ -20,7 +20,10 @@ use std::{
 use fieldmesh_actors::commit::{
     Cause, Commit, Proposal, Settle, ShardId, SnapshotPart, TimerChange, Verdict,
 };
-use fieldmesh_domain::{EntityId, IndexRow};
+use fieldmesh_domain::{
+    EntityId, IndexRow,
+    mutant::{Mutant, is_planted},
+};
 use futures_util::{Stream, StreamExt};
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
@@ -167,7 +170,13 @@ impl Machine {
             a.last = Some(entry.log_id);
             codec::encode_applied(a.last.as_ref(), &a.membership)
         });
-        batch.put(state::applied(), applied);
+        if is_planted(Mutant::ApplyNotAtomic) {
+            let mut apart = Batch::default();
+            apart.put(state::applied(), applied);
+            self.table.write(apart)?;
+        } else {
+            batch.put(state::applied(), applied);
+        }
         let waits = self.pulse.begin();
         self.table.write(batch)?;
         drop(waits);
@@ -196,7 +205,8 @@ impl Machine {
         // Steps are decided on top of others that are under way. Where those fail, and as many events came
         // from elsewhere, the version alone would fit.
         let is_other = commit.previous.is_some_and(|previous| *previous != head.chain);
-        if head.version != commit.expected_version || is_other {
+        let is_stale = head.version != commit.expected_version || is_other;
+        if is_stale && !is_planted(Mutant::FenceOff) {
             batch.ops.clear();
             return Ok(Verdict::Conflict { found: head.version });
         }
@@ -226,7 +236,10 @@ impl Machine {
         self.put_mail(commit, batch)?;
         self.put_timers(commit, batch)?;
         for row in &commit.index {
-            batch.put(state::index(&row.key()), rows::encode(row));
+            match row {
+                IndexRow::Gone { .. } => batch.delete(state::index(&row.key())),
+                row => batch.put(state::index(&row.key()), rows::encode(row)),
+            }
         }
         Ok(Verdict::Applied { tells })
     }
@@ -241,7 +254,7 @@ impl Machine {
             Cause::Device { device, message_id, content, expires_s, .. } => {
                 let device = device.to_bytes();
                 let key = state::dedup(&device, message_id);
-                if !cfg!(fieldmesh_mutant = "dedup_off") && self.table.get(&key)?.is_some() {
+                if !is_planted(Mutant::DedupOff) && self.table.get(&key)?.is_some() {
                     return Ok(Take::Before);
                 }
                 let seen = commit.seen.clone();

@@ -50,7 +50,7 @@ impl Filling {
     /// # Errors
     /// A disk that fails.
     pub fn put(&self, rows: Vec<Row>) -> Result<(), StoreError> {
-        let own = [state::applied(), state::installed(), state::installing(), state::whole()];
+        let own = state::of_a_replica();
         let mut batch = Batch::default();
         for (key, value) in rows.into_iter().filter(|(key, _)| !own.contains(key)) {
             batch.put(key, value);

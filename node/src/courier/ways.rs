@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use super::wire::{
-    self, FRAME_BYTES_MAX, Gift, Opening, Question, Recorded, Said, Seen, SlotRows, SlotWanted,
-    Void, Wanted,
+    self, Audited, FRAME_BYTES_MAX, Gift, Opening, Question, Recorded, Said, Seen, SlotRows,
+    SlotWanted, Void, Wanted,
 };
 use crate::{
     mesh::{Class, Mesh, Receiving, Sending},
@@ -90,6 +90,11 @@ impl Ways {
     /// Asks a node whether it may lead; none where it does not answer.
     pub(super) async fn may_lead(&self, node: u64) -> Option<bool> {
         self.question(node, &Opening::MayLead).await
+    }
+
+    /// Asks a node what the auditor found in a shard that it leads; none where it does not, or does not answer.
+    pub(super) async fn audited(&self, node: u64, shard: u32) -> Option<Audited> {
+        self.question(node, &Opening::Audited(shard)).await
     }
 
     /// Asks a node that leads a shard to take a number without effect; whether it did.

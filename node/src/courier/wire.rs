@@ -53,6 +53,28 @@ pub enum Opening {
     /// A page of the rows of a slot that was given away; answered by [`SlotRows`].
     #[n(9)]
     SlotRows(#[n(0)] SlotWanted),
+    /// What the auditor found in a shard, by whoever leads it; answered by [`Audited`], or nothing before its
+    /// first pass.
+    #[n(10)]
+    Audited(#[n(0)] u32),
+}
+
+/// The auditor's last whole pass of a shard. Ages instead of times: clocks of two nodes differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Audited {
+    /// Milliseconds since it ended.
+    #[n(0)]
+    pub age_ms: u64,
+    /// Milliseconds that it took.
+    #[n(1)]
+    pub took_ms: u64,
+    /// Open tickets without a timer.
+    #[n(2)]
+    pub missing: u64,
+    /// Open tickets whose timer was due long ago.
+    #[n(3)]
+    #[cbor(default)]
+    pub overdue: u64,
 }
 
 /// A number in a shard's outbox.

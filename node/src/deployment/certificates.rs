@@ -197,12 +197,16 @@ pub(super) fn kept_operator(
 ) -> Option<Operator> {
     let pem_chain = String::from_utf8(files::read(&dir.join("operator.pem")).ok()?).ok()?;
     let key = String::from_utf8(files::read(&dir.join("operator.key")).ok()?).ok()?;
+    let key = Zeroizing::new(key);
     let leaf = all_from_pem(pem_chain.as_bytes()).into_iter().next()?;
     let trust = store(issuing, roots).ok()?;
     let peer = trust.verify(&leaf, &[], Usage::ClientAuth, now_s).ok()?;
-    let is_own = peer.identity == facts.own_identity(Kind::Operator).ok()?;
+    // A start that ended between the two files leaves them of different pairs.
+    let pkcs8 = all_from_pem(key.as_bytes()).pop().map(Zeroizing::new)?;
+    let is_pair = KeyMaterial::from_pkcs8(&pkcs8).ok()?.public_point() == peer.public_point;
+    let is_own = is_pair && peer.identity == facts.own_identity(Kind::Operator).ok()?;
     let until_s = peer.not_after;
-    let (key, issuer) = (Zeroizing::new(key), issuing.certificate().to_vec());
+    let issuer = issuing.certificate().to_vec();
     let operator = Operator { leaf, chain: pem_chain, key, until_s, issuer };
     (is_own && until_s > now_s + OPERATOR_LEFT_S).then_some(operator)
 }

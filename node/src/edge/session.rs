@@ -269,6 +269,8 @@ impl Open {
 /// Closes a connection whose certificate has expired, or whose node does not hear its region any more.
 async fn close_in_time(edge: Arc<Edge>, connection: Connection, not_after_s: u64) {
     let mut contact = edge.options.contact.clone();
+    let mut dismissed = edge.options.dismissed.clone();
+    dismissed.mark_unchanged();
     let (code, reason) = tokio::select! {
         () = trust::expired(&*edge.options.intake.clock, not_after_s) => {
             (close::EXPIRED, close::reason(close::EXPIRED))
@@ -276,6 +278,8 @@ async fn close_in_time(edge: Arc<Edge>, connection: Connection, not_after_s: u64
         Ok(_) = contact.wait_for(|is_in| !is_in) => {
             (Refusal::CUT_OFF.code, Refusal::CUT_OFF.detail.as_bytes())
         }
+        // Never where nobody can.
+        Ok(()) = dismissed.changed() => (close::SHUTTING_DOWN, &b"sent away: come again"[..]),
     };
     connection.close(VarInt::from_u32(code), reason);
 }

@@ -4,7 +4,11 @@ use fieldmesh_actors::{
     commit::{Cause, Mail},
     seams::{JournalError, Loaded, MailItem, OutboxItem, Replay, Rows, Serves, TimerItem},
 };
-use fieldmesh_domain::{Aggregate, EntityId, EntityKind, IndexRow, effect::RowKey};
+use fieldmesh_domain::{
+    Aggregate, EntityId, EntityKind, IndexRow, TimerName,
+    effect::RowKey,
+    mutant::{Mutant, is_planted},
+};
 use fieldmesh_envelope::{SeqVerdict, Signed};
 use minicbor::{Decode, Encode, bytes::ByteVec};
 
@@ -17,7 +21,7 @@ use crate::{
     sealing::{Key, Place},
     store::{
         keys::state,
-        rows::{self, DedupRow, Head, OutboxRow, SnapshotRow},
+        rows::{self, DedupRow, Head, OutboxRow, SnapshotRow, TimerRow},
     },
 };
 
@@ -221,7 +225,7 @@ impl Inner {
         let Cause::Device { device, message_id, content, sequence, .. } = cause else {
             return Ok(Replay::New);
         };
-        if cfg!(fieldmesh_mutant = "dedup_off") {
+        if is_planted(Mutant::DedupOff) {
             return Ok(Replay::New);
         }
         let key = state::dedup(&device.to_bytes(), message_id);
@@ -397,6 +401,19 @@ impl super::ShardJournal {
     ) -> Result<Vec<IndexRow>, JournalError> {
         let rows = self.inner.table.scan(from, until, limit).map_err(store_error)?;
         rows.iter().map(|(key, value)| rows::decode(key, value).map_err(store_error)).collect()
+    }
+
+    /// When a timer of an entity is due, if it runs: found by its name and by its time.
+    ///
+    /// # Errors
+    /// A failed read.
+    pub fn timer(&self, entity: EntityId, name: TimerName) -> Result<Option<u64>, JournalError> {
+        let (id, name) = (entity.to_bytes(), name as u8);
+        let table = &*self.inner.table;
+        let row = rows::read::<TimerRow>(table, &state::timer_name(&id, name));
+        let Some(TimerRow { due_ms, .. }) = row.map_err(store_error)? else { return Ok(None) };
+        let by_time = table.get(&state::timer_due(due_ms, &id, name)).map_err(store_error)?;
+        Ok(by_time.map(|_| due_ms))
     }
 
     /// One index row.

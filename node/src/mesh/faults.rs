@@ -1,21 +1,24 @@
 //! Faults on purpose: a UDP socket under the mesh that delays, loses, doubles and reorders datagrams.
 //!
 //! It is what a bad network is, for a cluster under test: QUIC above it and the kernel below it are as
-//! ever. A node whose configuration does not ask for it has none of it on the way of its datagrams.
+//! ever. Every node has it, because faults may be allowed while it runs.
 //!
-//! **Invariants:** each direction is looked at by itself, datagram by datagram, and the first rule that is
-//! about it decides; without jitter none overtakes another; what waits is bounded, and more is lost.
+//! **Invariants:** while there is no rule, datagrams go as if it were not there, as many at once as the kernel takes;
+//! each direction is looked at by itself, datagram by datagram; of the configuration's rules
+//! the first that is about it decides, of leased ones all have their effect; without jitter none overtakes another; what waits is bounded, and more is lost.
 //! **Not here:** which rules there are (`config::chaos`); who asks for them.
 
 use std::{
     collections::BTreeMap,
     fmt,
-    future::poll_fn,
     io::{self, IoSliceMut},
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    task::{Context, Poll},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -43,10 +46,27 @@ const ARRIVED_MAX: usize = 1024;
 /// What the kernel gives at once, several datagrams of one peer included.
 const RECEIVE_BYTES: usize = 64 << 10;
 
+/// What does not fit through a slow line within this is lost, as in a router's queue.
+const LINE_QUEUE: Duration = Duration::from_millis(500);
+
 /// The rules in force, and chance.
 pub struct Faults {
-    rules: RwLock<Vec<Rule>>,
+    /// Those of the configuration, and those that are leased: the latter first.
+    rules: RwLock<[Vec<Rule>; 2]>,
+    /// There are none.
+    is_quiet: AtomicBool,
     dice: Mutex<StdRng>,
+    /// Until when a slow line is taken, each way.
+    lines: Mutex<[Instant; 2]>,
+    begun: Instant,
+}
+
+/// What becomes of one copy of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fate {
+    late: Duration,
+    /// By which number a bit is chosen to be turned.
+    turned: Option<u64>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -58,17 +78,18 @@ fn count(fate: &'static str) {
 }
 
 impl Faults {
-    /// None where the configuration does not ask for any.
-    pub fn wanted(config: &ChaosConfig, entropy: &dyn Entropy) -> Option<Arc<Self>> {
-        if !config.enabled {
-            return None;
-        }
+    /// With the rules of the configuration, where that asks for faults.
+    pub fn new(config: &ChaosConfig, entropy: &dyn Entropy) -> Arc<Self> {
         let mut seed = [0; 32];
         entropy.fill(&mut seed);
         let dice = Mutex::new(StdRng::from_seed(seed));
-        let faults = Self { rules: RwLock::default(), dice };
-        faults.set(config.rules.clone());
-        Some(Arc::new(faults))
+        let now = Instant::now();
+        let (rules, is_quiet) = (RwLock::default(), AtomicBool::new(true));
+        let faults = Self { rules, is_quiet, dice, lines: Mutex::new([now; 2]), begun: now };
+        if config.enabled {
+            faults.set(config.rules.clone());
+        }
+        Arc::new(faults)
     }
 
     /// These are the rules from now on; datagrams that wait already keep their time.
@@ -79,7 +100,22 @@ impl Faults {
             "CHAOS IS ON: this node harms the traffic between nodes on purpose, by [chaos] of its \
              configuration"
         );
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        self.change(|[configured, _]| *configured = rules);
+    }
+
+    /// These are leased from now on, whatever the configuration says.
+    pub fn lease(&self, rules: Vec<Rule>) {
+        self.change(|[_, leased]| *leased = rules);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut [Vec<Rule>; 2])) {
+        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut rules);
+        self.is_quiet.store(rules.iter().all(Vec::is_empty), Ordering::Relaxed);
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.is_quiet.load(Ordering::Relaxed)
     }
 
     /// A socket to which all this happens. Within a runtime.
@@ -87,31 +123,80 @@ impl Faults {
         FaultySocket::new(socket, Arc::clone(self))
     }
 
-    /// How late each copy of a datagram is; none where it is lost.
-    fn fate(&self, peer: IpAddr, way: Way) -> Vec<Duration> {
+    /// What becomes of each copy of a datagram; none where it is lost. All leases have their effect, and only
+    /// where none is about it the configuration's first rule.
+    fn fate(&self, peer: IpAddr, way: Way, length: usize) -> Vec<Fate> {
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(rule) = rules.iter().find(|rule| rule.is_about(peer, way)) else {
-            return vec![Duration::ZERO];
-        };
+        let [configured, leased] = &*rules;
+        let is_about = |rule: &&Rule| rule.is_about(peer, way) && self.is_on(rule);
+        let mut fates = vec![Fate { late: Duration::ZERO, turned: None }];
+        let mut leased = leased.iter().filter(is_about).peekable();
+        if leased.peek().is_none() {
+            if let Some(rule) = configured.iter().find(is_about) {
+                fates = self.harmed(rule, way, length, fates);
+            }
+            return fates;
+        }
+        for rule in leased {
+            fates = self.harmed(rule, way, length, fates);
+        }
+        fates
+    }
+
+    /// What a rule makes of copies.
+    fn harmed(&self, rule: &Rule, way: Way, length: usize, before: Vec<Fate>) -> Vec<Fate> {
         let mut dice = locked(&self.dice);
-        let mut happens = |percent: u64| dice.random_range(0..100) < percent;
-        if happens(rule.loss_percent) {
-            count("lost");
-            return Vec::new();
+        let mut after = Vec::with_capacity(before.len());
+        for copy in before {
+            let mut happens = |percent: u64| dice.random_range(0..100) < percent;
+            if happens(rule.loss_percent) {
+                count("lost");
+                continue;
+            }
+            let is_doubled = happens(rule.duplicate_percent);
+            if is_doubled {
+                count("doubled");
+            }
+            let Some(queued) = self.queued(rule, way, length) else {
+                count("overflowed");
+                continue;
+            };
+            for _ in 0..if is_doubled { 2 } else { 1 } {
+                let overtakes = dice.random_range(0..100) < rule.reorder_percent;
+                let jitter = dice.random_range(0..=2000 * rule.jitter_ms);
+                let micros = 1000 * (rule.delay_ms - rule.jitter_ms) + jitter;
+                let delay = Duration::from_micros(if overtakes { 0 } else { micros });
+                let turned = dice.random_range(0..100) < rule.corrupt_percent;
+                if turned {
+                    count("corrupted");
+                }
+                let turned = turned.then(|| dice.random()).or(copy.turned);
+                after.push(Fate { late: copy.late + delay + queued, turned });
+            }
         }
-        let is_doubled = happens(rule.duplicate_percent);
-        if is_doubled {
-            count("doubled");
+        after
+    }
+
+    fn is_on(&self, rule: &Rule) -> bool {
+        let passed = self.begun.elapsed().as_millis();
+        rule.flap_ms == 0 || (passed / u128::from(rule.flap_ms)).is_multiple_of(2)
+    }
+
+    /// How long a datagram waits for a slow line; none where the line's queue is full.
+    fn queued(&self, rule: &Rule, way: Way, length: usize) -> Option<Duration> {
+        if rule.rate_kbit == 0 {
+            return Some(Duration::ZERO);
         }
-        let copies = if is_doubled { 2 } else { 1 };
-        let mut late = Vec::with_capacity(copies);
-        for _ in 0..copies {
-            let overtakes = dice.random_range(0..100) < rule.reorder_percent;
-            let jitter = dice.random_range(0..=2000 * rule.jitter_ms);
-            let micros = 1000 * (rule.delay_ms - rule.jitter_ms) + jitter;
-            late.push(Duration::from_micros(if overtakes { 0 } else { micros }));
+        let now = Instant::now();
+        let mut lines = locked(&self.lines);
+        let free = lines[way as usize].max(now);
+        if free - now > LINE_QUEUE {
+            return None;
         }
-        late
+        // Bits by kilobits a second are milliseconds.
+        let takes = Duration::from_micros(length as u64 * 8 * 1000 / rule.rate_kbit);
+        lines[way as usize] = free + takes;
+        Some(free + takes - now)
     }
 }
 
@@ -174,15 +259,18 @@ impl Lane {
     }
 }
 
-type Arrived = io::Result<Datagram>;
-
 /// A socket with faults.
 struct FaultySocket {
     inner: Arc<dyn AsyncUdpSocket>,
     faults: Arc<Faults>,
     out: Arc<Lane>,
-    arrived: Mutex<mpsc::Receiver<Arrived>>,
-    tasks: [AbortHandle; 3],
+    into: Arc<Lane>,
+    /// What is not late, or not any more.
+    tell: mpsc::Sender<Datagram>,
+    arrived: Mutex<mpsc::Receiver<Datagram>>,
+    /// Where the kernel puts what is looked at; empty before the first.
+    buffer: Mutex<Vec<u8>>,
+    tasks: [AbortHandle; 2],
 }
 
 impl fmt::Debug for FaultySocket {
@@ -206,14 +294,52 @@ impl FaultySocket {
             // A kernel that takes no more loses it, as a network does.
             leaving.run(|datagram| drop(sending.try_send(&datagram.transmit()))).await;
         });
-        let (reading, told) = (Arc::clone(&into), tell.clone());
+        let (coming, told) = (Arc::clone(&into), tell.clone());
         let comes = tokio::spawn(async move {
-            reading.run(|datagram| drop(told.try_send(Ok(datagram)))).await;
+            coming.run(|datagram| drop(told.try_send(datagram))).await;
         });
-        let receiving = receive(Arc::clone(&inner), Arc::clone(&faults), into, tell);
-        let receives = tokio::spawn(receiving);
-        let tasks = [leaves, comes, receives].map(|task| task.abort_handle());
-        Arc::new(Self { inner, faults, out, arrived: Mutex::new(arrived), tasks })
+        let tasks = [leaves, comes].map(|task| task.abort_handle());
+        let (arrived, buffer) = (Mutex::new(arrived), Mutex::default());
+        Arc::new(Self { inner, faults, out, into, tell, arrived, buffer, tasks })
+    }
+
+    /// Takes in what the kernel has, and decides what becomes of it.
+    fn receive(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut buffer = locked(&self.buffer);
+        buffer.resize(RECEIVE_BYTES, 0);
+        let mut meta = [RecvMeta::default()];
+        let many = {
+            let bufs = &mut [IoSliceMut::new(&mut buffer)];
+            ready!(self.inner.poll_recv(cx, bufs, &mut meta))?
+        };
+        let [RecvMeta { addr: peer, len, stride, ecn, dst_ip: own }] = meta;
+        let len = if many == 0 { 0 } else { len };
+        for bytes in buffer[..len].chunks(stride.max(1)) {
+            for Fate { late, turned } in self.faults.fate(peer.ip(), Way::In, bytes.len()) {
+                let datagram = Datagram { peer, bytes: with_turned(bytes, turned), ecn, own };
+                if late.is_zero() {
+                    drop(self.tell.try_send(datagram));
+                } else {
+                    self.into.put(late, datagram);
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends one datagram, or what becomes of it.
+    fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let (peer, length) = (transmit.destination, transmit.contents.len());
+        let mut sent = Ok(());
+        for Fate { late, turned } in self.faults.fate(peer.ip(), Way::Out, length) {
+            if late.is_zero() && turned.is_none() {
+                sent = self.inner.try_send(transmit);
+            } else {
+                let (bytes, own) = (with_turned(transmit.contents, turned), transmit.src_ip);
+                self.out.put(late, Datagram { peer, bytes, ecn: transmit.ecn, own });
+            }
+        }
+        sent
     }
 }
 
@@ -229,40 +355,16 @@ impl Datagram {
     }
 }
 
-/// Takes in what the kernel has, until the socket fails.
-async fn receive(
-    socket: Arc<dyn AsyncUdpSocket>,
-    faults: Arc<Faults>,
-    late_ones: Arc<Lane>,
-    tell: mpsc::Sender<Arrived>,
-) {
-    let mut buffer = vec![0; RECEIVE_BYTES];
-    loop {
-        let mut meta = [RecvMeta::default()];
-        let received =
-            poll_fn(|cx| socket.poll_recv(cx, &mut [IoSliceMut::new(&mut buffer)], &mut meta));
-        match received.await {
-            Ok(0) => continue,
-            Ok(_) => {}
-            // A peer that is not there says nothing of the socket.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => continue,
-            Err(error) => {
-                drop(tell.send(Err(error)).await);
-                return;
-            }
-        }
-        let [RecvMeta { addr: peer, len, stride, ecn, dst_ip: own }] = meta;
-        for bytes in buffer[..len].chunks(stride.max(1)) {
-            for late in faults.fate(peer.ip(), Way::In) {
-                let datagram = Datagram { peer, bytes: bytes.to_vec(), ecn, own };
-                if late.is_zero() {
-                    drop(tell.try_send(Ok(datagram)));
-                } else {
-                    late_ones.put(late, datagram);
-                }
-            }
-        }
+/// A copy of a datagram, with one bit turned where that is wanted.
+fn with_turned(bytes: &[u8], turned: Option<u64>) -> Vec<u8> {
+    let mut copy = bytes.to_vec();
+    if let Some(number) = turned
+        && !copy.is_empty()
+    {
+        let bit = usize::try_from(number % (copy.len() as u64 * 8)).unwrap_or(0);
+        copy[bit / 8] ^= 1 << (bit % 8);
     }
+    copy
 }
 
 impl AsyncUdpSocket for FaultySocket {
@@ -271,40 +373,52 @@ impl AsyncUdpSocket for FaultySocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let peer = transmit.destination;
-        let mut sent = Ok(());
-        for late in self.faults.fate(peer.ip(), Way::Out) {
-            if late.is_zero() {
-                sent = self.inner.try_send(transmit);
-            } else {
-                let (bytes, own) = (transmit.contents.to_vec(), transmit.src_ip);
-                self.out.put(late, Datagram { peer, bytes, ecn: transmit.ecn, own });
-            }
+        if self.faults.is_quiet() {
+            return self.inner.try_send(transmit);
         }
-        sent
+        let Transmit { destination, ecn, contents, segment_size, src_ip } = *transmit;
+        // Several at once were made up before the first rule was there.
+        let each = segment_size.unwrap_or(contents.len()).max(1);
+        contents.chunks(each).try_for_each(|contents| {
+            self.send(&Transmit { destination, ecn, contents, segment_size: None, src_ip })
+        })
     }
 
+    /// What was taken in under rules goes first. The runtime bounds how often a task looks before others do.
     fn poll_recv(
         &self,
         cx: &mut Context<'_>,
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let arrived = match locked(&self.arrived).poll_recv(cx) {
-            Poll::Ready(arrived) => arrived,
-            Poll::Pending => return Poll::Pending,
-        };
-        let closed = || Err(io::ErrorKind::NotConnected.into());
-        let Datagram { peer: addr, bytes, ecn, own: dst_ip } = arrived.unwrap_or_else(closed)?;
-        // What is longer than the reader's limit is cut, as a kernel cuts it.
-        let len = bytes.len().min(bufs[0].len());
-        bufs[0][..len].copy_from_slice(&bytes[..len]);
-        meta[0] = RecvMeta { addr, len, stride: len, ecn, dst_ip };
-        Poll::Ready(Ok(1))
+        loop {
+            // It does not end: this has a sender.
+            if let Poll::Ready(Some(datagram)) = locked(&self.arrived).poll_recv(cx) {
+                let Datagram { peer: addr, bytes, ecn, own: dst_ip } = datagram;
+                // What is longer than the reader's limit is cut, as a kernel cuts it.
+                let len = bytes.len().min(bufs[0].len());
+                bufs[0][..len].copy_from_slice(&bytes[..len]);
+                meta[0] = RecvMeta { addr, len, stride: len, ecn, dst_ip };
+                return Poll::Ready(Ok(1));
+            }
+            if self.faults.is_quiet() {
+                return self.inner.poll_recv(cx, bufs, meta);
+            }
+            ready!(self.receive(cx))?;
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        if self.faults.is_quiet() { self.inner.max_transmit_segments() } else { 1 }
+    }
+
+    /// Asked for once, when the reader makes its buffers.
+    fn max_receive_segments(&self) -> usize {
+        self.inner.max_receive_segments()
     }
 
     fn may_fragment(&self) -> bool {

@@ -125,6 +125,10 @@ pub mod state {
     pub fn whole() -> Vec<u8> {
         Key::of(META).u8(6).done()
     }
+    /// Rows that say how far a replica is, and no state: others differ in them.
+    pub fn of_a_replica() -> [Vec<u8>; 4] {
+        [applied(), installed(), installing(), whole()]
+    }
     /// Whether a slot was given to another shard, or came from one.
     pub fn slot(slot: u16) -> Vec<u8> {
         let mut key = Key::of(META).u8(7);

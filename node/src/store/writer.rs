@@ -11,6 +11,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use fieldmesh_domain::mutant::{Mutant, is_planted};
 use tokio::sync::mpsc;
 
 use super::{
@@ -153,27 +154,15 @@ impl Writer {
     }
 }
 
-#[cfg(not(fieldmesh_mutant = "ack_before_sync"))]
-async fn write_round(
-    table: &Arc<dyn Table>,
-    batch: Batch,
-    _waiting: &mut Vec<Completion>,
-) -> Result<(), StoreError> {
-    table.write(batch)?;
-    metrics::counter!("fieldmesh_log_syncs_total").increment(1);
-    table.sync().await
-}
-
-/// A deliberate bug for the mutation gate: acknowledges what is not durable yet.
-#[cfg(fieldmesh_mutant = "ack_before_sync")]
 async fn write_round(
     table: &Arc<dyn Table>,
     batch: Batch,
     waiting: &mut Vec<Completion>,
 ) -> Result<(), StoreError> {
     table.write(batch)?;
-    for done in waiting.drain(..) {
-        done(Ok(()));
+    if is_planted(Mutant::AckBeforeSync) {
+        waiting.drain(..).for_each(|done| done(Ok(())));
     }
+    metrics::counter!("fieldmesh_log_syncs_total").increment(1);
     table.sync().await
 }

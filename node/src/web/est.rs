@@ -470,9 +470,13 @@ pub(crate) fn registration_id(user: &str) -> Option<EntityId> {
     match id.kind() {
         EntityKind::Customer | EntityKind::Technician => Some(EntityId::registration_of(id)),
         EntityKind::Registration => Some(id),
-        EntityKind::Ticket | EntityKind::Desk | EntityKind::Authority | EntityKind::Placement => {
-            None
-        }
+        EntityKind::Ticket
+        | EntityKind::Desk
+        | EntityKind::Authority
+        | EntityKind::Placement
+        | EntityKind::Notifier
+        | EntityKind::Integration
+        | EntityKind::Attachment => None,
     }
 }
 

@@ -45,7 +45,17 @@ pub(super) fn shown(
     request: &HttpRequest,
     kind: Kind,
 ) -> Result<(PeerCertificate, EntityId), Problem> {
-    let wanted = if kind == Kind::Node { "node" } else { "operator" };
+    shown_of(request, &[kind])
+}
+
+/// The same, of one of these kinds.
+fn shown_of(request: &HttpRequest, kinds: &[Kind]) -> Result<(PeerCertificate, EntityId), Problem> {
+    let kind = kinds.first().copied().unwrap_or(Kind::Operator);
+    let wanted = match kinds {
+        [Kind::Node] => "node",
+        [_] => "operator",
+        _ => "customer, technician or operator",
+    };
     let shared = shared(request, kind)?;
     let refuse = |detail: &str| refuse(kind, detail);
     let show = || refuse(&format!("present the certificate of a {wanted}"));
@@ -55,7 +65,7 @@ pub(super) fn shown(
     let (trust, now_s) = (&shared.node.trust, shared.node.clock.now_ms() / 1000);
     let certificate = trust.store().verify(leaf, &rest, Usage::ClientAuth, now_s);
     let certificate = certificate.map_err(|error| refuse(&error.to_string()))?;
-    if certificate.identity.kind != kind {
+    if !kinds.contains(&certificate.identity.kind) {
         return Err(refuse(&format!("the certificate is not of a {wanted}")));
     }
     if trust.is_revoked(&certificate) {
@@ -71,7 +81,16 @@ pub(super) async fn holder(
     request: &HttpRequest,
     kind: Kind,
 ) -> Result<(PeerCertificate, EntityId), Problem> {
-    let (certificate, id) = shown(request, kind)?;
+    holder_of(request, &[kind]).await
+}
+
+/// The same, of one of these kinds.
+pub(super) async fn holder_of(
+    request: &HttpRequest,
+    kinds: &[Kind],
+) -> Result<(PeerCertificate, EntityId), Problem> {
+    let kind = kinds.first().copied().unwrap_or(Kind::Operator);
+    let (certificate, id) = shown_of(request, kinds)?;
     match shared(request, kind)?.node.register.issued_to(&certificate, id).await {
         Ok(true) => Ok((certificate, id)),
         Ok(false) => Err(refuse(kind, "the authority has no record of the certificate")),

@@ -7,14 +7,16 @@ use actix_web::{HttpRequest, web};
 use fieldmesh_domain::{
     Command, EntityId, EntityKind,
     message::Amendment,
-    placement::ORDERS,
+    placement::{ORDERS, TRIGGERS},
     ticket::{self, Order, Party, Reader},
     time::Millis,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Shared, operator::Operator, problem::Problem, rest::Point};
+use super::{
+    Shared, attachments::EnclosureView, operator::Operator, problem::Problem, rest::Point,
+};
 use crate::issuer::sha256;
 
 /// Bytes of an idempotency key: twice a UUID's text, and some.
@@ -66,13 +68,21 @@ pub enum NewOrder {
     Confirm,
     Message {
         to: ReaderName,
+        #[serde(default)]
         text: String,
+        /// What comes with it, once all its pieces are there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        enclosure: Option<EnclosureView>,
     },
     /// Another ticket is of the same cause: its end is this one's.
     Group {
         parent: String,
     },
     Ungroup,
+    /// A person knows of it: nobody else is told for half an hour.
+    Acknowledge,
+    /// The next step of its escalation policy, at once.
+    Escalate,
 }
 
 /// Whom a message is for.
@@ -84,7 +94,7 @@ pub enum ReaderName {
     Both,
 }
 
-fn id_of(text: &str, kind: EntityKind, what: &str) -> Result<EntityId, Problem> {
+pub(super) fn id_of(text: &str, kind: EntityKind, what: &str) -> Result<EntityId, Problem> {
     let id: Option<EntityId> = text.parse().ok();
     let of_kind = id.filter(|id| id.kind() == kind);
     of_kind.ok_or_else(|| Problem::invalid(format_args!("{text:?} is no {what}'s identifier")))
@@ -108,25 +118,31 @@ impl NewOrder {
             }
             Self::Reopen { reason } => Order::Reopen { reason },
             Self::Confirm => Order::Confirm,
-            Self::Message { to, text } => {
+            Self::Message { to, text, enclosure } => {
                 let to = match to {
                     ReaderName::Customer => Reader::Customer,
                     ReaderName::Technician => Reader::Technician,
                     ReaderName::Both => Reader::Both,
                 };
-                Order::Message { to, text }
+                let read = |view: EnclosureView| {
+                    let wrong = || Problem::invalid("digest and key of an enclosure have 32 bytes");
+                    view.enclosure().ok_or_else(wrong)
+                };
+                let enclosure = enclosure.map(read).transpose()?;
+                Order::Message { to, text, enclosure }
             }
             Self::Group { parent } => {
                 Order::Group { parent: id_of(&parent, EntityKind::Ticket, "ticket")? }
             }
             Self::Ungroup => Order::Ungroup,
+            Self::Acknowledge => Order::Acknowledge,
+            Self::Escalate => Order::Escalate,
         })
     }
 }
 
-/// The same for the same key of an operator, so that a message that is sent twice is written once. Other orders do
-/// not look at it: most are true already when they come again, but to reassign is not.
-fn order_id(
+/// The same for the same key of an operator: a ticket carries out once what is ordered again under its key.
+pub(super) fn order_id(
     request: &HttpRequest,
     operator: &Operator,
     shared: &Shared,
@@ -165,7 +181,8 @@ pub async fn order(
     let ticket = id_of(&ticket, EntityKind::Ticket, "ticket")?;
     let id = order_id(&request, &operator, &shared)?;
     let order = body.into_inner().order()?;
-    if shared.node.known.known().level() < ORDERS {
+    let needed = if order.is_of_triggers() { TRIGGERS } else { ORDERS };
+    if shared.node.known.known().level() < needed {
         let text = "a node runs an older release and does not know of orders: upgrade it first";
         return Err(Problem::busy(text));
     }

@@ -1,19 +1,24 @@
-//! REST v1 for operators: register, list, show, explain; OpenAPI is served at `/v1/openapi.json`.
+//! REST v1 for operators: list, show, explain; OpenAPI is served at `/v1/openapi.json`.
 #![allow(unused_qualifications, reason = "the path macro repeats the query's type")]
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 use fieldmesh_actors::commit::ShardId;
 use fieldmesh_domain::{
-    Command, EntityId, EntityKind, IndexRow, Region, customer, message::Location, technician,
+    EntityId, EntityKind, IndexRow, Region,
+    message::Location,
+    mutant::{Mutant, is_planted},
+    ticket::Standing,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{
-    Shared, backup, ca, cluster, operator::Operator, orders, problem::Problem, promotion, slots,
-    watch,
+    Shared, attachments, backup, ca, chaos, cluster, health, intake, integrations, notices,
+    operator::Operator, orders, people, plan, policies, problem::Problem, promotion, rules, shifts,
+    slots, watch, whatif,
 };
 use crate::{
+    auditor::Pass,
     courier::wire::{WANTED_MAX, Wanted},
     store::health::Health,
     story,
@@ -31,14 +36,64 @@ const PAGE_ROWS_MAX: usize = 1000;
         description = "Operators' interface; authenticate with an operator certificate."
     ),
     paths(
-        register_customer,
-        register_technician,
+        people::register_customer,
+        people::register_technician,
+        people::revise,
+        people::set_preferences,
+        shifts::roster,
+        shifts::set_roster,
+        shifts::calendar,
+        shifts::duty,
+        shifts::swap,
+        shifts::who,
+        health::health,
         tickets,
         customers,
         technicians,
         ticket,
         explanation,
+        triage,
         orders::order,
+        attachments::attachments,
+        attachments::show,
+        attachments::store,
+        attachments::piece,
+        whatif::what_if,
+        whatif::decide_again,
+        plan::plan,
+        notices::webhooks,
+        notices::write,
+        notices::lint,
+        notices::test,
+        notices::open,
+        notices::secret,
+        notices::notices,
+        notices::replay,
+        policies::show,
+        policies::show_version,
+        policies::write,
+        policies::lint,
+        policies::lasting,
+        policies::add,
+        policies::expire,
+        policies::simulation::simulate,
+        integrations::create,
+        integrations::integrations,
+        integrations::revoke,
+        rules::versions,
+        rules::version,
+        rules::lint,
+        rules::test,
+        rules::backtest,
+        rules::apply,
+        chaos::status,
+        chaos::lease,
+        chaos::end,
+        chaos::stop,
+        chaos::herd,
+        chaos::replicas,
+        chaos::allowance::allow,
+        chaos::allowance::forbid,
         cluster::status,
         cluster::found,
         cluster::join,
@@ -65,19 +120,30 @@ pub fn routes(scope: &mut web::ServiceConfig) {
     scope
         .route("/openapi.json", web::get().to(openapi))
         .route("/info", web::get().to(info))
-        .route("/customers", web::post().to(register_customer))
         .route("/customers", web::get().to(customers))
-        .route("/technicians", web::post().to(register_technician))
         .route("/technicians", web::get().to(technicians))
         .configure(backup::routes)
         .configure(promotion::routes)
         .configure(ca::routes)
+        .configure(chaos::routes)
         .configure(cluster::routes)
         .configure(slots::routes)
         .configure(orders::routes)
+        .configure(attachments::routes)
+        .configure(whatif::routes)
+        .configure(plan::routes)
+        .configure(notices::routes)
+        .configure(people::routes)
+        .configure(shifts::routes)
+        .configure(health::routes)
+        .configure(policies::routes)
+        .configure(intake::routes)
+        .configure(integrations::routes)
+        .configure(rules::routes)
         .route("/tickets", web::get().to(tickets))
         .route("/tickets/{id}", web::get().to(ticket))
         .route("/tickets/{id}/explanation", web::get().to(explanation))
+        .route("/tickets/{id}/triage", web::get().to(triage))
         .route("/watch", web::get().to(watch::watch));
 }
 
@@ -100,11 +166,24 @@ pub async fn ready(shared: web::Data<Shared>) -> HttpResponse {
         .own_groups()
         .map(|shard| serde_json::json!({ "shard": shard, "ready": shared.node.courier.is_led(shard) }))
         .collect();
-    std::future::ready(
-        HttpResponse::build(status)
-            .json(serde_json::json!({ "ready": ready, "disk": disk, "shards": shards })),
-    )
+    let passes = shared.node.audits().passes();
+    let audits: Vec<_> = passes.iter().map(|(shard, pass)| audited(*shard, *pass)).collect();
+    std::future::ready(HttpResponse::build(status).json(
+        serde_json::json!({ "ready": ready, "disk": disk, "shards": shards, "audits": audits }),
+    ))
     .await
+}
+
+/// When the auditor last saw every ticket of a shard that this node leads, and what it found.
+fn audited(shard: ShardId, pass: Option<Pass>) -> serde_json::Value {
+    let of = |figure: fn(&Pass) -> u64| pass.as_ref().map(figure);
+    serde_json::json!({
+        "shard": shard,
+        "ended_ms": of(|pass| pass.ended_ms),
+        "open": of(|pass| pass.open),
+        "missing": of(|pass| pass.missing),
+        "overdue": of(|pass| pass.overdue),
+    })
 }
 
 pub async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
@@ -162,6 +241,9 @@ fn default_tier() -> u8 {
 pub struct NewSkill {
     pub category: u16,
     pub level: u8,
+    /// Unix milliseconds: it counts until then; for good unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
 }
 
 /// A technician to register.
@@ -188,53 +270,13 @@ pub struct Created {
 }
 
 pub(super) fn fresh(shared: &Shared, kind: EntityKind) -> Result<EntityId, Problem> {
-    let region: Region = shared
-        .node
-        .region
-        .parse()
-        .map_err(|_| Problem::invalid("the node's region is not valid"))?;
     let mut random = [0; 10];
     shared.node.entropy.fill(&mut random);
-    Ok(EntityId::new(kind, region, random))
+    Ok(EntityId::new(kind, region(shared)?, random))
 }
 
-/// Registers a customer.
-#[utoipa::path(post, path = "/v1/customers", request_body = NewCustomer, responses((status = 201, body = Created)))]
-async fn register_customer(
-    _operator: Operator,
-    body: web::Json<NewCustomer>,
-    shared: web::Data<Shared>,
-) -> Result<HttpResponse, Problem> {
-    let id = fresh(&shared, EntityKind::Customer)?;
-    let NewCustomer { name, location, tier } = body.into_inner();
-    let command = customer::Command::Register { name, location: location.into(), tier };
-    shared.node.ask(id, Command::Customer(command)).await?;
-    Ok(HttpResponse::Created().json(Created { id: id.to_string() }))
-}
-
-/// Registers a technician.
-#[utoipa::path(post, path = "/v1/technicians", request_body = NewTechnician, responses((status = 201, body = Created)))]
-async fn register_technician(
-    _operator: Operator,
-    body: web::Json<NewTechnician>,
-    shared: web::Data<Shared>,
-) -> Result<HttpResponse, Problem> {
-    let id = fresh(&shared, EntityKind::Technician)?;
-    let NewTechnician { name, home, skills, capacity } = body.into_inner();
-    let skills = skills
-        .into_iter()
-        .map(|skill| technician::Skill { category: skill.category, level: skill.level })
-        .collect();
-    let command = technician::Command::Register {
-        name,
-        skills,
-        home: home.into(),
-        capacity,
-        shift: technician::Shift::Always,
-    };
-    shared.node.ask(id, Command::Technician(command)).await?;
-    shared.node.ask(id, Command::Technician(technician::Command::GoOnShift)).await?;
-    Ok(HttpResponse::Created().json(Created { id: id.to_string() }))
+pub(super) fn region(shared: &Shared) -> Result<Region, Problem> {
+    shared.node.region.parse().map_err(|_| Problem::invalid("the node's region is not valid"))
 }
 
 /// Which rows of a list.
@@ -261,6 +303,51 @@ pub struct RowView {
     pub opened_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load: Option<u16>,
+    /// How it stands with what was promised and with its escalation policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<StandingView>,
+}
+
+/// What lists show of the terms that a ticket was opened under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StandingView {
+    /// When the next promise is broken, Unix milliseconds.
+    pub due_ms: Option<u64>,
+    /// A promise was not kept.
+    pub is_breached: bool,
+    /// The step of its escalation policy, counted from 1, while that runs.
+    pub step: Option<u32>,
+    /// A silence or maintenance window holds it.
+    pub is_silenced: bool,
+    /// A person has answered, and nobody else is told for a while.
+    pub is_acknowledged: bool,
+}
+
+impl StandingView {
+    pub(crate) fn of(standing: &Standing) -> Self {
+        let Standing { due, is_broken, step, is_silenced, is_answered } = *standing;
+        Self {
+            due_ms: due.map(|due| due.0),
+            is_breached: is_broken,
+            step: step.map(|step| u32::from(step) + 1),
+            is_silenced,
+            is_acknowledged: is_answered,
+        }
+    }
+
+    /// What stands out, for a line of a list.
+    pub(crate) fn marks(self) -> String {
+        let step = self.step.map(|step| format!(" step {step}"));
+        let said = |is_so: bool, mark: &'static str| if is_so { mark } else { "" };
+        let (breached, silenced) = (self.is_breached, self.is_silenced);
+        [
+            said(breached, " BREACHED"),
+            step.as_deref().unwrap_or_default(),
+            said(self.is_acknowledged, " acknowledged"),
+            said(silenced, " silenced"),
+        ]
+        .concat()
+    }
 }
 
 impl RowView {
@@ -273,12 +360,14 @@ impl RowView {
             technician: None,
             opened_ms: None,
             load: None,
+            standing: None,
         };
         Some(match row {
-            IndexRow::Ticket { state, priority, opened_at, technician, .. } => Self {
+            IndexRow::Ticket { state, priority, opened_at, technician, standing, .. } => Self {
                 priority: Some(*priority),
                 technician: technician.map(|id| id.to_string()),
                 opened_ms: Some(opened_at.0),
+                standing: standing.as_ref().map(StandingView::of),
                 ..plain(state.name())
             },
             IndexRow::Technician { state, load, .. } => {
@@ -292,7 +381,13 @@ impl RowView {
             | IndexRow::Ca { .. }
             | IndexRow::Member { .. }
             | IndexRow::Home { .. }
-            | IndexRow::Placed { .. } => return None,
+            | IndexRow::Placed { .. }
+            | IndexRow::Notice { .. }
+            | IndexRow::Delivery { .. }
+            | IndexRow::Gone { .. }
+            | IndexRow::Integration { .. }
+            | IndexRow::Document(_)
+            | IndexRow::Allowances(_) => return None,
         })
     }
 }
@@ -396,7 +491,7 @@ async fn technicians(
 }
 
 /// An entity whose history no replica here has.
-fn elsewhere(shared: &Shared, id: EntityId) -> Problem {
+pub(super) fn elsewhere(shared: &Shared, id: EntityId) -> Problem {
     let known = shared.node.known.known();
     let Some(shard) = known.group_of(id) else { return Problem::missing("such region") };
     let voters = known.placed(shard).map_or(&[][..], |placed| &placed.voters);
@@ -424,7 +519,7 @@ pub(super) async fn latest(
     shard: ShardId,
     otherwise: &str,
 ) -> Result<(), Problem> {
-    if shared.node.courier.catch_up_in_time(shard).await {
+    if is_planted(Mutant::StaleRead) || shared.node.courier.catch_up_in_time(shard).await {
         return Ok(());
     }
     Err(Problem::busy(format_args!(
@@ -433,7 +528,7 @@ pub(super) async fn latest(
     )))
 }
 
-async fn history(
+pub(super) async fn history(
     shared: &Shared,
     id: &str,
     query: &ReadQuery,
@@ -463,6 +558,18 @@ async fn ticket(
 ) -> Result<web::Json<story::TicketStory>, Problem> {
     let (id, history) = history(&shared, &id, &query).await?;
     story::tell(id, &history).map(web::Json).map_err(Problem::from)
+}
+
+/// What trigger rules said of it; null where there were none.
+#[utoipa::path(get, path = "/v1/tickets/{id}/triage", params(ReadQuery), responses((status = 200, body = Option<story::TriageStory>)))]
+async fn triage(
+    _operator: Operator,
+    id: web::Path<String>,
+    query: web::Query<ReadQuery>,
+    shared: web::Data<Shared>,
+) -> Result<web::Json<Option<story::TriageStory>>, Problem> {
+    let (_, history) = history(&shared, &id, &query).await?;
+    story::triage(&history).map(web::Json).map_err(Problem::from)
 }
 
 /// Why its technicians were chosen.

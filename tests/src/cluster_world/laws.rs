@@ -42,7 +42,7 @@ pub(super) fn is_at_rest(disk: &Disk, group: u32) -> bool {
 
 /// What all replicas must have alike: all but how each came to it.
 fn rows(disk: &Disk, group: u32) -> Vec<Row> {
-    let own = [state::applied(), state::installing(), state::installed(), state::whole()];
+    let own = state::of_a_replica();
     let all = table(disk, group).map(|table| table.scan(&[], &[u8::MAX], usize::MAX).unwrap());
     all.into_iter().flatten().filter(|(key, _)| !own.contains(key)).collect()
 }

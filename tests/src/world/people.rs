@@ -80,7 +80,7 @@ impl Person {
             _ => vec![
                 Command::Technician(technician::Command::Register {
                     name,
-                    skills: vec![Skill { category: 1, level: 3 }],
+                    skills: vec![Skill::new(1, 3)],
                     home,
                     capacity,
                     shift: Shift::Always,

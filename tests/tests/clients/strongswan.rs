@@ -134,10 +134,10 @@ async fn strongswan_tells_no_stranger_the_token() {
     let (_, request) = outsider.pki_request("mine", &["--type", "ecdsa", "--size", "256"]);
     let id = live.customer().await;
     let proof = format!("{id}:{}", live.token(id).await.as_str());
-    let before = live.snapshot();
+    let before = live.snapshot().await;
     let said = ask(&mut outsider.est(&live, "", &request, &["--userpass", &proof]), "");
     refused(&said, "TLS alert");
-    assert_eq!(live.snapshot(), before);
+    assert_eq!(live.snapshot().await, before);
 }
 
 async fn pending(live: &Live, id: &str) {

@@ -34,7 +34,7 @@ async fn each_wrong_token_looks_the_same() {
     let (id, secret) = invited(&live).await;
     let (another, _) = invited(&live).await;
     let good = person.request("good", P256, "/CN=x");
-    let before = live.snapshot();
+    let before = live.snapshot().await;
     let mut said: Vec<String> = Vec::new();
     for (what, user, secret) in [
         ("a wrong secret", &*id, "wrong"),
@@ -54,7 +54,7 @@ async fn each_wrong_token_looks_the_same() {
     is_plain("another profile's path", &wrong_label.enroll(&id, &secret, &body), 401);
     is_plain("no credentials", &person.est("simpleenroll", &["--data-binary", "x"]), 401);
     is_plain("an unknown label", &Person::new(&live, "root").est("cacerts", &[]), 404);
-    assert_eq!(live.snapshot(), before);
+    assert_eq!(live.snapshot().await, before);
     assert_eq!(person.enroll(&id, &secret, &good).status, 200);
 }
 
@@ -71,7 +71,7 @@ async fn each_bad_request_is_told_what_is_wrong_and_changes_nothing() {
     let trailing = [&der[..], &[0]].concat();
     let rsa = |bits: &'static str| ["-algorithm", "RSA", "-pkeyopt", bits];
     let curve = |curve: &'static str| ["-algorithm", "EC", "-pkeyopt", curve];
-    let before = live.snapshot();
+    let before = live.snapshot().await;
     let cases = [
         ("no base64", person.file("x", b"!!!"), 400, "base64"),
         ("no request", person.file("y", b"AAAA"), 400, ""),
@@ -141,7 +141,7 @@ async fn each_bad_request_is_told_what_is_wrong_and_changes_nothing() {
     }
     let no_type = ["-u", &format!("{id}:{secret}"), "--data-binary", &format!("@{good}")];
     is_plain("no content type", &person.est("simpleenroll", &no_type), 415);
-    assert_eq!(live.snapshot(), before);
+    assert_eq!(live.snapshot().await, before);
     // Wrapped base64 is as good, and so is PEM.
     let wrapped = person.path("wrapped");
     openssl(&["base64", "-in", &person.path("good.csr"), "-out", &wrapped]);

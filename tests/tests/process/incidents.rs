@@ -12,7 +12,8 @@ const CATEGORIES: usize = 5;
 /// Writes the log with cities beside it; every category has somebody who handles it.
 pub(crate) fn write(dir: &Path, incidents: usize) -> PathBuf {
     let mut log = String::from(
-        "incident,opened_at,caller,location,category,subcategory,impact,urgency,assignee\n",
+        "incident,opened_at,caller,location,category,subcategory,impact,urgency,assignee,\
+         reassignments,met_sla\n",
     );
     for number in 0..incidents {
         let (hour, minute) = (number / 60 % 24, number % 60);
@@ -24,11 +25,13 @@ pub(crate) fn write(dir: &Path, incidents: usize) -> PathBuf {
         let level = ["", "1", "2", "3"][number % 4];
         writeln!(
             log,
-            "INC{number:07},2026-03-02T{hour:02}:{minute:02},{},{},{},{},{level},2,{assignee}",
+            "INC{number:07},2026-03-02T{hour:02}:{minute:02},{},{},{},{},{level},2,{assignee},{},{}",
             number * 5 % CALLERS,
             number % 9,
             number % CATEGORIES,
             number % 31,
+            number % 2,
+            u8::from(number % 3 > 0),
         )
         .unwrap();
     }

@@ -97,6 +97,9 @@ async fn wrong_configuration_is_named() {
         ("FIELDMESH__NODE__SHARDS", "0", "node.shards"),
         ("FIELDMESH__CLUSTER__REGION", "europe", "cluster.region"),
         ("FIELDMESH__LOG__FORMAT", "prose", "log.format"),
+        ("FIELDMESH__HEARTBEAT__EVERY_S", "0", "heartbeat.every_s"),
+        ("FIELDMESH__HEARTBEAT__URL", "http://10.0.0.1/beat", "allow_private"),
+        ("FIELDMESH__HEARTBEAT__URL", "monitor", "heartbeat.url"),
     ] {
         refuse(dir.path(), Launch::dev(dir.path()).env(key, value), &[word]).await;
     }

@@ -55,8 +55,9 @@ async fn a_repeated_message_counts_once_and_another_under_its_number_never() {
     settled(&live, 1).await;
     let ticket = EntityId::ticket_of(device.id, message.claims.cti);
     let history = || live.server().node.journal_of(ticket).unwrap().history(ticket).unwrap().len();
-    let customer = |live: &Live| live.snapshot()[&format!("{} history", device.id)].clone();
-    let (length, before) = (history(), customer(&live));
+    let customer =
+        async |live: &Live| live.snapshot().await[&format!("{} history", device.id)].clone();
+    let (length, before) = (history(), customer(&live).await);
     // The very bytes, the same content sealed anew, and from a later connection.
     let again = device.connect(live.devices).await;
     let newly = device.greet(&again).await;
@@ -76,7 +77,7 @@ async fn a_repeated_message_counts_once_and_another_under_its_number_never() {
     }
     assert_eq!(live.counted("fieldmesh_intake_forged_total").await, forged + 2, "the alarm");
     assert_eq!(live.tickets().len(), 1);
-    assert_eq!(customer(&live), before);
+    assert_eq!(customer(&live).await, before);
     assert!(history() >= length);
 }
 
@@ -122,7 +123,7 @@ async fn a_message_that_waited_too_long_is_told_so() {
     let device = live.raw(live.customer().await).await;
     let connection = device.connect(live.devices).await;
     let service = device.greet(&connection).await;
-    let before = live.snapshot();
+    let before = live.snapshot().await;
     for (age, ago) in [(100, 1), (7 * 24 * 3600, 1), (7 * 24 * 3600, 3600)] {
         let mut message = device.request();
         message.claims.exp = now_s() - ago;
@@ -130,7 +131,7 @@ async fn a_message_that_waited_too_long_is_told_so() {
         let answer = receipt(&connection, &device, &service, &message).await;
         assert_eq!(answer, (ReceiptStatus::Expired, None));
     }
-    assert_eq!(live.snapshot(), before);
+    assert_eq!(live.snapshot().await, before);
 }
 
 /// Requests that no service desk can act on.
@@ -168,7 +169,7 @@ async fn a_request_without_sense_gets_a_signed_refusal() {
     let device = live.raw(live.customer().await).await;
     let connection = device.connect(live.devices).await;
     let service = device.greet(&connection).await;
-    let before = live.snapshot();
+    let before = live.snapshot().await;
     for (what, body) in senseless() {
         let message = device.message(MessageType::Request, body);
         for _ in 0..2 {
@@ -176,7 +177,7 @@ async fn a_request_without_sense_gets_a_signed_refusal() {
             assert_eq!(answer, (ReceiptStatus::Invalid, None), "{what}");
         }
     }
-    assert_eq!(live.snapshot(), before);
+    assert_eq!(live.snapshot().await, before);
     // The edges of what is allowed: poles, antimeridian, a category that nobody has, a long text.
     for (lat_e6, lon_e6) in [(90_000_000, 180_000_000), (-90_000_000, -180_000_000)] {
         let body = RequestBody {
@@ -198,13 +199,13 @@ async fn a_technician_answers_offers_and_nothing_else() {
     let device = live.raw(live.technician(1).await).await;
     let connection = device.connect(live.devices).await;
     let service = device.greet(&connection).await;
-    let state = || {
-        let mut kept = live.snapshot();
+    let state = async || {
+        let mut kept = live.snapshot().await;
         // Answers are noted in the technician's own history, and their receipts are mail.
         kept.retain(|key, _| !key.starts_with(&device.name) || key.ends_with("row"));
         kept
     };
-    let before = live.snapshot();
+    let before = live.snapshot().await;
     let ticket = EntityId::ticket_of(device.id, random());
     let response = |answer: Answer| {
         let body = ResponseBody { ticket, offer: OfferId { epoch: 1, seq: 0 }, answer };
@@ -226,9 +227,9 @@ async fn a_technician_answers_offers_and_nothing_else() {
         let answer = receipt(&connection, &device, &service, &message).await;
         assert_eq!(answer, (ReceiptStatus::Invalid, None), "{what}");
     }
-    assert_eq!(live.snapshot(), before);
+    assert_eq!(live.snapshot().await, before);
     // An offer that was never made: noted, told, and nobody else hears of it.
-    let before = state();
+    let before = state().await;
     for answer in [
         Answer::Accept { eta_min: 5 },
         Answer::Accept { eta_min: u16::MAX },
@@ -244,6 +245,6 @@ async fn a_technician_answers_offers_and_nothing_else() {
         let answer = receipt(&connection, &device, &service, &message).await;
         assert_eq!(answer, (ReceiptStatus::NoLongerYours, Some(ticket)));
     }
-    assert_eq!(state(), before);
+    assert_eq!(state().await, before);
     assert_eq!(live.tickets().len(), 0);
 }

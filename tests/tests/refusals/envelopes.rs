@@ -40,11 +40,11 @@ impl Connected {
 
     /// Every case gets this reply, and nothing of it is kept.
     async fn all_get(&self, expected: &Reply, cases: &[(String, Vec<u8>)]) {
-        let before = self.live.snapshot();
+        let before = self.live.snapshot().await;
         for (what, bytes) in cases {
             assert_eq!(self.ask(bytes).await, *expected, "{what}");
         }
-        assert_eq!(self.live.snapshot(), before);
+        assert_eq!(self.live.snapshot().await, before);
         self.still_serves().await;
     }
 
@@ -195,7 +195,7 @@ async fn each_flipped_bit_is_noticed() {
     let header = Frame::decode(&whole).unwrap().1;
     let (kid, sealed) = (header + 11..header + 19, header + 91..whole.len());
     let encapsulated = header + 23..header + 88;
-    let before = connected.live.snapshot();
+    let before = connected.live.snapshot().await;
     for at in 0..whole.len() {
         let mut bent = whole.clone();
         bent[at] ^= 1 << (at % 8);
@@ -209,7 +209,7 @@ async fn each_flipped_bit_is_noticed() {
         };
         assert!(fits, "bit {} of byte {at} of {}: {reply:?}", at % 8, whole.len());
     }
-    assert_eq!(connected.live.snapshot(), before);
+    assert_eq!(connected.live.snapshot().await, before);
     // Nothing of all that used the number up.
     let reply = connected.ask(&whole).await;
     let Connected { device, service, .. } = &connected;
@@ -222,11 +222,11 @@ async fn a_message_for_a_key_that_is_gone_gets_the_present_ones() {
     let Connected { device, service, .. } = &connected;
     let (_, gone) = HpkePrivateKey::generate().unwrap();
     let message = device.request();
-    let before = connected.live.snapshot();
+    let before = connected.live.snapshot().await;
     let stale = Service { key: gone, ..service.clone() };
     let reply = connected.ask(&device.sealed(&stale, &message)).await;
     let Reply::StaleKey { service: keys } = reply else { panic!("{reply:?}") };
-    assert_eq!(connected.live.snapshot(), before);
+    assert_eq!(connected.live.snapshot().await, before);
     // The keys are signed, and the same message sealed for them is the first of its number.
     let fresh = device.believe(&keys);
     assert_eq!((fresh.id, fresh.key.kid()), (service.id, service.key.kid()));
@@ -239,7 +239,7 @@ async fn kinds_of_messages_that_only_the_service_sends_are_refused() {
     use fieldmesh_domain::message::ReceiptStatus::Invalid;
     let connected = Connected::new().await;
     let Connected { device, service, .. } = &connected;
-    let before = connected.live.snapshot();
+    let before = connected.live.snapshot().await;
     for kind in
         [MessageType::Alert, MessageType::Response, MessageType::Confirmation, MessageType::Receipt]
     {
@@ -252,6 +252,6 @@ async fn kinds_of_messages_that_only_the_service_sends_are_refused() {
     // An offer of session keys that is none.
     let message = device.message(MessageType::Session, vec![0x80]);
     assert_eq!(connected.ask(&device.sealed(service, &message)).await, Reply::BadEnvelope);
-    assert_eq!(connected.live.snapshot(), before);
+    assert_eq!(connected.live.snapshot().await, before);
     connected.still_serves().await;
 }

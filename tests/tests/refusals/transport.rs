@@ -145,7 +145,7 @@ async fn a_frame_above_the_limit_gets_no_answer() {
     let device = live.raw(live.customer().await).await;
     let connection = device.connect(live.devices).await;
     let service = device.greet(&connection).await;
-    let before = live.snapshot();
+    let before = live.snapshot().await;
     let sized = |bytes: usize| {
         let head = framed(service.id, random(), wire::SEALED, &[]);
         let payload = vec![0xd0; bytes - head.len()];
@@ -156,7 +156,7 @@ async fn a_frame_above_the_limit_gets_no_answer() {
     for bytes in [STREAM_BYTES_MAX + 1, 2 * STREAM_BYTES_MAX] {
         assert!(ask(&connection, &sized(bytes)).await.is_err(), "{bytes} bytes got an answer");
     }
-    assert_eq!(live.snapshot(), before);
+    assert_eq!(live.snapshot().await, before);
     let reply = ask(&connection, &device.sealed(&service, &device.request())).await.unwrap();
     assert_eq!(device.status(&service, &reply), ReceiptStatus::Received, "the connection goes on");
 }
@@ -167,7 +167,7 @@ async fn a_hello_counts_with_the_devices_own_and_newest_bundle_only() {
     let device = live.raw(live.customer().await).await;
     let other = live.raw(live.customer().await).await;
     let connection = device.connect(live.devices).await;
-    let before = live.snapshot();
+    let before = live.snapshot().await;
     let bundle = device.bundle(now_s());
     let signed = |bundle: &_, signer: &SoftwareSigner| sign_bundle(bundle, signer).unwrap();
     let impostor = SoftwareSigner::from_pkcs8(
@@ -197,7 +197,7 @@ async fn a_hello_counts_with_the_devices_own_and_newest_bundle_only() {
     }
     let unreadable = framed([0; 16], random(), wire::HELLO, b"\xff");
     assert_eq!(ask(&connection, &unreadable).await.unwrap(), Reply::BadEnvelope);
-    assert_eq!(live.snapshot(), before, "a refused bundle left a trace");
+    assert_eq!(live.snapshot().await, before, "a refused bundle left a trace");
     assert_eq!(live.server().node.courier.connected(), 0);
 
     let kept = || {
@@ -225,9 +225,9 @@ async fn before_the_hello_nothing_is_taken_from_a_device() {
     let connection = device.connect(live.devices).await;
     // What cannot be sealed for the device cannot be told to it, so nothing is taken from it yet.
     let request = device.sealed(&service, &device.request());
-    let before = live.snapshot();
+    let before = live.snapshot().await;
     assert_eq!(ask(&connection, &request).await.unwrap(), Reply::BadEnvelope);
-    assert_eq!(live.snapshot(), before);
+    assert_eq!(live.snapshot().await, before);
     device.greet(&connection).await;
     let reply = ask(&connection, &request).await.unwrap();
     assert_eq!(device.status(&service, &reply), ReceiptStatus::Received);
@@ -240,7 +240,7 @@ async fn acknowledgements_of_what_was_never_sent_change_nothing() {
     let device = live.raw(live.customer().await).await;
     let connection = device.connect(live.devices).await;
     device.greet(&connection).await;
-    let before = live.snapshot();
+    let before = live.snapshot().await;
     let ack = |count: usize| {
         let message_ids = (0..count).map(|_| random::<16>().into()).collect();
         framed([0; 16], [0; 16], wire::ACK, &minicbor::to_vec(Ack { message_ids }).unwrap())
@@ -253,5 +253,5 @@ async fn acknowledgements_of_what_was_never_sent_change_nothing() {
     ] {
         assert_eq!(ask(&connection, &frame).await.unwrap(), expected);
     }
-    assert_eq!(live.snapshot(), before);
+    assert_eq!(live.snapshot().await, before);
 }

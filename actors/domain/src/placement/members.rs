@@ -22,7 +22,7 @@ use crate::{EntityId, EntityKind, IndexRow, Region, Rejection, RejectionCode, ti
 
 /// What a program understands of commands, events and log entries. Raised with each kind that an older one
 /// would not know: nobody writes it before every node says that it knows it.
-pub const LEVEL: u32 = ORDERS;
+pub const LEVEL: u32 = ALLOWANCES;
 /// The level of entries that name the history that they go on from, and of regions with a policy.
 pub const HISTORIES: u32 = 1;
 /// The level of slots that move.
@@ -31,6 +31,10 @@ pub const SLOTS_MOVE: u32 = 2;
 pub const SHARED_KEYS: u32 = 3;
 /// The level of orders, and of what customers and technicians do and write besides requests and answers.
 pub const ORDERS: u32 = 4;
+/// The level of what operators write for dispatch (rules, policies, rosters), and of what it leads to.
+pub const TRIGGERS: u32 = 5;
+/// The level of allowances of chaos.
+pub const ALLOWANCES: u32 = 6;
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;
 /// The numbers of groups that each region has for itself.
@@ -154,7 +158,10 @@ impl Home {
             EntityKind::Customer
             | EntityKind::Technician
             | EntityKind::Ticket
-            | EntityKind::Desk => self.shard_of(entity.slot()),
+            | EntityKind::Desk
+            | EntityKind::Notifier
+            | EntityKind::Integration
+            | EntityKind::Attachment => self.shard_of(entity.slot()),
         }
     }
 

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 
+use super::life::{Step, Word};
 use crate::{
     TimerName,
     device::Change,
     ids::EntityId,
-    message::{AlertBody, Location, NoteBody, OfferId, ReceiptStatus, ResponseBody},
+    message::{AlertBody, Enclosure, Location, NoteBody, OfferId, ReceiptStatus, ResponseBody},
     ticket::{Progress, RefusalReason},
     time::Millis,
 };
@@ -24,6 +25,20 @@ pub struct Skill {
     pub category: u16,
     #[n(1)]
     pub level: u8,
+    /// It counts until then; none is for good.
+    #[n(2)]
+    pub expires: Option<Millis>,
+}
+
+impl Skill {
+    /// One that counts for good.
+    pub const fn new(category: u16, level: u8) -> Self {
+        Self { category, level, expires: None }
+    }
+
+    pub fn counts_at(&self, at: Millis) -> bool {
+        self.expires.is_none_or(|expires| at < expires)
+    }
 }
 
 /// When a technician works by itself, without being told.
@@ -59,6 +74,12 @@ pub enum Duty {
     OnSite,
     #[n(7)]
     Suspended,
+    /// On shift, and the roster has a break.
+    #[n(8)]
+    Break,
+    /// On shift, and nobody has heard of its device for long.
+    #[n(9)]
+    Unreachable,
 }
 
 impl Duty {
@@ -72,6 +93,8 @@ impl Duty {
             Self::EnRoute => "en_route",
             Self::OnSite => "on_site",
             Self::Suspended => "suspended",
+            Self::Break => "break",
+            Self::Unreachable => "unreachable",
         }
     }
 }
@@ -215,6 +238,9 @@ pub enum Command {
         #[n(1)]
         body: NoteBody,
     },
+    /// What is said of its shifts, its means and its device.
+    #[n(20)]
+    Life(#[n(0)] Word),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -350,5 +376,10 @@ pub enum Event {
         text: String,
         #[cbor(n(3), with = "minicbor::bytes")]
         message_id: [u8; 16],
+        #[n(4)]
+        enclosure: Option<Enclosure>,
     },
+    /// What becomes of its shifts, its means and its device.
+    #[n(20)]
+    Life(#[n(0)] Step),
 }

@@ -5,12 +5,13 @@
 //! it did not choose. **Not here:** what happens (`ticket`, `orders`), messages between people (`notes`).
 
 use super::{
-    Event, Order, ParentWord, Party, Progress, Stage, Ticket, group::says, reconcile::GONE,
+    Event, Invited, Order, ParentWord, Party, Progress, Stage, Ticket, group::says, reconcile::GONE,
 };
 use crate::{
     Command as AnyCommand, Effect, EntityId, IndexRow, MessageKind, TimerName, customer, desk,
     encoded,
     message::{AlertBody, Change, ConfirmationBody, OfferId, ReceiptBody, ReceiptStatus},
+    mutant::{Mutant, is_planted},
     selection::{Choice, Need},
     technician,
 };
@@ -22,25 +23,19 @@ impl Ticket {
     pub(super) fn effects(&self, event: &Event, id: EntityId) -> Vec<Effect> {
         let deadline = self.deadline();
         match event {
-            Event::Opened { .. } | Event::Triaged { .. } | Event::OfferRefused { .. } => vec![],
+            Event::Opened { .. }
+            | Event::OfferRefused { .. }
+            | Event::ChildJoined { .. }
+            | Event::ChildLeft { .. } => vec![],
+            Event::Triaged { triage, .. } => self.triaged_effects(id, triage.as_deref()),
+            Event::Compared { .. } => self.notices(id),
             Event::MatchAsked { .. } => vec![self.ask_desk(id), deadline, self.index(id)],
             Event::Offered { technician, choice, .. } => {
                 vec![self.reserve(id, *technician, choice), deadline, self.index(id)]
             }
             Event::Unfilled { .. } => vec![deadline, self.index(id)],
-            // The technician is read from the end of the list of those asked.
-            Event::OfferExpired => self
-                .asked
-                .last()
-                .map(|technician| self.release(id, *technician, self.offer()))
-                .into_iter()
-                .collect(),
-            Event::Accepted { eta_min, .. } => {
-                let mut effects = self.confirm(id, 2, Some(*eta_min), String::new());
-                effects.extend(self.hand_over(id));
-                effects.extend([deadline, self.index(id)]);
-                effects
-            }
+            Event::OfferExpired => self.offer_expired(id),
+            Event::Accepted { eta_min, .. } => self.accepted(id, *eta_min),
             Event::LateAcceptRefused { technician, offer } => {
                 vec![self.release(id, *technician, *offer)]
             }
@@ -50,14 +45,7 @@ impl Ticket {
                 effects
             }
             Event::Overdue { .. } => vec![deadline],
-            Event::Cancelled => {
-                let mut effects = vec![self.done(id)];
-                effects.extend(
-                    self.technician.map(|technician| self.release(id, technician, self.offer())),
-                );
-                effects.extend(self.end(id));
-                effects
-            }
+            Event::Cancelled => self.cancelled(id),
             Event::Closed => self.end(id),
             Event::Reconciled { .. } => self.reconciled(id),
             Event::Adopted { technician, .. } => vec![self.given(id, *technician), self.index(id)],
@@ -84,9 +72,44 @@ impl Ticket {
                 self.ask_parent(id).into_iter().chain([deadline]).collect()
             }
             Event::ParentLives { .. } => vec![deadline],
-            Event::ChildJoined { .. } | Event::ChildLeft { .. } => vec![],
             Event::ChildAnswered { child, word } => vec![says(id, *child, *word)],
+            Event::TermsSet(_)
+            | Event::Escalated { .. }
+            | Event::Answered { .. }
+            | Event::Rested
+            | Event::Clocked { .. }
+            | Event::Broken { .. }
+            | Event::Silenced(_)
+            | Event::SilenceAsked { .. }
+            | Event::Rearmed { .. } => self.effects_of_terms(event, id),
+            Event::ParentSought { .. } => self.seek_parent(id),
+            Event::AlsoOffered { .. } | Event::Switched { .. } | Event::OthersReleased { .. } => {
+                self.effects_of_offers(event, id)
+            }
         }
+    }
+
+    fn accepted(&self, id: EntityId, eta_min: u16) -> Vec<Effect> {
+        let mut effects = self.confirm(id, 2, Some(eta_min), String::new());
+        if is_planted(Mutant::ConfirmedTwice) {
+            effects.extend(self.confirm(id, 2, Some(eta_min), String::new()));
+        }
+        effects.extend(self.hand_over(id));
+        effects.extend([self.deadline(), self.index(id)]);
+        effects
+    }
+
+    fn cancelled(&self, id: EntityId) -> Vec<Effect> {
+        let release = self.technician.map(|technician| self.release(id, technician, self.offer()));
+        let told = [self.done(id)].into_iter().chain(release);
+        told.chain(self.end(id)).collect()
+    }
+
+    /// The technician is read from the end of the list of those asked.
+    fn offer_expired(&self, id: EntityId) -> Vec<Effect> {
+        let technician = self.asked.last();
+        let release = technician.map(|technician| self.release(id, *technician, self.offer()));
+        release.into_iter().collect()
     }
 
     /// Its technician goes, and the customer who was told of it hears that.
@@ -132,6 +155,8 @@ impl Ticket {
             | Order::Confirm
             | Order::Object { .. }
             | Order::Group { .. }
+            | Order::Acknowledge
+            | Order::Escalate
             | Order::Message { .. } => return vec![],
             Order::Ungroup => return self.leave_parent(id).into_iter().collect(),
         };
@@ -142,6 +167,8 @@ impl Ticket {
             effects.extend(self.leave_parent(id));
         }
         if matches!(order, Order::Amend(_)) {
+            let beside = self.others().iter().map(|one| self.write_invited(one, body.clone()));
+            effects.extend(beside);
             effects.extend(self.write_technician(body));
             effects.push(self.index(id));
         }
@@ -170,11 +197,12 @@ impl Ticket {
             priority: *priority,
             opened_at: *opened_at,
             technician: *technician,
+            standing: self.standing(),
         })
     }
 
     /// The desk need not think of it any more.
-    fn done(&self, id: EntityId) -> Effect {
+    pub(super) fn done(&self, id: EntityId) -> Effect {
         self.tell_desk(id, desk::Command::Done { ticket: id })
     }
 
@@ -182,16 +210,25 @@ impl Ticket {
         Effect::Tell { to: EntityId::desk(id.region()), command: AnyCommand::Desk(command) }
     }
 
-    pub(super) fn ask_desk(&self, id: EntityId) -> Effect {
+    /// What it asks the desk for.
+    pub fn need(&self) -> Need {
         let body = self.body.as_ref();
-        let need = Need {
+        Need {
             category: body.map_or(0, |body| body.category),
             priority: self.priority,
             location: body.map(|body| body.location).unwrap_or_default(),
             asked: self.asked.clone(),
-        };
-        let question = self.question;
-        self.tell_desk(id, desk::Command::Match { ticket: id, need, question })
+            skills: self.required_skills(),
+            wishes: self.wishes.clone(),
+            radius_m: self.radius_m(),
+            finish_by: self.finish_by(),
+            parts: self.required_parts(),
+        }
+    }
+
+    pub(super) fn ask_desk(&self, id: EntityId) -> Effect {
+        let (need, question) = (self.need(), self.question);
+        self.tell_desk(id, desk::Command::Match { ticket: id, need, question, pace: None })
     }
 
     fn reserve(&self, id: EntityId, technician: EntityId, choice: &Choice) -> Effect {
@@ -201,6 +238,13 @@ impl Ticket {
             to: technician,
             command: AnyCommand::Technician(technician::Command::Reserve { alert }),
         }
+    }
+
+    pub(super) fn invite(&self, id: EntityId, invited: &Invited) -> Effect {
+        let alert =
+            AlertBody { offer: self.offer_of(invited), ..self.alert(id, invited.distance_m) };
+        let command = AnyCommand::Technician(technician::Command::Reserve { alert });
+        Effect::Tell { to: invited.technician, command }
     }
 
     /// What the technician is told of the present offer.
@@ -219,7 +263,7 @@ impl Ticket {
         }
     }
 
-    fn release(&self, id: EntityId, technician: EntityId, offer: OfferId) -> Effect {
+    pub(super) fn release(&self, id: EntityId, technician: EntityId, offer: OfferId) -> Effect {
         let command = technician::Command::Release { ticket: id, offer };
         Effect::Tell { to: technician, command: AnyCommand::Technician(command) }
     }
@@ -256,6 +300,7 @@ impl Ticket {
         let is_done = self.stage == Stage::Closed;
         let word = if is_done { ParentWord::Done } else { ParentWord::Gone };
         effects.extend(self.tell_children(id, word));
+        effects.extend(self.unclaim(id));
         effects
     }
 }

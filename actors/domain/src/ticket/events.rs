@@ -3,18 +3,22 @@
 //! **Invariants:** field numbers are never used again; what only orders lead to is in no history of a
 //! ticket that nobody ordered anything of. **Not here:** what follows from it (`effects`).
 
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Encode, bytes::ByteArray};
 
 use super::{
     group::ParentWord,
     notes::Note,
     orders::{Order, Party},
+    parallel::Invited,
+    promises::{Clock, Promise},
+    ruled::Triage,
+    terms::{Silence, Terms},
     types::{Progress, RefusalReason},
 };
 use crate::{
     ids::EntityId,
     message::{OfferId, RequestBody},
-    selection::Choice,
+    selection::{Choice, Wishes},
     time::Millis,
 };
 
@@ -30,11 +34,17 @@ pub enum Event {
         body: RequestBody,
         #[n(3)]
         at: Millis,
+        /// The customer's then, where it had any.
+        #[n(5)]
+        wishes: Option<Wishes>,
     },
     #[n(1)]
     Triaged {
         #[n(0)]
         priority: u8,
+        /// What rules said, where there are any.
+        #[n(1)]
+        triage: Option<Box<Triage>>,
     },
     #[n(2)]
     MatchAsked {
@@ -122,6 +132,9 @@ pub enum Event {
         technician: EntityId,
         #[n(1)]
         epoch: u32,
+        /// The position of its offer, where that was not the first.
+        #[n(2)]
+        seq: Option<u32>,
     },
     /// Its technician said what it holds.
     #[n(15)]
@@ -138,6 +151,9 @@ pub enum Event {
         by: Party,
         #[n(2)]
         at: Millis,
+        /// Whoever orders it again under the same id means this one.
+        #[n(3)]
+        id: Option<ByteArray<16>>,
     },
     /// Nobody has it until then.
     #[n(17)]
@@ -220,5 +236,105 @@ pub enum Event {
         child: EntityId,
         #[n(1)]
         word: ParentWord,
+    },
+    /// The desk is asked which ticket has the same key.
+    #[n(30)]
+    ParentSought {
+        #[n(0)]
+        due: Millis,
+    },
+    /// It has answered, or is not waited for any more.
+    #[n(31)]
+    Compared {
+        /// The first ticket with the same key.
+        #[n(0)]
+        like: Option<EntityId>,
+        /// Nobody is told of this one.
+        #[n(1)]
+        is_silent: bool,
+    },
+    /// What it runs under for its whole life.
+    #[n(40)]
+    TermsSet(#[n(0)] Terms),
+    /// A step of its policy begins.
+    #[n(41)]
+    Escalated {
+        #[n(0)]
+        step: u8,
+        /// How often the policy began again.
+        #[n(1)]
+        round: u32,
+        #[n(2)]
+        due: Millis,
+        #[n(3)]
+        at: Millis,
+    },
+    /// An operator answered: nobody is told until then.
+    #[n(42)]
+    Answered {
+        #[n(0)]
+        by: String,
+        #[n(1)]
+        until: Millis,
+    },
+    /// Nobody is sought, and so the policy does not run.
+    #[n(43)]
+    Rested,
+    /// The clocks of its promises, after they were started or stopped.
+    #[n(44)]
+    Clocked {
+        #[n(0)]
+        respond: Option<Clock>,
+        #[n(1)]
+        finish: Option<Clock>,
+    },
+    /// A promise was not kept.
+    #[n(45)]
+    Broken {
+        #[n(0)]
+        promise: Promise,
+        #[n(1)]
+        at: Millis,
+    },
+    /// Nobody is sought for as long as the silence lasts.
+    #[n(46)]
+    Silenced(#[n(0)] Silence),
+    /// Whether a silence applies still.
+    #[n(47)]
+    SilenceAsked {
+        #[n(0)]
+        due: Millis,
+    },
+    /// Others are asked beside the technician that it was offered to.
+    #[n(49)]
+    AlsoOffered {
+        #[n(0)]
+        invited: Vec<Invited>,
+    },
+    /// Another one of those who were asked is the one that it counts on.
+    #[n(50)]
+    Switched {
+        #[n(0)]
+        technician: EntityId,
+        /// The position of its offer.
+        #[n(1)]
+        seq: u32,
+    },
+    /// Those who were asked beside are not needed any more.
+    #[n(51)]
+    OthersReleased {
+        #[n(0)]
+        invited: Vec<Invited>,
+        #[n(1)]
+        epoch: u32,
+        /// They had all the time to answer, and did not.
+        #[n(2)]
+        were_asked: bool,
+    },
+    /// Its timer was lost.
+    #[n(48)]
+    Rearmed {
+        #[n(0)]
+        due: Millis,
     },
 }

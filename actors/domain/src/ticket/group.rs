@@ -1,6 +1,6 @@
 //! Tickets of one cause: a grouped ticket has no technician of its own and ends with its parent.
 //!
-//! An operator groups a ticket; it asks its parent whether it may, and once a day whether the parent still
+//! An operator groups a ticket, or rules do; it asks its parent whether it may, and once a day whether the parent still
 //! lives. A parent that does not answer is gone: then the ticket goes on alone, and so it does where the
 //! parent is cancelled. Where the parent closes, the work of its children is done too, and each child's
 //! customer may object.
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Tickets with one parent: a storm has more, but then it has several parents.
-const CHILDREN_MAX: usize = 256;
+pub(crate) const CHILDREN_MAX: usize = 256;
 /// A parent answers as soon as its shard has a leader.
 const ANSWER_S: u64 = 3600;
 /// A parent is asked again after this.
@@ -66,14 +66,19 @@ impl Ticket {
             _ if self.children.as_ref().is_some_and(|children| !children.is_empty()) => {
                 return refuse("the ticket has children: group them under the parent instead");
             }
-            Stage::Matching | Stage::Offered | Stage::Unfilled | Stage::Held => {}
+            Stage::Triaged | Stage::Matching | Stage::Offered | Stage::Unfilled | Stage::Held => {}
             stage if stage.is_promised() => {
                 return refuse("a technician has accepted the ticket: reassign it first");
             }
             _ => return refuse("the work is done, or the ticket has ended"),
         }
-        let grouped = Event::Grouped { parent, due: now.after_s(ANSWER_S) };
+        let grouped = self.grouped_under(parent, now);
         Ok(Some(self.take_back(false, None).into_iter().chain([grouped]).collect()))
+    }
+
+    /// It waits for the end of another ticket, which is asked whether it may.
+    pub(super) fn grouped_under(&self, parent: EntityId, now: Millis) -> Event {
+        Event::Grouped { parent, due: now.after_s(ANSWER_S) }
     }
 
     pub(super) fn ungroup(&self, now: Millis) -> Option<Vec<Event>> {

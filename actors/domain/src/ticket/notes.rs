@@ -10,10 +10,10 @@
 
 use minicbor::{Decode, Encode};
 
-use super::{Event, Ticket};
+use super::{Event, Invited, Ticket};
 use crate::{
     Command as AnyCommand, Effect, EntityId, MessageKind, Rejection, RejectionCode, encoded,
-    message::{Change, NoteBody, NoteFrom},
+    message::{Change, Enclosure, NoteBody, NoteFrom, check_message},
     technician,
 };
 
@@ -46,6 +46,25 @@ pub struct Note {
     pub id: [u8; 16],
     #[n(4)]
     pub text: String,
+    #[n(5)]
+    pub enclosure: Option<Enclosure>,
+}
+
+/// What somebody writes.
+#[derive(Clone, Copy)]
+pub(super) struct Said<'a> {
+    /// Of the message or request that brought it.
+    pub(super) id: [u8; 16],
+    pub(super) text: &'a str,
+    pub(super) enclosure: Option<&'a Enclosure>,
+}
+
+impl Said<'_> {
+    /// # Errors
+    /// The first value that is out of range.
+    pub(super) fn check(&self) -> Result<(), Rejection> {
+        check_message(self.text, self.enclosure)
+    }
 }
 
 /// What a ticket keeps of its messages.
@@ -68,9 +87,9 @@ impl Ticket {
         &self,
         from: NoteFrom,
         to: Reader,
-        id: [u8; 16],
-        text: &str,
+        said: Said<'_>,
     ) -> Result<Vec<Event>, Rejection> {
+        let Said { id, text, enclosure } = said;
         let notes = self.notes.as_ref();
         if notes.is_some_and(|notes| notes.last.iter().any(|note| note.id == id)) {
             return Ok(vec![]);
@@ -82,7 +101,8 @@ impl Ticket {
             );
         }
         let number = notes.map_or(0, |notes| notes.count).wrapping_add(1);
-        Ok(vec![Event::Noted(Note { number, from, to, id, text: text.to_owned() })])
+        let (text, enclosure) = (text.to_owned(), enclosure.cloned());
+        Ok(vec![Event::Noted(Note { number, from, to, id, text, enclosure })])
     }
 
     pub(super) fn noted(&mut self, note: &Note) {
@@ -125,13 +145,26 @@ impl Ticket {
     /// What a change of the ticket is told as.
     pub(super) fn change(&self, id: EntityId, from: NoteFrom, change: Change) -> NoteBody {
         let number = self.notes.as_ref().map_or(0, |notes| notes.count);
-        NoteBody { ticket: id, from, number, text: String::new(), change: Some(change) }
+        NoteBody {
+            ticket: id,
+            from,
+            number,
+            text: String::new(),
+            change: Some(change),
+            enclosure: None,
+        }
     }
 
     pub(super) fn write_customer(&self, body: &NoteBody) -> Option<Effect> {
         let (kind, correlation) = (MessageKind::Note, self.message_id);
         let body = encoded(body);
         self.customer.map(|to| Effect::Message { to, kind, correlation, body })
+    }
+
+    /// One of those who are asked beside the technician.
+    pub(super) fn write_invited(&self, invited: &Invited, body: NoteBody) -> Effect {
+        let command = technician::Command::Note { offer: self.offer_of(invited), body };
+        Effect::Tell { to: invited.technician, command: AnyCommand::Technician(command) }
     }
 
     pub(super) fn write_technician(&self, body: NoteBody) -> Option<Effect> {
@@ -142,6 +175,6 @@ impl Ticket {
 }
 
 fn body(ticket: EntityId, note: &Note) -> NoteBody {
-    let Note { number, from, text, .. } = note.clone();
-    NoteBody { ticket, from, number, text, change: None }
+    let Note { number, from, text, enclosure, .. } = note.clone();
+    NoteBody { ticket, from, number, text, change: None, enclosure }
 }

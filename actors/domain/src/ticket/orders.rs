@@ -12,19 +12,22 @@
 //! the one that reopens it, and only for seven days. **Not here:** what follows (`effects`), what the
 //! customer's device may say (`message`).
 
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Encode, bytes::ByteArray};
 
-use super::{Event, Reader, Stage, Ticket};
+use super::{Event, Reader, Stage, Ticket, notes::Said};
 use crate::{
     Ctx, EntityId, EntityKind, Rejection, RejectionCode,
     customer::NAME_BYTES_MAX,
-    message::{Amendment, NoteFrom, check_note, check_text},
+    encoded,
+    ids::fnv1a,
+    message::{Amendment, Enclosure, NoteFrom, check_message, check_text},
     time::Millis,
-    triage,
 };
 
 /// A ticket may be held for three months: what is longer is a new request.
 const HOLD_MAX_S: u64 = 90 * 24 * 3600;
+/// Orders that are known when they come again: whoever had no answer asks again within minutes.
+const OBEYED_MAX: usize = 16;
 /// A ticket may be reopened for a week after its end.
 const REOPEN_LIFE_S: u64 = 7 * 24 * 3600;
 
@@ -36,19 +39,32 @@ pub enum Party {
     Operator(#[n(0)] String),
     #[n(1)]
     Customer(#[n(0)] EntityId),
+    /// A program that reports for the customer, by the name that an operator gave it.
+    #[n(2)]
+    Integration(#[n(0)] String),
 }
 
 impl Party {
     pub(super) fn as_writer(&self) -> NoteFrom {
         match self {
-            Self::Operator(name) => NoteFrom::Operator(name.clone()),
+            Self::Operator(name) | Self::Integration(name) => NoteFrom::Operator(name.clone()),
             Self::Customer(_) => NoteFrom::Customer,
         }
     }
 
     pub(super) fn is_operator(&self) -> bool {
-        matches!(self, Self::Operator(_))
+        matches!(self, Self::Operator(_) | Self::Integration(_))
     }
+}
+
+/// An order that was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Obeyed {
+    #[n(0)]
+    pub id: ByteArray<16>,
+    /// Tells what was ordered from anything else.
+    #[n(1)]
+    pub hash: u64,
 }
 
 /// What is ordered.
@@ -104,6 +120,8 @@ pub enum Order {
         to: Reader,
         #[n(1)]
         text: String,
+        #[n(2)]
+        enclosure: Option<Enclosure>,
     },
     /// Another ticket is of the same cause: its end is this one's.
     #[n(11)]
@@ -113,6 +131,12 @@ pub enum Order {
     },
     #[n(12)]
     Ungroup,
+    /// A person knows of it: nobody else is told for a while.
+    #[n(16)]
+    Acknowledge,
+    /// The next step of its policy, at once.
+    #[n(17)]
+    Escalate,
 }
 
 impl Order {
@@ -131,7 +155,17 @@ impl Order {
             Self::Message { .. } => "message",
             Self::Group { .. } => "group",
             Self::Ungroup => "ungroup",
+            Self::Acknowledge => "acknowledge",
+            Self::Escalate => "escalate",
         }
+    }
+
+    /// Whether it is known only since there are trigger rules, escalation policies and attachments.
+    pub fn is_of_triggers(&self) -> bool {
+        matches!(
+            self,
+            Self::Acknowledge | Self::Escalate | Self::Message { enclosure: Some(_), .. }
+        )
     }
 
     /// # Errors
@@ -144,13 +178,15 @@ impl Order {
             | Self::Reopen { reason }
             | Self::Object { reason } => check_text(reason),
             Self::Amend(amendment) => amendment.check(),
-            Self::Message { text, .. } => check_note(text),
+            Self::Message { text, enclosure, .. } => check_message(text, enclosure.as_ref()),
             Self::Resume
             | Self::Pin
             | Self::Unpin
             | Self::Confirm
             | Self::Group { .. }
-            | Self::Ungroup => Ok(()),
+            | Self::Ungroup
+            | Self::Acknowledge
+            | Self::Escalate => Ok(()),
         }
     }
 
@@ -170,9 +206,15 @@ impl Order {
             | Self::Unpin
             | Self::Group { .. }
             | Self::Ungroup
+            | Self::Acknowledge
+            | Self::Escalate
             | Self::Message { .. } => false,
         }
     }
+}
+
+fn hash(order: &Order) -> u64 {
+    fnv1a(&encoded(order))
 }
 
 fn not_now<T>(detail: &'static str) -> Result<T, Rejection> {
@@ -188,7 +230,7 @@ impl Ticket {
         ctx: &Ctx,
     ) -> Result<Vec<Event>, Rejection> {
         match by {
-            Party::Operator(name) => {
+            Party::Operator(name) | Party::Integration(name) => {
                 if name.is_empty() || name.len() > NAME_BYTES_MAX {
                     return Rejection::new(RejectionCode::Invalid, "a name has 1 to 256 bytes");
                 }
@@ -217,8 +259,18 @@ impl Ticket {
         if !by.is_operator() && !order.is_for_customers() {
             return Rejection::new(RejectionCode::Denied, "only an operator can order this");
         }
+        if let Some(obeyed) = self.obeyed.iter().flatten().find(|obeyed| *obeyed.id == id) {
+            if obeyed.hash == hash(order) {
+                return Ok(vec![]);
+            }
+            let text = "something else was ordered under this idempotency key: use another";
+            return Rejection::new(RejectionCode::Invalid, text);
+        }
         let follows = match order {
-            Order::Message { to, text } => return self.note(by.as_writer(), *to, id, text),
+            Order::Message { to, text, enclosure } => {
+                let said = Said { id, text, enclosure: enclosure.as_ref() };
+                return self.note(by.as_writer(), *to, said);
+            }
             Order::Hold { until, .. } => self.hold(*until, ctx.now)?,
             Order::Resume => self.resume(ctx.now)?,
             Order::Cancel { .. } => self.cancel_ordered()?,
@@ -231,11 +283,23 @@ impl Ticket {
             Order::Object { .. } => self.object(ctx.now)?,
             Order::Group { parent } => self.group(ctx.id, *parent, ctx.now)?,
             Order::Ungroup => self.ungroup(ctx.now),
+            Order::Acknowledge => self.acknowledge(by)?,
+            Order::Escalate => self.escalate_ordered()?,
         };
         Ok(follows.map_or(vec![], |follows| {
-            let ordered = Event::Ordered { order: order.clone(), by: by.clone(), at: ctx.now };
+            let (order, by, at) = (order.clone(), by.clone(), ctx.now);
+            let ordered = Event::Ordered { order, by, at, id: Some(id.into()) };
             [ordered].into_iter().chain(follows).collect()
         }))
+    }
+
+    pub(super) fn obeyed(&mut self, order: &Order, id: Option<ByteArray<16>>) {
+        let Some(id) = id else { return };
+        let obeyed = self.obeyed.get_or_insert_default();
+        if obeyed.len() >= OBEYED_MAX {
+            obeyed.remove(0);
+        }
+        obeyed.push(Obeyed { id, hash: hash(order) });
     }
 
     pub fn is_pinned(&self) -> bool {
@@ -262,7 +326,7 @@ impl Ticket {
         }
         match self.stage {
             Stage::Held if self.due == until => Ok(None),
-            Stage::Matching | Stage::Offered | Stage::Unfilled | Stage::Held => {
+            Stage::Triaged | Stage::Matching | Stage::Offered | Stage::Unfilled | Stage::Held => {
                 let taken_back = self.take_back(false, None).into_iter();
                 Ok(Some(taken_back.chain([Event::Held { until }]).collect()))
             }
@@ -299,9 +363,12 @@ impl Ticket {
         }
         let has_somebody = self.stage.phase().is_some();
         match self.stage {
-            _ if has_somebody && to.is_some() && to == self.technician => return Ok(None),
+            // The one who has the offer is meant, and nobody beside.
+            _ if has_somebody && to.is_some() && to == self.technician => {
+                return Ok(self.released_beside().map(|released| vec![released]));
+            }
             Stage::Matching if to.is_none() => return Ok(None),
-            Stage::Matching | Stage::Unfilled => {}
+            Stage::Triaged | Stage::Matching | Stage::Unfilled => {}
             _ if has_somebody => {}
             Stage::Held => return not_now("the ticket is held: resume it first"),
             Stage::Grouped => {
@@ -313,7 +380,7 @@ impl Ticket {
             Some(technician) => Event::Assigned {
                 technician,
                 epoch: self.next_epoch(),
-                due: now.after_s(triage::offer_life_s(self.priority)),
+                due: now.after_s(self.offer_life_s()),
             },
             None => self.matching(now),
         };
@@ -324,7 +391,7 @@ impl Ticket {
         if self.stage.phase().is_none() {
             return not_now("no technician has the ticket: assign it to one, then pin it");
         }
-        Ok((!self.is_pinned()).then(Vec::new))
+        Ok((!self.is_pinned()).then(|| self.released_beside().into_iter().collect()))
     }
 
     /// A desk that is asked already is asked anew: it may choose another one.
@@ -400,6 +467,8 @@ impl Ticket {
             | Order::Object { .. }
             | Order::Group { .. }
             | Order::Ungroup
+            | Order::Acknowledge
+            | Order::Escalate
             | Order::Message { .. } => {}
         }
     }
@@ -429,6 +498,7 @@ impl Ticket {
     /// Whoever did not want it before may want it when the time has come.
     pub(super) fn held_until(&mut self, until: Millis) {
         self.stage = Stage::Held;
+        self.silence = None;
         self.asked.clear();
         self.tries = 0;
         self.set_due(until);

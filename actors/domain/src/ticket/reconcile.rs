@@ -61,14 +61,20 @@ impl Ticket {
         // What it did by an offer that was taken back does not count for the present one.
         let phase = if *offer < self.offer() { &Phase::Reserved } else { phase };
         let mut events = Vec::new();
+        let invited = self.invited(*technician, *offer).filter(|_| *phase > Phase::Reserved);
+        if let Some(invited) = invited {
+            events.push(self.switched_to(invited));
+        }
         let known = match self.stage.phase() {
-            Some(known) if self.technician == Some(*technician) => known,
+            Some(known) if self.technician == Some(*technician) || invited.is_some() => known,
             // It accepted what the ticket does not know to have offered.
             None if is_lost && *phase > Phase::Reserved && self.is_free() => Phase::Reserved,
             _ => return None,
         };
-        if is_lost {
-            events.push(Event::Adopted { technician: *technician, epoch: offer.epoch });
+        if is_lost && invited.is_none() {
+            let (technician, epoch) = (*technician, offer.epoch);
+            let seq = (offer.seq > 0).then_some(offer.seq);
+            events.push(Event::Adopted { technician, epoch, seq });
         }
         if known == Phase::Reserved && *phase > known {
             let due = promised(*eta_min, now);

@@ -8,12 +8,14 @@ use minicbor::{Decode, Encode};
 use super::{
     group::ParentWord,
     orders::{Order, Party},
+    ruled::Triage,
+    terms::{Silence, Subject, Terms},
 };
 use crate::{
     TimerName,
     ids::EntityId,
-    message::{OfferId, Pause, RequestBody},
-    selection::Choice,
+    message::{Enclosure, Location, OfferId, Pause, RequestBody},
+    selection::{Choice, Wishes},
     technician::Phase,
     time::Millis,
 };
@@ -114,7 +116,7 @@ impl Stage {
     }
 
     /// A technician has promised to come, or is there.
-    pub(crate) fn is_promised(self) -> bool {
+    pub fn is_promised(self) -> bool {
         self.phase() > Some(Phase::Reserved)
     }
 }
@@ -186,6 +188,19 @@ pub struct Promoted {
     pub awaited: Option<Millis>,
 }
 
+/// What a customer tells of itself with a request.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Background {
+    /// Without this one.
+    #[n(0)]
+    pub open_tickets: u32,
+    /// Its requests of the last 10 minutes, hour, day and week, without this one.
+    #[n(1)]
+    pub requests: [u32; 4],
+    #[n(2)]
+    pub site: Location,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Command {
     #[n(0)]
@@ -198,6 +213,18 @@ pub enum Command {
         body: RequestBody,
         #[n(3)]
         tier: u8,
+        /// What rules say of it, added by whoever serves the ticket.
+        #[n(4)]
+        triage: Option<Box<Triage>>,
+        /// The customer's, where it has any.
+        #[n(5)]
+        wishes: Option<Wishes>,
+        /// What documents say, added by whoever serves the ticket.
+        #[n(6)]
+        terms: Option<Box<Terms>>,
+        /// What rules may look at besides; none from an earlier release.
+        #[n(7)]
+        background: Option<Background>,
     },
     /// From the desk: offer it to this technician.
     #[n(1)]
@@ -314,6 +341,8 @@ pub enum Command {
         id: [u8; 16],
         #[n(3)]
         text: String,
+        #[n(4)]
+        enclosure: Option<Enclosure>,
     },
     /// From a ticket that is grouped under this one, and waits for the answer.
     #[n(14)]
@@ -334,4 +363,26 @@ pub enum Command {
         #[n(1)]
         word: ParentWord,
     },
+    /// From the desk: which ticket has the same key, where there is one.
+    #[n(17)]
+    Compared {
+        #[n(0)]
+        like: Option<EntityId>,
+        #[n(1)]
+        is_silent: bool,
+    },
+    /// From the ticket itself, to be told by whoever serves it whether a silence applies.
+    #[n(20)]
+    Reconsider {
+        #[n(0)]
+        subject: Subject,
+        #[n(1)]
+        silence: Option<Silence>,
+    },
+    /// Operators wrote silences anew.
+    #[n(21)]
+    SilencesChanged,
+    /// Its timer is lost.
+    #[n(22)]
+    Rearm,
 }

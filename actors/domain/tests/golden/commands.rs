@@ -26,6 +26,7 @@ fn to_a_customer() {
         content_hash: HASH,
         body: request(),
         received_at: NOON,
+        is_counted: None,
     };
     are_frozen(&[
         (
@@ -58,7 +59,7 @@ fn to_a_technician() {
     let (ticket, offer) = (ticket(), OFFER);
     let register = Technician::Register {
         name: "Bo".into(),
-        skills: vec![Skill { category: 11, level: 4 }],
+        skills: vec![Skill::new(11, 4)],
         home: PLACE,
         capacity: 2,
         shift: Shift::Always,
@@ -76,7 +77,7 @@ fn to_a_technician() {
     };
     let body = ResponseBody { ticket, offer, answer: Answer::Accept { eta_min: 20 } };
     let (from, text) = (NoteFrom::Customer, "hi".to_owned());
-    let note = NoteBody { ticket, from, number: 7, text, change: None };
+    let note = NoteBody { ticket, from, number: 7, text, change: None, enclosure: None };
     are_frozen(&[
         ("82008562426f81820b04<place>0200", register),
         ("820180", Technician::LoseDevice),
@@ -118,7 +119,10 @@ fn to_a_ticket() {
         question: 3,
     };
     let by = Party::Operator("op".into());
-    let open = Ticket::Open { customer: customer(), message_id: MESSAGE, body: request(), tier: 2 };
+    let (customer, message_id, body) = (customer(), MESSAGE, request());
+    let (triage, terms, wishes, background) = (None, None, None, None);
+    let open =
+        Ticket::Open { customer, message_id, body, tier: 2, triage, terms, wishes, background };
     are_frozen(&[
         ("820084<cus><msg>860b0c0102<place>646c65616b02", open),
         (
@@ -144,7 +148,7 @@ fn to_a_ticket() {
         ("820c82<tkt>04", Ticket::Displace { by_ticket: ticket(), question: 4 }),
         (
             "820d84<tec>820301<msg>626869",
-            Ticket::Write { technician, offer, id: MESSAGE, text: "hi".into() },
+            Ticket::Write { technician, offer, id: MESSAGE, text: "hi".into(), enclosure: None },
         ),
         ("820e81<tkt>", Ticket::ChildAsks { child: ticket() }),
         ("820f81<tkt>", Ticket::ChildLeaves { child: ticket() }),
@@ -177,7 +181,10 @@ fn orders_of_people() {
         ("820981626e6f", Order::Object { reason: reason() }),
         ("820b81<tkt>", Order::Group { parent: ticket() }),
         ("820c80", Order::Ungroup),
-        ("820a8201626869", Order::Message { to: Reader::Technician, text: "hi".into() }),
+        (
+            "820a8201626869",
+            Order::Message { to: Reader::Technician, text: "hi".into(), enclosure: None },
+        ),
     ]);
     are_frozen(&[
         ("820081626f70", Party::Operator("op".into())),
@@ -189,21 +196,25 @@ fn orders_of_people() {
 fn to_a_desk() {
     use desk::Command as Desk;
     let (id, ticket) = (technician(), ticket());
-    let skills = vec![Skill { category: 11, level: 4 }];
-    let summary = desk::Summary { on_shift: true, skills, home: PLACE, capacity: 2 };
-    let need = Need { category: 11, priority: 1, location: PLACE, asked: vec![id] };
+    let skills = vec![Skill::new(11, 4)];
+    let summary =
+        desk::Summary { on_shift: true, skills, home: PLACE, capacity: 2, circumstances: None };
+    let need = Need::plain(11, 1, PLACE, vec![id]);
+    let pace = None;
     are_frozen(&[
         ("820082<tec>84f581820b04<place>02", Desk::Technician { id, summary }),
         (
             "820183<tkt>840b01<place>81<tec>04",
-            Desk::Match { ticket, need: need.clone(), question: 4 },
+            Desk::Match { ticket, need: need.clone(), question: 4, pace },
         ),
         ("820281<tkt>", Desk::Done { ticket }),
         ("8203820008", Desk::Timer { name: TIMER, generation: 8 }),
         ("82048107", Desk::Reconcile { promotion: 7 }),
         ("820583<tkt><tec>04", Desk::Given { ticket, technician: id, question: 4 }),
+        ("821480", Desk::Gather),
     ]);
-    are_read(&[("820182<tkt>840b01<place>81<tec>", Desk::Match { ticket, need, question: 0 })]);
+    let asked = Desk::Match { ticket, need, question: 0, pace };
+    are_read(&[("820182<tkt>840b01<place>81<tec>", asked)]);
 }
 
 #[test]

@@ -6,8 +6,9 @@ use fieldmesh_domain::{
     message::{
         Act, AlertBody, CustomerActBody, NoteBody, NoteFrom, Pause, PauseReason, ReceiptStatus,
     },
+    selection::{Choice, How, Mode, Need, Rival},
     technician::{self, Phase, Shift, Skill},
-    ticket::{self, Note, Order, ParentWord, Party, Progress, Reader, RefusalReason},
+    ticket::{self, Invited, Note, Order, ParentWord, Party, Progress, Reader, RefusalReason},
 };
 
 use crate::{
@@ -37,6 +38,18 @@ fn of_a_customer() {
                 ticket: ticket(),
                 body: request(),
                 received_at: NOON,
+                is_counted: None,
+            },
+        ),
+        (
+            "820286<msg><hash><tkt>860b0c0102<place>646c65616b<noon>f5",
+            Event::Requested {
+                message_id: MESSAGE,
+                content_hash: HASH,
+                ticket: ticket(),
+                body: request(),
+                received_at: NOON,
+                is_counted: Some(true),
             },
         ),
         ("820381<tkt>", Event::TicketClosed { ticket: ticket() }),
@@ -60,7 +73,7 @@ fn of_a_technician() {
     let (ticket, offer, message_id) = (ticket(), OFFER, MESSAGE);
     let registered = Event::Registered {
         name: "Bo".into(),
-        skills: vec![Skill { category: 11, level: 4 }],
+        skills: vec![Skill::new(11, 4)],
         home: PLACE,
         capacity: 2,
         shift: Shift::Always,
@@ -78,7 +91,7 @@ fn of_a_technician() {
     };
     let (reason, note) = ("far".to_owned(), Progress::EnRoute);
     let (from, text) = (NoteFrom::Customer, "hi".to_owned());
-    let body = NoteBody { ticket, from, number: 7, text, change: None };
+    let body = NoteBody { ticket, from, number: 7, text, change: None, enclosure: None };
     are_frozen(&[
         ("82008562426f81820b04<place>0200", registered),
         ("8201818200820940", Event::Device(Change::KeysPublished { serial: 9, bundle: vec![] })),
@@ -106,7 +119,7 @@ fn of_a_technician() {
         ("820f8184<tkt>82008007626869", Event::Noted(body)),
         (
             "821084<tkt>820301626869<msg>",
-            Event::Wrote { ticket, offer, text: "hi".into(), message_id },
+            Event::Wrote { ticket, offer, text: "hi".into(), message_id, enclosure: None },
         ),
     ]);
 }
@@ -118,11 +131,11 @@ fn of_a_ticket() {
     let reconciled = |due| Event::Reconciled { promotion: 7, floor: 5, question: 4, due };
     let completed = Progress::Completed { note: "ok".into() };
     let failed = Progress::CannotComplete { reason: "no".into() };
-    let opened =
-        Event::Opened { customer: customer(), message_id: MESSAGE, body: request(), at: NOON };
+    let (customer, message_id, body) = (customer(), MESSAGE, request());
+    let opened = Event::Opened { customer, message_id, body, at: NOON, wishes: None };
     are_frozen(&[
         ("820084<cus><msg>860b0c0102<place>646c65616b<noon>", opened),
-        ("82018102", Event::Triaged { priority: 2 }),
+        ("82018102", Event::Triaged { priority: 2, triage: None }),
         ("820281<noon>", Event::MatchAsked { due }),
         (
             "820384<tec>03<noon>848186<tec>01020304058182<tec>020906",
@@ -148,7 +161,14 @@ fn of_a_ticket() {
         ("820c80", Event::Closed),
         ("820d83070504", reconciled(None)),
         ("820d84070504<noon>", reconciled(Some(due))),
-        ("820e82<tec>03", Event::Adopted { technician, epoch: 3 }),
+        ("820e82<tec>03", Event::Adopted { technician, epoch: 3, seq: None }),
+        ("820e83<tec>0302", Event::Adopted { technician, epoch: 3, seq: Some(2) }),
+        ("821831818183<tec>010d", Event::AlsoOffered { invited: invited() }),
+        ("82183282<tec>02", Event::Switched { technician, seq: 2 }),
+        (
+            "821833838183<tec>010d03f5",
+            Event::OthersReleased { invited: invited(), epoch: 3, were_asked: true },
+        ),
         ("820f8103", Event::Kept { answers: 3 }),
     ]);
 }
@@ -164,6 +184,7 @@ fn of_a_ticket_that_somebody_ordered() {
         to: Reader::Technician,
         id: MESSAGE,
         text: "hi".into(),
+        enclosure: None,
     };
     let taken_back = |was_promised, displaced_by| Event::TakenBack {
         technician,
@@ -177,7 +198,14 @@ fn of_a_ticket_that_somebody_ordered() {
             Event::Progressed { progress: Progress::Paused(pause), due },
         ),
         ("820982820580<noon>", Event::Progressed { progress: Progress::Resumed, due }),
-        ("821083820480820081626f70<noon>", Event::Ordered { order: Order::Pin, by, at: NOON }),
+        (
+            "821083820480820081626f70<noon>",
+            Event::Ordered { order: Order::Pin, by: by.clone(), at: NOON, id: None },
+        ),
+        (
+            "821084820480820081626f70<noon><msg>",
+            Event::Ordered { order: Order::Pin, by, at: NOON, id: Some(MESSAGE.into()) },
+        ),
         ("821181<noon>", Event::Held { until: NOON }),
         ("821283<tec>f5f5", taken_back(true, None)),
         ("821284<tec>f4f4<tkt>", taken_back(false, Some(ticket()))),
@@ -194,21 +222,33 @@ fn of_a_ticket_that_somebody_ordered() {
     ]);
 }
 
+fn invited() -> Vec<Invited> {
+    vec![Invited { technician: technician(), seq: 1, distance_m: 13 }]
+}
+
 #[test]
 fn of_a_desk() {
     use desk::Event;
     let (ticket, technician, choice) = (ticket(), technician(), choice());
     let summary = desk::Summary {
         on_shift: true,
-        skills: vec![Skill { category: 11, level: 4 }],
+        skills: vec![Skill::new(11, 4)],
         home: PLACE,
         capacity: 2,
+        circumstances: None,
     };
     are_frozen(&[
         ("820082<tec>84f581820b04<place>02", Event::TechnicianChanged { id: technician, summary }),
         (
             "820184<tkt><tec>848186<tec>01020304058182<tec>02090604",
-            Event::Chosen { ticket, technician, choice: choice.clone(), question: 4 },
+            Event::Chosen {
+                ticket,
+                technician,
+                choice: choice.clone(),
+                question: 4,
+                offer: None,
+                at: None,
+            },
         ),
         (
             "820283<tkt>848186<tec>01020304058182<tec>02090604",
@@ -218,10 +258,45 @@ fn of_a_desk() {
         ("82048107", Event::Reconciled { promotion: 7 }),
         ("820583<tkt><tec>04", Event::Given { ticket, technician, question: 4 }),
     ]);
+    let how = How {
+        mode: Mode::Batched,
+        eligible: 2,
+        room: 3,
+        competing: 4,
+        rivals: vec![Rival { ticket, technician }],
+        displaced: Some(ticket),
+        pace: None,
+    };
+    let together = Choice { how: Some(how), ..choice.clone() };
+    let offer = Some(desk::Offer { category: 11, priority: 3, at: NOON });
+    let need = Need::plain(11, 1, PLACE, vec![]);
+    let (at, pace) = (None, None);
+    let displaced = desk::Displaced { ticket, technician, until: NOON };
+    are_frozen(&[
+        (
+            "820185<tkt><tec>858186<tec>01020304058182<tec>0209068601020304\
+             8182<tkt><tec><tkt>04830b03<noon>",
+            Event::Chosen { ticket, technician, choice: together, question: 4, offer, at },
+        ),
+        ("821480", Event::Gathered),
+        (
+            "821585<tkt>840b01<place>8004<noon><noon>",
+            Event::Waits { ticket, need, question: 4, at: NOON, due: NOON, pace },
+        ),
+        ("821681<noon>", Event::Closes { due: NOON }),
+        ("821782<tkt>83<tkt><tec><noon>", Event::Displacing { by: ticket, displaced }),
+    ]);
     are_read(&[
         (
             "820183<tkt><tec>848186<tec>01020304058182<tec>020906",
-            Event::Chosen { ticket, technician, choice: choice.clone(), question: 0 },
+            Event::Chosen {
+                ticket,
+                technician,
+                choice: choice.clone(),
+                question: 0,
+                offer: None,
+                at: None,
+            },
         ),
         (
             "820282<tkt>848186<tec>01020304058182<tec>020906",

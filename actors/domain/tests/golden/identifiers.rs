@@ -67,6 +67,11 @@ fn of_each_kind() {
             "plc_all_gg000000000000000000",
             EntityId::placement(),
         ),
+        (
+            "5065753100c40000000000000000000000",
+            "ntf_eu1_rg000000000000000000",
+            EntityId::notifier(region()),
+        ),
     ];
     for (bytes, text, id) in table {
         are_frozen(&[(bytes, id)]);
@@ -101,6 +106,9 @@ fn of_no_other_kind() {
         (0b00_0001, EntityKind::Registration),
         (0b01_0001, EntityKind::Authority),
         (0b10_0001, EntityKind::Placement),
+        (0b11_0001, EntityKind::Notifier),
+        (0b00_0010, EntityKind::Integration),
+        (0b01_0010, EntityKind::Attachment),
     ];
     let mut bytes = customer().to_bytes();
     for bits in 0_u16..64 {
@@ -119,7 +127,7 @@ fn of_no_other_kind() {
 #[test]
 fn of_one_kind_do_not_pass_for_another() {
     let text = EntityId::registration_of(customer()).to_string();
-    for prefix in ["cus", "tec", "tkt", "dsk", "aut", "plc"] {
+    for prefix in ["cus", "tec", "tkt", "dsk", "aut", "plc", "ntf", "int", "att"] {
         let other = text.replacen("reg", prefix, 1);
         assert_eq!(other.parse::<EntityId>(), Err(IdError::Kind), "{other}");
     }
@@ -134,6 +142,7 @@ fn of_rows() {
         priority: 2,
         opened_at: NOON,
         technician: None,
+        standing: None,
     };
     let registered = IndexRow::Registration {
         id: registration(),

@@ -4,8 +4,8 @@ use fieldmesh_domain::{
     IndexRow,
     customer::Standing,
     message::{
-        Act, Amendment, Answer, Change, ConfirmationBody, CustomerActBody, NoteBody, NoteFrom,
-        Pause, PauseReason, ReceiptBody, ReceiptStatus, ResponseBody,
+        Act, Amendment, Answer, Change, ConfirmationBody, CustomerActBody, Enclosure, NoteBody,
+        NoteFrom, Pause, PauseReason, ReceiptBody, ReceiptStatus, ResponseBody,
     },
     selection::Exclusion,
     technician::{Duty, Phase, Shift},
@@ -27,7 +27,10 @@ fn from_devices() {
         ("83<tkt>820301820581626e6f", answer(Answer::CannotComplete { reason: "no".into() })),
         ("83<tkt>8203018206818303626e6f181e", answer(Answer::Pause(pause()))),
         ("83<tkt>820301820780", answer(Answer::Resume)),
-        ("83<tkt>820301820881626869", answer(Answer::Message { text: "hi".into() })),
+        (
+            "83<tkt>820301820881626869",
+            answer(Answer::Message { text: "hi".into(), enclosure: None }),
+        ),
     ]);
 }
 
@@ -45,9 +48,23 @@ fn of_customers_who_act() {
         ("82<tkt>82028163666172", act(Act::Object { reason: "far".into() })),
         ("82<tkt>8203826464726970<place>", act(Act::Amend { text, location })),
         ("82<tkt>820380", act(Act::Amend { text: None, location: None })),
-        ("82<tkt>820481626869", act(Act::Message { text: "hi".into() })),
+        ("82<tkt>820481626869", act(Act::Message { text: "hi".into(), enclosure: None })),
         ("82<tkt>82058163666172", act(Act::Reopen { reason: "far".into() })),
     ]);
+}
+
+#[test]
+fn with_something_attached() {
+    let enclosure =
+        Enclosure { number: 3, name: "a.jpg".into(), bytes: 70_000, digest: [1; 32], key: [2; 32] };
+    let (digest, key) = ("01".repeat(32), "02".repeat(32));
+    let bytes = format!("850365612e6a70671a000111705820{digest}5820{key}");
+    are_frozen(&[(bytes.as_str(), enclosure.clone())]);
+    let (text, enclosure) = (String::new(), Some(enclosure));
+    let answer = Answer::Message { text: text.clone(), enclosure: enclosure.clone() };
+    are_frozen(&[(format!("82088260{bytes}").as_str(), answer)]);
+    let act = Act::Message { text, enclosure };
+    are_frozen(&[(format!("82048260{bytes}").as_str(), act)]);
 }
 
 #[test]
@@ -58,6 +75,7 @@ fn between_people() {
         number: 7,
         text: "hi".into(),
         change: None,
+        enclosure: None,
     };
     let amendment =
         Amendment { text: Some("drip".into()), priority: Some(1), location: Some(PLACE) };
@@ -105,6 +123,7 @@ fn rows_of_lists() {
         priority: 2,
         opened_at: NOON,
         technician: Some(technician()),
+        standing: None,
     };
     are_frozen(&[
         ("820085<tkt>0602<noon><tec>", row),

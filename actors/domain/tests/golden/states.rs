@@ -2,11 +2,12 @@
 
 use fieldmesh_domain::{
     customer::{Customer, Standing},
-    desk::{Desk, Known, Summary},
+    desk::{Board, Desk, Displaced, Known, Offer, Summary, Waiting},
     device::Device,
     message::{NoteFrom, Pause, PauseReason},
+    selection::Need,
     technician::{Holding, Phase, Review, Shift, Skill, Technician},
-    ticket::{Note, Notes, Parent, Promoted, Reader, Stage, Ticket},
+    ticket::{Invited, Note, Notes, Obeyed, Others, Parent, Promoted, Reader, Stage, Ticket},
 };
 
 use crate::{
@@ -27,12 +28,17 @@ fn of_a_customer() {
         device: device(),
         open: [ticket()].into(),
         acted_by: None,
+        wishes: None,
+        cases: None,
+        recent: None,
     };
     let acting = Customer { acted_by: Some(MESSAGE), ..active.clone() };
+    let asking = Customer { recent: Some(vec![NOON]), ..active.clone() };
     are_frozen(&[
         ("860060820000008200f480", Customer::default()),
         ("860363416461<place>028209f581<tkt>", active),
         ("870363416461<place>028209f581<tkt><msg>", acting),
+        ("890363416461<place>028209f581<tkt>f6f681<noon>", asking),
     ]);
 }
 
@@ -45,7 +51,7 @@ fn of_a_technician() {
     let busy = Technician {
         registered: true,
         name: "Bo".into(),
-        skills: vec![Skill { category: 11, level: 4 }],
+        skills: vec![Skill::new(11, 4)],
         home: PLACE,
         capacity: 2,
         shift: Shift::Always,
@@ -53,7 +59,7 @@ fn of_a_technician() {
         suspended: false,
         device: device(),
         holdings: [(ticket(), holding)].into(),
-        review: None,
+        ..Technician::default()
     };
     let review =
         Review { promotion: 7, generation: 3, doubtful: [(ticket(), 3)].into(), until: NOON };
@@ -98,6 +104,13 @@ fn of_a_ticket() {
         ended_at: None,
         parent: None,
         children: None,
+        wishes: None,
+        obeyed: None,
+        escalation: None,
+        promises: None,
+        silence: None,
+        ruled: None,
+        others: None,
     };
     let (parent, children) =
         (Some(Parent { id: ticket(), has_answered: true }), Some([ticket()].into()));
@@ -108,6 +121,7 @@ fn of_a_ticket() {
         to: Reader::Both,
         id: MESSAGE,
         text: "hi".into(),
+        enclosure: None,
     };
     let paused = Pause { reason: PauseReason::Parts, text: "pump".into(), minutes: 30 };
     let ordered = Ticket {
@@ -122,6 +136,13 @@ fn of_a_ticket() {
         promoted: Some(Promoted { promotion: 7, floor: 300, awaited }),
         ..offered.clone()
     };
+    let obeyed = Some(vec![Obeyed { id: MESSAGE.into(), hash: 7 }]);
+    let text = "981800f6f6f6000000f6608000000000f6f6f6f6f6f6f6f6f6 8182<msg>07".replace(' ', "");
+    are_frozen(&[(text.as_str(), Ticket { obeyed, ..Ticket::default() })]);
+    let invited = vec![Invited { technician: technician(), seq: 1, distance_m: 13 }];
+    let others = Some(Others { seq: 2, invited });
+    let text = format!("981c00f6f6f6000000f6608000000000{}82028183<tec>010d", "f6".repeat(13));
+    are_frozen(&[(text.as_str(), Ticket { others, ..Ticket::default() })]);
     are_frozen(&[
         ("8e00f6f6f6000000f6608000000000", Ticket::default()),
         (
@@ -150,16 +171,34 @@ fn of_a_ticket() {
 
 #[test]
 fn of_a_desk() {
-    let skills = vec![Skill { category: 11, level: 4 }];
-    let summary = Summary { on_shift: true, skills, home: PLACE, capacity: 2 };
-    let known = Known { summary, load: 1, assigned: 7 };
+    let skills = vec![Skill::new(11, 4)];
+    let summary = Summary { on_shift: true, skills, home: PLACE, capacity: 2, circumstances: None };
+    let known = Known { summary, load: 1, assigned: 7, chosen_at: None };
     let giving = Desk {
         technicians: [(technician(), known)].into(),
         given: [(ticket(), technician())].into(),
         answered: [(ticket(), 4)].into(),
         promotion: None,
+        board: None,
+        claims: None,
+    };
+    let need = Need::plain(11, 1, PLACE, vec![technician()]);
+    let displacing = Some(Displaced { ticket: ticket(), technician: technician(), until: NOON });
+    let waiting = Waiting { need, question: 4, since: NOON, displacing, pace: None };
+    let board = Board {
+        waiting: [(ticket(), waiting)].into(),
+        offers: [(ticket(), Offer { category: 11, priority: 3, at: NOON })].into(),
+        generation: 5,
+        due: NOON,
+        moment: NOON,
+        lately: [(11, 6)].into(),
     };
     are_frozen(&[
+        ("85a0a0a0f686a0a0000000a0", Desk { board: Some(Board::default()), ..Desk::default() }),
+        (
+            "85a0a0a0f686a1<tkt>84840b01<place>81<tec>04<noon>83<tkt><tec><noon>a1<tkt>830b03<noon>05<noon><noon>a10b06",
+            Desk { board: Some(board), ..Desk::default() },
+        ),
         ("83a0a0a0", Desk::default()),
         ("83a1<tec>8384f581820b04<place>020107a1<tkt><tec>a1<tkt>04", giving.clone()),
         ("84a0a0a007", Desk { promotion: Some(7), ..Desk::default() }),

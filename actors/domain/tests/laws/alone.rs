@@ -95,7 +95,8 @@ pub(crate) fn what_nobody_ordered_is_known(commands: &[(ticket::Command, u64)]) 
             command,
             Command::Progress { progress: Progress::Paused(_) | Progress::Resumed, .. }
         );
-        if !is_new && !says_new {
+        let has_rules = matches!(command, Command::Open { triage: Some(_), .. });
+        if !is_new && !says_new && !has_rules {
             drop(lived.ask(command, &ctx));
         }
     }
@@ -164,8 +165,14 @@ impl Laws for Technician {
     }
 
     fn is_note(event: &technician::Event) -> bool {
-        use technician::Event;
-        matches!(event, Event::Refused { .. } | Event::AnswerNoted { .. } | Event::HeldTold { .. })
+        use technician::{Event, life::Step};
+        matches!(
+            event,
+            Event::Refused { .. }
+                | Event::AnswerNoted { .. }
+                | Event::HeldTold { .. }
+                | Event::Life(Step::ShiftRefused { .. } | Step::LateSwapRefused { .. })
+        )
     }
 }
 
@@ -219,10 +226,22 @@ impl Laws for Desk {
             assert_eq!(usize::from(known.load), given, "{id}");
         }
         assert!(self.given.keys().eq(self.answered.keys()));
+        let Some(board) = &self.board else { return };
+        assert!(board.waiting.keys().all(|ticket| !self.given.contains_key(ticket)));
+        assert!(board.offers.keys().all(|ticket| self.given.contains_key(ticket)));
     }
 
     fn is_note(event: &desk::Event) -> bool {
-        matches!(event, desk::Event::NobodyFits { .. })
+        use desk::Event;
+        matches!(event, Event::NobodyFits { .. } | Event::Compared { like: Some(_), .. })
+    }
+
+    fn uncounted(&self) -> Self {
+        let mut state = self.clone();
+        for claimed in state.claims.iter_mut().flat_map(|claims| claims.joined.values_mut()) {
+            claimed.children = 0;
+        }
+        state
     }
 }
 

@@ -5,13 +5,13 @@
 use fieldmesh_domain::{
     EntityId, EntityKind, TimerName, desk,
     device::Change,
-    message::{AlertBody, Answer, Location, OfferId, ReceiptStatus, RequestBody},
-    selection::{Candidate, Choice, Exclusion, Need},
+    message::{AlertBody, Answer, Enclosure, Location, OfferId, ReceiptStatus, RequestBody},
+    selection::{Candidate, Choice, Exclusion, How, Mode, Need, Part, Rival, Wishes},
     technician::{Phase, Skill},
-    ticket::{Progress, RefusalReason},
+    ticket::{Acted, Failed, Hold, Progress, RefusalReason, Triage},
     time::Millis,
 };
-use proptest::{collection::vec, prelude::*};
+use proptest::{collection::vec, option, prelude::*};
 
 use crate::{people::pause, world};
 
@@ -56,7 +56,7 @@ pub(crate) fn location() -> impl Strategy<Value = Location> {
 }
 
 pub(crate) fn skills() -> impl Strategy<Value = Vec<Skill>> {
-    vec((1_u16..4, 1_u8..=5).prop_map(|(category, level)| Skill { category, level }), 0..3)
+    vec((1_u16..4, 1_u8..=5).prop_map(|(category, level)| Skill::new(category, level)), 0..3)
 }
 
 pub(crate) fn request() -> impl Strategy<Value = RequestBody> {
@@ -98,7 +98,8 @@ pub(crate) fn answer() -> impl Strategy<Value = Answer> {
         1 => text().prop_map(|reason| Answer::CannotComplete { reason }),
         2 => pause().prop_map(Answer::Pause),
         1 => Just(Answer::Resume),
-        1 => text().prop_map(|text| Answer::Message { text }),
+        1 => (text(), enclosure())
+            .prop_map(|(text, enclosure)| Answer::Message { text, enclosure }),
     ]
 }
 
@@ -135,7 +136,17 @@ pub(crate) fn refusal() -> impl Strategy<Value = RefusalReason> {
 pub(crate) fn choice() -> impl Strategy<Value = Choice> {
     let candidate = (technician_id(), any::<[u32; 5]>()).prop_map(|(technician, terms)| {
         let [distance_m, travel_s, load_s, over_qualification_s, fairness_s] = terms;
-        Candidate { technician, distance_m, travel_s, load_s, over_qualification_s, fairness_s }
+        let lateness_s = None;
+        Candidate {
+            technician,
+            distance_m,
+            travel_s,
+            load_s,
+            over_qualification_s,
+            fairness_s,
+            preferred_s: (fairness_s % 2 == 0).then_some(load_s),
+            lateness_s,
+        }
     });
     let reason = prop_oneof![
         Just(Exclusion::OffShift),
@@ -143,19 +154,109 @@ pub(crate) fn choice() -> impl Strategy<Value = Choice> {
         Just(Exclusion::Full),
         Just(Exclusion::Asked),
     ];
-    (vec(candidate, 0..3), vec((technician_id(), reason), 0..3), any::<[u32; 2]>()).prop_map(
-        |(candidates, excluded, [excluded_count, rule_version])| Choice {
+    let excluded = vec((technician_id(), reason), 0..3);
+    (vec(candidate, 0..3), excluded, any::<[u32; 2]>(), option::of(how())).prop_map(
+        |(candidates, excluded, [excluded_count, rule_version], how)| Choice {
             candidates,
             excluded,
             excluded_count,
             rule_version,
+            how,
+            lacking: None,
+        },
+    )
+}
+
+fn how() -> impl Strategy<Value = How> {
+    let mode = prop_oneof![Just(Mode::AtOnce), Just(Mode::Batched)];
+    let rival = (ticket_id(), technician_id())
+        .prop_map(|(ticket, technician)| Rival { ticket, technician });
+    (mode, any::<[u32; 3]>(), vec(rival, 0..3), option::of(ticket_id())).prop_map(
+        |(mode, [eligible, room, competing], rivals, displaced)| How {
+            mode,
+            eligible,
+            room,
+            competing,
+            rivals,
+            displaced,
+            pace: (room % 2 == 0).then_some(3),
         },
     )
 }
 
 pub(crate) fn need() -> impl Strategy<Value = Need> {
-    (1_u16..4, 1_u8..=5, location(), vec(technician_id(), 0..3)).prop_map(
-        |(category, priority, location, asked)| Need { category, priority, location, asked },
+    (1_u16..4, 1_u8..=5, location(), vec(technician_id(), 0..3), required()).prop_map(
+        |(category, priority, location, asked, skills)| Need {
+            skills,
+            ..Need::plain(category, priority, location, asked)
+        },
+    )
+}
+
+pub(crate) fn enclosure() -> impl Strategy<Value = Option<Enclosure>> {
+    let one = (any::<u8>(), text(), any::<u32>(), hash(), hash());
+    option::weighted(
+        0.3,
+        one.prop_map(|(number, name, bytes, digest, key)| Enclosure {
+            number,
+            name,
+            bytes,
+            digest,
+            key,
+        }),
+    )
+}
+
+pub(crate) fn required() -> impl Strategy<Value = Option<Vec<Skill>>> {
+    option::weighted(0.3, skills())
+}
+
+pub(crate) fn key() -> impl Strategy<Value = desk::Key> {
+    let bond = prop_oneof![
+        (0_u32..600).prop_map(|window_s| desk::Bond::Duplicate { window_s }),
+        Just(desk::Bond::Group),
+        Just(desk::Bond::Inhibit),
+    ];
+    (0_u8..3, bond).prop_map(|(number, bond)| desk::Key { hash: [number; 16], bond })
+}
+
+pub(crate) fn keys() -> impl Strategy<Value = Vec<desk::Key>> {
+    vec(key(), 0..3)
+}
+
+pub(crate) fn triage() -> impl Strategy<Value = Triage> {
+    let hold = option::weighted(0.3, (1_u32..3, text()))
+        .prop_map(|hold| hold.map(|(minutes, reason)| Hold { minutes, reason }));
+    let told = (vec(text(), 0..2), vec(text(), 0..2), option::of(text()));
+    let acted = (text(), vec(text(), 0..2)).prop_map(|(rule, did)| Acted { rule, did });
+    let failed = (text(), text()).prop_map(|(rule, why)| Failed { rule, why });
+    let part = (text(), 1_u16..3).prop_map(|(number, count)| Part { number, count });
+    let lists = (vec(acted, 0..2), vec(failed, 0..2), skills(), keys(), vec(part, 0..2));
+    (any::<u32>(), lists, option::of(0_u8..7), any::<bool>(), hold, told).prop_map(
+        |(
+            version,
+            (acted, failed, skills, keys, parts),
+            priority,
+            inhibits_children,
+            hold,
+            told,
+        )| {
+            let (notify, webhooks, policy) = told;
+            Triage {
+                version,
+                acted,
+                failed,
+                priority,
+                skills,
+                keys,
+                inhibits_children,
+                hold,
+                notify,
+                webhooks,
+                policy,
+                parts,
+            }
+        },
     )
 }
 
@@ -173,12 +274,26 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
 
 pub(crate) fn summary() -> impl Strategy<Value = desk::Summary> {
     (any::<bool>(), skills(), location(), 0_u16..3).prop_map(
-        |(on_shift, skills, home, capacity)| desk::Summary { on_shift, skills, home, capacity },
+        |(on_shift, skills, home, capacity)| {
+            let circumstances = None;
+            desk::Summary { on_shift, skills, home, capacity, circumstances }
+        },
     )
 }
 
 pub(crate) fn timer() -> impl Strategy<Value = (TimerName, u32)> {
-    (Just(TimerName::Deadline), 0_u32..12)
+    let name =
+        prop_oneof![Just(TimerName::Deadline), Just(TimerName::Shift), Just(TimerName::Batch),];
+    (name, 0_u32..12)
+}
+
+pub(crate) fn wishes() -> impl Strategy<Value = Wishes> {
+    (vec(technician_id(), 0..3), vec(technician_id(), 0..3)).prop_map(|(preferred, blocked)| {
+        Wishes {
+            preferred: preferred.into_iter().collect(),
+            blocked: blocked.into_iter().collect(),
+        }
+    })
 }
 
 pub(crate) fn receipt_status() -> impl Strategy<Value = ReceiptStatus> {

@@ -11,10 +11,13 @@ use proptest::{collection::vec, option, prelude::*};
 
 use crate::{
     arbitrary::{
-        alert, answer, bundle, choice, customer_id, hash, location, message_id, millis, need,
+        alert, answer, bundle, choice, customer_id, hash, keys, location, message_id, millis, need,
         offer, phase, progress, refusal, request, skills, summary, technician_id, text, ticket_id,
-        timer,
+        timer, triage, wishes,
     },
+    documents::kind,
+    intake::{reported, spokesman},
+    life,
     people::{act, note_body, order, party, word},
     records::{
         by, ca, device, hash as token_hash, head, issued, key, note, profile, revocation, serial,
@@ -31,12 +34,13 @@ pub(crate) fn customer_command() -> BoxedStrategy<customer::Command> {
         1 => Just(Command::LoseDevice),
         1 => Just(Command::FindDevice),
         4 => bundle().prop_map(|(serial, bundle)| Command::PublishKeys { serial, bundle }),
-        2 => (message_id(), hash(), request(), millis()).prop_map(
-            |(message_id, content_hash, body, received_at)| Command::Request {
+        2 => (message_id(), hash(), request(), millis(), option::of(any::<bool>())).prop_map(
+            |(message_id, content_hash, body, received_at, is_counted)| Command::Request {
                 message_id,
                 content_hash,
                 body,
                 received_at,
+                is_counted,
             }
         ),
         1 => message_id().prop_map(|message_id| {
@@ -55,8 +59,12 @@ pub(crate) fn customer_command() -> BoxedStrategy<customer::Command> {
                 Command::Act { message_id, content_hash, body }
             }
         ),
+        2 => (spokesman(), hash(), reported())
+            .prop_map(|(by, case, reported)| Command::Report { by, case, reported }),
+        1 => (spokesman(), hash()).prop_map(|(by, case)| Command::Resolve { by, case }),
         1 => Just(Command::Suspend),
         1 => Just(Command::Resume),
+        2 => wishes().prop_map(|wishes| Command::SetPreferences { wishes, by: "op".into() }),
         1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
     ]
     .boxed()
@@ -87,6 +95,7 @@ pub(crate) fn technician_command() -> BoxedStrategy<technician::Command> {
         4 => (alert(), phase(), option::of(100_u32..104))
             .prop_map(|(alert, phase, answers)| Command::Keep { alert, phase, answers }),
         3 => (offer(), note_body()).prop_map(|(offer, body)| Command::Note { offer, body }),
+        12 => life::word().prop_map(Command::Life),
     ]
     .boxed()
 }
@@ -95,9 +104,20 @@ pub(crate) fn ticket_command() -> BoxedStrategy<ticket::Command> {
     use ticket::Command;
     let offer = || (1_u32..4).prop_map(|epoch| OfferId { epoch, seq: 0 });
     prop_oneof![
-        2 => (customer_id(), message_id(), request(), 1_u8..3).prop_map(
-            |(customer, message_id, body, tier)| Command::Open { customer, message_id, body, tier }
+        2 => (customer_id(), message_id(), request(), 1_u8..3, option::of(triage())).prop_map(
+            |(customer, message_id, body, tier, triage)| Command::Open {
+                customer,
+                message_id,
+                body,
+                tier,
+                triage: triage.map(Box::new),
+                terms: None,
+                wishes: None,
+                background: None,
+            }
         ),
+        2 => (option::of(ticket_id()), any::<bool>())
+            .prop_map(|(like, is_silent)| Command::Compared { like, is_silent }),
         8 => (technician_id(), choice(), 1_u32..5).prop_map(
             |(technician, choice, question)| Command::Offer { technician, choice, question }
         ),
@@ -138,7 +158,13 @@ pub(crate) fn ticket_command() -> BoxedStrategy<ticket::Command> {
         1 => ticket_id().prop_map(|child| Command::ChildLeaves { child }),
         2 => (ticket_id(), word()).prop_map(|(parent, word)| Command::ParentSays { parent, word }),
         2 => (technician_id(), offer(), message_id(), text())
-            .prop_map(|(technician, offer, id, text)| Command::Write { technician, offer, id, text }),
+            .prop_map(|(technician, offer, id, text)| Command::Write {
+                technician,
+                offer,
+                id,
+                text,
+                enclosure: None,
+            }),
     ]
     .boxed()
 }
@@ -149,10 +175,15 @@ pub(crate) fn desk_command() -> BoxedStrategy<desk::Command> {
         4 => (technician_id(), summary())
             .prop_map(|(id, summary)| Command::Technician { id, summary }),
         6 => (ticket_id(), need(), 0_u32..4).prop_map(
-            |(ticket, need, question)| Command::Match { ticket, need, question }
+            |(ticket, need, question)| Command::Match { ticket, need, question, pace: None }
         ),
         1 => ticket_id().prop_map(|ticket| Command::Done { ticket }),
-        1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
+        6 => (ticket_id(), keys(), any::<bool>()).prop_map(
+            |(ticket, keys, inhibits_children)| Command::Claim { ticket, keys, inhibits_children }
+        ),
+        3 => (ticket_id(), keys()).prop_map(|(ticket, keys)| Command::Unclaim { ticket, keys }),
+        2 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
+        1 => Just(Command::Gather),
         1 => (0_u64..3).prop_map(|promotion| Command::Reconcile { promotion }),
         2 => (ticket_id(), technician_id(), 0_u32..4).prop_map(
             |(ticket, technician, question)| Command::Given { ticket, technician, question }
@@ -224,6 +255,9 @@ pub(crate) fn placement_command() -> BoxedStrategy<placement::Command> {
         }),
         2 => (0_u64..3, 0_u64..6).prop_map(|(node, epoch)| Command::Acknowledge { node, epoch }),
         1 => (0_u64..3, by()).prop_map(|(node, by)| Command::ForgetNode { node, by }),
+        2 => (kind(), text(), 0_u32..3, by())
+            .prop_map(|(kind, text, base, by)| Command::Write { kind, text, base, by }),
+        1 => by().prop_map(|by| Command::EndChaos { by }),
         1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
     ]
     .boxed()

@@ -16,7 +16,7 @@ use crate::world::{Hand, Lived, World, customer, technician};
 
 /// Technicians of one skill, ever farther away.
 fn opened(technicians: usize) -> World {
-    let skills = vec![Skill { category: 1, level: 1 }];
+    let skills = vec![Skill::new(1, 1)];
     let hands = [10_000, 20_000].map(|lon_e6| Hand { capacity: 1, skills: skills.clone(), lon_e6 });
     World::new(&hands[..technicians])
 }

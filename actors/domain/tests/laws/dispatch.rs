@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fieldmesh_domain::{
     Command, Effect, EntityId, IndexRow, MessageKind,
     message::{Answer, ReceiptBody, ReceiptStatus},
-    technician::{self, Holding, Phase},
+    technician::{self, Holding, Phase, Skill, Technician},
     ticket::{self, Stage, Ticket},
 };
 
@@ -39,6 +39,21 @@ pub(crate) fn no_longer_yours(
     Effect::Message { to, kind: MessageKind::Receipt, correlation, body }
 }
 
+fn has_parts(technician: &Technician, ticket: &Ticket) -> bool {
+    let mut required = ticket.ruled.iter().flat_map(|ruled| &ruled.parts);
+    let stock = technician.stock.clone().unwrap_or_default();
+    required.all(|part| stock.get(&part.number).is_some_and(|count| *count >= part.count))
+}
+
+/// Whether somebody has every skill that rules require for a ticket.
+fn has_required(skills: &[Skill], ticket: &Ticket) -> bool {
+    let mut required = ticket.ruled.iter().flat_map(|ruled| &ruled.skills);
+    required.all(|wanted| {
+        let mut own = skills.iter();
+        own.any(|own| own.category == wanted.category && own.level >= wanted.level)
+    })
+}
+
 pub(crate) fn is_waiting(stage: Stage) -> bool {
     stage != Stage::Unknown && !stage.is_final()
 }
@@ -63,9 +78,15 @@ impl World {
                 if ticket.stage == Stage::Unknown {
                     return None;
                 }
+                let others = ticket.others.clone().unwrap_or_default();
+                let is_counted_on =
+                    ticket.technician == Some(*technician) && offer.seq == others.seq;
+                let mut beside = others.invited.iter();
+                let is_beside = ticket.stage == Stage::Offered
+                    && beside.any(|one| (one.technician, one.seq) == (*technician, offer.seq));
                 let is_current = phase(ticket.stage).is_some()
-                    && ticket.technician == Some(*technician)
-                    && (offer.epoch, offer.seq) == (ticket.epoch, 0);
+                    && (is_counted_on || is_beside)
+                    && offer.epoch == ticket.epoch;
                 let release = technician::Command::Release { ticket: to, offer: *offer };
                 let command = Command::Technician(release);
                 (!is_current).then_some(Effect::Tell { to: *technician, command })
@@ -108,6 +129,7 @@ impl World {
             }
         }
         self.lists_show_the_state();
+        self.whoever_waits_is_answered_soon();
         self.the_desk_counts_what_it_gave();
     }
 
@@ -202,9 +224,12 @@ impl World {
         for (id, lived) in opened {
             let ticket = &lived.state;
             let wanted = ticket.technician.zip(phase(ticket.stage));
-            let held: Vec<_> =
+            let held: BTreeMap<_, _> =
                 self.holdings(*id).map(|(technician, held)| (technician, held.phase)).collect();
-            assert_eq!(held, Vec::from_iter(wanted), "{id} is {:?}", ticket.stage);
+            let beside = ticket.others.iter().flat_map(|others| &others.invited);
+            let beside = beside.map(|one| (one.technician, Phase::Reserved));
+            let all: BTreeMap<_, _> = wanted.into_iter().chain(beside).collect();
+            assert_eq!(held, all, "{id} is {:?}", ticket.stage);
             let given = self.desk.state.given.get(id).copied();
             assert_eq!(given, wanted.map(|(technician, _)| technician), "{id}");
             let customer = &self.customers[&ticket.customer.unwrap()].state;
@@ -242,7 +267,8 @@ impl World {
         for _ in 0..ROUNDS {
             self.accept_all();
             let waiting = self.tickets.iter().filter(|(_, lived)| {
-                matches!(lived.state.stage, Stage::Matching | Stage::Offered | Stage::Unfilled)
+                use Stage::{Matching, Offered, Triaged, Unfilled};
+                matches!(lived.state.stage, Triaged | Matching | Offered | Unfilled)
             });
             let next = waiting.map(|(id, lived)| (lived.state.due, *id)).min();
             let Some((_, id)) = next else {
@@ -251,10 +277,10 @@ impl World {
             self.fire(id);
         }
         self.accept_all();
-        for (id, lived) in &self.tickets {
-            match lived.state.stage {
+        for (id, lived_ticket) in &self.tickets {
+            match lived_ticket.state.stage {
                 Stage::Unfilled => {
-                    let body = lived.state.body.as_ref().unwrap();
+                    let body = lived_ticket.state.body.as_ref().unwrap();
                     let free = self.technicians.values().find(|lived| {
                         let technician = &lived.state;
                         let mut skills = technician.skills.iter();
@@ -262,11 +288,15 @@ impl World {
                             && technician.device.present
                             && technician.holdings.len() < usize::from(technician.capacity)
                             && skills.any(|skill| skill.category == body.category)
+                            && has_required(&technician.skills, &lived_ticket.state)
+                            && has_parts(technician, &lived_ticket.state)
                     });
                     assert!(free.is_none_or(|_| false), "{id} waits although somebody is free");
                     assert!(self.timers.contains_key(id));
                 }
-                Stage::Matching | Stage::Offered => panic!("{id} is {:?}", lived.state.stage),
+                stage @ (Stage::Triaged | Stage::Matching | Stage::Offered) => {
+                    panic!("{id} is {stage:?}")
+                }
                 _ => {}
             }
         }

@@ -4,9 +4,13 @@ use fieldmesh_domain::{authority, customer, desk, placement, registration, techn
 use proptest::{collection::vec, option, prelude::*};
 
 use crate::arbitrary::{
-    alert, change, choice, customer_id, hash, location, message_id, millis, offer, phase, progress,
-    receipt_status, refusal, request, skills, summary, technician_id, text, ticket_id,
+    alert, change, choice, customer_id, enclosure, hash, keys, location, message_id, millis, need,
+    offer, phase, progress, receipt_status, refusal, request, skills, summary, technician_id, text,
+    ticket_id, triage,
 };
+use crate::documents::kind;
+use crate::intake::spokesman;
+use crate::life;
 use crate::people::{act, note as written, note_body, order, party, word};
 use crate::records::{
     asked, by, ca, device, head, issued, moved, node, note, profile, proposal, revocation, serial,
@@ -22,17 +26,24 @@ pub(crate) fn customer_event() -> BoxedStrategy<customer::Event> {
             tier
         }),
         change().prop_map(Event::Device),
-        (message_id(), hash(), ticket_id(), request(), millis()).prop_map(
-            |(message_id, content_hash, ticket, body, received_at)| Event::Requested {
-                message_id,
-                content_hash,
-                ticket,
-                body,
-                received_at,
-            }
-        ),
+        (message_id(), hash(), ticket_id(), request(), millis(), option::of(any::<bool>()))
+            .prop_map(|(message_id, content_hash, ticket, body, received_at, is_counted)| {
+                Event::Requested { message_id, content_hash, ticket, body, received_at, is_counted }
+            }),
         ticket_id().prop_map(|ticket| Event::TicketClosed { ticket }),
         ticket_id().prop_map(|ticket| Event::TicketReopened { ticket }),
+        (spokesman(), hash(), message_id(), ticket_id(), request(), millis()).prop_map(
+            |(by, case, message_id, ticket, body, at)| Event::Reported {
+                by,
+                case,
+                message_id,
+                ticket,
+                body,
+                at,
+            }
+        ),
+        (spokesman(), hash(), ticket_id(), millis())
+            .prop_map(|(by, case, ticket, at)| Event::Resolved { by, case, ticket, at }),
         (message_id(), hash(), act()).prop_map(|(message_id, content_hash, body)| Event::Acted {
             message_id,
             content_hash,
@@ -97,9 +108,16 @@ pub(crate) fn technician_event() -> BoxedStrategy<technician::Event> {
         (ticket_id(), millis()).prop_map(|(ticket, due)| Event::Doubted { ticket, due }),
         ticket_id().prop_map(|ticket| Event::HeldTold { ticket }),
         note_body().prop_map(Event::Noted),
-        (ticket_id(), offer(), text(), message_id()).prop_map(
-            |(ticket, offer, text, message_id)| Event::Wrote { ticket, offer, text, message_id }
+        (ticket_id(), offer(), text(), message_id(), enclosure()).prop_map(
+            |(ticket, offer, text, message_id, enclosure)| Event::Wrote {
+                ticket,
+                offer,
+                text,
+                message_id,
+                enclosure,
+            }
         ),
+        life::step().prop_map(Event::Life),
     ]
     .boxed()
 }
@@ -108,10 +126,19 @@ pub(crate) fn ticket_event() -> BoxedStrategy<ticket::Event> {
     use ticket::Event;
     prop_oneof![
         (customer_id(), message_id(), request(), millis()).prop_map(
-            |(customer, message_id, body, at)| Event::Opened { customer, message_id, body, at }
+            |(customer, message_id, body, at)| {
+                let wishes = None;
+                Event::Opened { customer, message_id, body, at, wishes }
+            }
         ),
-        any::<u8>().prop_map(|priority| Event::Triaged { priority }),
+        (any::<u8>(), option::of(triage())).prop_map(|(priority, triage)| Event::Triaged {
+            priority,
+            triage: triage.map(Box::new)
+        }),
         millis().prop_map(|due| Event::MatchAsked { due }),
+        millis().prop_map(|due| Event::ParentSought { due }),
+        (option::of(ticket_id()), any::<bool>())
+            .prop_map(|(like, is_silent)| Event::Compared { like, is_silent }),
         (technician_id(), any::<u32>(), millis(), choice()).prop_map(
             |(technician, epoch, due, choice)| Event::Offered { technician, epoch, due, choice }
         ),
@@ -136,10 +163,18 @@ pub(crate) fn ticket_event() -> BoxedStrategy<ticket::Event> {
                 due,
             }
         ),
-        (technician_id(), any::<u32>())
-            .prop_map(|(technician, epoch)| Event::Adopted { technician, epoch }),
+        (technician_id(), any::<u32>(), option::of(1_u32..5))
+            .prop_map(|(technician, epoch, seq)| Event::Adopted { technician, epoch, seq }),
+        vec(invited(), 0..3).prop_map(|invited| Event::AlsoOffered { invited }),
+        (technician_id(), 0_u32..3)
+            .prop_map(|(technician, seq)| Event::Switched { technician, seq }),
+        (vec(invited(), 0..3), any::<u32>(), any::<bool>()).prop_map(
+            |(invited, epoch, were_asked)| Event::OthersReleased { invited, epoch, were_asked }
+        ),
         any::<u32>().prop_map(|answers| Event::Kept { answers }),
-        (order(), party(), millis()).prop_map(|(order, by, at)| Event::Ordered { order, by, at }),
+        (order(), party(), millis(), option::of(message_id())).prop_map(|(order, by, at, id)| {
+            Event::Ordered { order, by, at, id: id.map(Into::into) }
+        }),
         millis().prop_map(|until| Event::Held { until }),
         (technician_id(), any::<[bool; 2]>(), option::of(ticket_id())).prop_map(
             |(technician, [was_promised, is_excluded], displaced_by)| Event::TakenBack {
@@ -164,17 +199,46 @@ pub(crate) fn ticket_event() -> BoxedStrategy<ticket::Event> {
     .boxed()
 }
 
+fn invited() -> impl Strategy<Value = ticket::Invited> {
+    (technician_id(), 0_u32..4, any::<u32>())
+        .prop_map(|(technician, seq, distance_m)| ticket::Invited { technician, seq, distance_m })
+}
+
+fn desk_offer() -> impl Strategy<Value = desk::Offer> {
+    (1_u16..4, 1_u8..=5, millis()).prop_map(|(category, priority, at)| desk::Offer {
+        category,
+        priority,
+        at,
+    })
+}
+
 pub(crate) fn desk_event() -> BoxedStrategy<desk::Event> {
     use desk::Event;
     prop_oneof![
         (technician_id(), summary())
             .prop_map(|(id, summary)| Event::TechnicianChanged { id, summary }),
-        (ticket_id(), technician_id(), choice(), any::<u32>()).prop_map(
-            |(ticket, technician, choice, question)| Event::Chosen {
+        (ticket_id(), technician_id(), choice(), any::<u32>(), option::of(desk_offer())).prop_map(
+            |(ticket, technician, choice, question, offer)| Event::Chosen {
                 ticket,
                 technician,
                 choice,
                 question,
+                offer,
+                at: None,
+            }
+        ),
+        Just(Event::Gathered),
+        (ticket_id(), need(), any::<u32>(), millis(), millis()).prop_map(
+            |(ticket, need, question, at, due)| {
+                let pace = (question % 3 == 0).then_some(2);
+                Event::Waits { ticket, need, question, at, due, pace }
+            }
+        ),
+        millis().prop_map(|due| Event::Closes { due }),
+        (ticket_id(), ticket_id(), technician_id(), millis()).prop_map(
+            |(by, ticket, technician, until)| {
+                let displaced = desk::Displaced { ticket, technician, until };
+                Event::Displacing { by, displaced }
             }
         ),
         (ticket_id(), choice(), any::<u32>())
@@ -184,6 +248,16 @@ pub(crate) fn desk_event() -> BoxedStrategy<desk::Event> {
         (ticket_id(), technician_id(), any::<u32>()).prop_map(|(ticket, technician, question)| {
             Event::Given { ticket, technician, question }
         }),
+        (ticket_id(), keys(), any::<bool>(), millis(), option::of(ticket_id()), any::<bool>())
+            .prop_map(|(ticket, keys, inhibits_children, at, like, is_silent)| Event::Compared {
+                ticket,
+                keys,
+                inhibits_children,
+                at,
+                like,
+                is_silent,
+            }),
+        (ticket_id(), keys()).prop_map(|(ticket, keys)| Event::Unclaimed { ticket, keys }),
     ]
     .boxed()
 }
@@ -226,7 +300,7 @@ pub(crate) fn authority_event() -> BoxedStrategy<authority::Event> {
 }
 
 pub(crate) fn placement_event() -> BoxedStrategy<placement::Event> {
-    use placement::Event;
+    use placement::{Allowance, AllowanceProposal, Document, Ended, Event};
     prop_oneof![
         (any::<[u8; 32]>(), serial(), any::<u64>(), revocation()).prop_map(
             |(issuer, serial, not_after, revocation)| Event::Revoked {
@@ -242,6 +316,18 @@ pub(crate) fn placement_event() -> BoxedStrategy<placement::Event> {
             .prop_map(|(moves, at, by, proposed_by)| Event::Moved { moves, at, by, proposed_by }),
         node().prop_map(Event::Acknowledged),
         (0_u64..3, by()).prop_map(|(node, by)| Event::NodeForgotten { node, by }),
+        (kind(), any::<u32>(), text(), by(), millis()).prop_map(|(kind, version, text, by, at)| {
+            Event::Written(Document { kind, version, text, by, at })
+        }),
+        (any::<u32>(), text(), by(), millis()).prop_map(|(minutes, why, by, at)| {
+            Event::ChaosProposed(AllowanceProposal { minutes, why, by, at })
+        }),
+        (millis(), millis(), text(), by(), by()).prop_map(
+            |(since, until, why, proposed_by, approved_by)| {
+                Event::ChaosAllowed(Allowance { since, until, why, proposed_by, approved_by })
+            }
+        ),
+        (millis(), by()).prop_map(|(at, by)| Event::ChaosEnded(Ended { at, by })),
     ]
     .boxed()
 }

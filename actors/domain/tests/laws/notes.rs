@@ -3,7 +3,7 @@
 
 use fieldmesh_domain::{
     EntityId, MessageKind,
-    message::{Act, Amendment, Answer, Change, NoteBody, NoteFrom, ReceiptStatus},
+    message::{Act, Amendment, Answer, Change, Enclosure, NoteBody, NoteFrom, ReceiptStatus},
     ticket::{Order, Reader, Stage},
 };
 
@@ -27,7 +27,7 @@ impl World {
     }
 
     fn writes(&mut self, ticket: EntityId, text: &str) {
-        self.act(customer(0), ticket, Act::Message { text: text.into() });
+        self.act(customer(0), ticket, Act::Message { text: text.into(), enclosure: None });
         self.deliver_all();
     }
 }
@@ -40,9 +40,12 @@ fn note(number: u32, text: &str) -> (u32, String) {
 fn customer_and_technician_write_to_each_other() {
     let (mut world, ticket) = accepted(1);
     world.writes(ticket, "the blue door");
-    world.says(0, ticket, 1, Answer::Message { text: "which key?".into() });
+    world.says(0, ticket, 1, Answer::Message { text: "which key?".into(), enclosure: None });
     world.deliver_all();
-    world.order(ticket, Order::Message { to: Reader::Both, text: "ask the guard".into() });
+    world.order(
+        ticket,
+        Order::Message { to: Reader::Both, text: "ask the guard".into(), enclosure: None },
+    );
     world.deliver_all();
     let by_technician = world.notes_to(technician(0));
     assert_eq!(by_technician[0].from, NoteFrom::Customer);
@@ -90,7 +93,7 @@ fn the_last_sixteen_are_kept() {
 #[test]
 fn a_technician_writes_once_it_has_accepted_and_nobody_after_the_end() {
     let (mut world, ticket) = opened(1);
-    world.says(0, ticket, 1, Answer::Message { text: "who is it?".into() });
+    world.says(0, ticket, 1, Answer::Message { text: "who is it?".into(), enclosure: None });
     world.deliver_all();
     assert_eq!(world.receipts(0), [ReceiptStatus::Invalid]);
     let (mut world, ticket) = completed(1);
@@ -99,9 +102,9 @@ fn a_technician_writes_once_it_has_accepted_and_nobody_after_the_end() {
     world.fire(ticket);
     world.deliver_all();
     let events = world.tickets[&ticket].events.len();
-    world.order(ticket, Order::Message { to: Reader::Both, text: "hello".into() });
+    world.order(ticket, Order::Message { to: Reader::Both, text: "hello".into(), enclosure: None });
     assert_eq!(world.tickets[&ticket].events.len(), events);
-    world.says(0, ticket, 1, Answer::Message { text: "bye".into() });
+    world.says(0, ticket, 1, Answer::Message { text: "bye".into(), enclosure: None });
     assert_eq!(world.receipts(0).last(), Some(&ReceiptStatus::NoLongerYours));
     assert_eq!(world.read_by(customer(0)), []);
 }
@@ -125,4 +128,19 @@ fn a_customer_hears_what_an_operator_changes() {
     world.deliver_all();
     assert_eq!(world.stands(ticket).0, Stage::Cancelled);
     assert_eq!(world.read_by(customer(0)), []);
+}
+
+#[test]
+fn what_came_with_a_message_goes_to_whoever_accepts() {
+    let (mut world, ticket) = opened(1);
+    let enclosure =
+        Enclosure { number: 0, name: "photo.jpg".into(), bytes: 1, digest: [1; 32], key: [2; 32] };
+    let (text, enclosure) = (String::new(), Some(enclosure));
+    world.act(customer(0), ticket, Act::Message { text, enclosure: enclosure.clone() });
+    world.deliver_all();
+    assert_eq!(world.notes_to(technician(0)), []);
+    world.accepts(0, ticket, 1);
+    world.deliver_all();
+    let read = world.notes_to(technician(0));
+    assert_eq!(read.last().map(|note| &note.enclosure), Some(&enclosure));
 }

@@ -42,7 +42,7 @@ impl World {
     pub(crate) fn refusal(&self, ticket: EntityId, order: Order) -> (RejectionCode, String) {
         let ctx = Ctx { now: self.now, id: ticket, rule_version: 1 };
         let command =
-            ticket::Command::Order { order, by: Party::Operator("op".into()), id: [9; 16] };
+            ticket::Command::Order { order, by: Party::Operator("op".into()), id: [0; 16] };
         let refused = self.tickets[&ticket].clone().ask(&command, &ctx).unwrap_err();
         (refused.code, refused.detail.into_owned())
     }
@@ -50,7 +50,7 @@ impl World {
     /// The order is carried out, everything arrives, and the same order again changes nothing.
     pub(crate) fn carries_out(&mut self, ticket: EntityId, order: Order) {
         self.order(ticket, order.clone());
-        let Event::Ordered { order: noted, by, at } = self.last_order(ticket) else { panic!() };
+        let Event::Ordered { order: noted, by, at, .. } = self.last_order(ticket) else { panic!() };
         assert_eq!((&noted, at), (&order, self.now));
         assert_eq!(by, Party::Operator("op".into()));
         assert_eq!(self.order(ticket, order), []);
@@ -165,7 +165,9 @@ fn a_hold_has_an_end_and_is_not_for_accepted_work() {
 
 #[test]
 fn accepted_work_is_given_to_a_certain_technician() {
-    for answer in [Answer::EnRoute, Answer::OnSite, Answer::Message { text: "hi".into() }] {
+    for answer in
+        [Answer::EnRoute, Answer::OnSite, Answer::Message { text: "hi".into(), enclosure: None }]
+    {
         let (mut world, ticket) = accepted(3);
         world.says(BEST, ticket, 1, answer);
         world.deliver_all();
@@ -289,11 +291,11 @@ fn a_technician_pauses_and_resumes() {
 #[test]
 fn a_customer_confirms_and_the_ticket_closes() {
     let (mut world, ticket) = completed(1);
-    world.act(customer(0), ticket, Act::Confirm);
+    let id = Some(world.act(customer(0), ticket, Act::Confirm).into());
     world.deliver_all();
     let events = &world.tickets[&ticket].events;
     let by = Party::Customer(customer(0));
-    let ordered = Event::Ordered { order: Order::Confirm, by, at: world.now };
+    let ordered = Event::Ordered { order: Order::Confirm, by, at: world.now, id };
     assert_eq!(events[events.len() - 2..], [ordered, Event::Closed]);
     assert!(!world.timers.contains_key(&ticket) && !world.is_open_at_the_customer(ticket));
 }
@@ -471,4 +473,26 @@ fn a_ticket_goes_on_after_a_promotion_where_it_was() {
     world.deliver_all();
     world.agrees_again();
     assert_eq!((world.stands(ticket).0, world.timers[&ticket].1), (Stage::Paused, due));
+}
+
+#[test]
+fn an_order_that_comes_again_under_its_key_is_the_same_order() {
+    let (mut world, ticket) = accepted(2);
+    let mut order = |order: Order, number: u8| {
+        let command =
+            ticket::Command::Order { order, by: Party::Operator("op".into()), id: [number; 16] };
+        let ctx = Ctx { now: world.now, id: ticket, rule_version: 1 };
+        world.tickets.get_mut(&ticket).unwrap().ask(&command, &ctx).map(|effects| effects.len())
+    };
+    assert!(order(reassign(None), 1).unwrap() > 0);
+    assert_eq!(order(reassign(None), 1), Ok(0));
+    let refused = order(Order::Cancel { reason: so() }, 1).unwrap_err();
+    assert_eq!(refused.code, RejectionCode::Invalid);
+    // It is forgotten after sixteen others.
+    for number in 2..=17 {
+        let text = Some(format!("text {number}"));
+        let amended = Order::Amend(Amendment { text, priority: None, location: None });
+        assert!(order(amended, number).unwrap() > 0);
+    }
+    assert!(order(Order::Cancel { reason: so() }, 1).unwrap() > 0);
 }

@@ -7,7 +7,9 @@ use fieldmesh_domain::{
 };
 use proptest::{option, prelude::*};
 
-use crate::arbitrary::{customer_id, location, message_id, millis, technician_id, text, ticket_id};
+use crate::arbitrary::{
+    customer_id, enclosure, location, message_id, millis, technician_id, text, ticket_id,
+};
 
 pub(crate) fn pause() -> impl Strategy<Value = Pause> {
     let reason = prop_oneof![
@@ -31,7 +33,7 @@ pub(crate) fn act() -> impl Strategy<Value = CustomerActBody> {
         text().prop_map(|reason| Act::Object { reason }),
         (option::of(text()), option::of(location()))
             .prop_map(|(text, location)| Act::Amend { text, location }),
-        text().prop_map(|text| Act::Message { text }),
+        (text(), enclosure()).prop_map(|(text, enclosure)| Act::Message { text, enclosure }),
         text().prop_map(|reason| Act::Reopen { reason }),
     ];
     (ticket_id(), act).prop_map(|(ticket, act)| CustomerActBody { ticket, act })
@@ -62,7 +64,8 @@ pub(crate) fn order() -> impl Strategy<Value = Order> {
         2 => text().prop_map(|reason| Order::Reopen { reason }),
         2 => Just(Order::Confirm),
         2 => text().prop_map(|reason| Order::Object { reason }),
-        2 => (reader(), text()).prop_map(|(to, text)| Order::Message { to, text }),
+        2 => (reader(), text(), enclosure())
+            .prop_map(|(to, text, enclosure)| Order::Message { to, text, enclosure }),
         2 => ticket_id().prop_map(|parent| Order::Group { parent }),
         1 => Just(Order::Ungroup),
     ]
@@ -77,8 +80,9 @@ fn writer() -> impl Strategy<Value = NoteFrom> {
 }
 
 pub(crate) fn note() -> impl Strategy<Value = Note> {
-    (any::<u32>(), writer(), reader(), message_id(), text())
-        .prop_map(|(number, from, to, id, text)| Note { number, from, to, id, text })
+    (any::<u32>(), writer(), reader(), message_id(), (text(), enclosure())).prop_map(
+        |(number, from, to, id, (text, enclosure))| Note { number, from, to, id, text, enclosure },
+    )
 }
 
 pub(crate) fn note_body() -> impl Strategy<Value = NoteBody> {
@@ -88,7 +92,14 @@ pub(crate) fn note_body() -> impl Strategy<Value = NoteBody> {
         Just(Change::Cancelled),
     ];
     (ticket_id(), writer(), 0_u32..50, text(), option::of(change)).prop_map(
-        |(ticket, from, number, text, change)| NoteBody { ticket, from, number, text, change },
+        |(ticket, from, number, text, change)| NoteBody {
+            ticket,
+            from,
+            number,
+            text,
+            change,
+            enclosure: None,
+        },
     )
 }
 

@@ -18,7 +18,7 @@ use proptest::{collection::vec, prelude::*};
 use crate::{
     dispatch::is_waiting,
     schedule::{Step, step},
-    world::{self, CUSTOMERS, Hand, World},
+    world::{self, CUSTOMERS, World},
 };
 
 const GROUPS: usize = 4;
@@ -124,8 +124,7 @@ impl Cut {
 }
 
 /// A world that has lived, and of which this is left.
-pub(crate) fn lost(hands: &[Hand], steps: &[Step], cut: &Cut) -> World {
-    let mut world = World::new(hands);
+pub(crate) fn lost(mut world: World, steps: &[Step], cut: &Cut) -> World {
     let nothing = || World { now: world.now, ..World::default() };
     let mut moments: [World; GROUPS] = core::array::from_fn(|_| nothing());
     for step in 0..=steps.len() {
@@ -197,9 +196,13 @@ impl World {
                 matches!(event, customer::Event::Requested { ticket: one, .. } if *one == ticket)
             });
             if !is_known {
-                let received_at = self.now;
-                let command =
-                    customer::Command::Request { message_id, content_hash, body, received_at };
+                let command = customer::Command::Request {
+                    message_id,
+                    content_hash,
+                    body,
+                    received_at: self.now,
+                    is_counted: Some(true),
+                };
                 self.ask(world::customer(number), Command::Customer(command));
             }
         }
@@ -213,6 +216,7 @@ impl World {
             self.deliver_all();
             let is_in_doubt = |id: &EntityId| match id.kind() {
                 EntityKind::Technician => true,
+                EntityKind::Desk => false,
                 _ => self.tickets[id]
                     .state
                     .promoted

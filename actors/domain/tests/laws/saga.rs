@@ -23,7 +23,7 @@ const THIRD: u8 = 2;
 const OFFER_LIFE_S: u64 = 60;
 
 pub(crate) fn hands(count: usize) -> Vec<Hand> {
-    let skills = vec![Skill { category: 1, level: 1 }];
+    let skills = vec![Skill::new(1, 1)];
     let hands = [10_000, 20_000, 30_000];
     hands.map(|lon_e6| Hand { capacity: 1, skills: skills.clone(), lon_e6 })[..count].to_vec()
 }
@@ -109,6 +109,7 @@ fn a_request_is_offered_to_the_best_technician() {
         priority: 1,
         opened_at: world.now,
         technician: Some(technician(BEST)),
+        standing: None,
     };
     assert_eq!(world.index[&ticket], row);
 }

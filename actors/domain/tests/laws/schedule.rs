@@ -96,7 +96,7 @@ pub(crate) fn answer(number: u8) -> Answer {
             Answer::Pause(Pause { reason, text, minutes: u16::from(number) })
         }
         9 => Answer::Resume,
-        10 => Answer::Message { text: "which door?".into() },
+        10 => Answer::Message { text: "which door?".into(), enclosure: None },
         _ => Answer::OnSite,
     }
 }
@@ -116,7 +116,7 @@ fn order(number: u8, technician: EntityId, now: Millis) -> Order {
         8 => Order::Amend(Amendment { priority, ..Amendment::default() }),
         9 => Order::Reopen { reason },
         10 => Order::Confirm,
-        _ => Order::Message { to: Reader::Both, text: "hello".into() },
+        _ => Order::Message { to: Reader::Both, text: "hello".into(), enclosure: None },
     }
 }
 
@@ -127,14 +127,14 @@ fn act(number: u8) -> Act {
         1 => Act::Confirm,
         2 => Act::Object { reason },
         3 => Act::Amend { text: Some(format!("{number}")), location: None },
-        4 => Act::Message { text: "the blue door".into() },
+        4 => Act::Message { text: "the blue door".into(), enclosure: None },
         _ => Act::Reopen { reason },
     }
 }
 
 /// One to three technicians who may lack a skill, be full, and live near each other.
 pub(crate) fn hands() -> impl Strategy<Value = Vec<Hand>> {
-    let skill = (1_u16..=2, 1_u8..=5).prop_map(|(category, level)| Skill { category, level });
+    let skill = (1_u16..=2, 1_u8..=5).prop_map(|(category, level)| Skill::new(category, level));
     let hand = (1_u16..=2, vec(skill, 1..=2), 0..50_000);
     vec(hand.prop_map(|(capacity, skills, lon_e6)| Hand { capacity, skills, lon_e6 }), 1..=3)
 }

@@ -11,13 +11,15 @@ use fieldmesh_domain::{
     Aggregate, Command, Ctx, Effect, EntityId, EntityKind, IndexRow, MessageKind, Rejection,
     TimerName,
     customer::{self, Customer},
-    desk::Desk,
+    desk::{self, Desk},
+    escalation::Policy,
     message::{
         Act, AlertBody, Answer, ConfirmationBody, CustomerActBody, Location, OfferId, RequestBody,
         ResponseBody,
     },
+    notifier::{self, Notice},
     technician::{self, Shift, Skill, Technician},
-    ticket::{self, Order, Party, Ticket},
+    ticket::{self, Order, Party, Ticket, Triage},
     time::Millis,
 };
 
@@ -104,8 +106,14 @@ pub(crate) struct World {
     pub(crate) timers_set: Vec<(EntityId, u32)>,
     pub(crate) alerts: BTreeMap<EntityId, Vec<AlertBody>>,
     pub(crate) messages: u64,
+    /// What is told outside.
+    pub(crate) told: Vec<Notice>,
     /// What customers were told is received, in a history that may be lost.
     pub(crate) unsent: Vec<customer::Event>,
+    /// What tickets are opened under.
+    pub(crate) policy: Option<Policy>,
+    /// What rules say of tickets, in turn.
+    pub(crate) triages: Vec<Triage>,
 }
 
 pub(crate) fn id(kind: EntityKind, number: u8) -> EntityId {
@@ -162,8 +170,20 @@ impl World {
         world
     }
 
+    /// The same with a desk at which tickets may wait for each other.
+    pub(crate) fn gathering(hands: &[Hand]) -> Self {
+        let mut world = Self::new(hands);
+        world.ask(desk(), Command::Desk(desk::Command::Gather));
+        world
+    }
+
+    fn is_gathering(&self) -> bool {
+        self.desk.state.board.as_ref().is_some_and(|board| !board.waiting.is_empty())
+    }
+
     /// Asks an entity, and takes in what follows.
     pub(crate) fn ask(&mut self, to: EntityId, command: Command) -> Vec<Effect> {
+        let command = self.guided(command);
         let ctx = Ctx { now: self.now, id: to, rule_version: 1 };
         let refusal = self.refusal_of(to, &command);
         let answered = match &command {
@@ -173,13 +193,19 @@ impl World {
             }
             Command::Ticket(command) => self.tickets.entry(to).or_default().ask(command, &ctx),
             Command::Desk(command) => self.desk.ask(command, &ctx),
-            Command::Registration(_) | Command::Authority(_) | Command::Placement(_) => {
+            Command::Registration(_)
+            | Command::Authority(_)
+            | Command::Placement(_)
+            | Command::Notifier(_)
+            | Command::Integration(_)
+            | Command::Attachment(_) => {
                 panic!("nobody here asks an authority: {command:?}")
             }
         };
         self.asked.push((to, command));
         // Between entities a refusal is final, and a device is told by another way.
-        let effects = answered.unwrap_or_default();
+        let mut effects = answered.unwrap_or_default();
+        self.told_outside(&mut effects);
         if let Some(refusal) = refusal {
             assert_eq!(effects, [refusal]);
         }
@@ -189,8 +215,41 @@ impl World {
         effects
     }
 
+    /// Whoever serves a ticket adds what operators' documents say of it.
+    fn guided(&self, mut command: Command) -> Command {
+        let Command::Ticket(ticket::Command::Open { triage, terms, .. }) = &mut command else {
+            return command;
+        };
+        if triage.is_none() {
+            let said = nth(self.triages.iter(), self.tickets.len());
+            *triage = said.map(|said| Box::new(said.clone()));
+        }
+        if self.policy.is_some() {
+            let policy = self.policy.clone();
+            *terms = Some(Box::new(ticket::Terms { policy, ..ticket::Terms::default() }));
+        }
+        command
+    }
+
+    /// What goes outside is no business of theirs: it is put aside.
+    fn told_outside(&mut self, effects: &mut Vec<Effect>) {
+        let is_told = |effect: &mut Effect| {
+            matches!(effect, Effect::Tell { command: Command::Notifier(_), .. })
+        };
+        for effect in effects.extract_if(.., is_told) {
+            if let Effect::Tell {
+                command: Command::Notifier(notifier::Command::Tell(told)), ..
+            } = effect
+            {
+                self.told.push(told);
+            }
+        }
+    }
+
     fn follow(&mut self, from: EntityId, effect: Effect) {
         match effect {
+            // What leaves the system is another world.
+            Effect::Tell { to, .. } if to.kind() == EntityKind::Notifier => {}
             Effect::Tell { to, command } => {
                 self.lanes.entry((from, to)).or_default().push_back(command);
             }
@@ -202,11 +261,17 @@ impl World {
                 }
                 self.mail.push(Mail { to, kind, body });
             }
-            Effect::SetTimer { name: TimerName::Deadline, generation, due } => {
+            Effect::SetTimer { name: TimerName::Shift, .. }
+            | Effect::CancelTimer { name: TimerName::Shift } => {
+                panic!("nobody here has a roster")
+            }
+            Effect::SetTimer { name: TimerName::Escalation | TimerName::Promise, .. }
+            | Effect::CancelTimer { name: TimerName::Escalation | TimerName::Promise } => {}
+            Effect::SetTimer { name: _, generation, due } => {
                 self.timers.insert(from, (generation, due));
                 self.timers_set.push((from, generation));
             }
-            Effect::CancelTimer { name: TimerName::Deadline } => {
+            Effect::CancelTimer { name: _ } => {
                 self.timers.remove(&from);
             }
             Effect::Index(row) => {
@@ -232,6 +297,7 @@ impl World {
             content_hash: [0; 32],
             body,
             received_at: self.now,
+            is_counted: Some(true),
         };
         self.ask(customer(number), Command::Customer(command));
         EntityId::ticket_of(customer(number), message_id)
@@ -280,10 +346,15 @@ impl World {
         Some(self.ask(to, command))
     }
 
+    /// Until nothing is on its way, and nothing waits at the desk.
     pub(crate) fn deliver_all(&mut self) {
         for _ in 0..ROWS_MAX {
-            let Some((from, to)) = self.lanes.keys().next().copied() else { return };
-            self.deliver(from, to);
+            let next = self.lanes.keys().next().copied();
+            match next {
+                Some((from, to)) => drop(self.deliver(from, to)),
+                None if self.is_gathering() => self.fire(desk()),
+                None => return,
+            }
         }
         panic!("they do not stop talking: {:?}", self.lanes);
     }
@@ -301,6 +372,9 @@ impl World {
         self.ask(
             of,
             match of.kind() {
+                EntityKind::Desk => {
+                    Command::Desk(desk::Command::Timer { name: TimerName::Batch, generation })
+                }
                 EntityKind::Technician => {
                     Command::Technician(technician::Command::Timer { name, generation })
                 }

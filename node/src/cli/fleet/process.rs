@@ -45,6 +45,8 @@ const IS_CUT: &str = "rules = [{ peer = \"127.0.0.0/8\", loss_percent = 100 }]\n
 pub(in crate::cli) struct Footprint {
     pub(in crate::cli) cpu_us: u64,
     pub(in crate::cli) resident_bytes: u64,
+    /// The process has ended, and nobody has waited for it.
+    pub(in crate::cli) is_over: bool,
 }
 
 /// One node: its directory, and the process that runs it, if one does.
@@ -135,6 +137,9 @@ impl NodeProcess {
         command
             .args([verb, "--json", "--config"])
             .arg(&self.config)
+            // Whatever the environment says of another node's.
+            .arg("--data-dir")
+            .arg(&self.dir)
             .arg("--passphrase-file")
             .arg(&self.passphrase)
             .env("FIELDMESH__LOG__FILTER", "error,openraft=off")
@@ -189,28 +194,27 @@ impl NodeProcess {
     /// From now on none of its datagrams reaches another node and none of theirs reaches it, or all do.
     pub(super) fn cut_off(&self, is_cut: bool) -> Result<(), CliError> {
         say_cut(&self.config, is_cut)?;
+        self.signal(Signal::HUP)
+    }
+
+    /// To its own process.
+    pub(super) fn signal(&self, signal: Signal) -> Result<(), CliError> {
         let pid = self.child.as_ref().and_then(Child::id).and_then(|pid| i32::try_from(pid).ok());
         let pid = pid.and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| CliError::failed("a node that does not run is not cut off"))?;
-        kill_process(pid, Signal::HUP)
-            .map_err(|error| CliError::failed(format!("a node does not read its rules: {error}")))
+        let pid = pid.ok_or_else(|| CliError::failed("the node does not run"))?;
+        kill_process(pid, signal)
+            .map_err(|error| CliError::failed(format!("a node takes no signal: {error}")))
+    }
+
+    /// A command of this program about this node, to its end; the object that it ends with.
+    pub(super) async fn ask(&self, args: &[&str]) -> Result<Value, CliError> {
+        let dir = self.dir.to_string_lossy();
+        said_by(&[args, &["--data-dir", &*dir]].concat()).await
     }
 
     /// What its present process holds and has used; none where it is killed.
     pub(super) fn footprint(&self) -> Result<Option<Footprint>, CliError> {
-        let Some(pid) = self.child.as_ref().and_then(Child::id) else { return Ok(None) };
-        let path = PathBuf::from(format!("/proc/{pid}/stat"));
-        let stat = files::read(&path)
-            .map_err(|error| CliError::failed(format!("{}: {error}", path.display())))?;
-        let text = String::from_utf8_lossy(&stat);
-        // Fields 14, 15 and 24, counted behind the name in parentheses (proc_pid_stat(5)).
-        let fields: Vec<&str> =
-            text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let at =
-            |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-        let page = rustix::param::page_size() as u64;
-        let (cpu_us, resident_bytes) = ((at(11) + at(12)) * TICK_US, at(21) * page);
-        Ok(Some(Footprint { cpu_us, resident_bytes }))
+        self.child.as_ref().and_then(Child::id).map(footprint).transpose()
     }
 
     /// What its present process used; nothing where it is killed.
@@ -229,4 +233,35 @@ impl NodeProcess {
             rounds: counter("fieldmesh_log_rounds_total"),
         })
     }
+}
+
+/// A command of this program, to its end; what it says.
+pub(in crate::cli) async fn said_by(args: &[&str]) -> Result<Value, CliError> {
+    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+    command.args(args).arg("--json");
+    let ended = timeout(START_TIMEOUT, command.stdin(Stdio::null()).kill_on_drop(true).output());
+    let ended = ended.await.map_err(|_| failed("no end in time"))?.map_err(failed)?;
+    let said = String::from_utf8_lossy(&ended.stdout);
+    let said = said.trim().lines().next_back().unwrap_or_default();
+    let value: Value = serde_json::from_str(said).unwrap_or_default();
+    if ended.status.success() {
+        return Ok(value);
+    }
+    Err(CliError::failed(value["error"].as_str().unwrap_or("it failed and said nothing")))
+}
+
+/// What a process holds and has used.
+pub(in crate::cli) fn footprint(pid: u32) -> Result<Footprint, CliError> {
+    let path = PathBuf::from(format!("/proc/{pid}/stat"));
+    let stat = files::read(&path)
+        .map_err(|error| CliError::failed(format!("{}: {error}", path.display())))?;
+    let text = String::from_utf8_lossy(&stat);
+    // Fields 14, 15 and 24, counted behind the name in parentheses (proc_pid_stat(5)).
+    let fields: Vec<&str> =
+        text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let at = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    let page = rustix::param::page_size() as u64;
+    let (cpu_us, resident_bytes) = ((at(11) + at(12)) * TICK_US, at(21) * page);
+    let is_over = matches!(fields.first(), Some(&"Z" | &"X"));
+    Ok(Footprint { cpu_us, resident_bytes, is_over })
 }

@@ -2,7 +2,10 @@
 
 use actix_web::web;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use fieldmesh_domain::EntityId;
+use fieldmesh_domain::{
+    EntityId,
+    mutant::{Mutant, is_planted},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -56,7 +59,11 @@ pub(super) async fn read(
 fn page(shared: &Shared, from: u64) -> Result<LedgerPage, Problem> {
     let region = shared.node.region.parse().map_err(|_| Problem::busy("the region"))?;
     let steps = journal(shared)?.history_page(EntityId::authority(region), from, PAGE_STEPS)?;
-    let recorded = ledger::recorded(&steps).map_err(Problem::busy)?;
+    let mut recorded = ledger::recorded(&steps).map_err(Problem::busy)?;
+    if is_planted(Mutant::LedgerCut) && steps.len() < PAGE_STEPS {
+        let last = recorded.iter().rposition(|recorded| matches!(recorded, Recorded::Leaf(_)));
+        recorded.truncate(last.unwrap_or(0));
+    }
     let next = steps
         .last()
         .filter(|_| steps.len() == PAGE_STEPS)

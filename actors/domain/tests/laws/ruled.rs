@@ -1,0 +1,326 @@
+//! What rules say of tickets, step by step: priority, skills, holds, and keys that tickets have in common.
+
+use fieldmesh_domain::{
+    Command, EntityId,
+    desk::{Bond, Key},
+    message::Answer,
+    notifier::{Notice, Recipient, What},
+    technician::Skill,
+    ticket::{self, Acted, Event, Failed, Hold, Order, Stage, Triage},
+};
+
+use crate::{
+    saga::hands,
+    world::{World, desk, technician},
+};
+
+const MINUTE_S: u64 = 60;
+/// The desk has so long to say what has the same key.
+const COMPARE_LIFE_S: u64 = 20;
+
+fn key(number: u8, bond: Bond) -> Key {
+    Key { hash: [number; 16], bond }
+}
+
+fn grouping() -> Triage {
+    Triage { keys: vec![key(1, Bond::Group)], ..Triage::default() }
+}
+
+fn same_within(minutes: u32) -> Triage {
+    let bond = Bond::Duplicate { window_s: minutes * 60 };
+    Triage { keys: vec![key(1, bond)], ..Triage::default() }
+}
+
+/// A world whose rules say this of every ticket.
+fn ruled(technicians: usize, triage: Triage) -> World {
+    let mut world = World::new(&hands(technicians));
+    world.triages = vec![triage];
+    world
+}
+
+impl World {
+    fn opens(&mut self, customer: u8) -> EntityId {
+        let ticket = self.request(customer, 1, 3);
+        self.deliver_all();
+        ticket
+    }
+
+    fn is_silent(&self, ticket: EntityId) -> bool {
+        self.state(ticket).ruled.as_ref().unwrap().is_silent
+    }
+
+    fn parent(&self, ticket: EntityId) -> Option<EntityId> {
+        self.state(ticket).parent.as_ref().map(|parent| parent.id)
+    }
+
+    /// The keys that the desk keeps.
+    fn keys(&self) -> usize {
+        let claims = self.desk.state.claims.clone().unwrap_or_default();
+        claims.joined.len() + claims.silenced.len()
+    }
+
+    fn closes(&mut self, ticket: EntityId, number: u8) {
+        let epoch = self.state(ticket).epoch;
+        self.accepts(number, ticket, epoch);
+        self.says(number, ticket, epoch, Answer::Completed { note: "new valve".into() });
+        self.deliver_all();
+        self.order(ticket, Order::Confirm);
+        self.deliver_all();
+    }
+}
+
+#[test]
+fn a_rule_sets_the_priority_in_its_range_and_the_ticket_keeps_what_was_said() {
+    for (said, priority) in [(Some(1), 1), (Some(5), 5), (None, 3), (Some(0), 3), (Some(6), 3)] {
+        let triage = Triage { version: 7, priority: said, ..Triage::default() };
+        let mut world = ruled(1, triage.clone());
+        // Without a rule: impact 1 and urgency 3, of a customer whose tier is not the best.
+        let ticket = world.opens(1);
+        assert_eq!(world.state(ticket).priority, priority);
+        let triage = Some(Box::new(triage));
+        assert!(world.tickets[&ticket].events.contains(&Event::Triaged { priority, triage }));
+        assert_eq!(world.stands(ticket).0, Stage::Offered);
+    }
+}
+
+#[test]
+fn only_a_technician_with_the_required_skill_is_offered_the_ticket() {
+    let mut hands = hands(2);
+    hands[1].skills.push(Skill::new(9, 3));
+    let mut world = World::new(&hands);
+    let skills = |level| vec![Skill::new(9, level)];
+    world.triages = vec![Triage { skills: skills(3), ..Triage::default() }];
+    let ticket = world.opens(0);
+    assert_eq!(world.stands(ticket), (Stage::Offered, Some(technician(1)), 1));
+    world.triages = vec![Triage { skills: skills(4), ..Triage::default() }];
+    let ticket = world.opens(0);
+    assert_eq!(world.stands(ticket).0, Stage::Unfilled);
+    let Some(Event::Unfilled { choice, .. }) = world.tickets[&ticket].events.last() else {
+        panic!("nobody fits")
+    };
+    let lacking = |number| (technician(number), Skill::new(9, 4));
+    let mut told = choice.lacking.clone().unwrap();
+    told.sort_by_key(|(id, _)| *id);
+    let mut wanted = vec![lacking(0), lacking(1)];
+    wanted.sort_by_key(|(id, _)| *id);
+    assert_eq!(told, wanted);
+}
+
+#[test]
+fn a_rule_holds_a_ticket_for_its_time() {
+    let hold = Some(Hold { minutes: 90, reason: "by day".into() });
+    let mut world = ruled(1, Triage { hold, ..Triage::default() });
+    let ticket = world.opens(0);
+    assert_eq!(world.stands(ticket).0, Stage::Held);
+    assert_eq!(world.timers[&ticket].1, world.now.after_s(90 * MINUTE_S));
+    world.fire(ticket);
+    world.deliver_all();
+    assert_eq!(world.stands(ticket).0, Stage::Offered);
+}
+
+#[test]
+fn tickets_of_one_key_wait_under_the_first_and_end_with_it() {
+    let mut world = ruled(3, grouping());
+    let first = world.opens(0);
+    assert_eq!((world.stands(first).0, world.keys()), (Stage::Offered, 1));
+    let others = [world.opens(1), world.opens(0)];
+    for other in others {
+        assert_eq!(world.stands(other).0, Stage::Grouped);
+        assert_eq!(world.parent(other), Some(first));
+        assert!(!world.is_silent(other));
+    }
+    world.closes(first, 0);
+    assert_eq!(others.map(|other| world.stands(other).0), [Stage::Completed; 2]);
+    assert_eq!(world.keys(), 0);
+    // The next one is the first of the next group.
+    let next = world.opens(1);
+    assert_eq!((world.stands(next).0, world.parent(next)), (Stage::Offered, None));
+    world.all_agree();
+}
+
+#[test]
+fn the_same_again_is_one_only_within_its_window() {
+    let mut world = ruled(3, same_within(30));
+    let first = world.opens(0);
+    world.now = world.now.after_s(29 * MINUTE_S);
+    let again = world.opens(0);
+    assert_eq!((world.stands(again).0, world.parent(again)), (Stage::Grouped, Some(first)));
+    assert!(world.is_silent(again), "it was told of already");
+    world.now = world.now.after_s(2 * MINUTE_S);
+    let late = world.opens(0);
+    assert_eq!((world.stands(late).0, world.parent(late)), (Stage::Offered, None));
+    // And what comes then is the same as the later one.
+    let again = world.opens(0);
+    assert_eq!(world.parent(again), Some(late));
+}
+
+#[test]
+fn a_ticket_that_inhibits_silences_what_waits_under_it_or_has_its_key() {
+    let mut world = ruled(3, Triage { inhibits_children: true, ..grouping() });
+    let first = world.opens(0);
+    let under = world.opens(1);
+    assert_eq!((world.is_silent(first), world.is_silent(under)), (false, true));
+    // By a key of its own: others are sought for, and tell nobody.
+    let inhibitor = Triage { keys: vec![key(2, Bond::Inhibit)], ..Triage::default() };
+    let mut world = ruled(3, inhibitor);
+    let first = world.opens(0);
+    world.triages = vec![Triage { keys: vec![key(2, Bond::Group)], ..Triage::default() }];
+    let other = world.opens(1);
+    assert_eq!((world.stands(other).0, world.is_silent(other)), (Stage::Offered, true));
+    world.closes(first, 0);
+    let after = world.opens(0);
+    assert_eq!((world.parent(after), world.is_silent(after)), (Some(other), false));
+}
+
+#[test]
+fn a_ticket_asks_again_and_then_goes_on_alone() {
+    let mut world = ruled(3, grouping());
+    let first = world.opens(0);
+    let ticket = world.request(1, 1, 3);
+    let customer = crate::world::customer(1);
+    world.deliver(customer, ticket);
+    for _ in 0..2 {
+        assert_eq!(world.stands(ticket).0, Stage::Triaged);
+        assert_eq!(world.timers[&ticket].1, world.now.after_s(COMPARE_LIFE_S));
+        world.fire(ticket);
+    }
+    assert_eq!(world.stands(ticket).0, Stage::Matching);
+    // What the desk says then is too late, and nobody is told twice.
+    world.deliver_all();
+    assert_eq!((world.stands(ticket).0, world.parent(ticket)), (Stage::Offered, None));
+    let compared = |event: &&Event| matches!(event, Event::Compared { .. });
+    assert_eq!(world.tickets[&ticket].events.iter().filter(compared).count(), 1);
+    assert_eq!(world.stands(first).0, Stage::Offered);
+}
+
+#[test]
+fn an_order_counts_while_the_desk_is_asked() {
+    for (order, stage) in [
+        (
+            Order::Hold { until: fieldmesh_domain::time::Millis(u64::MAX), reason: String::new() },
+            None,
+        ),
+        (Order::Reassign { to: None, reason: String::new() }, Some(Stage::Offered)),
+        (Order::Cancel { reason: String::new() }, Some(Stage::Cancelled)),
+    ] {
+        let mut world = ruled(3, grouping());
+        world.opens(0);
+        let ticket = world.request(1, 1, 3);
+        world.deliver(crate::world::customer(1), ticket);
+        let order = match order {
+            Order::Hold { reason, .. } => Order::Hold { until: world.now.after_s(3600), reason },
+            order => order,
+        };
+        world.order(ticket, order);
+        world.deliver_all();
+        assert_eq!(world.stands(ticket).0, stage.unwrap_or(Stage::Held));
+        assert_eq!(world.parent(ticket), None);
+    }
+}
+
+#[test]
+fn a_full_parent_is_followed_by_another_first_one() {
+    let mut world = ruled(1, grouping());
+    let first = world.opens(0);
+    let claim = |number: u16| {
+        let mut random = [0; 10];
+        random[..2].copy_from_slice(&number.to_be_bytes());
+        let ticket = EntityId::new(first.kind(), first.region(), random);
+        let (keys, inhibits_children) = (grouping().keys, false);
+        let command = fieldmesh_domain::desk::Command::Claim { ticket, keys, inhibits_children };
+        (ticket, Command::Desk(command))
+    };
+    let like = |world: &mut World, number| {
+        let (ticket, command) = claim(number);
+        world.ask(desk(), command);
+        let said = world.lanes.remove(&(desk(), ticket)).unwrap().pop_back().unwrap();
+        let Command::Ticket(ticket::Command::Compared { like, .. }) = said else {
+            panic!("{said:?}")
+        };
+        like
+    };
+    for number in 0..256 {
+        assert_eq!(like(&mut world, number), Some(first));
+    }
+    assert_eq!(like(&mut world, 256), None);
+    assert_eq!(like(&mut world, 257), Some(claim(256).0));
+}
+
+#[test]
+fn a_customers_requests_of_the_last_week_are_counted_without_the_new_one() {
+    let mut world = ruled(1, Triage::default());
+    let minutes = [0, 0, 20, 50, 24 * 60, 6 * 24 * 60];
+    let start = world.now;
+    for after in minutes {
+        world.now = start.after_s(after * MINUTE_S);
+        world.opens(0);
+    }
+    let asked = world.asked.iter().rev().find_map(|(_, command)| match command {
+        Command::Ticket(ticket::Command::Open { background, .. }) => background.clone(),
+        _ => None,
+    });
+    let asked = asked.unwrap();
+    assert_eq!((asked.open_tickets, asked.requests), (5, [0, 0, 0, 5]));
+    world.now = world.now.after_s(9 * MINUTE_S);
+    world.opens(0);
+    let recent = world.customers[&crate::world::customer(0)].state.recent.clone().unwrap();
+    assert_eq!(recent.len(), 7);
+    // Later than a week after the first ones.
+    world.now = start.after_s(8 * 24 * 3600);
+    world.opens(0);
+    let recent = world.customers[&crate::world::customer(0)].state.recent.clone().unwrap();
+    assert_eq!(recent.len(), 4);
+}
+
+fn telling(keys: Vec<Key>) -> Triage {
+    let acted = vec![Acted { rule: "outage".into(), did: vec![] }];
+    let (notify, webhooks) = (vec!["duty".into()], vec!["control-room".into()]);
+    Triage { version: 3, acted, keys, notify, webhooks, ..Triage::default() }
+}
+
+#[test]
+fn those_whom_rules_name_are_told_once_and_not_of_what_is_silent() {
+    let told = |world: &World, ticket| -> Vec<(Recipient, What)> {
+        let of = world
+            .told
+            .iter()
+            .filter(|told| told.ticket == ticket && told.what == What::RuleMatched);
+        of.map(|notice| (notice.to.clone(), notice.what)).collect()
+    };
+    let both = [
+        (Recipient::Person("duty".into()), What::RuleMatched),
+        (Recipient::Webhook("control-room".into()), What::RuleMatched),
+    ];
+    let mut world = ruled(3, telling(vec![]));
+    let ticket = world.opens(0);
+    assert_eq!(told(&world, ticket), both);
+    let said = |notice: &&Notice| notice.what == What::RuleMatched;
+    assert_eq!(world.told.iter().find(said).unwrap().detail, "rules 3: outage");
+
+    let bond = Bond::Duplicate { window_s: 60 };
+    let mut world = ruled(3, telling(vec![key(1, bond)]));
+    let first = world.opens(0);
+    let again = world.opens(0);
+    assert_eq!((told(&world, first), told(&world, again)), (both.to_vec(), vec![]));
+
+    // What the desk does not answer for ever is told all the same.
+    let mut world = ruled(3, telling(vec![key(1, Bond::Group)]));
+    let ticket = world.request(0, 1, 3);
+    world.deliver(crate::world::customer(0), ticket);
+    assert_eq!(told(&world, ticket), []);
+    world.fire(ticket);
+    world.fire(ticket);
+    world.deliver_all();
+    assert_eq!(told(&world, ticket), both);
+}
+
+#[test]
+fn a_rule_that_failed_is_an_alarm() {
+    let failed = vec![Failed { rule: "surge".into(), why: "it divides by zero".into() }];
+    let mut world = ruled(1, Triage { version: 3, failed, ..Triage::default() });
+    let ticket = world.opens(0);
+    let notice = world.told.iter().find(|notice| notice.what == What::RuleFailed).unwrap();
+    assert_eq!((&notice.to, notice.what), (&Recipient::Subscribers, What::RuleFailed));
+    assert_eq!((notice.ticket, notice.detail.as_str()), (ticket, "rules 3: surge"));
+    assert_eq!(world.stands(ticket).0, Stage::Offered);
+}

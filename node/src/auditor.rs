@@ -1,0 +1,264 @@
+//! Proves that every open ticket has a timer, again and again, on the node that leads its shard.
+//!
+//! A ticket without a timer would wait for ever and nobody would know. So the rows of tickets are compared
+//! with the rows of timers, page by page at a bounded rate. A ticket that lacks its timer is looked at twice,
+//! counted and logged loudly, and told so: it sets its timers anew. One whose timer was due long ago waits as
+//! well: it is counted and logged, and what to do about it is for a person.
+//!
+//! Tickets that are silenced are told on the same way when silences change, and once by whoever begins to
+//! lead.
+//!
+//! **Invariants:** a pass is clean only if it saw every ticket of the shard and each had a timer that
+//! fires; whoever does not lead a shard has no pass of it. **Not here:** setting timers (`domain::ticket`), firing them
+//! (`actors::timers`), telling somebody outside (`notices::heartbeat`).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use fieldmesh_actors::{
+    AskError,
+    commit::ShardId,
+    seams::{Clock, Entropy, JournalError},
+};
+use fieldmesh_domain::{
+    Command, EntityId, EntityKind, IndexRow, TimerName,
+    effect::RowKey,
+    placement::TRIGGERS,
+    ticket::{self, Stage},
+};
+
+use crate::{
+    consensus::group::Group,
+    courier::{NodeCourier, wire::Audited},
+    documents::{Documents, Known},
+    journal::ShardJournal,
+};
+
+/// Rows looked at together, and the pause between two pages: 5,000 rows a second are below a hundredth of
+/// one core.
+const PAGE_ROWS: usize = 250;
+const PAGE_PAUSE: Duration = Duration::from_millis(50);
+/// A ticket without a timer waits so long at most, and as long again as a pass takes.
+const PASS_EVERY: Duration = Duration::from_secs(30);
+/// A row and its timer are read one after the other: what is missing is looked at again after this.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+/// A timer that is due for longer is stored and does not fire. After an election all are fired anew at a bounded
+/// rate, which takes seconds, and where thousands were due a minute.
+const OVERDUE_MS: u64 = 120_000;
+/// Tickets without a timer that one pass deals with: more of them are a fault that a person must see, and
+/// the next pass goes on.
+const MISSING_MAX: usize = 1_000;
+
+/// What the last whole pass of a shard found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pass {
+    /// Unix milliseconds.
+    pub ended_ms: u64,
+    pub took_ms: u64,
+    /// Tickets that have not ended.
+    pub open: u64,
+    /// Of those, without a timer.
+    pub missing: u64,
+    /// Of those, with one that was due long ago and has not fired.
+    pub overdue: u64,
+}
+
+/// The passes of the shards that this node leads.
+#[derive(Debug, Default)]
+pub struct Audits {
+    passes: Mutex<BTreeMap<ShardId, Option<Pass>>>,
+}
+
+impl Audits {
+    /// Each shard that is led here with its last whole pass; none before the first.
+    pub fn passes(&self) -> BTreeMap<ShardId, Option<Pass>> {
+        self.lock().clone()
+    }
+
+    /// The last whole pass of a shard that is led here.
+    pub(crate) fn audited(&self, shard: ShardId, now_ms: u64) -> Option<Audited> {
+        let last = self.lock().get(&shard).copied().flatten()?;
+        let Pass { ended_ms, took_ms, missing, overdue, .. } = last;
+        Some(Audited { age_ms: now_ms.saturating_sub(ended_ms), took_ms, missing, overdue })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ShardId, Option<Pass>>> {
+        // Each change is one insertion or removal.
+        self.passes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begun(&self, shard: ShardId) {
+        self.lock().entry(shard).or_default();
+    }
+
+    fn ended(&self, shard: ShardId, pass: Pass) {
+        self.lock().insert(shard, Some(pass));
+    }
+
+    fn left(&self, shard: ShardId) {
+        self.lock().remove(&shard);
+    }
+}
+
+/// What the auditor of a shard needs.
+pub(crate) struct AuditorOptions {
+    pub(crate) group: Group,
+    pub(crate) journal: ShardJournal,
+    pub(crate) courier: Arc<NodeCourier>,
+    pub(crate) documents: Arc<Documents>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) audits: Arc<Audits>,
+}
+
+/// Audits a shard for as long as its group runs, whenever this node leads it.
+pub(crate) async fn audit(options: AuditorOptions) {
+    let shard = options.group.group;
+    let mut leading = options.group.leading();
+    let mut news = options.documents.watch();
+    loop {
+        options.audits.left(shard);
+        let Ok(term) = leading.wait_for(Option::is_some).await.map(|term| *term) else { return };
+        options.audits.begun(shard);
+        // Who led before may not have told all of them.
+        let mut told = None;
+        while *leading.borrow() == term {
+            let version = silences(&options.documents);
+            let is_news = told != Some(version);
+            match options.pass(is_news).await {
+                Ok(pass) => {
+                    options.ended(pass);
+                    told = Some(version);
+                }
+                Err(error) => tracing::warn!(shard, %error, "a pass of the auditor did not end"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PASS_EVERY) => {}
+                changed = leading.changed() => if changed.is_err() { return },
+                () = until_other(&mut news, version) => {}
+            }
+        }
+    }
+}
+
+fn silences(documents: &Documents) -> u32 {
+    documents.known().silences.as_ref().map_or(0, |silences| silences.version)
+}
+
+/// Ends when other silences are in force.
+async fn until_other(news: &mut tokio::sync::watch::Receiver<Arc<Known>>, version: u32) {
+    let is_other = |known: &Arc<Known>| {
+        known.silences.as_ref().map_or(0, |silences| silences.version) != version
+    };
+    if news.wait_for(is_other).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+impl AuditorOptions {
+    fn ended(&self, pass: Pass) {
+        let shard = self.group.group;
+        self.audits.ended(shard, pass);
+        metrics::counter!("fieldmesh_audit_passes_total").increment(1);
+        metrics::gauge!("fieldmesh_audit_open_tickets", "shard" => shard.to_string())
+            .set(pass.open as f64);
+        metrics::gauge!("fieldmesh_audit_timers_overdue", "shard" => shard.to_string())
+            .set(pass.overdue as f64);
+        if pass.overdue > 0 {
+            tracing::error!(shard, tickets = pass.overdue, "timers of open tickets do not fire");
+        }
+        metrics::gauge!("fieldmesh_audit_last_pass_seconds", "shard" => shard.to_string())
+            .set((pass.ended_ms / 1000) as f64);
+    }
+
+    /// Looks at every ticket of the shard.
+    async fn pass(&self, is_silence_news: bool) -> Result<Pass, JournalError> {
+        let mut pass = Pass { ended_ms: 0, took_ms: 0, open: 0, missing: 0, overdue: 0 };
+        let began = self.clock.now_ms();
+        let (mut missing, mut after) = (Vec::new(), None);
+        loop {
+            let rows = self.journal.index(EntityKind::Ticket, after, PAGE_ROWS)?;
+            after = rows.last().map(IndexRow::id);
+            let is_last = rows.len() < PAGE_ROWS;
+            for row in &rows {
+                let Some(open) = self.open_ticket(row) else { continue };
+                pass.open += 1;
+                match self.journal.timer(open.id, TimerName::Deadline)? {
+                    Some(due_ms) if self.is_overdue(due_ms) => pass.overdue += 1,
+                    None if missing.len() < MISSING_MAX => missing.push(open.id),
+                    _ => {}
+                }
+                if is_silence_news && open.is_silenced {
+                    self.say(open.id, ticket::Command::SilencesChanged).await;
+                }
+            }
+            if is_last {
+                break;
+            }
+            tokio::time::sleep(PAGE_PAUSE).await;
+        }
+        if !missing.is_empty() {
+            tokio::time::sleep(SECOND_LOOK).await;
+            pass.missing = self.rearm(&missing).await?;
+        }
+        pass.ended_ms = self.clock.now_ms();
+        pass.took_ms = pass.ended_ms.saturating_sub(began);
+        Ok(pass)
+    }
+
+    fn is_overdue(&self, due_ms: u64) -> bool {
+        due_ms.saturating_add(OVERDUE_MS) < self.clock.now_ms()
+    }
+
+    /// A ticket that has not ended and that this shard serves.
+    fn open_ticket(&self, row: &IndexRow) -> Option<Open> {
+        let IndexRow::Ticket { id, state, standing, .. } = row else { return None };
+        let shard = self.group.group;
+        let is_own = self.courier.known().known().group_of(*id).is_none_or(|at| at == shard);
+        let is_silenced =
+            *state == Stage::Held && standing.is_some_and(|standing| standing.is_silenced);
+        (is_own && !state.is_final()).then_some(Open { id: *id, is_silenced })
+    }
+
+    /// Those that lack their timer still set it anew.
+    async fn rearm(&self, missing: &[EntityId]) -> Result<u64, JournalError> {
+        let mut count = 0;
+        for id in missing {
+            let row = self.journal.row(&RowKey::entity(EntityKind::Ticket, *id))?;
+            let is_open = row.as_ref().is_some_and(|row| self.open_ticket(row).is_some());
+            if !is_open || self.journal.timer(*id, TimerName::Deadline)?.is_some() {
+                continue;
+            }
+            count += 1;
+            metrics::counter!("fieldmesh_audit_timers_missing_total").increment(1);
+            tracing::error!(ticket = %id, "an open ticket has no timer: it is told to set one");
+            self.say(*id, ticket::Command::Rearm).await;
+        }
+        Ok(count)
+    }
+
+    async fn say(&self, ticket: EntityId, command: ticket::Command) {
+        if self.courier.known().known().level() < TRIGGERS {
+            tracing::warn!(%ticket, "a node of an older release would not know the command");
+            return;
+        }
+        let is_rearm = command == ticket::Command::Rearm;
+        let command = Command::Ticket(command);
+        match self.courier.ask_anew(ticket, command, &*self.entropy).await {
+            Ok(_) if is_rearm => {
+                metrics::counter!("fieldmesh_audit_rearmed_total").increment(1);
+            }
+            Ok(_) | Err(AskError::Rejected(_)) => {}
+            // The next pass finds it again.
+            Err(error) => tracing::warn!(%ticket, %error, "a ticket could not be told"),
+        }
+    }
+}
+
+struct Open {
+    id: EntityId,
+    is_silenced: bool,
+}

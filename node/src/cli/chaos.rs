@@ -1,0 +1,312 @@
+//! `chaos`: a cluster is used, broken on purpose, and judged.
+//!
+//! `run` makes a cluster on this machine, or finds one that is there, lets devices use it, breaks what the scenario
+//! says and writes everything that happened into a history. The verdict comes from the history alone: `report` judges it again,
+//! on any machine. **Not here:** what is judged (`fieldmesh_chaos`).
+//!
+//! Exit codes: 0 passed · 1 a promise was broken, or what is normal was not so · 2 given up, or the scenario is
+//! refused · 3 the run says nothing of the product.
+
+mod allow;
+mod finals;
+mod ground;
+mod guards;
+mod leases;
+mod load;
+mod nodes;
+mod page;
+mod prober;
+mod recorder;
+mod run;
+mod striker;
+mod tickets;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use fieldmesh_chaos::{
+    Ending, Fault, History, Judgement, Pick, QUORUM, SCENARIO_BYTES_MAX, Scenario, Target,
+    Timeline, VOTERS, judge, read_scenario,
+};
+use serde_json::json;
+
+use self::{ground::There, run::Work};
+use super::{CliError, Common, Output, api::Api};
+use crate::{
+    files::{self, Access},
+    web::chaos::ChaosView,
+};
+
+/// Names of what a run leaves in its directory.
+const HISTORY: &str = "history.jsonl";
+const RESULTS: &str = "results.json";
+const REPORT: &str = "report.html";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ChaosVerb {
+    /// Says what a scenario would break, when, and how many nodes would be out at a time.
+    Plan(PlanArgs),
+    /// Runs a scenario on a cluster that is made for it, and judges what happened.
+    Run(RunArgs),
+    /// Judges a history again, and writes its report.
+    Report(ReportArgs),
+    /// Ends whatever a node does to itself on purpose; needs no other node.
+    Stop(#[command(flatten)] Common),
+    /// Allows chaos on every node of a cluster in production for a while, once a second operator says the same.
+    Allow(allow::AllowArgs),
+    /// Allows it no more, and ends what every node does to itself.
+    Forbid(#[command(flatten)] Common),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    common: Common,
+    /// A scenario in TOML; docs/chaos.md.
+    scenario: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    common: Common,
+    /// A scenario in TOML; docs/chaos.md.
+    scenario: PathBuf,
+    /// Where the history, the report and the results go: a directory that is made, or is empty.
+    #[arg(long)]
+    out: PathBuf,
+    /// Another seed than the scenario's.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    #[command(flatten)]
+    common: Common,
+    /// The directory of a run.
+    dir: PathBuf,
+}
+
+impl ChaosVerb {
+    pub(crate) fn common(&self) -> &Common {
+        match self {
+            Self::Plan(args) => &args.common,
+            Self::Run(args) => &args.common,
+            Self::Report(args) => &args.common,
+            Self::Stop(common) | Self::Forbid(common) => common,
+            Self::Allow(args) => &args.common,
+        }
+    }
+}
+
+pub(crate) async fn chaos(verb: &ChaosVerb, output: &Output) -> Result<(), CliError> {
+    match verb {
+        ChaosVerb::Plan(args) => plan(args, output).await,
+        ChaosVerb::Run(args) => run(args, output).await,
+        ChaosVerb::Report(args) => report(&args.dir, output),
+        ChaosVerb::Stop(common) => stop(common, output).await,
+        ChaosVerb::Allow(args) => allow::allow(args, output).await,
+        ChaosVerb::Forbid(common) => allow::forbid(common, output).await,
+    }
+}
+
+/// A scenario with the document that it was read from.
+fn scenario(path: &Path, output: &Output) -> Result<(Scenario, Vec<u8>), CliError> {
+    let named =
+        |what: &dyn std::fmt::Display| CliError::usage(format!("{}: {what}", path.display()));
+    let size = files::open(path).and_then(|file| file.metadata()).map_err(|error| named(&error))?;
+    if size.len() > SCENARIO_BYTES_MAX as u64 {
+        return Err(named(&format_args!("a scenario has at most {SCENARIO_BYTES_MAX} bytes")));
+    }
+    let bytes = files::read(path).map_err(|error| named(&error))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| named(&"it is not UTF-8"))?;
+    let read = read_scenario(text).map_err(|refused| named(&refused))?;
+    for warning in &read.warnings {
+        output.say(warning);
+    }
+    Ok((read.value, bytes))
+}
+
+fn timeline(path: &Path, scenario: &Scenario) -> Result<Timeline, CliError> {
+    Timeline::of(scenario, scenario.nodes)
+        .map_err(|error| CliError::usage(format!("{}: {error}", path.display())))
+}
+
+fn whom(pick: Pick) -> String {
+    match pick {
+        Pick::Node(node) => format!("node {node}"),
+        Pick::Leader(Some(shard)) => format!("whoever leads shard {shard}"),
+        Pick::Leader(None) => "a leader".into(),
+        Pick::Random => "a node by chance".into(),
+        Pick::All => "all nodes".into(),
+        Pick::Nobody => "devices".into(),
+    }
+}
+
+/// The cluster that a scenario is for, where it is not one that the run makes: the scenario is then of its size.
+async fn found(common: &Common, scenario: &mut Scenario) -> Result<Option<There>, CliError> {
+    if scenario.target == Target::Lab {
+        return Ok(None);
+    }
+    let there = There::find(common).await?;
+    scenario.nodes = there.numbers().len() as u64;
+    Ok(Some(there))
+}
+
+async fn plan(args: &PlanArgs, output: &Output) -> Result<(), CliError> {
+    let (mut scenario, _) = scenario(&args.scenario, output)?;
+    let there = found(&args.common, &mut scenario).await?;
+    let timeline = timeline(&args.scenario, &scenario)?;
+    output.say(format_args!("{}: {}", scenario.name, scenario.hypothesis));
+    let mut strikes = Vec::new();
+    for strike in &timeline.0 {
+        let (fault, whom) = (strike.fault, whom(strike.pick));
+        let seconds = |ms: u64| ms as f64 / 1000.0;
+        output.say(format_args!(
+            "{:>8.1} s  {:<10} {whom}, until {:.1} s",
+            seconds(strike.at_ms),
+            fault.name(),
+            seconds(strike.until_ms)
+        ));
+        strikes.push(json!({
+            "at_ms": strike.at_ms,
+            "until_ms": strike.until_ms,
+            "kind": fault.name(),
+            "fault": fault,
+            "whom": whom,
+        }));
+    }
+    let (out, _) = timeline.most_out(scenario.nodes);
+    let inside = timeline.0.iter().filter(|strike| Fault::is_inside(&strike.fault)).count();
+    output.say(format_args!(
+        "{} faults, {inside} of them by nodes to themselves; at most {out} of {} nodes out at a time; of the {VOTERS} \
+         voters of a group {QUORUM} decide",
+        timeline.0.len(),
+        scenario.nodes
+    ));
+    for promise in &scenario.promises {
+        output.say(format_args!(
+            "checks I{}, {}: {}",
+            promise.number(),
+            promise.name(),
+            promise.text()
+        ));
+    }
+    let mut result = json!({
+        "scenario": scenario.name,
+        "faults": strikes,
+        "nodes": scenario.nodes,
+        "most_out": out,
+        "voters": VOTERS,
+        "quorum": QUORUM,
+        "promises": scenario.promises.iter().map(|promise| promise.name()).collect::<Vec<_>>(),
+    });
+    let checked = match &there {
+        None => Ok(()),
+        Some(there) => {
+            let standing = guards::standing(there).await;
+            result["cluster"] = guards::tell(&standing, &timeline, output);
+            guards::check(&standing, &scenario, &timeline)
+        }
+    };
+    if checked.is_ok() {
+        output.result(result);
+    }
+    checked
+}
+
+async fn run(args: &RunArgs, output: &Output) -> Result<(), CliError> {
+    let (mut scenario, document) = scenario(&args.scenario, output)?;
+    scenario.seed = args.seed.unwrap_or(scenario.seed);
+    let there = found(&args.common, &mut scenario).await?;
+    let timeline = timeline(&args.scenario, &scenario)?;
+    if let Some(there) = &there {
+        let standing = guards::standing(there).await;
+        guards::tell(&standing, &timeline, output);
+        guards::check(&standing, &scenario, &timeline)?;
+    }
+    let out = &args.out;
+    let named = |error: std::io::Error| CliError::usage(format!("{}: {error}", out.display()));
+    if out.exists() && !files::is_empty_dir(out) {
+        let text = "is there already and not empty: name another";
+        return Err(CliError::usage(format!("{} {text}", out.display())));
+    }
+    files::make_private_dir(out).map_err(named)?;
+    let history = out.join(HISTORY);
+    let (scenario, timeline, document) = (&scenario, &timeline, &*document);
+    let work = Work { scenario, document, timeline, history: &history };
+    let ran = match there {
+        None => run::on_its_own(&args.common, &work, output).await,
+        Some(there) => run::on_one_that_is_there(there, &work, output).await,
+    };
+    // It says nothing of the product.
+    ran.map_err(|error| CliError::ended(Ending::Inconclusive as u8, error))?;
+    report(out, output)
+}
+
+/// Judges the history of a run's directory.
+fn report(dir: &Path, output: &Output) -> Result<(), CliError> {
+    let path = dir.join(HISTORY);
+    let named =
+        |what: &dyn std::fmt::Display| CliError::ended(3, format!("{}: {what}", path.display()));
+    let text = files::read(&path).map_err(|error| named(&error))?;
+    let text = String::from_utf8(text).map_err(|_| named(&"it is not UTF-8"))?;
+    let history = History::read(&text).map_err(|error| named(&error))?;
+    let judgement = judge(&history);
+    let results = json!(judgement);
+    let pretty = serde_json::to_vec_pretty(&results).map_err(CliError::failed)?;
+    let page = page::page(&history, &judgement);
+    for (name, bytes) in [(RESULTS, pretty), (REPORT, page.into_bytes())] {
+        let path = dir.join(name);
+        files::write(&path, &bytes, Access::Owner)
+            .map_err(|error| CliError::ended(3, format!("{}: {error}", path.display())))?;
+    }
+    say(&judgement, output);
+    output.say(format_args!("report: {}", dir.join(REPORT).display()));
+    output.result(results);
+    let code = judgement.ending as u8;
+    if code == 0 { Ok(()) } else { Err(CliError::ended(code, judgement.why.join("; "))) }
+}
+
+fn say(judgement: &Judgement, output: &Output) {
+    for finding in &judgement.promises {
+        output.say(format_args!(
+            "I{:<3} {:<66} {:<8} {} checked",
+            finding.promise.number(),
+            finding.promise.text(),
+            finding.verdict.name(),
+            finding.checked
+        ));
+        for example in finding.examples.iter().take(3) {
+            output.say(format_args!("     {}", example.text));
+        }
+    }
+    for probe in &judgement.probes {
+        let worst = probe.worst.map_or("never".to_owned(), |worst| format!("{worst:.3}"));
+        let (verdict, wanted) = (probe.verdict.name(), &probe.wanted);
+        output.say(format_args!("{}: {wanted}: {verdict}, worst {worst}", probe.id));
+    }
+    for fault in &judgement.faults {
+        let (kind, installed, wanted) = (&fault.kind, fault.installed, fault.wanted);
+        output.say(format_args!("{kind}: there {installed} of {wanted} times"));
+    }
+    let mut recoveries = judgement.recoveries_ms();
+    recoveries.sort_unstable();
+    if let (Some(median), Some(longest)) = (recoveries.get(recoveries.len() / 2), recoveries.last())
+    {
+        let count = recoveries.len();
+        output.say(format_args!(
+            "shards that lost their leader: {count}; half answered within {median} ms, the slowest {longest} ms"
+        ));
+    }
+}
+
+async fn stop(common: &Common, output: &Output) -> Result<(), CliError> {
+    let api = Api::from_common(common)?;
+    let before: ChaosView = api.get("/v1/chaos").await?;
+    let after: ChaosView = api.delete("/v1/chaos").await?;
+    output.say(format_args!("ended: {}", before.leases.len()));
+    output.result(json!({ "ended": before.leases.len(), "left": after.leases.len() }));
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! How things are when a run is over: every ticket, every replica, the ledger.
+//!
+//! **Invariant:** what cannot be read is noted as that, and is never taken for well. **Not here:** what must be
+//! so (`fieldmesh_chaos`).
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use fieldmesh_chaos::history::What;
+use fieldmesh_domain::EntityId;
+use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
+
+use super::{ground::Ground, nodes::Nodes, recorder::Recorder, tickets};
+use crate::{
+    cli::{CliError, Output, import::progress},
+    files,
+    web::chaos::ReplicaView,
+};
+
+/// Tickets that are read at a time.
+const AT_ONCE: usize = 16;
+/// A read that fails is tried so often: elections may go on yet.
+const TRIES_MAX: u32 = 5;
+/// Replicas come to have applied the same within this, once nobody asks any more.
+const EVEN_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Whoever is enrolled is in the ledger as registered, as invited and with a certificate.
+const LEAVES_EACH: u64 = 3;
+
+/// What the ledger must have in the end.
+pub(super) struct Wanted {
+    /// Where it is put while it is looked at.
+    pub(super) file: PathBuf,
+    /// Its entries before the run.
+    pub(super) before: u64,
+    /// Whom the run enrolled.
+    pub(super) people: u64,
+}
+
+/// Reads all of it into the history.
+pub(super) async fn read(
+    ground: &mut Ground<'_>,
+    all: &[EntityId],
+    wanted: &Wanted,
+    (recorder, nodes): (&Recorder, &Nodes),
+    output: &Output,
+) -> Result<(), CliError> {
+    let bar = progress(all.len() as u64, output);
+    bar.set_message("tickets read again");
+    let reads = stream::iter(all).map(async |ticket| {
+        let read = ticket_of(*ticket, nodes).await;
+        bar.inc(1);
+        read
+    });
+    let reads: Vec<Result<Option<What>, CliError>> =
+        reads.buffer_unordered(AT_ONCE).collect().await;
+    bar.finish_and_clear();
+    for read in reads {
+        if let Some(what) = read? {
+            recorder.note(what);
+        }
+    }
+    for replica in replicas(nodes).await? {
+        recorder.note(replica);
+    }
+    recorder.note(ledger(ground, wanted).await);
+    Ok(())
+}
+
+async fn ticket_of(ticket: EntityId, nodes: &Nodes) -> Result<Option<What>, CliError> {
+    let mut tries = 0;
+    loop {
+        let api = nodes
+            .any(u64::from(tries))
+            .ok_or_else(|| CliError::failed("no node can be asked in the end"))?;
+        match tickets::story(&api, ticket).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(story)) => {
+                let events = tickets::happened(&story);
+                let (ticket, state) = (story.id, story.state);
+                return Ok(Some(What::Ticket { ticket, state, events }));
+            }
+            Err(error) if tries >= TRIES_MAX => return Err(error.within(ticket)),
+            Err(_) => tries += 1,
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What each replica holds, once those of a group have applied the same, or time is up.
+async fn replicas(nodes: &Nodes) -> Result<Vec<What>, CliError> {
+    let end = Instant::now() + EVEN_WITHIN;
+    loop {
+        let mut all = Vec::new();
+        let mut applied: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        for (number, node) in nodes.all() {
+            let replicas: Vec<ReplicaView> = node.api.get("/v1/chaos/replicas").await?;
+            for ReplicaView { group, applied: last, digest } in replicas {
+                applied.entry(group).or_default().push(last);
+                all.push(What::Replica { group, node: number, applied: last, digest });
+            }
+        }
+        let is_even = |last: &Vec<u64>| last.iter().all(|one| Some(one) == last.first());
+        if applied.values().all(is_even) || Instant::now() > end {
+            return Ok(all);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// How many entries the ledger has before a run.
+///
+/// # Errors
+/// What the auditor's commands say.
+pub(super) async fn entries(ground: &mut Ground<'_>, file: &Path) -> Result<u64, CliError> {
+    export(ground, file).await?;
+    verify(ground, file).await
+}
+
+async fn export(ground: &mut Ground<'_>, file: &Path) -> Result<(), CliError> {
+    ground.command(&["ca", "audit", "export", &file.to_string_lossy()]).await.map(drop)
+}
+
+async fn verify(ground: &mut Ground<'_>, file: &Path) -> Result<u64, CliError> {
+    let verified = ground.command(&["ca", "audit", "verify", &file.to_string_lossy()]).await;
+    // It says who was enrolled: not for whoever gets the report.
+    if let Err(error) = files::remove(file) {
+        tracing::warn!(%error, file = %file.display(), "the exported ledger stays");
+    }
+    Ok(verified?["entries"].as_u64().unwrap_or(0))
+}
+
+/// The ledger is exported and verified by the commands that an auditor has.
+async fn ledger(ground: &mut Ground<'_>, wanted: &Wanted) -> What {
+    if let Err(error) = export(ground, &wanted.file).await {
+        return What::Harness { why: format!("the ledger cannot be exported: {error}") };
+    }
+    let (holds, entries, why) = match verify(ground, &wanted.file).await {
+        Ok(entries) => (true, entries, String::new()),
+        Err(error) => (false, 0, error.to_string()),
+    };
+    What::Ledger { holds, entries, wanted: wanted.before + wanted.people * LEAVES_EACH, why }
+}

@@ -1,0 +1,101 @@
+//! Faults that nodes do to themselves: asked for, renewed while they last, ended.
+//!
+//! **Invariant:** what is renewed was begun and has not been ended; where this program ends, nothing is renewed
+//! and all ends by itself. **Not here:** what a node does (`chaos`).
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use fieldmesh_chaos::{Fault, history::What};
+use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
+
+use super::{nodes::Nodes, recorder::Recorder};
+use crate::{
+    chaos::LEASE_MAX,
+    cli::{CliError, api::Api},
+    web::chaos::{ChaosView, NewLease},
+};
+
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// A node that does not answer within this keeps no other waiting for its renewal.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Nodes that a lease's number has room for.
+const NODES_MAX: u64 = 1024;
+
+type Held = BTreeMap<u64, (Api, Fault)>;
+
+/// The leases of a run.
+pub(super) struct Leases {
+    held: Arc<Mutex<Held>>,
+    renews: JoinHandle<()>,
+}
+
+impl Drop for Leases {
+    fn drop(&mut self) {
+        self.renews.abort();
+    }
+}
+
+async fn ask(number: u64, api: &Api, fault: Fault) -> Result<(), CliError> {
+    let lasts_ms = u64::try_from(LEASE_MAX.as_millis()).unwrap_or(u64::MAX);
+    let path = format!("/v1/chaos/leases/{number}");
+    let wanted = NewLease { fault, lasts_ms };
+    let asked = timeout(PATIENCE, api.put::<ChaosView>(&path, &wanted)).await;
+    asked.map_err(|_| CliError::unreachable("the node does not answer"))?.map(drop)
+}
+
+fn number(strike: u32, node: u64) -> u64 {
+    u64::from(strike) * NODES_MAX + node % NODES_MAX
+}
+
+impl Leases {
+    pub(super) fn new(recorder: Arc<Recorder>, nodes: Nodes) -> Self {
+        let held = Arc::<Mutex<Held>>::default();
+        let renewed = Arc::clone(&held);
+        let renews = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(RENEW_EVERY).await;
+                // Held all the while, so that none is renewed that was ended meanwhile.
+                let held = renewed.lock().await;
+                let asks = held.iter().map(async |(number, (api, fault))| {
+                    let asked = ask(*number, api, *fault).await;
+                    // A node that something else took out has lost its leases with it.
+                    let node = *number % NODES_MAX;
+                    if let Err(error) = asked
+                        && nodes.all().contains_key(&node)
+                    {
+                        let kind = fault.name();
+                        let why = format!("{kind} of node {node} is not renewed: {error}");
+                        recorder.note(What::Harness { why });
+                    }
+                });
+                futures_util::future::join_all(asks).await;
+            }
+        });
+        Self { held, renews }
+    }
+
+    pub(super) async fn begin(
+        &self,
+        strike: u32,
+        node: u64,
+        api: Api,
+        fault: Fault,
+    ) -> Result<(), CliError> {
+        let number = number(strike, node);
+        ask(number, &api, fault).await?;
+        self.held.lock().await.insert(number, (api, fault));
+        Ok(())
+    }
+
+    /// Where the node cannot be asked, the lease ends by itself.
+    pub(super) async fn end(&self, strike: u32, node: u64) {
+        let number = number(strike, node);
+        let Some((api, _)) = self.held.lock().await.remove(&number) else { return };
+        let path = format!("/v1/chaos/leases/{number}");
+        let ended = timeout(PATIENCE, api.delete::<ChaosView>(&path)).await;
+        if !matches!(ended, Ok(Ok(_))) {
+            tracing::warn!(number, "a fault cannot be ended: it ends by itself");
+            tokio::time::sleep(LEASE_MAX).await;
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! The workload of a run: devices that ask and answer, operators that read and write.
+//!
+//! Each customer's device is a real one: what it sent is sent again until it has a receipt. **Invariants:**
+//! everything that is asked is noted before, and its outcome after; what is asked does not depend on what is
+//! broken. **Not here:** what came of it (`fieldmesh_chaos`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use fieldmesh_chaos::{
+    Keys, Workload,
+    history::{Operation, Prefix, What},
+};
+use fieldmesh_device::{Client, Event};
+use fieldmesh_domain::{
+    EntityId, EntityKind,
+    message::{Location, ReceiptStatus, RequestBody},
+    placement::Home,
+};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{ground::Ground, nodes::Nodes, recorder::Recorder, tickets};
+use crate::{
+    cli::{
+        CliError, Output,
+        api::Api,
+        import::progress,
+        population::{Population, Work, live},
+        tally::Sighting,
+    },
+    web::{
+        orders::{NewOrder, ReaderName},
+        people::NewRevision,
+        rest::{NewCustomer, NewSkill, NewTechnician, Point},
+    },
+};
+
+/// What the technicians can do, and the customers ask for: nobody else's, so that no technician of a cluster in
+/// use is asked for it, and no technician of a run for anything else.
+const CATEGORY: u16 = 65_534;
+/// Tickets that operators read and write: the newest ones, as in a control room.
+const LOOKED_AT: usize = 64;
+
+/// Whom a request's ticket belongs to, and the operation that it is.
+type Asked = BTreeMap<[u8; 16], u64>;
+
+/// The load as it goes on.
+pub(super) struct Load {
+    tasks: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    pub(super) customers: Vec<String>,
+    /// Everybody whom the run registered.
+    people: Vec<EntityId>,
+}
+
+/// What the tasks of a load have in common.
+struct Shared {
+    recorder: Arc<Recorder>,
+    nodes: Nodes,
+    /// The region's position among the regions, and its shards.
+    index: u32,
+    shards: u32,
+    /// Requests without a receipt.
+    asked: tokio::sync::Mutex<Asked>,
+    /// All tickets that were asked for.
+    tickets: Mutex<Vec<EntityId>>,
+    confirmed: Mutex<BTreeSet<EntityId>>,
+    /// Reads and writes without an outcome.
+    under_way: AtomicUsize,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Each change is one insertion or removal.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn place(number: u32) -> Point {
+    let offset = i32::try_from(number % 100).unwrap_or(0) * 1000;
+    Point { lat_e6: 48_800_000 + offset, lon_e6: 2_300_000 + offset }
+}
+
+impl Load {
+    /// Registers, enrolls and connects everybody; nobody asks yet.
+    pub(super) async fn prepare(
+        workload: &Workload,
+        ground: &Ground<'_>,
+        recorder: &Arc<Recorder>,
+        nodes: &Nodes,
+    ) -> Result<(Self, Vec<(EntityId, Client)>), CliError> {
+        let population = Population::among(ground.api()?, ground.devices(), false)?;
+        let (index, shards) = ground.shards();
+        let shared = Arc::new(Shared {
+            recorder: Arc::clone(recorder),
+            nodes: nodes.clone(),
+            index,
+            shards,
+            asked: tokio::sync::Mutex::default(),
+            tickets: Mutex::default(),
+            confirmed: Mutex::default(),
+            under_way: AtomicUsize::new(0),
+        });
+        let (seen, sightings) = mpsc::channel(4096);
+        let mut tasks = vec![tokio::spawn(Arc::clone(&shared).see(sightings))];
+        let mut people = Vec::new();
+        for number in 0..workload.technicians {
+            let skills = vec![NewSkill { category: CATEGORY, level: 3, expires_ms: None }];
+            let (name, capacity) = (format!("technician {number}"), u16::MAX);
+            let technician = NewTechnician { name, home: place(number), skills, capacity };
+            let device = population.connect(population.technician(&technician).await?)?;
+            people.push(device.id);
+            tasks.push(tokio::spawn(live(device, Work::Completes, seen.clone())));
+        }
+        let mut customers = Vec::new();
+        for number in 0..workload.customers {
+            let (name, location) = (format!("customer {number}"), place(number));
+            let customer = NewCustomer { name, location, tier: 2 };
+            let device = population.connect(population.customer(&customer).await?)?;
+            people.push(device.id);
+            customers.push((device.id, device.client.clone()));
+            tasks.push(tokio::spawn(live(device, Work::Accepts, seen.clone())));
+        }
+        let names = customers.iter().map(|(id, _)| id.to_string()).collect();
+        Ok((Self { tasks, shared, customers: names, people }, customers))
+    }
+
+    /// From now on customers ask, and operators read and write.
+    pub(super) fn start(
+        &mut self,
+        workload: &Workload,
+        seed: u64,
+        customers: Vec<(EntityId, Client)>,
+    ) -> Vec<JoinHandle<()>> {
+        let shared = || Arc::clone(&self.shared);
+        let mut asking = vec![tokio::spawn(shared().ask(*workload, seed, customers))];
+        if workload.reads > 0 {
+            asking.push(tokio::spawn(shared().look_at((workload.reads, seed ^ 1), Shared::read)));
+        }
+        if workload.writes > 0 {
+            asking.push(tokio::spawn(shared().look_at((workload.writes, seed ^ 2), Shared::write)));
+        }
+        asking
+    }
+
+    /// Requests without a receipt, and tickets whose customer heard of nobody.
+    pub(super) fn open(&self) -> usize {
+        let tickets = lock(&self.shared.tickets).len();
+        let confirmed = lock(&self.shared.confirmed).len();
+        tickets.saturating_sub(confirmed)
+    }
+
+    /// Reads and writes of operators that are not over.
+    pub(super) fn under_way(&self) -> usize {
+        self.shared.under_way.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn tickets(&self) -> Vec<EntityId> {
+        lock(&self.shared.tickets).clone()
+    }
+
+    pub(super) fn people(&self) -> &[EntityId] {
+        &self.people
+    }
+
+    /// Takes away what the run put into a cluster that others use: nobody of it can ask or be asked any more, and
+    /// its open tickets are cancelled. What cannot be taken away is said.
+    pub(super) async fn leave(&self, api: &Api, tickets: &[EntityId], output: &Output) {
+        let bar = progress((self.people.len() + tickets.len()) as u64, output);
+        bar.set_message("taken away again");
+        let mut left = 0;
+        for person in &self.people {
+            left += usize::from(retire(api, *person).await.is_err());
+            bar.inc(1);
+        }
+        for ticket in tickets {
+            let reason = "its customer was one of a chaos run".to_owned();
+            let path = format!("/v1/tickets/{ticket}/orders");
+            // One that is over, or was never acknowledged, is refused.
+            let status = api.post_status(&path, &NewOrder::Cancel { reason }).await;
+            left += usize::from(!status.is_ok_and(|status| status < 500));
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        if left > 0 {
+            output.say(format_args!(
+                "of {} people and {} tickets of the run, {left} could not be taken away",
+                self.people.len(),
+                tickets.len()
+            ));
+        }
+    }
+
+    pub(super) fn end(&mut self) {
+        self.tasks.drain(..).for_each(|task| task.abort());
+    }
+}
+
+/// A technician keeps no skill, and nobody a certificate.
+async fn retire(api: &Api, person: EntityId) -> Result<(), CliError> {
+    if person.kind() == EntityKind::Technician {
+        let nothing = NewRevision { skills: Some(Vec::new()), ..NewRevision::default() };
+        let path = format!("/v1/technicians/{person}/revision");
+        let _: Value = api.post(&path, &nothing).await?;
+    }
+    let registration = EntityId::registration_of(person);
+    let path = format!("/v1/ca/registrations/{registration}/revoke");
+    let _: Value = api.post(&path, &json!({ "reason": "cessationOfOperation" })).await?;
+    Ok(())
+}
+
+/// Numbers that come as often as the keys say.
+struct Chooser {
+    /// Up to each, of one.
+    up_to: Vec<f64>,
+}
+
+impl Chooser {
+    fn new(keys: Keys, of: usize) -> Self {
+        let weight = |rank: usize| match keys {
+            Keys::Uniform => 1.0,
+            Keys::Zipf(exponent) => (rank as f64).powf(-exponent),
+        };
+        let whole: f64 = (1..=of).map(weight).sum();
+        let mut sum = 0.0;
+        let up_to = (1..=of).map(|rank| {
+            sum += weight(rank) / whole;
+            sum
+        });
+        Self { up_to: up_to.collect() }
+    }
+
+    fn choose(&self, dice: &mut StdRng) -> usize {
+        let at: f64 = dice.random();
+        self.up_to.partition_point(|up_to| *up_to < at).min(self.up_to.len().saturating_sub(1))
+    }
+}
+
+/// Ticks so many times a second; those that were missed are made up for.
+fn ticks(rate: u32) -> tokio::time::Interval {
+    let mut ticks = interval(Duration::from_secs(1) / rate.max(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    ticks
+}
+
+impl Shared {
+    /// Takes in what the devices see.
+    async fn see(self: Arc<Self>, mut sightings: mpsc::Receiver<Sighting>) {
+        while let Some(Sighting { who, event, .. }) = sightings.recv().await {
+            match event {
+                Event::Receipt { message_id, body } => {
+                    let what = match body.status {
+                        ReceiptStatus::Received => |op| What::Ok { op, read: None },
+                        ReceiptStatus::Invalid => {
+                            |op| What::Refused { op, why: "invalid".to_owned() }
+                        }
+                        _ => continue,
+                    };
+                    let op = self.asked.lock().await.remove(&message_id);
+                    if let Some(op) = op {
+                        self.recorder.note(what(op));
+                    }
+                }
+                Event::Confirmation { body, .. } => {
+                    let (by, ticket) = (who.to_string(), body.ticket.to_string());
+                    let technician = body.technician.map(|technician| technician.to_string());
+                    let number = body.number;
+                    self.recorder.note(What::Confirmed { by, ticket, number, technician });
+                    if number == 2 {
+                        lock(&self.confirmed).insert(body.ticket);
+                    }
+                }
+                Event::Refused { .. } => {
+                    self.recorder.note(What::TurnedAway { device: who.to_string() });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn ask(
+        self: Arc<Self>,
+        workload: Workload,
+        seed: u64,
+        customers: Vec<(EntityId, Client)>,
+    ) {
+        let (mut dice, mut ticks) = (StdRng::seed_from_u64(seed), ticks(workload.rate));
+        let chooser = Chooser::new(workload.keys, customers.len());
+        let Point { lat_e6, lon_e6 } = place(0);
+        let body = RequestBody {
+            category: CATEGORY,
+            subcategory: 0,
+            impact: 2,
+            urgency: 2,
+            location: Location { lat_e6, lon_e6 },
+            text: "a request while things break".into(),
+        };
+        loop {
+            ticks.tick().await;
+            let Some((customer, client)) = customers.get(chooser.choose(&mut dice)) else { return };
+            // Held from before it is sent: its receipt may come before it is noted.
+            let mut asked = self.asked.lock().await;
+            let Ok(id) = client.request(&body).await else { continue };
+            let ticket = EntityId::ticket_of(*customer, id);
+            let home = Home::new(customer.region(), self.index, self.shards);
+            let shard = home.group_of(*customer);
+            let operation = Operation::Request { ticket: ticket.to_string(), shard };
+            asked.insert(id, self.recorder.invoke(&customer.to_string(), operation));
+            drop(asked);
+            lock(&self.tickets).push(ticket);
+        }
+    }
+
+    /// One of the newest tickets.
+    fn looked_at(&self, dice: &mut StdRng) -> Option<EntityId> {
+        let tickets = lock(&self.tickets);
+        let newest = tickets.len().saturating_sub(LOOKED_AT)..tickets.len();
+        let at = (!newest.is_empty()).then(|| dice.random_range(newest))?;
+        tickets.get(at).copied()
+    }
+
+    /// Does something with one of the newest tickets, so many times a second, on a node by chance. One that is slow
+    /// keeps no other waiting; each has the client's own time limit.
+    async fn look_at<F: Future<Output = ()> + Send + 'static>(
+        self: Arc<Self>,
+        (rate, seed): (u32, u64),
+        work: fn(Arc<Self>, EntityId, Api) -> F,
+    ) {
+        let (mut dice, mut ticks) = (StdRng::seed_from_u64(seed), ticks(rate));
+        loop {
+            ticks.tick().await;
+            let Some(ticket) = self.looked_at(&mut dice) else { continue };
+            let Some(api) = self.nodes.any(dice.random()) else { continue };
+            let shared = Arc::clone(&self);
+            tokio::spawn(async move {
+                shared.under_way.fetch_add(1, Ordering::Relaxed);
+                work(Arc::clone(&shared), ticket, api).await;
+                shared.under_way.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+    }
+
+    async fn read(self: Arc<Self>, ticket: EntityId, api: Api) {
+        let op = self.recorder.invoke("operator", Operation::Read { ticket: ticket.to_string() });
+        self.recorder.note(match tickets::story(&api, ticket).await {
+            // Where it is not there yet: an empty beginning.
+            Ok(story) => {
+                let happened = story.as_ref().map(tickets::happened).unwrap_or_default();
+                let digest = happened.last().map(|one| one.digest.clone()).unwrap_or_default();
+                What::Ok { op, read: Some(Prefix { events: happened.len() as u64, digest }) }
+            }
+            Err(error) => What::Unknown { op, why: error.to_string() },
+        });
+    }
+
+    async fn write(self: Arc<Self>, ticket: EntityId, api: Api) {
+        let op = self.recorder.invoke("operator", Operation::Write { ticket: ticket.to_string() });
+        let path = format!("/v1/tickets/{ticket}/orders");
+        let text = "are you well?".to_owned();
+        let order = NewOrder::Message { to: ReaderName::Customer, text, enclosure: None };
+        self.recorder.note(match api.post_status(&path, &order).await {
+            Ok(200..=299) => What::Ok { op, read: None },
+            // It was looked at and not done; a fault of the service may have done it.
+            Ok(status @ 400..=499) => What::Refused { op, why: status.to_string() },
+            Ok(status) => What::Unknown { op, why: status.to_string() },
+            Err(error) => What::Unknown { op, why: error.to_string() },
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_as_often_as_they_say() {
+        let counts = |keys: Keys| {
+            let (chooser, mut dice) = (Chooser::new(keys, 10), StdRng::seed_from_u64(7));
+            let mut counts = [0_u32; 10];
+            for _ in 0..10_000 {
+                counts[chooser.choose(&mut dice)] += 1;
+            }
+            counts
+        };
+        assert!(counts(Keys::Uniform).iter().all(|count| (850..1150).contains(count)));
+        let [first, second, .., last] = counts(Keys::Zipf(1.0));
+        // Of the harmonic number 2.929 of ten.
+        assert!(
+            (3250..3580).contains(&first) && (1580..1840).contains(&second),
+            "{first} {second}"
+        );
+        assert!((270..410).contains(&last), "{last}");
+    }
+}

@@ -1,0 +1,77 @@
+//! Looks at the cluster while a run goes on: who leads, what processes hold.
+//!
+//! **Invariant:** a group is without a leader only where no node that can be asked knows of one. **Not here:**
+//! what is too much (`fieldmesh_chaos`).
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use fieldmesh_chaos::history::What;
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use super::{
+    nodes::{Nodes, Reachable},
+    recorder::Recorder,
+};
+use crate::{cli::fleet::footprint, files, web::cluster::ClusterView};
+
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A node that does not answer within this knows of no leader.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Some ten times what a node of a small cluster holds under load.
+const RESIDENT_MAX: u64 = 1 << 30;
+/// As the unit file has it.
+const FILES_MAX: u64 = 65_536;
+
+/// Looks for as long as it runs.
+pub(super) async fn look(nodes: Nodes, recorder: Arc<Recorder>) {
+    loop {
+        leaders(&nodes, &recorder).await;
+        for (number, node) in nodes.all() {
+            let Some(process) = node.process else { continue };
+            let sample = |name: &str, value: u64, bound: u64| {
+                recorder.note(What::Sample { node: number, name: name.to_owned(), value, bound });
+            };
+            let held = footprint(process);
+            // It may have been started again meanwhile, as another process.
+            let is_same = |now: &Reachable| now.process == node.process;
+            if held.as_ref().map_or(true, |held| held.is_over)
+                && nodes.all().get(&number).is_some_and(is_same)
+            {
+                nodes.is_out(number);
+                let why = "its process ended by itself".to_owned();
+                recorder.note(What::Down { node: Some(number), why });
+                continue;
+            }
+            if let Ok(held) = held {
+                sample("resident_bytes", held.resident_bytes, RESIDENT_MAX);
+            }
+            if let Some(open) = files::count(format!("/proc/{process}/fd").as_ref()) {
+                sample("open_files", open, FILES_MAX);
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn leaders(nodes: &Nodes, recorder: &Recorder) {
+    let views = nodes.all().into_values().map(async |node| {
+        timeout(PATIENCE, node.api.get::<ClusterView>("/v1/cluster")).await.ok()?.ok()
+    });
+    let mut known: BTreeMap<u32, BTreeMap<u64, u32>> = BTreeMap::new();
+    for view in join_all(views).await.into_iter().flatten() {
+        for group in view.groups {
+            let by = known.entry(group.group).or_default();
+            if let Some(leader) = group.leader {
+                *by.entry(leader).or_default() += 1;
+            }
+        }
+    }
+    for (group, by) in known {
+        // A node that is cut off may name one of before: most know better.
+        let leader = by.into_iter().max_by_key(|(_, count)| *count).map(|(node, _)| node);
+        if nodes.led_by(group, leader) {
+            recorder.note(What::Leader { group, node: leader });
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Writes the history of a run as it happens.
+//!
+//! **Invariants:** entries have the order in which they were noted, and their times do not fall; a history
+//! that cannot be written ends the run. **Not here:** what it means (`fieldmesh_chaos`).
+
+use std::{
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use fieldmesh_chaos::{
+    Entry, Scenario, Watch,
+    history::{Operation, What},
+};
+use tokio::time::Instant;
+
+use crate::{
+    cli::CliError,
+    files::{self, Access, Appending},
+};
+
+/// Takes in what happens, from every task of a run.
+pub(super) struct Recorder {
+    begun: Instant,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    file: Appending,
+    watch: Watch,
+    entries: u64,
+    operations: u64,
+    is_ended: bool,
+    failed: Option<String>,
+}
+
+impl Recorder {
+    pub(super) fn create(path: &Path, scenario: &Scenario) -> Result<Self, CliError> {
+        let file = files::open_append(path, Access::Owner);
+        let file =
+            file.map_err(|error| CliError::failed(format!("{}: {error}", path.display())))?;
+        let watch = Watch::new(scenario);
+        let (entries, operations, is_ended, failed) = (0, 0, false, None);
+        let inner = Inner { file, watch, entries, operations, is_ended, failed };
+        Ok(Self { begun: Instant::now(), inner: Mutex::new(inner) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // An entry is counted only once it is written.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn note(&self, what: What) {
+        let mut inner = self.lock();
+        // Under the lock, so that times do not fall.
+        let entry = Entry { at_us: self.now_us(), what };
+        inner.put(&entry);
+    }
+
+    /// Notes that something is asked; the number by which its outcome is told.
+    pub(super) fn invoke(&self, by: &str, operation: Operation) -> u64 {
+        let mut inner = self.lock();
+        inner.operations += 1;
+        let (op, by) = (inner.operations, by.to_owned());
+        let entry = Entry { at_us: self.now_us(), what: What::Invoked { op, by, operation } };
+        inner.put(&entry);
+        op
+    }
+
+    /// Why the run is to be given up now.
+    pub(super) fn give_up(&self) -> Option<String> {
+        let now_us = self.now_us();
+        let mut inner = self.lock();
+        inner.failed.clone().or_else(|| inner.watch.reason(now_us))
+    }
+
+    /// The last entry.
+    pub(super) fn end(&self) -> Result<(), CliError> {
+        let mut inner = self.lock();
+        let what = What::Ended { entries: inner.entries };
+        inner.put(&Entry { at_us: self.now_us(), what });
+        inner.is_ended = true;
+        inner.failed.take().map_or(Ok(()), |why| Err(CliError::failed(why)))
+    }
+}
+
+impl Inner {
+    /// Nothing comes behind the last one.
+    fn put(&mut self, entry: &Entry) {
+        if self.is_ended {
+            return;
+        }
+        self.watch.see(entry);
+        let written = entry.line().map_err(|error| error.to_string()).and_then(|line| {
+            self.file.append(format!("{line}\n").as_bytes()).map_err(|error| error.to_string())
+        });
+        match written {
+            Ok(_) => self.entries += 1,
+            Err(error) => {
+                self.failed.get_or_insert(format!("the history cannot be written: {error}"));
+            }
+        }
+    }
+}

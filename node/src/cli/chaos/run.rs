@@ -1,0 +1,181 @@
+//! One run: a cluster, its load, what befalls it, and how it is in the end.
+//!
+//! **Invariants:** the cluster is healed before it is looked at in the end; whatever the run itself cannot do
+//! is noted in the history. **Not here:** the parts, each in a file of its own.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use fieldmesh_actors::seams::Clock as _;
+use fieldmesh_chaos::{
+    Scenario, Timeline,
+    history::{VERSION, What},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{
+    finals::{self, Wanted},
+    ground::{Ground, There},
+    leases::Leases,
+    load::Load,
+    nodes::{Nodes, Reachable},
+    prober,
+    recorder::Recorder,
+    striker::Striker,
+};
+use crate::{
+    cli::{
+        CliError, Common, Output,
+        fleet::{Shape, on_cluster},
+        import::progress,
+    },
+    issuer::sha256,
+    os::SystemClock,
+    web::est::hex,
+};
+
+/// The ledger, while it is verified.
+const LEDGER: &str = "ledger.jsonl";
+/// How often it is looked whether the run is to be given up, and whether all are served.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Where nobody more was served within this, once all is healed, nobody will be.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is run.
+pub(super) struct Work<'a> {
+    pub(super) scenario: &'a Scenario,
+    /// As it was written.
+    pub(super) document: &'a [u8],
+    pub(super) timeline: &'a Timeline,
+    /// Where what happens is written.
+    pub(super) history: &'a Path,
+}
+
+/// Runs a scenario on a cluster that is made for it.
+pub(super) async fn on_its_own(
+    common: &Common,
+    work: &Work<'_>,
+    output: &Output,
+) -> Result<(), CliError> {
+    let Scenario { nodes, shards, .. } = *work.scenario;
+    let shape = Shape { nodes, shards, may_be_cut: true };
+    on_cluster(common, shape, output, async |fleet| {
+        recorded(&mut Ground::Made { fleet, shards }, work, output).await
+    })
+    .await
+}
+
+/// Runs it on one that is there already, and takes away again what the run put there.
+pub(super) async fn on_one_that_is_there(
+    there: There,
+    work: &Work<'_>,
+    output: &Output,
+) -> Result<(), CliError> {
+    recorded(&mut Ground::There(Box::new(there)), work, output).await
+}
+
+async fn recorded(
+    ground: &mut Ground<'_>,
+    work: &Work<'_>,
+    output: &Output,
+) -> Result<(), CliError> {
+    let Work { scenario, timeline, .. } = work;
+    let recorder = Arc::new(Recorder::create(work.history, scenario)?);
+    recorder.note(What::Begun {
+        version: VERSION,
+        scenario: Box::new((*scenario).clone()),
+        document: hex(&sha256(work.document)),
+        wall_ms: SystemClock.now_ms(),
+        product: env!("CARGO_PKG_VERSION").to_owned(),
+        nodes: scenario.nodes,
+        strikes: timeline.0.clone(),
+    });
+    // What the run itself cannot do is in its history, and its verdict says so.
+    if let Err(error) = on(ground, work, &recorder, output).await {
+        recorder.note(What::Harness { why: error.to_string() });
+    }
+    recorder.end()
+}
+
+async fn on(
+    ground: &mut Ground<'_>,
+    work: &Work<'_>,
+    recorder: &Arc<Recorder>,
+    output: &Output,
+) -> Result<(), CliError> {
+    let (scenario, timeline, nodes) = (work.scenario, work.timeline, Nodes::default());
+    for number in ground.numbers() {
+        let (api, process) = (ground.api_of(number)?, ground.process_of(number)?);
+        nodes.is_back(number, Reachable { api, process });
+    }
+    let file = work.history.with_file_name(LEDGER);
+    let before = if ground.is_shared() { finals::entries(ground, &file).await? } else { 0 };
+    let (mut load, customers) = Load::prepare(&scenario.workload, ground, recorder, &nodes).await?;
+    let probing = tokio::spawn(prober::look(nodes.clone(), Arc::clone(recorder)));
+    let revocable = load.customers.clone();
+    let asking = load.start(&scenario.workload, scenario.seed, customers);
+    let (tell, given_up) = watch::channel(false);
+    let start = Instant::now();
+    let end = start + Duration::from_millis(scenario.duration_ms);
+    let watching = watch_over(recorder, (start, end), tell, output);
+    let under_way = std::collections::BTreeMap::new();
+    let leases = Leases::new(Arc::clone(recorder), nodes.clone());
+    let nodes_of = nodes.clone();
+    let mut striker =
+        Striker { ground, recorder, start, nodes: nodes_of, leases, revocable, under_way };
+    tokio::join!(striker.run(timeline, given_up), watching);
+    drop(striker);
+    asking.iter().for_each(tokio::task::JoinHandle::abort);
+    served(&load).await;
+    if let Err(error) = ground.settled().await {
+        recorder.note(What::Down { node: None, why: error.to_string() });
+    }
+    probing.abort();
+    let tickets = load.tickets();
+    let wanted = Wanted { file, before, people: load.people().len() as u64 };
+    let read = finals::read(ground, &tickets, &wanted, (recorder, &nodes), output).await;
+    if ground.is_shared() {
+        load.leave(&ground.api()?, &tickets, output).await;
+    }
+    load.end();
+    read
+}
+
+/// Until the end, or a reason to give up.
+async fn watch_over(
+    recorder: &Recorder,
+    (start, end): (Instant, Instant),
+    tell: watch::Sender<bool>,
+    output: &Output,
+) {
+    let bar = progress((end - start).as_secs(), output);
+    bar.set_message("seconds");
+    loop {
+        if let Some(why) = recorder.give_up() {
+            recorder.note(What::Aborted { why });
+            tell.send_replace(true);
+            break;
+        }
+        let now = Instant::now();
+        if now >= end {
+            break;
+        }
+        bar.set_position((now - start).as_secs());
+        sleep_until(end.min(now + LOOK_EVERY)).await;
+    }
+    bar.finish_and_clear();
+}
+
+/// Until every customer heard of a technician, or nobody has for a while: the verdict says who did not.
+async fn served(load: &Load) {
+    let (mut open, mut since) = (load.open(), Instant::now());
+    while (open > 0 || load.under_way() > 0) && since.elapsed() < PATIENCE {
+        sleep(LOOK_EVERY).await;
+        let now = load.open();
+        if now != std::mem::replace(&mut open, now) {
+            since = Instant::now();
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Breaks what a timeline says, when it says, and mends it again.
+//!
+//! **Invariants:** what was broken is noted once it is, and mended in the end whatever happens; a fault that
+//! could not be is noted as that. **Not here:** when (`fieldmesh_chaos::Timeline`), how a node does it to
+//! itself (`leases`), processes (`fleet`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use fieldmesh_chaos::{Fault, Phase, Pick, Strike, Timeline, history::What};
+use fieldmesh_domain::EntityId;
+use serde_json::{Value, json};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    ground::Ground,
+    leases::Leases,
+    nodes::{Nodes, Reachable},
+    recorder::Recorder,
+};
+use crate::cli::CliError;
+
+/// What a run breaks.
+pub(super) struct Striker<'a, 'g> {
+    pub(super) ground: &'a mut Ground<'g>,
+    pub(super) recorder: &'a Recorder,
+    /// From when times count.
+    pub(super) start: Instant,
+    pub(super) nodes: Nodes,
+    pub(super) leases: Leases,
+    /// Customers' devices that may be revoked, with how their owners are called.
+    pub(super) revocable: Vec<String>,
+    /// Strikes that are not over.
+    pub(super) under_way: BTreeMap<u32, UnderWay>,
+}
+
+/// A strike that is not over.
+pub(super) struct UnderWay {
+    strike: Strike,
+    /// Whom it befalls.
+    nodes: Vec<u64>,
+    /// It lasts as long as it was to, also where it began late.
+    until: Instant,
+}
+
+impl Striker<'_, '_> {
+    /// Strikes until all is over, or the run is given up; in the end all is mended.
+    pub(super) async fn run(&mut self, timeline: &Timeline, mut given_up: watch::Receiver<bool>) {
+        let mut coming = timeline.0.iter().copied().peekable();
+        loop {
+            let begin =
+                coming.peek().map(|strike| self.start + Duration::from_millis(strike.at_ms));
+            let over = self.under_way.iter().map(|(number, one)| (one.until, *number)).min();
+            let Some(next) = over.map(|(until, _)| until).into_iter().chain(begin).min() else {
+                break;
+            };
+            tokio::select! {
+                () = sleep_until(next) => {}
+                _ = given_up.wait_for(|is_so| *is_so) => break,
+            }
+            // What is over makes room for what begins.
+            match over.filter(|(until, _)| *until <= next) {
+                Some((_, number)) => self.end(number).await,
+                None => {
+                    if let Some(strike) = coming.next() {
+                        self.begin(strike).await;
+                    }
+                }
+            }
+        }
+        let left: Vec<u32> = self.under_way.keys().copied().collect();
+        for number in left {
+            self.end(number).await;
+        }
+    }
+
+    fn note(&self, strike: &Strike, node: Option<u64>, phase: Phase, why: impl ToString) {
+        let (number, fault, why) = (strike.number, strike.fault, why.to_string());
+        self.recorder.note(What::Fault { strike: number, fault, node, phase, why });
+    }
+
+    /// Whom a strike befalls now.
+    fn picked(&self, strike: &Strike) -> Vec<u64> {
+        let taken: BTreeSet<u64> = self
+            .under_way
+            .values()
+            .filter(|one| one.strike.fault.takes_a_node())
+            .flat_map(|one| one.nodes.iter().copied())
+            .collect();
+        let there: Vec<u64> =
+            self.nodes.all().into_keys().filter(|node| !taken.contains(node)).collect();
+        let one_of = |all: Vec<u64>| {
+            let at = strike.dice % all.len().max(1) as u64;
+            all.get(usize::try_from(at).unwrap_or(0)).copied().into_iter().collect()
+        };
+        match strike.pick {
+            Pick::Nobody => Vec::new(),
+            Pick::All => there,
+            Pick::Node(node) => there.into_iter().filter(|one| *one == node).collect(),
+            Pick::Random => one_of(there),
+            Pick::Leader(shard) => {
+                let leaders = self.nodes.leaders().into_iter();
+                let leaders =
+                    leaders.filter(|(group, _)| shard.is_none_or(|shard| shard == *group));
+                let leaders: BTreeSet<u64> = leaders.map(|(_, node)| node).collect();
+                one_of(there.into_iter().filter(|node| leaders.contains(node)).collect())
+            }
+        }
+    }
+
+    async fn begin(&mut self, strike: Strike) {
+        if let Fault::Revoke { devices } = strike.fault {
+            return self.revoke(strike, devices).await;
+        }
+        let picked = self.picked(&strike);
+        if picked.is_empty() {
+            return self.note(
+                &strike,
+                None,
+                Phase::Skipped,
+                "there was no node that it could befall",
+            );
+        }
+        let mut nodes = Vec::new();
+        for node in picked {
+            // It is felt while it is done, and not only behind it.
+            let is_long = strike.fault == Fault::Restart;
+            if is_long {
+                self.note(&strike, Some(node), Phase::Installed, "");
+            }
+            match self.harm(&strike, node).await {
+                Ok(()) => {
+                    nodes.push(node);
+                    if !is_long {
+                        self.note(&strike, Some(node), Phase::Installed, "");
+                    }
+                }
+                Err(error) => self.note(&strike, Some(node), Phase::Failed, error),
+            }
+        }
+        let lasts = Duration::from_millis(strike.until_ms.saturating_sub(strike.at_ms));
+        let until = Instant::now() + lasts;
+        self.under_way.insert(strike.number, UnderWay { strike, nodes, until });
+    }
+
+    async fn harm(&mut self, strike: &Strike, node: u64) -> Result<(), CliError> {
+        let api = self.nodes.all().remove(&node).map(|node| node.api);
+        let api = api.ok_or_else(|| CliError::failed(format!("node {node} is out already")))?;
+        match strike.fault {
+            Fault::Kill => {
+                self.nodes.is_out(node);
+                self.ground.fleet()?.kill(node).await?;
+            }
+            Fault::Pause => {
+                self.nodes.is_out(node);
+                self.ground.fleet()?.pause(node)?;
+            }
+            Fault::Restart => {
+                self.nodes.is_out(node);
+                self.ground.fleet()?.terminate(node).await?;
+                if let Err(error) = self.start(node).await {
+                    let why = format!("it does not start again: {error}");
+                    self.recorder.note(What::Down { node: Some(node), why });
+                }
+            }
+            Fault::Drain => {
+                let path = format!("/v1/cluster/members/{node}/drain");
+                let _: Value = api.post(&path, &json!({})).await?;
+            }
+            Fault::Herd => {
+                let _: Value = api.post("/v1/chaos/herd", &json!({})).await?;
+            }
+            fault => self.leases.begin(strike.number, node, api, fault).await?,
+        }
+        Ok(())
+    }
+
+    async fn start(&mut self, node: u64) -> Result<(), CliError> {
+        self.ground.fleet()?.restart(node).await?;
+        let (api, process) = (self.ground.api_of(node)?, self.ground.process_of(node)?);
+        self.nodes.is_back(node, Reachable { api, process });
+        Ok(())
+    }
+
+    async fn end(&mut self, number: u32) {
+        let Some(UnderWay { strike, nodes, .. }) = self.under_way.remove(&number) else { return };
+        for node in nodes {
+            match self.heal(&strike, node).await {
+                Ok(()) => self.note(&strike, Some(node), Phase::Ended, ""),
+                Err(error) if strike.fault == Fault::Kill => {
+                    let why = format!("it does not start again: {error}");
+                    self.recorder.note(What::Down { node: Some(node), why });
+                }
+                Err(error) => {
+                    let why = format!("fault {number} of node {node} does not end: {error}");
+                    self.recorder.note(What::Harness { why });
+                }
+            }
+        }
+    }
+
+    async fn heal(&mut self, strike: &Strike, node: u64) -> Result<(), CliError> {
+        match strike.fault {
+            Fault::Kill => self.start(node).await?,
+            Fault::Pause => {
+                self.ground.fleet()?.go_on(node)?;
+                let (api, process) = (self.ground.api_of(node)?, self.ground.process_of(node)?);
+                self.nodes.is_back(node, Reachable { api, process });
+            }
+            Fault::Restart | Fault::Herd | Fault::Revoke { .. } => {}
+            Fault::Drain => {
+                let path = format!("/v1/cluster/members/{node}/resume");
+                let _: Value = self.ground.api()?.post(&path, &json!({})).await?;
+            }
+            _ => self.leases.end(strike.number, node).await,
+        }
+        Ok(())
+    }
+
+    /// Customers whose devices are not believed any more; they go on asking.
+    async fn revoke(&mut self, strike: Strike, devices: u32) {
+        for _ in 0..devices {
+            let Some(device) = self.revocable.pop() else {
+                return self.note(&strike, None, Phase::Skipped, "no device is left to be revoked");
+            };
+            match self.revoked(&device).await {
+                Ok(()) => {
+                    self.recorder.note(What::Revoked { device });
+                    self.note(&strike, None, Phase::Installed, "");
+                    self.note(&strike, None, Phase::Ended, "");
+                }
+                Err(error) => self.note(&strike, None, Phase::Failed, error),
+            }
+        }
+    }
+
+    async fn revoked(&self, device: &str) -> Result<(), CliError> {
+        let api = self.nodes.any(0).ok_or_else(|| CliError::failed("no node can be asked"))?;
+        let id: EntityId = device.parse().map_err(CliError::failed)?;
+        let registration = EntityId::registration_of(id);
+        let path = format!("/v1/ca/registrations/{registration}/revoke");
+        let _: Value = api.post(&path, &json!({ "reason": "keyCompromise" })).await?;
+        Ok(())
+    }
+}

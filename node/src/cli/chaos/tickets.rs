@@ -1,0 +1,40 @@
+//! A ticket's history as a run keeps it.
+//!
+//! **Invariant:** the digest of a beginning depends on its events alone, so that two reads can be compared by
+//! it. **Not here:** reading it again and again (`load`), comparing (`fieldmesh_chaos`).
+
+use fieldmesh_chaos::history::Happened;
+use fieldmesh_domain::EntityId;
+
+use crate::{
+    cli::{CliError, api::Api},
+    issuer::sha256,
+    story::TicketStory,
+    web::est::hex,
+};
+
+/// Bytes of a digest that are kept: two histories of one ticket are not alike in so many by chance.
+const DIGEST_BYTES: usize = 8;
+
+/// None where there is no such ticket.
+pub(super) async fn story(api: &Api, ticket: EntityId) -> Result<Option<TicketStory>, CliError> {
+    api.find(&format!("/v1/tickets/{ticket}")).await
+}
+
+/// Its events, each with the digest of all up to it.
+pub(super) fn happened(story: &TicketStory) -> Vec<Happened> {
+    let mut digest = [0; 32];
+    let mut all = Vec::with_capacity(story.events.len());
+    for event in &story.events {
+        // What is serialised is plain text and numbers.
+        let bytes = serde_json::to_vec(event).unwrap_or_default();
+        digest = sha256(&[&digest[..], &bytes].concat());
+        all.push(Happened {
+            event: event.event.clone(),
+            technician: event.technician.clone(),
+            epoch: event.epoch,
+            digest: hex(&digest[..DIGEST_BYTES]),
+        });
+    }
+    all
+}

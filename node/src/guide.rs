@@ -1,0 +1,117 @@
+//! What operators' documents add to the commands of this node's entities, as they are decided.
+//!
+//! Whoever leads a shard guides its entities by what is known here. Each kind of document has a file of its
+//! own below this one, with one function that takes what it needs of a command and gives what it adds.
+//!
+//! **Invariants:** what is added is part of the command, so that the events tell of it; without a document
+//! that can be used, a command is decided on as it is; nothing is added before every node understands it. **Not
+//! here:** which document is in force (`documents`), what an entity makes of it (`domain`).
+
+pub(crate) mod facts;
+pub(crate) mod history;
+pub mod past;
+pub(crate) mod rules;
+mod terms;
+
+use std::sync::Arc;
+
+use fieldmesh_actors::seams::Guide;
+use fieldmesh_domain::{
+    Command, EntityId, customer,
+    notifier::{self, Notice, Recipient},
+    placement::TRIGGERS,
+    ticket,
+    time::Millis,
+};
+
+use self::{facts::Opened, history::History, terms::Opening};
+use crate::{
+    cluster::Cluster,
+    documents::{Documents, Known},
+};
+
+/// Guides by the documents of this node.
+pub struct NodeGuide {
+    documents: Arc<Documents>,
+    known: Arc<Cluster>,
+    history: History,
+}
+
+impl NodeGuide {
+    pub fn new(documents: Arc<Documents>, known: Arc<Cluster>) -> Self {
+        Self { documents, known, history: History::default() }
+    }
+
+    /// Every node knows what is added.
+    fn may_add(&self) -> bool {
+        self.known.known().level() >= TRIGGERS
+    }
+
+    /// What the rules say of a ticket that is opened. It is counted whether they may or not.
+    fn triage(&self, known: &Known, opened: &Opened<'_>) -> Option<Box<ticket::Triage>> {
+        let category = opened.body.category;
+        let before = self.history.count(opened.ticket, category, opened.site(), opened.now);
+        let rules = known.rules.as_ref().filter(|_| self.may_add())?;
+        let facts = facts::gather(opened, &before);
+        Some(Box::new(rules::triage(rules, &facts)))
+    }
+
+    /// Adds to a ticket's command what documents say of it.
+    fn ticket(&self, to: EntityId, command: &mut ticket::Command, now: Millis) {
+        let known = self.documents.known();
+        match command {
+            ticket::Command::Open { customer, body, tier, triage, terms, background, .. } => {
+                let (customer, tier, background) = (*customer, *tier, background.as_ref());
+                let opened = Opened { ticket: to, customer, body, tier, background, now };
+                *triage = self.triage(&known, &opened);
+                if !self.may_add() {
+                    return;
+                }
+                let said = triage.as_deref();
+                let opening = Opening {
+                    ticket: to,
+                    customer,
+                    body,
+                    tier,
+                    priority: said.and_then(ticket::Triage::valid_priority),
+                    policy: said.and_then(|said| said.policy.as_deref()),
+                };
+                *terms = opening.terms(&known, now).map(Box::new);
+            }
+            ticket::Command::Reconsider { .. } => terms::reconsider(&known, to, command, now),
+            _ => {}
+        }
+    }
+}
+
+impl Guide for NodeGuide {
+    fn guide(&self, to: EntityId, mut command: Command, now: Millis) -> Command {
+        match &mut command {
+            Command::Ticket(command) => self.ticket(to, command, now),
+            Command::Desk(command) if self.may_add() => {
+                terms::pace(&self.documents.known(), command);
+            }
+            Command::Customer(customer::Command::Request { is_counted, .. }) => {
+                *is_counted = self.may_add().then_some(true);
+            }
+            _ => {}
+        }
+        command
+    }
+
+    /// A ticket tells of everything that happens to it: a row for what nobody subscribed to would only be work,
+    /// and one that an older node is to read would stop it.
+    fn tells(&self, _to: EntityId, command: &Command) -> bool {
+        let Command::Notifier(command) = command else { return true };
+        if !self.may_add() {
+            return false;
+        }
+        match command {
+            notifier::Command::Tell(Notice { to: Recipient::Subscribers, what, .. }) => {
+                let kinds = self.documents.known().webhooks.as_ref().map(|all| all.content.kinds());
+                kinds.unwrap_or(0) & what.bit() != 0
+            }
+            _ => true,
+        }
+    }
+}

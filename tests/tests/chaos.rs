@@ -1,0 +1,339 @@
+//! `fieldmesh chaos`: a run breaks a cluster and judges it, a history is judged again, and what cannot be run is
+//! refused before anything starts.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking, and look at files that a run left"
+)]
+
+use std::path::Path;
+
+use fieldmesh_tests::{
+    live::Live,
+    process::{Finished, fieldmesh, nodes::Nodes, run, text},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// One fault after the other: of a process, of a disk, of the network, of a clock, of all devices.
+const SHORT: &str = r#"
+name = "short"
+hypothesis = "A node dies, one is slow and cut off, one has a wrong clock: nothing is lost."
+seed = 7
+duration = "28s"
+shards = 4
+
+[workload]
+rate = 15
+customers = 6
+technicians = 4
+reads = 10
+writes = 4
+
+[[steady]]
+id = "receipts"
+query = "request.p50"
+op = "<"
+value = "5s"
+mode = "edge"
+window = "4s"
+
+[[fault]]
+kind = "kill"
+at = "5s"
+for = "1s"
+pick = "leader"
+
+[[fault]]
+kind = "disk.slow"
+at = "11s"
+for = "3s"
+pick = "random"
+delay = "50ms"
+
+[[fault]]
+kind = "partition"
+at = "15s"
+for = "3s"
+pick = "leader"
+
+[[fault]]
+kind = "clock"
+at = "20s"
+for = "3s"
+pick = "random"
+ahead = "10m"
+
+[[fault]]
+kind = "herd"
+at = "25s"
+pick = "all"
+
+[check]
+recover_within = "30s"
+promises = ["I1", "I2", "I3", "I4", "I6", "I7", "I8", "I9", "I10"]
+"#;
+
+fn written(dir: &Path, name: &str, content: &str) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, content).unwrap();
+    text(&path).to_owned()
+}
+
+async fn chaos(args: &[&str]) -> Finished {
+    run("fieldmesh", &[&["chaos"], args, &["--json"]].concat()).await
+}
+
+fn verdicts(results: &Value) -> Vec<(String, String)> {
+    let word = |value: &Value| value.as_str().unwrap().to_owned();
+    let all = results["promises"].as_array().unwrap();
+    all.iter().map(|one| (word(&one["promise"]), word(&one["verdict"]))).collect()
+}
+
+#[tokio::test]
+async fn a_run_says_whether_promises_held_and_a_history_that_is_changed_says_otherwise() {
+    let dir = TempDir::new().unwrap();
+    let (scenario, out) = (written(dir.path(), "short.toml", SHORT), dir.path().join("out"));
+    let results = chaos(&["run", &scenario, "--out", text(&out)]).await.expect_code(0).json();
+    assert!(verdicts(&results).iter().all(|(_, verdict)| verdict == "kept"), "{results}");
+    assert_eq!(results["ending"], "passed");
+    for fault in results["faults"].as_array().unwrap() {
+        assert_eq!(fault["installed"], fault["wanted"], "{results}");
+    }
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    let page = page.strip_prefix("<!DOCTYPE html>").unwrap();
+    let parsed = roxmltree::Document::parse(page).unwrap();
+    let drawings = parsed.descendants().filter(|node| node.has_tag_name("svg")).count();
+    assert!(drawings >= 4, "{drawings} drawings");
+    let stored: Value =
+        serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
+    assert_eq!(stored["ending"], "passed");
+
+    // The same history says the same again.
+    let again = chaos(&["report", text(&out)]).await.expect_code(0).json();
+    assert_eq!(again["promises"], results["promises"]);
+    // Somebody else's directory is not written over.
+    let refused = chaos(&["run", &scenario, "--out", text(&out)]).await.expect_code(2).json();
+    assert!(refused["error"].as_str().unwrap().contains("not empty"), "{refused}");
+
+    // A ticket that is gone in the end is a request that was lost.
+    let history = std::fs::read_to_string(out.join("history.jsonl")).unwrap();
+    let acknowledged = history.lines().find(|line| line.contains(r#""asks":"request""#)).unwrap();
+    let acknowledged: Value = serde_json::from_str(acknowledged).unwrap();
+    let ticket = acknowledged["operation"]["ticket"].as_str().unwrap();
+    let is_its_end = |line: &&str| line.contains(r#""what":"ticket""#) && line.contains(ticket);
+    let removed = history.lines().find(is_its_end).unwrap();
+    let at_us = serde_json::from_str::<Value>(removed).unwrap()["at_us"].clone();
+    let other =
+        json!({ "at_us": at_us, "what": "sample", "node": 1, "name": "x", "value": 0, "bound": 1 });
+    let lost = history.replacen(removed, &other.to_string(), 1);
+    std::fs::write(out.join("history.jsonl"), &lost).unwrap();
+    let judged = chaos(&["report", text(&out)]).await.expect_code(1).json();
+    assert_eq!(judged["ending"], "violated");
+    let example = &judged["promises"][0]["examples"][0]["text"];
+    assert!(example.as_str().unwrap().contains(ticket), "{judged}");
+
+    // A history that was cut off is not one that went well.
+    std::fs::write(out.join("history.jsonl"), &history[..history.len() / 2]).unwrap();
+    let judged = chaos(&["report", text(&out)]).await.expect_code(3).json();
+    assert!(judged["error"].as_str().unwrap().contains("cut off"), "{judged}");
+    std::fs::write(out.join("history.jsonl"), "no history\n").unwrap();
+    let judged = chaos(&["report", text(&out)]).await.expect_code(3).json();
+    assert!(judged["error"].as_str().unwrap().contains("line 1"), "{judged}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_run_is_refused_with_its_line_before_anything_starts() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("out");
+    let duration = SHORT.lines().position(|line| line.starts_with("duration")).unwrap() + 1;
+    for (name, from, to, told) in [
+        ("unknown", "seed = 7", "sead = 7", "`sead`".to_owned()),
+        ("long", "\"28s\"", "\"28h\"", format!("{duration}:")),
+        ("nobody", "pick = \"leader\"", "pick = \"node:9\"", "no node 9".to_owned()),
+        (
+            "elsewhere",
+            "seed = 7",
+            "seed = 7\ntarget = \"staging\"",
+            "whoever runs the nodes".to_owned(),
+        ),
+        (
+            "many",
+            "at = \"11s\"\nfor = \"3s\"\npick = \"random\"\ndelay = \"50ms\"\n",
+            "",
+            "lacks".to_owned(),
+        ),
+        (
+            "overlap",
+            "kind = \"disk.slow\"\nat = \"11s\"\nfor = \"3s\"\npick = \"random\"\ndelay = \"50ms\"",
+            "kind = \"pause\"\nat = \"15s\"\nfor = \"3s\"\npick = \"node:1\"",
+            "2 nodes would be out".to_owned(),
+        ),
+    ] {
+        assert!(SHORT.contains(from), "{from}");
+        let scenario = written(dir.path(), &format!("{name}.toml"), &SHORT.replacen(from, to, 1));
+        let refused = chaos(&["run", &scenario, "--out", text(&out)]).await.expect_code(2).json();
+        let error = refused["error"].as_str().unwrap();
+        assert!(error.contains(&told) && error.contains(&format!("{name}.toml")), "{error}");
+        assert!(!out.exists(), "{name}: nothing was begun");
+    }
+}
+
+#[tokio::test]
+async fn the_ready_scenarios_can_be_planned() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue;
+        }
+        let plan = chaos(&["plan", text(&path)]).await.expect_code(0).json();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert_eq!(plan["scenario"], name);
+        assert!(!plan["faults"].as_array().unwrap().is_empty(), "{plan}");
+        assert!(plan["most_out"].as_u64().unwrap() <= 1, "{plan}");
+        count += 1;
+    }
+    assert!(count >= 10, "{count} scenarios");
+}
+
+async fn asked(live: &Live, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    let bytes = serde_json::to_vec(body).unwrap();
+    let json = "Content-Type: application/json\r\n";
+    let (status, answer) = live.http(true, method, path, json, &bytes).await;
+    (status, serde_json::from_slice(&answer).unwrap_or_default())
+}
+
+fn lease(fault: &Value, lasts_ms: u64) -> Value {
+    json!({ "fault": fault, "lasts_ms": lasts_ms })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_configuration_does_not_allow_it_harms_itself_for_nobody() {
+    let live = Live::start().await;
+    let late = lease(&json!({ "kind": "clock", "offset_ms": 1000 }), 5000);
+    let (status, problem) = asked(&live, "PUT", "/v1/chaos/leases/1", &late).await;
+    assert_eq!(status, 403, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("enabled"), "{problem}");
+    assert_eq!(asked(&live, "POST", "/v1/chaos/herd", &json!({})).await.0, 403);
+    assert_eq!(live.http(true, "GET", "/v1/chaos/replicas", "", &[]).await.0, 403);
+    let (status, view) = asked(&live, "GET", "/v1/chaos", &Value::Null).await;
+    assert_eq!((status, &view["allowed"]), (200, &json!(false)));
+    // Ending it is never refused to an operator, and nothing of it is anybody else's.
+    assert_eq!(asked(&live, "DELETE", "/v1/chaos", &Value::Null).await.0, 200);
+    for (method, path) in
+        [("GET", "/v1/chaos"), ("DELETE", "/v1/chaos"), ("POST", "/v1/chaos/herd")]
+    {
+        let (status, _) = live.http(false, method, path, "", &[]).await;
+        assert!((400..500).contains(&status), "{method} {path}: {status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_is_what_it_says_and_what_was_stopped_does_not_begin_anew() {
+    let live = Live::start_with(&[("chaos.enabled", "true")]).await;
+    let slow = json!({ "kind": "slow_disk", "delay_ms": 20 });
+    let (status, view) = asked(&live, "PUT", "/v1/chaos/leases/7", &lease(&slow, 3_600_000)).await;
+    assert_eq!(status, 200, "{view}");
+    assert_eq!(view["leases"][0]["fault"], slow);
+    assert!(view["leases"][0]["left_ms"].as_u64().unwrap() <= 5000, "{view}");
+    for (fault, told) in [
+        (json!({ "kind": "slow_disk", "delay_ms": u64::MAX }), "out of range"),
+        (json!({ "kind": "clock", "offset_ms": i64::MIN }), "out of range"),
+        (json!({ "kind": "kill" }), "by a lease"),
+    ] {
+        let (status, problem) =
+            asked(&live, "PUT", "/v1/chaos/leases/8", &lease(&fault, 1000)).await;
+        assert_eq!(status, 400, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(told), "{problem}");
+    }
+    // A slow disk serves.
+    live.customer().await;
+    let (_, replicas) = asked(&live, "GET", "/v1/chaos/replicas", &Value::Null).await;
+    let digests: Vec<&str> =
+        replicas.as_array().unwrap().iter().map(|one| one["digest"].as_str().unwrap()).collect();
+    assert!(!digests.is_empty() && digests.iter().all(|digest| digest.len() == 64), "{replicas}");
+    let (_, view) = asked(&live, "DELETE", "/v1/chaos", &Value::Null).await;
+    assert_eq!(view["leases"], json!([]));
+    let (status, problem) = asked(&live, "PUT", "/v1/chaos/leases/7", &lease(&slow, 1000)).await;
+    assert_eq!(status, 503, "whoever renews it is told: {problem}");
+}
+
+/// Of a cluster that others use: who is broken is not made for it.
+const ELSEWHERE: &str = r#"
+name = "elsewhere"
+target = "staging"
+duration = "14s"
+
+[workload]
+rate = 10
+customers = 4
+technicians = 3
+reads = 6
+writes = 3
+
+[[fault]]
+kind = "delay"
+at = "3s"
+for = "3s"
+pick = "random"
+delay = "20ms"
+
+[[fault]]
+kind = "partition"
+at = "7s"
+for = "3s"
+pick = "node:2"
+
+[check]
+recover_within = "30s"
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_is_there_is_broken_where_it_allows_that_and_left_as_it_was() {
+    let nodes = Nodes::start_in(None, 3, &[("chaos.enabled", "true")]).await;
+    let (dir, out) = (TempDir::new().unwrap(), nodes.dir(1).join("chaos-out"));
+    let scenario = written(dir.path(), "elsewhere.toml", ELSEWHERE);
+    let node = nodes.dir(1);
+    let on = |args: &[&str]| {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let node = text(&node).to_owned();
+        async move {
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            chaos(&[&args[..], &["--data-dir", &node]].concat()).await
+        }
+    };
+    let plan = on(&["plan", &scenario]).await.expect_code(0).json();
+    assert_eq!(plan["cluster"]["reach"][1]["nodes"], json!([2]), "{plan}");
+    assert!(plan["cluster"]["margins"].as_object().unwrap().values().all(|margin| *margin == 1));
+
+    // Production asks for more than a line of configuration.
+    let production = ELSEWHERE.replacen("staging", "production", 1);
+    let production = written(dir.path(), "production.toml", &production);
+    let refused = on(&["run", &production, "--out", text(&out)]).await.expect_code(2).json();
+    assert!(refused["error"].as_str().unwrap().contains("no allowance"), "{refused}");
+    // A node that is not there, and one that is on its way out.
+    let nobody = written(dir.path(), "nobody.toml", &ELSEWHERE.replacen("node:2", "node:7", 1));
+    let refused = on(&["run", &nobody, "--out", text(&out)]).await.expect_code(2).json();
+    assert!(refused["error"].as_str().unwrap().contains("no node 7"), "{refused}");
+    nodes.cluster(&["drain", "3"]).await.expect_code(0);
+    let refused = on(&["run", &scenario, "--out", text(&out)]).await.expect_code(2).json();
+    assert!(refused["error"].as_str().unwrap().contains("node 3 is draining"), "{refused}");
+    assert!(!out.exists(), "nothing was begun");
+    nodes.cluster(&["resume", "3"]).await.expect_code(0);
+    nodes.settle().await;
+
+    let results = on(&["run", &scenario, "--out", text(&out)]).await.expect_code(0).json();
+    assert_eq!(results["ending"], "passed");
+    assert!(verdicts(&results).iter().all(|(_, verdict)| verdict == "kept"), "{results}");
+    assert!(!verdicts(&results).iter().any(|(promise, _)| promise == "bounds"), "{results}");
+    // Whoever came for the run is gone with it.
+    let health = fieldmesh(&node, &["tech", "health"]).await.json();
+    assert_eq!(health["skills_in_force"], json!([]), "{health}");
+    for state in ["matching", "offered", "accepted", "unfilled"] {
+        let open =
+            fieldmesh(&node, &["ticket", "list", "--state", state]).await.expect_code(0).json();
+        assert_eq!(open["rows"], json!([]), "{open}");
+    }
+}

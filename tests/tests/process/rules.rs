@@ -1,0 +1,172 @@
+//! Trigger rules as operators write them: examined, tried, applied, refused, taken back, and what they do.
+
+use std::path::PathBuf;
+
+use fieldmesh_tests::process::{
+    Finished, Launch, Server, fieldmesh, handheld::Handheld, run, text,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Smoke is urgent, and only for those with a skill that the stand's technician has at level 3.
+const SMOKE: &str = r#"version = 1
+
+[[rule]]
+name = "smoke"
+when = 'ticket.text.lowerAscii().contains("smoke")'
+stop = true
+actions = [{ set_priority = 1 }, { require_skill = { category = 7, level = 3 } }]
+
+[[rule]]
+name = "dust"
+when = 'ticket.text.contains("dust")'
+actions = [{ require_skill = { category = 7, level = 4 } }]
+
+[[rule]]
+name = "by-day"
+when = 'ticket.text.contains("paint")'
+actions = [{ hold = { minutes = 60, reason = "paint dries by day" } }]
+
+[[rule]]
+name = "one-cause"
+when = 'ticket.text.contains("power")'
+actions = [{ group_by = '"power/" + region' }]
+
+[[test]]
+name = "smoke-is-urgent"
+facts.ticket.text = "SMOKE in the hall"
+expect.priority = 1
+expect.rules = ["smoke"]
+"#;
+
+struct Stand {
+    server: Server,
+    customer: Handheld,
+    dirs: [TempDir; 3],
+}
+
+impl Stand {
+    async fn new() -> Self {
+        let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap()];
+        let server = Launch::dev(dirs[0].path()).ready().await;
+        let (customer, _) = server.pair(dirs[1].path(), ["Ada", "Grace"], &server.devices).await;
+        Self { server, customer, dirs }
+    }
+
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.dirs[2].path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    async fn rule(&self, args: &[&str]) -> Finished {
+        fieldmesh(&self.server.dir, &[&["rule"], args].concat()).await
+    }
+
+    async fn shows(&self, ticket: &str, verb: &str) -> Value {
+        self.server.ask(&["ticket", verb, ticket]).await
+    }
+
+    async fn becomes(&self, ticket: &str, state: &str) {
+        fieldmesh_tests::live::until(state, async || {
+            let shown = self.shows(ticket, "show").await;
+            (shown["state"] == state).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn rules_act_on_tickets_and_tickets_tell_of_it() {
+    let stand = Stand::new().await;
+    let before = stand.customer.request("smoke in the cellar").await;
+    let explained = stand.shows(&before, "explain").await;
+    assert_eq!(explained["triage"], Value::Null, "{explained}");
+
+    let rules = stand.file("rules.toml", SMOKE);
+    let applied = stand.rule(&["apply", text(&rules)]).await.expect_code(0).json();
+    assert_eq!(applied["version"], 1, "{applied}");
+    let smoke = stand.customer.request("there is Smoke in the hall").await;
+    stand.becomes(&smoke, "offered").await;
+    let shown = stand.shows(&smoke, "show").await;
+    assert_eq!(shown["priority"], 1, "{shown}");
+    let triage = stand.shows(&smoke, "explain").await["triage"].clone();
+    assert_eq!((&triage["version"], &triage["rules"][0]["rule"]), (&1.into(), &"smoke".into()));
+    let did = triage["rules"][0]["did"].to_string();
+    assert!(did.contains("set_priority 1"), "{triage}");
+    assert!(did.contains("require_skill 7 at level 3"), "{triage}");
+
+    // Nobody has the skill at that level, and it is said which one is missing.
+    let dust = stand.customer.request("dust in the server room").await;
+    stand.becomes(&dust, "unfilled").await;
+    let explained = stand.shows(&dust, "explain").await;
+    let reason = explained["choices"][0]["excluded"][0]["reason"].as_str().unwrap();
+    assert_eq!(reason, "lacks a required skill: 7 at level 4", "{explained}");
+
+    let paint = stand.customer.request("paint comes off").await;
+    stand.becomes(&paint, "held").await;
+    let story = stand.shows(&paint, "show").await.to_string();
+    assert!(story.contains("paint dries by day"), "{story}");
+
+    let first = stand.customer.request("no power in the hall").await;
+    stand.becomes(&first, "offered").await;
+    let second = stand.customer.request("no power upstairs").await;
+    stand.becomes(&second, "grouped").await;
+    let story = stand.shows(&second, "show").await.to_string();
+    assert!(story.contains(&format!("under {first}")), "{story}");
+
+    let tried = stand.rule(&["backtest", text(&rules)]).await.expect_code(0).json();
+    assert_eq!((&tried["tickets"], &tried["rules"][0]["matched"]), (&6.into(), &2.into()));
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_refused_with_its_place_and_changes_nothing() {
+    let stand = Stand::new().await;
+    let rules = stand.file("rules.toml", SMOKE);
+    stand.rule(&["apply", text(&rules)]).await.expect_code(0);
+    // An unknown fact: in line 5, where the expression names it.
+    let unknown = SMOKE.replacen("ticket.text.lowerAscii()", "ticket.tone.lowerAscii()", 1);
+    let wrong = stand.file("wrong.toml", &unknown);
+    let refused = stand.rule(&["apply", text(&wrong)]).await.expect_code(3).to_string();
+    assert!(refused.contains("5:9: error: rule `smoke`"), "{refused}");
+    let linted = run("fieldmesh", &["rule", "lint", text(&wrong), "--json"]).await;
+    let linted = linted.expect_code(1).json();
+    assert_eq!((&linted["findings"][0]["line"], &linted["is_usable"]), (&5.into(), &false.into()));
+    // Its own test does not pass.
+    let failing =
+        stand.file("failing.toml", &SMOKE.replace("expect.priority = 1", "expect.priority = 2"));
+    let refused = stand.rule(&["apply", text(&failing)]).await.expect_code(3).to_string();
+    assert!(refused.contains("smoke-is-urgent"), "{refused}");
+    run("fieldmesh", &["rule", "test", text(&failing)]).await.expect_code(1);
+    run("fieldmesh", &["rule", "test", text(&rules)]).await.expect_code(0);
+    // Somebody else wrote meanwhile.
+    let other = stand.file("other.toml", &SMOKE.replacen("version = 1", "version = 2", 1));
+    let refused = stand.rule(&["apply", text(&other), "--base", "0"]).await.expect_code(3);
+    refused.expect_one_line(&["version 1", "not at 0"]);
+    let history = stand.rule(&["history"]).await.expect_code(0).json();
+    assert_eq!(history["in_force"], 1, "{history}");
+    assert_eq!(history["versions"].as_array().unwrap().len(), 1, "{history}");
+}
+
+#[tokio::test]
+async fn an_old_version_is_in_force_again_as_a_new_one() {
+    let stand = Stand::new().await;
+    let rules = stand.file("rules.toml", SMOKE);
+    stand.rule(&["apply", text(&rules)]).await.expect_code(0);
+    // The same again is no new version.
+    let again = stand.rule(&["apply", text(&rules)]).await.expect_code(0).json();
+    assert_eq!(again["version"], 1, "{again}");
+    let calm = stand.file("calm.toml", "version = 2\n");
+    stand.rule(&["apply", text(&calm), "--base", "1"]).await.expect_code(0);
+    let ticket = stand.customer.request("smoke in the cellar").await;
+    let shown = stand.shows(&ticket, "show").await;
+    assert_ne!(shown["priority"], 1, "{shown}");
+    let back = stand.rule(&["rollback"]).await.expect_code(0).json();
+    assert_eq!(back["version"], 3, "{back}");
+    let shown = stand.rule(&["show"]).await.expect_code(0).json();
+    assert_eq!((&shown["version"], &shown["text"]), (&3.into(), &SMOKE.into()));
+    let ticket = stand.customer.request("smoke in the attic").await;
+    let explained = stand.shows(&ticket, "explain").await;
+    assert_eq!(explained["triage"]["version"], 3, "{explained}");
+    stand.rule(&["rollback", "9"]).await.expect_code(3);
+}
