@@ -8,6 +8,9 @@
 //! ending them needs neither a leader nor another node. **Not here:** who may ask (`web::chaos`), when (whoever
 //! runs it), agreeing (`agreement`), datagrams (`mesh::faults`).
 
+mod actors;
+mod ballast;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -22,6 +25,8 @@ use fieldmesh_chaos::Fault;
 use fieldmesh_domain::{placement::Allowance, time::Millis};
 use tokio::{sync::watch, time::Instant};
 
+pub use self::actors::ActorFaults;
+use self::{actors::Wanted, ballast::Ballast};
 use crate::{agreement::Agreement, config::chaos::Rule, mesh::faults::Faults};
 
 /// A lease lasts so long at most: whoever is cut off from a node cannot end what it began, and this does.
@@ -74,6 +79,7 @@ impl<C: Clock> Clock for Moved<C> {
 pub struct DiskFaults {
     delay_ms: AtomicU64,
     is_full: AtomicBool,
+    is_broken: AtomicBool,
 }
 
 impl DiskFaults {
@@ -85,12 +91,32 @@ impl DiskFaults {
     pub fn is_full(&self) -> bool {
         self.is_full.load(Ordering::Relaxed)
     }
+
+    /// Whether what is written does not come onto the disk.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Lease {
     fault: Fault,
+    since: Instant,
     until: Instant,
+}
+
+impl Lease {
+    /// What it moves the wall clock by.
+    fn offset_ms(&self, now: Instant) -> i64 {
+        let elapsed_ms = now.saturating_duration_since(self.since).as_millis();
+        match self.fault {
+            Fault::Clock { offset_ms } => offset_ms,
+            Fault::Drift { ppm } => {
+                i64::try_from(elapsed_ms).unwrap_or(i64::MAX).saturating_mul(ppm) / 1_000_000
+            }
+            _ => 0,
+        }
+    }
 }
 
 /// The leases of this node, and what they move.
@@ -104,6 +130,8 @@ pub struct Chaos {
     network: Option<Arc<Faults>>,
     offset_ms: Arc<AtomicI64>,
     disk: Arc<DiskFaults>,
+    actors: Arc<ActorFaults>,
+    ballast: Ballast,
     dismissed: watch::Sender<u64>,
     /// Until when no lease is taken.
     stopped: Mutex<Option<Instant>>,
@@ -119,6 +147,8 @@ impl Chaos {
             network: None,
             offset_ms: Arc::default(),
             disk: Arc::default(),
+            actors: Arc::default(),
+            ballast: Ballast::default(),
             dismissed: watch::Sender::default(),
             stopped: Mutex::default(),
         }
@@ -140,6 +170,10 @@ impl Chaos {
 
     pub fn disk(&self) -> Arc<DiskFaults> {
         Arc::clone(&self.disk)
+    }
+
+    pub fn actors(&self) -> Arc<ActorFaults> {
+        Arc::clone(&self.actors)
     }
 
     /// Changes whenever all devices are to be sent away.
@@ -188,11 +222,7 @@ impl Chaos {
         if !self.is_enabled && !fault.may_be_agreed() {
             return Err(LeaseError::Guarded(fault.name()));
         }
-        let is_own = matches!(
-            fault,
-            Fault::Network(_) | Fault::SlowDisk { .. } | Fault::FullDisk | Fault::Clock { .. }
-        );
-        if !is_own {
+        if !is_own(&fault) {
             return Err(LeaseError::Outside(fault.name()));
         }
         if !fault.is_in_range() {
@@ -205,9 +235,10 @@ impl Chaos {
         if leases.len() >= LEASES_MAX && !leases.contains_key(&number) {
             return Err(LeaseError::Many);
         }
-        let until = Instant::now() + lasts.min(LEASE_MAX);
-        let before = leases.insert(number, Lease { fault, until });
-        let is_new = before.is_none_or(|before| before.fault != fault);
+        let now = Instant::now();
+        let before = leases.get(&number).filter(|before| before.fault == fault);
+        let (is_new, since) = (before.is_none(), before.map_or(now, |before| before.since));
+        leases.insert(number, Lease { fault, since, until: now + lasts.min(LEASE_MAX) });
         if is_new {
             tracing::warn!(number, ?fault, "CHAOS: this node harms itself on purpose, by a lease");
             self.follow(&leases);
@@ -277,26 +308,38 @@ impl Chaos {
         if leases.len() < before {
             self.follow(&leases);
         }
+        // What drifts is elsewhere by now.
+        self.move_clock(&leases, now);
+    }
+
+    fn move_clock(&self, leases: &BTreeMap<u64, Lease>, now: Instant) {
+        let offsets = leases.values().map(|lease| lease.offset_ms(now));
+        self.offset_ms.store(offsets.fold(0, i64::saturating_add), Ordering::Relaxed);
     }
 
     /// Makes it so.
     fn follow(&self, leases: &BTreeMap<u64, Lease>) {
-        let (mut rules, mut offset_ms, mut delay_ms, mut is_full) = (Vec::new(), 0, 0, false);
+        let (mut rules, mut delay_ms, mut actors) = (Vec::new(), 0, Wanted::default());
+        let (mut threads, mut mib) = (0, 0);
         for lease in leases.values() {
             match lease.fault {
                 Fault::Network(network) => rules.extend(Rule::everywhere(&network)),
-                Fault::Clock { offset_ms: by } => offset_ms = by.saturating_add(offset_ms),
                 Fault::SlowDisk { delay_ms: by } => delay_ms = by.max(delay_ms),
-                Fault::FullDisk => is_full = true,
-                _ => {}
+                Fault::BusyProcessor { threads: more } => threads = more.max(threads),
+                Fault::HeldMemory { mib: more } => mib = more.max(mib),
+                fault => actors.add(&fault),
             }
         }
+        let is_leased = |fault| leases.values().any(|lease| lease.fault == fault);
         if let Some(network) = &self.network {
             network.lease(rules);
         }
-        self.offset_ms.store(offset_ms, Ordering::Relaxed);
+        self.move_clock(leases, Instant::now());
         self.disk.delay_ms.store(delay_ms, Ordering::Relaxed);
-        self.disk.is_full.store(is_full, Ordering::Relaxed);
+        self.disk.is_full.store(is_leased(Fault::FullDisk), Ordering::Relaxed);
+        self.disk.is_broken.store(is_leased(Fault::BrokenDisk), Ordering::Relaxed);
+        self.actors.follow(&actors);
+        self.ballast.follow(threads, mib);
         metrics::gauge!("fieldmesh_chaos_leases").set(leases.len() as f64);
     }
 
@@ -306,152 +349,30 @@ impl Chaos {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-
-    use fieldmesh_chaos::Network;
-    use fieldmesh_domain::{
-        IndexRow,
-        placement::{Allowances, Ended},
-    };
-
-    use super::*;
-    use crate::audit::Audit;
-
-    struct Noon;
-
-    impl Clock for Noon {
-        fn now_ms(&self) -> u64 {
-            1_000_000
-        }
-    }
-
-    const LATE: Fault = Fault::Clock { offset_ms: -1_000 };
-    const SLOW: Fault = Fault::SlowDisk { delay_ms: 20 };
-
-    /// Where it is what the test says.
-    #[derive(Default)]
-    struct Told(AtomicU64);
-
-    impl Clock for Told {
-        fn now_ms(&self) -> u64 {
-            self.0.load(Ordering::Relaxed)
-        }
-    }
-
-    fn lab() -> Chaos {
-        Chaos::new(true, Arc::new(Noon))
-    }
-
-    /// A node in production, on which chaos is allowed until a time.
-    fn agreed_until(until_ms: u64) -> (Arc<Chaos>, Arc<Agreement>, Arc<Told>) {
-        let (agreement, clock) = (Agreement::new(Audit::nowhere()), Arc::new(Told::default()));
-        let (since, until) = (Millis(0), Millis(until_ms));
-        let (why, proposed_by, approved_by) = ("a game".into(), "ann".into(), "bob".into());
-        let allowance = Some(Allowance { since, until, why, proposed_by, approved_by });
-        let row = Allowances { epoch: 2, allowance, ..Allowances::default() };
-        agreement.applied(&[IndexRow::Allowances(row)]);
-        let chaos = Chaos::new(false, Arc::clone(&clock) as _).by_agreement(&agreement);
-        (Arc::new(chaos), agreement, clock)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_operators_agreed_leaves_clocks_right_and_disks_with_room() {
-        let (chaos, _, _) = agreed_until(60_000);
-        assert_eq!(chaos.lease(1, SLOW, LEASE_MAX), Ok(true));
-        assert_eq!(chaos.lease(1, SLOW, LEASE_MAX), Ok(false), "it goes on");
-        let guarded = [(LATE, "clock"), (Fault::FullDisk, "disk.full")];
-        for (fault, name) in guarded {
-            assert_eq!(chaos.lease(2, fault, LEASE_MAX), Err(LeaseError::Guarded(name)));
-        }
-        assert_eq!(chaos.in_force().len(), 1);
-        chaos.dismiss().unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn leases_end_with_the_time_of_what_operators_agreed() {
-        let (chaos, _, clock) = agreed_until(60_000);
-        let keeps = tokio::spawn(Arc::clone(&chaos).keep());
-        chaos.lease(1, SLOW, LEASE_MAX).unwrap();
-        clock.0.store(59_999, Ordering::Relaxed);
-        tokio::time::sleep(2 * LOOK_EVERY).await;
-        assert_eq!(chaos.in_force().len(), 1);
-        clock.0.store(60_000, Ordering::Relaxed);
-        assert_eq!(chaos.lease(1, SLOW, LEASE_MAX), Err(LeaseError::NotAllowed));
-        tokio::time::sleep(2 * LOOK_EVERY).await;
-        assert_eq!((chaos.in_force().len(), chaos.disk().delay()), (0, Duration::ZERO));
-        keeps.abort();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn leases_end_at_once_when_an_operator_ends_what_was_agreed() {
-        let (chaos, agreement, _) = agreed_until(60_000);
-        let keeps = tokio::spawn(Arc::clone(&chaos).keep());
-        chaos.lease(1, SLOW, LEASE_MAX).unwrap();
-        tokio::task::yield_now().await;
-        let ended = Some(Ended { at: Millis(1), by: "cid".into() });
-        let row = Allowances { epoch: 3, ended, ..Allowances::default() };
-        agreement.applied(&[IndexRow::Allowances(row)]);
-        // Time stands still: nobody has looked meanwhile.
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!((chaos.in_force().len(), chaos.disk().delay()), (0, Duration::ZERO));
-        assert_eq!(chaos.lease(1, SLOW, LEASE_MAX), Err(LeaseError::NotAllowed));
-        keeps.abort();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_not_renewed_ends_by_itself() {
-        let chaos = lab();
-        let (clock, disk) = (chaos.on_clock(Noon), chaos.disk());
-        chaos.lease(1, LATE, Duration::from_secs(2)).unwrap();
-        chaos.lease(2, SLOW, Duration::from_secs(3600)).unwrap();
-        assert_eq!((clock.now_ms(), disk.delay()), (999_000, Duration::from_millis(20)));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        chaos.lease(1, LATE, Duration::from_secs(2)).unwrap();
-        tokio::time::advance(Duration::from_millis(1_900)).await;
-        chaos.reap(Instant::now());
-        assert_eq!(clock.now_ms(), 999_000, "it was renewed");
-        tokio::time::advance(Duration::from_millis(200)).await;
-        chaos.reap(Instant::now());
-        assert_eq!(clock.now_ms(), 1_000_000);
-        assert_eq!(disk.delay(), Duration::from_millis(20));
-        tokio::time::advance(LEASE_MAX).await;
-        chaos.reap(Instant::now());
-        assert_eq!(disk.delay(), Duration::ZERO, "an hour is too long for a lease");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn all_ends_at_once_when_that_is_wanted() {
-        let chaos = lab();
-        chaos.lease(1, Fault::FullDisk, LEASE_MAX).unwrap();
-        chaos.lease(2, LATE, LEASE_MAX).unwrap();
-        chaos.lease(3, LATE, LEASE_MAX).unwrap();
-        assert!(chaos.disk().is_full());
-        assert_eq!(chaos.on_clock(Noon).now_ms(), 998_000, "two of them");
-        assert!(chaos.end(2) && !chaos.end(2));
-        assert_eq!(chaos.in_force().len(), 2);
-        assert_eq!(chaos.stop(), 2);
-        assert_eq!(chaos.lease(4, LATE, LEASE_MAX), Err(LeaseError::Stopped));
-        assert_eq!((chaos.disk().is_full(), chaos.on_clock(Noon).now_ms()), (false, 1_000_000));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_node_takes_no_lease_that_it_may_not_or_cannot_have() {
-        let refusing = Chaos::new(false, Arc::new(Noon));
-        assert_eq!(refusing.lease(1, LATE, LEASE_MAX), Err(LeaseError::NotAllowed));
-        let chaos = lab();
-        assert_eq!(chaos.lease(1, Fault::Kill, LEASE_MAX), Err(LeaseError::Outside("kill")));
-        let forever = Fault::SlowDisk { delay_ms: u64::MAX };
-        assert_eq!(chaos.lease(1, forever, LEASE_MAX), Err(LeaseError::Range("disk.slow")));
-        let before = Network { delay_ms: 1, jitter_ms: 2, ..Network::default() };
-        assert!(chaos.lease(1, Fault::Network(before), LEASE_MAX).is_err());
-        for number in 0..LEASES_MAX as u64 {
-            chaos.lease(number, SLOW, LEASE_MAX).unwrap();
-        }
-        assert_eq!(chaos.lease(1_000, SLOW, LEASE_MAX), Err(LeaseError::Many));
-        chaos.lease(0, LATE, LEASE_MAX).unwrap();
+/// Whether a node does it to itself by a lease: it needs nobody else, and is over when the lease is.
+fn is_own(fault: &Fault) -> bool {
+    match fault {
+        Fault::Network(_)
+        | Fault::SlowDisk { .. }
+        | Fault::FullDisk
+        | Fault::BrokenDisk
+        | Fault::Clock { .. }
+        | Fault::Drift { .. }
+        | Fault::FailingActors { .. }
+        | Fault::SlowActors { .. }
+        | Fault::StalledActors { .. }
+        | Fault::BusyProcessor { .. }
+        | Fault::HeldMemory { .. } => true,
+        Fault::Kill
+        | Fault::Pause
+        | Fault::Drain
+        | Fault::Restart
+        | Fault::Herd
+        | Fault::Revoke { .. }
+        | Fault::Join
+        | Fault::Rotate => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

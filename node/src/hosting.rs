@@ -30,6 +30,7 @@ use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use crate::{
     agreement::Agreement,
     auditor::{self, AuditorOptions, Audits},
+    chaos::ActorFaults,
     cluster::Cluster,
     consensus::{
         group::{Group, GroupOptions},
@@ -42,7 +43,7 @@ use crate::{
         wire::{Audited, WANTED_MAX, Wanted},
     },
     documents::Documents,
-    journal::{JournalOptions, ShardJournal},
+    journal::{JournalOptions, ShardJournal, faulty::FaultyJournal},
     leading::{self, Failing},
     mesh::Mesh,
     node::{NodeError, Timing},
@@ -83,6 +84,7 @@ pub(crate) struct HostingOptions {
     pub(crate) known: Arc<Cluster>,
     pub(crate) documents: Arc<Documents>,
     pub(crate) agreement: Arc<Agreement>,
+    pub(crate) actor_faults: Arc<ActorFaults>,
     pub(crate) guide: Arc<dyn Guide>,
     pub(crate) mesh: Option<Arc<Mesh>>,
     pub(crate) peers: Arc<Members>,
@@ -322,11 +324,13 @@ impl Hosting {
 
     /// Runs the group's shard whenever this node leads it.
     fn serve(&self, group: &Group, journal: &ShardJournal) -> JoinHandle<()> {
-        let HostingOptions { clock, courier, guide, awake_max, root, fails, .. } = &self.options;
+        let HostingOptions { clock, courier, guide, awake_max, root, fails, actor_faults, .. } =
+            &self.options;
+        let faults = Arc::clone(actor_faults);
         let options = ShardOptions {
             shard: group.group,
             clock: Arc::clone(clock),
-            journal: Arc::new(journal.clone()),
+            journal: Arc::new(FaultyJournal::new(journal.clone(), faults)),
             courier: Arc::clone(courier) as _,
             guide: Arc::clone(guide),
             awake_max: *awake_max,

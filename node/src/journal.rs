@@ -8,6 +8,7 @@
 //! (`consensus::machine`).
 
 mod digest;
+pub mod faulty;
 mod read;
 mod write;
 

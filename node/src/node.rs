@@ -30,6 +30,7 @@ use crate::{
     audit::Audit,
     auditor::Audits,
     bucket::Rate,
+    chaos::ActorFaults,
     cluster::Cluster,
     consensus::{
         group::{self, Group, StartError},
@@ -117,6 +118,8 @@ pub struct NodeParts {
     pub device_rate: Rate,
     /// Whenever it changes, all devices are sent away.
     pub dismissed: watch::Receiver<u64>,
+    /// What befalls entities on purpose.
+    pub actor_faults: Arc<ActorFaults>,
     /// Of chaos, by operators.
     pub agreement: Arc<Agreement>,
     pub on_fatal: OnFatal,
@@ -505,6 +508,7 @@ impl Opened {
             known: Arc::clone(&parts.known),
             documents: Arc::clone(documents),
             agreement: Arc::clone(&parts.agreement),
+            actor_faults: Arc::clone(&parts.actor_faults),
             guide: Arc::new(NodeGuide::new(Arc::clone(documents), Arc::clone(&parts.known))),
             mesh: parts.mesh.clone(),
             peers: Arc::clone(&groups),

@@ -160,6 +160,7 @@ impl Server {
             endpoint,
             device_rate: config.listen.device_rate(),
             dismissed: chaos.dismissed(),
+            actor_faults: chaos.actors(),
             agreement,
             on_fatal: Arc::new(end_process),
             audit,

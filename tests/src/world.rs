@@ -159,6 +159,7 @@ async fn run_node(
         endpoint,
         device_rate: Rate { per_second: 50, burst: 200 },
         dismissed: tokio::sync::watch::channel(0).1,
+        actor_faults: Arc::default(),
         agreement: Arc::default(),
         on_fatal: Arc::new(|error| panic!("the log failed: {error}")),
         audit: Audit::nowhere(),

@@ -6,6 +6,9 @@
     reason = "tests fail by panicking, and look at files that a run left"
 )]
 
+#[path = "chaos/inside.rs"]
+mod inside;
+
 use std::path::Path;
 
 use fieldmesh_tests::{

@@ -12,6 +12,11 @@ pub(crate) const OFFSET_MS_MAX: u64 = 24 * 3_600_000;
 /// As much as there is.
 pub(crate) const RATE_KBIT_MAX: u64 = 10_000_000;
 pub(crate) const FLAP_MS_MAX: u64 = 60_000;
+/// A tenth: a clock that gains or loses more is one that jumps.
+pub(crate) const DRIFT_PPM_MAX: u64 = 100_000;
+/// More than any node has processors.
+pub(crate) const THREADS_MAX: u64 = 64;
+pub(crate) const HELD_MIB_MAX: u64 = 16 * 1024;
 
 /// Which way datagrams go, as the node sees it that does the harm.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,12 +66,30 @@ pub enum Fault {
     SlowDisk { delay_ms: u64 },
     /// Its disk takes no more.
     FullDisk,
+    /// Its log cannot be written: a node that sees that ends itself, and is started again when the fault ends.
+    BrokenDisk,
     /// Its wall clock is so much ahead, or behind where negative.
     Clock { offset_ms: i64 },
+    /// Its wall clock gains so many millionths, or loses them where negative.
+    Drift { ppm: i64 },
+    /// Of a hundred of its entities, so many fail in the midst of their next step, each once.
+    FailingActors { percent: u64 },
+    /// Of a hundred of its entities, so many take so much longer for each step.
+    SlowActors { percent: u64, delay_ms: u64 },
+    /// Of a hundred of its entities, so many stand still.
+    StalledActors { percent: u64 },
+    /// So many threads of it compute all the time, for nothing.
+    BusyProcessor { threads: u64 },
+    /// It holds so much memory, for nothing.
+    HeldMemory { mib: u64 },
     /// All devices at the node lose their connections at once, and come again.
     Herd,
     /// The certificates of so many devices are revoked while they are connected.
     Revoke { devices: u32 },
+    /// One node more joins, and stays.
+    Join,
+    /// The next issuing CA takes over from the present one.
+    Rotate,
 }
 
 /// Whom a fault befalls.
@@ -97,9 +120,18 @@ pub const KINDS: &[(&str, &[&str])] = &[
     ("restart", &[]),
     ("disk.slow", &["delay"]),
     ("disk.full", &[]),
+    ("disk.broken", &[]),
     ("clock", &["ahead", "behind"]),
+    ("drift", &["ppm"]),
+    ("actor.fail", &["percent"]),
+    ("actor.slow", &["percent", "delay"]),
+    ("actor.stall", &["percent"]),
+    ("cpu", &["threads"]),
+    ("memory", &["mib"]),
     ("herd", &[]),
     ("revoke", &["devices"]),
+    ("join", &[]),
+    ("rotate", &[]),
 ];
 
 impl Fault {
@@ -113,9 +145,18 @@ impl Fault {
             Self::Restart => "restart",
             Self::SlowDisk { .. } => "disk.slow",
             Self::FullDisk => "disk.full",
+            Self::BrokenDisk => "disk.broken",
             Self::Clock { .. } => "clock",
+            Self::Drift { .. } => "drift",
+            Self::FailingActors { .. } => "actor.fail",
+            Self::SlowActors { .. } => "actor.slow",
+            Self::StalledActors { .. } => "actor.stall",
+            Self::BusyProcessor { .. } => "cpu",
+            Self::HeldMemory { .. } => "memory",
             Self::Herd => "herd",
             Self::Revoke { .. } => "revoke",
+            Self::Join => "join",
+            Self::Rotate => "rotate",
         }
     }
 
@@ -125,6 +166,11 @@ impl Fault {
             Self::Network(network) => network.is_in_range(),
             Self::SlowDisk { delay_ms } => delay_ms <= DELAY_MS_MAX,
             Self::Clock { offset_ms } => offset_ms.unsigned_abs() <= OFFSET_MS_MAX,
+            Self::Drift { ppm } => ppm.unsigned_abs() <= DRIFT_PPM_MAX,
+            Self::FailingActors { percent } | Self::StalledActors { percent } => percent <= 100,
+            Self::SlowActors { percent, delay_ms } => percent <= 100 && delay_ms <= DELAY_MS_MAX,
+            Self::BusyProcessor { threads } => threads <= THREADS_MAX,
+            Self::HeldMemory { mib } => mib <= HELD_MIB_MAX,
             _ => true,
         }
     }
@@ -133,24 +179,51 @@ impl Fault {
     pub fn takes_a_node(&self) -> bool {
         match self {
             Self::Network(network) => network.loss_percent == 100 || network.corrupt_percent == 100,
-            Self::Kill | Self::Pause | Self::Drain | Self::Restart | Self::FullDisk => true,
-            Self::SlowDisk { .. } | Self::Clock { .. } | Self::Herd | Self::Revoke { .. } => false,
+            Self::Kill
+            | Self::Pause
+            | Self::Drain
+            | Self::Restart
+            | Self::FullDisk
+            | Self::BrokenDisk => true,
+            _ => false,
         }
     }
 
     /// Whether a node does it to itself when it is asked; the others need whoever runs its process.
     pub fn is_inside(&self) -> bool {
-        !matches!(self, Self::Kill | Self::Pause | Self::Restart)
+        !matches!(
+            self,
+            Self::Kill | Self::Pause | Self::Restart | Self::BrokenDisk | Self::Join | Self::Rotate
+        )
     }
 
-    /// Whether it befalls devices, and no node.
-    pub fn is_about_devices(&self) -> bool {
-        matches!(self, Self::Revoke { .. })
+    /// Whether it befalls no node of those that are there.
+    pub fn has_no_pick(&self) -> bool {
+        matches!(self, Self::Revoke { .. } | Self::Join | Self::Rotate)
     }
 
-    /// Whether operators' agreement is enough for a node to do it: a clock that jumps moves real promises.
+    /// Whether it is over as soon as it is done.
+    pub fn is_done_at_once(&self) -> bool {
+        matches!(self, Self::Restart | Self::Herd) || self.has_no_pick()
+    }
+
+    /// Whether it ends the node's process, so that somebody has to start it again.
+    pub fn ends_the_process(&self) -> bool {
+        matches!(self, Self::Kill | Self::BrokenDisk)
+    }
+
+    /// Whether operators' agreement is enough for a node to do it: a clock that jumps moves real promises, a
+    /// full disk or memory may not be the node's alone, and an entity that failed thrice is parked for minutes.
     pub fn may_be_agreed(&self) -> bool {
-        !matches!(self, Self::Clock { .. } | Self::FullDisk)
+        !matches!(
+            self,
+            Self::Clock { .. }
+                | Self::Drift { .. }
+                | Self::FullDisk
+                | Self::BrokenDisk
+                | Self::HeldMemory { .. }
+                | Self::FailingActors { .. }
+        )
     }
 
     /// Whether a cluster that serves customers may be asked for it.
@@ -205,9 +278,18 @@ mod tests {
             Fault::Restart,
             Fault::SlowDisk { delay_ms: 1 },
             Fault::FullDisk,
+            Fault::BrokenDisk,
             Fault::Clock { offset_ms: -1 },
+            Fault::Drift { ppm: -1 },
+            Fault::FailingActors { percent: 1 },
+            Fault::SlowActors { percent: 1, delay_ms: 1 },
+            Fault::StalledActors { percent: 1 },
+            Fault::BusyProcessor { threads: 1 },
+            Fault::HeldMemory { mib: 1 },
             Fault::Herd,
             Fault::Revoke { devices: 1 },
+            Fault::Join,
+            Fault::Rotate,
         ] {
             assert!(KINDS.iter().any(|(name, _)| *name == fault.name()), "{fault:?}");
         }

@@ -32,6 +32,7 @@
 //! **Invariants:** an unknown field, an impossible time and a fault that the target cannot have are found
 //! before anything starts, each with line, column and remedy. **Not here:** when faults come (`timeline`).
 
+mod chance;
 mod faults;
 mod head;
 mod probes;
@@ -39,7 +40,8 @@ mod probes;
 use fieldmesh_rules::reading::{Read, Refused, read};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use faults::{Planned, by_chance};
+pub(crate) use chance::by_chance;
+pub(crate) use faults::Planned;
 pub use head::{Abort, Keys, QUORUM, Random, Target, VOTERS, Workload};
 
 use crate::{
@@ -119,7 +121,7 @@ pub fn read_scenario(text: &str) -> Result<Read<Scenario>, Refused> {
         let workload = head::workload(document, findings);
         let steady = probes::probes(document, findings, &head);
         let faults = faults::faults(document, findings, &head);
-        let random = faults::random(document, findings, &head);
+        let random = chance::random(document, findings, &head);
         let (aborts, max_nodes) = head::aborts(document, findings, &head);
         let is_revoked = faults.iter().any(|one| matches!(one.fault, Fault::Revoke { .. }));
         let is_looked_at = workload.is_none_or(|workload| workload.reads + workload.writes > 0);

@@ -18,6 +18,8 @@ use crate::{
 const STRIKES_MAX: usize = 10_000;
 /// A restart takes seconds, and a node catches up behind it.
 const RESTART_MS: u64 = 5_000;
+/// Nodes of a cluster that is made for a run: more do not fit on one machine.
+const NODES_MAX: u64 = 7;
 
 /// One fault with its time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -39,6 +41,10 @@ pub enum PlanError {
          raise abort.max_nodes"
     )]
     Overlap { at: String, out: u64, max: u64 },
+    #[error(
+        "with those that join there are {0} nodes, and {NODES_MAX} at most: leave out a `join`"
+    )]
+    Crowded(u64),
     #[error("there are more than {STRIKES_MAX} faults: raise `every` or shorten the run")]
     Many,
 }
@@ -66,6 +72,11 @@ impl Timeline {
             strike.number = number;
         }
         let timeline = Self(strikes);
+        let joins = timeline.0.iter().filter(|strike| strike.fault == Fault::Join);
+        let crowd = nodes + joins.count() as u64;
+        if crowd > NODES_MAX && crowd > nodes {
+            return Err(PlanError::Crowded(crowd));
+        }
         timeline.leaves_enough(nodes, scenario.max_nodes)?;
         Ok(timeline)
     }
@@ -162,8 +173,7 @@ fn by_shifts(
         let longest = random.shift_ms * 6 / 10;
         let at_ms = begins + dice.random_range(0..=random.shift_ms / 10);
         let for_ms = dice.random_range(longest / 4..=longest);
-        let is_short = matches!(fault, Fault::Restart | Fault::Herd);
-        let until_ms = if is_short { at_ms } else { at_ms + for_ms };
+        let until_ms = if fault.is_done_at_once() { at_ms } else { at_ms + for_ms };
         let pick = [Pick::Leader(None), Pick::Random][dice.random_range(0..2)];
         let number = dice.random();
         if !is_quiet {

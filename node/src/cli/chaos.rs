@@ -17,6 +17,7 @@ mod nodes;
 mod page;
 mod prober;
 mod recorder;
+mod rotation;
 mod run;
 mod striker;
 mod tickets;

@@ -27,11 +27,13 @@ use crate::{
     deployment::Deployment,
     files::{self, Access},
     os::SystemEntropy,
-    web::{cluster::ClusterView, rest::Page},
+    web::{ca::IssuingRequest, cluster::ClusterView, rest::Page},
 };
 
 /// A change of the nodes takes seconds, a catch-up with a large log longer.
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+/// A node that has to end by itself does so at once.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Nodes of a cluster on one machine: more would measure the machine.
 pub(super) const NODES_MAX: u64 = 7;
@@ -226,6 +228,44 @@ impl Fleet {
             child.wait().await.map_err(failed)?;
         }
         Ok(at)
+    }
+
+    /// Waits until a node's process has ended by itself.
+    pub(super) async fn ends(&mut self, number: u64) -> Result<(), CliError> {
+        let child = self.node(number)?.child.as_mut();
+        let child = child.ok_or_else(|| CliError::failed("the node does not run"))?;
+        let ended = tokio::time::timeout(ENDS_WITHIN, child.wait()).await;
+        ended.map_err(|_| CliError::failed("the node goes on"))?.map_err(failed)?;
+        self.node(number)?.child = None;
+        Ok(())
+    }
+
+    /// Has the root of the cluster, whose key is with the first node, sign the request for an issuing CA.
+    pub(super) async fn sign(&mut self, wanted: &IssuingRequest) -> Result<Vec<u8>, CliError> {
+        let (csr, signed) = (self.dir.join("issuing.csr"), self.dir.join("issuing.pem"));
+        files::write(&csr, wanted.request.as_bytes(), Access::Owner).map_err(failed)?;
+        let text = |path: &Path| path.display().to_string();
+        let (root, passphrase) = (text(&self.node(1)?.dir), text(&self.passphrase));
+        let generation = wanted.generation.to_string();
+        said_by(&[
+            "ca",
+            "root",
+            "sign",
+            "--root",
+            &root,
+            "--passphrase-file",
+            &passphrase,
+            "--csr",
+            &text(&csr),
+            "--region",
+            &wanted.region,
+            "--generation",
+            &generation,
+            "--out",
+            &text(&signed),
+        ])
+        .await?;
+        files::read(&signed).map_err(failed)
     }
 
     /// The same node again, on the same addresses.

@@ -1,6 +1,7 @@
-//! A disk that is slow or full on purpose.
+//! A disk that is slow, full or broken on purpose.
 //!
-//! **Invariant:** what is written is what would be written without it, later. **Not here:** when (`chaos`).
+//! **Invariants:** what is written is what would be written without it, later; a sync that fails has not been
+//! done. **Not here:** when (`chaos`).
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +16,7 @@ use crate::chaos::DiskFaults;
 /// How often it is looked whether a write has waited long enough.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// An engine whose log takes longer, and that says there is no room, while that is wanted.
+/// An engine whose log takes longer or cannot be written, and that says there is no room, while that is wanted.
 pub struct FaultyEngine {
     inner: Arc<dyn Engine>,
     faults: Arc<DiskFaults>,
@@ -65,7 +66,7 @@ impl Engine for FaultyEngine {
     }
 }
 
-/// A log whose syncs take longer.
+/// A log whose syncs take longer, or fail.
 struct FaultyLog {
     inner: Arc<dyn Table>,
     faults: Arc<DiskFaults>,
@@ -96,6 +97,11 @@ impl Table for FaultyLog {
 
     fn sync(&self) -> Pending<Result<(), StoreError>> {
         let (faults, inner) = (Arc::clone(&self.faults), Arc::clone(&self.inner));
+        if faults.is_broken() {
+            let reason = "CHAOS: a sync fails on purpose, by a lease".to_owned();
+            let failed = StoreError::Write { table: "log".into(), reason };
+            return Box::pin(std::future::ready(Err(failed)));
+        }
         if faults.delay().is_zero() {
             return inner.sync();
         }

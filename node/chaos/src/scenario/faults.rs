@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     LIST_MAX,
-    head::{Head, Random, Target, number, table},
+    head::{Head, Target, number},
 };
 use crate::{
     fault::{
-        DELAY_MS_MAX, Direction, FLAP_MS_MAX, Fault, KINDS, Network, OFFSET_MS_MAX, Pick,
-        RATE_KBIT_MAX,
+        DELAY_MS_MAX, DRIFT_PPM_MAX, Direction, FLAP_MS_MAX, Fault, HELD_MIB_MAX, KINDS, Network,
+        OFFSET_MS_MAX, Pick, RATE_KBIT_MAX, THREADS_MAX,
     },
     span::{span, written},
 };
@@ -24,23 +24,9 @@ const EVERY_MS: (u64, u64) = (1_000, 6 * 3_600_000);
 const PERCENT: (i64, i64) = (1, 100);
 const RATE_KBIT: (i64, i64) = (8, RATE_KBIT_MAX as i64);
 const REVOKED: (i64, i64) = (1, 1_000);
-/// What chance may choose, with what it then is.
-const POOL: &[&str] = &[
-    "partition",
-    "delay",
-    "loss",
-    "duplicate",
-    "reorder",
-    "corrupt",
-    "kill",
-    "pause",
-    "drain",
-    "restart",
-    "disk.slow",
-    "clock",
-    "herd",
-];
-
+const DRIFT_PPM: (i64, i64) = (-(DRIFT_PPM_MAX as i64), DRIFT_PPM_MAX as i64);
+const THREADS: (i64, i64) = (1, THREADS_MAX as i64);
+const HELD_MIB: (i64, i64) = (1, HELD_MIB_MAX as i64);
 /// A fault with when it comes: once, or again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Planned {
@@ -84,7 +70,7 @@ fn planned(fields: &Fields<'_, '_>, findings: &mut Findings<'_>, head: &Head) ->
     let longest = (100, head.duration_ms);
     let for_ms = match fault {
         // It is over as soon as it is done.
-        Fault::Restart | Fault::Herd | Fault::Revoke { .. } => {
+        fault if fault.is_done_at_once() => {
             span(fields, findings, "for", Some(0), (0, head.duration_ms))?
         }
         _ => span(fields, findings, "for", None, longest)?,
@@ -109,7 +95,7 @@ fn planned(fields: &Fields<'_, '_>, findings: &mut Findings<'_>, head: &Head) ->
 }
 
 /// Whether the target may have it.
-fn allowed(
+pub(super) fn allowed(
     fault: &Fault,
     at: usize,
     fields: &Fields<'_, '_>,
@@ -157,10 +143,7 @@ fn when(
 fn fault(kind: &str, fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Option<Fault> {
     let direction = direction(fields, findings)?;
     let mut network = Network { direction, ..Network::default() };
-    let percent = |findings: &mut Findings<'_>| {
-        let percent = fields.number(findings, "percent", PERCENT.0, PERCENT.1)?;
-        Some(percent.unsigned_abs())
-    };
+    let percent = |findings: &mut Findings<'_>| count(fields, findings, "percent", PERCENT);
     let mut delayed = |findings: &mut Findings<'_>, otherwise| {
         network.delay_ms = span(fields, findings, "delay", otherwise, DELAY_MS)?;
         network.jitter_ms = span(fields, findings, "jitter", Some(0), (0, network.delay_ms))?;
@@ -182,9 +165,26 @@ fn fault(kind: &str, fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Op
         "duplicate" => Fault::Network(Network { duplicate_percent: percent(findings)?, ..network }),
         "corrupt" => Fault::Network(Network { corrupt_percent: percent(findings)?, ..network }),
         "bandwidth" => {
-            let rate = fields.number(findings, "rate_kbit", RATE_KBIT.0, RATE_KBIT.1)?;
-            Fault::Network(Network { rate_kbit: Some(rate.unsigned_abs()), ..network })
+            let rate = count(fields, findings, "rate_kbit", RATE_KBIT)?;
+            Fault::Network(Network { rate_kbit: Some(rate), ..network })
         }
+        _ => return of_a_node(kind, fields, findings),
+    })
+}
+
+fn count(
+    fields: &Fields<'_, '_>,
+    findings: &mut Findings<'_>,
+    name: &str,
+    (least, most): (i64, i64),
+) -> Option<u64> {
+    fields.number(findings, name, least, most).map(i64::unsigned_abs)
+}
+
+/// What befalls a node by itself, or nobody.
+fn of_a_node(kind: &str, fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Option<Fault> {
+    let percent = |findings: &mut Findings<'_>| count(fields, findings, "percent", PERCENT);
+    Some(match kind {
         "kill" => Fault::Kill,
         "pause" => Fault::Pause,
         "drain" => Fault::Drain,
@@ -193,8 +193,20 @@ fn fault(kind: &str, fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Op
             Fault::SlowDisk { delay_ms: span(fields, findings, "delay", None, DELAY_MS)? }
         }
         "disk.full" => Fault::FullDisk,
+        "disk.broken" => Fault::BrokenDisk,
         "clock" => Fault::Clock { offset_ms: offset(fields, findings)? },
+        "drift" => Fault::Drift { ppm: fields.number(findings, "ppm", DRIFT_PPM.0, DRIFT_PPM.1)? },
+        "actor.fail" => Fault::FailingActors { percent: percent(findings)? },
+        "actor.slow" => {
+            let delay_ms = span(fields, findings, "delay", None, DELAY_MS)?;
+            Fault::SlowActors { percent: percent(findings)?, delay_ms }
+        }
+        "actor.stall" => Fault::StalledActors { percent: percent(findings)? },
+        "cpu" => Fault::BusyProcessor { threads: count(fields, findings, "threads", THREADS)? },
+        "memory" => Fault::HeldMemory { mib: count(fields, findings, "mib", HELD_MIB)? },
         "herd" => Fault::Herd,
+        "join" => Fault::Join,
+        "rotate" => Fault::Rotate,
         _ => {
             let devices = number(fields, findings, "devices", 1, REVOKED);
             Fault::Revoke { devices: u32::try_from(devices).unwrap_or(1) }
@@ -240,9 +252,10 @@ fn pick(
     findings: &mut Findings<'_>,
     head: &Head,
 ) -> Option<Pick> {
-    if fault.is_about_devices() {
+    if fault.has_no_pick() {
         if fields.value("pick").is_some() {
-            let text = format!("`{}` befalls devices; leave out `pick`", fault.name());
+            let text =
+                format!("`{}` befalls no node that is there; leave out `pick`", fault.name());
             fields.error(findings, fields.place(), text);
         }
         return Some(Pick::Nobody);
@@ -285,90 +298,4 @@ fn numbered(text: &str) -> Option<Pick> {
         return Some(Pick::Node(node.parse().ok()?));
     }
     Some(Pick::Leader(Some(text.strip_prefix("leader:")?.parse().ok()?)))
-}
-
-/// Faults by chance, where they are wanted.
-pub(super) fn random(
-    document: &Fields<'_, '_>,
-    findings: &mut Findings<'_>,
-    head: &Head,
-) -> Option<Random> {
-    let fields = table(document, findings, "random")?;
-    fields.only(findings, &["pool", "quiet", "shift", "from", "until"]);
-    let mut pool = Vec::new();
-    for value in fields.list(findings, "pool", LIST_MAX)? {
-        let Some((at, kind)) = fields.as_string(findings, value, "pool") else { continue };
-        if !POOL.contains(&kind) {
-            let meant = meant(kind, POOL.iter().copied());
-            let (kind, known) = (kind.escape_debug(), POOL.join(", "));
-            let text = format!("chance does not choose `{kind}`{meant}; it may choose of {known}");
-            fields.error(findings, at.start, text);
-            continue;
-        }
-        let sample = by_chance(kind, 0);
-        allowed(&sample, at.start, &fields, findings, head);
-        pool.push(kind.to_owned());
-    }
-    if pool.is_empty() {
-        fields.error(findings, fields.place(), "`pool` is empty; name faults in it".into());
-    }
-    let whole = (0, head.duration_ms);
-    let shift_ms = span(&fields, findings, "shift", Some(15_000), (2_000, 600_000))?;
-    let quiet = number(&fields, findings, "quiet", 25, (0, 90));
-    let from_ms = span(&fields, findings, "from", Some(0), whole)?;
-    let until_ms = span(&fields, findings, "until", Some(head.duration_ms), whole)?;
-    if from_ms + shift_ms > until_ms {
-        let text = "no `shift` fits between `from` and `until`; change one of them";
-        fields.error(findings, fields.place(), text.to_owned());
-    }
-    let quiet_percent = u32::try_from(quiet).unwrap_or(25);
-    Some(Random { pool, quiet_percent, shift_ms, from_ms, until_ms })
-}
-
-/// What a fault that chance chose is; `dice` makes it harder or softer.
-pub(crate) fn by_chance(kind: &str, dice: u64) -> Fault {
-    let network = Network {
-        direction: [Direction::Both, Direction::In, Direction::Out][(dice % 3) as usize],
-        ..Network::default()
-    };
-    let percent = 1 + dice % 20;
-    match kind {
-        "partition" => Fault::Network(Network {
-            loss_percent: 100,
-            flap_ms: dice.is_multiple_of(4).then_some(700),
-            ..network
-        }),
-        "delay" => {
-            let delay_ms = 10 + dice % 190;
-            Fault::Network(Network { delay_ms, jitter_ms: delay_ms / 4, ..network })
-        }
-        "loss" => Fault::Network(Network { loss_percent: percent, ..network }),
-        "duplicate" => Fault::Network(Network { duplicate_percent: percent, ..network }),
-        "reorder" => Fault::Network(Network { delay_ms: 20, reorder_percent: percent, ..network }),
-        "corrupt" => Fault::Network(Network { corrupt_percent: percent, ..network }),
-        "kill" => Fault::Kill,
-        "pause" => Fault::Pause,
-        "drain" => Fault::Drain,
-        "restart" => Fault::Restart,
-        "herd" => Fault::Herd,
-        "disk.slow" => Fault::SlowDisk { delay_ms: 5 + dice % 100 },
-        _ => {
-            let ms = 1_000 * (1 + dice % 600) as i64;
-            Fault::Clock { offset_ms: if dice.is_multiple_of(2) { ms } else { -ms } }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chance_makes_of_every_kind_that_kind() {
-        for kind in POOL {
-            for dice in 0..1_000 {
-                assert_eq!(by_chance(kind, dice).name(), *kind, "{dice}");
-            }
-        }
-    }
 }

@@ -175,6 +175,48 @@ fn a_cluster_in_use_is_not_asked_for_what_it_cannot_have() {
 }
 
 #[test]
+fn each_kind_of_fault_is_read_with_its_own_fields_and_in_its_range() {
+    let read = |fields: &str| {
+        let head = "name = \"x\"\nduration = \"60s\"\nworkload = { rate = 1 }\n";
+        read_scenario(&format!("{head}fault = [{{ at = \"1s\", {fields} }}]\n"))
+    };
+    let lasting = "for = \"5s\", pick = \"all\"";
+    for (fields, fault) in [
+        ("kind = \"disk.broken\"", Fault::BrokenDisk),
+        ("kind = \"drift\", ppm = -50000", Fault::Drift { ppm: -50_000 }),
+        ("kind = \"actor.fail\", percent = 7", Fault::FailingActors { percent: 7 }),
+        ("kind = \"actor.stall\", percent = 100", Fault::StalledActors { percent: 100 }),
+        (
+            "kind = \"actor.slow\", percent = 1, delay = \"2s\"",
+            Fault::SlowActors { percent: 1, delay_ms: 2_000 },
+        ),
+        ("kind = \"cpu\", threads = 2", Fault::BusyProcessor { threads: 2 }),
+        ("kind = \"memory\", mib = 512", Fault::HeldMemory { mib: 512 }),
+    ] {
+        let scenario = read(&format!("{fields}, {lasting}")).unwrap().value;
+        assert_eq!(scenario.faults[0].fault, fault);
+        assert!(fault.is_in_range());
+        // Whom it befalls is to be said.
+        assert!(read(&format!("{fields}, for = \"5s\"")).is_err(), "{fields}");
+    }
+    for fault in [Fault::Join, Fault::Rotate] {
+        let kind = format!("kind = \"{}\"", fault.name());
+        let planned = read(&kind).unwrap().value.faults[0];
+        assert_eq!((planned.fault, planned.pick, planned.for_ms), (fault, Pick::Nobody, 0));
+        assert!(read(&format!("{kind}, pick = \"all\"")).is_err(), "{kind}");
+    }
+    for fields in [
+        "kind = \"drift\", ppm = 100001",
+        "kind = \"actor.fail\", percent = 0",
+        "kind = \"actor.slow\", percent = 5",
+        "kind = \"cpu\", threads = 65",
+        "kind = \"memory\", mib = 16385",
+    ] {
+        assert!(read(&format!("{fields}, {lasting}")).is_err(), "{fields}");
+    }
+}
+
+#[test]
 fn a_scenario_that_breaks_nothing_is_warned_of_and_one_without_load_is_refused() {
     let read =
         read_scenario("name = \"x\"\nduration = \"60s\"\nworkload = { rate = 1 }\n").unwrap();

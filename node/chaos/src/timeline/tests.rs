@@ -72,3 +72,15 @@ proptest! {
         prop_assert!(timeline.0.iter().all(|strike| strike.at_ms <= strike.until_ms));
     }
 }
+
+#[test]
+fn no_more_nodes_join_than_a_machine_has_room_for() {
+    let joins = |count: usize| {
+        let join = "{ kind = \"join\", at = \"10s\" }";
+        scenario(&format!("fault = [{}]", vec![join; count].join(", ")))
+    };
+    assert!(Timeline::of(&joins(4), 3).is_ok());
+    assert_eq!(Timeline::of(&joins(5), 3).map(|_| ()), Err(PlanError::Crowded(8)));
+    // A cluster that is there may be larger: nobody joins it.
+    assert!(Timeline::of(&joins(0), 9).is_ok());
+}

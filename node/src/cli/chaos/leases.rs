@@ -35,7 +35,8 @@ impl Drop for Leases {
     }
 }
 
-async fn ask(number: u64, api: &Api, fault: Fault) -> Result<(), CliError> {
+/// Begins a fault of a node, or goes on with it.
+pub(super) async fn ask(number: u64, api: &Api, fault: Fault) -> Result<(), CliError> {
     let lasts_ms = u64::try_from(LEASE_MAX.as_millis()).unwrap_or(u64::MAX);
     let path = format!("/v1/chaos/leases/{number}");
     let wanted = NewLease { fault, lasts_ms };

@@ -19,9 +19,10 @@ use tokio::{
 
 use super::{
     ground::Ground,
-    leases::Leases,
+    leases::{self, Leases},
     nodes::{Nodes, Reachable},
     recorder::Recorder,
+    rotation,
 };
 use crate::cli::CliError;
 
@@ -114,8 +115,10 @@ impl Striker<'_, '_> {
     }
 
     async fn begin(&mut self, strike: Strike) {
-        if let Fault::Revoke { devices } = strike.fault {
-            return self.revoke(strike, devices).await;
+        match strike.fault {
+            Fault::Revoke { devices } => return self.revoke(strike, devices).await,
+            Fault::Join | Fault::Rotate => return self.change(strike).await,
+            _ => {}
         }
         let picked = self.picked(&strike);
         if picked.is_empty() {
@@ -175,6 +178,14 @@ impl Striker<'_, '_> {
             Fault::Herd => {
                 let _: Value = api.post("/v1/chaos/herd", &json!({})).await?;
             }
+            Fault::BrokenDisk => {
+                self.nodes.is_out(node);
+                // It may end before it answers.
+                let asked = leases::ask(u64::from(strike.number), &api, Fault::BrokenDisk).await;
+                if let Err(error) = self.ground.fleet()?.ends(node).await {
+                    return asked.and(Err(error));
+                }
+            }
             fault => self.leases.begin(strike.number, node, api, fault).await?,
         }
         Ok(())
@@ -192,7 +203,7 @@ impl Striker<'_, '_> {
         for node in nodes {
             match self.heal(&strike, node).await {
                 Ok(()) => self.note(&strike, Some(node), Phase::Ended, ""),
-                Err(error) if strike.fault == Fault::Kill => {
+                Err(error) if strike.fault.ends_the_process() => {
                     let why = format!("it does not start again: {error}");
                     self.recorder.note(What::Down { node: Some(node), why });
                 }
@@ -206,19 +217,42 @@ impl Striker<'_, '_> {
 
     async fn heal(&mut self, strike: &Strike, node: u64) -> Result<(), CliError> {
         match strike.fault {
-            Fault::Kill => self.start(node).await?,
+            Fault::Kill | Fault::BrokenDisk => self.start(node).await?,
             Fault::Pause => {
                 self.ground.fleet()?.go_on(node)?;
                 let (api, process) = (self.ground.api_of(node)?, self.ground.process_of(node)?);
                 self.nodes.is_back(node, Reachable { api, process });
             }
-            Fault::Restart | Fault::Herd | Fault::Revoke { .. } => {}
+            fault if fault.is_done_at_once() => {}
             Fault::Drain => {
                 let path = format!("/v1/cluster/members/{node}/resume");
                 let _: Value = self.ground.api()?.post(&path, &json!({})).await?;
             }
             _ => self.leases.end(strike.number, node).await,
         }
+        Ok(())
+    }
+
+    /// What changes the cluster itself, and stays.
+    async fn change(&mut self, strike: Strike) {
+        // It is felt while it is done.
+        self.note(&strike, None, Phase::Installed, "");
+        let changed = match strike.fault {
+            Fault::Join => self.join().await,
+            _ => rotation::rotate(self.ground).await,
+        };
+        match changed {
+            Ok(()) => self.note(&strike, None, Phase::Ended, ""),
+            Err(error) => self.note(&strike, None, Phase::Failed, error),
+        }
+    }
+
+    async fn join(&mut self) -> Result<(), CliError> {
+        let fleet = self.ground.fleet()?;
+        fleet.grow().await?;
+        let node = fleet.len() as u64;
+        let (api, process) = (self.ground.api_of(node)?, self.ground.process_of(node)?);
+        self.nodes.is_back(node, Reachable { api, process });
         Ok(())
     }
 

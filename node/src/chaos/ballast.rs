@@ -1,0 +1,77 @@
+//! Processor time and memory that are used for nothing, while that is wanted.
+//!
+//! **Invariants:** what is not wanted any more is given back within a moment, also where whoever wanted it is
+//! gone; the process ends without waiting for any of it. **Not here:** when (`chaos`).
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+/// How often whoever holds memory looks whether it still is to.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Additions between two looks: less than a millisecond of them.
+const ADDITIONS: u64 = 500_000;
+const MIB: usize = 1 << 20;
+
+/// What is used for nothing.
+#[derive(Debug, Default)]
+pub(super) struct Ballast {
+    /// Threads, and mebibytes.
+    wanted: Mutex<(u64, u64)>,
+    /// Grows with each change; who was begun for another one ends.
+    turn: Arc<AtomicU64>,
+}
+
+impl Drop for Ballast {
+    fn drop(&mut self) {
+        self.turn.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Ballast {
+    pub(super) fn follow(&self, threads: u64, mib: u64) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if *wanted == (threads, mib) {
+            return;
+        }
+        *wanted = (threads, mib);
+        let mine = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
+        for _ in 0..threads {
+            self.beside(mine, || {
+                std::hint::black_box((0..ADDITIONS).fold(0, u64::wrapping_add));
+            });
+        }
+        if mib > 0 {
+            let bytes = usize::try_from(mib).unwrap_or(usize::MAX).saturating_mul(MIB);
+            let mut held = Vec::new();
+            self.beside(mine, move || {
+                if held.is_empty() {
+                    // Written to, or the kernel gives no page.
+                    held.resize(bytes, 1_u8);
+                }
+                std::hint::black_box(&held);
+                thread::park_timeout(LOOK_EVERY);
+            });
+        }
+    }
+
+    /// Does something again and again until something else is wanted.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what competes with the node for a processor is outside its scheduler, and no simulation has it"
+    )]
+    fn beside(&self, mine: u64, mut work: impl FnMut() + Send + 'static) {
+        let turn = Arc::clone(&self.turn);
+        // Not waited for: it ends by itself, or with the process.
+        drop(thread::spawn(move || {
+            while turn.load(Ordering::Relaxed) == mine {
+                work();
+            }
+        }));
+    }
+}

@@ -1,0 +1,196 @@
+//! Leases: who may have them, what they do, and that all of it ends.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use fieldmesh_chaos::Network;
+use fieldmesh_domain::{
+    EntityId, EntityKind, IndexRow,
+    placement::{Allowances, Ended},
+};
+
+use super::*;
+use crate::audit::Audit;
+
+struct Noon;
+
+impl Clock for Noon {
+    fn now_ms(&self) -> u64 {
+        1_000_000
+    }
+}
+
+const LATE: Fault = Fault::Clock { offset_ms: -1_000 };
+const SLOW: Fault = Fault::SlowDisk { delay_ms: 20 };
+
+/// Where it is what the test says.
+#[derive(Default)]
+struct Told(AtomicU64);
+
+impl Clock for Told {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn lab() -> Chaos {
+    Chaos::new(true, Arc::new(Noon))
+}
+
+/// A node in production, on which chaos is allowed until a time.
+fn agreed_until(until_ms: u64) -> (Arc<Chaos>, Arc<Agreement>, Arc<Told>) {
+    let (agreement, clock) = (Agreement::new(Audit::nowhere()), Arc::new(Told::default()));
+    let (since, until) = (Millis(0), Millis(until_ms));
+    let (why, proposed_by, approved_by) = ("a game".into(), "ann".into(), "bob".into());
+    let allowance = Some(Allowance { since, until, why, proposed_by, approved_by });
+    let row = Allowances { epoch: 2, allowance, ..Allowances::default() };
+    agreement.applied(&[IndexRow::Allowances(row)]);
+    let chaos = Chaos::new(false, Arc::clone(&clock) as _).by_agreement(&agreement);
+    (Arc::new(chaos), agreement, clock)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_operators_agreed_leaves_clocks_right_and_disks_with_room() {
+    let (chaos, _, _) = agreed_until(60_000);
+    assert_eq!(chaos.lease(1, SLOW, LEASE_MAX), Ok(true));
+    assert_eq!(chaos.lease(1, SLOW, LEASE_MAX), Ok(false), "it goes on");
+    let guarded = [(LATE, "clock"), (Fault::FullDisk, "disk.full")];
+    for (fault, name) in guarded {
+        assert_eq!(chaos.lease(2, fault, LEASE_MAX), Err(LeaseError::Guarded(name)));
+    }
+    assert_eq!(chaos.in_force().len(), 1);
+    chaos.dismiss().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_end_with_the_time_of_what_operators_agreed() {
+    let (chaos, _, clock) = agreed_until(60_000);
+    let keeps = tokio::spawn(Arc::clone(&chaos).keep());
+    chaos.lease(1, SLOW, LEASE_MAX).unwrap();
+    clock.0.store(59_999, Ordering::Relaxed);
+    tokio::time::sleep(2 * LOOK_EVERY).await;
+    assert_eq!(chaos.in_force().len(), 1);
+    clock.0.store(60_000, Ordering::Relaxed);
+    assert_eq!(chaos.lease(1, SLOW, LEASE_MAX), Err(LeaseError::NotAllowed));
+    tokio::time::sleep(2 * LOOK_EVERY).await;
+    assert_eq!((chaos.in_force().len(), chaos.disk().delay()), (0, Duration::ZERO));
+    keeps.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_end_at_once_when_an_operator_ends_what_was_agreed() {
+    let (chaos, agreement, _) = agreed_until(60_000);
+    let keeps = tokio::spawn(Arc::clone(&chaos).keep());
+    chaos.lease(1, SLOW, LEASE_MAX).unwrap();
+    tokio::task::yield_now().await;
+    let ended = Some(Ended { at: Millis(1), by: "cid".into() });
+    let row = Allowances { epoch: 3, ended, ..Allowances::default() };
+    agreement.applied(&[IndexRow::Allowances(row)]);
+    // Time stands still: nobody has looked meanwhile.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((chaos.in_force().len(), chaos.disk().delay()), (0, Duration::ZERO));
+    assert_eq!(chaos.lease(1, SLOW, LEASE_MAX), Err(LeaseError::NotAllowed));
+    keeps.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_renewed_ends_by_itself() {
+    let chaos = lab();
+    let (clock, disk) = (chaos.on_clock(Noon), chaos.disk());
+    chaos.lease(1, LATE, Duration::from_secs(2)).unwrap();
+    chaos.lease(2, SLOW, Duration::from_secs(3600)).unwrap();
+    assert_eq!((clock.now_ms(), disk.delay()), (999_000, Duration::from_millis(20)));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    chaos.lease(1, LATE, Duration::from_secs(2)).unwrap();
+    tokio::time::advance(Duration::from_millis(1_900)).await;
+    chaos.reap(Instant::now());
+    assert_eq!(clock.now_ms(), 999_000, "it was renewed");
+    tokio::time::advance(Duration::from_millis(200)).await;
+    chaos.reap(Instant::now());
+    assert_eq!(clock.now_ms(), 1_000_000);
+    assert_eq!(disk.delay(), Duration::from_millis(20));
+    tokio::time::advance(LEASE_MAX).await;
+    chaos.reap(Instant::now());
+    assert_eq!(disk.delay(), Duration::ZERO, "an hour is too long for a lease");
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_ends_at_once_when_that_is_wanted() {
+    let chaos = lab();
+    chaos.lease(1, Fault::FullDisk, LEASE_MAX).unwrap();
+    chaos.lease(2, LATE, LEASE_MAX).unwrap();
+    chaos.lease(3, LATE, LEASE_MAX).unwrap();
+    assert!(chaos.disk().is_full());
+    assert_eq!(chaos.on_clock(Noon).now_ms(), 998_000, "two of them");
+    assert!(chaos.end(2) && !chaos.end(2));
+    assert_eq!(chaos.in_force().len(), 2);
+    assert_eq!(chaos.stop(), 2);
+    assert_eq!(chaos.lease(4, LATE, LEASE_MAX), Err(LeaseError::Stopped));
+    assert_eq!((chaos.disk().is_full(), chaos.on_clock(Noon).now_ms()), (false, 1_000_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_takes_no_lease_that_it_may_not_or_cannot_have() {
+    let refusing = Chaos::new(false, Arc::new(Noon));
+    assert_eq!(refusing.lease(1, LATE, LEASE_MAX), Err(LeaseError::NotAllowed));
+    let chaos = lab();
+    assert_eq!(chaos.lease(1, Fault::Kill, LEASE_MAX), Err(LeaseError::Outside("kill")));
+    let forever = Fault::SlowDisk { delay_ms: u64::MAX };
+    assert_eq!(chaos.lease(1, forever, LEASE_MAX), Err(LeaseError::Range("disk.slow")));
+    let before = Network { delay_ms: 1, jitter_ms: 2, ..Network::default() };
+    assert!(chaos.lease(1, Fault::Network(before), LEASE_MAX).is_err());
+    for number in 0..LEASES_MAX as u64 {
+        chaos.lease(number, SLOW, LEASE_MAX).unwrap();
+    }
+    assert_eq!(chaos.lease(1_000, SLOW, LEASE_MAX), Err(LeaseError::Many));
+    chaos.lease(0, LATE, LEASE_MAX).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_drifts_is_ever_farther_off_and_right_again_behind_the_lease() {
+    let chaos = lab();
+    let clock = chaos.on_clock(Noon);
+    let fast = Fault::Drift { ppm: 100_000 };
+    chaos.lease(1, fast, LEASE_MAX).unwrap();
+    assert_eq!(clock.now_ms(), 1_000_000);
+    for (elapsed_ms, gained) in [(1_000, 100), (2_000, 300)] {
+        tokio::time::advance(Duration::from_millis(elapsed_ms)).await;
+        chaos.reap(Instant::now());
+        assert_eq!(clock.now_ms(), 1_000_000 + gained);
+        // Renewed, it goes on from where it is.
+        assert_eq!(chaos.lease(1, fast, LEASE_MAX), Ok(false));
+        assert_eq!(clock.now_ms(), 1_000_000 + gained);
+    }
+    assert!(chaos.end(1));
+    assert_eq!(clock.now_ms(), 1_000_000);
+    let faster = Fault::Drift { ppm: i64::MIN };
+    assert_eq!(chaos.lease(1, faster, LEASE_MAX), Err(LeaseError::Range("drift")));
+}
+
+fn entity(number: u64) -> EntityId {
+    // An odd factor without a pattern: numbers in a row become bytes all over.
+    let mut random = [0; 10];
+    random[2..].copy_from_slice(&number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
+    EntityId::new(EntityKind::Ticket, "eu1".parse().unwrap(), random)
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_entities_as_are_wanted_fail_once_or_are_late() {
+    let (chaos, entities) = (lab(), (0..1_000_u64).map(entity).collect::<Vec<_>>());
+    let actors = chaos.actors();
+    let count = |is_so: &dyn Fn(EntityId) -> bool| entities.iter().filter(|id| is_so(**id)).count();
+    assert_eq!(count(&|id| actors.fails(id) || actors.is_stalled(id)), 0);
+    chaos.lease(1, Fault::FailingActors { percent: 30 }, LEASE_MAX).unwrap();
+    chaos.lease(2, Fault::SlowActors { percent: 10, delay_ms: 7 }, LEASE_MAX).unwrap();
+    let failed = count(&|id| actors.fails(id));
+    assert!((200..400).contains(&failed), "{failed}");
+    assert_eq!(count(&|id| actors.fails(id)), 0, "each once");
+    let slow = count(&|id| actors.delay(id) == Duration::from_millis(7));
+    assert!((50..200).contains(&slow), "{slow}");
+    assert_eq!(count(&|id| actors.is_stalled(id)), 0);
+    assert!(chaos.end(1));
+    chaos.lease(3, Fault::FailingActors { percent: 30 }, LEASE_MAX).unwrap();
+    assert_eq!(count(&|id| actors.fails(id)), failed, "once more in another fault");
+    chaos.stop();
+    assert_eq!(count(&|id| actors.fails(id) || !actors.delay(id).is_zero()), 0);
+}

@@ -1,0 +1,94 @@
+//! What a node does to its own entities, clock, disk and machine, and what changes the cluster under load: each is
+//! there, and no promise breaks.
+
+use super::{chaos, text, verdicts, written};
+use tempfile::TempDir;
+
+const INSIDE: &str = r#"
+name = "inside"
+hypothesis = "Entities fail and stand still, a clock drifts, a disk breaks, the machine is busy, a node and an authority come: nothing is lost."
+seed = 11
+duration = "52s"
+shards = 4
+
+[workload]
+rate = 15
+customers = 6
+technicians = 4
+reads = 10
+writes = 4
+
+[[fault]]
+kind = "actor.fail"
+at = "4s"
+for = "3s"
+pick = "all"
+percent = 40
+
+[[fault]]
+kind = "actor.stall"
+at = "8s"
+for = "2s"
+pick = "leader"
+percent = 30
+
+[[fault]]
+kind = "actor.slow"
+at = "8s"
+for = "2s"
+pick = "all"
+percent = 30
+delay = "100ms"
+
+[[fault]]
+kind = "drift"
+at = "12s"
+for = "4s"
+pick = "random"
+ppm = 50000
+
+[[fault]]
+kind = "cpu"
+at = "17s"
+for = "2s"
+pick = "random"
+threads = 1
+
+[[fault]]
+kind = "memory"
+at = "17s"
+for = "2s"
+pick = "random"
+mib = 64
+
+[[fault]]
+kind = "disk.broken"
+at = "20s"
+for = "3s"
+pick = "leader"
+
+[[fault]]
+kind = "rotate"
+at = "30s"
+
+[[fault]]
+kind = "join"
+at = "36s"
+
+[check]
+recover_within = "30s"
+promises = ["I1", "I2", "I3", "I4", "I6", "I7", "I8", "I9", "I10"]
+"#;
+
+#[tokio::test]
+async fn what_a_node_does_to_itself_and_what_changes_the_cluster_is_there_and_breaks_no_promise() {
+    let dir = TempDir::new().unwrap();
+    let (scenario, out) = (written(dir.path(), "inside.toml", INSIDE), dir.path().join("out"));
+    let results = chaos(&["run", &scenario, "--out", text(&out)]).await.expect_code(0).json();
+    assert!(verdicts(&results).iter().all(|(_, verdict)| verdict == "kept"), "{results}");
+    let faults = results["faults"].as_array().unwrap();
+    assert_eq!(faults.len(), 9, "{results}");
+    for fault in faults {
+        assert_eq!(fault["installed"], fault["wanted"], "{results}");
+    }
+}
