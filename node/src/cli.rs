@@ -21,6 +21,7 @@ mod field;
 mod fleet;
 mod found;
 mod grow;
+mod herd;
 mod idle;
 mod import;
 mod import_shifts;

@@ -3,7 +3,7 @@
 
 use clap::Subcommand;
 
-use super::{CliError, Common, Output, catchup, dispatch, failover, grow, idle};
+use super::{CliError, Common, Output, catchup, dispatch, failover, grow, herd, idle};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchVerb {
@@ -15,6 +15,8 @@ pub(crate) enum BenchVerb {
     Grow(grow::GrowArgs),
     /// Lets a cluster be: its processor time and memory.
     Idle(idle::IdleArgs),
+    /// Has all devices of a node lose their connections at once: when they are back, and whom that delays.
+    Herd(herd::HerdArgs),
     /// Plans and dispatches published instances: how far from the best that is known.
     Dispatch(dispatch::DispatchArgs),
 }
@@ -26,6 +28,7 @@ impl BenchVerb {
             Self::Catchup(args) => &args.common,
             Self::Grow(args) => &args.common,
             Self::Idle(args) => &args.common,
+            Self::Herd(args) => &args.common,
             Self::Dispatch(args) => &args.common,
         }
     }
@@ -37,6 +40,7 @@ pub(crate) async fn run(verb: &BenchVerb, output: &Output) -> Result<(), CliErro
         BenchVerb::Catchup(args) => catchup::run(args, output).await,
         BenchVerb::Grow(args) => grow::run(args, output).await,
         BenchVerb::Idle(args) => idle::run(args, output).await,
+        BenchVerb::Herd(args) => herd::run(args, output).await,
         BenchVerb::Dispatch(args) => dispatch::measure(args, output),
     }
 }
