@@ -30,6 +30,7 @@ mod join;
 mod lists;
 mod orders;
 mod output;
+mod overload;
 mod people;
 mod policy;
 pub mod population;

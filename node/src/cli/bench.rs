@@ -3,7 +3,7 @@
 
 use clap::Subcommand;
 
-use super::{CliError, Common, Output, catchup, dispatch, failover, grow, herd, idle};
+use super::{CliError, Common, Output, catchup, dispatch, failover, grow, herd, idle, overload};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchVerb {
@@ -17,6 +17,8 @@ pub(crate) enum BenchVerb {
     Idle(idle::IdleArgs),
     /// Has all devices of a node lose their connections at once: when they are back, and whom that delays.
     Herd(herd::HerdArgs),
+    /// Asks for several times what a cluster can do: what it then does, and that all of it is served.
+    Overload(overload::OverloadArgs),
     /// Plans and dispatches published instances: how far from the best that is known.
     Dispatch(dispatch::DispatchArgs),
 }
@@ -29,6 +31,7 @@ impl BenchVerb {
             Self::Grow(args) => &args.common,
             Self::Idle(args) => &args.common,
             Self::Herd(args) => &args.common,
+            Self::Overload(args) => &args.common,
             Self::Dispatch(args) => &args.common,
         }
     }
@@ -41,6 +44,7 @@ pub(crate) async fn run(verb: &BenchVerb, output: &Output) -> Result<(), CliErro
         BenchVerb::Grow(args) => grow::run(args, output).await,
         BenchVerb::Idle(args) => idle::run(args, output).await,
         BenchVerb::Herd(args) => herd::run(args, output).await,
+        BenchVerb::Overload(args) => overload::run(args, output).await,
         BenchVerb::Dispatch(args) => dispatch::measure(args, output),
     }
 }
