@@ -5,7 +5,7 @@
 //! says; [`udp`] puts QUIC on the simulated network; [`world`] runs node and devices under simulated time,
 //! disk and network, with faults, and checks the laws, [`group_world`] one replicated group,
 //! [`cluster_world`] a whole cluster with its devices. [`reception`] stands for nodes that come and go,
-//! [`link`] for the bad network before them.
+//! [`link`] for the bad network before them. [`crash`] is a group in a process that dies.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -14,6 +14,7 @@
 )]
 
 pub mod cluster_world;
+pub mod crash;
 pub mod document;
 pub mod group_world;
 pub mod link;

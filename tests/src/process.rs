@@ -15,6 +15,7 @@ pub mod small_disk;
 use std::{
     ffi::{OsStr, OsString},
     fmt::Display,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -56,11 +57,20 @@ fn clean(program: PathBuf) -> Command {
     command
 }
 
+/// The same, started by a wrapper in its own place where there is one.
+fn clean_under(wrapper: &[impl AsRef<OsStr>], program: PathBuf) -> Command {
+    let Some((wrapper, args)) = wrapper.split_first() else { return clean(program) };
+    let mut command = clean(wrapper.into());
+    command.args(args).arg(program);
+    command
+}
+
 /// A program that has ended.
 #[derive(Debug)]
 pub struct Finished {
     /// None after a signal.
     pub code: Option<i32>,
+    pub signal: Option<i32>,
     pub stdout: String,
     pub stderr: String,
     what: String,
@@ -68,7 +78,7 @@ pub struct Finished {
 
 impl Finished {
     fn new(what: String, status: ExitStatus, stdout: String, stderr: String) -> Self {
-        Self { code: status.code(), stdout, stderr, what }
+        Self { code: status.code(), signal: status.signal(), stdout, stderr, what }
     }
 
     /// The object that the last line of the output must be.
@@ -100,8 +110,9 @@ impl Finished {
 
 impl Display for Finished {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { code, stdout, stderr, what } = self;
-        write!(f, "{what}: ended with {code:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
+        let Self { code, signal, stdout, stderr, what } = self;
+        write!(f, "{what}: ended with {code:?}, signal {signal:?}\n--- stdout\n{stdout}\n")?;
+        write!(f, "--- stderr\n{stderr}")
     }
 }
 
@@ -177,7 +188,12 @@ impl Running {
 
     /// Starts one of the programs.
     pub fn start(name: &str, args: &[&str]) -> Self {
-        let mut command = clean(program(name));
+        Self::start_under(&[], name, args)
+    }
+
+    /// The same, by a wrapper that starts it in its own place.
+    pub fn start_under(wrapper: &[&str], name: &str, args: &[&str]) -> Self {
+        let mut command = clean_under(wrapper, program(name));
         command.args(args);
         Self::spawn(command, format!("{name} {}", args.join(" ")))
     }
@@ -225,9 +241,20 @@ impl Running {
         Finished::new(self.what, status.unwrap(), stdout, stderr)
     }
 
+    /// Its number among the processes.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Ends it at once.
+    pub async fn kill(mut self) -> Finished {
+        self.child.start_kill().unwrap();
+        self.finish().await
+    }
+
     /// Sends a signal by name.
     pub async fn signal(&self, name: &str) {
-        signal(name, &self.child.id().unwrap().to_string()).await;
+        signal(name, &self.pid().to_string()).await;
     }
 
     /// Sends a signal by name, and waits for the end.
@@ -302,15 +329,7 @@ impl Launch {
 
     /// The running server, or how it ended before it was ready.
     pub async fn outcome(self) -> Result<Server, Finished> {
-        let own = program(&self.program);
-        let mut command = match self.wrapper.split_first() {
-            Some((wrapper, args)) => {
-                let mut command = clean(wrapper.into());
-                command.args(args).arg(own);
-                command
-            }
-            None => clean(own),
-        };
+        let mut command = clean_under(&self.wrapper, program(&self.program));
         command.args(&self.args).envs(self.env);
         let began = Instant::now();
         let what = self.args.join(OsStr::new(" ")).to_string_lossy().into_owned();
@@ -360,9 +379,8 @@ impl Server {
         Launch::dev_at(&self.dir, &self.https, &self.devices)
     }
 
-    pub async fn kill(mut self) -> Finished {
-        self.running.child.start_kill().unwrap();
-        self.running.finish().await
+    pub async fn kill(self) -> Finished {
+        self.running.kill().await
     }
 
     pub async fn terminate(self) -> Finished {
