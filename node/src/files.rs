@@ -81,6 +81,13 @@ pub fn is_empty_dir(path: &Path) -> bool {
     }
 }
 
+/// The names in a directory; none where it cannot be read.
+pub fn names(dir: &Path) -> Option<Vec<String>> {
+    let entries: io::Result<Vec<_>> = fs::read_dir(dir).ok()?.collect();
+    let names = entries.ok()?.into_iter().map(|entry| entry.file_name());
+    Some(names.map(|name| name.to_string_lossy().into_owned()).collect())
+}
+
 /// Opens a large file for reading as a stream.
 ///
 /// # Errors

@@ -38,6 +38,12 @@ const MANY: u64 = 20_000;
 /// A start takes some twenty steps of the store, and an entry alone eight.
 const STEPS_MAX: u64 = 250;
 
+/// The calls that give a file another name, whichever of them this machine has; two tables are made with at
+/// least so many of them, and more than so many are not tried.
+const RENAMES: &str = "?rename,?renameat,?renameat2";
+const RENAMES_MIN: usize = 4;
+const RENAMES_MAX: usize = 10;
+
 /// How a process ends.
 #[derive(Debug)]
 enum End {
@@ -129,4 +135,29 @@ async fn killed_between_any_two_steps_of_its_store_a_group_has_what_it_acknowled
         End::ByItself
     })
     .await;
+}
+
+/// RocksDB gives a new table its files under other names first: between two of them it is no table yet.
+#[tokio::test]
+async fn killed_while_it_makes_its_tables_a_group_makes_them_anew() {
+    let is_there = std::process::Command::new("strace").arg("--version").output().is_ok();
+    assert!(is_there, "strace is missing: run scripts/setup");
+    let mut killed = 0;
+    for renamed in 1..=RENAMES_MAX {
+        let (dir, mut ledger) = (TempDir::new().unwrap(), Ledger::default());
+        let kill = format!("inject={RENAMES}:signal=KILL:when={renamed}");
+        let trace = format!("trace={RENAMES}");
+        // The tracer is the grandchild, so that the process keeps its handle and its end.
+        let strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &kill];
+        let order = Order::of(dir.path());
+        let ended = order.start(&strace).finish().await;
+        let heard = ledger.hear(&ended.stdout, order.together);
+        let is_killed = ended.signal == Some(SIGKILL);
+        let is_well = heard.is_ok() && (is_killed || ended.code == Some(0));
+        assert!(is_well, "rename {renamed}: {heard:?}\n{ended}");
+        killed += usize::from(is_killed);
+        live_on(dir.path(), &mut ledger).await;
+    }
+    println!("killed {killed} times while tables were made");
+    assert!(killed >= RENAMES_MIN, "the faults miss what they are for");
 }

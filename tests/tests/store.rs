@@ -70,3 +70,25 @@ fn rocksdb_keeps_the_contract_and_leaves_no_checkpoint_behind() {
     let left: Vec<String> = left.map(|name| name.to_string_lossy().into_owned()).collect();
     assert!(!left.iter().any(|name| name.contains("checkpoint")), "{left:?}");
 }
+
+#[test]
+fn a_table_whose_making_was_cut_short_is_made_anew_and_none_that_was_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let rocks = Rocks::new(dir.path());
+    let cut = dir.path().join("cut");
+    std::fs::create_dir(&cut).unwrap();
+    for name in ["LOG", "LOCK", "000000.dbtmp", "IDENTITY", "MANIFEST-000001", "000001.dbtmp"] {
+        std::fs::write(cut.join(name), "half").unwrap();
+        assert!(rocks.inspect("cut", Role::Log).unwrap().is_none(), "{name} is there");
+    }
+    let table = rocks.open("cut", Role::Log).unwrap();
+    write(&*table, 0..10, 1);
+    drop(table);
+    let table = rocks.inspect("cut", Role::Log).unwrap().unwrap();
+    assert_eq!(table.scan(&[], ALL, 100).unwrap().len(), 10);
+    drop(table);
+    // What was made once is not made anew, whatever else is gone.
+    std::fs::remove_file(cut.join("CURRENT")).unwrap();
+    let Err(refused) = rocks.inspect("cut", Role::Log) else { panic!("it was opened") };
+    assert!(refused.to_string().contains("cannot open table cut"), "{refused}");
+}

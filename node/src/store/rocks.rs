@@ -85,7 +85,7 @@ impl Rocks {
 impl Engine for Rocks {
     fn inspect(&self, table: &str, role: Role) -> Result<Option<Arc<dyn Table>>, StoreError> {
         let path = self.dir.join(table);
-        if files::is_empty_dir(&path) {
+        if files::is_empty_dir(&path) || is_unmade(&path) {
             return Ok(None);
         }
         let mut options = self.options(role);
@@ -190,6 +190,17 @@ impl Shared {
     fn of(db: DB, path: PathBuf, name: &str, role: Role) -> Arc<Self> {
         Arc::new(Self { db, path, name: name.to_owned(), role, checkpoints: AtomicU64::new(0) })
     }
+}
+
+/// Whether a process ended while it made this table: there is nothing but what RocksDB writes before it names
+/// the first list of files in `CURRENT`, and before that no row. Opening makes the table anew.
+fn is_unmade(table: &Path) -> bool {
+    let is_before = |name: &str| {
+        matches!(name, "LOG" | "LOCK" | "IDENTITY" | "MANIFEST-000001")
+            || name.starts_with("LOG.old.")
+            || name.ends_with(".dbtmp")
+    };
+    files::names(table).is_some_and(|names| names.iter().all(|name| is_before(name)))
 }
 
 fn open_error(table: &str, path: &Path, error: rocksdb::Error) -> StoreError {
