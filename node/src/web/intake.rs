@@ -161,3 +161,21 @@ fn word(text: &str) -> String {
     }
     text[..end].to_owned()
 }
+
+/// Whether a body is a report in either form, without whoever would have sent it.
+#[cfg(test)]
+pub(crate) fn is_read(body: &[u8]) -> bool {
+    let is_bounded = |report: &Report| match report {
+        Report::Trigger { facts, .. } => {
+            facts.labels.len() <= integration::LABELS_MAX
+                && facts.severities.len() <= SEVERITIES_MAX
+        }
+        Report::Resolve { .. } => true,
+    };
+    let of_alerts = alertmanager::read(body).ok();
+    let event: Option<Value> = serde_json::from_slice(body).ok();
+    let of_events = event.and_then(|event| pagerduty::read(&event, &[7; 16]).ok());
+    let of_events = of_events.map(|(_, report)| report);
+    assert!(of_alerts.iter().chain(of_events.iter().flatten()).all(is_bounded));
+    of_alerts.is_some() || of_events.is_some()
+}

@@ -43,7 +43,7 @@ fn problem(refused: Refused) -> Problem {
     }
 }
 
-fn read(body: &[u8]) -> Result<Report, Refused> {
+pub(super) fn read(body: &[u8]) -> Result<Report, Refused> {
     let payload: Value = serde_json::from_slice(body)
         .map_err(|error| Refused::Invalid(vec![format!("the body is no JSON: {error}")]))?;
     match text(&payload, "version")? {

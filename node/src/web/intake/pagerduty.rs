@@ -63,7 +63,7 @@ fn answer(refused: Refused) -> HttpResponse {
 }
 
 /// The key of the event's case, and what it reports; nothing where nothing follows from it.
-fn read(event: &Value, random: &[u8; 16]) -> Result<(String, Option<Report>), Refused> {
+pub(super) fn read(event: &Value, random: &[u8; 16]) -> Result<(String, Option<Report>), Refused> {
     let action = text(event, "event_action")?;
     let key = match event.get("dedup_key") {
         None | Some(Value::Null) if action == "trigger" => {
