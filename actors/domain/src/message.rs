@@ -30,7 +30,7 @@ pub struct Location {
 }
 
 impl Location {
-    pub(crate) fn is_on_earth(self) -> bool {
+    pub fn is_on_earth(self) -> bool {
         self.lat_e6.unsigned_abs() <= 90_000_000 && self.lon_e6.unsigned_abs() <= 180_000_000
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix_web::web;
 use fieldmesh_domain::{
-    Ctx, EntityId, EntityKind, Region, desk::Desk, selection::Need, time::Millis,
+    Ctx, EntityId, EntityKind, Region, desk::Desk, message::Location, selection::Need, time::Millis,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -126,7 +126,10 @@ pub async fn what_if(
         without.iter().map(|text| technician(text)).collect::<Result<_, _>>()?;
     let (id, journal) = desk(&shared, region.as_deref()).await?;
     let now = Millis(at_ms.unwrap_or_else(|| shared.node.clock.now_ms()));
-    let location = location.into();
+    let location: Location = location.into();
+    if !location.is_on_earth() {
+        return Err(Problem::invalid("the location is not on earth"));
+    }
     let need = Need::plain(category, priority, location, Vec::new());
     beside(move || {
         let mut desk: Desk = journal.state(id)?;

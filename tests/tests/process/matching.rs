@@ -2,13 +2,13 @@
 //! change nothing, and the plan of a day.
 
 use fieldmesh_tests::{
-    live::until,
+    live::{Live, until},
     process::{
         Launch, Server,
         handheld::{CATEGORY, Handheld},
     },
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A server with a customer's device.
@@ -208,4 +208,17 @@ async fn the_plan_of_a_day_is_advice_until_it_is_ordered() {
     // It is pinned now, and so the next plan leaves it where it is.
     let plan = region.server.ask(&args).await;
     assert_eq!(plan["moves"], Value::Array(Vec::new()), "{plan}");
+}
+
+/// Distances to a place that is none would overflow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_about_a_place_that_is_not_on_earth_is_refused() {
+    let live = Live::start().await;
+    for (lat, lon) in [(90_000_001, 0), (i32::MIN, 0), (0, 180_000_001), (i32::MAX, i32::MAX)] {
+        let location = json!({ "lat_e6": lat, "lon_e6": lon });
+        let asked = json!({ "category": 1, "priority": 2, "location": location });
+        let (status, problem) = live.try_post("/v1/whatif", &asked).await;
+        assert_eq!(status, 400, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("not on earth"), "{problem}");
+    }
 }

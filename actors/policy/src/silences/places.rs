@@ -116,5 +116,9 @@ fn unix_ms(text: &str) -> Option<Millis> {
     };
     let of_day = i64::from(time.minutes()) * 60 + second;
     let seconds = i64::from(date.days()) * 86_400 + of_day - offset_s;
-    u64::try_from(seconds.checked_mul(1000)?).ok().map(Millis)
+    // With its offset it may lie before or behind what a date can say, and could not be read again.
+    let is_date =
+        |days| (i64::from(Date::MIN.days())..=i64::from(Date::MAX.days())).contains(&days);
+    let seconds = u64::try_from(seconds).ok().filter(|_| is_date(seconds.div_euclid(86_400)))?;
+    Some(Millis(seconds * 1000))
 }

@@ -75,6 +75,21 @@ area = { lat = "91", lon = "1,5", radius_km = 0 }
     );
 }
 
+#[test]
+fn an_instant_that_its_offset_puts_outside_of_the_calendar_is_refused() {
+    let silence = |from: &str, until: &str| {
+        let text = format!(
+            "[[silence]]\nname = \"a\"\nfrom = {from}\nuntil = {until}\ncategories = [1]\n"
+        );
+        found(read_silences(&text)).join("\n")
+    };
+    let last = silence("2199-12-31T22:00:00Z", "2199-12-31T23:59:00-01:00");
+    assert!(last.contains("`until` is no instant"), "{last}");
+    let first = silence("1970-01-02T00:00:00+01:00", "1970-01-02T12:00:00Z");
+    assert!(first.contains("`from` is no instant"), "{first}");
+    assert_eq!(silence("1970-01-02T01:00:00+01:00", "1970-01-02T12:00:00Z"), "");
+}
+
 fn written() -> impl Strategy<Value = WrittenSilence> {
     let area = (-90_000_000_i32..90_000_000, -180_000_000_i32..180_000_000, 1_u32..1000);
     let lists = (vec(any::<u16>(), 1..4), vec(1_u8..6, 0..3), vec(0_u8..9, 0..3));
