@@ -3,8 +3,9 @@
 //! Messages are signed when composed and sealed when transmitted, so that one that waited for days
 //! is sealed for the service's key of today. **Invariants:** a message is transmitted until a
 //! verified receipt or its expiry ends it; a received message yields one event, however often it
-//! comes; a poison message blocks no other. **Not here:** sockets and timers (`client`).
+//! comes, in the order in which it was said; a poison message blocks no other for long. **Not here:** sockets and timers (`client`).
 
+mod order;
 mod receive;
 mod types;
 
@@ -21,6 +22,7 @@ use fieldmesh_pki::{Kind, TrustStore, Usage};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use self::order::Order;
 use crate::{
     Clock, Entropy,
     keys::DeviceKeys,
@@ -75,6 +77,8 @@ pub struct Session {
     symmetric: Option<Symmetric>,
     /// Alerts and confirmations stay with the service.
     receipts_only: bool,
+    /// What came before an earlier one.
+    order: Order<([u8; 16], Message)>,
 }
 
 /// The session keys of this connection.
@@ -116,6 +120,7 @@ impl Session {
             looked_s: 0,
             symmetric: None,
             receipts_only: false,
+            order: Order::default(),
         }
     }
 
@@ -233,6 +238,7 @@ impl Session {
     /// A connection is gone: what was under way is sent again on the next one.
     pub fn disconnected(&mut self) {
         self.symmetric = None;
+        self.order.forget();
         for progress in self.progress.values_mut() {
             progress.in_flight = false;
             progress.next_ms = 0;
@@ -321,6 +327,11 @@ impl Session {
             .filter(|progress| !progress.in_flight)
             .map(|progress| progress.next_ms)
             .min()
+    }
+
+    /// When [`Self::overdue`] has something to tell, in Unix milliseconds.
+    pub fn overdue_ms(&self) -> Option<u64> {
+        self.order.due_ms()
     }
 
     /// The answer to a transmitted message.

@@ -61,8 +61,7 @@ impl Asks {
     }
 
     /// Acknowledges a message soon, with others.
-    pub(super) fn acknowledge(&mut self, received: Option<[u8; 16]>) {
-        let Some(id) = received else { return };
+    pub(super) fn acknowledge(&mut self, id: [u8; 16]) {
         self.acknowledge.push(id);
         self.due.get_or_insert_with(|| Instant::now() + ACK_AFTER);
         if self.acknowledge.len() >= ACK_IDS {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     outbox::ENTRIES_MAX,
-    session::{Event, Session, Step, Transmit},
+    session::{Event, Received, Session, Step, Transmit},
     transport::{self, Connection, Endpoint, TransportError},
     wire::{Reply, ServiceKeys, close},
 };
@@ -259,8 +259,7 @@ impl Driver {
                 frame = arrived.recv(), if is_read => match frame {
                     Some(Ok(bytes)) => {
                         let received = self.session.receive(&bytes);
-                        asks.acknowledge(received.acknowledge);
-                        self.tell(received.events);
+                        self.take(received, &mut asks);
                     }
                     Some(Err(reason)) => return Ok(Served::Ended(reason)),
                     None => return Ok(Served::Ended("the connection ended".to_owned())),
@@ -280,7 +279,14 @@ impl Driver {
         }
     }
 
+    fn take(&mut self, received: Received, asks: &mut Asks) {
+        received.acknowledge.into_iter().for_each(|id| asks.acknowledge(id));
+        self.tell(received.events);
+    }
+
     fn send_due(&mut self, asks: &mut Asks) {
+        let overdue = self.session.overdue();
+        self.take(overdue, asks);
         let (transmits, events) = self.session.due();
         self.tell(events);
         for Transmit { message_id, bytes } in transmits {
@@ -292,7 +298,8 @@ impl Driver {
     }
 
     fn until_due(&self) -> Duration {
-        let next = self.session.next_ms().unwrap_or(u64::MAX);
+        let due = [self.session.next_ms(), self.session.overdue_ms()];
+        let next = due.into_iter().flatten().min().unwrap_or(u64::MAX);
         Duration::from_millis(next.saturating_sub((self.clock)()).max(1)).min(SLEEP_MAX)
     }
 

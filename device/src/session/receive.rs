@@ -1,7 +1,8 @@
 //! What arrives: opened, verified, noted, then told.
 //!
 //! **Invariants:** what does not verify leaves no trace and gets no answer; a message is noted before
-//! it is told or acknowledged, so that its repetition is known after a restart.
+//! it is told or acknowledged, so that its repetition is known after a restart; what waits for an earlier one
+//! is neither.
 
 use fieldmesh_domain::{
     message::ReceiptBody,
@@ -30,19 +31,45 @@ impl Session {
         if self.receipts_only && message.content.kind != MessageType::Receipt {
             return Received::default();
         }
-        let message_id = frame.message_id;
-        let acknowledge = Some(message_id);
-        if !is_planted(Mutant::DedupOff) && self.outbox.memory().seen.contains_key(&message_id) {
-            return Received { acknowledge, events: Vec::new() };
+        let (message_id, number) = (frame.message_id, message.content.seq);
+        let is_seen = self.outbox.memory().seen.contains_key(&message_id);
+        if is_seen && !is_planted(Mutant::DedupOff) {
+            let mut received = Received { acknowledge: vec![message_id], events: Vec::new() };
+            // What answers a message of this device is numbered by that.
+            if message.content.kind != MessageType::Receipt {
+                let behind = self.order.told(number);
+                self.tell(behind, &mut received);
+            }
+            return received;
         }
-        let change = Change::Received { message_id, expires_s: message.claims.exp };
-        if let Err(error) = self.outbox.record(change) {
-            tracing::error!(%error, "a received message cannot be noted, so it is not acknowledged");
-            return Received::default();
+        let mut received = Received::default();
+        received.events.push(Event::step(Step::Opened, message_id, began));
+        let told = match message.content.kind {
+            MessageType::Receipt => vec![(message_id, message)],
+            _ => self.order.arrived(number, (message_id, message), (self.clock)()),
+        };
+        self.tell(told, &mut received);
+        received
+    }
+
+    /// What waited for an earlier message that does not come.
+    pub fn overdue(&mut self) -> Received {
+        let (mut received, overdue) = (Received::default(), self.order.overdue((self.clock)()));
+        self.tell(overdue, &mut received);
+        received
+    }
+
+    /// Notes each, and then tells it.
+    fn tell(&mut self, messages: Vec<([u8; 16], Message)>, received: &mut Received) {
+        for (message_id, message) in messages {
+            let change = Change::Received { message_id, expires_s: message.claims.exp };
+            if let Err(error) = self.outbox.record(change) {
+                tracing::error!(%error, "a received message cannot be noted, so it is not acknowledged");
+                continue;
+            }
+            received.acknowledge.push(message_id);
+            received.events.extend(self.event(message_id, &message));
         }
-        let mut events = vec![Event::step(Step::Opened, message_id, began)];
-        events.extend(self.event(message_id, &message));
-        Received { acknowledge, events }
     }
 
     /// The service's keys, where it sent them: believed as at the hello, or not at all.

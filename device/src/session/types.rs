@@ -102,6 +102,6 @@ pub struct Transmit {
 #[derive(Debug, Default)]
 pub struct Received {
     /// To acknowledge.
-    pub acknowledge: Option<[u8; 16]>,
+    pub acknowledge: Vec<[u8; 16]>,
     pub events: Vec<Event>,
 }

@@ -1,0 +1,144 @@
+//! What the service says comes in the order in which it was said.
+//!
+//! Each message travels on a stream of its own, and one that is lost on its way between nodes is sent again
+//! after seconds, so that a later one may arrive first. Messages for a device are numbered without gaps, but for
+//! what expired or was never committed. **Invariants:** whoever came too early is told behind those before it, or
+//! once nobody before it comes any more; so many wait at most. **Not here:** what a message is (`receive`).
+
+use std::collections::BTreeMap;
+
+/// The service sends again what is not acknowledged after five seconds, which it looks at once a second.
+pub(super) const WAIT_MS: u64 = 7_000;
+/// As many as the service sends without an acknowledgement.
+const EARLY_MAX: usize = 64;
+
+/// Messages by their numbers.
+#[derive(Debug)]
+pub(super) struct Order<T> {
+    /// The number behind the highest that was told; before the first nobody knows what came before.
+    next: Option<u64>,
+    /// With when they wait no more, in Unix milliseconds.
+    early: BTreeMap<u64, (T, u64)>,
+}
+
+impl<T> Default for Order<T> {
+    fn default() -> Self {
+        Self { next: None, early: BTreeMap::new() }
+    }
+}
+
+impl<T> Order<T> {
+    /// A message has arrived: what is told now, in order.
+    pub(super) fn arrived(&mut self, number: u64, message: T, now_ms: u64) -> Vec<T> {
+        if self.next.is_some_and(|next| number > next) {
+            self.early.entry(number).or_insert((message, now_ms.saturating_add(WAIT_MS)));
+            let is_full = self.early.len() > EARLY_MAX;
+            return if is_full { self.up_to(u64::MAX) } else { Vec::new() };
+        }
+        let mut told = vec![message];
+        told.extend(self.told(number));
+        told
+    }
+
+    /// A message was told, now or before a restart: what is told behind it.
+    pub(super) fn told(&mut self, number: u64) -> Vec<T> {
+        let mut told = Vec::new();
+        let mut next = number.saturating_add(1).max(self.next.unwrap_or(0));
+        while let Some((message, _)) = self.early.remove(&next) {
+            told.push(message);
+            next = next.saturating_add(1);
+        }
+        self.next = Some(next);
+        told
+    }
+
+    /// What has waited for long enough, with all before it.
+    pub(super) fn overdue(&mut self, now_ms: u64) -> Vec<T> {
+        let overdue = self.early.iter().rev().find(|(_, (_, until_ms))| *until_ms <= now_ms);
+        overdue.map(|(number, _)| *number).map_or_else(Vec::new, |number| self.up_to(number))
+    }
+
+    /// When [`Self::overdue`] has something to tell.
+    pub(super) fn due_ms(&self) -> Option<u64> {
+        self.early.values().map(|(_, until_ms)| *until_ms).min()
+    }
+
+    /// Nothing waits any more: the service sends it again.
+    pub(super) fn forget(&mut self) {
+        self.early.clear();
+    }
+
+    fn up_to(&mut self, number: u64) -> Vec<T> {
+        let mut told = Vec::new();
+        while let Some(entry) = self.early.first_entry().filter(|entry| *entry.key() <= number) {
+            let number = *entry.key();
+            told.push(entry.remove().0);
+            told.extend(self.told(number));
+        }
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOTHING: [u64; 0] = [];
+
+    proptest! {
+        #[test]
+        fn whatever_the_order_of_arrival_each_is_told_once_and_in_order(
+            first in 0_u64..1_000,
+            mut order in Just((1..=EARLY_MAX as u64).collect::<Vec<_>>()).prop_shuffle(),
+            again in prop::collection::vec(0..EARLY_MAX, 0..20),
+        ) {
+            let (mut of, mut told) = (Order::default(), vec![]);
+            told.extend(of.arrived(first, first, 0));
+            // Some come twice; who has been told is known to whoever asks.
+            order.extend(again.iter().map(|at| order[*at]).collect::<Vec<_>>());
+            for number in order {
+                if !told.contains(&(first + number)) {
+                    told.extend(of.arrived(first + number, first + number, 1));
+                }
+            }
+            prop_assert_eq!(told, (first..=first + EARLY_MAX as u64).collect::<Vec<_>>());
+            prop_assert_eq!(of.due_ms(), None);
+        }
+    }
+
+    #[test]
+    fn who_waits_for_somebody_that_does_not_come_is_told_in_time() {
+        let mut of = Order::<u64>::default();
+        assert_eq!(of.arrived(5, 5, 0), [5]);
+        assert_eq!(of.arrived(8, 8, 1_000), NOTHING);
+        assert_eq!(of.arrived(7, 7, 2_000), NOTHING);
+        assert_eq!(of.due_ms(), Some(1_000 + WAIT_MS));
+        assert_eq!(of.overdue(999 + WAIT_MS), NOTHING);
+        assert_eq!(of.overdue(1_000 + WAIT_MS), [7, 8], "7 with it, which is before it");
+        assert_eq!(of.arrived(6, 6, 10_000), [6], "late is better than never");
+        assert_eq!(of.arrived(9, 9, 10_000), [9]);
+    }
+
+    #[test]
+    fn who_was_told_before_a_restart_holds_up_nobody() {
+        let mut of = Order::<u64>::default();
+        assert_eq!(of.arrived(5, 5, 0), [5]);
+        assert_eq!(of.arrived(7, 7, 0), NOTHING);
+        assert_eq!(of.told(6), [7]);
+        assert_eq!(of.told(3), NOTHING);
+        assert_eq!(of.arrived(8, 8, 0), [8]);
+    }
+
+    #[test]
+    fn no_more_wait_than_there_is_room_for() {
+        let mut of = Order::<u64>::default();
+        assert_eq!(of.arrived(0, 0, 0), [0]);
+        for number in 2..2 + EARLY_MAX as u64 {
+            assert_eq!(of.arrived(number, number, 0), NOTHING);
+        }
+        let last = 2 + EARLY_MAX as u64;
+        assert_eq!(of.arrived(last, last, 0), (2..=last).collect::<Vec<_>>());
+    }
+}
