@@ -128,7 +128,6 @@ impl Server {
             members,
             own,
         } = parts;
-        let home = facts.home()?;
         let db = dir.join("db");
         files::make_private_dir(&db).map_err(directory(&db))?;
         let metrics = recorder()?;
@@ -154,7 +153,7 @@ impl Server {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             trust: Arc::clone(&trust),
-            known: Cluster::new(members, home),
+            known: Cluster::new(members, facts.home()?),
             mesh: Some(mesh),
             is_first: facts.joined_as.is_none(),
             endpoint,

@@ -332,8 +332,14 @@ async fn a_cluster_that_is_there_is_broken_where_it_allows_that_and_left_as_it_w
     assert!(verdicts(&results).iter().all(|(_, verdict)| verdict == "kept"), "{results}");
     assert!(!verdicts(&results).iter().any(|(promise, _)| promise == "bounds"), "{results}");
     // Whoever came for the run is gone with it.
-    let health = fieldmesh(&node, &["tech", "health"]).await.json();
-    assert_eq!(health["skills_in_force"], json!([]), "{health}");
+    let health = fieldmesh(&node, &["tech", "health"]).await.expect_code(0).json();
+    let complaints = health["complaints"].as_array().unwrap();
+    let devices_lost = complaints.iter().filter(|one| one["what"] == "no_device").count();
+    assert_eq!(json!(devices_lost), health["looked_at"], "{health}");
+    let work = ["--category", "65534", "--priority", "2", "--lat", "48.8", "--lon", "2.3"];
+    let asked = [&["dispatch", "whatif"], &work[..]].concat();
+    let chosen = fieldmesh(&node, &asked).await.expect_code(0).json();
+    assert_eq!(chosen["choice"]["chosen"], Value::Null, "{chosen}");
     for state in ["matching", "offered", "accepted", "unfilled"] {
         let open =
             fieldmesh(&node, &["ticket", "list", "--state", state]).await.expect_code(0).json();

@@ -24,7 +24,7 @@ use fieldmesh_pki::{Profile, Reason};
 use minicbor::bytes::ByteArray;
 
 pub use self::authorities::{AuthoritiesView, IssuingRequest, NewAuthority, TakeStep};
-pub use self::ledger::{LedgerPage, RecordedView};
+pub use self::ledger::{Covered, LedgerPage, RecordedView};
 pub use self::views::{
     CertificateView, Decide, IssuedView, MintedToken, NewRegistration, NewToken, RegistrationQuery,
     RegistrationView, Registrations, Revoke,

@@ -53,8 +53,8 @@ pub(super) fn acknowledged(history: &History, operations: &Operations<'_>) -> Fo
     found
 }
 
-/// I5. From the bound on nothing of a revoked device comes out well, nothing is told to it, and it was seen
-/// to be turned away.
+/// I5. From the bound on nothing of a revoked device is answered, nothing is told to it, and it was seen to be
+/// turned away.
 pub(super) fn revoked_are_refused(history: &History, operations: &Operations<'_>) -> Found {
     let mut found = Found::default();
     let within_us =
@@ -65,9 +65,10 @@ pub(super) fn revoked_are_refused(history: &History, operations: &Operations<'_>
     };
     for operated in operations.0.values() {
         let Some((at, since_us, until_us)) = until(operated.by) else { continue };
-        if matches!(operated.fate, Fate::Ok(_)) && operated.done_us > until_us {
+        // A receipt that says no is an answer, too: whoever is turned away hears none.
+        if operated.fate != Fate::Unknown && operated.done_us > until_us {
             let ms = (operated.done_us - since_us) / 1000;
-            let text = format!("{} was served {ms} ms after it was revoked", operated.by);
+            let text = format!("{} was answered {ms} ms after it was revoked", operated.by);
             found.broken([vec![at], operated.entries()].concat(), text);
         }
     }

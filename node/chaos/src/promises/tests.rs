@@ -184,6 +184,8 @@ fn a_revoked_device_is_refused_from_the_bound_on() {
     assert_eq!(of(turned().request(3_001, 1, "a").ok(3_100, 1)), Verdict::Broken);
     assert_eq!(of(turned().request(500, 1, "a").ok(3_100, 1)), Verdict::Broken, "taken too late");
     assert_eq!(of(turned().request(3_001, 1, "a")), Verdict::Kept, "nobody answered it");
+    let no = What::Refused { op: 1, why: "invalid".into() };
+    assert_eq!(of(turned().request(3_001, 1, "a").at(3_100, no)), Verdict::Broken, "it was heard");
     assert_eq!(of(turned().confirmed(3_001, "a", 2)), Verdict::Broken, "it was told something");
     let believed = Told::new().request(3_001, 1, "a").ok(3_100, 1);
     assert_eq!(of(believed), Verdict::Unknown, "nobody was revoked");
@@ -490,4 +492,21 @@ fn a_message_that_is_lost_or_there_twice_is_found() {
         verdict(Promise::OneHistory, &told.whole())
     };
     assert_eq!([of(1), of(2), of(3)], [Verdict::Broken, Verdict::Kept, Verdict::Broken]);
+}
+
+/// A request that never arrived has no ticket, and whoever reads it sees nothing; whoever saw something is wrong.
+#[test]
+fn of_a_ticket_that_is_not_there_in_the_end_nobody_saw_anything() {
+    let read = |told: Told, op: u64, ticket: &str, events: u64| {
+        let told = told.invoked(op * 10, op, "o", Operation::Read { ticket: ticket.into() });
+        let read = Some(Prefix { events, digest: "0".into() });
+        told.at(op * 10 + 5, What::Ok { op, read })
+    };
+    let seen = |events: u64| {
+        let told = read(read(Told::new(), 1, "a", events), 2, "b", 0);
+        verdict(Promise::OneHistory, &told.ticket(1_000, "b", vec![]).whole())
+    };
+    assert_eq!([seen(0), seen(1)], [Verdict::Kept, Verdict::Broken]);
+    let unread = read(Told::new(), 1, "a", 0).whole();
+    assert_eq!(verdict(Promise::OneHistory, &unread), Verdict::Unknown);
 }

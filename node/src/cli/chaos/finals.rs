@@ -12,13 +12,14 @@ use std::{
 use fieldmesh_chaos::history::What;
 use fieldmesh_domain::EntityId;
 use futures_util::{StreamExt, stream};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::{ground::Ground, nodes::Nodes, recorder::Recorder, tickets};
 use crate::{
     cli::{CliError, Output, import::progress},
     files,
-    web::chaos::ReplicaView,
+    web::{ca::Covered, chaos::ReplicaView},
 };
 
 /// Tickets that are read at a time.
@@ -134,8 +135,19 @@ async fn verify(ground: &mut Ground<'_>, file: &Path) -> Result<u64, CliError> {
     Ok(verified?["entries"].as_u64().unwrap_or(0))
 }
 
+/// Entries under the head that is signed now.
+async fn covered(ground: &Ground<'_>) -> Result<u64, CliError> {
+    let covered: Covered = ground.api()?.post("/v1/ca/ledger/heads", &json!({})).await?;
+    Ok(covered.covers)
+}
+
 /// The ledger is exported and verified by the commands that an auditor has.
 async fn ledger(ground: &mut Ground<'_>, wanted: &Wanted) -> What {
+    // Signed before: what it covers cannot be missing behind it.
+    let covered = match covered(ground).await {
+        Ok(covered) => covered,
+        Err(error) => return What::Harness { why: format!("no head is signed: {error}") },
+    };
     if let Err(error) = export(ground, &wanted.file).await {
         return What::Harness { why: format!("the ledger cannot be exported: {error}") };
     }
@@ -143,5 +155,6 @@ async fn ledger(ground: &mut Ground<'_>, wanted: &Wanted) -> What {
         Ok(entries) => (true, entries, String::new()),
         Err(error) => (false, 0, error.to_string()),
     };
-    What::Ledger { holds, entries, wanted: wanted.before + wanted.people * LEAVES_EACH, why }
+    let wanted = covered.max(wanted.before + wanted.people * LEAVES_EACH);
+    What::Ledger { holds, entries, wanted, why }
 }

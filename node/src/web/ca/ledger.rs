@@ -4,6 +4,7 @@ use actix_web::web;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use fieldmesh_domain::{
     EntityId,
+    authority::Authority,
     mutant::{Mutant, is_planted},
 };
 use serde::{Deserialize, Serialize};
@@ -80,13 +81,24 @@ fn page(shared: &Shared, from: u64) -> Result<LedgerPage, Problem> {
     })
 }
 
+/// What the last head covers.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Covered {
+    /// Whether there was anything new to sign.
+    pub signed: bool,
+    /// Entries under the last head: an export that has fewer is cut off.
+    pub covers: u64,
+}
+
 /// Signs a head of what is not covered by one yet.
-#[utoipa::path(post, path = "/v1/ca/ledger/heads", responses((status = 200)))]
+#[utoipa::path(post, path = "/v1/ca/ledger/heads", responses((status = 200, body = Covered)))]
 pub(super) async fn sign(
     _operator: Operator,
     shared: web::Data<Shared>,
-) -> Result<web::Json<serde_json::Value>, Problem> {
+) -> Result<web::Json<Covered>, Problem> {
     let signed = ledger::sign_head(&shared.node, &shared.head_signer).await;
     let signed = signed.map_err(Problem::busy)?;
-    Ok(web::Json(serde_json::json!({ "signed": signed })))
+    let region = shared.node.region.parse().map_err(|_| Problem::busy("the region"))?;
+    let state: Authority = journal(&shared)?.state(EntityId::authority(region))?;
+    Ok(web::Json(Covered { signed, covers: state.head.map_or(0, |head| head.size) }))
 }
