@@ -90,7 +90,9 @@ fuzz_target!(|data: &[u8]| {
             (der, is_believed)
         }
     };
-    assert!(!is_believed || parse_x509_certificate(&der).is_ok());
+    // Of a root only name and key are read, so that the rest of it need not be well formed.
+    let is_root = choice & 3 == 3;
+    assert!(!is_believed || is_root || parse_x509_certificate(&der).is_ok());
     read(&der);
     read(changes);
 });
