@@ -30,6 +30,7 @@ pub struct Location {
 }
 
 impl Location {
+    /// Whether there is such a place; a distance to one that is none may overflow.
     pub fn is_on_earth(self) -> bool {
         self.lat_e6.unsigned_abs() <= 90_000_000 && self.lon_e6.unsigned_abs() <= 180_000_000
     }

@@ -27,7 +27,7 @@ use super::{
     CliError, Common, Output,
     fleet::{Fleet, NODES_MAX, Shape, on_cluster},
     import::progress,
-    population::{Population, Work, live},
+    population::{Population, Work, live, place},
     silence::{Receipt, Silences},
     tally::{Sighting, Tally, percentiles},
 };
@@ -176,11 +176,6 @@ impl Load {
             }
         }
     }
-}
-
-fn place(number: usize) -> Point {
-    let offset = i32::try_from(number % 100).unwrap_or(0) * 1000;
-    Point { lat_e6: 48_800_000 + offset, lon_e6: 2_300_000 + offset }
 }
 
 async fn ask(customer: EntityId, client: Client, sent: mpsc::Sender<Sent>) {

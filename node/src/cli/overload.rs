@@ -24,7 +24,7 @@ use super::{
     CliError, Common, Output,
     fleet::{Fleet, NODES_MAX, Shape, on_cluster},
     import::progress,
-    population::{Population, Work, live},
+    population::{Population, Work, live, place},
     tally::{Sighting, Tally},
 };
 use crate::web::rest::{NewCustomer, NewSkill, NewTechnician, Point};
@@ -119,11 +119,6 @@ async fn measure(args: &OverloadArgs, fleet: &Fleet, output: &Output) -> Result<
 
 fn resident_mib(fleet: &Fleet) -> Result<Vec<u64>, CliError> {
     Ok(fleet.footprints()?.iter().map(|footprint| footprint.resident_bytes >> 20).collect())
-}
-
-fn place(number: usize) -> Point {
-    let offset = i32::try_from(number % 100).unwrap_or(0) * 1000;
-    Point { lat_e6: 48_800_000 + offset, lon_e6: 2_300_000 + offset }
 }
 
 impl Load {

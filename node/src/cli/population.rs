@@ -36,7 +36,7 @@ use crate::{
     os::{SystemClock, SystemEntropy},
     web::{
         ca::{MintedToken, NewToken},
-        rest::{Created, NewCustomer, NewTechnician},
+        rest::{Created, NewCustomer, NewTechnician, Point},
     },
 };
 
@@ -63,6 +63,12 @@ pub struct Population {
     devices: Arc<Vec<SocketAddr>>,
     connected: Arc<AtomicUsize>,
     symmetric: bool,
+}
+
+/// Where one of many is: a hundred places some hundred metres apart.
+pub(super) fn place(number: usize) -> Point {
+    let offset = i32::try_from(number % 100).unwrap_or(0) * 1000;
+    Point { lat_e6: 48_800_000 + offset, lon_e6: 2_300_000 + offset }
 }
 
 fn clock() -> fieldmesh_device::Clock {

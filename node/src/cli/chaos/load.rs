@@ -37,7 +37,7 @@ use crate::{
         CliError, Output,
         api::Api,
         import::progress,
-        population::{Population, Work, live},
+        population::{Population, Work, live, place},
         tally::Sighting,
     },
     web::{
@@ -86,11 +86,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn place(number: u32) -> Point {
-    let offset = i32::try_from(number % 100).unwrap_or(0) * 1000;
-    Point { lat_e6: 48_800_000 + offset, lon_e6: 2_300_000 + offset }
-}
-
 impl Load {
     /// Registers, enrolls and connects everybody; nobody asks yet.
     pub(super) async fn prepare(
@@ -117,14 +112,14 @@ impl Load {
         for number in 0..workload.technicians {
             let skills = vec![NewSkill { category: CATEGORY, level: 3, expires_ms: None }];
             let (name, capacity) = (format!("technician {number}"), u16::MAX);
-            let technician = NewTechnician { name, home: place(number), skills, capacity };
+            let technician = NewTechnician { name, home: place(number as usize), skills, capacity };
             let device = population.connect(population.technician(&technician).await?)?;
             people.push(device.id);
             tasks.push(tokio::spawn(live(device, Work::Completes, seen.clone())));
         }
         let mut customers = Vec::new();
         for number in 0..workload.customers {
-            let (name, location) = (format!("customer {number}"), place(number));
+            let (name, location) = (format!("customer {number}"), place(number as usize));
             let customer = NewCustomer { name, location, tier: 2 };
             let device = population.connect(population.customer(&customer).await?)?;
             people.push(device.id);
