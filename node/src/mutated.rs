@@ -385,6 +385,8 @@ fn what_nodes_say_to_each_other() {
             courier::Notice::Acknowledged { device, message_ids: vec![[5; 16].into()] },
             courier::Notice::Mail(post),
             courier::Notice::Absent(device),
+            courier::Notice::Tallies(vec![courier::Tally { shard: 3, sessions: 2, sum: 1 << 60 }]),
+            courier::Notice::Again(vec![3, 4]),
         ],
         &[],
     );

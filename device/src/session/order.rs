@@ -32,7 +32,8 @@ impl<T> Order<T> {
     pub(super) fn arrived(&mut self, number: u64, message: T, now_ms: u64) -> Vec<T> {
         if self.next.is_some_and(|next| number > next) {
             self.early.entry(number).or_insert((message, now_ms.saturating_add(WAIT_MS)));
-            let is_full = self.early.len() > EARLY_MAX;
+            // Then the one that is missing is not on its way.
+            let is_full = self.early.len() >= EARLY_MAX;
             return if is_full { self.up_to(u64::MAX) } else { Vec::new() };
         }
         let mut told = vec![message];
@@ -135,10 +136,10 @@ mod tests {
     fn no_more_wait_than_there_is_room_for() {
         let mut of = Order::<u64>::default();
         assert_eq!(of.arrived(0, 0, 0), [0]);
-        for number in 2..2 + EARLY_MAX as u64 {
+        let last = 1 + EARLY_MAX as u64;
+        for number in 2..last {
             assert_eq!(of.arrived(number, number, 0), NOTHING);
         }
-        let last = 2 + EARLY_MAX as u64;
         assert_eq!(of.arrived(last, last, 0), (2..=last).collect::<Vec<_>>());
     }
 }

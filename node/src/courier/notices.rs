@@ -1,7 +1,10 @@
 //! What nodes tell each other of devices, in order and without answers: one stream to each node.
 //!
-//! A stream begins with all sessions of this node that the other one must know of. Where it breaks, or
-//! more waits than may, it is begun anew. Mail that is lost so is sent again by the mailroom.
+//! A stream begins with all sessions of this node that the other one must know of. Where it breaks it is begun
+//! anew. Mail that is lost so is sent again by the mailroom. Whoever leads a shard is told of its devices when
+//! that is found out; because that may have been wrong, or more waited than may, each node also says now and
+//! then how its sessions tally, and whoever was told something else asks again (anti-entropy: Demers et al.,
+//! *Epidemic algorithms for replicated database maintenance*, 1987).
 //!
 //! **Invariant:** the node that leads a shard comes to know of each session for it, sooner or later.
 //! **Not here:** what follows from a notice for a shard (`courier`).
@@ -16,12 +19,15 @@ use std::{
 };
 
 use fieldmesh_actors::commit::ShardId;
-use fieldmesh_domain::placement::Home;
-use tokio::sync::mpsc;
+use fieldmesh_domain::placement::{Home, TALLIES};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
+};
 
 use super::{
     Abroad, NodeCourier, Notice, Place, read,
-    wire::{self, FRAME_BYTES_MAX, Opening},
+    wire::{self, FRAME_BYTES_MAX, Opening, Tally},
     write,
 };
 use crate::{
@@ -37,11 +43,16 @@ const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// How often it is asked who leads a shard that has no replica here: what a device that is connected here
 /// may wait longer for its mail than others.
 const FIND_EVERY: Duration = Duration::from_millis(500);
+/// How long a replica here is believed that the same one leads: it may have been let go meanwhile.
+const BELIEVED_FOR: Duration = Duration::from_secs(5);
+/// Between two tallies. Two have to differ before a node is asked to tell again, so that what is on its way,
+/// and a session that is about to end, comes first.
+const TALLY_EVERY: Duration = Duration::from_secs(2);
 
 /// Something for the task that tells a node.
 enum Item {
     Notice(Notice),
-    /// All sessions for a shard, or for every shard that the node leads.
+    /// All sessions for a shard, whoever leads it; or for every shard that the node leads, as far as is known.
     Announce(Option<ShardId>),
 }
 
@@ -112,7 +123,10 @@ impl NodeCourier {
         loop {
             let replica = self.group(shard);
             let next = match &replica {
-                Some(group) => group.next_leader(before).await,
+                Some(group) => match timeout(BELIEVED_FOR, group.next_leader(before)).await {
+                    Ok(next) => next,
+                    Err(_) => continue,
+                },
                 None => Some(self.find_leader(shard).await).filter(|found| *found != before),
             };
             match next {
@@ -157,17 +171,40 @@ impl NodeCourier {
         send.frame(&rows::encode(&Opening::Notices)).await.map_err(failed)?;
         self.tell_item(&mut send, node, Item::Announce(None)).await.map_err(failed)?;
         let mut next = Some(first);
+        let mut tally = interval_at(Instant::now() + TALLY_EVERY, TALLY_EVERY);
+        tally.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while let Some(item) = next {
             self.tell_item(&mut send, node, item).await.map_err(failed)?;
-            next = tokio::select! {
-                item = waiting.recv() => item,
-                // Nothing is answered: this tells that the other side has gone.
-                ended = receive.frame(FRAME_BYTES_MAX) => {
-                    return Err(ended.err().map_or("the stream ended".into(), failed));
+            next = loop {
+                tokio::select! {
+                    biased;
+                    item = waiting.recv() => break item,
+                    // Nothing is answered: this tells that the other side has gone.
+                    ended = receive.frame(FRAME_BYTES_MAX) => {
+                        return Err(ended.err().map_or("the stream ended".into(), failed));
+                    }
+                    _ = tally.tick(), if self.known.known().level() >= TALLIES => {
+                        let Some(tallies) = self.tallies(waiting) else { continue };
+                        send.frame(&rows::encode(&Notice::Tallies(tallies))).await.map_err(failed)?;
+                    }
                 }
             };
         }
         Ok(())
+    }
+
+    /// How the sessions here tally, for every shard of this region; none where the node was not yet told of
+    /// all of them.
+    fn tallies(&self, waiting: &mpsc::Receiver<Item>) -> Option<Vec<Tally>> {
+        // Under the lock under which a session is noted and its notice queued.
+        let sessions = read(&self.sessions);
+        if !waiting.is_empty() {
+            return None;
+        }
+        let tallies = sessions.tallies(None, |device| self.known.group_of(device));
+        let none = |shard| Tally { shard, ..Tally::default() };
+        let of = |shard| tallies.get(&shard).copied().unwrap_or_else(|| none(shard));
+        Some(self.known.own().groups().map(of).collect())
     }
 
     async fn tell_item(&self, send: &mut Sending, node: u64, item: Item) -> Result<(), FrameError> {
@@ -177,9 +214,11 @@ impl NodeCourier {
         };
         let mine: Vec<_> = {
             let sessions = read(&self.sessions);
+            // Who leads was found out by whoever says which shard, and may look different by now.
             let is_meant = |device| {
-                self.known.group_of(device).is_some_and(|of| {
-                    shard.is_none_or(|shard| shard == of) && self.other_leader(of) == Some(node)
+                self.known.group_of(device).is_some_and(|of| match shard {
+                    Some(shard) => shard == of,
+                    None => self.other_leader(of) == Some(node),
                 })
             };
             sessions.here().filter(|(device, _)| is_meant(*device)).collect()
@@ -213,12 +252,44 @@ impl NodeCourier {
         stream: u64,
         receive: &mut Receiving,
     ) -> Result<(), String> {
+        let mut doubted = BTreeSet::new();
         loop {
             let frame = receive.frame(FRAME_BYTES_MAX).await.map_err(|error| error.to_string())?;
             let Some(frame) = frame else { return Ok(()) };
-            let notice = wire::decode(&frame).map_err(|error| error.to_string())?;
-            self.take_notice(node, stream, notice);
+            match wire::decode(&frame).map_err(|error| error.to_string())? {
+                Notice::Tallies(tallies) => doubted = self.compare(node, &tallies, &doubted),
+                notice => self.take_notice(node, stream, notice),
+            }
         }
+    }
+
+    /// Compares what a node has of the devices of the shards that are led here with what it said of them;
+    /// returns those that differ for the first time. Those that differ again it is to tell again.
+    fn compare(
+        &self,
+        node: u64,
+        tallies: &[Tally],
+        doubted: &BTreeSet<ShardId>,
+    ) -> BTreeSet<ShardId> {
+        let mut sessions = write(&self.sessions);
+        let unlike = sessions.unlike(node, tallies, |device| self.known.group_of(device));
+        let led = unlike.into_iter().filter(|shard| self.shard(*shard).is_some());
+        let (again, first): (BTreeSet<_>, BTreeSet<_>) =
+            led.partition(|shard| doubted.contains(shard));
+        if again.is_empty() {
+            return first;
+        }
+        let is_meant = |device| self.known.group_of(device).is_some_and(|of| again.contains(&of));
+        for device in sessions.disbelieve(node, is_meant) {
+            if let Some(shard) = self.shard_of(device) {
+                shard.detached(device);
+            }
+        }
+        drop(sessions);
+        metrics::counter!("fieldmesh_sessions_retold_total").increment(again.len() as u64);
+        tracing::warn!(node, shards = ?again, "a node has other devices than it said: it is to say again");
+        self.notify(node, Notice::Again(again.into_iter().collect()));
+        first
     }
 
     fn take_notice(&self, node: u64, stream: u64, notice: Notice) {
@@ -248,6 +319,14 @@ impl NodeCourier {
             Notice::Replaced { device, session } => {
                 self.detached(device, None, session);
             }
+            Notice::Again(shards) => {
+                // What does not fit is asked for by what tallies next.
+                for shard in shards.into_iter().filter(|shard| self.known.is_own(*shard)) {
+                    drop(self.queue(node).try_send(Item::Announce(Some(shard))));
+                }
+            }
+            // Compared by whoever reads the stream.
+            Notice::Tallies(_) => {}
             Notice::Absent(device) => {
                 let mut sessions = write(&self.sessions);
                 if sessions.absent(device, node)

@@ -3,11 +3,14 @@
 //! **Invariants:** a device has one session, the newest that was heard of; what another node said holds
 //! for as long as the stream on which it was said. **Not here:** telling shards and nodes (`courier`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use fieldmesh_actors::seams::MailItem;
+use aws_lc_rs::digest::{SHA256, digest};
+use fieldmesh_actors::{commit::ShardId, seams::MailItem};
 use fieldmesh_domain::EntityId;
 use tokio::sync::mpsc;
+
+use super::wire::Tally;
 
 /// A device that is connected here.
 #[derive(Debug, Clone)]
@@ -42,6 +45,21 @@ impl Place {
             Self::There(abroad) => node == Some(abroad.node) && abroad.session == number,
         }
     }
+
+    /// The session's number where it is on this node (none), or on that other one.
+    fn number_at(&self, node: Option<u64>) -> Option<u64> {
+        match self {
+            Self::Here(session) => node.is_none().then_some(session.number),
+            Self::There(abroad) => (node == Some(abroad.node)).then_some(abroad.session),
+        }
+    }
+}
+
+/// A session as a number that differs from another's but by the chance of one in 2^64.
+fn number(device: EntityId, session: u64) -> u64 {
+    let text = [&device.to_bytes()[..], &session.to_be_bytes()].concat();
+    let hashed = digest(&SHA256, &text);
+    hashed.as_ref().iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
 }
 
 /// All that is known of devices.
@@ -91,15 +109,54 @@ impl Sessions {
 
     /// What was said on a stream does not hold any more; whose sessions those were.
     pub(super) fn forget(&mut self, stream: u64) -> Vec<EntityId> {
-        let mut gone = Vec::new();
-        self.places.retain(|device, place| {
-            let said = matches!(place, Place::There(abroad) if abroad.stream == stream);
-            if said {
-                gone.push(*device);
-            }
-            !said
-        });
-        gone
+        self.drop_where(|_, place| matches!(place, Place::There(abroad) if abroad.stream == stream))
+    }
+
+    fn drop_where(&mut self, is_gone: impl Fn(EntityId, &Place) -> bool) -> Vec<EntityId> {
+        let gone = self.places.extract_if(.., |device, place| is_gone(*device, place));
+        gone.map(|(device, _)| device).collect()
+    }
+
+    /// What there is of each shard's devices, by the shard: those that are connected here (none), or that
+    /// another node said are there.
+    pub(super) fn tallies(
+        &self,
+        at: Option<u64>,
+        shard_of: impl Fn(EntityId) -> Option<ShardId>,
+    ) -> BTreeMap<ShardId, Tally> {
+        let mut tallies = BTreeMap::new();
+        for (device, place) in &self.places {
+            let Some(session) = place.number_at(at) else { continue };
+            let Some(shard) = shard_of(*device) else { continue };
+            let tally = tallies.entry(shard).or_insert(Tally { shard, ..Tally::default() });
+            tally.sessions += 1;
+            tally.sum = tally.sum.wrapping_add(number(*device, session));
+        }
+        tallies
+    }
+
+    /// The shards of whose devices another node has not what it said it has.
+    pub(super) fn unlike(
+        &self,
+        node: u64,
+        tallies: &[Tally],
+        shard_of: impl Fn(EntityId) -> Option<ShardId>,
+    ) -> BTreeSet<ShardId> {
+        let told = self.tallies(Some(node), shard_of);
+        let none = |shard| Tally { shard, ..Tally::default() };
+        let differs = |tally: &&Tally| {
+            told.get(&tally.shard).copied().unwrap_or_else(|| none(tally.shard)) != **tally
+        };
+        tallies.iter().filter(differs).map(|tally| tally.shard).collect()
+    }
+
+    /// What a node said of some devices does not hold any more; whose sessions those were.
+    pub(super) fn disbelieve(
+        &mut self,
+        node: u64,
+        is_meant: impl Fn(EntityId) -> bool,
+    ) -> Vec<EntityId> {
+        self.drop_where(|device, place| is_meant(device) && place.number_at(Some(node)).is_some())
     }
 
     /// Devices that are connected somewhere.
@@ -121,6 +178,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
     use fieldmesh_domain::EntityKind;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -171,5 +229,79 @@ mod tests {
         assert!(sessions.forget(1).is_empty());
         assert_eq!(sessions.forget(2), [device()]);
         assert!(sessions.place(device()).is_none());
+    }
+
+    fn other(last: u8) -> EntityId {
+        EntityId::new(
+            EntityKind::Customer,
+            "eu1".parse().unwrap(),
+            [7, 0, 0, 0, 0, 0, 0, 0, 0, last],
+        )
+    }
+
+    proptest! {
+        /// Whatever of the notices is lost: who compares and is told again has what is there, and nobody else's
+        /// sessions end for that.
+        #[test]
+        fn whoever_was_told_something_else_has_what_is_there_once_it_is_told_again(
+            steps in prop::collection::vec((any::<bool>(), any::<bool>(), 0..8_u8, 0..3_u64), 0..40),
+        ) {
+            let shard_of = |device: EntityId| Some(u32::from(device.to_bytes()[15] % 3));
+            let (mut own, mut leader) = (Sessions::default(), Sessions::default());
+            leader.attach(other(50), there(3, 1, 2));
+            for (attaches, is_heard, last, session) in steps {
+                let device = other(last);
+                if attaches {
+                    own.attach(device, here(session));
+                    if is_heard {
+                        leader.attach(device, there(2, session, 1));
+                    }
+                } else {
+                    own.detach(device, None, session);
+                    if is_heard {
+                        leader.detach(device, Some(2), session);
+                    }
+                }
+            }
+            let said = own.tallies(None, shard_of);
+            let all: Vec<Tally> =
+                (0..3).map(|shard| said.get(&shard).copied().unwrap_or(Tally { shard, ..Tally::default() })).collect();
+            let again = leader.unlike(2, &all, shard_of);
+            leader.disbelieve(2, |device| shard_of(device).is_some_and(|of| again.contains(&of)));
+            for (device, session) in own.here() {
+                if again.contains(&shard_of(device).unwrap()) {
+                    leader.attach(device, there(2, session, 1));
+                }
+            }
+            prop_assert_eq!(leader.tallies(Some(2), shard_of), said);
+            prop_assert!(leader.unlike(2, &all, shard_of).is_empty());
+            prop_assert!(leader.place(other(50)).is_some());
+        }
+    }
+
+    #[test]
+    fn what_is_here_and_what_was_said_to_be_here_tally_where_they_are_the_same() {
+        let shard_of = |device: EntityId| Some(u32::from(device.to_bytes()[15] % 2));
+        let (mut own, mut told) = (Sessions::default(), Sessions::default());
+        for last in 0..6 {
+            own.attach(other(last), here(u64::from(last)));
+            // In another order, and beside what others said.
+            told.attach(other(5 - last), there(2, u64::from(5 - last), 1));
+            told.attach(other(10 + last), there(3, u64::from(last), 2));
+        }
+        own.attach(other(20), there(2, 1, 1));
+        let tallies = || (own.tallies(None, shard_of), told.tallies(Some(2), shard_of));
+        let (here, there_) = tallies();
+        assert_eq!(here, there_);
+        assert_eq!(here.values().map(|tally| tally.sessions).collect::<Vec<_>>(), [3, 3]);
+
+        told.attach(other(1), there(2, 99, 1));
+        let changed = told.tallies(Some(2), shard_of);
+        assert_eq!((changed[&0], changed[&1].sessions), (here[&0], 3));
+        assert_ne!(changed[&1], here[&1], "another session of the same device is another one");
+
+        assert_eq!(told.disbelieve(2, |device| shard_of(device) == Some(1)), [1, 3, 5].map(other));
+        assert_eq!(told.tallies(Some(2), shard_of).into_keys().collect::<Vec<_>>(), [0]);
+        assert_eq!(told.tallies(Some(3), shard_of).len(), 2, "what others said holds");
     }
 }

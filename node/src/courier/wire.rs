@@ -223,6 +223,25 @@ pub enum Notice {
     /// The node that was sent mail has no session of the device.
     #[n(5)]
     Absent(#[n(0)] EntityId),
+    /// What the node that says so has of each shard's devices.
+    #[n(6)]
+    Tallies(#[n(0)] Vec<Tally>),
+    /// The node that says so leads these shards, and was told something else of their devices: it has
+    /// forgotten that, and is to be told again.
+    #[n(7)]
+    Again(#[n(0)] Vec<u32>),
+}
+
+/// The sessions of a shard's devices on a node, as one number: two that are equal are of the same sessions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Tally {
+    #[n(0)]
+    pub shard: u32,
+    #[n(1)]
+    pub sessions: u64,
+    /// The sum of their digests, modulo 2^64.
+    #[n(2)]
+    pub sum: u64,
 }
 
 /// A row of a mailbox on its way to the node that the device is connected to.

@@ -22,7 +22,7 @@ use crate::{EntityId, EntityKind, IndexRow, Region, Rejection, RejectionCode, ti
 
 /// What a program understands of commands, events and log entries. Raised with each kind that an older one
 /// would not know: nobody writes it before every node says that it knows it.
-pub const LEVEL: u32 = ALLOWANCES;
+pub const LEVEL: u32 = TALLIES;
 /// The level of entries that name the history that they go on from, and of regions with a policy.
 pub const HISTORIES: u32 = 1;
 /// The level of slots that move.
@@ -35,6 +35,8 @@ pub const ORDERS: u32 = 4;
 pub const TRIGGERS: u32 = 5;
 /// The level of allowances of chaos.
 pub const ALLOWANCES: u32 = 6;
+/// The level of nodes that say how their sessions tally.
+pub const TALLIES: u32 = 7;
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;
 /// The numbers of groups that each region has for itself.
