@@ -1,75 +1,177 @@
 //! Credits before mailboxes: ractor's mailboxes are unbounded, so what may enter them is not.
 //!
 //! A shard hands out [`SHARD_CREDITS`] credits for work that comes from outside, and an entity holds
-//! at most [`ENTITY_MAILBOX_MAX`] asks. A credit returns when its ask is answered or dropped.
+//! at most [`ENTITY_MAILBOX_MAX`] of them. A credit returns when its ask is answered or dropped.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
+use fieldmesh_domain::{EntityId, EntityKind};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Asks from devices and operators in one shard at a time. At a measured 10 ms an ask under load
 /// this is 100,000 asks a second, and below the 4,096 entries that the log serves from memory.
 pub const SHARD_CREDITS: usize = 1024;
-/// Asks waiting at one entity: more than one person's device can sensibly have in flight.
+/// Asks from outside waiting at one entity: more than one person's device can sensibly have in flight.
 pub const ENTITY_MAILBOX_MAX: usize = 64;
 /// What a caller is told to wait when there are no credits.
 pub const RETRY_AFTER_MS: u32 = 200;
 
+/// Of the credits of a shard, those that customers may have: what they ask for is a dozen steps behind the one that
+/// they have an answer to, so that a shard that gave them all would take on ever more and end ever less (Welsh and
+/// Culler, *Adaptive overload control for busy Internet servers*, 2003).
+pub const CUSTOMER_CREDITS: usize = 128;
+
+/// Rows of a shard's outbox from which on customers wait. At 100 to 1,000 rows a second that a shard does, and some
+/// ten milliseconds each, ten or twenty are under way.
+const BACKLOG_MAX: usize = 256;
+
 /// A shard's credits.
 #[derive(Debug, Clone)]
-pub struct Credits(Arc<Semaphore>);
+pub struct Credits {
+    all: Arc<Semaphore>,
+    customers: Arc<Semaphore>,
+    backlog: Backlog,
+}
+
+impl Default for Credits {
+    fn default() -> Self {
+        let of = |count| Arc::new(Semaphore::new(count));
+        let (all, customers) = (of(SHARD_CREDITS), of(CUSTOMER_CREDITS));
+        Self { all, customers, backlog: Backlog::default() }
+    }
+}
 
 impl Credits {
-    pub fn new(count: usize) -> Self {
-        Self(Arc::new(Semaphore::new(count)))
-    }
-
     /// A credit, or none when the shard is full.
     pub fn try_take(&self) -> Option<Credit> {
-        Arc::clone(&self.0).try_acquire_owned().ok().map(|permit| Credit { _permit: permit })
+        let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        Some(Credit { _of_all: permit, _of_customers: None })
     }
+
+    /// A credit for what a device says, or none when the shard is full, or has enough to do for customers.
+    pub fn try_take_for(&self, device: EntityId) -> Option<Credit> {
+        let of_customers = match is_likely_new(device) {
+            true if self.backlog.is_long() => return None,
+            true => Some(Arc::clone(&self.customers).try_acquire_owned().ok()?),
+            false => None,
+        };
+        Some(Credit { _of_customers: of_customers, ..self.try_take()? })
+    }
+
+    /// Where the shard says what it has left to do.
+    pub(crate) fn backlog(&self) -> Backlog {
+        self.backlog.clone()
+    }
+}
+
+/// How much the entities of a shard have to say to each other that could be said, and has not been heard yet.
+#[derive(Debug, Clone, Default)]
+pub struct Backlog(Arc<AtomicUsize>);
+
+impl Backlog {
+    pub(crate) fn is(&self, rows: usize) {
+        self.0.store(rows, Ordering::Relaxed);
+    }
+
+    fn is_long(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= BACKLOG_MAX
+    }
+}
+
+/// Whether what a device says is likely to be new work: customers ask for it, and technicians end it. What it
+/// says is not known before it is opened, and that is to be saved.
+pub fn is_likely_new(device: EntityId) -> bool {
+    device.kind() == EntityKind::Customer
 }
 
 /// The right to one ask; returns when dropped.
 #[derive(Debug)]
 pub struct Credit {
-    _permit: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+    _of_customers: Option<OwnedSemaphorePermit>,
 }
 
-/// Counts the asks waiting at an entity.
+/// Counts the asks waiting at an entity: those from outside, and those from within, which are bounded where they
+/// are sent and take no place from the others. A technician who is offered much at once is still heard.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Load(Arc<AtomicUsize>);
+pub(crate) struct Load {
+    outside: Arc<AtomicUsize>,
+    within: Arc<AtomicUsize>,
+}
 
 impl Load {
-    /// A place in the entity's mailbox, or none when it is full. Only the shard calls this, so
-    /// check and increment need not be one step.
+    /// A place in the entity's mailbox for an ask from outside, or none when it is full. Only the shard calls
+    /// this, so check and increment need not be one step.
     pub(crate) fn try_enter(&self) -> Option<Place> {
-        if self.0.load(Ordering::Acquire) >= ENTITY_MAILBOX_MAX {
-            return None;
-        }
-        Some(self.enter())
+        let is_full = self.outside.load(Ordering::Acquire) >= ENTITY_MAILBOX_MAX;
+        (!is_full).then(|| Place::among(&self.outside))
     }
 
-    /// A place in the entity's mailbox, whatever waits there.
+    /// A place in the entity's mailbox for an ask from within.
     pub(crate) fn enter(&self) -> Place {
-        self.0.fetch_add(1, Ordering::AcqRel);
-        Place(Self(Arc::clone(&self.0)))
+        Place::among(&self.within)
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.0.load(Ordering::Acquire) == 0
+        [&self.outside, &self.within].iter().all(|count| count.load(Ordering::Acquire) == 0)
     }
 }
 
 /// A place in an entity's mailbox.
 #[derive(Debug)]
-pub(crate) struct Place(Load);
+pub(crate) struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn among(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(count))
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn what_comes_from_within_takes_no_place_from_who_asks_from_outside() {
+        let load = Load::default();
+        let within: Vec<_> = (0..1000).map(|_| load.enter()).collect();
+        let outside: Vec<_> = (0..ENTITY_MAILBOX_MAX).map(|_| load.try_enter().unwrap()).collect();
+        assert!(load.try_enter().is_none(), "they have a bound of their own");
+        drop(outside);
+        assert!(load.try_enter().is_some());
+        assert!(!load.is_idle());
+        drop(within);
+        assert!(load.is_idle());
+    }
+
+    #[test]
+    fn customers_wait_for_each_other_and_nobody_for_them() {
+        let of = |kind| EntityId::new(kind, "eu1".parse().unwrap(), [1; 10]);
+        let (customer, technician) = (of(EntityKind::Customer), of(EntityKind::Technician));
+        let credits = Credits::default();
+        let mut held: Vec<_> =
+            (0..CUSTOMER_CREDITS).map(|_| credits.try_take_for(customer).unwrap()).collect();
+        assert!(credits.try_take_for(customer).is_none());
+        let others = SHARD_CREDITS - CUSTOMER_CREDITS;
+        held.extend((0..others).map(|_| credits.try_take_for(technician).unwrap()));
+        assert!(credits.try_take().is_none(), "there is a bound for all");
+        held.clear();
+        credits.backlog().is(BACKLOG_MAX);
+        assert!(credits.try_take_for(customer).is_none(), "what was begun is ended first");
+        assert!(credits.try_take_for(technician).is_some(), "by technicians");
+        credits.backlog().is(BACKLOG_MAX - 1);
+        assert!(credits.try_take_for(customer).is_some());
     }
 }

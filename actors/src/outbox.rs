@@ -26,6 +26,7 @@ use fieldmesh_domain::{
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::{
+    admission::Backlog,
     commit::{Settle, ShardId},
     entity::AskError,
     seams::{Courier, Journal, OutboxItem},
@@ -77,6 +78,7 @@ pub(crate) struct State {
     shard: ShardId,
     journal: Arc<dyn Journal>,
     courier: Arc<dyn Courier>,
+    backlog: Backlog,
     lanes: BTreeMap<LaneId, Lane>,
     /// Lanes that have a row and nothing under way.
     ready: VecDeque<LaneId>,
@@ -90,17 +92,18 @@ pub(crate) struct State {
 impl Actor for Outbox {
     type Msg = Msg;
     type State = State;
-    type Arguments = (ShardId, Arc<dyn Journal>, Arc<dyn Courier>);
+    type Arguments = (ShardId, Arc<dyn Journal>, Arc<dyn Courier>, Backlog);
 
     async fn pre_start(
         &self,
         _me: ActorRef<Msg>,
-        (shard, journal, courier): Self::Arguments,
+        (shard, journal, courier, backlog): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
         let mut state = State {
             shard,
             journal,
             courier,
+            backlog,
             lanes: BTreeMap::new(),
             ready: VecDeque::new(),
             held: BTreeSet::new(),
@@ -147,6 +150,8 @@ impl Actor for Outbox {
         }
         state.fill()?;
         state.send(&me);
+        // Without those that wait for somebody who cannot be reached: that is no reason to turn others away.
+        state.backlog.is(state.ready.len() + state.in_flight);
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::oneshot;
 
 use crate::{
-    admission::{Credits, Load, RETRY_AFTER_MS, SHARD_CREDITS},
+    admission::{Backlog, Credits, Load, RETRY_AFTER_MS},
     commit::{Cause, ShardId},
     entity::{self, Answer, Ask, AskError, Deps, Entity, Hosted, Turn},
     mailroom::{self, Mailroom},
@@ -150,10 +150,11 @@ impl Shard {
         options: ShardOptions,
         supervisor: &Supervisor,
     ) -> Result<ShardHandle, SpawnErr> {
-        let credits = Credits::new(SHARD_CREDITS);
+        let credits = Credits::default();
         let (tell, told) = oneshot::channel();
+        let arguments = (options, credits.backlog(), tell);
         let (actor, _) =
-            Actor::spawn_linked(None, Self, (options, tell), supervisor.actor.get_cell()).await?;
+            Actor::spawn_linked(None, Self, arguments, supervisor.actor.get_cell()).await?;
         let mailroom = told
             .await
             .map_err(|_| SpawnErr::StartupFailed("the shard stopped while starting".into()))?;
@@ -191,16 +192,16 @@ struct Strikes {
 impl Actor for Shard {
     type Msg = Msg;
     type State = State;
-    type Arguments = (ShardOptions, oneshot::Sender<ActorRef<mailroom::Msg>>);
+    type Arguments = (ShardOptions, Backlog, oneshot::Sender<ActorRef<mailroom::Msg>>);
 
     async fn pre_start(
         &self,
         me: ActorRef<Msg>,
-        (options, started): Self::Arguments,
+        (options, backlog, started): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
         let ShardOptions { shard, clock, journal, courier, guide, .. } = options.clone();
         let cell = me.get_cell();
-        let arguments = (shard, Arc::clone(&journal), Arc::clone(&courier));
+        let arguments = (shard, Arc::clone(&journal), Arc::clone(&courier), backlog);
         let (outbox, _) = Actor::spawn_linked(None, Outbox, arguments, cell.clone()).await?;
         let arguments = timers::Arguments {
             clock: Arc::clone(&clock),

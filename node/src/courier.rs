@@ -8,6 +8,7 @@
 //! asks from outside enter only with a credit. **Not here:** sockets (`edge`, `mesh`), retries of outbox
 //! rows (`fieldmesh_actors::outbox`).
 
+mod admission;
 mod notices;
 mod sessions;
 mod slots;
@@ -22,7 +23,7 @@ use std::{
 
 use fieldmesh_actors::{
     Answer, AskError, ShardHandle,
-    admission::{Credit, Credits, RETRY_AFTER_MS, SHARD_CREDITS},
+    admission::{Credit, RETRY_AFTER_MS},
     commit::{Cause, ShardId},
     seams::{Courier, Entropy, MailItem, OutboxItem, Pending},
 };
@@ -30,6 +31,7 @@ use fieldmesh_domain::{Command, EntityId, IndexRow, placement::Home};
 use tokio::time::Instant;
 
 use crate::{cluster::Cluster, consensus::Group, mesh::Mesh};
+use admission::Far;
 use notices::Notices;
 pub use sessions::Session;
 use sessions::{Abroad, Place, Sessions};
@@ -55,7 +57,7 @@ pub struct NodeCourier {
     /// The groups that run here, which know who leads.
     groups: RwLock<BTreeMap<ShardId, Group>>,
     /// For asks to shards that other nodes lead.
-    abroad: RwLock<BTreeMap<ShardId, Credits>>,
+    abroad: RwLock<BTreeMap<ShardId, Far>>,
     sessions: RwLock<Sessions>,
     known: Arc<Cluster>,
     /// Who leads a shard that has no replica here, as far as was found out.
@@ -186,19 +188,6 @@ impl NodeCourier {
         self.known.own().groups().all(|shard| self.is_led(shard))
     }
 
-    /// A credit for an ask from outside: to be had before any expensive work for it.
-    pub fn admit(&self, entity: EntityId) -> Option<Credit> {
-        let shard = self.known.group_of(entity)?;
-        if let Some(handle) = self.shard(shard) {
-            return handle.credits.try_take();
-        }
-        if let Some(credits) = read(&self.abroad).get(&shard) {
-            return credits.try_take();
-        }
-        let mut abroad = write(&self.abroad);
-        abroad.entry(shard).or_insert_with(|| Credits::new(SHARD_CREDITS)).try_take()
-    }
-
     /// Asks an entity, wherever its shard is led. Waits for a leader where there is none at the moment.
     ///
     /// # Errors
@@ -284,6 +273,9 @@ impl NodeCourier {
         match &said {
             Ok(wire::Said::NotLeader { hint }) => self.astray(shard, node, *hint),
             Err(AskError::NotLeader) => self.astray(shard, node, None),
+            Ok(wire::Said::Busy { retry_after_ms }) => {
+                self.far(shard, |far| far.is_busy(*retry_after_ms));
+            }
             _ => {}
         }
         let said = said?;
@@ -309,7 +301,11 @@ impl NodeCourier {
         let Some(handle) = self.shard(shard) else {
             return wire::Said::NotLeader { hint: self.other_leader(shard) };
         };
-        let credit = match handle.credits.try_take() {
+        let taken = match &cause {
+            Cause::Device { device, .. } => handle.credits.try_take_for(*device),
+            _ => handle.credits.try_take(),
+        };
+        let credit = match taken {
             _ if cause.is_internal() => None,
             None => return wire::Said::Busy { retry_after_ms: RETRY_AFTER_MS },
             credit => credit,

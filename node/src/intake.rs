@@ -86,7 +86,7 @@ impl Fault {
 impl Intake {
     /// What the device is told; `channel` is how its connection seals.
     pub async fn take(&self, peer: &Peer, frame: &Frame, outer: &[u8], channel: &Channel) -> Reply {
-        let Some(credit) = self.courier.admit(peer.entity) else {
+        let Some(credit) = self.courier.admit_from(peer.entity) else {
             metrics::counter!("fieldmesh_intake_busy_total").increment(1);
             return Reply::Busy { retry_after_ms: RETRY_AFTER_MS };
         };
@@ -134,7 +134,10 @@ impl Intake {
                 self.receipt(peer, id, ReceiptStatus::Replay, channel)
             }
             Err(AskError::OutOfWindow) => self.receipt(peer, id, ReceiptStatus::Replay, channel),
-            Err(AskError::Busy { retry_after_ms }) => Reply::Busy { retry_after_ms },
+            Err(AskError::Busy { retry_after_ms }) => {
+                metrics::counter!("fieldmesh_intake_busy_total").increment(1);
+                Reply::Busy { retry_after_ms }
+            }
             Err(
                 error @ (AskError::NotLeader
                 | AskError::Moved

@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use fieldmesh_actors::{AskError, admission::RETRY_AFTER_MS, commit::Cause};
+use fieldmesh_actors::{
+    AskError,
+    admission::{RETRY_AFTER_MS, is_likely_new},
+    commit::Cause,
+};
 use fieldmesh_domain::{Command, EntityId, IndexRow};
 use minicbor::{Decode, bytes::ByteVec};
 use tokio::{
@@ -26,9 +30,15 @@ use crate::{
     store::rows,
 };
 
-/// Questions under way to one node: half of the streams that it allows, so that consensus always finds
-/// one.
-const QUESTIONS_MAX: usize = 512;
+/// Questions under way to one node, by who asks: together half of the streams that it allows, so that consensus
+/// always finds one. Each has its own, so that who asks for new work keeps nobody from ending the old, and nobody
+/// keeps this node from seeing how the others are.
+const WITHIN_MAX: usize = 256;
+const CUSTOMERS_MAX: usize = 64;
+const OTHERS_MAX: usize = 128;
+const LOOKS_MAX: usize = 64;
+/// An ask waits so long for its turn: whoever sent it asks again later.
+const TURN_WITHIN: Duration = Duration::from_secs(5);
 /// A commit takes milliseconds; a device asks again after ten seconds.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
 
@@ -39,7 +49,66 @@ const SEEN_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(super) struct Ways {
     mesh: Arc<Mesh>,
-    under_way: Arc<Mutex<BTreeMap<u64, Arc<Semaphore>>>>,
+    under_way: Arc<Mutex<BTreeMap<u64, Turns>>>,
+}
+
+/// Who asks a node.
+#[derive(Debug, Clone, Copy)]
+enum Asker {
+    /// Entities: their outboxes bound how much waits.
+    Within,
+    Customer,
+    /// Technicians and operators.
+    Other,
+    /// This node itself, which changes nothing.
+    Look,
+}
+
+impl Asker {
+    fn of(cause: &Cause) -> Self {
+        match cause {
+            Cause::Device { device, .. } if is_likely_new(*device) => Self::Customer,
+            cause if cause.is_internal() => Self::Within,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The turns of those who ask one node.
+#[derive(Debug, Clone)]
+struct Turns {
+    within: Arc<Semaphore>,
+    customers: Arc<Semaphore>,
+    others: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        let of = |count| Arc::new(Semaphore::new(count));
+        Self {
+            within: of(WITHIN_MAX),
+            customers: of(CUSTOMERS_MAX),
+            others: of(OTHERS_MAX),
+            looks: of(LOOKS_MAX),
+        }
+    }
+}
+
+impl Turns {
+    fn of(self, asker: Asker) -> Arc<Semaphore> {
+        match asker {
+            Asker::Within => self.within,
+            Asker::Customer => self.customers,
+            Asker::Other => self.others,
+            Asker::Look => self.looks,
+        }
+    }
+
+    /// A turn, in the order of asking; none where it does not come in time.
+    async fn next(self, asker: Asker) -> Option<OwnedSemaphorePermit> {
+        timeout(TURN_WITHIN, self.of(asker).acquire_owned()).await.ok()?.ok()
+    }
 }
 
 impl Ways {
@@ -47,12 +116,10 @@ impl Ways {
         Self { mesh, under_way: Arc::default() }
     }
 
-    fn enter(&self, node: u64) -> Option<OwnedSemaphorePermit> {
+    fn turns(&self, node: u64) -> Turns {
         // An insertion that panics leaves a map that is whole.
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let limit =
-            under_way.entry(node).or_insert_with(|| Arc::new(Semaphore::new(QUESTIONS_MAX)));
-        Arc::clone(limit).try_acquire_owned().ok()
+        under_way.entry(node).or_default().clone()
     }
 
     /// Asks an entity by way of a node.
@@ -65,7 +132,7 @@ impl Ways {
         cause: &Cause,
     ) -> Result<Said, AskError> {
         let busy = AskError::Busy { retry_after_ms: RETRY_AFTER_MS };
-        let _permit = self.enter(node).ok_or(busy)?;
+        let _turn = self.turns(node).next(Asker::of(cause)).await.ok_or(busy)?;
         let question = Question { to, command: command.clone(), cause: cause.clone(), shard };
         let question = rows::encode(&Opening::Ask(Box::new(question)));
         let opened = self.mesh.open(node, Class::Application).await;
@@ -124,7 +191,7 @@ impl Ways {
     }
 
     async fn question<T: for<'b> Decode<'b, ()>>(&self, node: u64, asked: &Opening) -> Option<T> {
-        let _permit = self.enter(node)?;
+        let _turn = self.turns(node).of(Asker::Look).try_acquire_owned().ok()?;
         let question = rows::encode(asked);
         let asked = async {
             let (send, receive) = self.mesh.open(node, Class::Application).await.ok()?;
@@ -143,4 +210,49 @@ async fn exchange<T: for<'b> Decode<'b, ()>>(
     send.finish();
     let answer = receive.frame(FRAME_BYTES_MAX).await.ok()??;
     wire::decode(&answer).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use fieldmesh_domain::EntityKind;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_for_new_work_takes_nobody_elses_turn() {
+        let turns = Turns::default();
+        let next = |asker| turns.clone().next(asker);
+        let mut held = Vec::new();
+        for _ in 0..CUSTOMERS_MAX {
+            held.push(next(Asker::Customer).await.unwrap());
+        }
+        assert!(
+            next(Asker::Customer).await.is_none(),
+            "customers wait for each other, and not for ever"
+        );
+        for asker in [Asker::Within, Asker::Other, Asker::Look] {
+            assert!(next(asker).await.is_some());
+        }
+        let waiting = tokio::spawn(turns.clone().next(Asker::Customer));
+        tokio::task::yield_now().await;
+        drop(held.pop());
+        assert!(waiting.await.unwrap().is_some(), "whoever waited comes next");
+    }
+
+    #[test]
+    fn technicians_and_operators_are_no_customers() {
+        let device = |kind| Cause::Device {
+            device: EntityId::new(kind, "eu1".parse().unwrap(), [1; 10]),
+            message_id: [1; 16],
+            content: [2; 32],
+            sequence: 3,
+            expires_s: 4,
+        };
+        assert!(matches!(Asker::of(&device(EntityKind::Customer)), Asker::Customer));
+        assert!(matches!(Asker::of(&device(EntityKind::Technician)), Asker::Other));
+        assert!(matches!(Asker::of(&Cause::Operator { command_id: [1; 16] }), Asker::Other));
+        assert!(matches!(Asker::of(&Cause::Outbox { from: 1, number: 2 }), Asker::Within));
+    }
 }
