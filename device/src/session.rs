@@ -5,6 +5,7 @@
 //! verified receipt or its expiry ends it; a received message yields one event, however often it
 //! comes, in the order in which it was said; a poison message blocks no other for long. **Not here:** sockets and timers (`client`).
 
+mod kept;
 mod order;
 mod receive;
 mod types;
@@ -22,7 +23,7 @@ use fieldmesh_pki::{Kind, TrustStore, Usage};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use self::order::Order;
+use self::{kept::Kept, order::Order};
 use crate::{
     Clock, Entropy,
     keys::DeviceKeys,
@@ -72,6 +73,7 @@ pub struct Session {
     entropy: Entropy,
     service: Option<Service>,
     progress: BTreeMap<[u8; 16], Progress>,
+    kept: Kept,
     /// The second in which the whole outbox was last gone through.
     looked_s: u64,
     symmetric: Option<Symmetric>,
@@ -117,6 +119,7 @@ impl Session {
             entropy,
             service: None,
             progress,
+            kept: Kept::default(),
             looked_s: 0,
             symmetric: None,
             receipts_only: false,
@@ -315,7 +318,14 @@ impl Session {
         let frame = Frame { to: service.id, message_id: id, class: wire::SEALED };
         let outer = match self.symmetric.as_mut().filter(|symmetric| symmetric.agreed) {
             Some(symmetric) => symmetric.sender.seal(&signed, &frame).ok()?,
-            None => seal(&signed, &frame, &service.key).ok()?,
+            None => match self.kept.get(&id, service.key.kid()) {
+                Some(sealed) => sealed,
+                None => {
+                    let sealed = seal(&signed, &frame, &service.key).ok()?;
+                    self.kept.keep(id, service.key.kid(), &sealed);
+                    sealed
+                }
+            },
         };
         Some(Transmit { message_id: id, bytes: framed(service.id, id, wire::SEALED, &outer) })
     }
@@ -399,6 +409,7 @@ impl Session {
             tracing::error!(%error, "an answered message cannot be removed");
             return;
         }
+        self.kept.forget(&id);
         self.progress.remove(&id);
     }
 }
