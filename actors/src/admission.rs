@@ -3,9 +3,12 @@
 //! A shard hands out [`SHARD_CREDITS`] credits for work that comes from outside, and an entity holds
 //! at most [`ENTITY_MAILBOX_MAX`] of them. A credit returns when its ask is answered or dropped.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use fieldmesh_domain::{EntityId, EntityKind};
@@ -24,9 +27,13 @@ pub const RETRY_AFTER_MS: u32 = 200;
 /// Culler, *Adaptive overload control for busy Internet servers*, 2003).
 pub const CUSTOMER_CREDITS: usize = 128;
 
-/// Rows of a shard's outbox from which on customers wait. At 100 to 1,000 rows a second that a shard does, and some
-/// ten milliseconds each, ten or twenty are under way.
-const BACKLOG_MAX: usize = 256;
+/// How long a row of a shard's outbox may take from which on customers wait: some ten milliseconds are usual, and a
+/// quarter of a second where a majority is in another region.
+const SLOW: Duration = Duration::from_millis(500);
+/// Fewer rows under way are none that would have to be ended first.
+const BACKLOG_MIN: usize = 64;
+/// Of the last row in the mean, in percent: that of some fifty.
+const WEIGHT: u64 = 4;
 
 /// A shard's credits.
 #[derive(Debug, Clone)]
@@ -67,17 +74,35 @@ impl Credits {
     }
 }
 
-/// How much the entities of a shard have to say to each other that could be said, and has not been heard yet.
+/// How long it takes by now until what an entity of a shard says is heard. Only what is heard counts: that somebody
+/// cannot be reached is no reason to turn others away.
 #[derive(Debug, Clone, Default)]
-pub struct Backlog(Arc<AtomicUsize>);
+pub struct Backlog(Arc<Waits>);
+
+#[derive(Debug, Default)]
+struct Waits {
+    rows: AtomicUsize,
+    mean_us: AtomicU64,
+}
 
 impl Backlog {
+    /// So many rows are under way or could be.
     pub(crate) fn is(&self, rows: usize) {
-        self.0.store(rows, Ordering::Relaxed);
+        self.0.rows.store(rows, Ordering::Relaxed);
+    }
+
+    /// A row was heard at its first attempt. Only the outbox says so, so that reading and writing need not be one
+    /// step.
+    pub(crate) fn heard_after(&self, wait: Duration) {
+        let us = u64::try_from(wait.min(SLOW * 4).as_micros()).unwrap_or(u64::MAX);
+        let before = self.0.mean_us.load(Ordering::Relaxed);
+        let mean = (before * (100 - WEIGHT) + us * WEIGHT) / 100;
+        self.0.mean_us.store(mean, Ordering::Relaxed);
     }
 
     fn is_long(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= BACKLOG_MAX
+        let mean = Duration::from_micros(self.0.mean_us.load(Ordering::Relaxed));
+        self.0.rows.load(Ordering::Relaxed) >= BACKLOG_MIN && mean >= SLOW
     }
 }
 
@@ -168,10 +193,22 @@ mod tests {
         held.extend((0..others).map(|_| credits.try_take_for(technician).unwrap()));
         assert!(credits.try_take().is_none(), "there is a bound for all");
         held.clear();
-        credits.backlog().is(BACKLOG_MAX);
+    }
+
+    #[test]
+    fn customers_wait_while_it_takes_long_to_end_what_was_begun_and_only_then() {
+        let of = |kind| EntityId::new(kind, "eu1".parse().unwrap(), [1; 10]);
+        let (customer, technician) = (of(EntityKind::Customer), of(EntityKind::Technician));
+        let credits = Credits::default();
+        credits.backlog().is(10 * BACKLOG_MIN);
+        assert!(credits.try_take_for(customer).is_some(), "nobody can be reached");
+        (0..100).for_each(|_| credits.backlog().heard_after(SLOW * 2));
         assert!(credits.try_take_for(customer).is_none(), "what was begun is ended first");
         assert!(credits.try_take_for(technician).is_some(), "by technicians");
-        credits.backlog().is(BACKLOG_MAX - 1);
+        credits.backlog().is(BACKLOG_MIN - 1);
+        assert!(credits.try_take_for(customer).is_some(), "there is nothing left of it");
+        credits.backlog().is(10 * BACKLOG_MIN);
+        (0..100).for_each(|_| credits.backlog().heard_after(SLOW / 50));
         assert!(credits.try_take_for(customer).is_some());
     }
 }

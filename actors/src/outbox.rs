@@ -24,6 +24,7 @@ use fieldmesh_domain::{
     mutant::{Mutant, is_planted},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::time::Instant;
 
 use crate::{
     admission::Backlog,
@@ -72,6 +73,8 @@ struct Lane {
     rows: VecDeque<OutboxItem>,
     busy: bool,
     failures: u32,
+    /// When the row that is under way was sent.
+    sent: Option<Instant>,
 }
 
 pub(crate) struct State {
@@ -150,7 +153,6 @@ impl Actor for Outbox {
         }
         state.fill()?;
         state.send(&me);
-        // Without those that wait for somebody who cannot be reached: that is no reason to turn others away.
         state.backlog.is(state.ready.len() + state.in_flight);
         Ok(())
     }
@@ -206,6 +208,7 @@ impl State {
                 continue;
             }
             self.in_flight += 1;
+            lane.sent = Some(Instant::now());
             let number = row.number;
             let told = self.courier.tell(self.shard, row);
             let me = me.clone();
@@ -225,6 +228,9 @@ impl State {
             return;
         };
         lane.busy = false;
+        if let Some(sent) = lane.sent.take().filter(|_| lane.failures == 0) {
+            self.backlog.heard_after(sent.elapsed());
+        }
         lane.failures = 0;
         if let Some(at) = lane.rows.iter().position(|row| row.number == number)
             && let Some(row) = lane.rows.remove(at)
