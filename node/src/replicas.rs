@@ -61,7 +61,10 @@ fn next(seen: &Seen<'_>, wanted: &Placed, preferred: Option<u64>) -> Step {
     }
     if voters != replicas.voters {
         let fresh = voters.difference(&replicas.voters);
-        if !voters.is_empty() && fresh.copied().all(has_caught_up) {
+        // A majority that is not there could not agree to it, and not to anything that would take it back.
+        let there = voters.iter().filter(|node| *node == me || has_caught_up(**node)).count();
+        let would_stand = 2 * there > voters.len();
+        if would_stand && fresh.copied().all(has_caught_up) {
             // A leader that is to go hands over first, where there is somebody to hand to.
             let stays =
                 voters.intersection(&replicas.voters).copied().find(|one| has_caught_up(*one));
@@ -235,6 +238,17 @@ mod tests {
         let moved = wanted(&[4, 5, 6], &[]);
         let now: (&[u64], &[u64]) = (&[1], &[4, 5, 6]);
         assert_eq!(step(1, now, &[4, 5, 6], &moved), Step::SetVoters(set(&[4, 5, 6])));
+    }
+
+    #[test]
+    fn no_group_is_given_to_a_majority_that_is_not_there() {
+        // Three was killed, and two is to leave.
+        for left in [&[3][..], &[1, 3]] {
+            assert_eq!(step(1, (&[1, 2, 3], &[]), &[2], &wanted(left, &[])), Step::Nothing);
+        }
+        let four = wanted(&[1, 3, 4], &[]);
+        let now: (&[u64], &[u64]) = (&[1, 2, 3], &[4]);
+        assert_eq!(step(1, now, &[2, 4], &four), Step::SetVoters(set(&[1, 3, 4])));
     }
 
     #[test]

@@ -111,6 +111,27 @@ async fn a_node_is_drained_replaced_and_never_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn groups_are_not_left_to_nodes_that_do_not_answer() {
+    let mut nodes = Nodes::start(3).await;
+    let before = nodes.settle().await;
+    let dir = TempDir::new().unwrap();
+    let (customer, technician) = people(&nodes, dir.path()).await;
+    nodes.kill(3).await;
+    served(&nodes, &customer, &technician, "with two nodes").await;
+    for command in [&["remove", "2"][..], &["move", "1", "3"]] {
+        let refused = nodes.cluster(command).await.expect_code(3);
+        refused.expect_one_line(&["[3] do not answer", "no majority"]);
+    }
+    let after = nodes.cluster(&["status"]).await.expect_code(0).json();
+    assert_eq!(after["epoch"], before["epoch"], "nothing was changed: {after}");
+    served(&nodes, &customer, &technician, "afterwards").await;
+    // Once it is back, it is as good as any other.
+    nodes.restart(3).await;
+    nodes.cluster(&["remove", "2"]).await.expect_code(0);
+    served(&nodes, &customer, &technician, "without the second one").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_may_not_join_is_told_why_and_changes_nothing() {
     let nodes = Nodes::start(1).await;
     let before = nodes.settle().await;

@@ -297,6 +297,25 @@ pub async fn resume(
     Ok(web::Json(view(&shared).await))
 }
 
+/// Refuses to leave groups to nodes of which most do not answer: without a majority a group writes nothing, and
+/// cannot be changed back.
+async fn would_stand(shared: &Shared, left: &[u64]) -> Result<(), Problem> {
+    let (me, courier) = (shared.node.number, &shared.node.courier);
+    let heard = left
+        .iter()
+        .map(|node| async move { (*node, *node == me || courier.is_heard(*node).await) });
+    let heard = join_all(heard);
+    let silent: Vec<u64> =
+        heard.await.into_iter().filter(|(_, is_heard)| !is_heard).map(|(node, _)| node).collect();
+    if silent.is_empty() || 2 * silent.len() < left.len() {
+        return Ok(());
+    }
+    Err(refused(format_args!(
+        "of nodes {left:?}, which are to be left, {silent:?} do not answer, so that groups would have no majority: \
+         start those first, or remove them and not this one"
+    )))
+}
+
 /// The node is taken out of every group, and then out of the cluster for good.
 #[utoipa::path(post, path = "/v1/cluster/members/{number}/leave", responses((status = 200, body = ClusterView)))]
 pub async fn leave(
@@ -305,6 +324,14 @@ pub async fn leave(
     shared: web::Data<Shared>,
 ) -> Result<web::Json<ClusterView>, Problem> {
     let (number, by) = (number.into_inner(), operator.name);
+    let known = shared.node.known.known();
+    let region = known.member(number).map(Member::region);
+    let others = known.members.iter().filter(|other| {
+        matches!(other.presence, Presence::Active | Presence::Draining)
+            && other.number != number
+            && Some(other.region()) == region
+    });
+    would_stand(&shared, &others.map(|other| other.number).collect::<Vec<_>>()).await?;
     ask(&shared, placement::Command::Leave { number, by }).await?;
     Ok(web::Json(view(&shared).await))
 }
@@ -318,6 +345,11 @@ pub async fn assign(
     shared: web::Data<Shared>,
 ) -> Result<web::Json<ClusterView>, Problem> {
     let (group, by, voters) = (group.into_inner(), operator.name, body.into_inner().voters);
+    let known = shared.node.known.known();
+    // Of others it is said below what is wrong with them.
+    let is_there =
+        |voter: &u64| known.member(*voter).is_some_and(|member| member.presence != Presence::Gone);
+    would_stand(&shared, &voters.iter().copied().filter(is_there).collect::<Vec<_>>()).await?;
     ask(&shared, placement::Command::Assign { group, voters, by }).await?;
     Ok(web::Json(view(&shared).await))
 }
