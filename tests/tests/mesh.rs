@@ -239,8 +239,10 @@ async fn a_revoked_node_is_cut_off_and_stays_out() {
     }]);
     open.frame(b"hello").await.ok();
     let cut = tokio::time::timeout(Duration::from_secs(5), answers.frame(64));
-    assert!(cut.await.expect("the stream ends").is_err());
-    until("it stays out", async || asked(&two, 1).await.is_err().then_some(())).await;
+    let cut = cut.await.expect("the stream ends").unwrap_err().to_string();
+    assert!(cut.contains("revoked"), "{cut}");
+    let refused = until("it stays out", async || asked(&two, 1).await.err()).await;
+    assert!(refused.contains("revoked"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,5 @@
 //! Three real nodes on three machines, as far as the network is concerned, and what is done to it: cables
-//! pulled, ways cut in one direction, a node that stops for a while, a slow and lossy way.
+//! pulled, ways cut in one direction, a region cut off, a node that stops for a while, a slow and lossy way.
 //!
 //! Customers ask all the time. Afterwards nothing that was asked is lost, nobody was told anything twice,
 //! every ticket is where it should be, and the cluster has settled. A machine without root, iproute2 or
@@ -302,6 +302,77 @@ fn far_from(nodes: &Nodes, others: &[u64], loss_percent: u32) -> String {
         )
     };
     format!("[{}]", others.iter().map(rule).collect::<Vec<_>>().join(", "))
+}
+
+/// How a region is cut off from another one.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    /// The kernel between them forwards nothing, in either direction.
+    Between,
+    /// The node's own machine has no way there; it still hears the others.
+    Away,
+}
+
+/// Cuts one node off from others, or heals that.
+async fn cut_off(nodes: &mut Nodes, node: u64, others: &[u64], how: Cut, is_cut: bool) {
+    let Some(network) = &nodes.network else {
+        let direction = match how {
+            Cut::Between => "",
+            Cut::Away => "direction = \"out\", ",
+        };
+        let rule = |other: &u64| {
+            let peer = nodes.address(*other);
+            format!("{{ peer = \"{peer}\", {direction}loss_percent = 100 }}")
+        };
+        let rules: Vec<String> = others.iter().filter(|_| is_cut).map(rule).collect();
+        nodes.set(node, "chaos.rules", &format!("[{}]", rules.join(", ")));
+        nodes.config(node, &[]);
+        return nodes.signal(node, "HUP").await;
+    };
+    for other in others {
+        match (how, is_cut) {
+            (Cut::Between, true) => {
+                network.cut(node, *other);
+                network.cut(*other, node);
+            }
+            (Cut::Between, false) => network.heal(),
+            (Cut::Away, true) => network.blackhole(node, *other),
+            (Cut::Away, false) => network.reroute(node, *other),
+        }
+    }
+}
+
+#[tokio::test]
+async fn regions_that_are_cut_off_from_each_other_go_on() {
+    bounded(async {
+        let home = [1, 2, 3];
+        let mut nodes = Nodes::start_in(network(4), 3, &[]).await;
+        nodes.set(4, "chaos.enabled", "true");
+        nodes.add_region(4, "us1").await;
+        let devices = |numbers: &[u64]| -> Vec<_> {
+            numbers.iter().map(|number| nodes.node(*number).devices.parse().unwrap()).collect()
+        };
+        let near = Crowd::gather(nodes.node(1), &devices(&home), CUSTOMERS, TECHNICIANS).await;
+        let far = Crowd::gather(nodes.node(4), &devices(&[4]), CUSTOMERS, TECHNICIANS).await;
+        for how in [Cut::Between, Cut::Away] {
+            cut_off(&mut nodes, 4, &home, how, true).await;
+            let since = Instant::now();
+            for crowd in [&near, &far] {
+                let took = crowd.served_since(since).await;
+                println!("{how:?}: every customer was served after {} ms", took.as_millis());
+            }
+            // Longer than connections and leaders of what spans regions may be silent.
+            sleep(2 * FAULT).await;
+            for crowd in [&near, &far] {
+                crowd.served_since(Instant::now()).await;
+            }
+            cut_off(&mut nodes, 4, &home, how, false).await;
+            assert_eq!(nodes.settle().await["settled"], true);
+        }
+        account(near, nodes.node(1), 0).await;
+        account(far, nodes.node(4), 0).await;
+    })
+    .await;
 }
 
 #[tokio::test]

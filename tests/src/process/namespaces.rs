@@ -165,6 +165,15 @@ impl Network {
         nft(&format!("add rule {TABLE} forward {way} {chance} drop"));
     }
 
+    /// From now on a node's machine has no way to another: what it sends there goes nowhere.
+    pub fn blackhole(&self, from: u64, to: u64) {
+        ip(&format!("-n {} route add blackhole {}/32", self.machine(from)[3], self.address(to)));
+    }
+
+    pub fn reroute(&self, from: u64, to: u64) {
+        ip(&format!("-n {} route delete blackhole {}/32", self.machine(from)[3], self.address(to)));
+    }
+
     /// Every datagram arrives again, as far as cables are plugged.
     pub fn heal(&self) {
         nft(&format!("flush chain {TABLE} forward"));
