@@ -263,6 +263,13 @@ pub async fn set_roster(
     tell(&shared, id, word, query.dry_run).await.map(web::Json)
 }
 
+/// What a calendar file has: whole days, because a shift that is cut at its ends has to be cut at a whole minute.
+fn exported(now_ms: u64) -> (UnixMs, UnixMs) {
+    let today = now_ms - now_ms % DAY_MS;
+    let start = today.saturating_sub(EXPORT_DAYS_BEHIND * DAY_MS);
+    (UnixMs(start), UnixMs(today).plus(EXPORT_DAYS_AHEAD * DAY_MS))
+}
+
 /// A technician's shifts as a calendar file.
 #[utoipa::path(get, path = "/v1/technicians/{id}/calendar", responses((status = 200, content_type = "text/calendar")))]
 pub async fn calendar(
@@ -277,8 +284,7 @@ pub async fn calendar(
     let failed = |why: String| Problem::new(StatusCode::CONFLICT, "refused", why);
     let schedule = rostered.roster.schedule().map_err(|faults| failed(faults.to_string()))?;
     let now_ms = shared.node.clock.now_ms();
-    let start = UnixMs(now_ms.saturating_sub(EXPORT_DAYS_BEHIND * DAY_MS));
-    let end = UnixMs(now_ms).plus(EXPORT_DAYS_AHEAD * DAY_MS);
+    let (start, end) = exported(now_ms);
     let file = ical::shifts(&schedule, start, end, &id.to_string(), "On shift");
     let file = file.map_err(|error| failed(error.to_string()))?;
     let text = ical::export(&file, UnixMs(now_ms)).map_err(|error| failed(error.to_string()))?;
@@ -498,5 +504,19 @@ async fn ids_behind(
             return Ok(ids);
         }
         from = last;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_exported_begins_and_ends_with_a_day_whatever_the_time_is() {
+        for now_ms in [0, 1, DAY_MS - 1, 1_795_938_600_123] {
+            let (start, end) = exported(now_ms);
+            assert_eq!((start.0 % DAY_MS, end.0 % DAY_MS), (0, 0), "{now_ms}");
+            assert!(start.0 <= now_ms && now_ms < end.0, "{now_ms}");
+        }
     }
 }
