@@ -37,7 +37,6 @@ pub mod journal;
 pub mod leading;
 pub mod ledger;
 pub mod mesh;
-#[cfg(test)]
 mod mutated;
 mod named;
 pub mod node;

@@ -202,8 +202,7 @@ impl NodeCourier {
             return None;
         }
         let tallies = sessions.tallies(None, |device| self.known.group_of(device));
-        let none = |shard| Tally { shard, ..Tally::default() };
-        let of = |shard| tallies.get(&shard).copied().unwrap_or_else(|| none(shard));
+        let of = |shard| tallies.get(&shard).copied().unwrap_or_else(|| Tally::none(shard));
         Some(self.known.own().groups().map(of).collect())
     }
 
@@ -271,8 +270,9 @@ impl NodeCourier {
         tallies: &[Tally],
         doubted: &BTreeSet<ShardId>,
     ) -> BTreeSet<ShardId> {
-        let mut sessions = write(&self.sessions);
-        let unlike = sessions.unlike(node, tallies, |device| self.known.group_of(device));
+        // What a node says of itself comes by this stream alone, so that nothing of it changes meanwhile.
+        let unlike =
+            read(&self.sessions).unlike(node, tallies, |device| self.known.group_of(device));
         let led = unlike.into_iter().filter(|shard| self.shard(*shard).is_some());
         let (again, first): (BTreeSet<_>, BTreeSet<_>) =
             led.partition(|shard| doubted.contains(shard));
@@ -280,6 +280,7 @@ impl NodeCourier {
             return first;
         }
         let is_meant = |device| self.known.group_of(device).is_some_and(|of| again.contains(&of));
+        let mut sessions = write(&self.sessions);
         for device in sessions.disbelieve(node, is_meant) {
             if let Some(shard) = self.shard_of(device) {
                 shard.detached(device);

@@ -128,7 +128,7 @@ impl Sessions {
         for (device, place) in &self.places {
             let Some(session) = place.number_at(at) else { continue };
             let Some(shard) = shard_of(*device) else { continue };
-            let tally = tallies.entry(shard).or_insert(Tally { shard, ..Tally::default() });
+            let tally = tallies.entry(shard).or_insert_with(|| Tally::none(shard));
             tally.sessions += 1;
             tally.sum = tally.sum.wrapping_add(number(*device, session));
         }
@@ -143,9 +143,8 @@ impl Sessions {
         shard_of: impl Fn(EntityId) -> Option<ShardId>,
     ) -> BTreeSet<ShardId> {
         let told = self.tallies(Some(node), shard_of);
-        let none = |shard| Tally { shard, ..Tally::default() };
         let differs = |tally: &&Tally| {
-            told.get(&tally.shard).copied().unwrap_or_else(|| none(tally.shard)) != **tally
+            told.get(&tally.shard).copied().unwrap_or_else(|| Tally::none(tally.shard)) != **tally
         };
         tallies.iter().filter(differs).map(|tally| tally.shard).collect()
     }
@@ -265,7 +264,7 @@ mod tests {
             }
             let said = own.tallies(None, shard_of);
             let all: Vec<Tally> =
-                (0..3).map(|shard| said.get(&shard).copied().unwrap_or(Tally { shard, ..Tally::default() })).collect();
+                (0..3).map(|shard| said.get(&shard).copied().unwrap_or_else(|| Tally::none(shard))).collect();
             let again = leader.unlike(2, &all, shard_of);
             leader.disbelieve(2, |device| shard_of(device).is_some_and(|of| again.contains(&of)));
             for (device, session) in own.here() {

@@ -191,9 +191,9 @@ impl Ways {
     }
 
     async fn question<T: for<'b> Decode<'b, ()>>(&self, node: u64, asked: &Opening) -> Option<T> {
-        let _turn = self.turns(node).of(Asker::Look).try_acquire_owned().ok()?;
         let question = rows::encode(asked);
         let asked = async {
+            let _turn = self.turns(node).of(Asker::Look).acquire_owned().await.ok()?;
             let (send, receive) = self.mesh.open(node, Class::Application).await.ok()?;
             exchange(send, receive, &question).await
         };

@@ -233,7 +233,7 @@ pub enum Notice {
 }
 
 /// The sessions of a shard's devices on a node, as one number: two that are equal are of the same sessions.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Tally {
     #[n(0)]
     pub shard: u32,
@@ -242,6 +242,13 @@ pub struct Tally {
     /// The sum of their digests, modulo 2^64.
     #[n(2)]
     pub sum: u64,
+}
+
+impl Tally {
+    /// Of a shard none of whose devices are there.
+    pub fn none(shard: u32) -> Self {
+        Self { shard, sessions: 0, sum: 0 }
+    }
 }
 
 /// A row of a mailbox on its way to the node that the device is connected to.

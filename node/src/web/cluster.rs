@@ -325,7 +325,9 @@ pub async fn leave(
 ) -> Result<web::Json<ClusterView>, Problem> {
     let (number, by) = (number.into_inner(), operator.name);
     let known = shared.node.known.known();
-    let region = known.member(number).map(Member::region);
+    // One that leaves already goes on doing so, whoever repeats the command.
+    let stays = |member: &&Member| !matches!(member.presence, Presence::Leaving | Presence::Gone);
+    let region = known.member(number).filter(stays).map(Member::region);
     let others = known.members.iter().filter(|other| {
         matches!(other.presence, Presence::Active | Presence::Draining)
             && other.number != number
