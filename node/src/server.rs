@@ -301,7 +301,15 @@ async fn gather(node: &Node) -> bool {
 /// The log is in doubt: only a start from what is on disk tells what holds.
 pub fn end_process(error: &StoreError) {
     tracing::error!(%error, "the log failed: the node ends, and recovers when it is started again");
-    std::process::exit(EXIT_STORAGE);
+    end_of_storage()
+}
+
+/// Ends the process with [`EXIT_STORAGE`], in the middle of whatever it does.
+///
+/// No destructor runs: those of the C++ runtime take away the locks that RocksDB's threads still wait for, of
+/// which the process dies by SIGABRT, and who restarts it does not learn why.
+pub fn end_of_storage() -> ! {
+    signal_hook::low_level::exit(EXIT_STORAGE)
 }
 
 /// The way to other nodes, where it listens, and what is done to it on purpose.

@@ -21,7 +21,7 @@ use fieldmesh_node::{
         Group, Outcome, ProposeError,
         group::{self, GroupOptions},
     },
-    server::EXIT_STORAGE,
+    server::end_of_storage,
     store::{
         Engine, Pending, Role, StoreError, Table,
         keys::state,
@@ -58,7 +58,7 @@ fn refuse(error: &dyn Error) -> ! {
         cause = error.source();
     }
     eprintln!("{text}");
-    exit(EXIT_STORAGE)
+    end_of_storage()
 }
 
 fn fatal(error: &StoreError) {
