@@ -34,6 +34,9 @@ pub mod close {
     /// The certificate is for another region: its nodes are at the addresses that the reason names, as
     /// `ADDRESS:PORT` with blanks between.
     pub const ELSEWHERE: u32 = 0x105;
+    /// Between nodes: one with the same certificate is connected from the address that the reason names, and
+    /// answers.
+    pub const THERE_TWICE: u32 = 0x106;
     /// The certificate was revoked: enroll again with a new token.
     pub const REVOKED: u32 = 0x1103;
     /// The certificate has expired: renew it.

@@ -4,15 +4,16 @@
 //! consensus goes before everything else that waits to be sent.
 //!
 //! **Invariants:** who is at the other end is proven by certificate at each connect, in both
-//! directions: a node, of this cluster, a member, and the one that was meant; a connection ends when
-//! its certificate is revoked or has expired, and when it is no member any more. A stream that is not
-//! read holds up no other. **Not here:** what is said (`consensus`, `courier`), who is a member
+//! directions: a node, of this cluster, a member, and the one that was meant, which is nowhere else at the same
+//! time; a connection ends when its certificate is revoked or has expired, and when it is no member any more. A
+//! stream that is not read holds up no other. **Not here:** what is said (`consensus`, `courier`), who is a member
 //! (`placement`).
 
 pub mod faults;
 mod peer;
 mod relay;
 pub mod stream;
+mod twin;
 
 use std::{
     collections::BTreeMap,
@@ -34,11 +35,15 @@ use quinn::{
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rustls::pki_types::CertificateDer;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 
 use crate::trust::{self, Listed, Trust};
 use peer::Peer;
 pub use stream::{FrameError, Receiving, Sending};
+use twin::Twins;
 
 /// Version of what nodes say to each other.
 pub const ALPN: &[u8] = b"fieldmesh/1";
@@ -135,6 +140,9 @@ pub struct Mesh {
     options: MeshOptions,
     client: ClientConfig,
     peers: RwLock<BTreeMap<u64, Arc<Peer>>>,
+    twins: Twins,
+    /// What a peer said that knows this node from elsewhere.
+    elsewhere: watch::Sender<Option<String>>,
 }
 
 fn verifier(trust: &Arc<Trust>, clock: &Arc<dyn Clock>) -> Arc<PeerVerifier> {
@@ -189,7 +197,31 @@ impl Mesh {
         let quic = QuicClientConfig::try_from(Arc::new(tls)).map_err(|error| error.to_string())?;
         let mut client = ClientConfig::new(Arc::new(quic));
         client.transport_config(Arc::new(limits()));
-        Ok(Arc::new(Self { options, client, peers: RwLock::default() }))
+        let (peers, twins, elsewhere) = Default::default();
+        Ok(Arc::new(Self { options, client, peers, twins, elsewhere }))
+    }
+
+    /// Waits until a peer says that this node runs elsewhere too, and answers there: of two with one vote one has
+    /// to end.
+    pub async fn there_twice(&self) -> String {
+        let mut elsewhere = self.elsewhere.subscribe();
+        let said = elsewhere.wait_for(Option::is_some).await.ok().and_then(|said| said.clone());
+        match said {
+            Some(said) => said,
+            // The sender is in what `self` holds.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Listens to why a peer ended a connection.
+    fn heed(&self, number: u64, connection: &Connection) {
+        let Some(ConnectionError::ApplicationClosed(closed)) = connection.close_reason() else {
+            return;
+        };
+        if closed.error_code == VarInt::from_u32(close::THERE_TWICE) {
+            let said = String::from_utf8_lossy(&closed.reason);
+            self.elsewhere.send_replace(Some(format!("node {number} says: {said}")));
+        }
     }
 
     fn peer(&self, number: u64) -> Option<Arc<Peer>> {
@@ -291,10 +323,10 @@ impl Mesh {
         Ok((Sending(send), Receiving(receive)))
     }
 
-    async fn dial(&self, member: &Member) -> Result<Connection, MeshError> {
+    async fn dial(self: Arc<Self>, member: &Member) -> Result<Connection, MeshError> {
         let number = member.number;
         let failed = |reason: String| MeshError::Unreachable { number, reason };
-        let Self { options, client, .. } = self;
+        let Self { options, client, .. } = &*self;
         // The name is not looked at: the certificate's identity is.
         let connecting =
             options.endpoint.connect_with(client.clone(), member.address, &options.cluster);
@@ -305,7 +337,11 @@ impl Mesh {
         match self.admit(&connection, Usage::ServerAuth) {
             Ok(admitted) if admitted.number == number => {
                 let (clock, ends) = (Arc::clone(&options.clock), connection.clone());
-                tokio::spawn(async move { admitted.until_expired(&*clock, &ends).await });
+                let mesh = Arc::clone(&self);
+                tokio::spawn(async move {
+                    admitted.until_expired(&*clock, &ends).await;
+                    mesh.heed(number, &ends);
+                });
                 Ok(connection)
             }
             Ok(Admitted { number: found, .. }) => {
@@ -403,14 +439,20 @@ impl Mesh {
                 return None;
             }
         };
-        match self.admit(&connection, Usage::ClientAuth) {
-            Ok(admitted) => Some((connection, admitted)),
-            Err(Refusal { code, why }) => {
-                refused(why);
-                connection.close(code.into(), why.as_bytes());
-                None
-            }
-        }
+        let (code, why) = match self.admit(&connection, Usage::ClientAuth) {
+            Ok(admitted) => match self.twins.other(admitted.number, &connection).await {
+                None => return Some((connection, admitted)),
+                Some(at) => {
+                    let why =
+                        format!("node {} is connected from {at}, and answers", admitted.number);
+                    (close::THERE_TWICE, why)
+                }
+            },
+            Err(Refusal { code, why }) => (code, why.to_owned()),
+        };
+        refused(&why);
+        connection.close(code.into(), why.as_bytes());
+        None
     }
 
     /// Ends every connection.

@@ -88,6 +88,10 @@ pub enum ServerError {
     Issuer(String),
     #[error("TLS cannot be configured: {0}")]
     Tls(String),
+    #[error(
+        "this node runs elsewhere too: {0}; a directory is started at one place only: stop the node there, or let this one join anew with a directory of its own"
+    )]
+    ThereTwice(String),
     #[error("metrics cannot be recorded")]
     Metrics(#[from] BuildError),
 }
@@ -98,6 +102,7 @@ pub struct Server {
     pub devices: SocketAddr,
     pub https: SocketAddr,
     pub http: SocketAddr,
+    mesh: Arc<Mesh>,
     web: Web,
     public: Web,
     tasks: Vec<JoinHandle<()>>,
@@ -154,7 +159,7 @@ impl Server {
             entropy: Arc::clone(&entropy),
             trust: Arc::clone(&trust),
             known: Cluster::new(members, facts.home()?),
-            mesh: Some(mesh),
+            mesh: Some(Arc::clone(&mesh)),
             is_first: facts.joined_as.is_none(),
             endpoint,
             device_rate: config.listen.device_rate(),
@@ -164,7 +169,7 @@ impl Server {
             on_fatal: Arc::new(end_process),
             audit,
         };
-        let node = Arc::new(started(parts, service).await?);
+        let node = Arc::new(started(parts, service, &mesh).await?);
         // Only now: a start that fails leaves the directory as it was.
         keeper.keep_renewed(&*entropy)?;
         let https = listener.local_addr().unwrap_or(config.listen.https);
@@ -178,7 +183,12 @@ impl Server {
         tasks.extend(beside(config, &node, introduction, chaos));
         let (https, http) = (web.address, public.address);
         let faults = config.chaos.enabled.then_some(faults);
-        Ok(Self { https, http, devices, node, web, public, tasks, faults })
+        Ok(Self { https, http, devices, node, mesh, web, public, tasks, faults })
+    }
+
+    /// Waits until it turns out that this node runs elsewhere too; why it has to end.
+    pub async fn there_twice(&self) -> ServerError {
+        ServerError::ThereTwice(self.mesh.there_twice().await)
     }
 
     /// Ends in order: requests, devices, shards, log.
@@ -346,9 +356,17 @@ fn meshed(
 }
 
 /// A node of which every shard answers.
-async fn started(parts: NodeParts, service: ServiceSecrets) -> Result<Node, NodeError> {
+async fn started(
+    parts: NodeParts,
+    service: ServiceSecrets,
+    mesh: &Mesh,
+) -> Result<Node, ServerError> {
     let node = Node::start(parts, service).await?;
-    match node.ready().await {
+    let ready = tokio::select! {
+        ready = node.ready() => ready.map_err(ServerError::from),
+        why = mesh.there_twice() => Err(ServerError::ThereTwice(why)),
+    };
+    match ready {
         Ok(()) => Ok(node),
         Err(error) => {
             node.stop().await;

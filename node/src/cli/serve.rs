@@ -16,7 +16,7 @@ use crate::{
     files::{self, Access},
     os::{SystemClock, SystemEntropy},
     sealed,
-    server::Server,
+    server::{Server, ServerError},
 };
 use fieldmesh_actors::seams::Entropy;
 use fieldmesh_pki::pkcs11::TokenAddress;
@@ -151,7 +151,15 @@ pub(crate) async fn start_development(config: &Config) -> Result<Server, CliErro
     if !Deployment::is_there(&config.node.data_dir) {
         create(config, &passphrase)?;
     }
-    Server::start(config, &passphrase).await.map_err(|error| CliError::usage(chain(&error)))
+    Server::start(config, &passphrase).await.map_err(|error| not_started(&error))
+}
+
+/// Whose start the other nodes refused was told so by them; any other has its reason on this machine.
+fn not_started(error: &ServerError) -> CliError {
+    match error {
+        ServerError::ThereTwice(_) => CliError::refused(chain(error)),
+        error => CliError::usage(chain(error)),
+    }
 }
 
 pub(crate) async fn node(args: &NodeArgs, output: &Output) -> Result<(), CliError> {
@@ -170,8 +178,7 @@ pub(crate) async fn node(args: &NodeArgs, output: &Output) -> Result<(), CliErro
     } else {
         args.unlock.secret(token.is_some())?
     };
-    let server =
-        Server::start(&config, &secret).await.map_err(|error| CliError::usage(chain(&error)))?;
+    let server = Server::start(&config, &secret).await.map_err(|error| not_started(&error))?;
     serve(server, &config, output, || configuration(&args.common, &[])).await
 }
 
@@ -218,16 +225,24 @@ async fn serve(
         "data_dir": dir,
         "pid": std::process::id(),
     }));
-    while let Told::ReadAgain = signals.received().await {
+    let ended = loop {
+        let told = tokio::select! {
+            told = signals.received() => told,
+            why = server.there_twice() => break Err(CliError::refused(chain(&why))),
+        };
+        match told {
+            Told::End => break Ok(()),
+            Told::ReadAgain => {}
+        }
         match (again(), &server.faults) {
             (Ok(config), Some(faults)) => faults.set(config.chaos.rules),
             (Ok(_), None) => {}
             // What was in force stays so.
             (Err(error), _) => tracing::error!(?error, "the rules of [chaos] stay as they are"),
         }
-    }
+    };
     server.stop().await;
-    Ok(())
+    ended
 }
 
 /// So that commands on this machine find the node, whatever its ports.
