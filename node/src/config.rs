@@ -129,6 +129,7 @@ pub struct RaftConfig {
     pub across_heartbeat_ms: u64,
     pub across_election_min_ms: u64,
     pub across_election_max_ms: u64,
+    pub snapshot_every: u64,
 }
 
 /// When the disk is not well.
@@ -223,6 +224,10 @@ impl Config {
             );
         }
         let raft = &self.raft;
+        // Below, a group would do little else; above, a log has gigabytes.
+        if !(100..=1_000_000).contains(&raft.snapshot_every) {
+            return refuse("raft.snapshot_every", &raft.snapshot_every, "use 100 to 1000000");
+        }
         for (key, timing) in [
             ("raft.election_min_ms", raft.timing()),
             ("raft.across_election_min_ms", raft.timing_across()),

@@ -94,6 +94,8 @@ pub struct NodeParts {
     pub timing: Timing,
     /// Of the placement group, where it spans regions.
     pub timing_across: Timing,
+    /// Entries of a group's log between two snapshots.
+    pub snapshot_every: u64,
     pub awake_max: usize,
     /// When the disk is not well.
     pub disk: Limits,
@@ -498,6 +500,7 @@ impl Opened {
             number: parts.number,
             timing: parts.timing,
             timing_across: parts.timing_across,
+            snapshot_every: parts.snapshot_every,
             awake_max: parts.awake_max,
             service: Arc::clone(service),
             courier,

@@ -152,6 +152,7 @@ impl Server {
             unheard_after: config.cluster.unheard_after(),
             timing: config.raft.timing(),
             timing_across: config.raft.timing_across(),
+            snapshot_every: config.raft.snapshot_every,
             awake_max: config.node.entities_awake_max,
             disk: config.disk.limits(),
             engine: Arc::new(FaultyEngine::new(Arc::new(Rocks::new(&db)), chaos.disk())),

@@ -44,6 +44,8 @@ use crate::{
     udp,
 };
 
+/// So few that logs begin anew several times in a run.
+pub(crate) const SNAPSHOT_EVERY: u64 = 100;
 pub(crate) const TIMING: Timing = Timing {
     heartbeat: Duration::from_millis(100),
     election_min: Duration::from_millis(300),
@@ -144,6 +146,7 @@ async fn run_node(
         number: 1,
         timing: TIMING,
         timing_across: TIMING,
+        snapshot_every: SNAPSHOT_EVERY,
         awake_max: 1000,
         disk: Limits { stall: Duration::from_secs(2), room_min: 0 },
         engine: Arc::new(machine.disk),

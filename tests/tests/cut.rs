@@ -25,7 +25,7 @@ use fieldmesh_node::{
     consensus::{
         Group, Outcome,
         freeze::{HELD_AT_MOST, NotHeld},
-        group::GroupOptions,
+        group::{self, GroupOptions},
     },
     store::{
         Engine, Role,
@@ -60,6 +60,7 @@ async fn groups() -> [Group; 2] {
             heartbeat: Duration::from_millis(100),
             election_min: Duration::from_millis(300),
             election_max: Duration::from_millis(600),
+            snapshot_every: group::SNAPSHOT_EVERY,
             observer: None,
             voters: BTreeSet::from([1]),
             peers: None,

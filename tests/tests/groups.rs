@@ -116,6 +116,7 @@ impl Cluster {
             heartbeat: Duration::from_millis(100),
             election_min: Duration::from_millis(300),
             election_max: Duration::from_millis(600),
+            snapshot_every: group::SNAPSHOT_EVERY,
             observer: None,
             voters: (1..=self.members.len() as u64).collect::<BTreeSet<_>>(),
             peers: Some((Arc::clone(&mesh), services)),

@@ -21,7 +21,10 @@ use fieldmesh_domain::{
 };
 use fieldmesh_node::{
     cluster::Cluster,
-    consensus::{Group, group::GroupOptions},
+    consensus::{
+        Group,
+        group::{self, GroupOptions},
+    },
     journal::{JournalOptions, ShardJournal},
     os::{SystemClock, SystemEntropy},
     service::Service,
@@ -55,6 +58,7 @@ impl Stand {
             heartbeat: Duration::from_millis(100),
             election_min: Duration::from_millis(300),
             election_max: Duration::from_millis(600),
+            snapshot_every: group::SNAPSHOT_EVERY,
             observer: None,
             voters: BTreeSet::from([1]),
             peers: None,

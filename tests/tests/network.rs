@@ -13,6 +13,9 @@
     reason = "tests fail by panicking, and print what they measure"
 )]
 
+#[path = "network/behind.rs"]
+mod behind;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,

@@ -25,7 +25,7 @@ use super::archive::{Archive, ArchiveError};
 use crate::{
     cluster::Cluster,
     consensus::{
-        group::{Group, GroupOptions, StartError},
+        group::{Group, GroupOptions, SNAPSHOT_EVERY, StartError},
         restore::{At, Filling},
     },
     courier::NodeCourier,
@@ -269,6 +269,7 @@ fn alone(group: u32, node: u64, entropy: &dyn Entropy) -> GroupOptions {
         heartbeat,
         election_min,
         election_max,
+        snapshot_every: SNAPSHOT_EVERY,
         observer: None,
         voters: std::collections::BTreeSet::new(),
         peers: None,

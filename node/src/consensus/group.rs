@@ -43,10 +43,11 @@ use crate::{
     },
 };
 
-/// Entries between snapshots: at about 2 KiB an entry the log of a group stays near 100 MiB.
-const SNAPSHOT_EVERY: u64 = 50_000;
-/// Entries kept behind a snapshot, so that a follower that was briefly away needs no snapshot.
-const KEEP_BEHIND_SNAPSHOT: u64 = 5_000;
+/// Entries between snapshots, where nothing else is configured: at about 2 KiB an entry the log of a group stays
+/// near 100 MiB.
+pub const SNAPSHOT_EVERY: u64 = 50_000;
+/// Of those, the part that stays behind a snapshot, so that a follower that was briefly away needs no snapshot.
+const KEPT_PART: u64 = 10;
 /// Largest log entry: a commit above it is a bug of the proposer, and is refused before the log.
 pub const ENTRY_BYTES_MAX: usize = 1 << 20;
 
@@ -61,6 +62,8 @@ pub struct GroupOptions {
     pub heartbeat: Duration,
     pub election_min: Duration,
     pub election_max: Duration,
+    /// Entries of the log between two snapshots.
+    pub snapshot_every: u64,
     /// Is shown the rows that the group's entities list.
     pub observer: Option<RowObserver>,
     /// Who votes in a fresh group, the same on each of them; nobody where the group has begun elsewhere.
@@ -480,8 +483,8 @@ fn config(options: &GroupOptions) -> Config {
         election_timeout_max: millis(options.election_max),
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
-        max_in_snapshot_log_to_keep: KEEP_BEHIND_SNAPSHOT,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_every),
+        max_in_snapshot_log_to_keep: options.snapshot_every / KEPT_PART,
         ..Config::default()
     }
 }

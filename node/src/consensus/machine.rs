@@ -461,6 +461,7 @@ impl RaftStateMachine<Types> for Machine {
             std::mem::forget(snapshot);
             return Err(error.into());
         }
+        metrics::counter!("fieldmesh_snapshots_installed_total").increment(1);
         // Of our own: where it arrived is used for the next.
         let frozen = self.table.checkpoint()?;
         self.with(|a| {

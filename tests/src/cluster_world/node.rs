@@ -38,7 +38,7 @@ use crate::{
     pki::{CLUSTER, ServiceKit},
     udp,
     world::{
-        SimEntropy, TIMING, WrongClock,
+        SNAPSHOT_EVERY, SimEntropy, TIMING, WrongClock,
         people::{self, Shared},
     },
 };
@@ -241,6 +241,7 @@ async fn parts(machine: &Machine, told: Members, seed: u64) -> Result<NodeParts,
         number,
         timing: TIMING,
         timing_across: TIMING,
+        snapshot_every: SNAPSHOT_EVERY,
         awake_max: 1000,
         disk: Limits { stall: STALL, room_min: 0 },
         engine: Arc::new(machine.disk.clone()),

@@ -98,6 +98,7 @@ pub(super) async fn run(start: Start) -> turmoil::Result {
         heartbeat: Duration::from_millis(100),
         election_min: Duration::from_millis(300),
         election_max: Duration::from_millis(600),
+        snapshot_every: group::SNAPSHOT_EVERY,
         observer: None,
         voters: (1..=nodes).collect(),
         peers: Some((mesh, services)),

@@ -111,6 +111,7 @@ fn options() -> GroupOptions {
         heartbeat: Duration::from_millis(100),
         election_min: Duration::from_millis(300),
         election_max: Duration::from_millis(600),
+        snapshot_every: group::SNAPSHOT_EVERY,
         observer: None,
         voters: BTreeSet::from([NODE]),
         peers: None,
