@@ -13,6 +13,7 @@
 
 use std::path::PathBuf;
 
+use fieldmesh_domain::placement::LEVEL;
 use fieldmesh_tests::{
     live::until,
     process::{crowd::Crowd, nodes::Nodes, program, text},
@@ -38,7 +39,8 @@ async fn understood(nodes: &Nodes, numbers: &[u64]) {
     until("each node says what it understands", async || {
         let status = nodes.any().ask(&["cluster", "status"]).await;
         let members = status["members"].as_array().unwrap().iter();
-        let is_older = |member: &&Value| member["level"] == 0;
+        let is_older =
+            |member: &&Value| member["level"].as_u64().is_none_or(|at| at < u64::from(LEVEL));
         let older: Vec<u64> =
             members.filter(is_older).map(|member| member["number"].as_u64().unwrap()).collect();
         numbers.iter().all(|number| !older.contains(number)).then_some(())
