@@ -6,6 +6,9 @@
     reason = "tests fail by panicking, and this one removes what a failed attempt left"
 )]
 
+#[path = "cluster/directories.rs"]
+mod directories;
+
 use std::{collections::BTreeSet, path::Path};
 
 use fieldmesh_domain::{EntityId, placement::Home};
@@ -129,39 +132,6 @@ async fn groups_are_not_left_to_nodes_that_do_not_answer() {
     nodes.restart(3).await;
     nodes.cluster(&["remove", "2"]).await.expect_code(0);
     served(&nodes, &customer, &technician, "without the second one").await;
-}
-
-/// Its start is refused by the other nodes, because the same node answers at that place.
-async fn is_there_twice(nodes: &Nodes, number: u64, at: &str) {
-    let refused = nodes.launch(number).refused().await.expect_code(3);
-    for word in ["this node runs elsewhere too", at, "stop the node there"] {
-        assert!(refused.stderr.contains(word), "{word:?} is not said by {refused}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_copy_of_a_nodes_directory_runs_only_in_its_place() {
-    let mut nodes = Nodes::start(3).await;
-    let dir = TempDir::new().unwrap();
-    let (customer, technician) = people(&nodes, dir.path()).await;
-    let (original, copy) = (3, 13);
-    nodes.set(copy, "node.number", "3");
-    nodes.terminate(original).await;
-    let (from, to) = (nodes.dir(original), nodes.dir(copy));
-    let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
-    assert!(copied.success());
-    nodes.restart(original).await;
-    let before = nodes.settle().await["members"].clone();
-    is_there_twice(&nodes, copy, &nodes.address(original)).await;
-    let after = nodes.cluster(&["status"]).await.expect_code(0).json()["members"].clone();
-    assert_eq!(after, before, "nobody was told of another place");
-    served(&nodes, &customer, &technician, "beside the copy").await;
-    // One that was moved is let in; then it is where it was before that it is sent away from.
-    nodes.kill(original).await;
-    nodes.restart(copy).await;
-    is_there_twice(&nodes, original, &nodes.address(copy)).await;
-    nodes.settle().await;
-    served(&nodes, &customer, &technician, "after the move").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,19 +1,24 @@
 //! `docs/operations.md` does what it says: a cluster is started, grown, upgraded, robbed of a node and
 //! shrunk by its shell blocks, in one bash.
 //!
-//! The document's addresses are changed to some that no other test has. **Not here:** what devices notice
-//! of it (`cluster`).
+//! The document's addresses are changed to some that no other test has; so are those of `scripts/cluster`, which
+//! is run here too. **Not here:** what devices notice of it (`cluster`).
 #![allow(
     clippy::disallowed_methods,
+    clippy::expect_used,
     clippy::unwrap_used,
     reason = "tests fail by panicking, and this one gives a document to a shell"
 )]
 
+use std::{collections::BTreeMap, path::Path};
+
 use fieldmesh_tests::{
     document::{Script, document, run, shell},
-    process::nodes::network,
+    process::{PATIENCE, nodes::network},
 };
+use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 const DOCUMENT: &str = "docs/operations.md";
 /// Below this, the document was cut or its fences are no longer found.
@@ -30,4 +35,52 @@ async fn the_operations_guide_runs_from_its_first_line_to_its_last() {
     let ended = "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT; ";
     std::fs::write(&file, format!("{ended}{}", script.text)).unwrap();
     run(DOCUMENT, &script, shell(scratch.path(), &file)).await;
+}
+
+const CLUSTER: &str = "scripts/cluster";
+
+/// The script that starts a cluster for trying it, which ends once it has said what there is.
+fn cluster_script() -> String {
+    let mut text = document(CLUSTER).replace("127.0.0.", &network());
+    for (what, instead) in [
+        // The programs are those that are tested.
+        ("source \"$(dirname \"${BASH_SOURCE[0]}\")/setup\"\n", ""),
+        ("cargo build --locked --workspace --bin fieldmesh\n", ""),
+        ("fieldmesh=$CARGO_TARGET_DIR/debug/fieldmesh\n", "fieldmesh=fieldmesh\n"),
+        ("\nwait\n", "\n\"$fieldmesh\" cluster status --json --config node-1.toml\n"),
+    ] {
+        assert_eq!(text.matches(what).count(), 1, "{CLUSTER} has {what:?} once");
+        text = text.replace(what, instead);
+    }
+    text
+}
+
+/// Runs the script in its directory; the last that it said.
+async fn tried(scratch: &Path, script: &Path) -> Value {
+    let mut shell = shell(scratch, script);
+    shell.arg("cluster");
+    let ended = timeout(2 * PATIENCE, shell.output()).await.expect("the script ends").unwrap();
+    let [stdout, stderr] = [&ended.stdout, &ended.stderr].map(|text| String::from_utf8_lossy(text));
+    assert!(ended.status.success(), "{}\n{stdout}\n{stderr}", ended.status);
+    serde_json::from_str(stdout.lines().last().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn the_script_for_trying_a_cluster_starts_two_regions_and_the_same_again() {
+    let scratch = TempDir::new().unwrap();
+    let script = scratch.path().join("cluster.sh");
+    std::fs::write(&script, cluster_script()).unwrap();
+    let mut numbers = Vec::new();
+    for _ in 0..2 {
+        let view = tried(scratch.path(), &script).await;
+        assert_eq!(view["settled"], true, "{view}");
+        let mut regions = BTreeMap::<String, Vec<u64>>::new();
+        for member in view["members"].as_array().unwrap() {
+            let region = member["region"].as_str().unwrap().to_owned();
+            regions.entry(region).or_default().push(member["number"].as_u64().unwrap());
+        }
+        numbers.push(regions);
+    }
+    let expected = BTreeMap::from([("eu1".to_owned(), vec![1, 2]), ("us1".to_owned(), vec![3])]);
+    assert_eq!(numbers, [expected.clone(), expected]);
 }
