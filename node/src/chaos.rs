@@ -13,8 +13,9 @@ mod ballast;
 
 use std::{
     collections::BTreeMap,
+    net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
@@ -57,6 +58,8 @@ pub enum LeaseError {
     Range(&'static str),
     #[error("chaos was stopped here: for a minute no lease is taken")]
     Stopped,
+    #[error("there is no node of another region that {0} could be about")]
+    NoOtherRegion(&'static str),
     #[error("there are {LEASES_MAX} leases already: end some")]
     Many,
 }
@@ -119,6 +122,9 @@ impl Lease {
     }
 }
 
+/// Where the nodes of other regions are, by what is known when it is asked.
+type Abroad = Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>;
+
 /// The leases of this node, and what they move.
 pub struct Chaos {
     /// By the configuration.
@@ -128,6 +134,7 @@ pub struct Chaos {
     clock: Arc<dyn Clock>,
     leases: Mutex<BTreeMap<u64, Lease>>,
     network: Option<Arc<Faults>>,
+    abroad: OnceLock<Abroad>,
     offset_ms: Arc<AtomicI64>,
     disk: Arc<DiskFaults>,
     actors: Arc<ActorFaults>,
@@ -145,6 +152,7 @@ impl Chaos {
             agreement: Arc::default(),
             leases: Mutex::default(),
             network: None,
+            abroad: OnceLock::new(),
             offset_ms: Arc::default(),
             disk: Arc::default(),
             actors: Arc::default(),
@@ -156,6 +164,16 @@ impl Chaos {
 
     pub fn on_network(self, network: &Arc<Faults>) -> Self {
         Self { network: Some(Arc::clone(network)), ..self }
+    }
+
+    /// Where the nodes of other regions are; until this is said, there are none.
+    pub fn knows_abroad(&self, abroad: impl Fn() -> Vec<IpAddr> + Send + Sync + 'static) {
+        // Said once, by whoever starts the node.
+        drop(self.abroad.set(Box::new(abroad)));
+    }
+
+    fn abroad(&self) -> Vec<IpAddr> {
+        self.abroad.get().map(|abroad| abroad()).unwrap_or_default()
     }
 
     /// What operators agree on is allowed here too.
@@ -227,6 +245,10 @@ impl Chaos {
         }
         if !fault.is_in_range() {
             return Err(LeaseError::Range(fault.name()));
+        }
+        let is_abroad = matches!(fault, Fault::Network(network) if network.between_regions);
+        if is_abroad && self.abroad().is_empty() {
+            return Err(LeaseError::NoOtherRegion(fault.name()));
         }
         let stopped = *self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
         if stopped.is_some_and(|until| Instant::now() < until) {
@@ -323,6 +345,9 @@ impl Chaos {
         let (mut threads, mut mib) = (0, 0);
         for lease in leases.values() {
             match lease.fault {
+                Fault::Network(network) if network.between_regions => {
+                    rules.extend(self.abroad().into_iter().map(|at| Rule::about(at, &network)));
+                }
                 Fault::Network(network) => rules.extend(Rule::everywhere(&network)),
                 Fault::SlowDisk { delay_ms: by } => delay_ms = by.max(delay_ms),
                 Fault::BusyProcessor { threads: more } => threads = more.max(threads),
@@ -367,6 +392,7 @@ fn is_own(fault: &Fault) -> bool {
         | Fault::Pause
         | Fault::Drain
         | Fault::Restart
+        | Fault::Upgrade
         | Fault::Herd
         | Fault::Revoke { .. }
         | Fault::Join

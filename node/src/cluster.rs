@@ -4,7 +4,7 @@
 //! decided by it that the log does not check again. A node that joins was told how things were then, and what
 //! its log brings of earlier times does not take it back. **Not here:** deciding (`domain::placement`), connections (`mesh`).
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use fieldmesh_actors::commit::ShardId;
 use fieldmesh_domain::{
@@ -118,6 +118,12 @@ impl Cluster {
                 Some(mesh::Member { number, identity, address: member.mesh.parse().ok()? })
             })
             .collect()
+    }
+
+    /// Where the nodes of other regions than this one are.
+    pub fn abroad(&self, region: Region) -> Vec<IpAddr> {
+        let others = self.peers().into_iter().filter(|peer| peer.identity.region() != region);
+        others.map(|peer| peer.address.ip()).collect()
     }
 
     /// The other nodes of a node's region.

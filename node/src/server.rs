@@ -171,6 +171,8 @@ impl Server {
             audit,
         };
         let node = Arc::new(started(parts, service, &mesh).await?);
+        let (known, region) = (Arc::clone(&node.known), node.known.own().region);
+        chaos.knows_abroad(move || known.abroad(region));
         // Only now: a start that fails leaves the directory as it was.
         keeper.keep_renewed(&*entropy)?;
         let https = listener.local_addr().unwrap_or(config.listen.https);

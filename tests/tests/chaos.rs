@@ -2,12 +2,15 @@
 //! refused before anything starts.
 #![allow(
     clippy::disallowed_methods,
+    clippy::print_stderr,
     clippy::unwrap_used,
     reason = "tests fail by panicking, and look at files that a run left"
 )]
 
 #[path = "chaos/inside.rs"]
 mod inside;
+#[path = "chaos/lab.rs"]
+mod lab;
 
 use std::path::Path;
 

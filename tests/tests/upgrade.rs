@@ -11,28 +11,16 @@
     reason = "tests fail by panicking, and print what they measure"
 )]
 
-use std::path::PathBuf;
-
 use fieldmesh_domain::placement::LEVEL;
 use fieldmesh_tests::{
     live::until,
-    process::{crowd::Crowd, nodes::Nodes, program, text},
+    process::{crowd::Crowd, nodes::Nodes, previous, text},
 };
 use serde_json::Value;
 use tokio::time::Instant;
 
-/// Whose program runs beside the one that is tested.
-const PREVIOUS: &str = include_str!("../previous-release");
 const CUSTOMERS: usize = 6;
 const TECHNICIANS: usize = 3;
-
-/// The program of the release before.
-fn previous() -> Option<PathBuf> {
-    let commit = PREVIOUS.lines().find(|line| !line.starts_with('#'))?.trim();
-    let target = program("fieldmesh").parent()?.parent()?.to_owned();
-    let path = target.join("previous").join(commit).join("fieldmesh");
-    path.is_file().then_some(path)
-}
 
 /// Until each of these nodes is known to understand what the older release does not.
 async fn understood(nodes: &Nodes, numbers: &[u64]) {

@@ -32,6 +32,9 @@ pub enum Direction {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     pub direction: Direction,
+    /// Only of nodes of other regions.
+    #[serde(default)]
+    pub between_regions: bool,
     pub delay_ms: u64,
     /// So much sooner or later at most.
     pub jitter_ms: u64,
@@ -52,7 +55,7 @@ pub struct Network {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fault {
-    /// Between a node and all others.
+    /// Between a node and others.
     Network(Network),
     /// SIGKILL; it is started again when the fault ends.
     Kill,
@@ -62,6 +65,8 @@ pub enum Fault {
     Drain,
     /// It is ended as an upgrade ends it, and started again at once.
     Restart,
+    /// The same, and what is started is the program that runs this, where it was the one before.
+    Upgrade,
     /// Every write to its log takes so much longer.
     SlowDisk { delay_ms: u64 },
     /// Its disk takes no more.
@@ -107,17 +112,18 @@ pub enum Pick {
 
 /// Each kind as a scenario names it, with the fields that it has besides when and whom.
 pub const KINDS: &[(&str, &[&str])] = &[
-    ("partition", &["direction", "flap"]),
-    ("delay", &["direction", "delay", "jitter"]),
-    ("loss", &["direction", "percent"]),
-    ("duplicate", &["direction", "percent"]),
-    ("reorder", &["direction", "percent", "delay", "jitter"]),
-    ("corrupt", &["direction", "percent"]),
-    ("bandwidth", &["direction", "rate_kbit"]),
+    ("partition", &["direction", "between", "flap"]),
+    ("delay", &["direction", "between", "delay", "jitter"]),
+    ("loss", &["direction", "between", "percent"]),
+    ("duplicate", &["direction", "between", "percent"]),
+    ("reorder", &["direction", "between", "percent", "delay", "jitter"]),
+    ("corrupt", &["direction", "between", "percent"]),
+    ("bandwidth", &["direction", "between", "rate_kbit"]),
     ("kill", &[]),
     ("pause", &[]),
     ("drain", &[]),
     ("restart", &[]),
+    ("upgrade", &[]),
     ("disk.slow", &["delay"]),
     ("disk.full", &[]),
     ("disk.broken", &[]),
@@ -143,6 +149,7 @@ impl Fault {
             Self::Pause => "pause",
             Self::Drain => "drain",
             Self::Restart => "restart",
+            Self::Upgrade => "upgrade",
             Self::SlowDisk { .. } => "disk.slow",
             Self::FullDisk => "disk.full",
             Self::BrokenDisk => "disk.broken",
@@ -178,11 +185,14 @@ impl Fault {
     /// Whether the node that it befalls may stop serving: such nodes count against a quorum.
     pub fn takes_a_node(&self) -> bool {
         match self {
+            // Its region is whole without the others.
+            Self::Network(Network { between_regions: true, .. }) => false,
             Self::Network(network) => network.loss_percent == 100 || network.corrupt_percent == 100,
             Self::Kill
             | Self::Pause
             | Self::Drain
             | Self::Restart
+            | Self::Upgrade
             | Self::FullDisk
             | Self::BrokenDisk => true,
             _ => false,
@@ -193,7 +203,13 @@ impl Fault {
     pub fn is_inside(&self) -> bool {
         !matches!(
             self,
-            Self::Kill | Self::Pause | Self::Restart | Self::BrokenDisk | Self::Join | Self::Rotate
+            Self::Kill
+                | Self::Pause
+                | Self::Restart
+                | Self::Upgrade
+                | Self::BrokenDisk
+                | Self::Join
+                | Self::Rotate
         )
     }
 
@@ -202,9 +218,14 @@ impl Fault {
         matches!(self, Self::Revoke { .. } | Self::Join | Self::Rotate)
     }
 
+    /// Whether the node is ended in order and started at once.
+    pub fn starts_again(&self) -> bool {
+        matches!(self, Self::Restart | Self::Upgrade)
+    }
+
     /// Whether it is over as soon as it is done.
     pub fn is_done_at_once(&self) -> bool {
-        matches!(self, Self::Restart | Self::Herd) || self.has_no_pick()
+        self.starts_again() || *self == Self::Herd || self.has_no_pick()
     }
 
     /// Whether it ends the node's process, so that somebody has to start it again.
@@ -276,6 +297,7 @@ mod tests {
             Fault::Pause,
             Fault::Drain,
             Fault::Restart,
+            Fault::Upgrade,
             Fault::SlowDisk { delay_ms: 1 },
             Fault::FullDisk,
             Fault::BrokenDisk,

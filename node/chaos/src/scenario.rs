@@ -66,6 +66,9 @@ pub struct Scenario {
     /// Of a cluster that is made for it.
     pub nodes: u64,
     pub shards: u32,
+    /// The second one has a node of its own.
+    #[serde(default = "one")]
+    pub regions: u64,
     pub workload: Workload,
     pub steady: Vec<Probe>,
     pub(crate) faults: Vec<Planned>,
@@ -78,6 +81,11 @@ pub struct Scenario {
     pub recover_within_ms: u64,
     /// A revoked device is refused from so much later on.
     pub revoked_within_ms: u64,
+}
+
+/// Histories of before say nothing of regions.
+fn one() -> u64 {
+    1
 }
 
 /// Something that is so while all is well.
@@ -109,6 +117,7 @@ pub fn read_scenario(text: &str) -> Result<Read<Scenario>, Refused> {
                 "target",
                 "nodes",
                 "shards",
+                "regions",
                 "workload",
                 "steady",
                 "fault",
@@ -143,6 +152,7 @@ pub fn read_scenario(text: &str) -> Result<Read<Scenario>, Refused> {
             target: head.target,
             nodes: head.nodes,
             shards: head.shards,
+            regions: head.regions,
             workload: workload?,
             steady,
             faults,

@@ -123,7 +123,7 @@ impl Strike {
     /// A node that was started again is not yet one that serves.
     fn out_until_ms(&self) -> u64 {
         match self.fault {
-            Fault::Restart => self.until_ms.max(self.at_ms + RESTART_MS),
+            fault if fault.starts_again() => self.until_ms.max(self.at_ms + RESTART_MS),
             _ => self.until_ms.max(self.at_ms + 1),
         }
     }

@@ -46,7 +46,7 @@ pub(crate) struct CatchupArgs {
 }
 
 pub(crate) async fn run(args: &CatchupArgs, output: &Output) -> Result<(), CliError> {
-    let shape = Shape { nodes: AWAY, shards: args.shards, may_be_cut: false };
+    let shape = Shape::of(AWAY, args.shards);
     on_cluster(&args.common, shape, output, async |fleet| measure(args, fleet, output).await).await
 }
 

@@ -79,6 +79,9 @@ pub(crate) struct RunArgs {
     /// Another seed than the scenario's.
     #[arg(long)]
     seed: Option<u64>,
+    /// The program that nodes begin with, for a scenario that upgrades them: that of the release before.
+    #[arg(long, value_name = "PROGRAM")]
+    from: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -222,6 +225,7 @@ async fn run(args: &RunArgs, output: &Output) -> Result<(), CliError> {
     scenario.seed = args.seed.unwrap_or(scenario.seed);
     let there = found(&args.common, &mut scenario).await?;
     let timeline = timeline(&args.scenario, &scenario)?;
+    let program = begins_with(args, &scenario, &timeline)?;
     if let Some(there) = &there {
         let standing = guards::standing(there).await;
         guards::tell(&standing, &timeline, output);
@@ -236,7 +240,7 @@ async fn run(args: &RunArgs, output: &Output) -> Result<(), CliError> {
     files::make_private_dir(out).map_err(named)?;
     let history = out.join(HISTORY);
     let (scenario, timeline, document) = (&scenario, &timeline, &*document);
-    let work = Work { scenario, document, timeline, history: &history };
+    let work = Work { scenario, document, timeline, history: &history, program };
     let ran = match there {
         None => run::on_its_own(&args.common, &work, output).await,
         Some(there) => run::on_one_that_is_there(there, &work, output).await,
@@ -244,6 +248,30 @@ async fn run(args: &RunArgs, output: &Output) -> Result<(), CliError> {
     // It says nothing of the product.
     ran.map_err(|error| CliError::ended(Ending::Inconclusive as u8, error))?;
     report(out, output)
+}
+
+/// The program that nodes begin with; a scenario that upgrades them needs one.
+fn begins_with<'a>(
+    args: &'a RunArgs,
+    scenario: &Scenario,
+    timeline: &Timeline,
+) -> Result<Option<&'a Path>, CliError> {
+    let upgrades = timeline.0.iter().any(|strike| strike.fault == Fault::Upgrade);
+    let refused = |why: &str| Err(CliError::usage(format!("{}: {why}", args.scenario.display())));
+    match &args.from {
+        None if upgrades => refused(
+            "`upgrade` is from one program to this one; give the one before with --from PROGRAM",
+        ),
+        None => Ok(None),
+        Some(_) if scenario.target != Target::Lab => {
+            refused("--from is for a lab; on a cluster that is there, its nodes are what they are")
+        }
+        Some(program) if !program.is_file() => {
+            let program = program.display();
+            Err(CliError::usage(format!("--from {program}: there is no such program")))
+        }
+        Some(program) => Ok(Some(program)),
+    }
 }
 
 /// Judges the history of a run's directory.

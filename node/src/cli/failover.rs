@@ -71,7 +71,7 @@ pub(crate) struct FailoverArgs {
 }
 
 pub(crate) async fn run(args: &FailoverArgs, output: &Output) -> Result<(), CliError> {
-    let shape = Shape { nodes: args.nodes, shards: args.shards, may_be_cut: false };
+    let shape = Shape::of(args.nodes, args.shards);
     on_cluster(&args.common, shape, output, async |fleet| measure(args, fleet, output).await).await
 }
 

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 pub(super) use self::process::{Footprint, footprint, said_by};
-use self::process::{NodeProcess, failed};
+use self::process::{NodeProcess, Place, failed};
 use crate::{
     cli::{CliError, Common, Output, api::Api},
     deployment::Deployment,
@@ -37,6 +37,11 @@ const ENDS_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Nodes of a cluster on one machine: more would measure the machine.
 pub(super) const NODES_MAX: u64 = 7;
+/// The number of the second region's node: behind all that may join the first.
+const ABROAD: u64 = NODES_MAX + 1;
+const REGION: &str = "us1";
+/// The certificate of an issuing CA that the root signed last.
+const SIGNED: &str = "issuing.pem";
 
 /// What servers used since they were first started.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,12 +70,22 @@ impl Usage {
 }
 
 /// What all nodes are alike in.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Shape {
     pub(super) nodes: u64,
     pub(super) shards: u32,
     /// A node can be cut off from the others.
     pub(super) may_be_cut: bool,
+    /// A second region is there, with a node of its own that nothing befalls.
+    pub(super) with_region: bool,
+    /// The program that nodes begin with; none: this one.
+    pub(super) program: Option<PathBuf>,
+}
+
+impl Shape {
+    pub(super) fn of(nodes: u64, shards: u32) -> Self {
+        Self { nodes, shards, may_be_cut: false, with_region: false, program: None }
+    }
 }
 
 /// A running cluster.
@@ -79,6 +94,8 @@ pub(super) struct Fleet {
     passphrase: PathBuf,
     shape: Shape,
     nodes: Vec<NodeProcess>,
+    /// The second region's.
+    abroad: Option<NodeProcess>,
     /// By processes that were killed.
     spent: Usage,
 }
@@ -123,10 +140,13 @@ impl Fleet {
             let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
             files::write(&passphrase, text.as_bytes(), Access::Owner).map_err(failed)?;
         }
-        let (dir, nodes, spent) = (dir.to_owned(), Vec::new(), Usage::default());
-        let mut fleet = Self { dir, passphrase, shape, nodes, spent };
-        for _ in 0..shape.nodes {
+        let (dir, nodes, abroad, spent) = (dir.to_owned(), Vec::new(), None, Usage::default());
+        let mut fleet = Self { dir, passphrase, shape, nodes, abroad, spent };
+        for _ in 0..fleet.shape.nodes {
             fleet.grow().await?;
+        }
+        if fleet.shape.with_region {
+            fleet.found_region().await?;
         }
         fleet.settled().await?;
         Ok(fleet)
@@ -135,7 +155,8 @@ impl Fleet {
     /// Starts one node more; it joins the others where it has not before.
     pub(super) async fn grow(&mut self) -> Result<(), CliError> {
         let number = self.nodes.len() as u64 + 1;
-        let mut node = NodeProcess::prepare(&self.dir, &self.passphrase, number, self.shape)?;
+        let place = Place { number, abroad: None };
+        let mut node = NodeProcess::prepare(&self.dir, &self.passphrase, place, &self.shape)?;
         if !Deployment::is_there(&node.dir) {
             match self.nodes.first() {
                 None => node.run("init", &[]).await?,
@@ -144,6 +165,38 @@ impl Fleet {
         }
         node.spawn().await?;
         self.nodes.push(node);
+        Ok(())
+    }
+
+    /// Makes a second region, whose authority the first nodes' operators let in, and starts its node.
+    async fn found_region(&mut self) -> Result<(), CliError> {
+        let place = Place { number: ABROAD, abroad: Some(REGION) };
+        let mut node = NodeProcess::prepare(&self.dir, &self.passphrase, place, &self.shape)?;
+        if !Deployment::is_there(&node.dir) {
+            let text = |path: &Path| path.display().to_string();
+            let roots = text(&self.node(1)?.dir.join("root.pem"));
+            node.run("init", &["--roots", &roots]).await?;
+            let csr = files::read(&node.dir.join("issuing.csr")).map_err(failed)?;
+            let request = String::from_utf8_lossy(&csr).into_owned();
+            let wanted = IssuingRequest { region: REGION.into(), generation: 1, request };
+            self.sign(&wanted).await?;
+            let signed = text(&self.dir.join(SIGNED));
+            for operator in [1, 2] {
+                self.ask(operator, &["ca", "rotate", "introduce", &signed]).await?;
+            }
+            let server = self.api()?.server;
+            let args = ["--issuing", &signed, "--server", &server];
+            let until = Instant::now() + SETTLED_WITHIN;
+            // Every node has to know the new authority first.
+            while let Err(error) = node.run("join", &args).await {
+                if Instant::now() > until {
+                    return Err(error);
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+        node.spawn().await?;
+        self.abroad = Some(node);
         Ok(())
     }
 
@@ -158,7 +211,7 @@ impl Fleet {
         loop {
             if let Ok(view) = self.view().await
                 && view.settled
-                && view.members.len() == self.nodes.len()
+                && view.members.len() == self.nodes.len() + usize::from(self.abroad.is_some())
                 && view.groups.iter().all(|group| group.leader == group.preferred)
             {
                 return Ok(view);
@@ -242,7 +295,7 @@ impl Fleet {
 
     /// Has the root of the cluster, whose key is with the first node, sign the request for an issuing CA.
     pub(super) async fn sign(&mut self, wanted: &IssuingRequest) -> Result<Vec<u8>, CliError> {
-        let (csr, signed) = (self.dir.join("issuing.csr"), self.dir.join("issuing.pem"));
+        let (csr, signed) = (self.dir.join("issuing.csr"), self.dir.join(SIGNED));
         files::write(&csr, wanted.request.as_bytes(), Access::Owner).map_err(failed)?;
         let text = |path: &Path| path.display().to_string();
         let (root, passphrase) = (text(&self.node(1)?.dir), text(&self.passphrase));
@@ -271,6 +324,12 @@ impl Fleet {
     /// The same node again, on the same addresses.
     pub(super) async fn restart(&mut self, number: u64) -> Result<(), CliError> {
         self.node(number)?.spawn().await
+    }
+
+    /// From its next start on it is of this program.
+    pub(super) fn upgrade(&mut self, number: u64) -> Result<(), CliError> {
+        self.node(number)?.program = std::env::current_exe().map_err(failed)?;
+        Ok(())
     }
 
     /// SIGTERM, as an upgrade ends it; on return the process is gone.
@@ -339,7 +398,8 @@ impl Fleet {
     }
 
     async fn stop(mut self) {
-        for child in self.nodes.iter_mut().filter_map(|node| node.child.as_mut()) {
+        let all = self.nodes.iter_mut().chain(&mut self.abroad);
+        for child in all.filter_map(|node| node.child.as_mut()) {
             if let Err(error) = child.kill().await {
                 tracing::warn!(%error, "a node was gone already");
             }

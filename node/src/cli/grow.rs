@@ -39,7 +39,7 @@ pub(crate) struct GrowArgs {
 }
 
 pub(crate) async fn run(args: &GrowArgs, output: &Output) -> Result<(), CliError> {
-    let shape = Shape { nodes: NODES, shards: args.shards, may_be_cut: false };
+    let shape = Shape::of(NODES, args.shards);
     on_cluster(&args.common, shape, output, async |fleet| measure(args, fleet, output).await).await
 }
 

@@ -73,7 +73,7 @@ struct Herd {
 type Asked = BTreeMap<[u8; 16], (Instant, Option<Instant>)>;
 
 pub(crate) async fn run(args: &HerdArgs, output: &Output) -> Result<(), CliError> {
-    let shape = Shape { nodes: args.nodes, shards: 6, may_be_cut: true };
+    let shape = Shape { may_be_cut: true, ..Shape::of(args.nodes, 6) };
     on_cluster(&args.common, shape, output, async |fleet| measure(args, fleet, output).await).await
 }
 

@@ -75,7 +75,7 @@ struct Rates {
 }
 
 pub(crate) async fn run(args: &OverloadArgs, output: &Output) -> Result<(), CliError> {
-    let shape = Shape { nodes: args.nodes, shards: 6, may_be_cut: false };
+    let shape = Shape::of(args.nodes, 6);
     on_cluster(&args.common, shape, output, async |fleet| measure(args, fleet, output).await).await
 }
 

@@ -107,7 +107,7 @@ pub(crate) async fn run(args: &ReplayArgs, output: &Output) -> Result<(), CliErr
     let cities = args.cities.clone().or_else(|| is_beside.then_some(beside));
     let paths = args.report.as_deref().map(Paths::of).transpose()?;
     let log = load(&args.file, cities.as_deref(), args.limit)?;
-    let shape = Shape { nodes: args.nodes, shards: args.shards, may_be_cut: args.cuts > 0 };
+    let shape = Shape { may_be_cut: args.cuts > 0, ..Shape::of(args.nodes, args.shards) };
     match paths {
         None => {
             let replayed = async |fleet: &mut Fleet| replay(args, speed, &log, fleet, output).await;

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+#[cfg(target_os = "linux")]
+use rustix::process::{Signal as KernelSignal, set_parent_process_death_signal};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
@@ -50,6 +52,9 @@ pub(crate) struct NodeArgs {
     /// no key is served.
     #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase_fd"])]
     sealed: bool,
+    /// End when the program that started this ends, however that is: for clusters that a command makes for itself.
+    #[arg(long, hide = true)]
+    with_parent: bool,
 }
 
 #[derive(Debug, Args)]
@@ -163,6 +168,9 @@ fn not_started(error: &ServerError) -> CliError {
 }
 
 pub(crate) async fn node(args: &NodeArgs, output: &Output) -> Result<(), CliError> {
+    if args.with_parent {
+        end_with_parent()?;
+    }
     let config = configuration(&args.common, &[])?;
     start_logging(&config);
     let token = Deployment::token(&config).map_err(|error| CliError::usage(chain(&error)))?;
@@ -180,6 +188,19 @@ pub(crate) async fn node(args: &NodeArgs, output: &Output) -> Result<(), CliErro
     };
     let server = Server::start(&config, &secret).await.map_err(|error| not_started(&error))?;
     serve(server, &config, output, || configuration(&args.common, &[])).await
+}
+
+#[cfg(target_os = "linux")]
+fn end_with_parent() -> Result<(), CliError> {
+    set_parent_process_death_signal(Some(KernelSignal::KILL)).map_err(|error| {
+        CliError::failed(format!("the kernel does not tell of the parent's end: {error}"))
+    })
+}
+
+/// Elsewhere whoever kills the parent ends its children.
+#[cfg(not(target_os = "linux"))]
+fn end_with_parent() -> Result<(), CliError> {
+    Ok(())
 }
 
 pub(crate) async fn unseal(args: &UnsealArgs, output: &Output) -> Result<(), CliError> {

@@ -119,8 +119,18 @@ impl Rule {
     /// The same for every peer, whatever its family of addresses; the figures are in their range.
     pub fn everywhere(network: &Network) -> [Self; 2] {
         let families = [IpAddr::from([0_u8; 4]), IpAddr::from([0_u16; 8])];
-        families.map(|network_of| Self {
-            peers: Peers { network: network_of, bits: 0 },
+        families.map(|network_of| Self::with(network, Peers { network: network_of, bits: 0 }))
+    }
+
+    /// For one peer.
+    pub fn about(peer: IpAddr, network: &Network) -> Self {
+        let bits = if peer.is_ipv4() { 32 } else { 128 };
+        Self::with(network, Peers { network: peer, bits })
+    }
+
+    fn with(network: &Network, peers: Peers) -> Self {
+        Self {
+            peers,
             direction: network.direction,
             delay_ms: network.delay_ms,
             jitter_ms: network.jitter_ms,
@@ -130,7 +140,7 @@ impl Rule {
             corrupt_percent: network.corrupt_percent,
             rate_kbit: network.rate_kbit.unwrap_or(0),
             flap_ms: network.flap_ms.unwrap_or(0),
-        })
+        }
     }
 
     /// Whether it is about a datagram of a peer.

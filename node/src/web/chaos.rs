@@ -70,7 +70,9 @@ fn refused(error: LeaseError) -> Problem {
         LeaseError::Many | LeaseError::Stopped => Problem::busy(error),
         LeaseError::NotAllowed => Problem::new(StatusCode::FORBIDDEN, "chaos-not-allowed", error),
         LeaseError::Guarded(_) => Problem::new(StatusCode::FORBIDDEN, "chaos-guarded", error),
-        LeaseError::Outside(_) | LeaseError::Range(_) => Problem::invalid(error),
+        LeaseError::Outside(_) | LeaseError::Range(_) | LeaseError::NoOtherRegion(_) => {
+            Problem::invalid(error)
+        }
     }
 }
 

@@ -63,7 +63,7 @@ fn planned(fields: &Fields<'_, '_>, findings: &mut Findings<'_>, head: &Head) ->
         return None;
     };
     fields.only(findings, &[COMMON, own].concat());
-    let fault = fault(kind, fields, findings)?;
+    let fault = fault(kind, fields, findings, head)?;
     allowed(&fault, at.start, fields, findings, head);
     let pick = pick(&fault, fields, findings, head)?;
     let (at_ms, again) = when(fields, findings, head)?;
@@ -140,9 +140,15 @@ fn when(
     Some((from_ms, Some(Again { every_ms, until_ms })))
 }
 
-fn fault(kind: &str, fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Option<Fault> {
-    let direction = direction(fields, findings)?;
-    let mut network = Network { direction, ..Network::default() };
+fn fault(
+    kind: &str,
+    fields: &Fields<'_, '_>,
+    findings: &mut Findings<'_>,
+    head: &Head,
+) -> Option<Fault> {
+    let (direction, between_regions) =
+        (direction(fields, findings)?, between(fields, findings, head)?);
+    let mut network = Network { direction, between_regions, ..Network::default() };
     let percent = |findings: &mut Findings<'_>| count(fields, findings, "percent", PERCENT);
     let mut delayed = |findings: &mut Findings<'_>, otherwise| {
         network.delay_ms = span(fields, findings, "delay", otherwise, DELAY_MS)?;
@@ -189,6 +195,7 @@ fn of_a_node(kind: &str, fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -
         "pause" => Fault::Pause,
         "drain" => Fault::Drain,
         "restart" => Fault::Restart,
+        "upgrade" => Fault::Upgrade,
         "disk.slow" => {
             Fault::SlowDisk { delay_ms: span(fields, findings, "delay", None, DELAY_MS)? }
         }
@@ -228,6 +235,24 @@ fn direction(fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Option<Dir
             None
         }
     }
+}
+
+/// Whether it is only between regions.
+fn between(fields: &Fields<'_, '_>, findings: &mut Findings<'_>, head: &Head) -> Option<bool> {
+    if fields.value("between").is_none() {
+        return Some(false);
+    }
+    let (at, text) = fields.string(findings, "between")?;
+    let refused = match text {
+        "nodes" => return Some(false),
+        "regions" if head.target == Target::Lab && head.regions == 1 => {
+            "the cluster has one region; add `regions = 2` at the top"
+        }
+        "regions" => return Some(true),
+        _ => "`between` is nodes or regions; choose one",
+    };
+    fields.error(findings, at.start, refused.to_owned());
+    None
 }
 
 /// Ahead, or behind where negative.

@@ -16,6 +16,8 @@ const DURATION_MS: (u64, u64) = (1_000, 6 * 3_600_000);
 /// Of one machine's cluster: more would measure the machine.
 const NODES: (i64, i64) = (3, 7);
 const SHARDS: (i64, i64) = (1, 64);
+/// The second one is there to be cut off from: it has one node and no customers.
+const REGIONS: (i64, i64) = (1, 2);
 /// Requests a second, customers, technicians: what the machine of a run can be.
 const RATE: (i64, i64) = (1, 10_000);
 const PEOPLE: (i64, i64) = (1, 10_000);
@@ -91,6 +93,7 @@ pub(super) struct Head {
     pub(super) target: Target,
     pub(super) nodes: u64,
     pub(super) shards: u32,
+    pub(super) regions: u64,
 }
 
 pub(super) struct Checks {
@@ -150,6 +153,7 @@ pub(super) fn head(document: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Op
         target: target?,
         nodes: number(document, findings, "nodes", 3, NODES),
         shards: short(number(document, findings, "shards", 6, SHARDS)),
+        regions: number(document, findings, "regions", 1, REGIONS),
     })
 }
 

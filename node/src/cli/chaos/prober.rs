@@ -13,7 +13,11 @@ use super::{
     nodes::{Nodes, Reachable},
     recorder::Recorder,
 };
-use crate::{cli::fleet::footprint, files, web::cluster::ClusterView};
+use crate::{
+    cli::fleet::footprint,
+    files,
+    web::cluster::{ClusterView, GroupView},
+};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A node that does not answer within this knows of no leader.
@@ -60,7 +64,11 @@ async fn leaders(nodes: &Nodes, recorder: &Recorder) {
     });
     let mut known: BTreeMap<u32, BTreeMap<u64, u32>> = BTreeMap::new();
     for view in join_all(views).await.into_iter().flatten() {
-        for group in view.groups {
+        let own = view.members.iter().find(|member| member.number == view.node);
+        let own = own.map(|member| member.region.clone());
+        // What another region does is not what this one's nodes are broken for.
+        let is_ours = |group: &GroupView| group.region.is_none() || group.region == own;
+        for group in view.groups.into_iter().filter(is_ours) {
             let by = known.entry(group.group).or_default();
             if let Some(leader) = group.leader {
                 *by.entry(leader).or_default() += 1;

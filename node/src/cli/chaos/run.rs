@@ -51,6 +51,8 @@ pub(super) struct Work<'a> {
     pub(super) timeline: &'a Timeline,
     /// Where what happens is written.
     pub(super) history: &'a Path,
+    /// The program that nodes begin with, where it is another.
+    pub(super) program: Option<&'a Path>,
 }
 
 /// Runs a scenario on a cluster that is made for it.
@@ -59,8 +61,9 @@ pub(super) async fn on_its_own(
     work: &Work<'_>,
     output: &Output,
 ) -> Result<(), CliError> {
-    let Scenario { nodes, shards, .. } = *work.scenario;
-    let shape = Shape { nodes, shards, may_be_cut: true };
+    let Scenario { nodes, shards, regions, .. } = *work.scenario;
+    let (with_region, program) = (regions > 1, work.program.map(Path::to_owned));
+    let shape = Shape { may_be_cut: true, with_region, program, ..Shape::of(nodes, shards) };
     on_cluster(common, shape, output, async |fleet| {
         recorded(&mut Ground::Made { fleet, shards }, work, output).await
     })

@@ -132,7 +132,7 @@ impl Striker<'_, '_> {
         let mut nodes = Vec::new();
         for node in picked {
             // It is felt while it is done, and not only behind it.
-            let is_long = strike.fault == Fault::Restart;
+            let is_long = strike.fault.starts_again();
             if is_long {
                 self.note(&strike, Some(node), Phase::Installed, "");
             }
@@ -163,9 +163,13 @@ impl Striker<'_, '_> {
                 self.nodes.is_out(node);
                 self.ground.fleet()?.pause(node)?;
             }
-            Fault::Restart => {
+            Fault::Restart | Fault::Upgrade => {
                 self.nodes.is_out(node);
-                self.ground.fleet()?.terminate(node).await?;
+                let fleet = self.ground.fleet()?;
+                fleet.terminate(node).await?;
+                if strike.fault == Fault::Upgrade {
+                    fleet.upgrade(node)?;
+                }
                 if let Err(error) = self.start(node).await {
                     let why = format!("it does not start again: {error}");
                     self.recorder.note(What::Down { node: Some(node), why });

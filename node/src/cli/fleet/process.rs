@@ -40,6 +40,8 @@ const PORT_ATTEMPTS_MAX: usize = 64;
 const MAY_BE_CUT: &str = "\n[chaos]\nenabled = true\n";
 const IS_CUT: &str = "rules = [{ peer = \"127.0.0.0/8\", loss_percent = 100 }]\n";
 
+const ABROAD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
 /// What a process holds, and has used since it began.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cli) struct Footprint {
@@ -49,11 +51,19 @@ pub(in crate::cli) struct Footprint {
     pub(in crate::cli) is_over: bool,
 }
 
+/// Which node it is, and of which region where that is not the first.
+pub(super) struct Place {
+    pub(super) number: u64,
+    pub(super) abroad: Option<&'static str>,
+}
+
 /// One node: its directory, and the process that runs it, if one does.
 pub(super) struct NodeProcess {
     pub(super) dir: PathBuf,
     config: PathBuf,
     passphrase: PathBuf,
+    /// What it is started as.
+    pub(super) program: PathBuf,
     /// None: killed.
     pub(super) child: Option<Child>,
     pub(super) devices: SocketAddr,
@@ -98,8 +108,8 @@ impl NodeProcess {
     pub(super) fn prepare(
         dir: &Path,
         passphrase: &Path,
-        number: u64,
-        shape: Shape,
+        Place { number, abroad }: Place,
+        shape: &Shape,
     ) -> Result<Self, CliError> {
         let config = dir.join(format!("node-{number}.toml"));
         let own = match shape.nodes {
@@ -107,12 +117,15 @@ impl NodeProcess {
             _ => dir.join(format!("node-{number}")),
         };
         if !config.exists() {
-            let at = Ipv4Addr::LOCALHOST;
+            // What is between regions is told from the rest by its addresses.
+            let at = if abroad.is_some() { ABROAD } else { Ipv4Addr::LOCALHOST };
+            let region = abroad.map(|region| format!("[cluster]\nregion = \"{region}\"\n\n"));
             let (devices, https, mesh) = (free_port(at)?, free_port(at)?, free_port(at)?);
             let text = format!(
-                "[node]\nnumber = {number}\ndata_dir = {own:?}\nshards = {}\n\n[listen]\n\
+                "{}[node]\nnumber = {number}\ndata_dir = {own:?}\nshards = {}\n\n[listen]\n\
                  devices = \"{at}:{devices}\"\nhttps = \"{at}:{https}\"\n\
                  mesh = \"{at}:{mesh}\"\n{}",
+                region.unwrap_or_default(),
                 shape.shards,
                 if shape.may_be_cut { MAY_BE_CUT } else { "" },
             );
@@ -125,7 +138,11 @@ impl NodeProcess {
         let loaded = crate::config::Config::load(Some(&config), &[]);
         let devices = loaded.map_err(failed)?.listen.devices;
         let passphrase = passphrase.to_owned();
-        Ok(Self { dir: own, config, passphrase, child: None, devices })
+        let program = match &shape.program {
+            Some(program) => program.clone(),
+            None => std::env::current_exe().map_err(failed)?,
+        };
+        Ok(Self { dir: own, config, passphrase, program, child: None, devices })
     }
 
     pub(super) fn api(&self) -> Result<Api, CliError> {
@@ -133,7 +150,7 @@ impl NodeProcess {
     }
 
     fn command(&self, verb: &str) -> Result<Command, CliError> {
-        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+        let mut command = Command::new(&self.program);
         command
             .args([verb, "--json", "--config"])
             .arg(&self.config)
@@ -177,7 +194,12 @@ impl NodeProcess {
 
     /// Starts it and waits until it is ready.
     pub(super) async fn spawn(&mut self) -> Result<(), CliError> {
-        let mut child = self.command("node")?.stdout(Stdio::piped()).spawn().map_err(failed)?;
+        let mut command = self.command("node")?;
+        if std::env::current_exe().is_ok_and(|own| own == self.program) {
+            // An earlier release does not know it.
+            command.arg("--with-parent");
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn().map_err(failed)?;
         let stdout = child.stdout.take().ok_or_else(|| failed("it has no output"))?;
         let mut lines = BufReader::new(stdout).lines();
         let line = timeout(START_TIMEOUT, lines.next_line()).await;
