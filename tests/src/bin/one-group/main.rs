@@ -13,7 +13,9 @@
 
 mod mortal;
 
-use std::{collections::BTreeSet, error::Error, process::exit, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet, error::Error, future::pending, process::exit, sync::Arc, time::Duration,
+};
 
 use fieldmesh_actors::commit::Verdict;
 use fieldmesh_node::{
@@ -35,9 +37,10 @@ use fieldmesh_tests::{
     live::until,
 };
 use mortal::Mortal;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 
 const NODE: u64 = 1;
+const STORAGE_SAYS_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of rows looked at together.
 const PAGE_BYTES: usize = 1 << 20;
 
@@ -85,7 +88,11 @@ async fn run(order: &Order) -> Result<(), Box<dyn Error>> {
     until("the group leads", async || group.barrier().await.ok()).await;
     let found = found(&*group.table())?;
     println!("found {found}");
-    work(&group, order, found).await?;
+    if let Err(error) = work(&group, order, found).await {
+        // Where it is the storage that failed, that says why and ends the process, be it a moment later.
+        drop(timeout(STORAGE_SAYS_WITHIN, pending::<()>()).await);
+        return Err(error);
+    }
     group.stop().await;
     drop(group);
     // Its last rounds, where it is still in one.
