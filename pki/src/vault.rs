@@ -15,12 +15,10 @@ const KEY_MAGIC: &[u8; 4] = b"FMK1";
 const HEADER_BYTES: usize = 4 + 4 + 4 + 16;
 const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
-/// RFC 9106 §4, second choice: 64 MiB and three passes.
+/// RFC 9106 §4, second choice: 64 MiB and three passes. No release has written another cost, and a file that
+/// asks for one is refused before any work is done for it: it may be anybody's.
 const MEMORY_KIB: u32 = 64 * 1024;
 const PASSES: u32 = 3;
-/// What a file may ask for, before any work is done for it.
-const MEMORY_KIB_MAX: u32 = 256 * 1024;
-const PASSES_MAX: u32 = 16;
 
 /// Why a vault is not sealed or opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -125,7 +123,7 @@ pub fn open(passphrase: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Vaul
         header[at..at + 4].iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
     };
     let (memory_kib, passes) = (number(4), number(8));
-    if header[..4] != *MAGIC || memory_kib > MEMORY_KIB_MAX || passes > PASSES_MAX {
+    if header[..4] != *MAGIC || (memory_kib, passes) != (MEMORY_KIB, PASSES) {
         return Err(VaultError::Malformed);
     }
     open_behind(header, &cipher(passphrase, memory_kib, passes, &header[12..])?, *nonce, content)
@@ -168,11 +166,34 @@ mod tests {
             bad[at] ^= 1;
             assert_eq!(open(b"horse", &bad), Err(VaultError::Refused), "byte {at}");
         }
-        let mut greedy = sealed.clone();
-        greedy[4] = 0xff;
-        assert_eq!(open(b"horse", &greedy), Err(VaultError::Malformed));
         assert_eq!(open(b"horse", &sealed[..20]), Err(VaultError::Malformed));
     }
+
+    /// The last would need four times the memory and five times the passes.
+    #[test]
+    fn a_file_that_asks_for_another_cost_is_refused_before_any_work() {
+        let sealed = seal(b"horse", b"secret", [1; 16], [2; 12]).unwrap();
+        let asked = |memory_kib: u32, passes: u32| {
+            let mut asking = sealed.clone();
+            asking[4..8].copy_from_slice(&memory_kib.to_be_bytes());
+            asking[8..12].copy_from_slice(&passes.to_be_bytes());
+            open(b"horse", &asking)
+        };
+        assert_eq!(asked(MEMORY_KIB, PASSES).as_deref().map(Vec::as_slice), Ok(&b"secret"[..]));
+        let others = [
+            (u32::MAX, PASSES),
+            (MEMORY_KIB, u32::MAX),
+            (MEMORY_KIB + 1, PASSES),
+            (MEMORY_KIB, PASSES + 1),
+            (8, 1),
+            (256 * 1024, 16),
+        ];
+        for (memory_kib, passes) in others {
+            let refused = Err(VaultError::Malformed);
+            assert_eq!(asked(memory_kib, passes), refused, "{memory_kib} KiB, {passes} passes");
+        }
+    }
+
     #[test]
     fn only_the_key_opens_it_and_any_change_is_noticed() {
         let sealed = seal_with_key(&[7; 32], b"secret", [2; 12]).unwrap();
@@ -212,5 +233,18 @@ mod tests {
         assert_eq!(sealed[..4], *b"FMK1");
         assert_eq!(sealed[4..16], [2; 12]);
         assert_eq!(sealed[16..], expected);
+    }
+
+    /// As OpenSSL computes Argon2id and the rest, with everything before the nonce as additional data.
+    #[test]
+    fn a_file_of_another_implementation_under_a_passphrase_is_the_same() {
+        let sealed = seal(b"horse", b"secret", [1; 16], [2; 12]).unwrap();
+        let expected = [
+            0x17, 0x35, 0x51, 0x98, 0xaa, 0xb6, 0x39, 0x7d, 0x20, 0xdc, 0xa8, 0x28, 0x61, 0xe5,
+            0x38, 0xfd, 0xcc, 0xe6, 0x7a, 0x56, 0xf2, 0x7f,
+        ];
+        assert_eq!(sealed[..12], *b"FMV1\x00\x01\x00\x00\x00\x00\x00\x03");
+        assert_eq!((&sealed[12..28], &sealed[28..40]), (&[1; 16][..], &[2; 12][..]));
+        assert_eq!(sealed[40..], expected);
     }
 }
