@@ -29,6 +29,7 @@ pub mod edge;
 pub mod files;
 pub mod floor;
 pub mod generator;
+mod golden;
 pub mod guide;
 mod hosting;
 pub mod intake;

@@ -175,6 +175,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
     use super::*;
+    use crate::store::rows::name;
 
     struct Counter(std::sync::atomic::AtomicU8);
     impl Entropy for Counter {
@@ -207,5 +208,26 @@ mod tests {
         let wrapped = data.wrap(&region, &[1; 16], &entropy).unwrap();
         assert_eq!(Key::unwrap(&region, &[1; 16], &wrapped).unwrap().expose(), data.expose());
         assert!(Key::unwrap(&region, &[2; 16], &wrapped).is_err());
+    }
+
+    /// As OpenSSL seals them: what is on disk is opened by every later release.
+    #[test]
+    fn what_is_sealed_has_the_bytes_that_it_always_had() {
+        let ones = Counter(1.into());
+        let eights = Key::from_bytes(Zeroizing::new([8; KEY_BYTES]));
+        let sealed = eights.seal(Place::Events, b"one", b"secret", &ones).unwrap();
+        assert_eq!(
+            name(&sealed),
+            "010101010101010101010101aa796ddabad3e64036b8eb6be9fd992fcb37b21f0f84"
+        );
+        assert_eq!(
+            name(Key::shared().expose()),
+            "3e146f5fc4a0863d313602f8944813931c0cf5f72afc97b0b53117fb9423bcba"
+        );
+        let ones = Counter(1.into());
+        let wrapped = eights.wrap(&Key::shared(), &[5; 16], &ones).unwrap();
+        let bytes = "010101010101010101010101654ada06dbb73b5feb76aab77da88bd1\
+                     0190d7db575022498630d441ebb1eea7a20d753b99392769f6be11adc2808f08";
+        assert_eq!(name(&wrapped), bytes);
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     deployment::{Deployment, Welcome},
     os::{SystemClock, SystemEntropy},
+    store::rows,
     web::cluster::NewMember,
 };
 
@@ -46,7 +47,7 @@ pub(super) async fn found(
         return Err(CliError::usage(text));
     }
     let answer = posted(server, "/v1/cluster/regions", parts.roots, &parts.node, member).await?;
-    let welcome: Welcome = minicbor::decode(&answer).map_err(undecodable)?;
+    let welcome: Welcome = rows::whole(&answer).map_err(undecodable)?;
     keeper.keep_renewed(&entropy).map_err(|error| usage(&error))?;
     keeper.welcome(&welcome).map_err(|error| usage(&error))?;
     let region = &parts.facts.region;

@@ -40,7 +40,7 @@ use crate::{
     deployment::{HandOver, Restoring},
     files,
     os::{SystemClock, SystemEntropy},
-    store::{Engine as _, Role, StoreError, rocks::Rocks},
+    store::{Engine as _, Role, StoreError, rocks::Rocks, rows},
     web::{
         backup::{Hold, OfBackup},
         cluster::NewMember,
@@ -220,7 +220,7 @@ fn moment(ms: u64) -> String {
 /// The cluster's nodes, regions and groups.
 async fn record(api: &Api) -> Result<Members, CliError> {
     let bytes = api.bytes("/v1/promotion/record").await?;
-    minicbor::decode(&bytes).map_err(undecodable)
+    rows::whole(&bytes).map_err(undecodable)
 }
 
 /// The region, where a node may become one of it.
@@ -404,7 +404,7 @@ impl Promoting<'_> {
             Data::Voters => {}
         }
         let path = format!("/v1/promotion/edges?region={}", self.home.region);
-        let edges: Edges = minicbor::decode(&self.api.bytes(&path).await?).map_err(undecodable)?;
+        let edges: Edges = rows::whole(&self.api.bytes(&path).await?).map_err(undecodable)?;
         let service = self.restoring.service(&SystemClock).map_err(|error| usage(&error))?;
         let mended = promotion.mend(&edges, &service.region_key, &SystemEntropy::default());
         let mended = mended.map_err(|error| failed(&error))?;

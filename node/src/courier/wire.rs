@@ -15,6 +15,9 @@ use minicbor::{
     bytes::{ByteArray, ByteVec},
 };
 
+/// A value in a frame's bytes, whole.
+pub use crate::store::rows::whole as decode;
+
 /// The largest command: what it becomes must fit a log entry, and room for its address.
 pub const FRAME_BYTES_MAX: usize = crate::consensus::group::ENTRY_BYTES_MAX + (64 << 10);
 
@@ -394,19 +397,5 @@ impl Said {
             Self::Full => AskError::Full,
             Self::Failed(why) => AskError::Journal(JournalError::Failed(why)),
         })
-    }
-}
-
-/// A value in a frame's bytes, whole.
-///
-/// # Errors
-/// Bytes that are something else, or more.
-pub fn decode<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Result<T, minicbor::decode::Error> {
-    let mut decoder = minicbor::Decoder::new(bytes);
-    let value = decoder.decode()?;
-    if decoder.position() == bytes.len() {
-        Ok(value)
-    } else {
-        Err(minicbor::decode::Error::message("bytes behind the value"))
     }
 }

@@ -113,7 +113,7 @@ impl HandOver {
     /// # Errors
     /// Bytes that are something else.
     pub fn decode(bytes: &[u8]) -> Result<Self, minicbor::decode::Error> {
-        minicbor::decode(bytes)
+        rows::whole(bytes)
     }
 }
 
@@ -157,7 +157,7 @@ impl Admission {
         let sealed = files::read(&path).map_err(file(&path))?;
         let plain = vault::open(passphrase, &sealed)
             .map_err(|source| DeploymentError::Vault { path: path.clone(), source })?;
-        let kept = minicbor::decode(&plain);
+        let kept = rows::whole(&plain);
         kept.map(Some).map_err(|_| DeploymentError::Damaged { path })
     }
 
@@ -266,5 +266,5 @@ pub(super) fn members(dir: &Path) -> Result<Members, DeploymentError> {
         return Ok(Members::default());
     }
     let bytes = files::read(&path).map_err(file(&path))?;
-    minicbor::decode(&bytes).map_err(|_| DeploymentError::Damaged { path })
+    rows::whole(&bytes).map_err(|_| DeploymentError::Damaged { path })
 }

@@ -161,7 +161,7 @@ impl Keeper {
         encoded: &[u8],
         entropy: &dyn Entropy,
     ) -> Result<(), DeploymentError> {
-        let row: IssuingRow = minicbor::decode(encoded).map_err(key_error)?;
+        let row: IssuingRow = rows::whole(encoded).map_err(key_error)?;
         if sha256(&row.certificate) != *fingerprint {
             return Err(key_error("it is another authority's"));
         }

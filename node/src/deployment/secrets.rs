@@ -190,7 +190,7 @@ impl Seal {
         };
         let plain =
             plain.map_err(|source| DeploymentError::Vault { path: path.to_owned(), source })?;
-        minicbor::decode(&plain).map_err(|_| DeploymentError::Damaged { path: path.to_owned() })
+        rows::whole(&plain).map_err(|_| DeploymentError::Damaged { path: path.to_owned() })
     }
 
     /// The issuing CA's key, wherever it is.

@@ -146,9 +146,23 @@ pub fn name(key: &[u8]) -> String {
     key.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The value that these bytes are, all of them.
+///
+/// # Errors
+/// Bytes that are something else, or more.
+pub fn whole<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Result<T, minicbor::decode::Error> {
+    let mut decoder = minicbor::Decoder::new(bytes);
+    let value = decoder.decode()?;
+    if decoder.position() == bytes.len() {
+        Ok(value)
+    } else {
+        Err(minicbor::decode::Error::message("bytes behind the value"))
+    }
+}
+
 /// Decodes a value, naming the record where it cannot.
 pub fn decode<T: for<'b> Decode<'b, ()>>(key: &[u8], value: &[u8]) -> Result<T, StoreError> {
-    minicbor::decode(value).map_err(|error| StoreError::Corrupt {
+    whole(value).map_err(|error| StoreError::Corrupt {
         table: "state".into(),
         record: name(key),
         fact: error.to_string(),
@@ -185,7 +199,17 @@ pub fn device_and_message(key: &[u8]) -> Option<([u8; 16], [u8; 16])> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cursor, Take};
+    use super::{Cursor, StoreError, Take, TimerRow, decode, encode};
+
+    #[test]
+    fn a_row_ends_where_its_value_ends() {
+        let row = TimerRow { due_ms: 1, generation: 2 };
+        let mut bytes = encode(&row);
+        assert_eq!(decode::<TimerRow>(b"u", &bytes).ok(), Some(row));
+        bytes.push(0);
+        let damaged = decode::<TimerRow>(b"u", &bytes);
+        assert!(matches!(damaged, Err(StoreError::Corrupt { record, .. }) if record == "75"));
+    }
 
     #[test]
     fn a_cursor_takes_each_number_once_in_any_order() {

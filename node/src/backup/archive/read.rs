@@ -16,7 +16,7 @@ use crate::{
     consensus::transfer::{self, PIECE_BYTES_MAX},
     files,
     sealing::{Key, Place},
-    store::Row,
+    store::{Row, rows},
 };
 
 /// Nonce and tag of a sealed piece.
@@ -52,8 +52,7 @@ impl Archive {
         }
         let plain = vault::open(passphrase, sealed)
             .map_err(|source| ArchiveError::Vault { path: path.clone(), source })?;
-        let head: Head =
-            minicbor::decode(&plain).map_err(|_| damaged("its content does not decode"))?;
+        let head: Head = rows::whole(&plain).map_err(|_| damaged("its content does not decode"))?;
         if head.manifest.format != format {
             return Err(damaged("it says two formats"));
         }

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::{
     consensus::transfer,
+    golden::{HASH, KEY, is_kept, unhex},
     os::SystemEntropy,
     store::Row,
+    store::rows,
     store::simulated::Disk,
     store::{Batch, Engine, Role},
 };
@@ -204,4 +206,68 @@ fn only_a_whole_backup_of_this_format_under_its_passphrase_is_one() {
     newer[7] = 2;
     std::fs::write(&head, newer).unwrap();
     assert!(matches!(open(&dir, PASSPHRASE), ArchiveError::Format { found: 2, .. }));
+}
+
+/// The head of a backup of one group that has one row, as another implementation writes it.
+const FROZEN_HEAD: &str = "\
+    464d424b00000001464d56310001000000000003010101010101010101010101010101010202020202020202\
+    0202020256f4ba23485fda4f1854b5e1706fa0c9c2910fb9adf599b4ff26502b11493f80a250d0e2da9c39d7\
+    95436d4bdc399023348f9a584bb32c6bfe37dfa01e1f00544995127c4e69f8918a6cc8233f34c7e83ae23dee\
+    bf27e7ed619cc45bff6301a0d4c1c79116efe7c85cfca82b8f79c75e48567f49601dddcdc9aea1f598fad4d1\
+    7324f775a6bb5bf342c278aaa39e";
+/// That group's file.
+const FROZEN_ROWS: &str = "\
+    464d424700000029010101010101010101010101d841d6604a2515da0db4dcbde9bc817dc91e6ddf259ef91a\
+    4bcafe7dc90000002402020202020202020202020230cb7b5c09f3b3a08a27bc17a43268643f14fd965c0787\
+    41";
+
+/// A backup is read by every later release, byte for byte as it was written.
+#[test]
+fn a_frozen_backup_is_read() {
+    let scratch = Scratch::new("archive-frozen");
+    std::fs::write(scratch.0.join(HEAD), unhex(FROZEN_HEAD)).unwrap();
+    std::fs::write(scratch.0.join(rows_file(1)), unhex(FROZEN_ROWS)).unwrap();
+    let archive = Archive::open(&scratch.0, PASSPHRASE).unwrap();
+    assert_eq!(archive.secrets(), [1]);
+    let [part] = &archive.manifest.groups[..] else { panic!("{:?}", archive.manifest) };
+    assert_eq!((part.group, part.term, part.index, part.rows, part.pieces), (1, 3, 40, 1, 2));
+    assert_eq!(read(&scratch.0).unwrap(), [(b"k".to_vec(), b"v".to_vec())]);
+}
+
+#[test]
+fn the_content_of_a_head_is_frozen_and_ends_where_it_ends() {
+    let head: Head = is_kept(
+        "83 87 01 6163 63657531 04 01 81 87 01 03 1828 0f 04 190384 <hash> 81 <issuer> <key> 4101",
+    );
+    assert_eq!((head.key, head.secrets.as_slice()), (KEY, &[1][..]));
+    assert_eq!(head.manifest.groups[0].sha256, HASH);
+    // Sealed by whoever has the passphrase, with something behind it.
+    let scratch = Scratch::new("archive-behind");
+    let mut content = rows::encode(&head);
+    for is_whole in [true, false] {
+        let sealed = vault::seal(PASSPHRASE, &content, [1; 16], [2; 12]).unwrap();
+        let bytes = [&HEAD_MAGIC[..], &FORMAT.to_be_bytes(), &sealed].concat();
+        std::fs::write(scratch.0.join(HEAD), bytes).unwrap();
+        let opened = Archive::open(&scratch.0, PASSPHRASE);
+        match opened.map(|_| ()) {
+            Ok(()) => assert!(is_whole),
+            Err(error) => {
+                assert!(!is_whole && matches!(error, ArchiveError::Damaged { .. }), "{error}");
+            }
+        }
+        content.push(0);
+    }
+}
+
+/// Whoever is given a foreign directory to look at spends no memory on what its head asks for.
+#[test]
+fn a_head_that_asks_for_much_is_refused_at_once() {
+    let scratch = Scratch::new("archive-greedy");
+    let mut bytes = unhex(FROZEN_HEAD);
+    // Behind two magics and the format: 256 MiB.
+    bytes[12..16].copy_from_slice(&(256_u32 * 1024).to_be_bytes());
+    std::fs::write(scratch.0.join(HEAD), bytes).unwrap();
+    let refused = Archive::open(&scratch.0, PASSPHRASE).err().unwrap();
+    let source = vault::VaultError::Malformed;
+    assert!(matches!(refused, ArchiveError::Vault { source: found, .. } if found == source));
 }
