@@ -130,17 +130,31 @@ pub(super) fn put_membership<W: Write>(
     Ok(())
 }
 
+/// In a group without voters nobody's word is needed, so that everybody leads it and decides alone.
+const NOBODY: CodecError = CodecError::Impossible("a group without voters");
+
 fn get_ids(d: &mut Decoder<'_>) -> Result<BTreeSet<u64>, CodecError> {
     Ok(d.array_iter::<u64>()?.collect::<Result<_, _>>()?)
 }
 
+/// A membership that was decided: somebody votes in it.
 pub(super) fn get_membership(
     d: &mut Decoder<'_>,
 ) -> Result<Membership<u64, EmptyNode>, CodecError> {
+    let membership = get_any_membership(d)?;
+    if membership.get_joint_config().is_empty() { Err(NOBODY) } else { Ok(membership) }
+}
+
+/// The same, or that of a group that nobody was put into yet.
+fn get_any_membership(d: &mut Decoder<'_>) -> Result<Membership<u64, EmptyNode>, CodecError> {
     d.array()?;
     let mut configs = Vec::new();
     for _ in 0..d.array()?.unwrap_or(0) {
-        configs.push(get_ids(d)?);
+        let voters = get_ids(d)?;
+        if voters.is_empty() {
+            return Err(NOBODY);
+        }
+        configs.push(voters);
     }
     let nodes: BTreeMap<u64, EmptyNode> =
         get_ids(d)?.into_iter().map(|id| (id, EmptyNode::default())).collect();
@@ -229,7 +243,8 @@ pub fn decode_applied(bytes: &[u8]) -> Result<(Option<LogId>, StoredMembership),
         d.array()?;
         let applied = get_optional_log_id(d)?;
         let at = get_optional_log_id(d)?;
-        Ok((applied, StoredMembership::new(at, get_membership(d)?)))
+        let membership = if at.is_some() { get_membership(d)? } else { get_any_membership(d)? };
+        Ok((applied, StoredMembership::new(at, membership)))
     })
 }
 
@@ -247,6 +262,16 @@ mod tests {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
 
+    /// A record with this content.
+    fn of(content: &str) -> Vec<u8> {
+        let digits: Vec<u32> = content.chars().filter_map(|c| c.to_digit(16)).collect();
+        let content = digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8);
+        let (mut bytes, content) = (vec![VERSION], content.collect::<Vec<_>>());
+        bytes.extend(crc32fast::hash(&content).to_be_bytes());
+        bytes.extend(content);
+        bytes
+    }
+
     #[test]
     fn the_stored_bytes_are_frozen() {
         let entry = Entry {
@@ -259,6 +284,23 @@ mod tests {
         let vote = Vote::new(4, 1);
         assert_eq!(hex(&encode_vote(&vote)[HEADER_BYTES..]), "830401f4");
         assert_eq!(decode_vote(&encode_vote(&vote)).unwrap(), vote);
+    }
+
+    #[test]
+    fn a_group_without_voters_is_refused() {
+        let applied = |members: &str| decode_applied(&of(members)).map(|_| ());
+        let entry = |members: &str| decode_entry(&of(&format!("83 820307 02 {members}")));
+        // Configurations, then everybody.
+        for nobody in
+            ["82 80 80", "82 80 8101", "82 81 80 80", "82 81 80 8101", "82 82 8101 80 8101"]
+        {
+            assert!(matches!(entry(nobody), Err(CodecError::Impossible(_))), "{nobody}");
+            let refused = applied(&format!("83 820307 820102 {nobody}"));
+            assert!(matches!(refused, Err(CodecError::Impossible(_))), "{nobody}");
+        }
+        assert!(entry("82 81 8101 8101").is_ok());
+        // Before its first entry a group has no members yet.
+        assert!(applied("83 f6 f6 82 80 80").is_ok());
     }
 
     #[test]
