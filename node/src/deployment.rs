@@ -272,8 +272,9 @@ impl Deployment {
         let roots = certificates::roots(&dir.join("root.pem"), &facts)?;
         let now_s = clock.now_ms() / 1000;
         let issuing = Arc::new(with_urls(seal.issuing(&secrets)?, config)?);
-        let trust = TrustStore::new(roots.clone(), vec![issuing.certificate().to_vec()])
-            .map_err(key_error)?;
+        let known = vec![issuing.certificate().to_vec()];
+        let trust = TrustStore::for_cluster(&facts.cluster, roots.clone(), known);
+        let trust = trust.map_err(key_error)?;
         let service_key = KeyMaterial::from_pkcs8(&secrets.service_key).map_err(key_error)?;
         let mut own = Vec::new();
         if certificates::is_due(&issuing, &roots, &secrets.service_certificate, now_s) {

@@ -340,8 +340,8 @@ impl Rotation {
         let cluster = self.issuer.cluster();
         let own = self.authority()?;
         let authority = match (read.is_root, issues_for(&read.name, cluster)) {
-            (true, _) if read.name.starts_with(&format!("{cluster} root ")) => own,
-            (false, Some(region)) => EntityId::authority(region),
+            (true, _) if read.is_of(cluster) => own,
+            (false, Some(region)) if read.is_of(cluster) => EntityId::authority(region),
             (is_root, _) => {
                 let wanted = if is_root { "root" } else { "<region> issuing" };
                 let wanted = format!("{cluster} {wanted} <generation>");

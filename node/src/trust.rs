@@ -25,7 +25,7 @@ use fieldmesh_domain::{
     registration::Revocation,
 };
 use fieldmesh_pki::{
-    PeerCertificate, RevocationSet, TrustStore,
+    CaCertificate, PeerCertificate, RevocationSet, TrustStore,
     tls::{self, IsRevoked},
 };
 
@@ -75,9 +75,19 @@ struct Bundle {
 }
 
 impl Bundle {
-    fn believed(&self, role: Role) -> Vec<Vec<u8>> {
+    /// Of one cluster, where that is known. Another one's would be believed by each node that applies its
+    /// row, and must not keep those beside it from being believed.
+    fn believed(&self, role: Role, cluster: Option<&str>) -> Vec<Vec<u8>> {
         let cas = self.cas.values().filter(|ca| ca.role == role && ca.phase != Phase::Removed);
-        cas.map(|ca| ca.certificate.clone()).collect()
+        let is_own = |ca: &&Ca| {
+            let Some(cluster) = cluster else { return true };
+            let is_own = CaCertificate::read(&ca.certificate).is_ok_and(|read| read.is_of(cluster));
+            if !is_own {
+                tracing::error!(cluster, "a record names an authority of another cluster");
+            }
+            is_own
+        };
+        cas.filter(is_own).map(|ca| ca.certificate.clone()).collect()
     }
 }
 
@@ -242,10 +252,17 @@ impl Trust {
 
     /// From now on each handshake is judged by the authorities that are known now.
     fn believe(&self) {
+        let before = self.store();
+        let cluster = before.cluster();
         let bundle = self.bundle.read().unwrap_or_else(PoisonError::into_inner);
-        let (roots, issuing) = (bundle.believed(Role::Root), bundle.believed(Role::Issuing));
+        let believed = |role| bundle.believed(role, cluster);
+        let (roots, issuing) = (believed(Role::Root), believed(Role::Issuing));
         drop(bundle);
-        match TrustStore::new(roots, issuing) {
+        let store = match cluster {
+            Some(cluster) => TrustStore::for_cluster(cluster, roots, issuing),
+            None => TrustStore::new(roots, issuing),
+        };
+        match store {
             Ok(store) => {
                 *self.store.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(store);
             }
@@ -276,12 +293,79 @@ impl Trust {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use fieldmesh_domain::EntityId;
     use fieldmesh_domain::time::Millis;
-    use fieldmesh_pki::{Identity, KeyKind, Kind};
+    use fieldmesh_pki::{Identity, IssuingCa, KeyKind, KeyMaterial, Kind, RootCa, Usage, profile};
 
     use super::*;
+
+    const NOW_S: u64 = 1_800_000_000;
+
+    /// A cluster's root and the issuing CA of its region `eu1`.
+    fn authority(cluster: &str) -> (RootCa, IssuingCa) {
+        let root = RootCa::create(cluster, NOW_S, [1; 16]).unwrap();
+        let (issuing, _) = root.issue_issuing("eu1", 1, NOW_S, [2; 16]).unwrap();
+        (root, issuing)
+    }
+
+    fn brought(der: &[u8], epoch: u64) -> IndexRow {
+        let read = CaCertificate::read(der).unwrap();
+        let ca = Ca {
+            fingerprint: read.fingerprint,
+            certificate: der.to_vec(),
+            role: if read.is_root { Role::Root } else { Role::Issuing },
+            authority: EntityId::authority("eu1".parse().unwrap()),
+            name: read.name_hash,
+            signer: read.fingerprint,
+            not_after: read.not_after_s,
+            phase: Phase::Active,
+            since: Millis(0),
+            epoch,
+            compromised: false,
+        };
+        IndexRow::Ca { ca, epoch }
+    }
+
+    /// Whether a node of that cluster's region is believed.
+    fn believes(trust: &Trust, cluster: &str, issuing: &IssuingCa) -> bool {
+        let identity = Identity {
+            cluster: cluster.into(),
+            region: "eu1".into(),
+            kind: Kind::Node,
+            id: [9; 16],
+        };
+        let (spki, life) =
+            (KeyMaterial::generate().unwrap().spki(), profile(Kind::Node).life(NOW_S, 0));
+        let leaf = issuing.issue(&spki, &identity, &[], life, [3; 16]).unwrap().der;
+        trust.store().verify(&leaf, &[issuing.certificate()], Usage::ClientAuth, NOW_S).is_ok()
+    }
+
+    /// A root of another cluster is as whole as ours, and so is whoever is below it: only its name says
+    /// whose it is.
+    #[test]
+    fn a_record_with_another_clusters_authority_is_not_believed_and_stands_in_nobodys_way() {
+        let (own, other) = (authority("acme.test"), authority("other.test"));
+        let made = |cluster: &str, of: &(RootCa, IssuingCa)| {
+            let (root, issuing) = (of.0.certificate().to_vec(), of.1.certificate().to_vec());
+            TrustStore::for_cluster(cluster, vec![root], vec![issuing])
+        };
+        assert!(made("acme.test", &other).is_err());
+        let trust = Trust::new(made("acme.test", &own).unwrap());
+        let next = RootCa::create("acme.test", NOW_S, [4; 16]).unwrap();
+        let (renewed, _) = next.issue_issuing("eu1", 2, NOW_S, [5; 16]).unwrap();
+        let ders = [own.0.certificate(), own.1.certificate(), other.0.certificate()];
+        let more = [other.1.certificate(), next.certificate(), renewed.certificate()];
+        let rows: Vec<_> = ders.iter().chain(&more).map(|der| brought(der, 7)).collect();
+        trust.applied(&rows);
+        assert!(!believes(&trust, "other.test", &other.1));
+        assert!(believes(&trust, "acme.test", &own.1));
+        assert!(believes(&trust, "acme.test", &renewed), "what came with it is believed");
+        assert_eq!(*trust.epoch().borrow(), 7);
+    }
 
     fn peer(serial: u8) -> PeerCertificate {
         PeerCertificate {

@@ -151,7 +151,9 @@ impl PeerVerifier {
 /// TLS tells these apart by alert.
 fn reason(error: &TrustError) -> CertificateError {
     match error {
-        TrustError::UnknownIssuer => CertificateError::UnknownIssuer,
+        TrustError::UnknownIssuer | TrustError::OtherCluster { .. } => {
+            CertificateError::UnknownIssuer
+        }
         TrustError::Expired { .. } => CertificateError::Expired,
         TrustError::NotYetValid { .. } => CertificateError::NotValidYet,
         TrustError::WrongUsage => CertificateError::InvalidPurpose,

@@ -12,7 +12,7 @@ use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnch
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
 use x509_parser::extensions::GeneralName;
 
-use crate::{Identity, KeyKind, Kind, Life, sha256, x509};
+use crate::{CaCertificate, Identity, KeyKind, Kind, Life, sha256, x509};
 
 /// How far a certificate's beginning may be ahead of the clock: clocks differ by minutes, and a
 /// certificate just made must be good at once. Its end has no such allowance.
@@ -52,6 +52,8 @@ pub enum TrustError {
     WrongUsage,
     #[error("the certificate names no identity of a cluster")]
     BadIdentity,
+    #[error("{name:?} is no authority of the cluster {cluster}")]
+    OtherCluster { name: String, cluster: String },
     #[error("the certificate does not parse or verify: {0}")]
     Invalid(String),
 }
@@ -80,6 +82,8 @@ pub struct PeerCertificate {
 pub struct TrustStore {
     roots: Vec<TrustAnchor<'static>>,
     intermediates: Vec<CertificateDer<'static>>,
+    /// Whose authorities they are, where whoever made the store knows.
+    cluster: Option<String>,
     proven: RwLock<Vec<Proven>>,
 }
 
@@ -114,8 +118,34 @@ impl TrustStore {
         Ok(Self {
             roots: roots.into_iter().map(anchor).collect::<Result<_, _>>()?,
             intermediates: intermediates.into_iter().map(intermediate).collect::<Result<_, _>>()?,
+            cluster: None,
             proven: RwLock::default(),
         })
+    }
+
+    /// The same of one cluster, which says whose its own authorities are: a file or a record with another
+    /// one's is not believed, however whole it is.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; [`TrustError::OtherCluster`].
+    pub fn for_cluster(
+        cluster: &str,
+        roots: Vec<Vec<u8>>,
+        intermediates: Vec<Vec<u8>>,
+    ) -> Result<Self, TrustError> {
+        for der in roots.iter().chain(&intermediates) {
+            let ca = CaCertificate::read(der);
+            let ca = ca.map_err(|error| TrustError::Invalid(error.to_string()))?;
+            if !ca.is_of(cluster) {
+                return Err(TrustError::OtherCluster { name: ca.name, cluster: cluster.into() });
+            }
+        }
+        Ok(Self { cluster: Some(cluster.into()), ..Self::new(roots, intermediates)? })
+    }
+
+    /// The cluster whose store it is, where it is one's.
+    pub fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
     }
 
     /// What a chain proves, for a use, at a time.

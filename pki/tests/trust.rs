@@ -125,6 +125,30 @@ fn a_lapsed_certificate_is_judged_under_the_issuing_ca_of_its_time() {
 }
 
 #[test]
+fn a_clusters_store_holds_that_clusters_authorities_only() {
+    let own = Authority::new();
+    let root = RootCa::create("acme.test.example", NOW, [1; 16]).unwrap();
+    let (issuing, _) = root.issue_issuing("eu1", 1, NOW, [2; 16]).unwrap();
+    let ders = |one: &[u8]| vec![one.to_vec()];
+    let made = |cluster: &str, root: &RootCa, issuing: &IssuingCa| {
+        TrustStore::for_cluster(cluster, ders(root.certificate()), ders(issuing.certificate()))
+    };
+    let store = made("acme.test", &own.root, &own.issuing).unwrap();
+    assert_eq!(store.cluster(), Some("acme.test"));
+    let node = own.made_at(Kind::Node, NOW);
+    assert!(store.verify(&node, &[], Usage::ClientAuth, NOW).is_ok());
+    for (root, issuing) in [(&root, &issuing), (&root, &own.issuing), (&own.root, &issuing)] {
+        let refused = made("acme.test", root, issuing);
+        assert!(matches!(refused, Err(TrustError::OtherCluster { .. })), "{refused:?}");
+    }
+    // A name that begins or ends like it is another one's.
+    for other in ["acme.tes", "test", "acme", "acme.test.example.x", ""] {
+        assert!(made(other, &own.root, &own.issuing).is_err(), "{other}");
+    }
+    assert!(made("acme.test.example", &root, &issuing).is_ok());
+}
+
+#[test]
 fn a_beginning_may_be_five_minutes_ahead_and_no_more() {
     let authority = Authority::new();
     let node = authority.made_at(Kind::Node, NOW + 1000);

@@ -4,7 +4,7 @@
 //! that nothing else gets into the bundle that everybody believes.
 
 use super::{IssueError, content::CaFacts, root};
-use crate::{KeyKind, is_self_signed, key::SubjectKey, sha256, x509};
+use crate::{KeyKind, identity::is_region, is_self_signed, key::SubjectKey, sha256, x509};
 
 /// A root's or an issuing CA's certificate, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,19 @@ impl CaCertificate {
             is_root,
             permitted: facts.permitted,
         })
+    }
+
+    /// Whether it is a cluster's: by its name for a root, by what it may sign for an issuing CA.
+    pub fn is_of(&self, cluster: &str) -> bool {
+        if self.is_root {
+            return root::is_name_of(&self.name, cluster);
+        }
+        let is_own = |tree: &&String| {
+            tree.split_once('.').is_some_and(|(region, of)| is_region(region) && of == cluster)
+        };
+        let is_local = |tree: &&String| *tree == root::LOCAL;
+        self.permitted.iter().any(|tree| is_own(&tree))
+            && self.permitted.iter().all(|tree| is_own(&tree) || is_local(&tree))
     }
 
     /// Whether an issuing CA with this certificate was signed by a root.

@@ -30,6 +30,8 @@ const ISSUING_KEY_KINDS: &[KeyKind] = &[KeyKind::P256];
 /// look an issuer up by name then find the right one of several.
 const NAME_END: &str = " root ";
 const NAME_KEY_BYTES: usize = 3;
+/// A node is reached by it on its own machine, whatever its region.
+pub(super) const LOCAL: &str = "localhost";
 
 /// The offline root: signs issuing CAs only.
 pub struct RootCa {
@@ -59,6 +61,11 @@ fn check_name(name: &str) -> Result<(), IssueError> {
 /// Whether a root may have this common name.
 pub(super) fn is_name(name: &str) -> bool {
     name.contains(NAME_END)
+}
+
+/// Whether a root of that cluster may have this common name.
+pub(super) fn is_name_of(name: &str, cluster: &str) -> bool {
+    name.strip_prefix(cluster).is_some_and(|end| end.starts_with(NAME_END))
 }
 
 impl RootCa {
@@ -135,7 +142,7 @@ impl RootCa {
         let life = life(now_s, ISSUING_LIFE_S);
         self.facts.check_life(life, now_s)?;
         // Nodes' certificates also name localhost, for clients such as curl.
-        let permitted = [format!("{region}.{}", self.cluster), "localhost".to_owned()];
+        let permitted = [format!("{region}.{}", self.cluster), LOCAL.to_owned()];
         let serial = serial_number(serial);
         let params = ca_params(&name, 0, &permitted, serial, life)?;
         let rules = Rules {
