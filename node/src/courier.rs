@@ -12,6 +12,7 @@ mod admission;
 mod notices;
 mod sessions;
 mod slots;
+mod sums;
 mod ways;
 pub mod wire;
 

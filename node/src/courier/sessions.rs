@@ -10,7 +10,7 @@ use fieldmesh_actors::{commit::ShardId, seams::MailItem};
 use fieldmesh_domain::EntityId;
 use tokio::sync::mpsc;
 
-use super::wire::Tally;
+use super::{sums::Sums, wire::Tally};
 
 /// A device that is connected here.
 #[derive(Debug, Clone)]
@@ -46,11 +46,18 @@ impl Place {
         }
     }
 
-    /// The session's number where it is on this node (none), or on that other one.
-    fn number_at(&self, node: Option<u64>) -> Option<u64> {
+    /// The node that the session is on, none where it is on this one.
+    fn node(&self) -> Option<u64> {
         match self {
-            Self::Here(session) => node.is_none().then_some(session.number),
-            Self::There(abroad) => (node == Some(abroad.node)).then_some(abroad.session),
+            Self::Here(_) => None,
+            Self::There(abroad) => Some(abroad.node),
+        }
+    }
+
+    fn number(&self) -> u64 {
+        match self {
+            Self::Here(session) => session.number,
+            Self::There(abroad) => abroad.session,
         }
     }
 }
@@ -62,15 +69,23 @@ fn number(device: EntityId, session: u64) -> u64 {
     hashed.as_ref().iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
 }
 
+/// A session with its digest.
+struct Kept {
+    place: Place,
+    digest: u64,
+}
+
 /// All that is known of devices.
 #[derive(Default)]
 pub(super) struct Sessions {
-    places: BTreeMap<EntityId, Place>,
+    places: BTreeMap<EntityId, Kept>,
+    /// Of exactly those in `places`.
+    sums: Sums,
 }
 
 impl Sessions {
     pub(super) fn place(&self, device: EntityId) -> Option<&Place> {
-        self.places.get(&device)
+        self.places.get(&device).map(|kept| &kept.place)
     }
 
     /// The newest session takes the place of what was there; returns the one on another node that is to
@@ -80,31 +95,34 @@ impl Sessions {
             Place::There(abroad) => Some((abroad.node, abroad.session)),
             Place::Here(_) => None,
         };
-        match self.places.insert(device, place) {
-            Some(Place::There(abroad)) => {
+        let kept = Kept { digest: number(device, place.number()), place };
+        self.sums.add(kept.place.node(), device, kept.digest);
+        let before = self.places.insert(device, kept)?;
+        self.sums.remove(before.place.node(), device, before.digest);
+        match before.place {
+            Place::There(abroad) => {
                 Some(abroad).filter(|abroad| again != Some((abroad.node, abroad.session)))
             }
-            Some(Place::Here(_)) | None => None,
+            Place::Here(_) => None,
         }
+    }
+
+    fn remove_if(&mut self, device: EntityId, is_it: impl Fn(&Place) -> bool) -> bool {
+        let meant = self.place(device).is_some_and(is_it);
+        if meant && let Some(kept) = self.places.remove(&device) {
+            self.sums.remove(kept.place.node(), device, kept.digest);
+        }
+        meant
     }
 
     /// Ends a session on this node (none) or another, unless a newer one took its place; whether it did.
     pub(super) fn detach(&mut self, device: EntityId, node: Option<u64>, number: u64) -> bool {
-        let is_it = self.places.get(&device).is_some_and(|place| place.is(node, number));
-        if is_it {
-            self.places.remove(&device);
-        }
-        is_it
+        self.remove_if(device, |place| place.is(node, number))
     }
 
     /// A node has no session of the device after all; whether it was thought to.
     pub(super) fn absent(&mut self, device: EntityId, on: u64) -> bool {
-        let is_there = |place: &Place| matches!(place, Place::There(abroad) if abroad.node == on);
-        let is_it = self.places.get(&device).is_some_and(is_there);
-        if is_it {
-            self.places.remove(&device);
-        }
-        is_it
+        self.remove_if(device, |place| place.node() == Some(on))
     }
 
     /// What was said on a stream does not hold any more; whose sessions those were.
@@ -113,26 +131,22 @@ impl Sessions {
     }
 
     fn drop_where(&mut self, is_gone: impl Fn(EntityId, &Place) -> bool) -> Vec<EntityId> {
-        let gone = self.places.extract_if(.., |device, place| is_gone(*device, place));
-        gone.map(|(device, _)| device).collect()
+        let gone = self.places.extract_if(.., |device, kept| is_gone(*device, &kept.place));
+        let gone = gone.map(|(device, kept)| {
+            self.sums.remove(kept.place.node(), device, kept.digest);
+            device
+        });
+        gone.collect()
     }
 
     /// What there is of each shard's devices, by the shard: those that are connected here (none), or that
-    /// another node said are there.
+    /// another node said are there. Which shard serves a device must follow from its region, kind and slot.
     pub(super) fn tallies(
         &self,
         at: Option<u64>,
         shard_of: impl Fn(EntityId) -> Option<ShardId>,
     ) -> BTreeMap<ShardId, Tally> {
-        let mut tallies = BTreeMap::new();
-        for (device, place) in &self.places {
-            let Some(session) = place.number_at(at) else { continue };
-            let Some(shard) = shard_of(*device) else { continue };
-            let tally = tallies.entry(shard).or_insert_with(|| Tally::none(shard));
-            tally.sessions += 1;
-            tally.sum = tally.sum.wrapping_add(number(*device, session));
-        }
-        tallies
+        self.sums.tallies(at, shard_of)
     }
 
     /// The shards of whose devices another node has not what it said it has.
@@ -155,7 +169,7 @@ impl Sessions {
         node: u64,
         is_meant: impl Fn(EntityId) -> bool,
     ) -> Vec<EntityId> {
-        self.drop_where(|device, place| is_meant(device) && place.number_at(Some(node)).is_some())
+        self.drop_where(|device, place| place.node() == Some(node) && is_meant(device))
     }
 
     /// Devices that are connected somewhere.
@@ -165,7 +179,7 @@ impl Sessions {
 
     /// Devices that are connected here, with their sessions' numbers.
     pub(super) fn here(&self) -> impl Iterator<Item = (EntityId, u64)> {
-        self.places.iter().filter_map(|(device, place)| match place {
+        self.places.iter().filter_map(|(device, kept)| match &kept.place {
             Place::Here(session) => Some((*device, session.number)),
             Place::There(_) => None,
         })
@@ -230,22 +244,96 @@ mod tests {
         assert!(sessions.place(device()).is_none());
     }
 
+    fn in_slot(slot: u8, last: u8) -> EntityId {
+        let mut bytes = device().to_bytes();
+        // A customer's kind is the number nought, in front of the slot.
+        (bytes[4], bytes[5], bytes[15]) = (0, slot, last);
+        EntityId::from_bytes(bytes).unwrap()
+    }
+
+    /// Each in a slot of its own.
     fn other(last: u8) -> EntityId {
-        EntityId::new(
-            EntityKind::Customer,
-            "eu1".parse().unwrap(),
-            [7, 0, 0, 0, 0, 0, 0, 0, 0, last],
-        )
+        in_slot(last, last)
+    }
+
+    /// Every session hashed, one after the other.
+    fn from_scratch(
+        sessions: &Sessions,
+        at: Option<u64>,
+        shard_of: impl Fn(EntityId) -> Option<ShardId>,
+    ) -> BTreeMap<ShardId, Tally> {
+        let mut tallies = BTreeMap::new();
+        for (device, kept) in &sessions.places {
+            let shard = shard_of(*device).filter(|_| kept.place.node() == at);
+            let Some(shard) = shard else { continue };
+            let tally: &mut Tally = tallies.entry(shard).or_insert_with(|| Tally::none(shard));
+            tally.sessions += 1;
+            tally.sum = tally.sum.wrapping_add(number(*device, kept.place.number()));
+        }
+        tallies
     }
 
     proptest! {
+        /// Whatever comes, goes, is said again or taken back, and whichever shard serves a slot by then.
+        #[test]
+        fn what_is_kept_of_the_sums_is_what_all_sessions_sum_up_to(
+            steps in prop::collection::vec((0..7_u8, 0..12_u8, 0..3_u64, 0..3_u64), 0..120),
+        ) {
+            let mut sessions = Sessions::default();
+            for (what, last, node, session) in steps {
+                // Three in each slot.
+                let device = in_slot(last / 3, last);
+                let on = Some(node).filter(|node| *node > 0);
+                match what {
+                    0 | 1 => {
+                        let place =
+                            on.map_or_else(|| here(session), |node| there(node, session, session));
+                        sessions.attach(device, place);
+                    }
+                    2 => {
+                        sessions.detach(device, on, session);
+                    }
+                    3 => {
+                        sessions.absent(device, node);
+                    }
+                    4 => {
+                        sessions.forget(session);
+                    }
+                    5 => {
+                        sessions.disbelieve(node, |device| device.slot() == u16::from(last % 4));
+                    }
+                    _ => {
+                        let of_another = |device: EntityId| Some(u32::from(device.slot() % 2));
+                        prop_assert_eq!(
+                            sessions.tallies(on, of_another), from_scratch(&sessions, on, of_another)
+                        );
+                    }
+                }
+                for at in [None, Some(1), Some(2)] {
+                    // One slot is of a region that is not known.
+                    let shard_of =
+                        |device: EntityId| Some(u32::from(device.slot())).filter(|shard| *shard != 3);
+                    prop_assert_eq!(
+                        sessions.tallies(at, shard_of), from_scratch(&sessions, at, shard_of)
+                    );
+                }
+            }
+            sessions.disbelieve(1, |_| true);
+            sessions.disbelieve(2, |_| true);
+            let left: Vec<_> = sessions.here().collect();
+            for (device, session) in left {
+                prop_assert!(sessions.detach(device, None, session));
+            }
+            prop_assert!(sessions.sums.is_empty(), "nothing is kept of nobody");
+        }
+
         /// Whatever of the notices is lost: who compares and is told again has what is there, and nobody else's
         /// sessions end for that.
         #[test]
         fn whoever_was_told_something_else_has_what_is_there_once_it_is_told_again(
             steps in prop::collection::vec((any::<bool>(), any::<bool>(), 0..8_u8, 0..3_u64), 0..40),
         ) {
-            let shard_of = |device: EntityId| Some(u32::from(device.to_bytes()[15] % 3));
+            let shard_of = |device: EntityId| Some(u32::from(device.slot() % 3));
             let (mut own, mut leader) = (Sessions::default(), Sessions::default());
             leader.attach(other(50), there(3, 1, 2));
             for (attaches, is_heard, last, session) in steps {
@@ -280,7 +368,7 @@ mod tests {
 
     #[test]
     fn what_is_here_and_what_was_said_to_be_here_tally_where_they_are_the_same() {
-        let shard_of = |device: EntityId| Some(u32::from(device.to_bytes()[15] % 2));
+        let shard_of = |device: EntityId| Some(u32::from(device.slot() % 2));
         let (mut own, mut told) = (Sessions::default(), Sessions::default());
         for last in 0..6 {
             own.attach(other(last), here(u64::from(last)));
