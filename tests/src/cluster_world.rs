@@ -64,6 +64,8 @@ pub struct Plan {
     pub sync_ms: [u64; 5],
     /// The longest pause between two faults; none without any.
     pub pause_ms: Option<u64>,
+    /// Whether disks become full, and slow for logs or for states alone.
+    pub disks: bool,
     /// Of each region.
     pub customers: usize,
     pub technicians: usize,
@@ -72,8 +74,17 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of the sweep: every third one has two regions.
+    /// The plan of the sweep: every third one has two regions, of which now and then neither has a node to
+    /// spare.
     pub fn of(seed: u64) -> Self {
+        let found = Self::as_found(seed);
+        let nodes: &[u64] = if matches!(seed % 24, 6 | 15) { &[2, 1] } else { found.nodes };
+        Self { nodes, disks: true, ..found }
+    }
+
+    /// The plan of a seed that found something before disks had faults of their own: what is drawn for those
+    /// would make another run of it.
+    pub fn as_found(seed: u64) -> Self {
         let sync_ms = match seed % 4 {
             0 => [0; 5],
             1 => [1, 2, 5, 20, 1],
@@ -88,6 +99,7 @@ impl Plan {
             shards: 2,
             sync_ms,
             pause_ms,
+            disks: false,
             customers: 3,
             technicians: 3,
             requests: 4,
@@ -121,6 +133,10 @@ pub struct Seen {
     /// Commands that say where a region's data are besides.
     pub policies: usize,
     pub slots_moved: usize,
+    pub full_disks: usize,
+    /// Disks that were slow for logs alone, and for states alone while those were written down.
+    pub slow_logs: usize,
+    pub slow_states: usize,
     /// Terms of groups that had a leader.
     pub terms: usize,
     pub simulated: Duration,

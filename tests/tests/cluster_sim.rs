@@ -1,8 +1,10 @@
-//! Simulation of whole clusters with the devices of their people: three nodes in one region, or five in two.
+//! Simulation of whole clusters with the devices of their people: three nodes in one region, or five or three
+//! in two.
 //!
 //! The laws are in `fieldmesh_tests::cluster_world`. A failing seed is run again alone by
-//! `FIELDMESH_SEED=<seed> cargo test -p fieldmesh-tests --test cluster_sim one_seed`; `FIELDMESH_SEEDS` sets
-//! how many the sweep takes its seeds from. **Not here:** single groups (`group_sim`), one node (`sim`).
+//! `FIELDMESH_SEED=<seed> cargo test -p fieldmesh-tests --test cluster_sim one_seed`, one of `FOUND` with
+//! `FIELDMESH_FOUND=1` beside it; `FIELDMESH_SEEDS` sets how many the sweep takes its seeds from. **Not here:**
+//! single groups (`group_sim`), one node (`sim`).
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -15,9 +17,10 @@ use fieldmesh_tests::cluster_world::{Plan, Seen, run};
 
 /// Seeds of the sweep unless told otherwise; a third of them are of two regions.
 const SEEDS: u64 = 72;
-/// Seeds that found something. 1005: a node of another region than the first led the placement group and could
-/// not read it. 1015: a leader that may not write fired a timer again and again without a pause.
-const FOUND: &[u64] = &[1005, 1015];
+/// Seeds that found something, as they were when they did. 1005: a node of another region than the first led the
+/// placement group and could not read it. 1015: a leader that may not write fired a timer again and again
+/// without a pause. The others, all of two regions, failed once each.
+const FOUND: &[u64] = &[1005, 1008, 1014, 1015, 1026, 1038, 1041, 1056, 1059];
 /// Crashes of a leader in a run, on average; fewer mean that the faults miss what they are for.
 const LEADER_CRASHES: usize = 5;
 
@@ -39,7 +42,7 @@ fn tell(runs: &[Seen], took: Duration) -> String {
     let simulated: Duration = runs.iter().map(|seen| seen.simulated).sum();
     format!(
         "{} runs: {} of {} requests confirmed; {} crashes, {} of a leader, {} terms; {} cuts; {} drains, {} \
-         assignments, {} policies, {} slots moved; {:.0} s simulated in {:.0} s, {:.1} a second",
+         assignments, {} policies, {} slots moved; {} disks full, {} slow for logs, {} for states; {:.0} s simulated in {:.0} s, {:.1} a second",
         runs.len(),
         sum(|seen| seen.confirmed),
         sum(|seen| seen.requests),
@@ -51,6 +54,9 @@ fn tell(runs: &[Seen], took: Duration) -> String {
         sum(|seen| seen.assignments),
         sum(|seen| seen.policies),
         sum(|seen| seen.slots_moved),
+        sum(|seen| seen.full_disks),
+        sum(|seen| seen.slow_logs),
+        sum(|seen| seen.slow_states),
         simulated.as_secs_f64(),
         took.as_secs_f64(),
         simulated.as_secs_f64() / took.as_secs_f64(),
@@ -60,7 +66,8 @@ fn tell(runs: &[Seen], took: Duration) -> String {
 #[test]
 fn one_seed() {
     let began = Instant::now();
-    match check(Plan::of(number("FIELDMESH_SEED").unwrap_or(1))) {
+    let plan = if number("FIELDMESH_FOUND").is_some() { Plan::as_found } else { Plan::of };
+    match check(plan(number("FIELDMESH_SEED").unwrap_or(1))) {
         Ok(seen) => {
             println!("{}", tell(std::slice::from_ref(&seen), began.elapsed()));
             assert!(seen.crashes > 0 && seen.terms > 4, "nothing happened");
@@ -109,7 +116,7 @@ fn sweep(plans: impl Iterator<Item = Plan>) -> Vec<Seen> {
 
 #[test]
 fn what_once_found_something_finds_nothing() {
-    sweep(FOUND.iter().copied().map(Plan::of));
+    sweep(FOUND.iter().copied().map(Plan::as_found));
 }
 
 /// Two halves, so that two cores share the sweep.
@@ -120,6 +127,12 @@ fn half(part: u64) {
     let crashes: usize = runs.iter().map(|seen| seen.leader_crashes).sum();
     let wanted = LEADER_CRASHES * runs.len();
     assert!(crashes >= wanted, "{crashes} crashes of a leader, {wanted} wanted");
+    let disks: [fn(&Seen) -> usize; 3] =
+        [|seen| seen.full_disks, |seen| seen.slow_logs, |seen| seen.slow_states];
+    for (kind, count) in disks.iter().enumerate() {
+        let count: usize = runs.iter().map(count).sum();
+        assert!(count >= runs.len(), "{count} disk faults of kind {kind} in {} runs", runs.len());
+    }
 }
 
 #[test]

@@ -23,7 +23,9 @@ type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     tables: Arc<Mutex<BTreeMap<String, Arc<SimulatedTable>>>>,
-    sync_takes: Arc<Mutex<Duration>>,
+    /// Of logs and of states, apart: a machine may have them on two disks.
+    log_takes: Arc<Mutex<Duration>>,
+    state_takes: Arc<Mutex<Duration>>,
     mark: Arc<Mutex<Option<u64>>>,
     /// Bytes that it says are left.
     room: Arc<Mutex<Option<u64>>>,
@@ -49,12 +51,28 @@ struct State {
 impl Disk {
     /// A disk whose sync takes so long.
     pub fn new(sync_takes: Duration) -> Self {
-        Self { sync_takes: Arc::new(Mutex::new(sync_takes)), ..Self::default() }
+        let disk = Self::default();
+        disk.set_sync_takes(sync_takes);
+        disk
+    }
+
+    fn takes(&self, role: Role) -> &Arc<Mutex<Duration>> {
+        match role {
+            Role::Log => &self.log_takes,
+            Role::State => &self.state_takes,
+        }
     }
 
     /// Each sync that begins from now on takes so long.
     pub fn set_sync_takes(&self, sync_takes: Duration) {
-        *lock(&self.sync_takes) = sync_takes;
+        for role in [Role::Log, Role::State] {
+            self.set_sync_takes_of(role, sync_takes);
+        }
+    }
+
+    /// The same of logs alone, or of states.
+    pub fn set_sync_takes_of(&self, role: Role, sync_takes: Duration) {
+        *lock(self.takes(role)) = sync_takes;
     }
 
     /// From now on it says that so many bytes are left.
@@ -90,10 +108,10 @@ impl Engine for Disk {
         Ok(found.map(|table| Arc::new(table) as _))
     }
 
-    fn open(&self, table: &str, _role: Role) -> Result<Arc<dyn Table>, StoreError> {
+    fn open(&self, table: &str, role: Role) -> Result<Arc<dyn Table>, StoreError> {
         let mut tables = lock(&self.tables);
         let found = tables.entry(table.to_owned()).or_insert_with(|| {
-            let sync_takes = Arc::clone(&self.sync_takes);
+            let sync_takes = Arc::clone(self.takes(role));
             Arc::new(SimulatedTable { state: Mutex::default(), sync_takes })
         });
         Ok(Arc::new(Arc::clone(found)))

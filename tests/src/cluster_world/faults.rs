@@ -1,8 +1,9 @@
-//! What befalls the simulated cluster: crashes, cuts, slow disks, wrong clocks; and operators who give
-//! commands all the same.
+//! What befalls the simulated cluster: crashes, cuts, full and slow disks, wrong clocks; and operators who
+//! give commands all the same.
 //!
 //! Most crashes hit whoever leads. A machine that loses its power loses what was not synced, or a part of
-//! it. **Not here:** what comes afterwards (`peace`).
+//! it. What befalls disks alone has its own dice and its own hours, so that the rest of a run is drawn as it
+//! would be without. **Not here:** what comes afterwards (`peace`).
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -10,6 +11,7 @@ use fieldmesh_domain::{
     EntityId,
     placement::{self, Policy},
 };
+use fieldmesh_node::store::Role;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{
@@ -19,6 +21,8 @@ use super::{
 
 /// The first fault comes so long after everybody is there.
 const FIRST_MS: u64 = 500;
+/// The longest pause between two faults of disks alone.
+const DISK_PAUSE_MS: u64 = 5000;
 
 /// What is mended later.
 enum Mend {
@@ -27,12 +31,15 @@ enum Mend {
     Join(Vec<(String, String)>),
     /// The disk is as fast as before.
     Speed(u64),
+    /// The disk has room again.
+    Room(u64),
     Clock(u64),
 }
 
 struct Faults<'w, 'a, 'sim> {
     world: &'w mut World<'a, 'sim>,
     dice: StdRng,
+    disk_dice: StdRng,
     /// When, and what.
     later: Vec<(u64, Mend)>,
     down: BTreeSet<u64>,
@@ -44,8 +51,11 @@ impl World<'_, '_> {
         let (began, dice) = (self.now(), StdRng::seed_from_u64(self.plan.seed ^ 0xfa17));
         let until = began + FAULTS.as_millis() as u64;
         let pause_ms = self.plan.pause_ms;
-        let mut next = began + FIRST_MS;
-        let mut faults = Faults { world: self, dice, later: Vec::new(), down: BTreeSet::new() };
+        let has_disks = self.plan.disks && pause_ms.is_some();
+        let disk_dice = StdRng::seed_from_u64(self.plan.seed ^ 0xd15c);
+        let (mut next, mut next_disk) = (began + FIRST_MS, began + FIRST_MS);
+        let (later, down) = (Vec::new(), BTreeSet::new());
+        let mut faults = Faults { world: self, dice, disk_dice, later, down };
         loop {
             let now = faults.world.now();
             faults.mend(now, now >= until);
@@ -56,6 +66,10 @@ impl World<'_, '_> {
             if let Some(pause_ms) = pause_ms.filter(|_| now >= next) {
                 faults.strike(now);
                 next = now + faults.dice.random_range(50..pause_ms);
+            }
+            if has_disks && now >= next_disk {
+                faults.strike_disk(now);
+                next_disk = now + faults.disk_dice.random_range(50..DISK_PAUSE_MS);
             }
             if !faults.world.step() {
                 return Err("the simulation does not go on".into());
@@ -181,6 +195,42 @@ impl Faults<'_, '_, '_> {
         self.later.push((healed, Mend::Speed(number)));
     }
 
+    /// A disk is full, or slow for its logs or its states alone. States go to it when they are written down,
+    /// and their logs end there: whoever is behind then gets the state itself.
+    fn strike_disk(&mut self, now: u64) {
+        let at = self.disk_dice.random_range(0..self.world.machines.len());
+        let (number, takes) =
+            (self.world.machines[at].number, self.disk_dice.random_range(50..1500));
+        let (kind, lasts) =
+            (self.disk_dice.random_range(0..3), self.disk_dice.random_range(300..3000));
+        let machine = self.world.machine(number);
+        let slow = |role| machine.disk.set_sync_takes_of(role, Duration::from_millis(takes));
+        let what = match kind {
+            0 => {
+                machine.disk.set_room(Some(0));
+                "the disk is full".to_owned()
+            }
+            1 => {
+                slow(Role::Log);
+                format!("a sync of a log takes {takes} ms")
+            }
+            _ => {
+                slow(Role::State);
+                let is_told = machine.order(Order::Compact);
+                format!("a sync of a state takes {takes} ms, and it is to compact: {is_told}")
+            }
+        };
+        self.world.note(format_args!("node {number}: {what}"));
+        let seen = &mut self.world.seen;
+        let (count, mend) = match kind {
+            0 => (&mut seen.full_disks, Mend::Room(number)),
+            1 => (&mut seen.slow_logs, Mend::Speed(number)),
+            _ => (&mut seen.slow_states, Mend::Speed(number)),
+        };
+        *count += 1;
+        self.later.push((now + lasts, mend));
+    }
+
     fn set_clock(&mut self, now: u64) {
         let (number, off_ms) = (self.any(), self.dice.random_range(-60_000..60_000));
         self.world.machine(number).clock.set(off_ms);
@@ -266,6 +316,7 @@ impl Faults<'_, '_, '_> {
                     }
                 }
                 Mend::Speed(number) => self.world.machine(number).mend_disk(),
+                Mend::Room(number) => self.world.machine(number).disk.set_room(None),
                 Mend::Clock(number) => self.world.machine(number).clock.set(0),
             }
         }

@@ -52,6 +52,8 @@ const ORDERS_MAX: usize = 64;
 const INTRODUCE_EVERY: Duration = Duration::from_secs(1);
 /// A sync that takes longer is a stall.
 const STALL: Duration = Duration::from_secs(1);
+/// A disk that says less is full; others do not say how much they have.
+const ROOM_MIN: u64 = 1 << 20;
 
 /// What an operator wants of a node.
 #[derive(Clone)]
@@ -61,6 +63,8 @@ pub(super) enum Order {
     Say(placement::Command),
     /// Everybody of the node's region is registered and enrolled.
     Populate,
+    /// The states that the node has go to its disk, and its logs end there.
+    Compact,
 }
 
 /// A machine of a region.
@@ -243,7 +247,7 @@ async fn parts(machine: &Machine, told: Members, seed: u64) -> Result<NodeParts,
         timing_across: TIMING,
         snapshot_every: SNAPSHOT_EVERY,
         awake_max: 1000,
-        disk: Limits { stall: STALL, room_min: 0 },
+        disk: Limits { stall: STALL, room_min: ROOM_MIN },
         engine: Arc::new(machine.disk.clone()),
         clock,
         entropy: Arc::new(SimEntropy::new(seed)),
@@ -319,6 +323,13 @@ async fn obey(machine: Machine, node: Arc<Node>, order: Order) {
             }
             machine.note("took everybody in");
             land.is_open.send_replace(true);
+        }
+        Order::Compact => {
+            for group in node.groups() {
+                // One that leads no more, or has nothing new, is told so.
+                let done = group.compact().await.is_ok();
+                machine.note(format_args!("compacts group {}: {done}", group.group));
+            }
         }
     }
 }
