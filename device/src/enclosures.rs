@@ -55,3 +55,32 @@ pub(crate) fn find(dir: &Path, ticket: EntityId, number: u8) -> io::Result<Vec<E
     let meant = kept.filter(|(of, kept)| (*of, kept.number) == (ticket, number));
     Ok(meant.map(|(_, kept)| kept).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use fieldmesh_domain::EntityKind;
+
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_what_is_kept_are_frozen() {
+        let ticket = EntityId::new(EntityKind::Ticket, "eu1".parse().unwrap(), [10; 10]);
+        let enclosure = Enclosure {
+            number: 3,
+            name: "a.jpg".into(),
+            bytes: 70_000,
+            digest: [1; 32],
+            key: [2; 32],
+        };
+        let stored = Stored { kept: vec![(ticket, enclosure)] };
+        let bytes = minicbor::to_vec(&stored).unwrap();
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (digest, key) = ("01".repeat(32), "02".repeat(32));
+        let ticket = "506575310081150a0a0a0a0a0a0a0a0a0a";
+        let enclosure = format!("850365612e6a70671a000111705820{digest}5820{key}");
+        assert_eq!(text, format!("818182{ticket}{enclosure}"));
+        assert_eq!(minicbor::decode::<Stored>(&bytes).unwrap().kept, stored.kept);
+    }
+}

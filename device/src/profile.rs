@@ -285,3 +285,50 @@ impl Profile {
         Ok(keys)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    const CUSTOMER: &str = "506575310001150a0a0a0a0a0a0a0a0a0a";
+
+    fn unhex(text: &str) -> Vec<u8> {
+        let text = text.replace("<cus>", CUSTOMER);
+        let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
+        digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
+    }
+
+    /// What the text says, which is written as the same bytes.
+    fn kept<T: Encode<()> + for<'b> Decode<'b, ()>>(text: &str) -> T {
+        let bytes = unhex(text);
+        let value = minicbor::decode(&bytes).unwrap();
+        assert_eq!(minicbor::to_vec(&value).unwrap(), bytes);
+        value
+    }
+
+    /// A device is renewed years after it was enrolled, with the files of then.
+    #[test]
+    fn the_bytes_of_a_devices_files_are_frozen() {
+        let id =
+            EntityId::new(fieldmesh_domain::EntityKind::Customer, "eu1".parse().unwrap(), [10; 10]);
+        let outbox_key = "08".repeat(32);
+        let first = format!("<cus> 6164 81 4101 4102 4103 5820{outbox_key}");
+        let stored: Stored = kept(&format!("88 {first} 6173 81 4104"));
+        assert_eq!((stored.id, stored.devices.as_str()), (id, "d"));
+        assert_eq!((stored.root.as_slice(), stored.key.as_slice()), (&[2][..], &[3][..]));
+        assert_eq!((stored.outbox_key, stored.server.as_deref()), ([8; 32], Some("s")));
+        assert_eq!(
+            (stored.chain[0].as_slice(), stored.other_roots[0].as_slice()),
+            (&[1][..], &[4][..])
+        );
+        // Before it knew where certificates come from, and of more than one root.
+        let older: Stored = minicbor::decode(&unhex(&format!("86 {first}"))).unwrap();
+        assert!(older.server.is_none() && older.other_roots.is_empty());
+        let enrolling: Enrolling = kept("82 <cus> 4103");
+        assert_eq!((enrolling.id, enrolling.key.as_slice()), (id, &[3][..]));
+        let hpke: Vec<StoredHpke> = kept("81 82 4106 07");
+        assert_eq!((hpke[0].pair.as_slice(), hpke[0].made_s), (&[6][..], 7));
+    }
+}

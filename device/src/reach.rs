@@ -157,6 +157,19 @@ mod tests {
         assert_eq!(known(dir.path()), nodes);
     }
 
+    #[test]
+    fn the_bytes_of_what_is_kept_are_frozen() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |nodes: &Nodes| {
+            keep(dir.path(), nodes).unwrap();
+            std::fs::read(dir.path().join(FILE)).unwrap()
+        };
+        let nodes = Nodes { last: Some(at(2)), told: vec![at(1)] };
+        assert_eq!(file(&nodes), b"\x82\x6b127.0.0.1:2\x81\x6b127.0.0.1:1");
+        assert_eq!(known(dir.path()), nodes);
+        assert_eq!(file(&Nodes::default()), b"\x82\xf6\x80");
+    }
+
     #[tokio::test]
     async fn a_device_begins_where_it_was_last() {
         let begin = async |service: &str, last: Option<u16>, told: &[u16]| {
