@@ -249,3 +249,35 @@ impl Table for Arc<SimulatedTable> {
         })))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn logs_and_states_are_slow_apart() {
+        let disk = Disk::new(Duration::from_millis(1));
+        let log = disk.open("log", Role::Log).unwrap();
+        let state = disk.open("state-1", Role::State).unwrap();
+        let are_slow = async || {
+            let mut slow = [false; 2];
+            for (slow, table) in slow.iter_mut().zip([&log, &state]) {
+                let began = Instant::now();
+                table.sync().await.unwrap();
+                *slow = began.elapsed() >= Duration::from_millis(500);
+            }
+            slow
+        };
+        assert_eq!(are_slow().await, [false, false]);
+        disk.set_sync_takes_of(Role::State, Duration::from_millis(500));
+        assert_eq!(are_slow().await, [false, true]);
+        disk.set_sync_takes_of(Role::Log, Duration::from_millis(500));
+        assert_eq!(are_slow().await, [true, true]);
+        disk.set_sync_takes(Duration::from_millis(1));
+        assert_eq!(are_slow().await, [false, false]);
+    }
+}
