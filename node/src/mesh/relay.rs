@@ -127,3 +127,21 @@ async fn pipe(mut from: RecvStream, mut to: SendStream, until: Option<Instant>) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nodes of two releases are in one cluster while it is upgraded.
+    #[test]
+    fn the_bytes_that_streams_begin_with_are_frozen() {
+        let classes = [Class::Consensus, Class::Replication, Class::Snapshot, Class::Application];
+        for (byte, class) in (1..).zip(classes) {
+            assert_eq!((class as u8, Class::of(byte)), (byte, Some(class)));
+            assert_eq!(begin(RELAY, 0x102, class), [5, 0, 0, 0, 0, 0, 0, 1, 2, byte]);
+            assert_eq!(begin(RELAYED, 0x102, class), [6, 0, 0, 0, 0, 0, 0, 1, 2, byte]);
+        }
+        assert_eq!([0, RELAY, RELAYED].map(Class::of), [None; 3]);
+        assert_eq!((HEADER_BYTES, OPENED), (9, 1));
+    }
+}
