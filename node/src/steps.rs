@@ -10,7 +10,7 @@ use tokio::{sync::broadcast, time::Instant};
 const BACKLOG: usize = 1024;
 
 /// What was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
     /// A device's message was decrypted (claim steps 5 and 17).
@@ -26,11 +26,12 @@ pub enum Act {
 }
 
 /// One step.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
 pub struct Step {
     pub act: Act,
     /// The entity that was changed, or whose device the message is from or for.
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String)]
     pub entity: EntityId,
     /// Unix microseconds when the step ended.
     pub at_us: u64,

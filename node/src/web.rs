@@ -12,6 +12,7 @@ pub mod backup;
 pub mod ca;
 pub mod chaos;
 pub mod cluster;
+pub mod description;
 pub mod documents;
 pub mod est;
 pub mod health;
@@ -23,6 +24,7 @@ pub mod orders;
 pub mod people;
 pub mod plan;
 pub mod policies;
+pub mod probes;
 pub mod problem;
 pub mod promotion;
 pub mod public;
@@ -42,7 +44,7 @@ use std::{
 
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::{
-    App, HttpResponse, HttpServer,
+    App, HttpServer,
     dev::{Extensions, Server, ServerHandle},
     rt::net::TcpStream,
     web,
@@ -194,12 +196,15 @@ fn routes(app: &mut web::ServiceConfig, shared: &Shared) {
             web::JsonConfig::default().limit(BODY_BYTES_MAX).error_handler(problem::from_json),
         )
         .app_data(web::QueryConfig::default().error_handler(problem::from_query))
-        .route("/healthz", web::get().to(HttpResponse::Ok))
-        .route("/readyz", web::get().to(rest::ready))
-        .route("/metrics", web::get().to(rest::metrics))
+        .configure(served)
+        .default_service(web::to(problem::not_found));
+}
+
+/// All that is served over TLS, each described in `description`.
+fn served(app: &mut web::ServiceConfig) {
+    app.configure(probes::routes)
         .configure(public::routes)
         .configure(intake::events)
         .service(web::scope("/.well-known/est").configure(est::routes))
-        .service(web::scope("/v1").configure(rest::routes))
-        .default_service(web::to(problem::not_found));
+        .service(web::scope("/v1").configure(rest::routes));
 }

@@ -227,7 +227,7 @@ pub async fn attachments(
 }
 
 /// How far an attachment came.
-#[utoipa::path(get, path = "/v1/tickets/{id}/attachments/{number}", responses((status = 200, body = AttachmentView)))]
+#[utoipa::path(get, path = "/v1/tickets/{id}/attachments/{number}", security(("operator" = []), ("device" = [])), responses((status = 200, body = AttachmentView)))]
 pub async fn show(
     request: HttpRequest,
     path: web::Path<(String, u8)>,
@@ -246,7 +246,7 @@ fn upload_id(text: &str) -> Result<[u8; 16], Problem> {
 }
 
 /// Takes the next sealed piece; one that is here already changes nothing.
-#[utoipa::path(put, path = "/v1/tickets/{id}/attachments/{number}/pieces/{index}", params(UploadQuery), request_body(content = Vec<u8>, content_type = "application/octet-stream"), responses((status = 200, body = StoredView)))]
+#[utoipa::path(put, path = "/v1/tickets/{id}/attachments/{number}/pieces/{index}", security(("operator" = []), ("device" = [])), params(UploadQuery), request_body(content = Vec<u8>, content_type = "application/octet-stream"), responses((status = 200, body = StoredView)))]
 pub async fn store(
     request: HttpRequest,
     path: web::Path<(String, u8, u16)>,
@@ -285,7 +285,7 @@ pub async fn store(
 }
 
 /// A sealed piece.
-#[utoipa::path(get, path = "/v1/tickets/{id}/attachments/{number}/pieces/{index}", responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream")))]
+#[utoipa::path(get, path = "/v1/tickets/{id}/attachments/{number}/pieces/{index}", security(("operator" = []), ("device" = [])), responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream")))]
 pub async fn piece(
     request: HttpRequest,
     path: web::Path<(String, u8, u16)>,

@@ -6,7 +6,7 @@
 #![allow(unused_qualifications, reason = "the path macro repeats the query's type")]
 
 pub mod authorities;
-mod ledger;
+pub mod ledger;
 mod views;
 
 use actix_web::{HttpResponse, http::StatusCode, web};

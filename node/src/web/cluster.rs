@@ -371,7 +371,7 @@ pub async fn policy(
 }
 
 /// A node becomes a member; it is answered with what it needs of the region (CBOR).
-#[utoipa::path(post, path = "/v1/cluster/members", request_body = NewMember, responses((status = 200, content_type = "application/cbor")))]
+#[utoipa::path(post, path = "/v1/cluster/members", security(("node" = [])), request_body = NewMember, responses((status = 200, content_type = "application/cbor")))]
 pub async fn join(
     request: HttpRequest,
     body: web::Json<NewMember>,
@@ -395,7 +395,7 @@ pub async fn join(
 
 /// A node becomes a member as the first of a new region, whose authority operators introduced; it is
 /// answered with who is there (CBOR).
-#[utoipa::path(post, path = "/v1/cluster/regions", request_body = NewMember, responses((status = 200, content_type = "application/cbor")))]
+#[utoipa::path(post, path = "/v1/cluster/regions", security(("node" = [])), request_body = NewMember, responses((status = 200, content_type = "application/cbor")))]
 pub async fn found(
     request: HttpRequest,
     body: web::Json<NewMember>,

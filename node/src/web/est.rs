@@ -10,7 +10,7 @@
 //! same certificate; a refusal changes nothing but the record of refusals. **Not here:** who may have
 //! a certificate (`domain::registration`), what it says (`fieldmesh_pki`).
 
-mod keygen;
+pub mod keygen;
 mod refusal;
 mod throttle;
 
@@ -253,14 +253,27 @@ async fn finish(
     Err(refusal)
 }
 
-async fn cacerts(request: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, Refusal> {
+/// Whom to believe: the issuing CA's certificates, as PKCS#7 in base64.
+#[utoipa::path(
+    get, path = "/.well-known/est/cacerts", security(()),
+    responses((status = 200, body = String, content_type = "application/pkcs7-mime"))
+)]
+pub async fn cacerts(
+    request: HttpRequest,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Refusal> {
     let answer = Visit::new(&shared, &request).map(|visit| {
         visit.certificates(&shared.issuer.ca_certificates(), "application/pkcs7-mime")
     });
     finish(&shared, &request, answer).await
 }
 
-async fn attributes(
+/// Which keys a request may have, in base64.
+#[utoipa::path(
+    get, path = "/.well-known/est/csrattrs", security(()),
+    responses((status = 200, body = String, content_type = "application/csrattrs"))
+)]
+pub async fn attributes(
     request: HttpRequest,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Refusal> {
@@ -271,7 +284,17 @@ async fn attributes(
     finish(&shared, &request, answer).await
 }
 
-async fn simpleenroll(
+/// The first certificate, for whoever has a one-time token.
+#[utoipa::path(
+    post, path = "/.well-known/est/simpleenroll", security(("token" = [])),
+    request_body(content = String, content_type = "application/pkcs10", description = "The request (PKCS#10) in base64."),
+    responses(
+        (status = 200, body = String, content_type = "application/pkcs7-mime"),
+        (status = 202, description = "An operator has to approve it: ask again after Retry-After.", body = String, content_type = "text/plain"),
+        (status = 401, description = "The token does not work.", body = String, content_type = "text/plain")
+    )
+)]
+pub async fn simpleenroll(
     request: HttpRequest,
     body: Body,
     shared: web::Data<Shared>,
@@ -375,7 +398,16 @@ fn grant(registration: &Registration, hash: &[u8; 32], now_ms: u64) -> Result<Gr
     }
 }
 
-async fn simplereenroll(
+/// The next certificate, for whoever shows the one before in TLS.
+#[utoipa::path(
+    post, path = "/.well-known/est/simplereenroll", security(("device" = []), ("node" = []), ("operator" = [])),
+    request_body(content = String, content_type = "application/pkcs10", description = "The request (PKCS#10) in base64."),
+    responses(
+        (status = 200, body = String, content_type = "application/pkcs7-mime"),
+        (status = 202, description = "An operator has to approve it: ask again after Retry-After.", body = String, content_type = "text/plain")
+    )
+)]
+pub async fn simplereenroll(
     request: HttpRequest,
     body: Body,
     shared: web::Data<Shared>,

@@ -6,8 +6,8 @@
 //! **Invariants:** a key is looked at before a body; whoever guesses keys is slowed; each key has its own rate.
 //! **Not here:** what an alarm becomes (`domain::integration`), who registers (`integrations`).
 
-mod alertmanager;
-mod pagerduty;
+pub mod alertmanager;
+pub mod pagerduty;
 
 use std::net::IpAddr;
 

@@ -54,6 +54,7 @@ pub struct NewText {
 /// A document to write.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewWebhooks)]
 pub struct NewDocument {
     pub text: String,
     /// The version that it is written over; 0 for the first.
@@ -62,6 +63,7 @@ pub struct NewDocument {
 
 /// A mistake.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = WebhookFinding)]
 pub struct FindingView {
     pub line: u32,
     pub column: u32,
@@ -77,6 +79,7 @@ pub struct Linted {
 
 /// The version that was written.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = WrittenWebhooks)]
 pub struct WrittenView {
     pub version: u32,
 }

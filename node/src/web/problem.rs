@@ -10,9 +10,10 @@ use actix_web::{
 use fieldmesh_actors::{AskError, seams::JournalError};
 use fieldmesh_domain::RejectionCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What a client is told.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Problem {
     #[serde(skip)]
     pub code: StatusCode,

@@ -41,7 +41,15 @@ pub fn published(dir: &Path, name: &str, ending: &str) -> PathBuf {
     dir.join("public").join(format!("{name}.{ending}"))
 }
 
-async fn list(name: web::Path<String>, shared: web::Data<Shared>) -> HttpResponse {
+/// The list of what an issuing CA revoked (RFC 5280).
+#[utoipa::path(
+    method(get, head), path = "/crl/{issuer}.crl", security(()),
+    responses(
+        (status = 200, body = Vec<u8>, content_type = "application/pkix-crl"),
+        (status = "default", description = "There is no such CA here, or no list now.")
+    )
+)]
+pub async fn list(name: web::Path<String>, shared: web::Data<Shared>) -> HttpResponse {
     let Some(desk) = shared.status.desk(&name) else { return HttpResponse::NotFound().finish() };
     let list = web::block(move || desk.list()).await;
     match list {
@@ -57,7 +65,15 @@ async fn list(name: web::Path<String>, shared: web::Data<Shared>) -> HttpRespons
     }
 }
 
-async fn issuer(name: web::Path<String>, shared: web::Data<Shared>) -> HttpResponse {
+/// The certificate of an issuing CA, in DER.
+#[utoipa::path(
+    get, path = "/ca/{issuer}.cer", security(()),
+    responses(
+        (status = 200, body = Vec<u8>, content_type = "application/pkix-cert"),
+        (status = "default", description = "There is no such CA here.")
+    )
+)]
+pub async fn issuer(name: web::Path<String>, shared: web::Data<Shared>) -> HttpResponse {
     let answer = match shared.status.desk(&name) {
         Some(desk) => {
             HttpResponse::Ok().content_type("application/pkix-cert").body(desk.issuer_certificate())
@@ -71,7 +87,16 @@ fn answer(der: &[u8]) -> HttpResponse {
     HttpResponse::Ok().content_type("application/ocsp-response").body(der.to_vec())
 }
 
-async fn ocsp_post(
+/// Whether a certificate is revoked (RFC 6960): what cannot be answered is answered so, with status 200.
+#[utoipa::path(
+    post, path = "/ocsp", security(()),
+    request_body(content = Vec<u8>, content_type = "application/ocsp-request"),
+    responses(
+        (status = 200, body = Vec<u8>, content_type = "application/ocsp-response"),
+        (status = "default", description = "The body is no OCSP request by its type, or too long.")
+    )
+)]
+pub async fn ocsp_post(
     request: HttpRequest,
     body: web::Bytes,
     shared: web::Data<Shared>,
@@ -88,7 +113,15 @@ async fn ocsp_post(
 
 /// The request is in the path, in base64 whose `/`, `+` and `=` may be escaped (RFC 6960 A.1). It is
 /// taken from the path as it was sent: what routing makes of it has other slashes.
-async fn ocsp_get(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
+#[utoipa::path(
+    get, path = "/ocsp/{request}", security(()),
+    params(("request" = String, Path, description = "The request in base64 (RFC 6960 A.1).")),
+    responses(
+        (status = 200, body = Vec<u8>, content_type = "application/ocsp-response"),
+        (status = "default", description = "It is too long.")
+    )
+)]
+pub async fn ocsp_get(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
     let path = request.uri().path();
     let encoded = path.strip_prefix("/ocsp/").unwrap_or_default();
     let decoded = percent_decode_str(encoded).decode_utf8_lossy();

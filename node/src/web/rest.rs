@@ -1,7 +1,7 @@
-//! REST v1 for operators: list, show, explain; OpenAPI is served at `/v1/openapi.json`.
+//! REST v1 for operators: list, show, explain, and where all that is below `/v1` is.
 #![allow(unused_qualifications, reason = "the path macro repeats the query's type")]
 
-use actix_web::{HttpResponse, http::StatusCode, web};
+use actix_web::{http::StatusCode, web};
 use fieldmesh_actors::commit::ShardId;
 use fieldmesh_domain::{
     EntityId, EntityKind, IndexRow, Region,
@@ -10,17 +10,15 @@ use fieldmesh_domain::{
     ticket::Standing,
 };
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Shared, attachments, backup, ca, chaos, cluster, health, intake, integrations, notices,
-    operator::Operator, orders, people, plan, policies, problem::Problem, promotion, rules, shifts,
-    slots, watch, whatif,
+    Shared, attachments, backup, ca, chaos, cluster, description, health, intake, integrations,
+    notices, operator::Operator, orders, people, plan, policies, problem::Problem, promotion,
+    rules, shifts, slots, watch, whatif,
 };
 use crate::{
-    auditor::Pass,
     courier::wire::{WANTED_MAX, Wanted},
-    store::health::Health,
     story,
 };
 
@@ -28,97 +26,9 @@ use crate::{
 const PAGE_ROWS: usize = 100;
 const PAGE_ROWS_MAX: usize = 1000;
 
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Fieldmesh",
-        version = "1",
-        description = "Operators' interface; authenticate with an operator certificate."
-    ),
-    paths(
-        people::register_customer,
-        people::register_technician,
-        people::revise,
-        people::set_preferences,
-        shifts::roster,
-        shifts::set_roster,
-        shifts::calendar,
-        shifts::duty,
-        shifts::swap,
-        shifts::who,
-        health::health,
-        tickets,
-        customers,
-        technicians,
-        ticket,
-        explanation,
-        triage,
-        orders::order,
-        attachments::attachments,
-        attachments::show,
-        attachments::store,
-        attachments::piece,
-        whatif::what_if,
-        whatif::decide_again,
-        plan::plan,
-        notices::webhooks,
-        notices::write,
-        notices::lint,
-        notices::test,
-        notices::open,
-        notices::secret,
-        notices::notices,
-        notices::replay,
-        policies::show,
-        policies::show_version,
-        policies::write,
-        policies::lint,
-        policies::lasting,
-        policies::add,
-        policies::expire,
-        policies::simulation::simulate,
-        integrations::create,
-        integrations::integrations,
-        integrations::revoke,
-        rules::versions,
-        rules::version,
-        rules::lint,
-        rules::test,
-        rules::backtest,
-        rules::apply,
-        chaos::status,
-        chaos::lease,
-        chaos::end,
-        chaos::stop,
-        chaos::herd,
-        chaos::replicas,
-        chaos::allowance::allow,
-        chaos::allowance::forbid,
-        cluster::status,
-        cluster::found,
-        cluster::join,
-        cluster::drain,
-        cluster::resume,
-        cluster::leave,
-        cluster::assign,
-        cluster::policy,
-        slots::move_slots,
-        promotion::lost,
-        promotion::promote,
-        promotion::record,
-        promotion::edges,
-        promotion::copies,
-        backup::hold,
-        backup::release,
-        backup::rows,
-        backup::end
-    )
-)]
-struct Api;
-
 pub fn routes(scope: &mut web::ServiceConfig) {
     scope
-        .route("/openapi.json", web::get().to(openapi))
+        .route("/openapi.json", web::get().to(description::openapi))
         .route("/info", web::get().to(info))
         .route("/customers", web::get().to(customers))
         .route("/technicians", web::get().to(technicians))
@@ -147,52 +57,6 @@ pub fn routes(scope: &mut web::ServiceConfig) {
         .route("/watch", web::get().to(watch::watch));
 }
 
-async fn openapi() -> HttpResponse {
-    std::future::ready(HttpResponse::Ok().json(Api::openapi())).await
-}
-
-pub async fn ready(shared: web::Data<Shared>) -> HttpResponse {
-    let health = shared.node.health();
-    let ready = shared.node.courier.is_complete() && health != Health::Full;
-    let disk = match health {
-        Health::Well => "well",
-        Health::Stalled => "stalled",
-        Health::Full => "full",
-    };
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let shards: Vec<_> = shared
-        .node
-        .known
-        .own_groups()
-        .map(|shard| serde_json::json!({ "shard": shard, "ready": shared.node.courier.is_led(shard) }))
-        .collect();
-    let passes = shared.node.audits().passes();
-    let audits: Vec<_> = passes.iter().map(|(shard, pass)| audited(*shard, *pass)).collect();
-    std::future::ready(HttpResponse::build(status).json(
-        serde_json::json!({ "ready": ready, "disk": disk, "shards": shards, "audits": audits }),
-    ))
-    .await
-}
-
-/// When the auditor last saw every ticket of a shard that this node leads, and what it found.
-fn audited(shard: ShardId, pass: Option<Pass>) -> serde_json::Value {
-    let of = |figure: fn(&Pass) -> u64| pass.as_ref().map(figure);
-    serde_json::json!({
-        "shard": shard,
-        "ended_ms": of(|pass| pass.ended_ms),
-        "open": of(|pass| pass.open),
-        "missing": of(|pass| pass.missing),
-        "overdue": of(|pass| pass.overdue),
-    })
-}
-
-pub async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
-    shared.node.measure();
-    let text = shared.metrics.render();
-    std::future::ready(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text))
-        .await
-}
-
 /// Where things are.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Info {
@@ -201,7 +65,9 @@ pub struct Info {
     pub devices: String,
 }
 
-async fn info(_operator: Operator, shared: web::Data<Shared>) -> web::Json<Info> {
+/// Where the node is, for whoever enrolls devices.
+#[utoipa::path(get, path = "/v1/info", responses((status = 200, body = Info)))]
+pub async fn info(_operator: Operator, shared: web::Data<Shared>) -> web::Json<Info> {
     let info = Info { region: shared.node.region.clone(), devices: shared.devices.to_string() };
     std::future::ready(web::Json(info)).await
 }
@@ -462,7 +328,7 @@ pub(super) async fn rows(shared: &Shared, wanted: Wanted) -> Result<Vec<IndexRow
 
 /// Lists tickets.
 #[utoipa::path(get, path = "/v1/tickets", params(ListQuery), responses((status = 200, body = Page)))]
-async fn tickets(
+pub async fn tickets(
     _operator: Operator,
     query: web::Query<ListQuery>,
     shared: web::Data<Shared>,
@@ -472,7 +338,7 @@ async fn tickets(
 
 /// Lists customers.
 #[utoipa::path(get, path = "/v1/customers", params(ListQuery), responses((status = 200, body = Page)))]
-async fn customers(
+pub async fn customers(
     _operator: Operator,
     query: web::Query<ListQuery>,
     shared: web::Data<Shared>,
@@ -482,7 +348,7 @@ async fn customers(
 
 /// Lists technicians.
 #[utoipa::path(get, path = "/v1/technicians", params(ListQuery), responses((status = 200, body = Page)))]
-async fn technicians(
+pub async fn technicians(
     _operator: Operator,
     query: web::Query<ListQuery>,
     shared: web::Data<Shared>,
@@ -550,7 +416,7 @@ pub(super) async fn history(
 
 /// A ticket with its history, whose hash chain was checked.
 #[utoipa::path(get, path = "/v1/tickets/{id}", params(ReadQuery), responses((status = 200, body = story::TicketStory)))]
-async fn ticket(
+pub async fn ticket(
     _operator: Operator,
     id: web::Path<String>,
     query: web::Query<ReadQuery>,
@@ -562,7 +428,7 @@ async fn ticket(
 
 /// What trigger rules said of it; null where there were none.
 #[utoipa::path(get, path = "/v1/tickets/{id}/triage", params(ReadQuery), responses((status = 200, body = Option<story::TriageStory>)))]
-async fn triage(
+pub async fn triage(
     _operator: Operator,
     id: web::Path<String>,
     query: web::Query<ReadQuery>,
@@ -574,7 +440,7 @@ async fn triage(
 
 /// Why its technicians were chosen.
 #[utoipa::path(get, path = "/v1/tickets/{id}/explanation", params(ReadQuery), responses((status = 200, body = story::ChoiceStory)))]
-async fn explanation(
+pub async fn explanation(
     _operator: Operator,
     id: web::Path<String>,
     query: web::Query<ReadQuery>,

@@ -31,6 +31,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
 
 /// Something that is wrong with a document.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = RuleFinding)]
 pub struct FindingView {
     pub line: u32,
     /// In characters, from 1.
@@ -44,6 +45,7 @@ pub struct FindingView {
 
 /// What came of examining a document.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = RuleLint)]
 pub struct LintView {
     pub is_usable: bool,
     pub findings: Vec<FindingView>,

@@ -2,6 +2,7 @@
 //!
 //! A subscriber gets each committed list row, and with `?steps=true` each step of the claim. One
 //! that reads too slowly is told how much it missed; it never slows the node.
+#![allow(unused_qualifications, reason = "the path macro repeats the query's type")]
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use actix_web_actors::ws;
 use fieldmesh_domain::IndexRow;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{Shared, operator::Operator};
 use crate::{steps::Step, web::rest::RowView};
@@ -19,16 +21,19 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 /// Three missed pings end a subscription.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
-#[derive(Debug, Deserialize)]
+/// What is watched besides rows.
+#[derive(Debug, Deserialize, IntoParams)]
 pub struct WatchQuery {
+    /// Each step of the claim too.
     #[serde(default)]
     steps: bool,
 }
 
 /// What a subscriber is sent, one JSON object per message.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = WatchMessage)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Message {
+pub enum Message {
     Row(RowView),
     Step(Step),
     /// So many messages were lost because the subscriber was slow: list again.
@@ -37,6 +42,14 @@ enum Message {
     },
 }
 
+/// Live changes over WebSocket (RFC 6455): each message is one JSON object.
+#[utoipa::path(
+    get, path = "/v1/watch", params(WatchQuery),
+    responses(
+        (status = 101, description = "Switched to WebSocket: what is sent from then on.", body = Message),
+        (status = 400, description = "It is no WebSocket handshake.")
+    )
+)]
 pub async fn watch(
     _operator: Operator,
     query: web::Query<WatchQuery>,

@@ -59,6 +59,7 @@ pub struct AuthorityView {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = AuthorityNode)]
 pub struct NodeView {
     pub number: u64,
     /// The epoch that it believes.

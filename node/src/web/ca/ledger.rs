@@ -22,7 +22,7 @@ const PAGE_STEPS: usize = 1000;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LedgerQuery {
+pub struct LedgerQuery {
     /// The `next` of the page before.
     #[serde(default)]
     from: u64,
@@ -49,7 +49,7 @@ pub enum RecordedView {
 
 /// Reads the ledger.
 #[utoipa::path(get, path = "/v1/ca/ledger", params(LedgerQuery), responses((status = 200, body = LedgerPage)))]
-pub(super) async fn read(
+pub async fn read(
     _operator: Operator,
     query: web::Query<LedgerQuery>,
     shared: web::Data<Shared>,
@@ -92,7 +92,7 @@ pub struct Covered {
 
 /// Signs a head of what is not covered by one yet.
 #[utoipa::path(post, path = "/v1/ca/ledger/heads", responses((status = 200, body = Covered)))]
-pub(super) async fn sign(
+pub async fn sign(
     _operator: Operator,
     shared: web::Data<Shared>,
 ) -> Result<web::Json<Covered>, Problem> {

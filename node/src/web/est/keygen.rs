@@ -42,7 +42,16 @@ impl AsRef<[u8]> for Wiped {
     }
 }
 
-pub(super) async fn serverkeygen(
+/// A certificate with a key that is made here, where the node's configuration allows it.
+#[utoipa::path(
+    post, path = "/.well-known/est/serverkeygen", security(("token" = [])),
+    request_body(content = String, content_type = "application/pkcs10", description = "The request (PKCS#10) in base64."),
+    responses(
+        (status = 200, description = "The key, then the certificate.", body = String, content_type = "multipart/mixed"),
+        (status = 501, description = "Keys are made by their holders only.", body = String, content_type = "text/plain")
+    )
+)]
+pub async fn serverkeygen(
     request: HttpRequest,
     body: Body,
     shared: web::Data<Shared>,

@@ -3,9 +3,13 @@
 //! A group of alerts is one case: it fires until all its alerts are resolved. Alertmanager tries again what is
 //! answered with 5xx or 429, and drops what is answered otherwise.
 
+use std::collections::BTreeMap;
+
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use fieldmesh_domain::integration::{Facts, Kind, LABELS_MAX};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::{Refused, Report, SEVERITIES_MAX, Sender, Shared, text, word};
 use crate::web::problem::Problem;
@@ -13,7 +17,46 @@ use crate::web::problem::Problem;
 /// Alerts of a group that are named in the text of the request.
 const NAMED_MAX: usize = 20;
 
-pub(super) async fn take(
+/// A group of alerts, as far as it is looked at.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct AlertGroup {
+    /// `4`.
+    pub version: String,
+    /// Which case it is.
+    pub group_key: String,
+    /// `firing` or `resolved`.
+    pub status: String,
+    pub common_labels: Option<BTreeMap<String, String>>,
+    pub common_annotations: Option<BTreeMap<String, String>>,
+    pub alerts: Vec<Alert>,
+}
+
+/// One of its alerts.
+#[derive(Debug, ToSchema)]
+pub struct Alert {
+    /// `firing` or `resolved`.
+    pub status: String,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+/// `{"status": "success"}`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Taken {
+    pub status: &'static str,
+}
+
+/// A group of alerts of Alertmanager's webhook receiver. The key of an integration in the path says who reports.
+#[utoipa::path(
+    post, path = "/v1/intake/alertmanager/{key}", security(()), request_body = AlertGroup,
+    responses(
+        (status = 200, body = Taken),
+        (status = 404, description = "No integration of this form has the key.", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many reports with the key, or wrong keys from there: see Retry-After.", body = Problem, content_type = "application/problem+json")
+    )
+)]
+pub async fn take(
     request: HttpRequest,
     key: web::Path<String>,
     body: web::Bytes,
@@ -24,7 +67,7 @@ pub(super) async fn take(
         sender.report(&shared, Kind::Alertmanager, read(&body)?).await
     };
     match taken.await {
-        Ok(()) => Ok(HttpResponse::Ok().json(json!({ "status": "success" }))),
+        Ok(()) => Ok(HttpResponse::Ok().json(Taken { status: "success" })),
         Err(refused) => Err(problem(refused)),
     }
 }
@@ -130,6 +173,8 @@ fn description(payload: &Value, firing: &[&Value]) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use serde_json::json;
 
     use super::*;
 

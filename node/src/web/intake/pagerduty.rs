@@ -3,9 +3,13 @@
 //! An event is a case by its `dedup_key`. Acknowledging changes nothing here: it is a technician who
 //! acknowledges, by accepting.
 
+use std::collections::BTreeMap;
+
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use fieldmesh_domain::integration::{Facts, Kind, LABELS_MAX};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::{Refused, Report, Sender, Shared, text, word};
 
@@ -14,7 +18,62 @@ const DEDUP_KEY_CHARS_MAX: usize = 255;
 const SUMMARY_CHARS_MAX: usize = 1024;
 const SEVERITIES: [&str; 4] = ["critical", "error", "warning", "info"];
 
-pub(super) async fn take(
+/// An event, as far as it is looked at.
+#[derive(Debug, ToSchema)]
+pub struct Event {
+    /// The key of an integration: it says who reports.
+    pub routing_key: String,
+    /// `trigger`, `acknowledge` or `resolve`.
+    pub event_action: String,
+    /// Which case it is, at most 255 characters; one is made up for a trigger that has none.
+    pub dedup_key: Option<String>,
+    /// Needed to trigger.
+    pub payload: Option<EventPayload>,
+}
+
+/// What happened.
+#[derive(Debug, ToSchema)]
+pub struct EventPayload {
+    /// At most 1024 characters.
+    pub summary: String,
+    pub source: String,
+    /// `critical`, `error`, `warning` or `info`.
+    pub severity: String,
+    pub component: Option<String>,
+    pub group: Option<String>,
+    pub class: Option<String>,
+    pub custom_details: Option<BTreeMap<String, Value>>,
+}
+
+/// What a sender is told, in PagerDuty's words.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Told {
+    pub status: &'static str,
+    pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dedup_key: Option<String>,
+    /// What is wrong, by field.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+}
+
+impl Told {
+    fn new(status: &'static str, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), dedup_key: None, errors: Vec::new() }
+    }
+}
+
+/// An event of PagerDuty's Events API v2.
+#[utoipa::path(
+    post, path = "/v2/enqueue", security(()), request_body = Event,
+    responses(
+        (status = 202, description = "It was taken.", body = Told),
+        (status = 400, description = "It is wrong, or its routing key is of no integration here.", body = Told),
+        (status = 429, description = "Too many, or wrong keys from there: see Retry-After.", body = Told),
+        (status = 503, description = "Later: see Retry-After.", body = Told)
+    )
+)]
+pub async fn take(
     request: HttpRequest,
     body: web::Bytes,
     shared: web::Data<Shared>,
@@ -33,9 +92,8 @@ pub(super) async fn take(
     };
     match taken.await {
         Ok(dedup_key) => {
-            let message = "Event processed";
-            let body = json!({ "status": "success", "message": message, "dedup_key": dedup_key });
-            HttpResponse::Accepted().json(body)
+            let told = Told::new("success", "Event processed");
+            HttpResponse::Accepted().json(Told { dedup_key: Some(dedup_key), ..told })
         }
         Err(refused) => answer(refused),
     }
@@ -43,22 +101,18 @@ pub(super) async fn take(
 
 fn answer(refused: Refused) -> HttpResponse {
     let invalid = |errors: Vec<String>| {
-        let message = "Event object is invalid";
-        let body = json!({ "status": "invalid event", "message": message, "errors": errors });
-        HttpResponse::BadRequest().json(body)
+        let told = Told::new("invalid event", "Event object is invalid");
+        HttpResponse::BadRequest().json(Told { errors, ..told })
     };
     match refused {
         Refused::Invalid(errors) => invalid(errors),
         Refused::Key => invalid(vec!["'routing_key' is not of an integration here".into()]),
         Refused::Often(seconds) => HttpResponse::build(StatusCode::TOO_MANY_REQUESTS)
             .insert_header(("Retry-After", seconds.to_string()))
-            .json(json!({
-                "status": "throttle exceeded",
-                "message": "Events arrive too quickly. Retry later.",
-            })),
+            .json(Told::new("throttle exceeded", "Events arrive too quickly. Retry later.")),
         Refused::Later(why) => HttpResponse::ServiceUnavailable()
             .insert_header(("Retry-After", "1"))
-            .json(json!({ "status": "unavailable", "message": why })),
+            .json(Told::new("unavailable", why)),
     }
 }
 
@@ -121,6 +175,8 @@ fn facts(event: &Value) -> Result<Facts, Refused> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use serde_json::json;
 
     use super::*;
 
