@@ -4,6 +4,7 @@
 use fieldmesh_actors::seams::JournalError;
 use fieldmesh_domain::{
     Aggregate, EntityId,
+    escalation::Policy,
     selection::{Choice, Exclusion, How, Rival},
     ticket::{Acted, Clock, Escalation, Event, Failed, Party, Promises, Terms, Ticket, Triage},
 };
@@ -111,6 +112,7 @@ pub struct EventStory {
     /// Of an offer: those of a ticket grow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u32>,
+    /// Of the trigger rules that the ticket was opened under; 0 where there were none.
     pub rule_version: u32,
 }
 
@@ -118,11 +120,17 @@ pub struct EventStory {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ChoiceStory {
     pub at_ms: u64,
+    /// Of the trigger rules that the ticket was opened under; 0 where there were none.
     pub rule_version: u32,
+    /// The escalation policy that the ticket was under; none where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyName>,
     /// Chosen, or none where nobody fitted.
     pub chosen: Option<String>,
     pub candidates: Vec<CandidateStory>,
+    /// The first of those who were left out.
     pub excluded: Vec<ExclusionStory>,
+    /// How many were left out in all.
     pub excluded_count: u32,
     /// None where the desk answered each question by itself, or a person chose.
     #[serde(default)]
@@ -130,6 +138,14 @@ pub struct ChoiceStory {
     /// Who chose, where the desk did not.
     #[serde(default)]
     pub by: Option<String>,
+}
+
+/// A policy of a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyName {
+    pub name: String,
+    /// Of the document.
+    pub version: u32,
 }
 
 /// How a choice was made, and with whom it competed.
@@ -191,6 +207,7 @@ fn decode(bytes: &[u8]) -> Result<Event, JournalError> {
 pub fn tell(id: EntityId, history: &[HistoryEntry]) -> Result<TicketStory, JournalError> {
     let mut ticket = Ticket::default();
     let mut events = Vec::new();
+    let rule_version = rules_of(history)?;
     for entry in history {
         for bytes in &entry.record.events {
             let event = decode(bytes)?;
@@ -205,7 +222,7 @@ pub fn tell(id: EntityId, history: &[HistoryEntry]) -> Result<TicketStory, Journ
                     Event::Offered { epoch, .. } | Event::Assigned { epoch, .. } => Some(*epoch),
                     _ => None,
                 },
-                rule_version: entry.record.rule_version,
+                rule_version,
             });
         }
     }
@@ -333,6 +350,11 @@ pub struct FailureStory {
     pub why: String,
 }
 
+/// Which version of the rules a ticket was opened under, and keeps; 0 where there were none.
+fn rules_of(history: &[HistoryEntry]) -> Result<u32, JournalError> {
+    Ok(triage(history)?.map_or(0, |triage| triage.version))
+}
+
 /// What rules said of a ticket when it was opened; none where there were no rules.
 ///
 /// # Errors
@@ -446,29 +468,39 @@ fn teller(party: &Party) -> String {
 /// # Errors
 /// An event that does not decode.
 pub fn choices(history: &[HistoryEntry]) -> Result<Vec<ChoiceStory>, JournalError> {
-    let mut choices = Vec::new();
-    let mut orderer = None;
+    let mut choices: Vec<ChoiceStory> = Vec::new();
+    let (mut orderer, mut policy) = (None, None);
+    let rule_version = rules_of(history)?;
     for entry in history {
+        let at_ms = entry.record.at_ms;
         for bytes in &entry.record.events {
-            match decode(bytes)? {
-                Event::Ordered { by, .. } => orderer = Some(teller(&by)),
-                Event::Assigned { technician, .. } => choices.push(ChoiceStory {
+            let choice = match decode(bytes)? {
+                Event::Ordered { by, .. } => {
+                    orderer = Some(teller(&by));
+                    continue;
+                }
+                Event::TermsSet(terms) => {
+                    let named = |one: Policy| PolicyName { name: one.name, version: one.version };
+                    policy = terms.policy.map(named);
+                    continue;
+                }
+                Event::Assigned { technician, .. } => ChoiceStory {
                     by: Some(orderer.clone().unwrap_or_else(|| "an operator".to_owned())),
-                    ..explain(entry.record.at_ms, Some(technician), &Choice::default())
-                }),
+                    ..explain(at_ms, Some(technician), &Choice::default())
+                },
                 Event::Offered { technician, choice, .. } => {
-                    choices.push(explain(entry.record.at_ms, Some(technician), &choice))
+                    explain(at_ms, Some(technician), &choice)
                 }
-                Event::Unfilled { choice, .. } => {
-                    choices.push(explain(entry.record.at_ms, None, &choice))
-                }
-                _ => {}
-            }
+                Event::Unfilled { choice, .. } => explain(at_ms, None, &choice),
+                _ => continue,
+            };
+            choices.push(ChoiceStory { rule_version, policy: policy.clone(), ..choice });
         }
     }
     Ok(choices)
 }
 
+/// A choice by itself, without what its ticket was opened under.
 pub fn explain(at_ms: u64, chosen: Option<EntityId>, choice: &Choice) -> ChoiceStory {
     let candidates = choice.candidates.iter().map(|candidate| CandidateStory {
         technician: candidate.technician.to_string(),
@@ -494,7 +526,8 @@ pub fn explain(at_ms: u64, chosen: Option<EntityId>, choice: &Choice) -> ChoiceS
     });
     ChoiceStory {
         at_ms,
-        rule_version: choice.rule_version,
+        rule_version: 0,
+        policy: None,
         chosen: chosen.map(|id| id.to_string()),
         candidates: candidates.collect(),
         excluded: excluded.collect(),

@@ -14,7 +14,9 @@ use super::{
     people, watch,
 };
 use crate::{
-    story::{ChoiceStory, FailureStory, HowStory, RuleStory, TicketStory, TriageStory},
+    story::{
+        ChoiceStory, FailureStory, HowStory, PolicyStory, RuleStory, TicketStory, TriageStory,
+    },
     web::{rest::Page, whatif::AgainStory},
 };
 
@@ -232,13 +234,17 @@ pub(crate) async fn ticket(verb: &TicketVerb, output: &Output) -> Result<(), Cli
             let api = Api::from_common(&args.common)?;
             let choices: Vec<ChoiceStory> = api.get(&path).await?;
             let triage: Option<TriageStory> = api.get(&args.path("/triage")?).await?;
+            let TicketStory { policy, .. } = api.get(&args.path("")?).await?;
             if let Some(triage) = &triage {
                 tell_triage(triage, output);
+            }
+            if let Some(PolicyStory { name, version, .. }) = &policy {
+                output.say(format_args!("escalation policy {name} of policies {version}"));
             }
             for choice in &choices {
                 explain(choice, output);
             }
-            output.result(json!({ "choices": choices, "triage": triage }));
+            output.result(json!({ "choices": choices, "triage": triage, "policy": policy }));
             Ok(())
         }
         TicketVerb::Watch(args) => {
@@ -279,13 +285,26 @@ async fn replay(args: &ReadArgs, output: &Output) -> Result<(), CliError> {
     }
 }
 
+/// By which versions of what operators wrote.
+fn under(choice: &ChoiceStory) -> String {
+    let rules = match choice.rule_version {
+        0 => "no rules".to_owned(),
+        version => format!("rules {version}"),
+    };
+    let policy = choice.policy.as_ref();
+    policy.map_or_else(
+        || format!("{rules}, no policy"),
+        |policy| format!("{rules}, policy {} of policies {}", policy.name, policy.version),
+    )
+}
+
 pub(super) fn explain(choice: &ChoiceStory, output: &Output) {
     let chosen = choice.chosen.as_deref().unwrap_or("nobody");
     if let Some(by) = &choice.by {
         output.say(format_args!("{}  {by} chose {chosen}", choice.at_ms));
         return;
     }
-    output.say(format_args!("{}  rules {}: chose {chosen}", choice.at_ms, choice.rule_version));
+    output.say(format_args!("{}  {}: chose {chosen}", choice.at_ms, under(choice)));
     if let Some(how) = &choice.how {
         let HowStory { mode, eligible, room, competing, rivals, displaced } = how;
         output.say(format_args!(
@@ -314,6 +333,12 @@ pub(super) fn explain(choice: &ChoiceStory, output: &Output) {
     }
     for exclusion in &choice.excluded {
         output.say(format_args!("  {:<30} out: {}", exclusion.technician, exclusion.reason));
+    }
+    let named = choice.excluded.len();
+    match choice.excluded_count {
+        0 => {}
+        all if all as usize == named => output.say(format_args!("  {all} left out")),
+        all => output.say(format_args!("  {all} left out, of whom {named} are named")),
     }
 }
 

@@ -107,6 +107,11 @@ async fn a_dispatcher_is_told_again_and_again_until_somebody_answers() {
         (&"short".into(), &1.into(), &2.into())
     );
     assert!(policy["round"].as_u64().unwrap() >= 2, "{policy}");
+    let explained = stand.server.ask(&["ticket", "explain", &ticket]).await;
+    let policy = &explained["choices"][0]["policy"];
+    assert_eq!((&policy["name"], &policy["version"]), (&"short".into(), &1.into()));
+    assert_eq!(explained["choices"][0]["rule_version"], 0, "{explained}");
+    assert_eq!(explained["policy"]["version"], 1, "{explained}");
     // A technician is sought all the while.
     let tried = |shown: &Value| shown.to_string().matches("\"offered\"").count();
     stand.becomes(&ticket, "offered again", |shown| tried(shown) >= 2).await;
@@ -131,6 +136,8 @@ async fn a_dispatcher_is_told_again_and_again_until_somebody_answers() {
 
     // A technician comes forward: nobody is told any more.
     let alert = stand.technician.alert(&second).await;
+    let explained = stand.server.ask(&["ticket", "explain", &second]).await;
+    assert_eq!(explained["choices"][0]["policy"]["version"], 2, "{explained}");
     stand.technician.accept(&alert).await;
     let accepted = stand.becomes(&second, "accepted", |shown| shown["state"] == "accepted").await;
     assert_eq!(accepted["policy"]["step"], Value::Null);

@@ -82,6 +82,7 @@ async fn rules_act_on_tickets_and_tickets_tell_of_it() {
     let before = stand.customer.request("smoke in the cellar").await;
     let explained = stand.shows(&before, "explain").await;
     assert_eq!(explained["triage"], Value::Null, "{explained}");
+    assert_eq!(explained["policy"], Value::Null, "{explained}");
 
     let rules = stand.file("rules.toml", SMOKE);
     let applied = stand.rule(&["apply", text(&rules)]).await.expect_code(0).json();
@@ -102,6 +103,13 @@ async fn rules_act_on_tickets_and_tickets_tell_of_it() {
     let explained = stand.shows(&dust, "explain").await;
     let reason = explained["choices"][0]["excluded"][0]["reason"].as_str().unwrap();
     assert_eq!(reason, "lacks a required skill: 7 at level 4", "{explained}");
+    let choice = &explained["choices"][0];
+    assert_eq!((&choice["rule_version"], &choice["excluded_count"]), (&1.into(), &1.into()));
+    let dir = text(&stand.server.dir);
+    let told = run("fieldmesh", &["ticket", "explain", &dust, "--data-dir", dir]).await;
+    let told = told.expect_code(0).stdout;
+    assert!(told.contains("rules 1, no policy: chose nobody"), "{told}");
+    assert!(told.contains("1 left out"), "{told}");
 
     let paint = stand.customer.request("paint comes off").await;
     stand.becomes(&paint, "held").await;
@@ -168,5 +176,8 @@ async fn an_old_version_is_in_force_again_as_a_new_one() {
     let ticket = stand.customer.request("smoke in the attic").await;
     let explained = stand.shows(&ticket, "explain").await;
     assert_eq!(explained["triage"]["version"], 3, "{explained}");
+    // The one that acted, not the number that its author wrote.
+    let shown = stand.shows(&ticket, "show").await;
+    assert_eq!(shown["events"][0]["rule_version"], 3, "{shown}");
     stand.rule(&["rollback", "9"]).await.expect_code(3);
 }

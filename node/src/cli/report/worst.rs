@@ -237,6 +237,7 @@ mod tests {
         let choice = ChoiceStory {
             at_ms: 0,
             rule_version: 3,
+            policy: None,
             chosen: Some("tec_a".into()),
             candidates: vec![candidate],
             excluded: excluded.collect(),

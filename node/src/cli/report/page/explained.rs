@@ -89,7 +89,11 @@ fn told(markup: &mut Markup, choice: &Told) {
         Some(technician) => format!("{technician} was asked"),
         None => "nobody fitted".to_owned(),
     };
-    let caption = format!("{}: {chosen}, by rules of version {}", choice.at, choice.rule_version);
+    let rules = match choice.rule_version {
+        0 => String::new(),
+        version => format!(", by trigger rules of version {version}"),
+    };
+    let caption = format!("{}: {chosen}{rules}", choice.at);
     if rows.is_empty() {
         markup.say("p", &caption);
     } else {

@@ -81,6 +81,7 @@ fn report(text: &str, priorities: &[u8]) -> Report {
     let choice = ChoiceStory {
         at_ms: 1,
         rule_version: 1,
+        policy: None,
         chosen: Some(text.into()),
         candidates: vec![candidate],
         excluded: vec![ExclusionStory { technician: text.into(), reason: text.into() }],
