@@ -53,16 +53,18 @@ const OVERDUE_MS: u64 = 120_000;
 const MISSING_MAX: usize = 1_000;
 
 /// What the last whole pass of a shard found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pass {
     /// Unix milliseconds.
     pub ended_ms: u64,
     pub took_ms: u64,
     /// Tickets that have not ended.
     pub open: u64,
-    /// Of those, without a timer.
+    /// Of those, whom nobody can be found for.
+    pub unfilled: u64,
+    /// Of the open ones, without a timer.
     pub missing: u64,
-    /// Of those, with one that was due long ago and has not fired.
+    /// Of the open ones, with one that was due long ago and has not fired.
     pub overdue: u64,
 }
 
@@ -121,6 +123,8 @@ pub(crate) async fn audit(options: AuditorOptions) {
     let mut news = options.documents.watch();
     loop {
         options.audits.left(shard);
+        // Another node counts them now, or none does: what was counted here is not added to that.
+        options.tell(0, 0, 0);
         let Ok(term) = leading.wait_for(Option::is_some).await.map(|term| *term) else { return };
         options.audits.begun(shard);
         // Who led before may not have told all of them.
@@ -163,10 +167,7 @@ impl AuditorOptions {
         let shard = self.group.group;
         self.audits.ended(shard, pass);
         metrics::counter!("fieldmesh_audit_passes_total").increment(1);
-        metrics::gauge!("fieldmesh_audit_open_tickets", "shard" => shard.to_string())
-            .set(pass.open as f64);
-        metrics::gauge!("fieldmesh_audit_timers_overdue", "shard" => shard.to_string())
-            .set(pass.overdue as f64);
+        self.tell(pass.open, pass.unfilled, pass.overdue);
         if pass.overdue > 0 {
             tracing::error!(shard, tickets = pass.overdue, "timers of open tickets do not fire");
         }
@@ -174,9 +175,20 @@ impl AuditorOptions {
             .set((pass.ended_ms / 1000) as f64);
     }
 
+    /// How many tickets of the shard are so, as its leader counts them.
+    fn tell(&self, open: u64, unfilled: u64, overdue: u64) {
+        for (name, count) in [
+            ("fieldmesh_audit_open_tickets", open),
+            ("fieldmesh_tickets_unfilled", unfilled),
+            ("fieldmesh_audit_timers_overdue", overdue),
+        ] {
+            metrics::gauge!(name, "shard" => self.group.group.to_string()).set(count as f64);
+        }
+    }
+
     /// Looks at every ticket of the shard.
     async fn pass(&self, is_silence_news: bool) -> Result<Pass, JournalError> {
-        let mut pass = Pass { ended_ms: 0, took_ms: 0, open: 0, missing: 0, overdue: 0 };
+        let mut pass = Pass::default();
         let began = self.clock.now_ms();
         let (mut missing, mut after) = (Vec::new(), None);
         loop {
@@ -186,6 +198,7 @@ impl AuditorOptions {
             for row in &rows {
                 let Some(open) = self.open_ticket(row) else { continue };
                 pass.open += 1;
+                pass.unfilled += u64::from(open.is_unfilled);
                 match self.journal.timer(open.id, TimerName::Deadline)? {
                     Some(due_ms) if self.is_overdue(due_ms) => pass.overdue += 1,
                     None if missing.len() < MISSING_MAX => missing.push(open.id),
@@ -220,7 +233,8 @@ impl AuditorOptions {
         let is_own = self.courier.known().known().group_of(*id).is_none_or(|at| at == shard);
         let is_silenced =
             *state == Stage::Held && standing.is_some_and(|standing| standing.is_silenced);
-        (is_own && !state.is_final()).then_some(Open { id: *id, is_silenced })
+        let is_unfilled = *state == Stage::Unfilled;
+        (is_own && !state.is_final()).then_some(Open { id: *id, is_silenced, is_unfilled })
     }
 
     /// Those that lack their timer still set it anew.
@@ -261,4 +275,5 @@ impl AuditorOptions {
 struct Open {
     id: EntityId,
     is_silenced: bool,
+    is_unfilled: bool,
 }

@@ -255,7 +255,9 @@ async fn silences_hold_tickets_and_promises_stand_meanwhile() {
 #[tokio::test]
 async fn every_open_ticket_is_audited() {
     let stand = Stand::new().await;
-    stand.customer.request("the door of the freezer does not close").await;
+    stand.run(&["shift", "off", &stand.technician.id]).await.expect_code(0);
+    let ticket = stand.customer.request("the door of the freezer does not close").await;
+    stand.becomes(&ticket, "unfilled", |shown| shown["state"] == "unfilled").await;
     let url = format!("https://{}/readyz", stand.server.https);
     // A pass begins half a minute after the one before.
     let patience = Duration::from_secs(60);
@@ -269,6 +271,14 @@ async fn every_open_ticket_is_audited() {
     let audits = audited["audits"].as_array().unwrap();
     assert!(audits.iter().all(|audit| audit["missing"] == 0 && audit["ended_ms"].is_u64()));
     assert!(stand.server.metrics().await.contains("fieldmesh_audit_passes_total"));
+    // Nobody can be found for it, and whoever watches the node sees that there is one.
+    until_within(patience, "the ticket is counted", async || {
+        let metrics = stand.server.metrics().await;
+        let mut counts =
+            metrics.lines().filter(|line| line.starts_with("fieldmesh_tickets_unfilled{"));
+        counts.any(|line| line.ends_with(" 1")).then_some(())
+    })
+    .await;
 }
 
 /// Two are asked at the same time.

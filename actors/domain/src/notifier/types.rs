@@ -69,7 +69,7 @@ pub enum What {
     /// A trigger rule says so.
     #[n(21)]
     RuleMatched = 21,
-    /// Many tickets of one cause.
+    /// Many tickets of one cause: they begin, or are over.
     #[n(22)]
     Storm = 22,
     /// An operator tries a target.

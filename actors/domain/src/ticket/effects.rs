@@ -23,10 +23,9 @@ impl Ticket {
     pub(super) fn effects(&self, event: &Event, id: EntityId) -> Vec<Effect> {
         let deadline = self.deadline();
         match event {
-            Event::Opened { .. }
-            | Event::OfferRefused { .. }
-            | Event::ChildJoined { .. }
-            | Event::ChildLeft { .. } => vec![],
+            Event::Opened { .. } | Event::OfferRefused { .. } => vec![],
+            Event::ChildJoined { child } => self.storm_begins(id, *child).into_iter().collect(),
+            Event::ChildLeft { child } => self.storm_ebbs(id, *child).into_iter().collect(),
             Event::Triaged { triage, .. } => self.triaged_effects(id, triage.as_deref()),
             Event::Compared { .. } => self.notices(id),
             Event::MatchAsked { .. } => vec![self.ask_desk(id), deadline, self.index(id)],
@@ -300,6 +299,7 @@ impl Ticket {
         let is_done = self.stage == Stage::Closed;
         let word = if is_done { ParentWord::Done } else { ParentWord::Gone };
         effects.extend(self.tell_children(id, word));
+        effects.extend(self.storm_ends(id));
         effects.extend(self.unclaim(id));
         effects
     }

@@ -5,6 +5,8 @@
 //! parent is cancelled. Where the parent closes, the work of its children is done too, and each child's
 //! customer may object.
 //!
+//! Whoever watches hears of many tickets of one cause as of a storm, when it begins and when it ends.
+//!
 //! **Invariants:** a grouped ticket is with nobody and has a deadline; a parent is grouped itself neither
 //! before nor after, and has at most 256 children. **Not here:** who may order it (`orders`).
 
@@ -12,11 +14,15 @@ use minicbor::{Decode, Encode};
 
 use super::{Command, Event, Progress, Stage, Ticket, progressed};
 use crate::{
-    Command as AnyCommand, Effect, EntityId, EntityKind, Rejection, RejectionCode, time::Millis,
+    Command as AnyCommand, Effect, EntityId, EntityKind, Rejection, RejectionCode,
+    notifier::{Recipient, What},
+    time::Millis,
 };
 
 /// Tickets with one parent: a storm has more, but then it has several parents.
 pub(crate) const CHILDREN_MAX: usize = 256;
+/// So many tickets under one parent are a storm: more than customers of one house, and early enough to be told of.
+const STORM_CHILDREN: usize = 10;
 /// A parent answers as soon as its shard has a leader.
 const ANSWER_S: u64 = 3600;
 /// A parent is asked again after this.
@@ -165,6 +171,38 @@ impl Ticket {
         if let Some(children) = &mut self.children {
             children.remove(&child);
         }
+    }
+
+    fn waiting(&self) -> usize {
+        self.children.as_ref().map_or(0, |children| children.len())
+    }
+
+    /// Told with the child that makes it one.
+    pub(super) fn storm_begins(&self, id: EntityId, child: EntityId) -> Option<Effect> {
+        let begins = self.waiting() == STORM_CHILDREN;
+        begins.then(|| self.storm(id, child, "begins: tickets that wait under this one are"))
+    }
+
+    /// Told with the child that makes it none any more.
+    pub(super) fn storm_ebbs(&self, id: EntityId, child: EntityId) -> Option<Effect> {
+        let ends = self.waiting() + 1 == STORM_CHILDREN;
+        ends.then(|| self.storm(id, child, "ends: tickets that wait under this one still are"))
+    }
+
+    /// Told with the end of the ticket that they waited for.
+    pub(super) fn storm_ends(&self, id: EntityId) -> Option<Effect> {
+        let ends = self.waiting() >= STORM_CHILDREN;
+        ends.then(|| self.storm(id, id, "ends with this one: tickets that waited under it were"))
+    }
+
+    fn storm(&self, id: EntityId, because: EntityId, told: &str) -> Effect {
+        let detail = format!("{told} {}", self.waiting());
+        // What begins again because of another child, or later, is told again.
+        let [.., a, b, c, d, e, f, g, h] = because.to_bytes();
+        let said = u64::from(told.starts_with("begins"));
+        let number = u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ said;
+        let number = number ^ u64::from(self.generation) << 32 ^ u64::from(self.epoch) << 1;
+        self.notice(id, Recipient::Subscribers, What::Storm, number, Millis(0), detail)
     }
 
     pub(super) fn ask_parent(&self, id: EntityId) -> Option<Effect> {

@@ -1,8 +1,11 @@
 //! Tickets of one cause, step by step: how a child waits for its parent, and what it does without.
 
+use std::collections::BTreeSet;
+
 use fieldmesh_domain::{
     Command, EntityId, RejectionCode,
     message::Answer,
+    notifier::What,
     ticket::{self, Event, Order, Parent, ParentWord, Stage},
 };
 
@@ -129,6 +132,53 @@ fn groups_are_flat_and_bounded() {
     assert_eq!(world.children(parent), 256);
     let last = world.tickets[&parent].events.last();
     assert!(matches!(last, Some(Event::ChildAnswered { word: ParentWord::Gone, .. })), "{last:?}");
+}
+
+/// Ten of one cause are told of once, and their end once, however it comes.
+#[test]
+fn a_storm_is_told_of_when_it_begins_and_when_it_ends() {
+    let child = |number: u8| EntityId::ticket_of(customer(1), [number; 16]);
+    let ask = |world: &mut World, parent, number, leaves: bool| {
+        let child = child(number);
+        let command = match leaves {
+            false => ticket::Command::ChildAsks { child },
+            true => ticket::Command::ChildLeaves { child },
+        };
+        world.ask(parent, Command::Ticket(command));
+    };
+    let told = |world: &World| -> Vec<String> {
+        let storms = world.told.iter().filter(|notice| notice.what == What::Storm);
+        storms.map(|notice| notice.detail.split(':').next().unwrap().to_owned()).collect()
+    };
+    let begun = || {
+        let (mut world, parent) = opened(3);
+        (1..10).for_each(|number| ask(&mut world, parent, number, false));
+        assert_eq!(told(&world), Vec::<String>::new());
+        ask(&mut world, parent, 10, false);
+        ask(&mut world, parent, 11, false);
+        // Whoever asks again joins no second time.
+        ask(&mut world, parent, 11, false);
+        assert_eq!(told(&world), ["begins"]);
+        (world, parent)
+    };
+    let cancel = || Command::Ticket(ticket::Command::Cancel);
+    let (mut world, parent) = begun();
+    world.ask(parent, cancel());
+    assert_eq!(told(&world), ["begins", "ends with this one"]);
+    let (mut world, parent) = begun();
+    ask(&mut world, parent, 11, true);
+    assert_eq!(told(&world), ["begins"]);
+    ask(&mut world, parent, 10, true);
+    assert_eq!(told(&world), ["begins", "ends"]);
+    ask(&mut world, parent, 12, false);
+    assert_eq!(told(&world), ["begins", "ends", "begins"]);
+    let storms = world.told.iter().filter(|notice| notice.what == What::Storm);
+    let ids: BTreeSet<_> = storms.map(|notice| notice.id).collect();
+    assert_eq!(ids.len(), 3, "each is another notice");
+    // Few are no storm when they end.
+    let (mut world, parent, _) = grouped();
+    world.ask(parent, cancel());
+    assert_eq!(told(&world), Vec::<String>::new());
 }
 
 #[test]
