@@ -1,8 +1,8 @@
 //! Whom documents name, and whether another document has them: a policy that tells somebody who cannot be told
 //! would end silently.
 //!
-//! **Invariants:** where no document of targets was ever written nothing is compared, so that documents can be
-//! written in any order at first. **Not here:** what a document may say (its reader), writing it (`web`).
+//! **Invariants:** where no document of targets was ever written there is no webhook, and people are not compared:
+//! a console may tell them. **Not here:** what a document may say (its reader), writing it (`web`).
 
 use std::collections::BTreeSet;
 
@@ -12,21 +12,22 @@ use fieldmesh_rules::{Action, RuleSet};
 
 use crate::{documents::Known, notices::Targets};
 
-/// Who can be told; none before the first document of targets.
-pub(crate) fn recipients(known: &Known) -> Option<Recipients> {
-    known.webhooks.as_ref().map(|targets| recipients_of(&targets.content))
+/// Who can be told: before the first document of targets no webhook, and whichever person.
+pub(crate) fn recipients(known: &Known) -> Recipients {
+    let targets = known.webhooks.as_ref();
+    targets.map_or_else(Recipients::default, |targets| recipients_of(&targets.content))
 }
 
 fn recipients_of(targets: &Targets) -> Recipients {
-    let mut recipients = Recipients::default();
+    let (mut people, mut webhooks) = (BTreeSet::new(), BTreeSet::new());
     for to in targets.0.keys() {
         match to {
-            Recipient::Person(name) => recipients.people.insert(name.clone()),
-            Recipient::Webhook(name) => recipients.webhooks.insert(name.clone()),
+            Recipient::Person(name) => people.insert(name.clone()),
+            Recipient::Webhook(name) => webhooks.insert(name.clone()),
             Recipient::Subscribers => false,
         };
     }
-    recipients
+    Recipients { people: Some(people), webhooks }
 }
 
 /// Those who are there, and those who were.
@@ -39,9 +40,9 @@ struct There {
 impl There {
     /// Whoever was not there before is not missing now.
     fn has(&self, is_person: bool, name: &str) -> bool {
-        let names = |of: &Recipients| {
-            let names = if is_person { &of.people } else { &of.webhooks };
-            names.contains(name)
+        let names = |of: &Recipients| match is_person {
+            true => of.people.as_ref().is_none_or(|people| people.contains(name)),
+            false => of.webhooks.contains(name),
         };
         names(&self.now) || self.before.as_ref().is_some_and(|before| !names(before))
     }
@@ -49,10 +50,9 @@ impl There {
 
 /// What rules name that no other document in force has, for people.
 pub(crate) fn unknown_to(rules: &RuleSet, known: &Known) -> Vec<String> {
-    let there = recipients(known).map(|now| There { now, before: None });
-    let untold = there.map_or(vec![], |there| untold(rules, &there));
+    let there = There { now: recipients(known), before: None };
     let policies = known.policies.as_ref();
-    untold
+    untold(rules, &there)
         .into_iter()
         .chain(policies.into_iter().flat_map(|policies| unrouted(rules, &policies.content)))
         .collect()
@@ -60,7 +60,10 @@ pub(crate) fn unknown_to(rules: &RuleSet, known: &Known) -> Vec<String> {
 
 /// Whom rules and policies in force tell and new targets lack, although the ones before had them.
 pub(crate) fn lost_by(targets: &Targets, known: &Known) -> Vec<String> {
-    let there = There { now: recipients_of(targets), before: recipients(known) };
+    let there = There {
+        now: recipients_of(targets),
+        before: known.webhooks.as_ref().map(|one| recipients_of(&one.content)),
+    };
     let rules = known.rules.as_ref().map(|rules| untold(rules.content.set(), &there));
     let policies = known.policies.as_ref();
     let policies = policies.map(|policies| untold_by_policies(&policies.content, &there));
@@ -167,8 +170,13 @@ repeat = { from = 2 }
         let policies = fieldmesh_policy::read_policies(POLICIES, None).unwrap().value;
         let missing = untold_by_policies(&policies, &there);
         assert!(missing.len() == 1 && missing[0].contains("siren"), "{missing:?}");
+        // Before there is a document, people are told by no other way, and webhooks by none.
+        let none = There { now: recipients(&Known::default()), before: None };
+        let missing = untold(rules.set(), &none);
+        assert!(missing.len() == 1 && missing[0].contains("room"), "{missing:?}");
         // Who was not there before either is not lost.
-        there.before = Some(Recipients { people: ["chief".into()].into(), webhooks: [].into() });
+        there.before =
+            Some(Recipients { people: Some(["chief".into()].into()), webhooks: [].into() });
         assert_eq!(untold_by_policies(&policies, &there), Vec::<String>::new());
         let missing = untold(rules.set(), &there);
         assert!(missing.len() == 1 && missing[0].contains("chief"), "{missing:?}");

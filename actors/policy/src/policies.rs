@@ -60,18 +60,23 @@ pub struct Entry {
 /// Who can be told, as another document names them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recipients {
-    pub people: BTreeSet<String>,
+    /// None where no document says who there is.
+    pub people: Option<BTreeSet<String>>,
     pub webhooks: BTreeSet<String>,
 }
 
 impl Recipients {
     pub(crate) fn has(&self, role: Role, name: &str) -> bool {
-        if role.is_person() { self.people.contains(name) } else { self.webhooks.contains(name) }
+        match role.is_person() {
+            true => self.people.as_ref().is_none_or(|people| people.contains(name)),
+            false => self.webhooks.contains(name),
+        }
     }
 
     pub(crate) fn meant(&self, role: Role, name: &str) -> String {
-        let known = if role.is_person() { &self.people } else { &self.webhooks };
-        meant(name, known.iter().map(String::as_str))
+        let people = role.is_person().then(|| self.people.iter().flatten()).into_iter().flatten();
+        let webhooks = (!role.is_person()).then_some(&self.webhooks).into_iter().flatten();
+        meant(name, people.chain(webhooks).map(String::as_str))
     }
 }
 

@@ -44,7 +44,7 @@ pub use evaluate::{Caused, Failed, Failure, Outcome, evaluate};
 pub use facts::Facts;
 pub use finding::{FINDINGS_MAX, Finding, Place, Severity};
 pub use grammar::CHOICES_MAX;
-pub use lint::lint;
+pub use lint::{Roster, lint, lint_for};
 pub use past::{Report, RuleReport, backtest};
 pub use rule::{
     ACTIONS_MAX, Action, ActionKind, Inhibited, KEY_BYTES_MAX, LEVEL_MAX, MINUTES_MAX,

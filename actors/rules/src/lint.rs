@@ -1,10 +1,12 @@
 //! Everything that is wrong with a document, and what of it is surely not meant.
 //!
 //! **Invariants:** rules come back only where there are no errors; what is found does not depend on
-//! anything but the text. **Not here:** reading the document (`document`), one expression
+//! anything but the text, and the roster where one is given. **Not here:** reading the document (`document`), one expression
 //! (`expression`), rules that make no sense together (`lint/doubts`).
 
 mod doubts;
+
+use std::collections::BTreeMap;
 
 use crate::{
     check::RULE_COST_MAX,
@@ -19,6 +21,24 @@ use crate::{
 /// one error, of everything else each.
 pub fn lint(text: &str) -> Vec<Finding> {
     examine(text).2
+}
+
+/// What the technicians of a region can do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roster {
+    pub region: String,
+    /// The highest level of each category that somebody has.
+    pub skills: BTreeMap<u16, u8>,
+}
+
+/// The same, and a warning where a rule asks for a skill that nobody there has.
+pub fn lint_for(text: &str, roster: &Roster) -> Vec<Finding> {
+    let (draft, _, mut found) = examine(text);
+    let mut more = Findings::new(text);
+    doubts::skills(&draft, roster, &mut more);
+    found.extend(more.into_sorted());
+    found.sort_by_key(|finding| (finding.place, finding.severity));
+    found
 }
 
 pub(crate) fn examine(text: &str) -> (Draft, Vec<CompiledRule>, Vec<Finding>) {

@@ -15,7 +15,7 @@ use super::{CliError, Common, Output, api::Api};
 use crate::{
     files,
     web::policies::{
-        DocumentView, FindingView, NewDocument, WrittenView,
+        DocumentView, FindingView, LintView, NewDocument, WrittenView,
         simulation::{NewSimulation, PersonView, ResponderView},
     },
 };
@@ -27,6 +27,16 @@ pub(crate) struct FileArgs {
     common: Common,
     /// The document, in TOML.
     file: PathBuf,
+}
+
+/// A file to examine, with whom the node knows.
+#[derive(Debug, Args)]
+pub(crate) struct LintArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Ask the node too, which knows who can be told.
+    #[arg(long)]
+    ask: bool,
 }
 
 /// A file to write.
@@ -78,7 +88,7 @@ pub(crate) struct SimulateArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyVerb {
     /// Says everything that is wrong with a file, with row and column.
-    Lint(FileArgs),
+    Lint(LintArgs),
     /// Shows who is asked and told when, in a situation that is made up.
     Simulate(SimulateArgs),
     /// Puts a file in force.
@@ -104,7 +114,7 @@ pub(crate) enum SlaVerb {
 impl PolicyVerb {
     pub(crate) fn common(&self) -> &Common {
         match self {
-            Self::Lint(args) => &args.common,
+            Self::Lint(args) => &args.file.common,
             Self::Simulate(args) => &args.file.common,
             Self::Apply(args) => &args.file.common,
             Self::Show(args) | Self::Rollback(args) => &args.common,
@@ -127,7 +137,8 @@ const CALENDARS: &str = "/v1/documents/calendars";
 
 pub(crate) async fn policy(verb: &PolicyVerb, output: &Output) -> Result<(), CliError> {
     match verb {
-        PolicyVerb::Lint(args) => {
+        PolicyVerb::Lint(LintArgs { file, ask: true }) => ask(file, output).await,
+        PolicyVerb::Lint(LintArgs { file: args, .. }) => {
             let text = text(&args.file)?;
             lint(&args.file, read_policies(&text, None), output)
         }
@@ -169,6 +180,29 @@ fn lint<T>(file: &Path, read: Result<Read<T>, Refused>, output: &Output) -> Resu
     let findings: Vec<FindingView> = found.iter().map(FindingView::of).collect();
     output.result(json!({ "findings": findings, "is_refused": is_refused }));
     if is_refused { Err(refused(file, &found)) } else { Ok(()) }
+}
+
+/// The same, as the node sees it.
+async fn ask(args: &FileArgs, output: &Output) -> Result<(), CliError> {
+    let document = NewDocument { text: text(&args.file)?, base: None };
+    let api = Api::from_common(&args.common)?;
+    let found: LintView = api.post(&format!("{POLICIES}/lint"), &document).await?;
+    let file = args.file.display();
+    let lines = found.findings.iter().map(|finding| {
+        let FindingView { line, column, severity, text } = finding;
+        format!("{line}:{column}: {severity}: {text}")
+    });
+    let lines: Vec<String> = lines.collect();
+    for line in &lines {
+        output.say(format_args!("{file}:{line}"));
+    }
+    output.result(json!(found));
+    if found.is_refused {
+        let errors = found.findings.iter().zip(&lines).filter(|(one, _)| one.severity == "error");
+        let errors: Vec<&str> = errors.map(|(_, line)| line.as_str()).collect();
+        return Err(CliError::refused(format!("{file} is refused: {}", errors.join("; "))));
+    }
+    Ok(())
 }
 
 fn refused(file: &Path, found: &[Finding]) -> CliError {

@@ -1,6 +1,6 @@
 //! `rule`: trigger rules, examined here, tried on past tickets and written by the server.
 //!
-//! `lint` and `test` need no server, so that they run where documents are kept. **Not here:** what rules are
+//! `lint` and `test` need no server, so that they run where documents are kept; `lint --ask` asks one. **Not here:** what rules are
 //! (`fieldmesh_rules`), what the server demands (`web::rules`).
 
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::{
     files,
     web::{
         documents::{Draft, NewVersion, VersionView, VersionsView},
-        rules::{BacktestView, LintView, ReportView, TestView},
+        rules::{AppliedView, BacktestView, FindingView, LintView, ReportView, TestView},
     },
 };
 
@@ -24,6 +24,15 @@ pub(crate) struct FileArgs {
     common: Common,
     /// Rules in TOML.
     file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LintArgs {
+    #[command(flatten)]
+    of: FileArgs,
+    /// Ask the node too, which knows what the technicians of its region can do.
+    #[arg(long)]
+    ask: bool,
 }
 
 #[derive(Debug, Args)]
@@ -46,7 +55,7 @@ pub(crate) struct VersionArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum RuleVerb {
     /// Says everything that is wrong with rules, with line and column.
-    Lint(FileArgs),
+    Lint(LintArgs),
     /// Runs the tests that are written in the document.
     Test(FileArgs),
     /// Tries rules on the region's newest tickets, and changes nothing.
@@ -67,7 +76,8 @@ pub(crate) enum RuleVerb {
 impl RuleVerb {
     pub(crate) fn common(&self) -> &Common {
         match self {
-            Self::Lint(args) | Self::Test(args) | Self::Backtest(args) => &args.common,
+            Self::Lint(args) => &args.of.common,
+            Self::Test(args) | Self::Backtest(args) => &args.common,
             Self::Apply(args) => &args.of.common,
             Self::Rollback(args) | Self::Show(args) => &args.common,
             Self::History { common } => common,
@@ -77,7 +87,7 @@ impl RuleVerb {
 
 pub(crate) async fn run(verb: &RuleVerb, output: &Output) -> Result<(), CliError> {
     match verb {
-        RuleVerb::Lint(args) => lint(&args.file, output),
+        RuleVerb::Lint(args) => lint(args, output).await,
         RuleVerb::Test(args) => test(&args.file, output),
         RuleVerb::Backtest(args) => backtest(args, output).await,
         RuleVerb::Apply(args) => apply(args, output).await,
@@ -94,18 +104,29 @@ fn read(file: &Path) -> Result<String, CliError> {
     String::from_utf8(bytes).map_err(|error| wrong(&error))
 }
 
-fn lint(file: &Path, output: &Output) -> Result<(), CliError> {
-    let found = fieldmesh_rules::lint(&read(file)?);
-    for finding in &found {
-        output.say(format_args!("{}:{finding}", file.display()));
+async fn lint(args: &LintArgs, output: &Output) -> Result<(), CliError> {
+    let (file, text) = (&args.of.file, read(&args.of.file)?);
+    let view: LintView = if args.ask {
+        Api::from_common(&args.of.common)?.post("/v1/rules:lint", &Draft { text }).await?
+    } else {
+        LintView::of(&fieldmesh_rules::lint(&text))
+    };
+    for finding in &view.findings {
+        output.say(format_args!("{}:{}", file.display(), line(finding)));
     }
-    let view = LintView::of(&found);
     let is_usable = view.is_usable;
     output.result(json!(view));
     if is_usable {
         return Ok(());
     }
     Err(CliError::failed(format!("{}: the rules cannot be used", file.display())))
+}
+
+/// A finding in a line.
+fn line(finding: &FindingView) -> String {
+    let FindingView { line, column, severity, within, text } = finding;
+    let within = within.as_ref().map(|within| format!("{within}: ")).unwrap_or_default();
+    format!("{line}:{column}: {severity}: {within}{text}")
 }
 
 fn test(file: &Path, output: &Output) -> Result<(), CliError> {
@@ -180,9 +201,12 @@ async fn newest(api: &Api) -> Result<u32, CliError> {
 }
 
 async fn put(api: &Api, text: String, base: u32, output: &Output) -> Result<(), CliError> {
-    let written: VersionView = api.put("/v1/rules", &NewVersion { text, base }).await?;
-    output.say(format_args!("version {} of the rules is in force", written.version));
-    output.result(json!(written));
+    let applied: AppliedView = api.put("/v1/rules", &NewVersion { text, base }).await?;
+    for warning in &applied.warnings {
+        output.say(line(warning));
+    }
+    output.say(format_args!("version {} of the rules is in force", applied.written.version));
+    output.result(json!(applied));
     Ok(())
 }
 

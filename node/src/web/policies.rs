@@ -118,7 +118,7 @@ fn examined(shared: &Shared, kind: DocumentKind, text: &str) -> Result<Vec<Findi
     let recipients = || named::recipients(&shared.node.documents.known());
     match kind {
         DocumentKind::Policies => {
-            read_policies(text, recipients().as_ref()).map(|read| read.warnings)
+            read_policies(text, Some(&recipients())).map(|read| read.warnings)
         }
         DocumentKind::Calendars => read_targets(text).map(|read| read.warnings),
         DocumentKind::Silences => read_silences(text).map(|read| read.warnings),

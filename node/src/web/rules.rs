@@ -3,9 +3,11 @@
 //! **Invariants:** nothing is written that is not examined and whose own tests do not pass; what is refused
 //! changes nothing, and says where in the text it is wrong. **Not here:** what rules are (`fieldmesh_rules`).
 
+use std::collections::BTreeMap;
+
 use actix_web::{http::StatusCode, web};
-use fieldmesh_domain::placement::DocumentKind;
-use fieldmesh_rules::{CompileError, CompiledRules, Finding, Report, Severity, TestReport};
+use fieldmesh_domain::{desk::Desk, placement::DocumentKind, time::Millis};
+use fieldmesh_rules::{CompileError, CompiledRules, Finding, Report, Roster, Severity, TestReport};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -14,6 +16,7 @@ use super::{
     documents::{self, BODY_BYTES_MAX, Draft, NewVersion, VersionView, VersionsView},
     operator::Operator,
     problem::{self, Problem},
+    whatif::{beside, desk},
 };
 use crate::named;
 
@@ -66,6 +69,16 @@ impl LintView {
         let is_usable = findings.iter().all(|finding| finding.severity == Severity::Warning);
         Self { is_usable, findings: findings.iter().map(view).collect() }
     }
+}
+
+/// The version that was written.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AppliedView {
+    #[serde(flatten)]
+    pub written: VersionView,
+    /// What of it is surely not meant.
+    #[serde(default)]
+    pub warnings: Vec<FindingView>,
 }
 
 /// What came of one of a document's own tests.
@@ -186,11 +199,32 @@ pub async fn version(
     std::future::ready(found.map(web::Json)).await
 }
 
-/// Everything that is wrong with rules.
+/// Everything that is wrong with rules, and what they require that nobody of the region has.
 #[utoipa::path(post, path = "/v1/rules:lint", request_body = Draft, responses((status = 200, body = LintView)))]
-pub async fn lint(_operator: Operator, draft: web::Json<Draft>) -> web::Json<LintView> {
-    let found = LintView::of(&fieldmesh_rules::lint(&draft.text));
-    std::future::ready(web::Json(found)).await
+pub async fn lint(
+    _operator: Operator,
+    draft: web::Json<Draft>,
+    shared: web::Data<Shared>,
+) -> Result<web::Json<LintView>, Problem> {
+    let roster = roster(&shared).await?;
+    Ok(web::Json(LintView::of(&fieldmesh_rules::lint_for(&draft.text, &roster))))
+}
+
+/// What the technicians of this region can do, as its desk knows them.
+async fn roster(shared: &Shared) -> Result<Roster, Problem> {
+    let (id, journal) = desk(shared, None).await?;
+    let (now, region) = (Millis(shared.node.clock.now_ms()), shared.node.region.clone());
+    beside(move || {
+        let desk: Desk = journal.state(id)?;
+        let mut skills = BTreeMap::new();
+        let all = desk.technicians.values().flat_map(|known| &known.summary.skills);
+        for skill in all.filter(|skill| skill.counts_at(now)) {
+            let best: &mut u8 = skills.entry(skill.category).or_default();
+            *best = skill.level.max(*best);
+        }
+        Ok(Roster { region, skills })
+    })
+    .await
 }
 
 /// Runs the tests that are written in the document.
@@ -224,12 +258,12 @@ pub async fn backtest(
 
 /// Writes the next version, which acts at once. It is refused with the place of what is wrong, where a test of
 /// its own does not pass, and where another version is there than it was written over.
-#[utoipa::path(put, path = "/v1/rules", request_body = NewVersion, responses((status = 200, body = VersionView)))]
+#[utoipa::path(put, path = "/v1/rules", request_body = NewVersion, responses((status = 200, body = AppliedView)))]
 pub async fn apply(
     operator: Operator,
     new: web::Json<NewVersion>,
     shared: web::Data<Shared>,
-) -> Result<web::Json<VersionView>, Problem> {
+) -> Result<web::Json<AppliedView>, Problem> {
     let rules = compile(&new.text)?;
     let failed: Vec<String> = fieldmesh_rules::check_tests(&rules)
         .iter()
@@ -250,7 +284,12 @@ pub async fn apply(
         return Err(refused(text));
     }
     drop(rules);
+    // Where nobody tells what the technicians can do, rules are written all the same.
+    let found = match roster(&shared).await {
+        Ok(roster) => fieldmesh_rules::lint_for(&new.text, &roster),
+        Err(_) => fieldmesh_rules::lint(&new.text),
+    };
     let written =
         documents::write(&shared, DocumentKind::Rules, new.into_inner(), operator.name).await?;
-    Ok(web::Json(written))
+    Ok(web::Json(AppliedView { written, warnings: LintView::of(&found).findings }))
 }

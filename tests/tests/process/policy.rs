@@ -252,6 +252,24 @@ async fn silences_hold_tickets_and_promises_stand_meanwhile() {
     assert_eq!(stand.row(&ticket).await["standing"]["is_breached"], true);
 }
 
+/// Nobody can be told by a webhook that there is not, whether or not there is a document of them.
+#[tokio::test]
+async fn a_webhook_that_is_unknown_is_refused_with_its_place() {
+    let stand = Stand::new().await;
+    let also = "[[policy.step]]\ntell = { webhook = \"siren\" }\nwithin = \"5s\"\n\n";
+    let repeats = "[[policy.step]]\nrepeat";
+    let wrong = file(&SHORT.replace(repeats, &format!("{also}{repeats}")));
+    let path = text(wrong.path());
+    for args in [&["policy", "lint", path, "--ask"] as &[&str], &["policy", "apply", path]] {
+        let refused = stand.run(args).await.expect_code(3);
+        refused.expect_one_line(&["14:20", "there is no webhook `siren`"]);
+    }
+    // People are told by whoever asks for it, and offline nobody knows.
+    let people = file(SHORT);
+    stand.run(&["policy", "lint", text(people.path()), "--ask"]).await.expect_code(0);
+    run("fieldmesh", &["policy", "lint", path]).await.expect_code(0);
+}
+
 #[tokio::test]
 async fn every_open_ticket_is_audited() {
     let stand = Stand::new().await;

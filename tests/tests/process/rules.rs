@@ -156,6 +156,44 @@ async fn what_is_wrong_is_refused_with_its_place_and_changes_nothing() {
     assert_eq!(history["versions"].as_array().unwrap().len(), 1, "{history}");
 }
 
+/// The stand's technician has the category's skill at level 3.
+#[tokio::test]
+async fn a_skill_that_nobody_has_is_warned_of_with_its_line() {
+    let stand = Stand::new().await;
+    let rules = stand.file("rules.toml", SMOKE);
+    let of_skills = |findings: &Value| -> Vec<Value> {
+        let all = findings.as_array().unwrap().iter();
+        all.filter(|one| one["text"].as_str().unwrap().contains("nobody of region"))
+            .cloned()
+            .collect()
+    };
+    // The desk hears of a technician after the operator.
+    let linted = fieldmesh_tests::live::until("the desk knows it", async || {
+        let linted = stand.rule(&["lint", text(&rules), "--ask"]).await.expect_code(0).json();
+        let found = of_skills(&linted["findings"]);
+        (found.len() == 1).then_some(found)
+    })
+    .await;
+    assert_eq!((&linted[0]["line"], &linted[0]["severity"]), (&12.into(), &"warning".into()));
+    let said = linted[0]["text"].as_str().unwrap();
+    assert!(said.contains("skill 7 at level 4, at most at 3"), "{said}");
+    // Without a server nobody knows.
+    let alone = run("fieldmesh", &["rule", "lint", text(&rules), "--json"]).await;
+    assert_eq!(of_skills(&alone.expect_code(0).json()["findings"]), Vec::<Value>::new());
+    let applied = stand.rule(&["apply", text(&rules)]).await.expect_code(0).json();
+    let warned = of_skills(&applied["warnings"]);
+    assert_eq!((&applied["version"], &warned[0]["line"]), (&1.into(), &12.into()), "{applied}");
+    // A skill that somebody has is none to be warned of, and one that nobody has at all is.
+    let other = SMOKE
+        .replace("level = 4", "level = 2")
+        .replace("category = 7, level = 3", "category = 8, level = 1");
+    let other = stand.file("other.toml", &other);
+    let applied = stand.rule(&["apply", text(&other)]).await.expect_code(0).json();
+    let warned = of_skills(&applied["warnings"]);
+    assert_eq!(warned.len(), 1, "{applied}");
+    assert_eq!(warned[0]["line"], 7, "{applied}");
+}
+
 #[tokio::test]
 async fn an_old_version_is_in_force_again_as_a_new_one() {
     let stand = Stand::new().await;

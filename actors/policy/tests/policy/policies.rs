@@ -168,8 +168,10 @@ fn no_more_are_asked_at_once_than_a_step_asks() {
 
 #[test]
 fn who_is_told_is_known() {
-    let recipients =
-        Recipients { people: ["lead-north".to_owned()].into(), webhooks: ["l".to_owned()].into() };
+    let recipients = Recipients {
+        people: Some(["lead-north".to_owned()].into()),
+        webhooks: ["l".to_owned()].into(),
+    };
     let end = "[[policy.step]]\nrepeat = { from = 2 }\n";
     let read = |tell: &str| {
         let step = format!("[[policy.step]]\ntell = {tell}\nwithin = \"1m\"\n");

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::label;
+use super::{Roster, label};
 use crate::{
     compiled::CompiledRule,
     document::{Draft, DraftRule},
@@ -44,6 +44,26 @@ pub(super) fn names(draft: &Draft, findings: &mut Findings<'_>) {
             let meant = meant(name, first.keys().copied());
             let text = format!("there is no rule `{}`{meant}", name.escape_debug());
             findings.error_at(|_| test.place, Some(&within), text);
+        }
+    }
+}
+
+/// Skills that nobody of a roster has: tickets that need them would find nobody.
+pub(super) fn skills(draft: &Draft, roster: &Roster, findings: &mut Findings<'_>) {
+    for rule in &draft.rules {
+        for draft in &rule.actions {
+            let Action::RequireSkill { category, level } = &draft.action else { continue };
+            let best = roster.skills.get(category).copied();
+            if best.is_some_and(|best| best >= *level) {
+                continue;
+            }
+            let at_most = best.map_or(String::new(), |best| format!(", at most at {best}"));
+            let text = format!(
+                "nobody of region {} has skill {category} at level {level}{at_most}, so that its tickets \
+                 find nobody there; train somebody, or require less",
+                roster.region
+            );
+            findings.warn(draft.at, label(rule).as_deref(), text);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Warnings: what refuses nothing and is surely not meant, and what looks like it and is.
 
-use fieldmesh_rules::{Severity, compile};
+use fieldmesh_rules::{Roster, Severity, compile, lint, lint_for};
 
 use super::{assert_one, findings};
 
@@ -121,4 +121,23 @@ fn actions_without_effect_are_told() {
     assert_one(&nothing, "3:8:", "it neither acts nor stops");
     let stops = [("r", "ticket.category == 1", "stop = true\nactions = []")];
     assert_eq!(warnings(&stops), Vec::<String>::new(), "stopping is an effect");
+}
+
+/// A roster makes a difference to nothing but what it lacks.
+#[test]
+fn skills_that_nobody_has_are_doubted() {
+    let text = "version = 1\n[[rule]]\nname = \"a\"\nwhen = 'ticket.category == 7'\nactions = [\n\
+                { require_skill = { category = 7, level = 3 } },\n\
+                { require_skill = { category = 8, level = 1 } },\n]\n";
+    let places = |skills: &[(u16, u8)]| -> Vec<(u32, bool)> {
+        let skills = skills.iter().copied().collect();
+        let roster = Roster { region: "eu1".to_owned(), skills };
+        let found = lint_for(text, &roster);
+        assert!(found.iter().all(|one| one.severity == Severity::Warning), "{found:?}");
+        found.iter().map(|one| (one.place.line, one.text.contains("at most at"))).collect()
+    };
+    assert_eq!(places(&[(7, 3), (8, 1)]), []);
+    assert_eq!(places(&[(7, 2), (8, 5)]), [(6, true)]);
+    assert_eq!(places(&[]), [(6, false), (7, false)]);
+    assert_eq!(lint(text), []);
 }
