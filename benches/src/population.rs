@@ -98,7 +98,7 @@ async fn technician(node: &Node, id: EntityId, new: NewTechnician) -> Result<(),
 }
 
 async fn register(node: &Node, id: EntityId, new: NewCustomer) -> Result<(), Failed> {
-    let NewCustomer { name, location, tier } = new;
+    let NewCustomer { name, location, tier, .. } = new;
     let commands = [
         customer::Command::Register { name, location: location.into(), tier },
         customer::Command::PublishKeys { serial: 1, bundle: vec![4; BUNDLE_BYTES] },

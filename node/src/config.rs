@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use fieldmesh_calendar::zone::Zone;
 use fieldmesh_domain::Region;
 use serde::Deserialize;
 
@@ -64,6 +65,7 @@ pub struct ClusterConfig {
     pub cut_off_after_s: u64,
     pub away_after_s: u64,
     pub unheard_after_s: u64,
+    pub zone: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -254,10 +256,19 @@ impl ClusterConfig {
         (self.unheard_after_s > 0).then(|| Duration::from_secs(self.unheard_after_s))
     }
 
+    /// Of sites whose zone nobody said.
+    pub fn zone(&self) -> Zone {
+        Zone::new(&self.zone).unwrap_or_else(|_| Zone::utc())
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let refuse = |key, value: &dyn ToString, reason| {
             Err(ConfigError::Value { key, value: value.to_string(), reason })
         };
+        if Zone::new(&self.zone).is_err() {
+            let reason = "use a zone of the IANA database, as Europe/Berlin";
+            return refuse("cluster.zone", &self.zone, reason);
+        }
         let name = &self.name;
         let is_dns =
             |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
@@ -382,6 +393,7 @@ mod tests {
             ("cluster.name", "A b"),
             ("cluster.away_after_s", "5"),
             ("cluster.unheard_after_s", "5"),
+            ("cluster.zone", "Mars/Olympus"),
             ("cluster.cut_off_after_s", "0"),
         ] {
             let error = Config::load(None, &flag(key, value)).unwrap_err().to_string();

@@ -74,6 +74,7 @@ impl Generator {
             name: format!("Customer {}", self.customers),
             location: self.place(),
             tier: 2,
+            zone: None,
         }
     }
 

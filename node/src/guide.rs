@@ -16,6 +16,7 @@ mod terms;
 use std::sync::Arc;
 
 use fieldmesh_actors::seams::Guide;
+use fieldmesh_calendar::zone::Zone;
 use fieldmesh_domain::{
     Command, EntityId, customer,
     notifier::{self, Notice, Recipient},
@@ -34,12 +35,14 @@ use crate::{
 pub struct NodeGuide {
     documents: Arc<Documents>,
     known: Arc<Cluster>,
+    /// Of sites whose zone nobody said.
+    zone: Zone,
     history: History,
 }
 
 impl NodeGuide {
-    pub fn new(documents: Arc<Documents>, known: Arc<Cluster>) -> Self {
-        Self { documents, known, history: History::default() }
+    pub fn new(documents: Arc<Documents>, known: Arc<Cluster>, zone: Zone) -> Self {
+        Self { documents, known, zone, history: History::default() }
     }
 
     /// Every node knows what is added.
@@ -62,7 +65,8 @@ impl NodeGuide {
         match command {
             ticket::Command::Open { customer, body, tier, triage, terms, background, .. } => {
                 let (customer, tier, background) = (*customer, *tier, background.as_ref());
-                let opened = Opened { ticket: to, customer, body, tier, background, now };
+                let zone = &self.zone;
+                let opened = Opened { ticket: to, customer, body, tier, background, zone, now };
                 *triage = self.triage(&known, &opened);
                 if !self.may_add() {
                     return;

@@ -13,6 +13,7 @@ use fieldmesh_actors::{
     commit::ShardId,
     seams::{Clock, Entropy, JournalError},
 };
+use fieldmesh_calendar::zone::Zone;
 use fieldmesh_domain::{
     Command, EntityId, IndexRow, Rejection, RejectionCode,
     authority::{self, Authority, Deed, Note},
@@ -113,6 +114,8 @@ pub struct NodeParts {
     pub away_after: Option<Duration>,
     /// A technician on shift whose device is not connected counts as unreachable after this; none is never.
     pub unheard_after: Option<Duration>,
+    /// Of sites whose zone nobody said; none is UTC.
+    pub zone: Option<Zone>,
     /// Whether the region's groups begin here: on its first node.
     pub is_first: bool,
     /// Where devices connect.
@@ -164,6 +167,8 @@ pub struct Node {
     pub agreement: Arc<Agreement>,
     /// What rules are tried on.
     pub past: Past,
+    /// Of sites whose zone nobody said.
+    pub zone: Zone,
     /// The node's number in the cluster.
     pub number: u64,
     /// What other nodes of the region may ask for, once it is there.
@@ -234,6 +239,7 @@ impl Node {
             documents,
             agreement,
             past: Past::default(),
+            zone: parts.zone.unwrap_or_else(Zone::utc),
             number,
             key_holder,
             hosting,
@@ -512,7 +518,11 @@ impl Opened {
             documents: Arc::clone(documents),
             agreement: Arc::clone(&parts.agreement),
             actor_faults: Arc::clone(&parts.actor_faults),
-            guide: Arc::new(NodeGuide::new(Arc::clone(documents), Arc::clone(&parts.known))),
+            guide: Arc::new(NodeGuide::new(
+                Arc::clone(documents),
+                Arc::clone(&parts.known),
+                parts.zone.clone().unwrap_or_else(Zone::utc),
+            )),
             mesh: parts.mesh.clone(),
             peers: Arc::clone(&groups),
             is_first: parts.is_first,

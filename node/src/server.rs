@@ -150,6 +150,7 @@ impl Server {
             cut_off_after: Duration::from_secs(config.cluster.cut_off_after_s),
             away_after: config.cluster.away_after(),
             unheard_after: config.cluster.unheard_after(),
+            zone: Some(config.cluster.zone()),
             timing: config.raft.timing(),
             timing_across: config.raft.timing_across(),
             snapshot_every: config.raft.snapshot_every,

@@ -158,6 +158,7 @@ async fn run_node(
         cut_off_after: Duration::from_secs(10),
         away_after: None,
         unheard_after: None,
+        zone: None,
         is_first: true,
         endpoint,
         device_rate: Rate { per_second: 50, burst: 200 },

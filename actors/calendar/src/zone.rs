@@ -19,6 +19,7 @@ use std::fmt;
 
 use jiff::{
     Timestamp,
+    civil::DateTime,
     tz::{TimeZone, TimeZoneDatabase, TimeZoneTransition},
 };
 use minicbor::{Decode, Encode};
@@ -171,9 +172,14 @@ impl Rules {
         i64::from(self.zone.to_offset(at).seconds())
     }
 
-    /// The date on the wall, and the seconds after midnight. Every instant has one.
+    /// What the wall shows. Every instant has one.
+    pub fn datetime(&self, at: UnixMs) -> DateTime {
+        self.zone.to_datetime(to_timestamp(at))
+    }
+
+    /// The date on the wall, and the seconds after midnight.
     pub fn wall(&self, at: UnixMs) -> (Date, u32) {
-        let wall = self.zone.to_datetime(to_timestamp(at));
+        let wall = self.datetime(at);
         let part = |number: i8| u32::try_from(number).unwrap_or_default();
         let second = part(wall.hour()) * 3600 + part(wall.minute()) * 60 + part(wall.second());
         (Date::from_jiff(wall.date()).unwrap_or(Date::MIN), second)

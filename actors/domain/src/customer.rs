@@ -5,12 +5,14 @@
 //! ticket lets it (`ticket`).
 
 mod cases;
+mod site;
 mod wishes;
 
 pub use cases::{Cases, Spokesman};
 
 use std::collections::BTreeSet;
 
+use fieldmesh_calendar::zone::Zone;
 use minicbor::{Decode, Encode};
 
 use crate::{
@@ -93,6 +95,9 @@ pub struct Customer {
     /// When it asked for something within the last week, oldest first.
     #[n(8)]
     pub recent: Option<Vec<Millis>>,
+    /// The time that its clocks show; none where nobody said.
+    #[n(10)]
+    pub zone: Option<Zone>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -177,6 +182,15 @@ pub enum Command {
         #[n(1)]
         by: String,
     },
+    /// Which time its clocks show; none takes back what was said.
+    #[n(21)]
+    SetZone {
+        #[n(0)]
+        zone: Option<Zone>,
+        /// The operator.
+        #[n(1)]
+        by: String,
+    },
     /// An integration reports something for it.
     #[n(30)]
     Report {
@@ -256,6 +270,13 @@ pub enum Event {
         #[n(1)]
         by: String,
     },
+    #[n(21)]
+    ZoneSet {
+        #[n(0)]
+        zone: Option<Zone>,
+        #[n(1)]
+        by: String,
+    },
     /// By an integration, and so without a message.
     #[n(30)]
     Reported {
@@ -297,7 +318,9 @@ impl Customer {
             return if same {
                 Ok(vec![])
             } else {
-                Rejection::new(RejectionCode::Exists, "the customer exists with other data")
+                let text = "the customer exists with another name, place or tier: give it another \
+                            key, or what is there";
+                Rejection::new(RejectionCode::Exists, text)
             };
         }
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
@@ -342,18 +365,6 @@ impl Customer {
         let excess = (recent.len() + 1).saturating_sub(RECENT_MAX);
         recent.drain(..old.max(excess).min(recent.len()));
         recent.push(at);
-    }
-
-    /// What its ticket may tell rules of it; the state is that after the request.
-    fn background(&self, at: Millis) -> ticket::Background {
-        let recent = self.recent.as_deref().unwrap_or_default();
-        let before = &recent[..recent.len().saturating_sub(1)];
-        let requests = WINDOWS_S.map(|window| {
-            let within = before.iter().filter(|before| before.after_s(window) >= at);
-            u32::try_from(within.count()).unwrap_or(u32::MAX)
-        });
-        let open_tickets = u32::try_from(self.open.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        ticket::Background { open_tickets, requests, site: self.location }
     }
 
     fn check_served(&self) -> Result<(), Rejection> {
@@ -481,6 +492,7 @@ impl Aggregate for Customer {
                 Ok(if open { vec![] } else { vec![Event::TicketReopened { ticket: *ticket }] })
             }
             Command::SetPreferences { wishes, by } => self.set_wishes(wishes, by, ctx.id),
+            Command::SetZone { zone, by } => self.set_zone(zone.as_ref(), by),
         }
     }
 
@@ -519,6 +531,7 @@ impl Aggregate for Customer {
             }
             Event::Acted { message_id, .. } => self.acted_by = Some(*message_id),
             Event::PreferencesSet { wishes, .. } => self.wishes_set(wishes),
+            Event::ZoneSet { zone, .. } => self.zone.clone_from(zone),
             Event::Suspended => self.standing = Standing::Suspended,
             Event::Resumed => {
                 let enrolled = self.device.present;
@@ -566,7 +579,8 @@ impl Aggregate for Customer {
             Event::Device(Change::KeysPublished { .. })
             | Event::TicketClosed { .. }
             | Event::TicketReopened { .. }
-            | Event::PreferencesSet { .. } => vec![],
+            | Event::PreferencesSet { .. }
+            | Event::ZoneSet { .. } => vec![],
         }
     }
 }

@@ -98,7 +98,8 @@ async fn miss(args: &CatchupArgs, fleet: &mut Fleet, output: &Output) -> Result<
 /// A leader that has just begun may ask for patience.
 pub(super) async fn register(api: &Api, number: usize) -> Result<(), CliError> {
     let location = Point { lat_e6: 48_800_000, lon_e6: 2_300_000 };
-    let customer = NewCustomer { name: format!("customer {number}"), location, tier: 2 };
+    let customer =
+        NewCustomer { name: format!("customer {number}"), location, tier: 2, zone: None };
     let until = Instant::now() + PATIENCE;
     loop {
         match api.post::<Created>("/v1/customers", &customer).await {

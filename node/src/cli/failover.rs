@@ -115,7 +115,7 @@ impl Load {
         let mut customers = Vec::with_capacity(args.customers);
         for number in 0..args.customers {
             let (name, location) = (format!("customer {number}"), place(number));
-            let customer = NewCustomer { name, location, tier: 2 };
+            let customer = NewCustomer { name, location, tier: 2, zone: None };
             let enrolled = population.customer(&customer).await?;
             let device = population.connect(enrolled)?;
             asked.insert(shard_of(device.id, shards));

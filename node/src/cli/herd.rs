@@ -140,7 +140,8 @@ fn resident_mib(fleet: &Fleet) -> Result<u64, CliError> {
 
 async fn enrolled(population: &Population, number: u64) -> Result<Enrolled, CliError> {
     let location = Point { lat_e6: 48_800_000, lon_e6: 2_300_000 };
-    let customer = NewCustomer { name: format!("customer {number}"), location, tier: 2 };
+    let customer =
+        NewCustomer { name: format!("customer {number}"), location, tier: 2, zone: None };
     population.customer(&customer).await
 }
 

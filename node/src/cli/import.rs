@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeMap, fmt::Display};
 
-use fieldmesh_calendar::{civil::Date, interval::DAY_MS};
+use fieldmesh_calendar::{civil::Date, interval::DAY_MS, zone::Zone};
 use fieldmesh_domain::{EntityId, EntityKind, technician::SKILLS_MAX};
 use fieldmesh_pki::{Kind, Profile};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -56,6 +56,8 @@ struct CustomerRow {
     lat: String,
     lon: String,
     tier: Option<u8>,
+    /// The IANA zone of its place.
+    zone: Option<String>,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -127,8 +129,12 @@ fn customer(row: CustomerRow) -> Result<Keyed<NewCustomer>, Fault> {
     if !(1..=5).contains(&tier) {
         return Err(Fault::of("tier", format!("tier {tier} is not 1 to 5")));
     }
+    let zone = row.zone.map(|zone| zone.trim().to_owned()).filter(|zone| !zone.is_empty());
+    let zone = zone.map(|zone| Zone::new(&zone)).transpose();
+    let zone = zone.map_err(|error| Fault::of("zone", error.to_string()))?;
+    let zone = zone.map(|zone| zone.name().to_owned());
     let (name, location) = (name("name", row.name)?, point(&row.lat, &row.lon)?);
-    Ok(Keyed { key: key(row.key)?, body: NewCustomer { name, location, tier } })
+    Ok(Keyed { key: key(row.key)?, body: NewCustomer { name, location, tier, zone } })
 }
 
 /// Reads `category:level`, or `category:level@date` for one that counts until the end of that day in UTC.
@@ -320,9 +326,13 @@ impl Tally {
     }
 }
 
-/// What a row is known by where it has no key of its own.
+/// What a row is known by where it has no key of its own: all that it cannot be without. A zone may be said later.
 fn content_key(body: &Value, earlier: &mut BTreeMap<String, usize>) -> String {
-    let hash = sha256(body.to_string().as_bytes());
+    let mut known = body.clone();
+    if let Some(fields) = known.as_object_mut() {
+        fields.remove("zone");
+    }
+    let hash = sha256(known.to_string().as_bytes());
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     let count = earlier.entry(hash.clone()).or_default();
     *count += 1;

@@ -112,15 +112,17 @@ pub(crate) enum TechVerb {
 pub(crate) enum CustomerVerb {
     /// Lists customers.
     List(ListArgs),
-    /// Registers customers: name,lat,lon,tier and key.
+    /// Registers customers: name,lat,lon,tier, zone and key.
     Import(ImportArgs),
     /// Sets which technicians a customer would like to see, and which not.
     Prefer(people::PreferArgs),
+    /// Sets which time its clocks show.
+    Set(people::CustomerArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportVerb {
-    /// name,lat,lon,tier and key.
+    /// name,lat,lon,tier, zone and key.
     Customers(ImportArgs),
     /// name,lat,lon,capacity,skills (category:level, space-separated) and key.
     Technicians(ImportArgs),
@@ -174,6 +176,7 @@ impl CustomerVerb {
             Self::List(args) => &args.common,
             Self::Import(args) => &args.common,
             Self::Prefer(args) => &args.common,
+            Self::Set(args) => &args.common,
         }
     }
 }
@@ -356,6 +359,7 @@ pub(crate) async fn customer(verb: &CustomerVerb, output: &Output) -> Result<(),
         CustomerVerb::List(args) => list("customers", args, output).await,
         CustomerVerb::Import(args) => import::customers(args, output).await,
         CustomerVerb::Prefer(args) => people::prefer(args, output).await,
+        CustomerVerb::Set(args) => people::set_customer(args, output).await,
     }
 }
 

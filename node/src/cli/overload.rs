@@ -138,7 +138,7 @@ impl Load {
         let mut customers = Vec::with_capacity(CUSTOMERS);
         for number in 0..CUSTOMERS {
             let (name, location) = (format!("customer {number}"), place(number));
-            let customer = NewCustomer { name, location, tier: 2 };
+            let customer = NewCustomer { name, location, tier: 2, zone: None };
             let device = population.connect(population.customer(&customer).await?)?;
             customers.push((device.id, device.client.clone()));
             tokio::spawn(live(device, Work::Accepts, seen.clone()));

@@ -1,4 +1,4 @@
-//! `tech set`, `tech health` and `customer prefer`: what operators say of people, and how these are.
+//! `tech set`, `tech health`, `customer prefer` and `customer set`: what operators say of people, and how these are.
 //!
 //! **Not here:** who works when (`shifts`), registering many (`import`).
 
@@ -18,7 +18,7 @@ use crate::{
     dates::date,
     web::{
         health::{Complaint, Health},
-        people::{NewPreferences, NewRevision},
+        people::{NewPreferences, NewRevision, NewZone},
         shifts::Outcome,
     },
 };
@@ -68,6 +68,19 @@ pub(crate) struct PreferArgs {
     dry_run: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct CustomerArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    customer: String,
+    /// The IANA zone of its place, as Europe/Berlin; "none" for that of the region.
+    #[arg(long)]
+    zone: String,
+    /// Say what would change, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
 fn part(text: &str) -> Result<(String, u16), CliError> {
     let read = text.split_once('=').and_then(|(part, count)| Some((part, count.parse().ok()?)));
     let (part, count) = read
@@ -98,6 +111,15 @@ pub(crate) async fn prefer(args: &PreferArgs, output: &Output) -> Result<(), Cli
     let path = format!("/v1/customers/{customer}/preferences?dry_run={dry_run}");
     let wishes = NewPreferences { preferred, blocked };
     let outcome: Outcome = Api::from_common(&args.common)?.put(&path, &wishes).await?;
+    say_outcome(&outcome, output);
+    Ok(())
+}
+
+pub(crate) async fn set_customer(args: &CustomerArgs, output: &Output) -> Result<(), CliError> {
+    let (customer, dry_run) = (plain(&args.customer)?, args.dry_run);
+    let path = format!("/v1/customers/{customer}/zone?dry_run={dry_run}");
+    let zone = Some(args.zone.clone()).filter(|zone| zone != "none");
+    let outcome: Outcome = Api::from_common(&args.common)?.put(&path, &NewZone { zone }).await?;
     say_outcome(&outcome, output);
     Ok(())
 }

@@ -308,7 +308,8 @@ async fn enroll(
         tokio::spawn(live(device, work, seen.clone()));
     }
     let customers = homes.into_iter().map(|(caller, location)| {
-        let customer = NewCustomer { name: format!("caller {caller}"), location, tier: 2 };
+        let customer =
+            NewCustomer { name: format!("caller {caller}"), location, tier: 2, zone: None };
         let bar = bar.clone();
         async move {
             let enrolled = population.customer(&customer).await;

@@ -1,10 +1,13 @@
 //! The facts of a ticket that is opened.
 //!
-//! The site is the customer's. Its zone is not known to the system, so civil time is that of UTC.
+//! The site is the customer's, and civil time is that of its clocks: by the zone that was said of it, otherwise by
+//! the zone that the node's configuration has for its region. Zones and their rules are those that are built in,
+//! and whoever leads the shard gathers; what follows is in the ticket's events, so no other node does it again.
 //!
 //! **Invariant:** each value is in the range of the schema, whatever the request says. **Not here:** counting
 //! (`history`), the rules.
 
+use fieldmesh_calendar::{interval::UnixMs, zone::Zone};
 use fieldmesh_domain::{
     EntityId,
     message::{Location, RequestBody},
@@ -17,7 +20,6 @@ use fieldmesh_rules::{
     facts::{Counts, CustomerFacts, HistoryFacts, NowFacts, SiteFacts, TicketFacts},
     schema::{FACT_MAX, TEXT_BYTES_MAX},
 };
-use jiff::{Timestamp, tz::TimeZone};
 
 use super::history::Before;
 
@@ -29,6 +31,8 @@ pub(crate) struct Opened<'a> {
     pub(crate) tier: u8,
     /// None from an earlier release.
     pub(crate) background: Option<&'a Background>,
+    /// Of sites whose zone nobody said.
+    pub(crate) zone: &'a Zone,
     pub(crate) now: Millis,
 }
 
@@ -37,12 +41,20 @@ impl Opened<'_> {
     pub(crate) fn site(&self) -> Location {
         self.background.map_or(self.body.location, |background| background.site)
     }
+
+    /// The site's zone. One that this release does not know, because a newer one stored it, is none.
+    fn zone(&self) -> Zone {
+        let said = self.background.and_then(|background| background.zone.as_ref());
+        let known = |zone: &Zone| zone.rules().ok().map(|(zone, _)| zone);
+        said.and_then(known).or_else(|| known(self.zone)).unwrap_or_else(Zone::utc)
+    }
 }
 
 /// Everything that rules may look at.
 pub(crate) fn gather(opened: &Opened<'_>, before: &Before) -> Facts {
     let Opened { customer, body, tier, background, now, .. } = opened;
     let (site, place) = (on_earth(opened.site()), on_earth(body.location));
+    let zone = opened.zone();
     let region = customer.region().to_string();
     let ticket = TicketFacts {
         category: i64::from(body.category),
@@ -67,11 +79,11 @@ pub(crate) fn gather(opened: &Opened<'_>, before: &Before) -> Facts {
         site: SiteFacts {
             lat_e6: i64::from(site.lat_e6),
             lon_e6: i64::from(site.lon_e6),
-            zone: String::new(),
+            zone: zone.name().to_owned(),
             region: region.clone(),
         },
         history: HistoryFacts { customer: asked, category: before.category, site: before.site },
-        now: at(*now),
+        now: at(*now, &zone),
         region,
     }
 }
@@ -91,11 +103,12 @@ fn start_of(text: &str) -> String {
     text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
 }
 
-/// The civil time of UTC.
-fn at(now: Millis) -> NowFacts {
+/// What the clocks of a zone show.
+fn at(now: Millis, zone: &Zone) -> NowFacts {
     let unix_ms = number(now.0);
-    let timestamp = Timestamp::from_millisecond(unix_ms).unwrap_or(Timestamp::MAX);
-    let wall = TimeZone::UTC.to_datetime(timestamp);
+    let unknown = NowFacts { unix_ms, ..NowFacts::default() };
+    let Ok((_, rules)) = zone.rules() else { return unknown };
+    let wall = rules.datetime(UnixMs(now.0));
     NowFacts {
         unix_ms,
         year: i64::from(wall.year()),
@@ -128,21 +141,62 @@ mod tests {
             location,
             text: "é".repeat(TEXT_BYTES_MAX),
         };
-        let background =
-            Background { open_tickets: u32::MAX, requests: [u32::MAX; 4], site: location };
+        let background = Background {
+            open_tickets: u32::MAX,
+            requests: [u32::MAX; 4],
+            site: location,
+            zone: None,
+        };
         for background in [None, Some(&background)] {
             let ticket = EntityId::ticket_of(customer, [1; 16]);
             let now = Millis(4_102_444_800_000);
-            let opened = Opened { ticket, customer, body: &body, tier: 0, background, now };
+            let zone = &Zone::utc();
+            let opened = Opened { ticket, customer, body: &body, tier: 0, background, zone, now };
             gather(&opened, &Before::default()).check().unwrap();
         }
     }
 
+    fn shown(now_ms: u64, zone: &str) -> [i64; 6] {
+        let facts = at(Millis(now_ms), &Zone::new(zone).unwrap());
+        [facts.year, facts.month, facts.day, facts.weekday, facts.hour, facts.minute]
+    }
+
+    /// On either side of both changes of the clocks, and of a midnight that is another day elsewhere.
     #[test]
-    fn civil_time_is_that_of_utc() {
-        // A Sunday, shortly before midnight.
-        let facts = at(Millis(1_795_996_740_000));
-        let found = (facts.year, facts.month, facts.day, facts.weekday, facts.hour, facts.minute);
-        assert_eq!(found, (2026, 11, 29, 7, 23, 59));
+    fn civil_time_is_that_of_the_sites_clocks() {
+        // A Sunday, shortly before midnight in UTC.
+        assert_eq!(shown(1_795_996_740_000, "UTC"), [2026, 11, 29, 7, 23, 59]);
+        assert_eq!(shown(1_795_996_740_000, "Asia/Kolkata"), [2026, 11, 30, 1, 5, 29]);
+        // 2026-03-29 00:59:59 and 01:00:00 UTC: there is no 02:30 in Berlin.
+        assert_eq!(shown(1_774_745_999_000, "Europe/Berlin"), [2026, 3, 29, 7, 1, 59]);
+        assert_eq!(shown(1_774_746_000_000, "Europe/Berlin"), [2026, 3, 29, 7, 3, 0]);
+        // 2026-10-25 00:30 and 01:30 UTC: 02:30 is there twice.
+        assert_eq!(shown(1_792_888_200_000, "Europe/Berlin"), [2026, 10, 25, 7, 2, 30]);
+        assert_eq!(shown(1_792_891_800_000, "Europe/Berlin"), [2026, 10, 25, 7, 2, 30]);
+    }
+
+    /// What was said of the site, before what the region has, before UTC.
+    #[test]
+    fn a_site_without_a_zone_has_that_of_its_region() {
+        let customer = EntityId::new(EntityKind::Customer, "eu1".parse().unwrap(), [7; 10]);
+        let (location, text) = (Location::default(), String::new());
+        let body =
+            RequestBody { category: 1, subcategory: 1, impact: 1, urgency: 1, location, text };
+        let (ticket, now) = (EntityId::ticket_of(customer, [1; 16]), Millis(1_774_746_000_000));
+        let unknown: Zone = minicbor::decode(&minicbor::to_vec("Moon/Tycho").unwrap()).unwrap();
+        let berlin = Zone::new("Europe/Berlin").unwrap();
+        for (said, zone, found, hour) in [
+            (Some(berlin.clone()), Zone::utc(), "Europe/Berlin", 3),
+            (None, berlin.clone(), "Europe/Berlin", 3),
+            (Some(unknown.clone()), berlin, "Europe/Berlin", 3),
+            (Some(unknown.clone()), unknown, "UTC", 1),
+        ] {
+            let background =
+                Background { open_tickets: 0, requests: [0; 4], site: location, zone: said };
+            let (background, zone) = (Some(&background), &zone);
+            let opened = Opened { ticket, customer, body: &body, tier: 1, background, zone, now };
+            let facts = gather(&opened, &Before::default());
+            assert_eq!((facts.site.zone.as_str(), facts.now.hour), (found, hour));
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! minutes, so that a second try costs nothing.
 //!
 //! Counts are those among the tickets that were read. How many tickets a customer had open at the time is not
-//! recorded, and is 0; a customer's tier and site are those of today.
+//! recorded, and is 0; a customer's tier, site and zone are those of today.
 //!
 //! **Invariants:** memory and the time of each call are bounded; nothing is written. **Not here:** evaluating
 //! (`fieldmesh_rules`).
@@ -18,6 +18,7 @@ use std::{
 };
 
 use fieldmesh_actors::{commit::ShardId, seams::JournalError};
+use fieldmesh_calendar::zone::Zone;
 use fieldmesh_domain::{
     EntityId, EntityKind, IndexRow,
     customer::Customer,
@@ -65,6 +66,7 @@ struct Seen {
     body: RequestBody,
     tier: u8,
     site: Location,
+    zone: Option<Zone>,
 }
 
 /// What is under way.
@@ -74,7 +76,7 @@ struct Gathering {
     shards: Vec<ShardId>,
     after: Option<EntityId>,
     newest: BinaryHeap<Reverse<(Millis, EntityId)>>,
-    customers: BTreeMap<EntityId, (u8, Location)>,
+    customers: BTreeMap<EntityId, (u8, Location, Option<Zone>)>,
     left: Vec<(Millis, EntityId)>,
     total: usize,
     bytes: usize,
@@ -138,7 +140,7 @@ impl Gathering {
         match self.shards.last() {
             Some(shard) => self.list(node.journal(*shard).as_ref())?,
             None if self.left.is_empty() => {
-                self.facts = Some(Arc::new(facts(&self.seen)));
+                self.facts = Some(Arc::new(facts(&self.seen, &node.zone)));
                 self.seen = Vec::new();
             }
             None => (0..STEP_TICKETS).for_each(|_| self.read(node)),
@@ -184,10 +186,10 @@ impl Gathering {
         }
         let known = self.customers.entry(customer).or_insert_with(|| {
             let state = journal.state::<Customer>(customer).unwrap_or_default();
-            (state.tier, state.location)
+            (state.tier, state.location, state.zone)
         });
-        let (tier, site) = *known;
-        self.seen.push(Seen { ticket, customer, at, body, tier, site });
+        let (tier, site, zone) = known.clone();
+        self.seen.push(Seen { ticket, customer, at, body, tier, site, zone });
     }
 }
 
@@ -202,12 +204,12 @@ fn opened(journal: &ShardJournal, ticket: EntityId) -> Option<(EntityId, Millis,
 }
 
 /// The facts in the order of time, each with the counts of those before.
-fn facts(seen: &[Seen]) -> Vec<Facts> {
+fn facts(seen: &[Seen], region: &Zone) -> Vec<Facts> {
     let history = History::default();
     let mut requests: BTreeMap<EntityId, VecDeque<u64>> = BTreeMap::new();
     // They were read newest first.
     let facts = seen.iter().rev().map(|one| {
-        let Seen { ticket, customer, at: now, body, tier, site } = one;
+        let Seen { ticket, customer, at: now, body, tier, site, zone } = one;
         let before = history.count(*ticket, body.category, *site, *now);
         let own = requests.entry(*customer).or_default();
         let requests = WINDOWS_MS.map(|window| {
@@ -215,13 +217,15 @@ fn facts(seen: &[Seen]) -> Vec<Facts> {
             u32::try_from(own.len() - own.partition_point(|at| *at < from)).unwrap_or(u32::MAX)
         });
         own.push_back(now.0);
-        let background = Background { open_tickets: 0, requests, site: *site };
+        let (site, zone) = (*site, zone.clone());
+        let background = Background { open_tickets: 0, requests, site, zone };
         let opened = Opened {
             ticket: *ticket,
             customer: *customer,
             body,
             tier: *tier,
             background: Some(&background),
+            zone: region,
             now: *now,
         };
         gather(&opened, &before)

@@ -44,6 +44,7 @@ const EST: &str = "/.well-known/est/";
         people::register_technician,
         people::revise,
         people::set_preferences,
+        people::set_zone,
         shifts::roster,
         shifts::set_roster,
         shifts::calendar,

@@ -1,5 +1,5 @@
 //! What operators say of customers and technicians that are registered: a technician's skills and van stock, a
-//! customer's wishes; and registering the same one once.
+//! customer's wishes and zone; and registering the same one once.
 //!
 //! **Invariants:** the same key names the same entity of the node's region, so that an import may be
 //! repeated; a dry run writes nothing. **Not here:** bounds (`domain`), reading files (`cli::import`).
@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 use fieldmesh_actors::Answer;
+use fieldmesh_calendar::zone::Zone;
 use fieldmesh_domain::{
     Command, EntityId, EntityKind,
     customer::{self, Customer},
+    placement::ZONES,
     selection::Wishes,
     technician::{
         self, Skill, Technician,
@@ -39,6 +41,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
     scope
         .route("/customers", web::post().to(register_customer))
         .route("/customers/{id}/preferences", web::put().to(set_preferences))
+        .route("/customers/{id}/zone", web::put().to(set_zone))
         .route("/technicians", web::post().to(register_technician))
         .route("/technicians/{id}/revision", web::post().to(revise));
 }
@@ -75,24 +78,47 @@ fn answer(outcome: Outcome) -> HttpResponse {
     HttpResponse::build(status).json(outcome)
 }
 
-/// Registers a customer. The same key again is the same customer, which must have the same data.
+/// Registers a customer. The same key again is the same customer, which must have the same data; its zone is
+/// changed where it is another one.
 #[utoipa::path(post, path = "/v1/customers", params(Registering), request_body = NewCustomer, responses((status = 201, body = Outcome), (status = 200, body = Outcome)))]
 pub async fn register_customer(
-    _operator: Operator,
+    operator: Operator,
     query: web::Query<Registering>,
     body: web::Json<NewCustomer>,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Problem> {
-    let NewCustomer { name, location, tier } = body.into_inner();
+    let NewCustomer { name, location, tier, zone } = body.into_inner();
     let id = named(&shared, EntityKind::Customer, query.key.as_deref())?;
     let command = customer::Command::Register { name, location: location.into(), tier };
+    // Before anything is written: a customer without its zone is not what was asked for.
+    let zone = zone.map(|zone| zone_of(Some(&zone), operator.name, &shared)).transpose()?;
     if query.dry_run {
         let state: Customer = replica(&shared, id).await?.state(id)?;
-        let outcome = created(tried(&state, &command, id, &shared)?);
+        let mut outcome = created(tried(&state, &command, id, &shared)?);
+        if let Some(zone) = zone.filter(|_| outcome == "unchanged") {
+            outcome = tried(&state, &zone, id, &shared)?;
+        }
         return Ok(answer(Outcome::new(id, outcome, true)));
     }
     let done = shared.node.ask(id, Command::Customer(command)).await?;
-    Ok(answer(Outcome::new(id, created(outcome_of(&done)), false)))
+    let mut outcome = created(outcome_of(&done));
+    if let Some(zone) = zone {
+        let set = shared.node.ask(id, Command::Customer(zone)).await?;
+        if outcome == "unchanged" {
+            outcome = outcome_of(&set);
+        }
+    }
+    Ok(answer(Outcome::new(id, outcome, false)))
+}
+
+/// The command that sets a zone.
+fn zone_of(zone: Option<&str>, by: String, shared: &Shared) -> Result<customer::Command, Problem> {
+    let zone = zone.map(Zone::new).transpose().map_err(Problem::invalid)?;
+    if shared.node.known.known().level() < ZONES {
+        let text = "a node runs an older release and does not know of zones: upgrade it first";
+        return Err(Problem::busy(text));
+    }
+    Ok(customer::Command::SetZone { zone, by })
 }
 
 fn created(outcome: &'static str) -> &'static str {
@@ -188,6 +214,34 @@ pub async fn revise(
     let (home, has) = (home.map(Into::into), has.map(|has| skills(&has)));
     let revision = Revision { skills: has, home, capacity, stock, name };
     tell(&shared, id, Word::Revise(revision), query.dry_run).await.map(web::Json)
+}
+
+/// The time that a customer's clocks show.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewZone {
+    /// A zone of the IANA database, as `Europe/Berlin`; none for that of the region.
+    pub zone: Option<String>,
+}
+
+/// Sets which time a customer's clocks show, from its next request on.
+#[utoipa::path(put, path = "/v1/customers/{id}/zone", params(DryRun), request_body = NewZone, responses((status = 200, body = Outcome)))]
+pub async fn set_zone(
+    operator: Operator,
+    id: web::Path<String>,
+    query: web::Query<DryRun>,
+    body: web::Json<NewZone>,
+    shared: web::Data<Shared>,
+) -> Result<web::Json<Outcome>, Problem> {
+    let id = id_of(&id, EntityKind::Customer, "customer")?;
+    let command = zone_of(body.zone.as_deref(), operator.name, &shared)?;
+    if query.dry_run {
+        let state: Customer = replica(&shared, id).await?.state(id)?;
+        let outcome = tried(&state, &command, id, &shared)?;
+        return Ok(web::Json(Outcome::new(id, outcome, true)));
+    }
+    let done = shared.node.ask(id, Command::Customer(command)).await?;
+    Ok(web::Json(Outcome::new(id, outcome_of(&done), false)))
 }
 
 /// A customer's wishes: all of them, the others end.

@@ -95,6 +95,9 @@ pub struct NewCustomer {
     /// 1 is the best service level.
     #[serde(default = "default_tier")]
     pub tier: u8,
+    /// The IANA zone of the place, as `Europe/Berlin`; what was said before stays unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 fn default_tier() -> u8 {

@@ -127,6 +127,43 @@ async fn rules_act_on_tickets_and_tickets_tell_of_it() {
     assert_eq!((&tried["tickets"], &tried["rules"][0]["matched"]), (&6.into(), &2.into()));
 }
 
+/// What a zone's clocks show is tried where facts are gathered; here that the zone comes with the customer.
+const LOCAL: &str = r#"version = 1
+
+[[rule]]
+name = "in-india"
+when = 'site.zone == "Asia/Kolkata"'
+actions = [{ set_priority = 1 }]
+"#;
+
+#[tokio::test]
+async fn rules_know_the_zone_of_the_customers_site() {
+    let stand = Stand::new().await;
+    let rules = stand.file("rules.toml", LOCAL);
+    stand.rule(&["apply", text(&rules)]).await.expect_code(0);
+    let before = stand.customer.request("the fan is loud").await;
+    stand.becomes(&before, "offered").await;
+    assert_ne!(stand.shows(&before, "show").await["priority"], 1);
+
+    let customer = stand.customer.id.as_str();
+    let set = async |zone: &str| {
+        fieldmesh(&stand.server.dir, &["customer", "set", customer, "--zone", zone]).await
+    };
+    set("Asia/Kolkatta").await.expect_code(3).expect_one_line(&["Asia/Kolkata meant?"]);
+    // In whatever case it is written; what is there already is no change.
+    assert_eq!(set("asia/kolkata").await.expect_code(0).json()["outcome"], "changed");
+    assert_eq!(set("Asia/Kolkata").await.expect_code(0).json()["outcome"], "unchanged");
+    let after = stand.customer.request("the fan stands still").await;
+    stand.becomes(&after, "offered").await;
+    let shown = stand.shows(&after, "show").await;
+    assert_eq!(shown["priority"], 1, "{shown}");
+
+    assert_eq!(set("none").await.expect_code(0).json()["outcome"], "changed");
+    let last = stand.customer.request("the fan is loud again").await;
+    stand.becomes(&last, "offered").await;
+    assert_ne!(stand.shows(&last, "show").await["priority"], 1);
+}
+
 #[tokio::test]
 async fn what_is_wrong_is_refused_with_its_place_and_changes_nothing() {
     let stand = Stand::new().await;

@@ -3,6 +3,7 @@
 //! **Invariant:** field numbers are never used again. **Not here:** what happened to it (`events`), what
 //! people order (`orders`).
 
+use fieldmesh_calendar::zone::Zone;
 use minicbor::{Decode, Encode};
 
 use super::{
@@ -199,6 +200,9 @@ pub struct Background {
     pub requests: [u32; 4],
     #[n(2)]
     pub site: Location,
+    /// Of the site, where it is known.
+    #[n(3)]
+    pub zone: Option<Zone>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -223,6 +223,20 @@ fn wishes_on_their_way() {
         "8214828281<tec>80626f70",
         customer::Event::PreferencesSet { wishes: wishes(), by },
     )]);
+    let zone = Some(Zone::new("Europe/Berlin").unwrap());
+    are_frozen(&[
+        (
+            "8215826d4575726f70652f4265726c696e626f70",
+            customer::Command::SetZone { zone: zone.clone(), by: "op".into() },
+        ),
+        ("821582f6626f70", customer::Command::SetZone { zone: None, by: "op".into() }),
+    ]);
+    are_frozen(&[(
+        "8215826d4575726f70652f4265726c696e626f70",
+        customer::Event::ZoneSet { zone: zone.clone(), by: "op".into() },
+    )]);
+    let background = ticket::Background { open_tickets: 1, requests: [2; 4], site: PLACE, zone };
+    are_frozen(&[("84018402020202<place>6d4575726f70652f4265726c696e", background)]);
     let (customer, message_id, body) = (customer(), MESSAGE, request());
     let wishes = Some(wishes());
     are_frozen(&[(

@@ -49,7 +49,8 @@ const TRIAGE: &str = "8c07 81826161816162 8182616361 64 02 81820b04 <keys> f5 82
 #[test]
 fn of_a_ticket() {
     let (message_id, body, tier) = (MESSAGE, request(), 2);
-    let background = Background { open_tickets: 1, requests: [2, 3, 4, 5], site: PLACE };
+    let background =
+        Background { open_tickets: 1, requests: [2, 3, 4, 5], site: PLACE, zone: None };
     let open = |triage: Option<Triage>, background| Command::Open {
         customer: customer(),
         message_id,

@@ -1,5 +1,6 @@
 //! The states, as snapshots keep them.
 
+use fieldmesh_calendar::zone::Zone;
 use fieldmesh_domain::{
     customer::{Customer, Standing},
     desk::{Board, Desk, Displaced, Known, Offer, Summary, Waiting},
@@ -31,11 +32,14 @@ fn of_a_customer() {
         wishes: None,
         cases: None,
         recent: None,
+        zone: None,
     };
     let acting = Customer { acted_by: Some(MESSAGE), ..active.clone() };
     let asking = Customer { recent: Some(vec![NOON]), ..active.clone() };
+    let zoned = Customer { zone: Some(Zone::new("Europe/Berlin").unwrap()), ..active.clone() };
     are_frozen(&[
         ("860060820000008200f480", Customer::default()),
+        ("8b0363416461<place>028209f581<tkt>f6f6f6f66d4575726f70652f4265726c696e", zoned),
         ("860363416461<place>028209f581<tkt>", active),
         ("870363416461<place>028209f581<tkt><msg>", acting),
         ("890363416461<place>028209f581<tkt>f6f681<noon>", asking),

@@ -17,7 +17,7 @@ use crate::{
     },
     documents::kind,
     intake::{reported, spokesman},
-    life,
+    life::{self, zone},
     people::{act, note_body, order, party, word},
     records::{
         by, ca, device, hash as token_hash, head, issued, key, note, profile, revocation, serial,
@@ -65,6 +65,7 @@ pub(crate) fn customer_command() -> BoxedStrategy<customer::Command> {
         1 => Just(Command::Suspend),
         1 => Just(Command::Resume),
         2 => wishes().prop_map(|wishes| Command::SetPreferences { wishes, by: "op".into() }),
+        1 => option::of(zone()).prop_map(|zone| Command::SetZone { zone, by: "op".into() }),
         1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
     ]
     .boxed()

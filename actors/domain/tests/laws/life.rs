@@ -58,7 +58,7 @@ pub(crate) fn shift() -> impl Strategy<Value = Shift> {
     )
 }
 
-fn zone() -> impl Strategy<Value = Zone> {
+pub(crate) fn zone() -> impl Strategy<Value = Zone> {
     (0..ZONES.len()).prop_map(|number| Zone::new(ZONES[number]).unwrap())
 }
 

@@ -120,7 +120,7 @@ impl Load {
         let mut customers = Vec::new();
         for number in 0..workload.customers {
             let (name, location) = (format!("customer {number}"), place(number as usize));
-            let customer = NewCustomer { name, location, tier: 2 };
+            let customer = NewCustomer { name, location, tier: 2, zone: None };
             let device = population.connect(population.customer(&customer).await?)?;
             people.push(device.id);
             customers.push((device.id, device.client.clone()));
