@@ -24,6 +24,7 @@ mod grow;
 mod herd;
 mod idle;
 mod import;
+mod import_check;
 mod import_shifts;
 mod intake;
 mod join;

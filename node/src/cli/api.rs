@@ -114,6 +114,23 @@ impl Api {
         self.call("PUT", path, &body).await
     }
 
+    /// What came of what was sent, or why it is refused for what it says itself; an error where the answer is about
+    /// something else.
+    pub(crate) async fn judged<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Result<T, String>, CliError> {
+        const OF_WHAT_WAS_SENT: [u16; 4] = [400, 404, 409, 413];
+        let body = serde_json::to_vec(body).map_err(CliError::failed)?;
+        let (status, answer) = self.answer(method, path, &body).await?;
+        if OF_WHAT_WAS_SENT.contains(&status) {
+            return Ok(Err(detail(&answer)));
+        }
+        parse(method, path, status, &answer).map(Ok)
+    }
+
     pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
         self.call("DELETE", path, &[]).await
     }
@@ -212,9 +229,12 @@ fn parse<T: DeserializeOwned>(
 }
 
 fn refusal(method: &str, path: &str, status: u16, answer: &[u8]) -> CliError {
+    CliError::refused(format!("{method} {path}: {status} {}", detail(answer)))
+}
+
+fn detail(answer: &[u8]) -> String {
     let problem: serde_json::Value = serde_json::from_slice(answer).unwrap_or_default();
-    let detail = problem["detail"].as_str().unwrap_or("no detail");
-    CliError::refused(format!("{method} {path}: {status} {detail}"))
+    problem["detail"].as_str().unwrap_or("no detail").to_owned()
 }
 
 /// Nodes that can answer what one could not (RFC 9110 §15.5.20).

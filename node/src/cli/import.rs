@@ -6,7 +6,7 @@
 //! one that broke off goes on.
 //!
 //! **Invariants:** a dry run changes nothing and says what would be. **Not here:** tables of rosters
-//! (`import_shifts`), what is done with a row (`web`).
+//! (`import_shifts`), asking the server and writing (`import_check`), what is done with a row (`web`).
 
 use std::{collections::BTreeMap, fmt::Display};
 
@@ -17,7 +17,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{CliError, Output, api::Api, lists::ImportArgs, shifts::encoded};
+use super::{
+    CliError, Output,
+    api::Api,
+    import_check::{Row, all_or_none},
+    lists::ImportArgs,
+    shifts::encoded,
+};
 use crate::{
     files,
     issuer::{registered, sha256},
@@ -339,30 +345,38 @@ fn content_key(body: &Value, earlier: &mut BTreeMap<String, usize>) -> String {
     format!("row-{hash}-{count}")
 }
 
-async fn import_keyed<T: serde::Serialize>(
+/// The rows as the server is asked about them. Two of one key and with different data cannot both be meant.
+fn asked<T: serde::Serialize>(
     path: &str,
-    args: &ImportArgs,
-    (good, bad): (Vec<Good<Keyed<T>>>, Vec<Bad>),
-    output: &Output,
-) -> Result<(), CliError> {
-    let bad = report(&bad, args, output)?;
-    let api = Api::from_common(&args.common)?;
-    let bar = progress(good.len() as u64, output);
-    let (mut tally, mut earlier, dry_run) = (Tally::default(), BTreeMap::new(), args.dry_run);
+    good: Vec<Good<Keyed<T>>>,
+    bad: &mut Vec<Bad>,
+) -> Result<Vec<Row>, CliError> {
+    let (mut rows, mut earlier) = (Vec::with_capacity(good.len()), BTreeMap::new());
+    let mut keyed: BTreeMap<String, (u64, Value)> = BTreeMap::new();
     for Good { line, row: Keyed { key, body } } in good {
         let body = serde_json::to_value(&body).map_err(CliError::failed)?;
         let key = key.unwrap_or_else(|| content_key(&body, &mut earlier));
-        let path = format!("{path}?dry_run={dry_run}&key={}", encoded(&key));
-        let outcome = api.post(&path, &body).await;
-        let outcome: Outcome = outcome.map_err(|error| {
-            error.within(format_args!("line {line}, after {} imported rows", tally.ids.len()))
-        })?;
-        tally.count(outcome);
-        bar.inc(1);
+        let (first, same) = keyed.entry(key.clone()).or_insert_with(|| (line, body.clone()));
+        if *same != body {
+            let text =
+                format!("line {first} has the key {key:?} with other data; keep one of them");
+            bad.push(Bad { line, fault: Fault::of("key", text) });
+            continue;
+        }
+        let path = format!("{path}?key={}&dry_run=", encoded(&key));
+        rows.push(Row { line, method: "POST", path, body });
     }
-    bar.finish_and_clear();
-    tally.say(args, &bad, output);
-    Ok(())
+    Ok(rows)
+}
+
+async fn import_keyed<T: serde::Serialize>(
+    path: &str,
+    args: &ImportArgs,
+    (good, mut bad): (Vec<Good<Keyed<T>>>, Vec<Bad>),
+    output: &Output,
+) -> Result<(), CliError> {
+    let rows = asked(path, good, &mut bad)?;
+    all_or_none(args, (rows, bad), output).await
 }
 
 async fn import<T: serde::Serialize>(

@@ -1,6 +1,6 @@
 //! A table of rosters: each row is a shift of a week or of a date, rows of one technician make its roster.
 //!
-//! **Invariants:** a technician's roster is set as a whole, or not at all where one of its rows is bad; the
+//! **Invariants:** a technician's roster is set as a whole, or not at all where one row of the table is bad; the
 //! same table again changes nothing. **Not here:** reading tables (`import`), what is right
 //! (`domain::technician`).
 
@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 
 use super::{
     CliError, Output,
-    api::Api,
-    import::{Bad, Columns, Fault, Good, Tally, progress, read, report},
+    import::{Bad, Columns, Fault, Good, read, report},
+    import_check::{Row, all_or_none},
     lists::{ImportArgs, plain},
 };
 use crate::{
     rosters::{DateText, RosterText, RosterTextError, ShiftText},
-    web::shifts::{NewRoster, Outcome},
+    web::shifts::NewRoster,
 };
 
 /// A row of the table. `days` is for a shift of the week, `date` for one of a single date; a date without
@@ -201,20 +201,12 @@ pub(crate) async fn shifts(args: &ImportArgs, output: &Output) -> Result<(), Cli
         report(&bad, args, output)?;
         return Err(CliError::usage(text));
     }
-    let bad = report(&bad, args, output)?;
-    let api = Api::from_common(&args.common)?;
-    let bar = progress(rosters.len() as u64, output);
-    let (mut tally, dry_run) = (Tally::default(), args.dry_run);
+    let mut rows = Vec::with_capacity(rosters.len());
     for (technician, (line, roster)) in rosters {
-        let path = format!("/v1/technicians/{}/roster?dry_run={dry_run}", plain(&technician)?);
-        let roster = Some(roster);
-        let outcome: Outcome = api.put(&path, &NewRoster { roster }).await.map_err(|error| {
-            error.within(format_args!("line {line}, after {} rosters", tally.ids.len()))
-        })?;
-        tally.count(outcome);
-        bar.inc(1);
+        let path = format!("/v1/technicians/{}/roster?dry_run=", plain(&technician)?);
+        let body = NewRoster { roster: Some(roster) };
+        let body = serde_json::to_value(&body).map_err(CliError::failed)?;
+        rows.push(Row { line, method: "PUT", path, body });
     }
-    bar.finish_and_clear();
-    tally.say(args, &bad, output);
-    Ok(())
+    all_or_none(args, (rows, bad), output).await
 }

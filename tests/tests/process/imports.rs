@@ -84,6 +84,45 @@ async fn a_row_that_only_the_server_refuses_stops_the_import_too() {
 }
 
 #[tokio::test]
+async fn every_row_that_the_server_refuses_is_named_and_nothing_is_written() {
+    let (_dir, server) = server().await;
+    let known = "key,name,lat,lon,tier\ncrm-1,Ada,48.85,2.35,2\ncrm-2,Bo,48.85,2.35,2\n";
+    import(&server, "customer", known, &[]).await.expect_code(0);
+    // Two are known with other data, two of one key contradict each other, one has no such zone.
+    let csv = "key,name,lat,lon,tier,zone\nnew-1,Cy,48.85,2.35,2,\ncrm-1,Eve,48.85,2.35,2,\n\
+               new-2,Di,48.85,2.35,2,Europe/Berln\nnew-3,Ed,48.85,2.35,2,\nnew-3,Flo,48.85,2.35,2,\n\
+               crm-2,Bo,48.85,2.35,3,Europe/Berlin\n";
+    for more in [&[] as &[&str], &["--dry-run"]] {
+        let refused = import(&server, "customer", csv, more).await.expect_code(2);
+        let result = refused.json();
+        assert_eq!(bad_lines(&result), [3, 4, 6, 7], "{refused}");
+        for (row, remedy) in [(0, "another key"), (1, "Europe/Berlin meant?"), (2, "keep one")] {
+            let reason = result["bad"][row]["reason"].as_str().unwrap();
+            assert!(reason.contains(remedy), "{refused}");
+        }
+        assert_eq!(count(&server, "customer").await, 2);
+    }
+    let taken = import(&server, "customer", csv, &["--skip-bad"]).await.expect_code(0).json();
+    assert_eq!((bad_lines(&taken), &taken["created"]), (vec![3, 4, 6, 7], &json!(2)), "{taken}");
+    // A zone is changed by the next table, and a row without a key stays the same customer.
+    let zoned = "key,name,lat,lon,tier,zone\ncrm-1,Ada,48.85,2.35,2,Europe/Paris\n";
+    for changed in [1, 0] {
+        let done = import(&server, "customer", zoned, &[]).await.expect_code(0).json();
+        assert_eq!((&done["changed"], &done["created"]), (&json!(changed), &json!(0)), "{done}");
+    }
+    let head = "name,lat,lon,tier,zone\n";
+    for (zone, wanted) in [("", [1, 0]), ("Europe/Paris", [0, 1])] {
+        let csv = format!("{head}Gus,48.85,2.35,2,{zone}\n");
+        let done = import(&server, "customer", csv, &[]).await.expect_code(0).json();
+        assert_eq!(
+            [&done["created"], &done["changed"]],
+            wanted.map(Value::from).each_ref(),
+            "{done}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn files_that_are_no_list_are_refused() {
     let (_dir, server) = server().await;
     let huge = format!("name,lat,lon,tier\n{},48.85,2.35,2\n", "x".repeat(1 << 20));

@@ -194,6 +194,15 @@ async fn a_table_of_rosters_is_checked_imported_asked_exported_and_swapped() {
     ];
     assert_eq!(places, wanted, "{refused}");
 
+    // Only the server knows that this is nobody who has shifts; all the others are left as they are.
+    let customer = stand.server.register("customer", "name,lat,lon\nHotel,48.85,2.35\n").await;
+    let nobody = format!("{head}{nights}{days}{},UTC,MO,,08:00,16:00,,,\n", customer[0]);
+    for more in [&[] as &[&str], &["--skip-bad", "--dry-run"]] {
+        let tried = import(nobody.clone(), more).await.json();
+        assert_eq!(tried["bad"][0]["line"], 5, "{tried}");
+        assert!(stand.who("2027-03-27T23:00:00Z").await.is_empty(), "{tried}");
+    }
+
     let good = format!("{head}{nights}{days}");
     let dry = import(good.clone(), &["--dry-run"]).await.expect_code(0).json();
     assert_eq!((&dry["changed"], &dry["would_import"]), (&json!(2), &json!(2)), "{dry}");
