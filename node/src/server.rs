@@ -135,8 +135,7 @@ impl Server {
         } = parts;
         let db = dir.join("db");
         files::make_private_dir(&db).map_err(directory(&db))?;
-        let metrics = recorder()?;
-        let trust = Trust::new(trust);
+        let (metrics, trust) = (recorder()?, Trust::new(trust));
         let reset_key = service.region_key.derive(b"stateless reset");
         let Sockets { listener, public, https_tls, live, endpoint, devices } =
             Sockets::open(config, &credentials, &trust, &clock, &reset_key)?;

@@ -1,8 +1,8 @@
 //! Everything that is wrong with a document, and what of it is surely not meant.
 //!
 //! **Invariants:** rules come back only where there are no errors; what is found does not depend on
-//! anything but the text, and the roster where one is given. **Not here:** reading the document (`document`), one expression
-//! (`expression`), rules that make no sense together (`lint/doubts`).
+//! anything but the text, and the roster where one is given. **Not here:** reading the document (`document`),
+//! one expression (`expression`), rules that make no sense together (`lint/doubts`).
 
 mod doubts;
 

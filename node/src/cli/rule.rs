@@ -1,7 +1,7 @@
 //! `rule`: trigger rules, examined here, tried on past tickets and written by the server.
 //!
-//! `lint` and `test` need no server, so that they run where documents are kept; `lint --ask` asks one. **Not here:** what rules are
-//! (`fieldmesh_rules`), what the server demands (`web::rules`).
+//! `lint` and `test` need no server, so that they run where documents are kept; `lint --ask` asks one. **Not
+//! here:** what rules are (`fieldmesh_rules`), what the server demands (`web::rules`).
 
 use std::path::{Path, PathBuf};
 

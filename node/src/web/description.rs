@@ -6,6 +6,8 @@
 //! **Invariants:** what is served is described, and nothing else (`description/tests.rs`). **Not here:** the
 //! handlers, and where they are served.
 
+use std::collections::BTreeSet;
+
 use actix_web::HttpResponse;
 use utoipa::{
     Modify, OpenApi,
@@ -233,9 +235,16 @@ fn refusal(path: &str) -> Response {
     refused.content(kind, ContentBuilder::new().schema(Some(schema)).build()).build()
 }
 
-/// Every part of a path that is not fixed is a parameter, said by its handler or not.
+/// Every part of a path that is not fixed is a parameter, said by its handler or not, and each is there once.
 fn complete(operation: &mut Operation, path: &str) {
     let parameters = operation.parameters.get_or_insert_default();
+    let mut known = BTreeSet::new();
+    parameters.retain(|parameter| match parameter {
+        RefOr::T(Parameter { name, parameter_in, .. }) => {
+            known.insert((name.clone(), *parameter_in == ParameterIn::Path))
+        }
+        RefOr::Ref(_) => true,
+    });
     let names = path.split('{').skip(1).filter_map(|rest| rest.split('}').next());
     for name in names {
         let is_it = |known: &RefOr<Parameter>| match known {
