@@ -17,6 +17,7 @@
 pub mod admission;
 pub mod commit;
 pub mod entity;
+pub mod mail;
 pub mod mailroom;
 pub mod outbox;
 pub mod seams;

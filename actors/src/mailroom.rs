@@ -1,17 +1,22 @@
 //! Messages for devices: pushed while the device is connected, kept until it acknowledges.
 //!
-//! **Invariants:** a row leaves the table only after its device acknowledged it; a device without a
-//! session costs no memory here. **Not here:** sealing and sockets (`Courier`), deduplication on
-//! the device.
+//! What is not worth sending any more is passed over: its device is told that the number does not come, and
+//! the row goes. That a device has an alert its ticket is told before the row goes.
+//!
+//! **Invariants:** a row leaves the table only after its device acknowledged it, or once it is passed over; a
+//! device without a session costs no memory here. **Not here:** sealing and sockets (`Courier`), what is worth
+//! sending (`mail`), deduplication on the device.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use fieldmesh_domain::EntityId;
+use fieldmesh_domain::{EntityId, message::OfferId};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
 
 use crate::{
     commit::Settle,
-    seams::{Clock, Courier, Journal, MailItem},
+    mail::{self, About},
+    seams::{Clock, Courier, Journal, MailItem, Pending},
 };
 
 /// Rows pushed and not acknowledged per device; the table holds the rest.
@@ -39,10 +44,31 @@ pub enum Msg {
         device: EntityId,
         message_ids: Vec<[u8; 16]>,
     },
+    /// Whoever waited to hear that a device has a message was told, or could not be told.
+    Told {
+        device: EntityId,
+        message_id: [u8; 16],
+        number: u64,
+        is_written: bool,
+    },
+    /// Which alerts a device was sent and has not acknowledged.
+    Look {
+        device: EntityId,
+        reply: oneshot::Sender<Vec<Sent>>,
+    },
     /// Mail may have been missed: read the table.
     Rescan,
     Settle,
     Tick,
+}
+
+/// An alert that was sent to a device which has not acknowledged it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    pub ticket: EntityId,
+    pub offer: OfferId,
+    /// When it was handed to the present session first, Unix milliseconds.
+    pub at_ms: u64,
 }
 
 pub(crate) struct Mailroom;
@@ -58,7 +84,21 @@ struct Attached {
 
 struct Pushed {
     mail: MailItem,
+    first_ms: u64,
     at_ms: u64,
+    /// Its device has it, and whoever waits for that is being told.
+    is_acknowledged: bool,
+}
+
+impl Pushed {
+    fn sent(&self) -> Option<Sent> {
+        match self.mail.about {
+            About::Alert { ticket, offer, .. } if !self.is_acknowledged => {
+                Some(Sent { ticket, offer, at_ms: self.first_ms })
+            }
+            About::Alert { .. } | About::Withdrawal { .. } | About::Other => None,
+        }
+    }
 }
 
 pub(crate) struct State {
@@ -105,6 +145,10 @@ impl Actor for Mailroom {
             Msg::Acknowledged { device, message_ids } => {
                 state.acknowledged(&me, device, &message_ids)?
             }
+            Msg::Told { device, message_id, number, is_written } => {
+                state.told(&me, device, message_id, number, is_written)?;
+            }
+            Msg::Look { device, reply } => drop(reply.send(state.sent(device))),
             Msg::Rescan => state.rescan(&me)?,
             Msg::Settle => state.settle().await,
             Msg::Tick => {
@@ -127,7 +171,14 @@ impl State {
         }
         // Full or closed sessions are served by the next tick.
         self.courier.push(&mail);
-        device.waiting.insert(mail.message_id, Pushed { mail, at_ms: self.clock.now_ms() });
+        let now_ms = self.clock.now_ms();
+        let pushed = Pushed { mail, first_ms: now_ms, at_ms: now_ms, is_acknowledged: false };
+        device.waiting.insert(pushed.mail.message_id, pushed);
+    }
+
+    fn sent(&self, device: EntityId) -> Vec<Sent> {
+        let waiting = self.devices.get(&device).into_iter().flat_map(|one| one.waiting.values());
+        waiting.filter_map(Pushed::sent).collect()
     }
 
     /// Pushes what the table holds for a device, as far as the window allows.
@@ -149,10 +200,11 @@ impl State {
             }
         };
         device.behind = !rows.is_all;
-        // Its device would refuse what has expired, and it would stand in the way of what has not.
-        let now_s = self.clock.now_ms() / 1000;
-        let (rows, expired): (Vec<_>, Vec<_>) =
-            rows.items.into_iter().partition(|row| row.expires_s > now_s);
+        // What nothing comes of would stand in the way of the rest.
+        let (rows, passed) = mail::sorted(rows.items, self.clock.now_ms() / 1000);
+        for row in &passed {
+            device.waiting.remove(&row.message_id);
+        }
         let settled = &self.settled;
         let fresh: Vec<MailItem> = rows
             .into_iter()
@@ -164,8 +216,21 @@ impl State {
         for mail in fresh {
             self.push_new(mail);
         }
-        metrics::counter!("fieldmesh_mail_expired_total").increment(expired.len() as u64);
-        self.settle_later(me, expired.into_iter().map(|mail| (to, mail.number)).collect())
+        self.pass_over(me, passed)
+    }
+
+    /// Nothing comes of these rows: they go, and their devices do not wait for their numbers.
+    fn pass_over(
+        &mut self,
+        me: &ActorRef<Msg>,
+        rows: Vec<MailItem>,
+    ) -> Result<(), ActorProcessingErr> {
+        metrics::counter!("fieldmesh_mail_expired_total").increment(rows.len() as u64);
+        for row in &rows {
+            // A device that is not told waits for a few seconds.
+            self.courier.push(&row.passed_over());
+        }
+        self.settle_later(me, rows.into_iter().map(|row| (row.to, row.number)).collect())
     }
 
     fn rescan(&mut self, me: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
@@ -185,9 +250,47 @@ impl State {
         let Some(device) = self.devices.get_mut(&to) else {
             return Ok(());
         };
-        let numbers = ids.iter().filter_map(|id| device.waiting.remove(id));
-        let numbers = numbers.map(|pushed| (to, pushed.mail.number)).collect();
+        let mut numbers = Vec::new();
+        for id in ids {
+            let Some(pushed) = device.waiting.get_mut(id).filter(|one| !one.is_acknowledged) else {
+                continue;
+            };
+            let number = pushed.mail.number;
+            match self.courier.delivered(&pushed.mail) {
+                Some(told) => {
+                    pushed.is_acknowledged = true;
+                    wait(me.clone(), to, *id, number, told);
+                }
+                None => {
+                    device.waiting.remove(id);
+                    numbers.push((to, number));
+                }
+            }
+        }
         self.settle_later(me, numbers)?;
+        self.refill(me, to)
+    }
+
+    /// What could not be told is sent again, and so acknowledged again.
+    fn told(
+        &mut self,
+        me: &ActorRef<Msg>,
+        to: EntityId,
+        id: [u8; 16],
+        number: u64,
+        is_written: bool,
+    ) -> Result<(), ActorProcessingErr> {
+        let device = self.devices.get_mut(&to);
+        if !is_written {
+            if let Some(pushed) = device.and_then(|device| device.waiting.get_mut(&id)) {
+                pushed.is_acknowledged = false;
+            }
+            return Ok(());
+        }
+        if let Some(device) = device {
+            device.waiting.remove(&id);
+        }
+        self.settle_later(me, vec![(to, number)])?;
         self.refill(me, to)
     }
 
@@ -223,16 +326,12 @@ impl State {
         let now = self.clock.now_ms();
         let (mut behind, mut expired) = (Vec::new(), Vec::new());
         for (id, device) in &mut self.devices {
-            device.waiting.retain(|_, pushed| {
-                let is_alive = pushed.mail.expires_s > now / 1000;
-                if !is_alive {
-                    expired.push((*id, pushed.mail.number));
-                }
-                is_alive
-            });
-            for pushed in
-                device.waiting.values_mut().filter(|pushed| pushed.at_ms + RESEND_AFTER_MS <= now)
-            {
+            let is_over = |_: &_, pushed: &mut Pushed| pushed.mail.expires_s <= now / 1000;
+            expired.extend(device.waiting.extract_if(.., is_over).map(|(_, pushed)| pushed.mail));
+            let is_due = |pushed: &&mut Pushed| {
+                !pushed.is_acknowledged && pushed.at_ms + RESEND_AFTER_MS <= now
+            };
+            for pushed in device.waiting.values_mut().filter(is_due) {
                 metrics::counter!("fieldmesh_mail_resent_total").increment(1);
                 self.courier.push(&pushed.mail);
                 pushed.at_ms = now;
@@ -241,7 +340,23 @@ impl State {
                 behind.push(*id);
             }
         }
-        self.settle_later(me, expired)?;
+        self.pass_over(me, expired)?;
         behind.into_iter().try_for_each(|id| self.refill(me, id))
     }
+}
+
+/// Tells the mailroom what came of it.
+fn wait(
+    me: ActorRef<Msg>,
+    device: EntityId,
+    message_id: [u8; 16],
+    number: u64,
+    told: Pending<bool>,
+) {
+    // No more than a window of each device's.
+    tokio::spawn(async move {
+        let is_written = told.await;
+        // The mailroom is gone with its shard; the row is in the table.
+        drop(me.send_message(Msg::Told { device, message_id, number, is_written }));
+    });
 }

@@ -11,6 +11,7 @@ use fieldmesh_domain::{Command, EntityId, EntityKind, time::Millis};
 use crate::{
     commit::{Cause, Draft, Settle, ShardId},
     entity::AskError,
+    mail::About,
 };
 
 /// A future that owns what it needs.
@@ -71,8 +72,9 @@ pub struct MailItem {
     pub number: u64,
     pub message_id: [u8; 16],
     pub signed: Arc<[u8]>,
-    /// Unix seconds; afterwards its device would refuse it.
+    /// Unix seconds; afterwards its device would refuse it, or nothing would come of it.
     pub expires_s: u64,
+    pub about: About,
 }
 
 /// Rows of a table that could be read.
@@ -249,4 +251,8 @@ pub trait Courier: Send + Sync + 'static {
 
     /// Hands mail to the device's session, if it has one here; false where it has none.
     fn push(&self, mail: &MailItem) -> bool;
+
+    /// A device has acknowledged this mail: whoever waits for that is told; true once that is committed there,
+    /// or is of no use to anybody any more. None where nobody waits for it.
+    fn delivered(&self, mail: &MailItem) -> Option<Pending<bool>>;
 }

@@ -108,6 +108,17 @@ impl ShardHandle {
         drop(self.mailroom.send_message(mailroom::Msg::Acknowledged { device, message_ids }));
     }
 
+    /// The alerts that were sent to a device and that it has not acknowledged.
+    ///
+    /// # Errors
+    /// [`AskError::NotLeader`] where the shard has stopped.
+    pub async fn sent(&self, device: EntityId) -> Result<Vec<mailroom::Sent>, AskError> {
+        let (reply, sent) = oneshot::channel();
+        let look = mailroom::Msg::Look { device, reply };
+        self.mailroom.send_message(look).map_err(|_| AskError::NotLeader)?;
+        sent.await.map_err(|_| AskError::NotLeader)
+    }
+
     /// Entities came that have timers.
     pub fn has_gained(&self) {
         drop(self.actor.send_message(Msg::Gained));

@@ -169,6 +169,8 @@ enum AnswerVerb {
         text: String,
     },
     Resume,
+    /// A person has looked at the alert, and has not answered yet.
+    Seen,
     /// For the customer.
     Message {
         #[arg(long)]

@@ -259,6 +259,7 @@ pub(crate) async fn respond(cli: &Cli, args: &RespondArgs) -> Result<Value, Fail
             Answer::Pause(Pause { reason, text, minutes })
         }
         AnswerVerb::Resume => Answer::Resume,
+        AnswerVerb::Seen => Answer::Seen,
         AnswerVerb::Message { text } => Answer::Message { text, enclosure: None },
     };
     let body = ResponseBody { ticket: args.ticket, offer: args.offer, answer };

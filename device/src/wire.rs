@@ -19,6 +19,8 @@ pub const SEALED: u8 = 1;
 pub const ACK: u8 = 2;
 /// From the service: its keys, because its certificate was renewed since the hello.
 pub const SERVICE: u8 = 3;
+/// From the service: a message that does not come, because nothing would come of it any more.
+pub const PASSED: u8 = 4;
 
 /// Application close codes of a connection.
 pub mod close {
@@ -93,6 +95,13 @@ pub struct Hello {
 pub struct Ack {
     #[n(0)]
     pub message_ids: Vec<ByteArray<16>>,
+}
+
+/// The number of a message that does not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Passed {
+    #[n(0)]
+    pub number: u64,
 }
 
 /// What a device needs to write to the service.

@@ -9,6 +9,7 @@
 //! rows (`fieldmesh_actors::outbox`).
 
 mod admission;
+mod mail;
 mod notices;
 mod sessions;
 mod slots;
@@ -585,10 +586,10 @@ impl Courier for NodeCourier {
     }
 
     fn push(&self, mail: &MailItem) -> bool {
-        match read(&self.sessions).place(mail.to) {
-            Some(Place::Here(session)) => session.mail.try_send(mail.clone()).is_ok(),
-            Some(Place::There(abroad)) => self.notify(abroad.node, Notice::Mail(mail.into())),
-            None => false,
-        }
+        self.hand_over(mail)
+    }
+
+    fn delivered(&self, mail: &MailItem) -> Option<Pending<bool>> {
+        self.tell_delivered(mail)
     }
 }

@@ -20,7 +20,7 @@ use fieldmesh_domain::{
     message::{
         Answer as Said, CustomerActBody, ReceiptBody, ReceiptStatus, RequestBody, ResponseBody,
     },
-    placement::ORDERS,
+    placement::{DELIVERIES, ORDERS},
     technician,
     time::Millis,
 };
@@ -111,7 +111,7 @@ impl Intake {
         let Some(command) = self.command(peer, &message, content) else {
             return self.receipt(peer, id, ReceiptStatus::Invalid, channel);
         };
-        if is_new(&command) && self.courier.known().known().level() < ORDERS {
+        if self.courier.known().known().level() < level(&command) {
             return Reply::Unavailable { retry_after_ms: RETRY_AFTER_MS };
         }
         match self.courier.ask(peer.entity, command, cause, credit).await {
@@ -325,14 +325,21 @@ enum Ended {
     Expired,
 }
 
-/// Whether a node of an older release would not know what to do.
-fn is_new(command: &Command) -> bool {
+/// The level that all nodes have that know what to do.
+fn level(command: &Command) -> u32 {
     match command {
-        Command::Customer(customer::Command::Act { .. }) => true,
-        Command::Technician(technician::Command::Answer { body, .. }) => {
-            matches!(body.answer, Said::Pause(_) | Said::Resume | Said::Message { .. })
-        }
-        _ => false,
+        Command::Customer(customer::Command::Act { .. }) => ORDERS,
+        Command::Technician(technician::Command::Answer { body, .. }) => match body.answer {
+            Said::Pause(_) | Said::Resume | Said::Message { .. } => ORDERS,
+            Said::Seen => DELIVERIES,
+            Said::Accept { .. }
+            | Said::Decline { .. }
+            | Said::EnRoute
+            | Said::OnSite
+            | Said::Completed { .. }
+            | Said::CannotComplete { .. } => 0,
+        },
+        _ => 0,
     }
 }
 

@@ -19,7 +19,8 @@ use fieldmesh_actors::commit::{
     self, Cause, Commit, Settle, SlotMove, SlotPage, SnapshotPart, Tell, TimerChange,
 };
 use fieldmesh_domain::{
-    Command, EntityId, EntityKind, IndexRow, RejectionCode, customer, placement::Members,
+    Command, EntityId, EntityKind, IndexRow, RejectionCode, customer, message::OfferId,
+    placement::Members,
 };
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -367,6 +368,7 @@ fn what_nodes_say_to_each_other() {
                 from: Some(ticket),
                 limit: 10,
             }),
+            courier::Opening::Sent(device),
             courier::Opening::TakeVoid(courier::Void { shard: 1, from: 2, number: 3 }),
             courier::Opening::GiveSlot(gift),
             courier::Opening::SlotRows(courier::SlotWanted { gift, at: Some(bytes(b"at")) }),
@@ -405,6 +407,8 @@ fn what_nodes_say_to_each_other() {
     values(&[seen], &[]);
     let rows = vec![(bytes(b"key"), bytes(b"value"))];
     values(&[courier::SlotRows { rows, next: Some(bytes(b"next")) }], &[]);
+    let offer = OfferId { epoch: 3, seq: 1 };
+    values(&[courier::SentAlert { ticket, offer, at_ms: 1 << 40 }], &[]);
     values(&[courier::Audited { age_ms: 1, took_ms: 2, missing: 3, overdue: 4 }], &[]);
 }
 

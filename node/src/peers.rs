@@ -76,6 +76,10 @@ impl Peers {
                 let audited = self.hosting.audited(shard).ok_or("there was no pass here")?;
                 send.frame(&rows::encode(&audited)).await.map_err(|error| text(&error))?;
             }
+            Opening::Sent(device) => {
+                let sent = self.courier.sent_here(device).await.ok_or("not led here")?;
+                send.frame(&rows::encode(&sent)).await.map_err(|error| text(&error))?;
+            }
             Opening::Rows(wanted) => {
                 let page = self.hosting.rows(&wanted).ok_or("no replica is here")?;
                 let page = page.map_err(|error| text(&error))?;

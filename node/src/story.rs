@@ -1,6 +1,8 @@
 //! A ticket's history for people: what happened, when, by which rule, and why a technician was
 //! chosen.
 
+pub(crate) mod offers;
+
 use fieldmesh_actors::seams::JournalError;
 use fieldmesh_domain::{
     Aggregate, EntityId,
@@ -11,6 +13,7 @@ use fieldmesh_domain::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use self::offers::{ConfirmationStory, Deliveries, OfferStory};
 use crate::journal::HistoryEntry;
 
 /// A ticket with all that happened to it.
@@ -27,6 +30,12 @@ pub struct TicketStory {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promises: Option<PromisesStory>,
     pub events: Vec<EventStory>,
+    /// Whom it was offered to, and how far each alert came; oldest first.
+    #[serde(default)]
+    pub offers: Vec<OfferStory>,
+    /// What the customer was told, besides the receipt for the request; oldest first.
+    #[serde(default)]
+    pub confirmations: Vec<ConfirmationStory>,
     /// Head of the ticket's hash chain, hexadecimal.
     pub chain: String,
 }
@@ -206,12 +215,14 @@ fn decode(bytes: &[u8]) -> Result<Event, JournalError> {
 /// An event that does not decode.
 pub fn tell(id: EntityId, history: &[HistoryEntry]) -> Result<TicketStory, JournalError> {
     let mut ticket = Ticket::default();
-    let mut events = Vec::new();
+    let (mut events, mut deliveries) = (Vec::new(), Deliveries::default());
     let rule_version = rules_of(history)?;
     for entry in history {
         for bytes in &entry.record.events {
             let event = decode(bytes)?;
+            let had = ticket.technician;
             ticket.evolve(&event);
+            deliveries.take(id, (&ticket, had), &event, entry.record.at_ms);
             let (name, detail) = describe(&event);
             events.push(EventStory {
                 at_ms: entry.record.at_ms,
@@ -235,8 +246,19 @@ pub fn tell(id: EntityId, history: &[HistoryEntry]) -> Result<TicketStory, Journ
         policy: ticket.escalation.as_ref().map(PolicyStory::of),
         promises: ticket.promises.as_ref().map(PromisesStory::of),
         events,
+        offers: deliveries.offers,
+        confirmations: deliveries.confirmations,
         chain: chain.iter().map(|byte| format!("{byte:02x}")).collect(),
     })
+}
+
+/// The customer whose request it is.
+pub(crate) fn opened_by(history: &[HistoryEntry]) -> Option<EntityId> {
+    let first = history.first()?.record.events.first()?;
+    match decode(first) {
+        Ok(Event::Opened { customer, .. }) => Some(customer),
+        _ => None,
+    }
 }
 
 /// Names an event; no personal data beyond identifiers.
@@ -301,6 +323,7 @@ fn describe(event: &Event) -> (&'static str, String) {
         | Event::Switched { .. }
         | Event::OthersReleased { .. }
         | Event::LateAcceptRefused { .. }
+        | Event::AlertReached { .. }
         | Event::Noted(_) => describe_more(event),
         Event::ParentSought { .. } => ("parent_sought", String::new()),
         Event::Compared { like, is_silent } => {
@@ -412,7 +435,7 @@ fn describe_terms(event: &Event) -> (&'static str, String) {
     }
 }
 
-/// Offers to several, and what people write.
+/// Offers to several, how far alerts come, and what people write.
 fn describe_more(event: &Event) -> (&'static str, String) {
     match event {
         Event::AlsoOffered { invited } => {
@@ -427,6 +450,9 @@ fn describe_more(event: &Event) -> (&'static str, String) {
             let with =
                 note.enclosure.as_ref().map(|one| format!(", with attachment {}", one.number));
             ("message", format!("number {}{}", note.number, with.unwrap_or_default()))
+        }
+        Event::AlertReached { technician, reach, .. } => {
+            ("alert", format!("{} by {technician}", reach.name()))
         }
         Event::LateAcceptRefused { technician, .. } => {
             ("late_accept_refused", format!("of {technician}"))
@@ -450,6 +476,7 @@ fn whom(event: &Event) -> Option<EntityId> {
         | Event::OfferRefused { technician, .. }
         | Event::Accepted { technician, .. }
         | Event::LateAcceptRefused { technician, .. }
+        | Event::AlertReached { technician, .. }
         | Event::Adopted { technician, .. }
         | Event::TakenBack { technician, .. } => Some(*technician),
         _ => None,

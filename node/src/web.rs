@@ -12,6 +12,7 @@ pub mod backup;
 pub mod ca;
 pub mod chaos;
 pub mod cluster;
+mod delivery;
 pub mod description;
 pub mod documents;
 pub mod est;

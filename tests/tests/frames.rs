@@ -137,6 +137,7 @@ fn openings() -> Vec<Opening> {
         Opening::Recorded(certificate),
         Opening::MayLead,
         Opening::Audited(7),
+        Opening::Sent(entity()),
         Opening::TakeVoid(Void { shard: 1, from: 2, number: 3 }),
         Opening::GiveSlot(gift),
         Opening::SlotRows(SlotWanted { gift, at: Some(vec![1, 2].into()) }),

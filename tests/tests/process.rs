@@ -14,6 +14,8 @@
 mod attachments;
 #[path = "process/damage.rs"]
 mod damage;
+#[path = "process/deliveries.rs"]
+mod deliveries;
 #[path = "process/dispatch.rs"]
 mod dispatch;
 #[path = "process/imports.rs"]

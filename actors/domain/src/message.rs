@@ -261,6 +261,9 @@ pub enum Answer {
         #[n(1)]
         enclosure: Option<Enclosure>,
     },
+    /// A person has looked at the alert, and has not answered yet.
+    #[n(9)]
+    Seen,
 }
 
 /// What work waits for.
@@ -324,7 +327,11 @@ impl ResponseBody {
             }
             Answer::Pause(Pause { text, .. }) => check_text(text),
             Answer::Message { text, enclosure } => check_message(text, enclosure.as_ref()),
-            Answer::Accept { .. } | Answer::EnRoute | Answer::OnSite | Answer::Resume => Ok(()),
+            Answer::Accept { .. }
+            | Answer::EnRoute
+            | Answer::OnSite
+            | Answer::Resume
+            | Answer::Seen => Ok(()),
         }
     }
 }

@@ -35,7 +35,7 @@ use crate::{
     encoded,
     message::{AlertBody, Answer, Location, OfferId, ReceiptBody, ReceiptStatus, ResponseBody},
     selection::{Away, Circumstances},
-    ticket::{self, Progress, RefusalReason},
+    ticket::{self, Progress, Reach, RefusalReason},
     time::Millis,
 };
 
@@ -159,7 +159,8 @@ impl Technician {
         }
         let given_up = match self.obstacle(ticket) {
             None => vec![],
-            Some(RefusalReason::Busy) if offer.seq == 0 => match self.least_wanted(ticket) {
+            Some(RefusalReason::Busy) if offer.seq == 0 => match self.least_wanted(ticket, ctx.now)
+            {
                 Some(given_up) => given_up,
                 None => return refuse(RefusalReason::Busy),
             },
@@ -171,13 +172,12 @@ impl Technician {
     }
 
     /// An offer that others have too makes way for one that only it has: the desk counts on that.
-    fn least_wanted(&self, wanted: EntityId) -> Option<Vec<Event>> {
+    fn least_wanted(&self, wanted: EntityId, now: Millis) -> Option<Vec<Event>> {
         let mut held = self.holdings.iter().filter(|(ticket, _)| **ticket != wanted);
         let (ticket, held) =
             held.find(|(_, held)| held.phase == Phase::Reserved && held.offer.seq > 0)?;
         let (ticket, offer, reason) = (*ticket, held.offer, RefusalReason::Busy);
-        let released = Event::Released { ticket, was_committed: false };
-        Some(vec![released, Event::Refused { ticket, offer, reason }])
+        Some(vec![held.released(ticket, now), Event::Refused { ticket, offer, reason }])
     }
 
     /// Why it can hold a ticket neither anew nor on.
@@ -221,7 +221,8 @@ impl Technician {
             (Answer::Decline { reason }, Phase::Reserved) => {
                 Ok(vec![Event::Declined { ticket, offer, reason: reason.clone(), message_id }])
             }
-            (Answer::Accept { .. }, _) => note(ReceiptStatus::Received),
+            (Answer::Seen, Phase::Reserved) => Ok(vec![Event::Saw { ticket, offer, message_id }]),
+            (Answer::Accept { .. } | Answer::Seen, _) => note(ReceiptStatus::Received),
             (Answer::EnRoute, Phase::Committed) => progress(Progress::EnRoute),
             (Answer::OnSite, Phase::Committed | Phase::EnRoute) => progress(Progress::OnSite),
             (Answer::Completed { note }, Phase::Committed | Phase::EnRoute | Phase::OnSite) => {
@@ -302,11 +303,7 @@ impl Aggregate for Technician {
             Command::Reserve { alert } => Ok(self.reserve(alert, ctx)),
             Command::Release { ticket, offer } => {
                 let held = self.holdings.get(ticket).filter(|held| held.offer <= *offer);
-                let released = held.map(|held| Event::Released {
-                    ticket: *ticket,
-                    was_committed: held.phase != Phase::Reserved,
-                });
-                Ok(released.into_iter().collect())
+                Ok(held.map(|held| held.released(*ticket, ctx.now)).into_iter().collect())
             }
             Command::Answer { message_id, body } => self.answer(*message_id, body, ctx),
             Command::Timer { name: TimerName::Shift, generation } => {
@@ -362,7 +359,9 @@ impl Aggregate for Technician {
             Event::Kept { ticket, phase, sure } => self.kept(*ticket, *phase, *sure),
             Event::Doubted { ticket, .. } => self.doubt(*ticket),
             Event::Noted(body) => self.noted(body),
-            Event::Wrote { ticket, message_id, .. } => self.wrote(*ticket, *message_id),
+            Event::Wrote { ticket, message_id, .. } | Event::Saw { ticket, message_id, .. } => {
+                self.wrote(*ticket, *message_id);
+            }
             Event::Life(step) => self.evolve_life(step),
             Event::Refused { .. } | Event::AnswerNoted { .. } | Event::HeldTold { .. } => {}
         }
@@ -385,9 +384,10 @@ impl Aggregate for Technician {
             Event::Refused { ticket, offer, reason } => {
                 vec![refused(id, *ticket, *offer, *reason)]
             }
-            Event::Released { ticket, was_committed } => {
+            Event::Released { ticket, was_committed, is_withdrawn } => {
+                let is_told = *was_committed || *is_withdrawn == Some(true);
                 let told =
-                    was_committed.then(|| receipt(id, *ticket, ReceiptStatus::NoLongerYours, None));
+                    is_told.then(|| receipt(id, *ticket, ReceiptStatus::NoLongerYours, None));
                 told.into_iter().chain([self.index(id)]).collect()
             }
             Event::Accepted { ticket, offer, eta_min, message_id } => {
@@ -411,6 +411,7 @@ impl Aggregate for Technician {
             Event::AnswerNoted { ticket, status, message_id } => {
                 vec![receipt(id, *ticket, *status, Some(*message_id))]
             }
+            Event::Saw { ticket, offer, message_id } => saw(id, *ticket, *offer, *message_id),
             Event::Reconciled { due, .. } => self.reconciled(id, *due),
             Event::Kept { .. } => vec![self.index(id)],
             Event::Doubted { ticket, due } => vec![self.held(id, *ticket), self.timer(*due)],
@@ -432,12 +433,28 @@ impl Aggregate for Technician {
     }
 }
 
+impl Holding {
+    /// Its ticket does not want the technician.
+    fn released(&self, ticket: EntityId, now: Millis) -> Event {
+        let was_committed = self.phase != Phase::Reserved;
+        // Of an offer that is over its device knows.
+        let is_withdrawn = (!was_committed && self.expires > now).then_some(true);
+        Event::Released { ticket, was_committed, is_withdrawn }
+    }
+}
+
 fn tell(ticket: EntityId, command: ticket::Command) -> Effect {
     Effect::Tell { to: ticket, command: AnyCommand::Ticket(command) }
 }
 
 fn refused(id: EntityId, ticket: EntityId, offer: OfferId, reason: RefusalReason) -> Effect {
     tell(ticket, ticket::Command::Refused { technician: id, offer, reason })
+}
+
+fn saw(id: EntityId, ticket: EntityId, offer: OfferId, message_id: [u8; 16]) -> Vec<Effect> {
+    let (technician, reach) = (id, Reach::Seen);
+    let reached = ticket::Command::AlertReached { technician, offer, reach };
+    vec![receipt(id, ticket, ReceiptStatus::Received, Some(message_id)), tell(ticket, reached)]
 }
 
 impl Technician {

@@ -13,7 +13,7 @@
 //!
 //! **Invariants:** at most one technician holds the ticket; epochs only rise; a stage that waits has
 //! a running [`TimerName::Deadline`]. **Not here:** choosing (`desk`), granting (`technician`), what
-//! people order (`orders`) and write (`notes`), tickets of one cause (`group`), what rules said (`ruled`), what
+//! people order (`orders`) and write (`notes`), how far alerts come (`reached`), tickets of one cause (`group`), what rules said (`ruled`), what
 //! operators' documents say besides (`terms`), what follows from an event (`effects`), agreeing again after a
 //! promotion (`reconcile`).
 
@@ -26,6 +26,7 @@ mod orders;
 mod outside;
 mod parallel;
 mod promises;
+mod reached;
 mod reconcile;
 mod ruled;
 mod terms;
@@ -39,11 +40,12 @@ pub use notes::{Note, Notes, Reader};
 pub use orders::{Obeyed, Order, Party};
 pub use parallel::{Invited, Others};
 pub use promises::{Clock, Promise, Promises, Target};
+pub use reached::Reach;
 pub use ruled::{Acted, Failed, Hold, Ruled, Triage};
 pub use terms::{Silence, Standing, Subject, Terms};
 pub use types::{Background, Command, Progress, Promoted, RefusalReason, Stage};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
 use notes::Said;
@@ -147,6 +149,9 @@ pub struct Ticket {
     /// None while nobody was asked beside its technician.
     #[n(27)]
     pub others: Option<Others>,
+    /// How far the alerts of the present offers are known to have come; as many as are asked at once.
+    #[n(28)]
+    pub reached: Option<BTreeMap<EntityId, Reach>>,
 }
 
 impl Ticket {
@@ -347,6 +352,7 @@ impl Ticket {
         self.technician = Some(technician);
         self.epoch = epoch;
         self.others = None;
+        self.reached = None;
         self.set_due(due);
     }
 
@@ -446,6 +452,9 @@ impl Ticket {
             Command::Reconsider { silence, .. } => self.reconsider(silence.as_ref(), ctx.now),
             Command::SilencesChanged => self.silences_changed(ctx.now),
             Command::Rearm => self.rearm(ctx.now),
+            Command::AlertReached { technician, offer, reach } => {
+                self.alert_reached(*technician, *offer, *reach)
+            }
         })
     }
 }
@@ -553,6 +562,7 @@ impl Ticket {
             Event::SilenceAsked { due } | Event::Rearmed { due } => self.set_due(*due),
             Event::ParentSought { due } => self.parent_sought(*due),
             Event::Compared { is_silent, .. } => self.was_compared(*is_silent),
+            Event::AlertReached { technician, reach, .. } => self.reached(*technician, *reach),
         }
     }
 }

@@ -63,6 +63,8 @@ mod places;
 mod policy;
 #[path = "laws/promoted.rs"]
 mod promoted;
+#[path = "laws/reached.rs"]
+mod reached;
 #[path = "laws/reconciling.rs"]
 mod reconciling;
 #[path = "laws/records.rs"]
@@ -288,6 +290,11 @@ proptest! {
     #[test]
     fn a_ticket_that_waits_has_its_timer(commands in schedule(ticket_command())) {
         waits_with_a_timer(&commands);
+    }
+
+    #[test]
+    fn alerts_only_go_forward(commands in schedule(ticket_command())) {
+        reached::alerts_go_forward(&commands);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Each message travels on a stream of its own, and one that is lost on its way between nodes is sent again
 //! after seconds, so that a later one may arrive first. Messages for a device are numbered without gaps, but for
-//! what expired or was never committed. **Invariants:** whoever came too early is told behind those before it, or
+//! what was never committed; of what is passed over, because nothing would come of it, the service says the number.
+//! **Invariants:** whoever came too early is told behind those before it, or
 //! once nobody before it comes any more; so many wait at most. **Not here:** what a message is (`receive`).
 
 use std::collections::BTreeMap;
@@ -17,8 +18,8 @@ const EARLY_MAX: usize = 64;
 pub(super) struct Order<T> {
     /// The number behind the highest that was told; before the first nobody knows what came before.
     next: Option<u64>,
-    /// With when they wait no more, in Unix milliseconds.
-    early: BTreeMap<u64, (T, u64)>,
+    /// With when they wait no more, in Unix milliseconds; none in the place of one that does not come.
+    early: BTreeMap<u64, (Option<T>, u64)>,
 }
 
 impl<T> Default for Order<T> {
@@ -31,14 +32,30 @@ impl<T> Order<T> {
     /// A message has arrived: what is told now, in order.
     pub(super) fn arrived(&mut self, number: u64, message: T, now_ms: u64) -> Vec<T> {
         if self.next.is_some_and(|next| number > next) {
-            self.early.entry(number).or_insert((message, now_ms.saturating_add(WAIT_MS)));
-            // Then the one that is missing is not on its way.
-            let is_full = self.early.len() >= EARLY_MAX;
-            return if is_full { self.up_to(u64::MAX) } else { Vec::new() };
+            return self.waits(number, Some(message), now_ms);
         }
         let mut told = vec![message];
         told.extend(self.told(number));
         told
+    }
+
+    /// Nothing comes under this number: what is told now, in order.
+    pub(super) fn passed(&mut self, number: u64, now_ms: u64) -> Vec<T> {
+        match self.next {
+            Some(next) if number < next => Vec::new(),
+            Some(next) if number == next => self.told(number),
+            Some(_) | None => self.waits(number, None, now_ms),
+        }
+    }
+
+    fn waits(&mut self, number: u64, message: Option<T>, now_ms: u64) -> Vec<T> {
+        let (known, _) = self.early.entry(number).or_insert((None, now_ms.saturating_add(WAIT_MS)));
+        if known.is_none() {
+            *known = message;
+        }
+        // Then the one that is missing is not on its way.
+        let is_full = self.early.len() >= EARLY_MAX;
+        if is_full { self.up_to(u64::MAX) } else { Vec::new() }
     }
 
     /// A message was told, now or before a restart: what is told behind it.
@@ -46,7 +63,7 @@ impl<T> Order<T> {
         let mut told = Vec::new();
         let mut next = number.saturating_add(1).max(self.next.unwrap_or(0));
         while let Some((message, _)) = self.early.remove(&next) {
-            told.push(message);
+            told.extend(message);
             next = next.saturating_add(1);
         }
         self.next = Some(next);
@@ -73,7 +90,7 @@ impl<T> Order<T> {
         let mut told = Vec::new();
         while let Some(entry) = self.early.first_entry().filter(|entry| *entry.key() <= number) {
             let number = *entry.key();
-            told.push(entry.remove().0);
+            told.extend(entry.remove().0);
             told.extend(self.told(number));
         }
         told
@@ -141,5 +158,62 @@ mod tests {
             assert_eq!(of.arrived(number, number, 0), NOTHING);
         }
         assert_eq!(of.arrived(last, last, 0), (2..=last).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_passed_over_holds_up_nobody() {
+        let mut of = Order::<u64>::default();
+        assert_eq!(of.arrived(5, 5, 0), [5]);
+        assert_eq!(of.passed(6, 0), NOTHING);
+        assert_eq!(of.arrived(7, 7, 0), [7]);
+        // It is said before or behind what comes after it.
+        assert_eq!(of.arrived(9, 9, 0), NOTHING);
+        assert_eq!(of.passed(8, 0), [9]);
+        assert_eq!(of.passed(11, 0), NOTHING);
+        assert_eq!(of.arrived(12, 12, 0), NOTHING);
+        assert_eq!(of.arrived(10, 10, 0), [10, 12]);
+        assert_eq!(of.due_ms(), None);
+        // What comes all the same is told, and what was said before changes nothing.
+        assert_eq!(of.arrived(11, 11, 0), [11]);
+        assert_eq!(of.passed(3, 0), NOTHING);
+        assert_eq!(of.arrived(13, 13, 0), [13]);
+    }
+
+    #[test]
+    fn what_is_passed_over_before_the_first_is_told_is_known_then() {
+        let mut of = Order::<u64>::default();
+        assert_eq!(of.passed(6, 0), NOTHING);
+        assert_eq!(of.arrived(5, 5, 0), [5]);
+        assert_eq!(of.arrived(7, 7, 0), [7]);
+        // Nobody knows whether something comes before the first: it is not waited for longer than otherwise.
+        let mut of = Order::<u64>::default();
+        assert_eq!(of.passed(6, 0), NOTHING);
+        assert_eq!(of.overdue(WAIT_MS), NOTHING);
+        assert_eq!(of.arrived(7, 7, WAIT_MS), [7]);
+    }
+
+    proptest! {
+        /// Those that come are told once and in order, whatever is passed over between them.
+        #[test]
+        fn whatever_is_passed_over_the_others_are_told_in_order(
+            passed in prop::collection::vec(any::<bool>(), EARLY_MAX - 1),
+            mut order in Just((1..EARLY_MAX as u64).collect::<Vec<_>>()).prop_shuffle(),
+            again in prop::collection::vec(0..EARLY_MAX - 1, 0..20),
+        ) {
+            let is_passed = |number: u64| passed[number as usize - 1];
+            let (mut of, mut told) = (Order::default(), vec![]);
+            told.extend(of.arrived(0, 0, 0));
+            order.extend(again.iter().map(|at| order[*at]).collect::<Vec<_>>());
+            for number in order {
+                if is_passed(number) {
+                    told.extend(of.passed(number, 1));
+                } else if !told.contains(&number) {
+                    told.extend(of.arrived(number, number, 1));
+                }
+            }
+            let wanted = (0..EARLY_MAX as u64).filter(|number| *number == 0 || !is_passed(*number));
+            prop_assert_eq!(told, wanted.collect::<Vec<_>>());
+            prop_assert_eq!(of.due_ms(), None);
+        }
     }
 }

@@ -16,12 +16,27 @@ use tokio::time::Instant;
 use super::{Event, Received, Session, Step};
 use crate::{outbox::Change, wire};
 
+/// The number of what answers a message of this device on the stream that brought it: mail is numbered from 1.
+const UNORDERED: u64 = 0;
+
+/// Whoever says this is the node at the other end: it could as well say nothing, and the messages wait.
+fn passed_over(bytes: &[u8]) -> Option<u64> {
+    let (frame, header) = Frame::decode(bytes).ok()?;
+    if frame.class != wire::PASSED {
+        return None;
+    }
+    minicbor::decode::<wire::Passed>(bytes.get(header..)?).ok().map(|passed| passed.number)
+}
+
 impl Session {
     /// A frame from the service: verified, noted, then told.
     pub fn receive(&mut self, bytes: &[u8]) -> Received {
         let began = Instant::now();
         if self.takes_keys(bytes) {
             return Received::default();
+        }
+        if let Some(passed) = passed_over(bytes) {
+            return self.pass_over(passed);
         }
         let Some((frame, message)) = self.open(bytes) else {
             // No acknowledgement and no word: a forger learns nothing.
@@ -35,8 +50,7 @@ impl Session {
         let is_seen = self.outbox.memory().seen.contains_key(&message_id);
         if is_seen && !is_planted(Mutant::DedupOff) {
             let mut received = Received { acknowledge: vec![message_id], events: Vec::new() };
-            // What answers a message of this device is numbered by that.
-            if message.content.kind != MessageType::Receipt {
+            if number != UNORDERED {
                 let behind = self.order.told(number);
                 self.tell(behind, &mut received);
             }
@@ -44,10 +58,18 @@ impl Session {
         }
         let mut received = Received::default();
         received.events.push(Event::step(Step::Opened, message_id, began));
-        let told = match message.content.kind {
-            MessageType::Receipt => vec![(message_id, message)],
+        let told = match number {
+            UNORDERED => vec![(message_id, message)],
             _ => self.order.arrived(number, (message_id, message), (self.clock)()),
         };
+        self.tell(told, &mut received);
+        received
+    }
+
+    /// What waited for a message that does not come.
+    fn pass_over(&mut self, number: u64) -> Received {
+        let mut received = Received::default();
+        let told = self.order.passed(number, (self.clock)());
         self.tell(told, &mut received);
         received
     }

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     story::{
         ChoiceStory, FailureStory, HowStory, PolicyStory, RuleStory, TicketStory, TriageStory,
+        offers::DeliveryState,
     },
     web::{rest::Page, whatif::AgainStory},
 };
@@ -227,6 +228,7 @@ pub(crate) async fn ticket(verb: &TicketVerb, output: &Output) -> Result<(), Cli
             for event in &story.events {
                 output.say(format_args!("{}  {:<14} {}", event.at_ms, event.event, event.detail));
             }
+            tell_deliveries(&story, output);
             output.say(format_args!("hash chain {}", story.chain));
             output.result(json!(story));
             Ok(())
@@ -255,6 +257,25 @@ pub(crate) async fn ticket(verb: &TicketVerb, output: &Output) -> Result<(), Cli
         }
         TicketVerb::Attachment(verb) => attachments::run(verb, output).await,
         TicketVerb::Order(verb) => orders::run(verb, output).await,
+    }
+}
+
+/// How far each alert and each confirmation came.
+fn tell_deliveries(story: &TicketStory, output: &Output) {
+    for offer in &story.offers {
+        let ended = offer.ended.as_deref().map(|how| format!(", {how}")).unwrap_or_default();
+        output.say(format_args!(
+            "offer {}.{} to {} is {} since {}{ended}",
+            offer.epoch,
+            offer.position,
+            offer.technician,
+            offer.state.name(),
+            offer.since_ms
+        ));
+    }
+    for one in &story.confirmations {
+        let state = one.state.map_or("not known", DeliveryState::name);
+        output.say(format_args!("confirmation {} of {} is {state}", one.number, one.made_ms));
     }
 }
 

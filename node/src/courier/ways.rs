@@ -22,8 +22,8 @@ use tokio::{
 };
 
 use super::wire::{
-    self, Audited, FRAME_BYTES_MAX, Gift, Opening, Question, Recorded, Said, Seen, SlotRows,
-    SlotWanted, Void, Wanted,
+    self, Audited, FRAME_BYTES_MAX, Gift, Opening, Question, Recorded, Said, Seen, SentAlert,
+    SlotRows, SlotWanted, Void, Wanted,
 };
 use crate::{
     mesh::{Class, Mesh, Receiving, Sending},
@@ -162,6 +162,11 @@ impl Ways {
     /// Asks a node what the auditor found in a shard that it leads; none where it does not, or does not answer.
     pub(super) async fn audited(&self, node: u64, shard: u32) -> Option<Audited> {
         self.question(node, &Opening::Audited(shard)).await
+    }
+
+    /// Asks a node which alerts a device was sent; none where it does not lead its shard, or does not answer.
+    pub(super) async fn sent(&self, node: u64, device: EntityId) -> Option<Vec<SentAlert>> {
+        self.question(node, &Opening::Sent(device)).await
     }
 
     /// Asks a node that leads a shard to take a number without effect; whether it did.

@@ -7,9 +7,11 @@
 use fieldmesh_actors::{
     Answer, AskError,
     commit::{Cause, SlotMove},
+    mail::About,
+    mailroom::Sent,
     seams::{JournalError, MailItem},
 };
-use fieldmesh_domain::{Command, EntityId, Rejection, RejectionCode};
+use fieldmesh_domain::{Command, EntityId, Rejection, RejectionCode, message::OfferId};
 use minicbor::{
     Decode, Encode,
     bytes::{ByteArray, ByteVec},
@@ -60,6 +62,28 @@ pub enum Opening {
     /// first pass.
     #[n(10)]
     Audited(#[n(0)] u32),
+    /// Which alerts a device was sent and has not acknowledged, by whoever leads its shard; answered by
+    /// [`SentAlert`]s.
+    #[n(11)]
+    Sent(#[n(0)] EntityId),
+}
+
+/// An alert that was sent to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct SentAlert {
+    #[n(0)]
+    pub ticket: EntityId,
+    #[n(1)]
+    pub offer: OfferId,
+    /// Unix milliseconds by the clock of whoever leads.
+    #[n(2)]
+    pub at_ms: u64,
+}
+
+impl From<Sent> for SentAlert {
+    fn from(Sent { ticket, offer, at_ms }: Sent) -> Self {
+        Self { ticket, offer, at_ms }
+    }
 }
 
 /// The auditor's last whole pass of a shard. Ages instead of times: clocks of two nodes differ.
@@ -289,6 +313,8 @@ impl From<Post> for MailItem {
             message_id: post.message_id.into(),
             signed: Vec::from(post.signed).into(),
             expires_s: post.expires_s,
+            // Whoever hands it to its session need not know.
+            about: About::Other,
         }
     }
 }

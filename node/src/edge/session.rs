@@ -11,7 +11,7 @@ use std::{
 use fieldmesh_actors::{
     Answer, AskError, admission::RETRY_AFTER_MS, commit::Cause, seams::MailItem,
 };
-use fieldmesh_device::wire::{self, Ack, Hello, Reply, close};
+use fieldmesh_device::wire::{self, Ack, Hello, Passed, Reply, close};
 use fieldmesh_domain::{Command, EntityKind, customer, technician};
 use fieldmesh_envelope::{Frame, Signed, verify_bundle};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
@@ -235,11 +235,30 @@ impl Open {
         }
     }
 
+    /// A number that does not come: the device tells what it has behind it.
+    async fn pass_over(&self, mail: &MailItem) {
+        let passed = Passed { number: mail.number };
+        let Ok(passed) = minicbor::to_vec(passed) else { return };
+        let (to, message_id) = (mail.to.to_bytes(), mail.message_id);
+        let mut bytes = Frame { to, message_id, class: wire::PASSED }.encode();
+        bytes.extend_from_slice(&passed);
+        // A device that does not hear it waits for a few seconds.
+        if let Ok(mut stream) = self.connection.open_uni().await
+            && stream.write_all(&bytes).await.is_ok()
+        {
+            drop(stream.finish());
+        }
+    }
+
     /// Seals a message for this device and sends it on a stream of its own.
     async fn transmit(&self, mail: MailItem) {
-        self.introduce().await;
         let intake = &self.edge.options.intake;
         let (steps, now_s) = (&intake.steps, intake.clock.now_ms() / 1000);
+        // It may have waited behind others until nothing comes of it; whoever keeps it sees that too.
+        if mail.is_passed_over() || mail.expires_s <= now_s {
+            return self.pass_over(&mail).await;
+        }
+        self.introduce().await;
         let began = Instant::now();
         let frame =
             Frame { to: mail.to.to_bytes(), message_id: mail.message_id, class: wire::SEALED };

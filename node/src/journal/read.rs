@@ -2,14 +2,15 @@
 
 use fieldmesh_actors::{
     commit::{Cause, Mail},
+    mail::About,
     seams::{JournalError, Loaded, MailItem, OutboxItem, Replay, Rows, Serves, TimerItem},
 };
 use fieldmesh_domain::{
-    Aggregate, EntityId, EntityKind, IndexRow, TimerName,
+    Aggregate, EntityId, EntityKind, IndexRow, MessageKind, TimerName,
     effect::RowKey,
     mutant::{Mutant, is_planted},
 };
-use fieldmesh_envelope::{SeqVerdict, Signed};
+use fieldmesh_envelope::{Content, MessageType, SeqVerdict, Signed};
 use minicbor::{Decode, Encode, bytes::ByteVec};
 
 use super::{
@@ -53,6 +54,21 @@ pub struct HistoryEntry {
     pub record: Record,
     /// Hash of this record.
     pub chain: [u8; 32],
+}
+
+/// What a stored message is about.
+fn about(content: &Content) -> About {
+    let kind = match content.kind {
+        MessageType::Receipt => MessageKind::Receipt,
+        MessageType::Alert => MessageKind::Alert,
+        MessageType::Confirmation => MessageKind::Confirmation,
+        MessageType::Note => MessageKind::Note,
+        // The service sends none of these.
+        MessageType::Request | MessageType::Response | MessageType::Session | MessageType::Act => {
+            return About::Other;
+        }
+    };
+    About::of(kind, &content.body)
 }
 
 impl Inner {
@@ -293,11 +309,13 @@ impl Inner {
             let key = self.existing_key(to)?;
             let signed =
                 key.open(Place::Mail, &mail.message_id, &mail.sealed).map_err(seal_error)?;
-            let signed = Signed::from_bytes(signed.to_vec())
-                .map_err(|error| JournalError::Failed(format!("stored mail: {error}")))?;
-            let expires_s = signed.unverified_claims().exp;
+            let unreadable = |error| JournalError::Failed(format!("stored mail: {error}"));
+            let signed = Signed::from_bytes(signed.to_vec()).map_err(unreadable)?;
+            let about = about(&signed.unverified_content().map_err(unreadable)?);
+            let expires_s = about.expires_s(signed.unverified_claims().exp);
             let (number, message_id) = (mail.number, mail.message_id);
-            Ok(MailItem { to, number, message_id, signed: signed.as_bytes().into(), expires_s })
+            let signed = signed.as_bytes().into();
+            Ok(MailItem { to, number, message_id, signed, expires_s, about })
         })
     }
 

@@ -7,6 +7,7 @@ use fieldmesh_actors::{
     commit::{
         Cause, Commit, Draft, DraftMessage, Mail, Proposal, Seen, SnapshotPart, Tell, Verdict,
     },
+    mail::About,
     seams::{Appended, JournalError, MailItem, OutboxItem, Queued},
 };
 use fieldmesh_domain::{
@@ -231,15 +232,15 @@ impl Inner {
         let number = self.next_mail_number(message.to)?;
         let mut message_id = [0; 16];
         self.entropy.fill(&mut message_id);
-        let to = message.to;
+        let (to, about) = (message.to, About::of(message.kind, &message.body));
         let now_s = self.clock.now_ms() / 1000;
         let signed = self.service.compose(message, message_id, number, now_s).map_err(|error| {
             JournalError::Failed(format!("a message cannot be signed: {error}"))
         })?;
         let sealed =
             key.seal(Place::Mail, &message_id, &signed, &*self.entropy).map_err(seal_error)?;
-        let expires_s = now_s + MESSAGE_LIFE_S;
-        let item = MailItem { to, number, message_id, signed: Arc::from(signed), expires_s };
+        let expires_s = about.expires_s(now_s + MESSAGE_LIFE_S);
+        let item = MailItem { to, number, message_id, signed: Arc::from(signed), expires_s, about };
         Ok((Mail { to, number, message_id, sealed }, item))
     }
 

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Shared, attachments, backup, ca, chaos, cluster, description, health, intake, integrations,
-    notices, operator::Operator, orders, people, plan, policies, problem::Problem, promotion,
-    rules, shifts, slots, watch, whatif,
+    Shared, attachments, backup, ca, chaos, cluster, delivery, description, health, intake,
+    integrations, notices, operator::Operator, orders, people, plan, policies, problem::Problem,
+    promotion, rules, shifts, slots, watch, whatif,
 };
 use crate::{
     courier::wire::{WANTED_MAX, Wanted},
@@ -426,7 +426,9 @@ pub async fn ticket(
     shared: web::Data<Shared>,
 ) -> Result<web::Json<story::TicketStory>, Problem> {
     let (id, history) = history(&shared, &id, &query).await?;
-    story::tell(id, &history).map(web::Json).map_err(Problem::from)
+    let mut story = story::tell(id, &history)?;
+    delivery::complete(&shared, &history, &mut story).await;
+    Ok(web::Json(story))
 }
 
 /// What trigger rules said of it; null where there were none.

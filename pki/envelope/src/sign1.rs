@@ -302,6 +302,14 @@ impl Signed {
         &self.claims
     }
 
+    /// What the sender wrote: for whoever verified it before, or wrote it.
+    ///
+    /// # Errors
+    /// None: its shape was checked when it was read or made.
+    pub fn unverified_content(&self) -> Result<Content, DecodeError> {
+        read_payload(Sign1::read(&self.bytes)?.payload)
+    }
+
     /// SHA-256 of the certificate that the message says it was signed with.
     pub fn x5t(&self) -> &[u8; 32] {
         &self.x5t

@@ -22,7 +22,7 @@ use crate::{EntityId, EntityKind, IndexRow, Region, Rejection, RejectionCode, ti
 
 /// What a program understands of commands, events and log entries. Raised with each kind that an older one
 /// would not know: nobody writes it before every node says that it knows it.
-pub const LEVEL: u32 = ZONES;
+pub const LEVEL: u32 = DELIVERIES;
 /// The level of entries that name the history that they go on from, and of regions with a policy.
 pub const HISTORIES: u32 = 1;
 /// The level of slots that move.
@@ -39,6 +39,8 @@ pub const ALLOWANCES: u32 = 6;
 pub const TALLIES: u32 = 7;
 /// The level of customers whose zone is known.
 pub const ZONES: u32 = 8;
+/// The level of what is written down of how far an alert has come.
+pub const DELIVERIES: u32 = 9;
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;
 /// The numbers of groups that each region has for itself.

@@ -77,7 +77,7 @@ impl Technician {
         let doubtful = review.into_iter().flat_map(|review| review.doubtful.keys());
         let released = doubtful.filter_map(|ticket| {
             let was_committed = self.holdings.get(ticket)?.phase != Phase::Reserved;
-            Some(Event::Released { ticket: *ticket, was_committed })
+            Some(Event::Released { ticket: *ticket, was_committed, is_withdrawn: None })
         });
         released.collect()
     }

@@ -285,6 +285,9 @@ pub enum Event {
         /// It was promised to the technician, who must be told.
         #[n(1)]
         was_committed: bool,
+        /// The offer was open still: its device shows an alert that nothing comes of.
+        #[n(2)]
+        is_withdrawn: Option<bool>,
     },
     #[n(7)]
     Accepted {
@@ -378,6 +381,16 @@ pub enum Event {
         message_id: [u8; 16],
         #[n(4)]
         enclosure: Option<Enclosure>,
+    },
+    /// It has looked at an alert.
+    #[n(17)]
+    Saw {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        offer: OfferId,
+        #[cbor(n(2), with = "minicbor::bytes")]
+        message_id: [u8; 16],
     },
     /// What becomes of its shifts, its means and its device.
     #[n(20)]

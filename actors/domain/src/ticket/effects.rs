@@ -23,7 +23,9 @@ impl Ticket {
     pub(super) fn effects(&self, event: &Event, id: EntityId) -> Vec<Effect> {
         let deadline = self.deadline();
         match event {
-            Event::Opened { .. } | Event::OfferRefused { .. } => vec![],
+            Event::Opened { .. } | Event::OfferRefused { .. } | Event::AlertReached { .. } => {
+                vec![]
+            }
             Event::ChildJoined { child } => self.storm_begins(id, *child).into_iter().collect(),
             Event::ChildLeft { child } => self.storm_ebbs(id, *child).into_iter().collect(),
             Event::Triaged { triage, .. } => self.triaged_effects(id, triage.as_deref()),

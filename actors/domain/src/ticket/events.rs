@@ -11,6 +11,7 @@ use super::{
     orders::{Order, Party},
     parallel::Invited,
     promises::{Clock, Promise},
+    reached::Reach,
     ruled::Triage,
     terms::{Silence, Terms},
     types::{Progress, RefusalReason},
@@ -252,6 +253,16 @@ pub enum Event {
         /// Nobody is told of this one.
         #[n(1)]
         is_silent: bool,
+    },
+    /// How far an alert has come.
+    #[n(32)]
+    AlertReached {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        offer: OfferId,
+        #[n(2)]
+        reach: Reach,
     },
     /// What it runs under for its whole life.
     #[n(40)]

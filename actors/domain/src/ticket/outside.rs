@@ -88,6 +88,7 @@ fn what(event: &Event) -> Option<What> {
         | Event::AlsoOffered { .. }
         | Event::Switched { .. }
         | Event::OthersReleased { .. }
+        | Event::AlertReached { .. }
         | Event::TermsSet(_)
         | Event::Answered { .. }
         | Event::Rested

@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 use super::{
     group::ParentWord,
     orders::{Order, Party},
+    reached::Reach,
     ruled::Triage,
     terms::{Silence, Subject, Terms},
 };
@@ -389,4 +390,14 @@ pub enum Command {
     /// Its timer is lost.
     #[n(22)]
     Rearm,
+    /// From whoever hands alerts to its technician's device, or from the technician.
+    #[n(23)]
+    AlertReached {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        offer: OfferId,
+        #[n(2)]
+        reach: Reach,
+    },
 }

@@ -8,7 +8,7 @@ use fieldmesh_domain::{
     placement, registration,
     selection::Need,
     technician::{self, Phase, Shift, Skill},
-    ticket::{self, Order, ParentWord, Party, Progress, Reader, RefusalReason},
+    ticket::{self, Order, ParentWord, Party, Progress, Reach, Reader, RefusalReason},
 };
 
 use crate::{
@@ -153,6 +153,7 @@ fn to_a_ticket() {
         ("820e81<tkt>", Ticket::ChildAsks { child: ticket() }),
         ("820f81<tkt>", Ticket::ChildLeaves { child: ticket() }),
         ("821082<tkt>02", Ticket::ParentSays { parent: ticket(), word: ParentWord::Gone }),
+        ("821783<tec>82030101", Ticket::AlertReached { technician, offer, reach: Reach::Seen }),
     ]);
     are_read(&[
         (

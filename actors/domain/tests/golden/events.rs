@@ -8,7 +8,9 @@ use fieldmesh_domain::{
     },
     selection::{Choice, How, Mode, Need, Rival},
     technician::{self, Phase, Shift, Skill},
-    ticket::{self, Invited, Note, Order, ParentWord, Party, Progress, Reader, RefusalReason},
+    ticket::{
+        self, Invited, Note, Order, ParentWord, Party, Progress, Reach, Reader, RefusalReason,
+    },
 };
 
 use crate::{
@@ -101,7 +103,11 @@ fn of_a_technician() {
         ("820380", Event::WentOffShift),
         ("82048189<tkt>8203010b0c01<place>0d646c65616b<noon>", Event::Reserved { alert }),
         ("820583<tkt>82030103", Event::Refused { ticket, offer, reason: RefusalReason::NoDevice }),
-        ("820682<tkt>f5", Event::Released { ticket, was_committed: true }),
+        ("820682<tkt>f5", Event::Released { ticket, was_committed: true, is_withdrawn: None }),
+        (
+            "820683<tkt>f4f5",
+            Event::Released { ticket, was_committed: false, is_withdrawn: Some(true) },
+        ),
         ("820784<tkt>82030114<msg>", Event::Accepted { ticket, offer, eta_min: 20, message_id }),
         ("820884<tkt>82030163666172<msg>", Event::Declined { ticket, offer, reason, message_id }),
         (
@@ -121,6 +127,7 @@ fn of_a_technician() {
             "821084<tkt>820301626869<msg>",
             Event::Wrote { ticket, offer, text: "hi".into(), message_id, enclosure: None },
         ),
+        ("821183<tkt>820301<msg>", Event::Saw { ticket, offer, message_id }),
     ]);
 }
 
@@ -170,6 +177,11 @@ fn of_a_ticket() {
             Event::OthersReleased { invited: invited(), epoch: 3, were_asked: true },
         ),
         ("820f8103", Event::Kept { answers: 3 }),
+        (
+            "82182083<tec>82030100",
+            Event::AlertReached { technician, offer, reach: Reach::Delivered },
+        ),
+        ("82182083<tec>82030101", Event::AlertReached { technician, offer, reach: Reach::Seen }),
     ]);
 }
 

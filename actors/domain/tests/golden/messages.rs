@@ -31,6 +31,7 @@ fn from_devices() {
             "83<tkt>820301820881626869",
             answer(Answer::Message { text: "hi".into(), enclosure: None }),
         ),
+        ("83<tkt>820301820980", answer(Answer::Seen)),
     ]);
 }
 

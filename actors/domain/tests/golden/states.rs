@@ -8,7 +8,9 @@ use fieldmesh_domain::{
     message::{NoteFrom, Pause, PauseReason},
     selection::Need,
     technician::{Holding, Phase, Review, Shift, Skill, Technician},
-    ticket::{Invited, Note, Notes, Obeyed, Others, Parent, Promoted, Reader, Stage, Ticket},
+    ticket::{
+        Invited, Note, Notes, Obeyed, Others, Parent, Promoted, Reach, Reader, Stage, Ticket,
+    },
 };
 
 use crate::{
@@ -115,6 +117,7 @@ fn of_a_ticket() {
         silence: None,
         ruled: None,
         others: None,
+        reached: None,
     };
     let (parent, children) =
         (Some(Parent { id: ticket(), has_answered: true }), Some([ticket()].into()));
@@ -147,6 +150,9 @@ fn of_a_ticket() {
     let others = Some(Others { seq: 2, invited });
     let text = format!("981c00f6f6f6000000f6608000000000{}82028183<tec>010d", "f6".repeat(13));
     are_frozen(&[(text.as_str(), Ticket { others, ..Ticket::default() })]);
+    let reached = Some([(technician(), Reach::Seen)].into());
+    let text = format!("981d00f6f6f6000000f6608000000000{}a1<tec>01", "f6".repeat(14));
+    are_frozen(&[(text.as_str(), Ticket { reached, ..Ticket::default() })]);
     are_frozen(&[
         ("8e00f6f6f6000000f6608000000000", Ticket::default()),
         (

@@ -8,7 +8,7 @@ use fieldmesh_domain::{
     message::{AlertBody, Answer, Enclosure, Location, OfferId, ReceiptStatus, RequestBody},
     selection::{Candidate, Choice, Exclusion, How, Mode, Need, Part, Rival, Wishes},
     technician::{Phase, Skill},
-    ticket::{Acted, Failed, Hold, Progress, RefusalReason, Triage},
+    ticket::{Acted, Failed, Hold, Progress, Reach, RefusalReason, Triage},
     time::Millis,
 };
 use proptest::{collection::vec, option, prelude::*};
@@ -100,6 +100,7 @@ pub(crate) fn answer() -> impl Strategy<Value = Answer> {
         1 => Just(Answer::Resume),
         1 => (text(), enclosure())
             .prop_map(|(text, enclosure)| Answer::Message { text, enclosure }),
+        1 => Just(Answer::Seen),
     ]
 }
 
@@ -304,4 +305,8 @@ pub(crate) fn receipt_status() -> impl Strategy<Value = ReceiptStatus> {
         Just(ReceiptStatus::Replay),
         Just(ReceiptStatus::NoLongerYours),
     ]
+}
+
+pub(crate) fn reach() -> impl Strategy<Value = Reach> {
+    prop_oneof![Just(Reach::Delivered), Just(Reach::Seen)]
 }

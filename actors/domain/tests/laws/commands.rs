@@ -12,8 +12,8 @@ use proptest::{collection::vec, option, prelude::*};
 use crate::{
     arbitrary::{
         alert, answer, bundle, choice, customer_id, hash, keys, location, message_id, millis, need,
-        offer, phase, progress, refusal, request, skills, summary, technician_id, text, ticket_id,
-        timer, triage, wishes,
+        offer, phase, progress, reach, refusal, request, skills, summary, technician_id, text,
+        ticket_id, timer, triage, wishes,
     },
     documents::kind,
     intake::{reported, spokesman},
@@ -165,6 +165,12 @@ pub(crate) fn ticket_command() -> BoxedStrategy<ticket::Command> {
                 id,
                 text,
                 enclosure: None,
+            }),
+        6 => (technician_id(), offer(), reach())
+            .prop_map(|(technician, offer, reach)| Command::AlertReached {
+                technician,
+                offer,
+                reach,
             }),
     ]
     .boxed()

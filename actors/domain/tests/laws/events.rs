@@ -5,8 +5,8 @@ use proptest::{collection::vec, option, prelude::*};
 
 use crate::arbitrary::{
     alert, change, choice, customer_id, enclosure, hash, keys, location, message_id, millis, need,
-    offer, phase, progress, receipt_status, refusal, request, skills, summary, technician_id, text,
-    ticket_id, triage,
+    offer, phase, progress, reach, receipt_status, refusal, request, skills, summary,
+    technician_id, text, ticket_id, triage,
 };
 use crate::documents::kind;
 use crate::intake::spokesman;
@@ -70,8 +70,9 @@ pub(crate) fn technician_event() -> BoxedStrategy<technician::Event> {
             offer,
             reason
         }),
-        (ticket_id(), any::<bool>())
-            .prop_map(|(ticket, was_committed)| Event::Released { ticket, was_committed }),
+        (ticket_id(), any::<[bool; 2]>()).prop_map(|(ticket, [was_committed, is_withdrawn])| {
+            Event::Released { ticket, was_committed, is_withdrawn: is_withdrawn.then_some(true) }
+        }),
         (ticket_id(), offer(), any::<u16>(), message_id()).prop_map(
             |(ticket, offer, eta_min, message_id)| Event::Accepted {
                 ticket,
@@ -104,6 +105,11 @@ pub(crate) fn technician_event() -> BoxedStrategy<technician::Event> {
             ticket,
             phase,
             sure
+        }),
+        (ticket_id(), offer(), message_id()).prop_map(|(ticket, offer, message_id)| Event::Saw {
+            ticket,
+            offer,
+            message_id
         }),
         (ticket_id(), millis()).prop_map(|(ticket, due)| Event::Doubted { ticket, due }),
         ticket_id().prop_map(|ticket| Event::HeldTold { ticket }),
@@ -168,6 +174,9 @@ pub(crate) fn ticket_event() -> BoxedStrategy<ticket::Event> {
         vec(invited(), 0..3).prop_map(|invited| Event::AlsoOffered { invited }),
         (technician_id(), 0_u32..3)
             .prop_map(|(technician, seq)| Event::Switched { technician, seq }),
+        (technician_id(), offer(), reach()).prop_map(|(technician, offer, reach)| {
+            Event::AlertReached { technician, offer, reach }
+        }),
         (vec(invited(), 0..3), any::<u32>(), any::<bool>()).prop_map(
             |(invited, epoch, were_asked)| Event::OthersReleased { invited, epoch, were_asked }
         ),

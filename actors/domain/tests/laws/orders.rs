@@ -109,9 +109,10 @@ fn a_hold_takes_the_offer_back_and_ends_by_itself() {
     assert_eq!(world.timers[&ticket], (world.state(ticket).generation, until));
     assert_eq!(world.held(BEST, ticket), None);
     assert!(world.desk.state.given.is_empty());
-    // A late acceptance is taken back.
-    world.accepts(BEST, ticket, 1);
+    // Its device shows the offer no more, and a late acceptance is taken back.
     assert_eq!(world.receipts(BEST), [ReceiptStatus::NoLongerYours]);
+    world.accepts(BEST, ticket, 1);
+    assert_eq!(world.receipts(BEST), [ReceiptStatus::NoLongerYours; 2]);
     world.fire(ticket);
     world.deliver_all();
     // Nobody has refused: the best one is asked again.

@@ -22,7 +22,7 @@ fn policy(technicians: u8) -> Policy {
     Policy { name: "p".into(), version: 1, steps: steps.into() }
 }
 
-fn asked(technicians: u8) -> (World, EntityId) {
+pub(crate) fn asked(technicians: u8) -> (World, EntityId) {
     let four = [1_u32, 2, 3, 4].map(|place| Hand {
         capacity: 1,
         skills: vec![Skill::new(1, 1)],
@@ -75,6 +75,15 @@ fn the_first_who_accepts_has_it_and_the_others_are_released() {
         world.says_under(number, ticket, seq, accept());
         assert_eq!(world.stands(ticket), (Stage::Accepted, Some(technician(number)), 1));
         assert_eq!(world.offers(ticket), named(&[(number, seq)]));
+        // The others' devices show it no more, and the one that has it was not told that.
+        for (other, _) in ALL {
+            let told: &[_] = if other == number {
+                &[ReceiptStatus::Received]
+            } else {
+                &[ReceiptStatus::NoLongerYours]
+            };
+            assert_eq!(world.receipts(other), told);
+        }
         // Too late: it is somebody else's.
         for (late, seq) in ALL.into_iter().filter(|(late, _)| *late != number) {
             world.says_under(late, ticket, seq, accept());
@@ -112,6 +121,8 @@ fn those_who_say_nothing_are_asked_no_more_in_the_step() {
     world.all_agree();
     let asked = &world.state(ticket).asked;
     assert_eq!(asked.len(), 3, "{asked:?}");
+    // Their devices know when the offer ended.
+    assert!(ALL.iter().all(|(number, _)| world.receipts(*number).is_empty()));
     assert_eq!(world.state(ticket).escalation.as_ref().unwrap().at.step, 1, "the lead is told");
 }
 

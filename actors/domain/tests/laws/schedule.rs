@@ -97,7 +97,7 @@ pub(crate) fn answer(number: u8) -> Answer {
         }
         9 => Answer::Resume,
         10 => Answer::Message { text: "which door?".into(), enclosure: None },
-        _ => Answer::OnSite,
+        _ => Answer::Seen,
     }
 }
 

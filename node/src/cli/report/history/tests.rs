@@ -24,6 +24,8 @@ pub(crate) fn story(priority: u8, events: &[Told]) -> TicketStory {
         policy: None,
         promises: None,
         events: events.iter().map(event).collect(),
+        offers: vec![],
+        confirmations: vec![],
         chain: String::new(),
     }
 }

@@ -55,6 +55,8 @@ fn report(text: &str, priorities: &[u8]) -> Report {
                     event(900, "progressed", "completed"),
                     event(901, text, text),
                 ],
+                offers: vec![],
+                confirmations: vec![],
                 chain: String::new(),
             };
             let history = history::read(&story, &clock);

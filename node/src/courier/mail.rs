@@ -1,0 +1,85 @@
+//! Mail on its way to devices: to the session, wherever it is; and that an alert has arrived, to its ticket.
+//!
+//! **Invariants:** a node that would not know what to do with something is not sent it; that an alert arrived
+//! is said to its ticket under the alert's own id, and the ticket writes it down once. **Not here:** where
+//! devices are (`sessions`), when mail is sent again (`actors::mailroom`).
+
+use std::sync::Weak;
+
+use fieldmesh_actors::{
+    AskError,
+    commit::Cause,
+    mail::About,
+    seams::{MailItem, Pending},
+};
+use fieldmesh_domain::{
+    Command, EntityId,
+    placement::DELIVERIES,
+    ticket::{self, Reach},
+};
+
+use super::{
+    Leader, NodeCourier, read,
+    sessions::Place,
+    wire::{Notice, SentAlert},
+};
+
+impl NodeCourier {
+    /// Every node knows of what is passed over, and of how far alerts come.
+    fn may_tell(&self) -> bool {
+        self.known.known().level() >= DELIVERIES
+    }
+
+    /// Hands mail to the session of its device; whether there is one that takes it.
+    pub(super) fn hand_over(&self, mail: &MailItem) -> bool {
+        if mail.is_passed_over() && !self.may_tell() {
+            return false;
+        }
+        match read(&self.sessions).place(mail.to) {
+            Some(Place::Here(session)) => session.mail.try_send(mail.clone()).is_ok(),
+            Some(Place::There(abroad)) => self.notify(abroad.node, Notice::Mail(mail.into())),
+            None => false,
+        }
+    }
+
+    /// The ticket hears that its alert has arrived.
+    pub(super) fn tell_delivered(&self, mail: &MailItem) -> Option<Pending<bool>> {
+        let About::Alert { ticket, offer, .. } = mail.about else { return None };
+        if !self.may_tell() {
+            return None;
+        }
+        let (technician, reach) = (mail.to, Reach::Delivered);
+        let command = ticket::Command::AlertReached { technician, offer, reach };
+        let cause = Cause::Operator { command_id: mail.message_id };
+        let me = Weak::clone(&self.me);
+        Some(Box::pin(async move {
+            let Some(me) = me.upgrade() else { return false };
+            // Where so much is asked that there is no credit, it is said when the alert is sent again.
+            let Some(credit) = me.admit(ticket) else { return false };
+            match me.ask(ticket, Command::Ticket(command), cause, credit).await {
+                // A ticket that is not there waits for nothing.
+                Ok(_) | Err(AskError::Rejected(_)) => true,
+                Err(error) => {
+                    tracing::debug!(%ticket, %error, "a ticket is told later that its alert arrived");
+                    false
+                }
+            }
+        }))
+    }
+
+    /// The alerts that a device was sent and has not acknowledged; none where nobody who leads its shard
+    /// answers.
+    pub async fn sent(&self, device: EntityId) -> Option<Vec<SentAlert>> {
+        match self.leader(self.known.group_of(device)?) {
+            Leader::Here(_) => self.sent_here(device).await,
+            Leader::There(node) => self.ways.as_ref()?.sent(node, device).await,
+            Leader::Nobody => None,
+        }
+    }
+
+    /// The same, where this node leads its shard.
+    pub async fn sent_here(&self, device: EntityId) -> Option<Vec<SentAlert>> {
+        let sent = self.shard(self.known.group_of(device)?)?.sent(device).await.ok()?;
+        Some(sent.into_iter().map(SentAlert::from).collect())
+    }
+}

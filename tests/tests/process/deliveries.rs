@@ -1,0 +1,239 @@
+//! How far alerts and confirmations come, as operators see it; and that nobody is shown what is over.
+
+use std::time::Duration;
+
+use fieldmesh_device::{
+    transport::{Connection, ask, next_frame},
+    wire::{self, Ack, Passed, Reply},
+};
+use fieldmesh_domain::{
+    EntityId,
+    message::{AlertBody, Answer, OfferId, ReceiptBody, ReceiptStatus, ResponseBody},
+};
+use fieldmesh_envelope::{Frame, Message, MessageType};
+use fieldmesh_tests::{
+    live::{
+        Live, now_ms, random,
+        raw::{Raw, Service, framed},
+        until, until_within,
+    },
+    process::{Launch, fieldmesh, text},
+};
+use serde_json::{Value, json};
+use tempfile::{NamedTempFile, TempDir};
+
+/// What a raw device asks for.
+const CATEGORY: u16 = 7;
+
+/// A raw device on its connection.
+struct Phone {
+    device: Raw,
+    connection: Connection,
+    service: Service,
+}
+
+impl Phone {
+    async fn connect(live: &Live, device: Raw) -> Self {
+        let connection = device.connect(live.devices).await;
+        let service = device.greet(&connection).await;
+        Self { device, connection, service }
+    }
+
+    /// What the service sends next; it is not acknowledged.
+    async fn next(&self) -> Message {
+        let frame = next_frame(&self.connection).await.unwrap();
+        self.device.opened(&self.service, &frame)
+    }
+
+    async fn acknowledge(&self, message: &Message) {
+        let ack = Ack { message_ids: vec![message.claims.cti.into()] };
+        let ack = minicbor::to_vec(ack).unwrap();
+        let frame = framed(self.service.id, random(), wire::ACK, &ack);
+        assert_eq!(ask(&self.connection, &frame).await.unwrap(), Reply::Accepted);
+    }
+
+    /// Says something, and hears that it is received.
+    async fn say(&self, message: &Message) {
+        let reply = ask(&self.connection, &self.device.sealed(&self.service, message)).await;
+        let status = self.device.status(&self.service, &reply.unwrap());
+        assert_eq!(status, ReceiptStatus::Received);
+    }
+
+    async fn respond(&self, ticket: EntityId, offer: OfferId, answer: Answer) {
+        let body = minicbor::to_vec(ResponseBody { ticket, offer, answer }).unwrap();
+        self.say(&self.device.message(MessageType::Response, body)).await;
+    }
+}
+
+/// A service with a ticket that is offered to a technician whose device is not connected.
+struct Offered {
+    live: Live,
+    customer: Phone,
+    ticket: EntityId,
+}
+
+impl Offered {
+    /// With the technician's device.
+    async fn new() -> (Self, Raw) {
+        let live = Live::start().await;
+        let technician = live.raw(live.technician(CATEGORY).await).await;
+        let customer = live.raw(live.customer().await).await;
+        live.at_rest().await;
+        let customer = Phone::connect(&live, customer).await;
+        let request = customer.device.request();
+        customer.say(&request).await;
+        let ticket = EntityId::ticket_of(customer.device.id, request.claims.cti);
+        (Self { live, customer, ticket }, technician)
+    }
+
+    async fn show(&self) -> Value {
+        let path = format!("/v1/tickets/{}", self.ticket);
+        let (status, body) = self.live.http(true, "GET", &path, "", &[]).await;
+        assert_eq!(status, 200);
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    /// Until the last offer is in a state.
+    async fn is_in(&self, state: &str) -> Value {
+        until(state, async || {
+            let offer = self.show().await["offers"].as_array().unwrap().last()?.clone();
+            (offer["state"] == state).then_some(offer)
+        })
+        .await
+    }
+
+    async fn order(&self, order: Value) {
+        let path = format!("/v1/tickets/{}/orders", self.ticket);
+        let (status, answer) = self.live.try_post(&path, &order).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    /// Until the customer's first confirmation is in a state.
+    async fn is_confirmed(&self, state: &str) {
+        until("the confirmation", async || {
+            let shown = self.show().await;
+            let first = &shown["confirmations"][0];
+            (first["number"] == 2 && first["state"] == state).then_some(())
+        })
+        .await;
+    }
+}
+
+fn alert(message: &Message) -> AlertBody {
+    assert_eq!(message.content.kind, MessageType::Alert);
+    minicbor::decode(&message.content.body).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_state_of_an_alert_is_told_apart_by_what_its_device_does() {
+    let (offered, technician) = Offered::new().await;
+    let ticket = offered.ticket;
+    let queued = offered.is_in("queued").await;
+    assert_eq!(queued["technician"], technician.name.as_str());
+    assert_eq!((&queued["epoch"], &queued["position"]), (&1.into(), &0.into()));
+    assert_eq!(queued["since_ms"], queued["made_ms"]);
+    assert_eq!(queued["ended"], Value::Null);
+    // It has the alert, as far as QUIC goes, and says nothing.
+    let technician = Phone::connect(&offered.live, technician).await;
+    let message = technician.next().await;
+    let AlertBody { ticket: alerted, offer, .. } = alert(&message);
+    assert_eq!(alerted, ticket);
+    let sent = offered.is_in("sent").await;
+    technician.acknowledge(&message).await;
+    let delivered = offered.is_in("delivered").await;
+    technician.respond(ticket, offer, Answer::Seen).await;
+    let seen = offered.is_in("seen").await;
+    technician.respond(ticket, offer, Answer::Accept { eta_min: 5 }).await;
+    let answered = offered.is_in("answered").await;
+    assert_eq!(answered["ended"], "accepted", "{answered}");
+    let since = [&queued, &sent, &delivered, &seen, &answered];
+    let since = since.map(|offer| offer["since_ms"].as_u64().unwrap());
+    assert!(since.is_sorted(), "{since:?}");
+    // The customer's confirmation, in the same way.
+    offered.is_confirmed("queued").await;
+    let confirmation = offered.customer.next().await;
+    assert_eq!(confirmation.content.kind, MessageType::Confirmation);
+    offered.customer.acknowledge(&confirmation).await;
+    offered.is_confirmed("delivered").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_comes_back_is_not_shown_what_was_withdrawn() {
+    let (offered, technician) = Offered::new().await;
+    offered.is_in("queued").await;
+    offered.order(json!({ "order": "hold", "until_ms": now_ms() + 3_600_000 })).await;
+    offered.order(json!({ "order": "resume" })).await;
+    until("it is offered again", async || {
+        (offered.show().await["offers"].as_array().unwrap().len() == 2).then_some(())
+    })
+    .await;
+    // What was withdrawn and what was offered is in its mailbox.
+    offered.live.at_rest().await;
+    let technician = Phone::connect(&offered.live, technician).await;
+    let (mut passed, mut told) = (vec![], vec![]);
+    for _ in 0..3 {
+        let bytes = next_frame(&technician.connection).await.unwrap();
+        let (frame, header) = Frame::decode(&bytes).unwrap();
+        if frame.class == wire::PASSED {
+            passed.push(minicbor::decode::<Passed>(&bytes[header..]).unwrap().number);
+        } else {
+            told.push(technician.device.opened(&technician.service, &bytes));
+        }
+    }
+    told.sort_by_key(|message| message.content.seq);
+    assert_eq!(passed, [1], "the first alert");
+    let numbers: Vec<u64> = told.iter().map(|message| message.content.seq).collect();
+    assert_eq!(numbers, [2, 3]);
+    let receipt: ReceiptBody = minicbor::decode(&told[0].content.body).unwrap();
+    assert_eq!(
+        (receipt.status, receipt.ticket),
+        (ReceiptStatus::NoLongerYours, Some(offered.ticket))
+    );
+    assert_eq!(alert(&told[1]).offer, OfferId { epoch: 2, seq: 0 });
+    let shown = offered.show().await;
+    assert_eq!(shown["offers"][0]["ended"], "withdrawn", "{shown}");
+}
+
+/// Offers end after five seconds, and the same technician is asked again.
+const HASTY: &str = r#"
+[[policy]]
+name = "hasty"
+
+[[policy.step]]
+offer = { technicians = 1 }
+within = "5s"
+
+[[policy.step]]
+tell = { dispatcher = "duty" }
+within = "30m"
+
+[[policy.step]]
+repeat = { from = 1 }
+"#;
+
+#[tokio::test]
+async fn a_device_that_comes_back_is_not_shown_a_backlog_of_dead_offers() {
+    let (data, devices) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let server = Launch::dev(data.path()).ready().await;
+    let (customer, technician) =
+        server.pair(devices.path(), ["Ada", "Grace"], &server.devices).await;
+    let policies = NamedTempFile::new().unwrap();
+    std::fs::write(policies.path(), HASTY).unwrap();
+    fieldmesh(&server.dir, &["policy", "apply", text(policies.path())]).await.expect_code(0);
+    let ticket = customer.request("the door of the freezer does not close").await;
+    let patience = Duration::from_secs(60);
+    let shown = until_within(patience, "two offers are over", async || {
+        let shown = server.ask(&["ticket", "show", &ticket]).await;
+        let offers = shown["offers"].as_array().unwrap();
+        let over = offers.iter().filter(|offer| offer["ended"] == "expired").count();
+        (over >= 2).then_some(shown)
+    })
+    .await;
+    // None of them reached anybody.
+    assert!(shown["offers"].as_array().unwrap().iter().all(|offer| offer["state"] == "queued"));
+    let began = now_ms();
+    let alert = technician.alert(&ticket).await;
+    // A second that has begun is not over.
+    let expires = alert["expires_ms"].as_u64().unwrap();
+    assert!(expires + 1000 > began, "an offer was over {} ms ago: {alert}", began - expires);
+}
