@@ -183,6 +183,26 @@ impl Policy {
         }
     }
 
+    /// Who was told on the way to a place, each once.
+    pub fn told(&self, at: Position) -> Vec<(Role, &str)> {
+        // Whatever it repeats, it has been at each step that it comes to after as many moves as it has steps,
+        // and once more where a step begins again.
+        let moves = self.steps.len().saturating_mul(2).saturating_add(1);
+        let (mut told, mut place) = (Vec::new(), Position::default());
+        for _ in 0..=moves {
+            if let Some(Act::Tell { role, name }) = self.act(place)
+                && !told.contains(&(*role, name.as_str()))
+            {
+                told.push((*role, name.as_str()));
+            }
+            if place == at {
+                break;
+            }
+            place = self.after(place);
+        }
+        told
+    }
+
     /// The first person of the policy who is told of anything.
     pub fn person(&self) -> Option<(Role, &str)> {
         self.steps.iter().find_map(|step| match &step.act {

@@ -91,6 +91,8 @@ mod slots;
 mod swaps;
 #[path = "laws/terms.rs"]
 mod terms;
+#[path = "laws/withdrawn.rs"]
+mod withdrawn;
 #[path = "laws/world.rs"]
 mod world;
 

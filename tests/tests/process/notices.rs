@@ -22,7 +22,7 @@ const SOON: Duration = Duration::from_secs(10);
 struct Stand {
     server: Server,
     customer: Handheld,
-    _technician: Handheld,
+    technician: Handheld,
     _dirs: [TempDir; 2],
 }
 
@@ -35,7 +35,7 @@ impl Stand {
         let server = launch.ready().await;
         let names = ["Ada", "Grace"];
         let (customer, technician) = server.pair(devices.path(), names, &server.devices).await;
-        Self { server, customer, _technician: technician, _dirs: [data, devices] }
+        Self { server, customer, technician, _dirs: [data, devices] }
     }
 
     async fn webhook(&self, args: &[&str], code: i32) -> String {
@@ -202,4 +202,49 @@ async fn mistakes_are_named_with_their_place_and_change_nothing() {
         .map(|received| received.header("webhook-id").unwrap().to_owned())
         .collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+}
+
+/// A technician has ten minutes; the dispatcher is told when somebody says so.
+const PATIENT: &str = r#"
+[[policy]]
+name = "patient"
+
+[[policy.step]]
+offer = { technicians = 1 }
+within = "10m"
+
+[[policy.step]]
+tell = { dispatcher = "duty" }
+within = "10m"
+
+[[policy.step]]
+repeat = { from = 2 }
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_was_told_that_nobody_comes_is_told_who_does() {
+    let stand = Stand::new().await;
+    let (duty, lead) = (Sink::start(&[Manner::status(204)]).await, Sink::start(&[]).await);
+    let person = |name: &str, sink: &Sink| {
+        format!("[[person]]\nname = \"{name}\"\nurl = \"{}\"\nallow_private = true\n", sink.url())
+    };
+    stand.apply(&[person("duty", &duty), person("lead", &lead)].concat(), 0).await;
+    let policies = NamedTempFile::new().unwrap();
+    std::fs::write(policies.path(), PATIENT).unwrap();
+    let server = &stand.server.dir;
+    fieldmesh(server, &["policy", "apply", text(policies.path())]).await.expect_code(0);
+    let ticket = stand.customer.request("the door of the freezer does not close").await;
+    let alert = stand.technician.alert(&ticket).await;
+    fieldmesh(server, &["ticket", "escalate", &ticket]).await.expect_code(0);
+    until("the dispatcher is told", async || (!duty.received().is_empty()).then_some(())).await;
+    assert_eq!(duty.types(), ["ticket.escalated"]);
+    stand.technician.accept(&alert).await;
+    until("the dispatcher is told who comes", async || (duty.types().len() == 2).then_some(()))
+        .await;
+    assert_eq!(duty.types(), ["ticket.escalated", "ticket.accepted"]);
+    let data = duty.received()[1].json()["data"].clone();
+    assert_eq!(data["ticket"], ticket, "{data}");
+    let detail = data["detail"].as_str().unwrap();
+    assert!(detail.contains(&stand.technician.id), "{detail}");
+    assert!(lead.received().is_empty(), "who was not told of it hears nothing");
 }

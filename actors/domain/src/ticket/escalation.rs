@@ -6,7 +6,7 @@
 //! somebody is over when nobody answered in time. Technicians are sought all the while.
 //!
 //! An operator's word is an answer: for half an hour nobody is told anything. Who answered and forgot is
-//! told again.
+//! told again. When nobody is sought any more, whoever was told in this search is told that, and why.
 //!
 //! **Invariants:** while a policy runs its timer does; steps only follow each other as the policy has them,
 //! or begin anew; what rests has no timer but that of an answer. **Not here:** policies (`escalation` of the
@@ -280,6 +280,39 @@ impl Ticket {
         );
         let number = u64::from(escalation.generation);
         Some(self.notice(id, recipient(*role, name), What::Escalated, number, at, detail))
+    }
+
+    /// Whoever was told that nobody has accepted hears that it is over: they need not act any more.
+    pub(super) fn told_over(&self, id: EntityId) -> Vec<Effect> {
+        let (Some(escalation), Some(what)) = (&self.escalation, self.over()) else { return vec![] };
+        let detail = match self.technician.filter(|_| what == What::Accepted) {
+            Some(technician) => {
+                format!("{technician} has accepted the ticket: nobody else is needed")
+            }
+            None => format!("nobody is sought any more: the ticket is {}", self.stage.name()),
+        };
+        let number = u64::from(escalation.generation);
+        let mut told: Vec<Recipient> = Vec::new();
+        for (role, name) in escalation.policy.told(escalation.at) {
+            let to = recipient(role, name);
+            if !told.contains(&to) {
+                told.push(to);
+            }
+        }
+        let notice = |to| self.notice(id, to, what, number, Millis(0), detail.clone());
+        told.into_iter().map(notice).collect()
+    }
+
+    /// What ended the search.
+    fn over(&self) -> Option<What> {
+        match self.stage {
+            stage if stage.is_promised() => Some(What::Accepted),
+            Stage::Held => Some(What::Held),
+            Stage::Grouped => Some(What::Grouped),
+            Stage::Cancelled => Some(What::Cancelled),
+            Stage::Completed | Stage::Confirmed | Stage::Closed => Some(What::Closed),
+            _ => None,
+        }
     }
 
     /// Tells subscribers, and the first person of the policy, that a promise is broken.
