@@ -1,15 +1,16 @@
 //! Proves that every open ticket has a timer, again and again, on the node that leads its shard.
 //!
 //! A ticket without a timer would wait for ever and nobody would know. So the rows of tickets are compared
-//! with the rows of timers, page by page at a bounded rate. A ticket that lacks its timer is looked at twice,
-//! counted and logged loudly, and told so: it sets its timers anew. One whose timer was due long ago waits as
-//! well: it is counted and logged, and what to do about it is for a person.
+//! with the rows of timers, page by page at a bounded rate: each has its deadline, one whose escalation policy
+//! runs has that timer too, and one with a promise that may be broken that one. A ticket that lacks a timer is
+//! looked at twice, counted and logged loudly, and told so: it sets its timers anew. One of which a timer was due
+//! long ago waits as well: it is counted and logged, and what to do about it is for a person.
 //!
 //! Tickets that are silenced are told on the same way when silences change, and once by whoever begins to
 //! lead.
 //!
-//! **Invariants:** a pass is clean only if it saw every ticket of the shard and each had a timer that
-//! fires; whoever does not lead a shard has no pass of it. **Not here:** setting timers (`domain::ticket`), firing them
+//! **Invariants:** a pass is clean only if it saw every ticket of the shard and each had all timers that it
+//! needs, and they fire; whoever does not lead a shard has no pass of it. **Not here:** setting timers (`domain::ticket`), firing them
 //! (`actors::timers`), telling somebody outside (`notices::heartbeat`).
 
 use std::{
@@ -27,7 +28,7 @@ use fieldmesh_domain::{
     Command, EntityId, EntityKind, IndexRow, TimerName,
     effect::RowKey,
     placement::TRIGGERS,
-    ticket::{self, Stage},
+    ticket::{self, Stage, Standing},
 };
 
 use crate::{
@@ -62,7 +63,7 @@ pub struct Pass {
     pub open: u64,
     /// Of those, whom nobody can be found for.
     pub unfilled: u64,
-    /// Of the open ones, without a timer.
+    /// Of the open ones, without a timer that they need.
     pub missing: u64,
     /// Of the open ones, with one that was due long ago and has not fired.
     pub overdue: u64,
@@ -199,10 +200,10 @@ impl AuditorOptions {
                 let Some(open) = self.open_ticket(row) else { continue };
                 pass.open += 1;
                 pass.unfilled += u64::from(open.is_unfilled);
-                match self.journal.timer(open.id, TimerName::Deadline)? {
-                    Some(due_ms) if self.is_overdue(due_ms) => pass.overdue += 1,
-                    None if missing.len() < MISSING_MAX => missing.push(open.id),
-                    _ => {}
+                match self.look(&open)? {
+                    Found::Lacks(_) if missing.len() < MISSING_MAX => missing.push(open.id),
+                    Found::Overdue => pass.overdue += 1,
+                    Found::Lacks(_) | Found::Runs => {}
                 }
                 if is_silence_news && open.is_silenced {
                     self.say(open.id, ticket::Command::SilencesChanged).await;
@@ -222,8 +223,12 @@ impl AuditorOptions {
         Ok(pass)
     }
 
-    fn is_overdue(&self, due_ms: u64) -> bool {
-        due_ms.saturating_add(OVERDUE_MS) < self.clock.now_ms()
+    fn look(&self, open: &Open) -> Result<Found, JournalError> {
+        let mut timers = Vec::new();
+        for name in needed(open.standing) {
+            timers.push((name, self.journal.timer(open.id, name)?));
+        }
+        Ok(found(&timers, self.clock.now_ms()))
     }
 
     /// A ticket that has not ended and that this shard serves.
@@ -231,24 +236,27 @@ impl AuditorOptions {
         let IndexRow::Ticket { id, state, standing, .. } = row else { return None };
         let shard = self.group.group;
         let is_own = self.courier.known().known().group_of(*id).is_none_or(|at| at == shard);
-        let is_silenced =
-            *state == Stage::Held && standing.is_some_and(|standing| standing.is_silenced);
+        let standing = standing.unwrap_or_default();
+        let is_silenced = *state == Stage::Held && standing.is_silenced;
         let is_unfilled = *state == Stage::Unfilled;
-        (is_own && !state.is_final()).then_some(Open { id: *id, is_silenced, is_unfilled })
+        (is_own && !state.is_final()).then_some(Open {
+            id: *id,
+            is_silenced,
+            is_unfilled,
+            standing,
+        })
     }
 
-    /// Those that lack their timer still set it anew.
+    /// Those that lack a timer still set theirs anew.
     async fn rearm(&self, missing: &[EntityId]) -> Result<u64, JournalError> {
         let mut count = 0;
         for id in missing {
             let row = self.journal.row(&RowKey::entity(EntityKind::Ticket, *id))?;
-            let is_open = row.as_ref().is_some_and(|row| self.open_ticket(row).is_some());
-            if !is_open || self.journal.timer(*id, TimerName::Deadline)?.is_some() {
-                continue;
-            }
+            let Some(open) = row.as_ref().and_then(|row| self.open_ticket(row)) else { continue };
+            let Found::Lacks(timer) = self.look(&open)? else { continue };
             count += 1;
             metrics::counter!("fieldmesh_audit_timers_missing_total").increment(1);
-            tracing::error!(ticket = %id, "an open ticket has no timer: it is told to set one");
+            tracing::error!(ticket = %id, ?timer, "an open ticket has no timer: it is told to set one");
             self.say(*id, ticket::Command::Rearm).await;
         }
         Ok(count)
@@ -276,4 +284,79 @@ struct Open {
     id: EntityId,
     is_silenced: bool,
     is_unfilled: bool,
+    standing: Standing,
+}
+
+/// What a look at the timers of a ticket found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Runs,
+    /// The first that it needs and has not.
+    Lacks(TimerName),
+    Overdue,
+}
+
+/// The timers that an open ticket must have, as its row says.
+fn needed(standing: Standing) -> impl Iterator<Item = TimerName> {
+    let escalation = standing.step.map(|_| TimerName::Escalation);
+    let promise = standing.due.map(|_| TimerName::Promise);
+    [TimerName::Deadline].into_iter().chain(escalation).chain(promise)
+}
+
+/// Each timer that is needed, with when it is due; none is not there.
+fn found(timers: &[(TimerName, Option<u64>)], now_ms: u64) -> Found {
+    if let Some((name, _)) = timers.iter().find(|(_, due_ms)| due_ms.is_none()) {
+        return Found::Lacks(*name);
+    }
+    let is_overdue = |due_ms: u64| due_ms.saturating_add(OVERDUE_MS) < now_ms;
+    let is_any = timers.iter().filter_map(|(_, due_ms)| *due_ms).any(is_overdue);
+    if is_any { Found::Overdue } else { Found::Runs }
+}
+
+#[cfg(test)]
+mod tests {
+    use fieldmesh_domain::time::Millis;
+
+    use super::*;
+
+    #[test]
+    fn a_ticket_needs_the_timers_that_its_row_speaks_of() {
+        let plain = Standing::default();
+        let runs = Standing { step: Some(0), ..plain };
+        let promised = Standing { due: Some(Millis(7)), ..plain };
+        // What was broken or answered needs none of its own.
+        let marked = Standing { is_broken: true, is_answered: true, is_silenced: true, ..plain };
+        let both = Standing { step: Some(3), ..promised };
+        let (deadline, escalation, promise) =
+            (TimerName::Deadline, TimerName::Escalation, TimerName::Promise);
+        for (standing, wanted) in [
+            (plain, vec![deadline]),
+            (marked, vec![deadline]),
+            (runs, vec![deadline, escalation]),
+            (promised, vec![deadline, promise]),
+            (both, vec![deadline, escalation, promise]),
+        ] {
+            assert_eq!(needed(standing).collect::<Vec<_>>(), wanted, "{standing:?}");
+        }
+    }
+
+    #[test]
+    fn whichever_timer_is_missing_or_does_not_fire_is_found() {
+        let names = [TimerName::Deadline, TimerName::Escalation, TimerName::Promise];
+        let now_ms = 10 * OVERDUE_MS;
+        let on_time = now_ms - OVERDUE_MS;
+        let timers = |due_ms: [Option<u64>; 3]| names.into_iter().zip(due_ms).collect::<Vec<_>>();
+        let well = [Some(on_time), Some(now_ms), Some(u64::MAX)];
+        assert_eq!(found(&timers(well), now_ms), Found::Runs);
+        for (at, name) in names.into_iter().enumerate() {
+            let (mut lacking, mut late) = (well, well);
+            lacking[at] = None;
+            assert_eq!(found(&timers(lacking), now_ms), Found::Lacks(name));
+            late[at] = Some(on_time - 1);
+            assert_eq!(found(&timers(late), now_ms), Found::Overdue);
+            // What is not there is worse than what is late: it is set anew.
+            late[(at + 1) % 3] = None;
+            assert!(matches!(found(&timers(late), now_ms), Found::Lacks(_)));
+        }
+    }
 }

@@ -197,6 +197,12 @@ fn holds(alone: &Alone, before: Option<Position>) {
             assert_eq!(clock.due.is_some(), clock.since.is_some() && clock.broken_at.is_none());
         }
     }
+    // The row says which timers there must be: the auditor goes by it.
+    if let Some(IndexRow::Ticket { standing, .. }) = &alone.row {
+        let said = standing.unwrap_or_default();
+        assert_eq!(said.step.is_some(), timer(TimerName::Escalation).is_some(), "{stage:?}");
+        assert_eq!(said.due.is_some(), timer(TimerName::Promise).is_some(), "{stage:?}");
+    }
     let has_somebody = matches!(
         stage,
         Stage::Offered | Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused
