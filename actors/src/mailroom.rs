@@ -51,7 +51,7 @@ pub enum Msg {
         number: u64,
         is_written: bool,
     },
-    /// Which alerts a device was sent and has not acknowledged.
+    /// Which alerts a device was sent, as far as nobody was told that they arrived.
     Look {
         device: EntityId,
         reply: oneshot::Sender<Vec<Sent>>,
@@ -62,7 +62,7 @@ pub enum Msg {
     Tick,
 }
 
-/// An alert that was sent to a device which has not acknowledged it.
+/// An alert that was sent to a device, and of which nobody was told yet that it arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
     pub ticket: EntityId,
@@ -93,10 +93,10 @@ struct Pushed {
 impl Pushed {
     fn sent(&self) -> Option<Sent> {
         match self.mail.about {
-            About::Alert { ticket, offer, .. } if !self.is_acknowledged => {
+            About::Alert { ticket, offer, .. } => {
                 Some(Sent { ticket, offer, at_ms: self.first_ms })
             }
-            About::Alert { .. } | About::Withdrawal { .. } | About::Other => None,
+            About::Withdrawal { .. } | About::Other => None,
         }
     }
 }

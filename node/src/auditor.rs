@@ -10,8 +10,8 @@
 //! lead.
 //!
 //! **Invariants:** a pass is clean only if it saw every ticket of the shard and each had all timers that it
-//! needs, and they fire; whoever does not lead a shard has no pass of it. **Not here:** setting timers (`domain::ticket`), firing them
-//! (`actors::timers`), telling somebody outside (`notices::heartbeat`).
+//! needs, and they fire; whoever does not lead a shard has no pass of it. **Not here:** setting timers
+//! (`domain::ticket`), firing them (`actors::timers`), telling somebody outside (`notices::heartbeat`).
 
 use std::{
     collections::BTreeMap,

@@ -94,14 +94,7 @@ impl Peers {
                 send.frame(&rows::encode(&is_recorded)).await.map_err(|error| text(&error))?;
             }
             Opening::IssuingKey(fingerprint) => {
-                if !self.courier.is_neighbour(from) {
-                    return Err("a region's keys stay in it".into());
-                }
-                let key_holder =
-                    self.key_holder.get().and_then(Weak::upgrade).ok_or("not ready")?;
-                let sealed = key_holder.sealed_issuing(fingerprint.into()).await;
-                let sealed = ByteVec::from(sealed.ok_or("the key is not here")?);
-                tracing::warn!(to = from, "an issuing CA's key was given to a node of the region");
+                let sealed = self.issuing_key(from, fingerprint.into()).await?;
                 send.frame(&rows::encode(&sealed)).await.map_err(|error| text(&error))?;
             }
             Opening::Notices => self.courier.listen(from, receive).await?,
@@ -124,6 +117,17 @@ impl Peers {
         }
         send.finish();
         Ok(())
+    }
+
+    async fn issuing_key(&self, from: u64, fingerprint: [u8; 32]) -> Result<ByteVec, String> {
+        if !self.courier.is_neighbour(from) {
+            return Err("a region's keys stay in it".into());
+        }
+        let key_holder = self.key_holder.get().and_then(Weak::upgrade).ok_or("not ready")?;
+        let sealed = key_holder.sealed_issuing(fingerprint).await;
+        let sealed = ByteVec::from(sealed.ok_or("the key is not here")?);
+        tracing::warn!(to = from, "an issuing CA's key was given to a node of the region");
+        Ok(sealed)
     }
 
     async fn is_recorded(&self, certificate: &Recorded) -> Result<bool, String> {

@@ -13,9 +13,9 @@
 //!
 //! **Invariants:** at most one technician holds the ticket; epochs only rise; a stage that waits has
 //! a running [`TimerName::Deadline`]. **Not here:** choosing (`desk`), granting (`technician`), what
-//! people order (`orders`) and write (`notes`), how far alerts come (`reached`), tickets of one cause (`group`), what rules said (`ruled`), what
-//! operators' documents say besides (`terms`), what follows from an event (`effects`), agreeing again after a
-//! promotion (`reconcile`).
+//! people order (`orders`) and write (`notes`), how far alerts come (`reached`), tickets of one cause (`group`),
+//! what rules said (`ruled`), what operators' documents say besides (`terms`), what follows from an event
+//! (`effects`), agreeing again after a promotion (`reconcile`).
 
 mod effects;
 mod escalation;

@@ -3,8 +3,8 @@
 //! Each message travels on a stream of its own, and one that is lost on its way between nodes is sent again
 //! after seconds, so that a later one may arrive first. Messages for a device are numbered without gaps, but for
 //! what was never committed; of what is passed over, because nothing would come of it, the service says the number.
-//! **Invariants:** whoever came too early is told behind those before it, or
-//! once nobody before it comes any more; so many wait at most. **Not here:** what a message is (`receive`).
+//! **Invariants:** whoever came too early is told behind those before it, or once nobody before it comes any more;
+//! so many wait at most. **Not here:** what a message is (`receive`).
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,7 @@
 //! is said to its ticket under the alert's own id, and the ticket writes it down once. **Not here:** where
 //! devices are (`sessions`), when mail is sent again (`actors::mailroom`).
 
-use std::sync::Weak;
+use std::{sync::Weak, time::Duration};
 
 use fieldmesh_actors::{
     AskError,
@@ -23,6 +23,9 @@ use super::{
     sessions::Place,
     wire::{Notice, SentAlert},
 };
+
+/// Whoever answers within this time has the alert: that it arrived is then no news, and costs no log entry.
+const ANSWERED_AT_ONCE: Duration = Duration::from_millis(250);
 
 impl NodeCourier {
     /// Every node knows of what is passed over, and of how far alerts come.
@@ -53,6 +56,7 @@ impl NodeCourier {
         let cause = Cause::Operator { command_id: mail.message_id };
         let me = Weak::clone(&self.me);
         Some(Box::pin(async move {
+            tokio::time::sleep(ANSWERED_AT_ONCE).await;
             let Some(me) = me.upgrade() else { return false };
             // Where so much is asked that there is no credit, it is said when the alert is sent again.
             let Some(credit) = me.admit(ticket) else { return false };
