@@ -1,17 +1,21 @@
 //! All routes together, and the requests that are in none.
 //!
 //! **Invariants:** each request that is to be planned is in exactly one route or absent; `cost` is
-//! the sum of the routes' costs and a penalty for each absent request that no detour outweighs.
+//! the sum of the routes' costs without what favours are worth, and a penalty for each absent request, by its
+//! weight, that no detour outweighs.
 //! **Not here:** what is tried in which order (`search`).
 
 use crate::{
-    problem::{TICKS_MAX, Ticks},
+    problem::{Problem, TICKS_MAX, Ticks},
     route::{Insertion, Route},
     situation::Situation,
 };
 
-/// What an absent request costs: more than any day of any technician.
-pub(crate) const ABSENCE_COST: Ticks = 4 * TICKS_MAX;
+/// What an absent request of weight 1 costs: more than any day of any technician.
+const ABSENCE_COST: Cost = 4 * TICKS_MAX as Cost;
+
+/// Ticks of all technicians, and penalties of all weights: more than 64 bits have.
+pub(crate) type Cost = i128;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Draft {
@@ -46,9 +50,13 @@ impl Draft {
         self.routes[technician] = route;
     }
 
-    pub(crate) fn cost(&self) -> Ticks {
+    pub(crate) fn cost(&self, problem: &Problem) -> Cost {
         let routes: Ticks = self.routes.iter().map(|route| route.cost).sum();
-        routes + ABSENCE_COST * self.absent.len() as Ticks
+        let absent = self.absent.iter().map(|one| Cost::from(problem.requests()[*one].weight));
+        let served = self.of.iter().enumerate();
+        let favours = served.filter_map(|(one, of)| of.map(|of| problem.favour(of, one)));
+        Cost::from(routes) - Cost::from(favours.sum::<Ticks>())
+            + ABSENCE_COST * absent.sum::<Cost>()
     }
 
     /// The cheapest way to add a request, and to whom.
@@ -63,7 +71,12 @@ impl Draft {
             if !situation.problem.is_skilled(technician, request) {
                 continue;
             }
+            let favour = situation.problem.favour(technician, request);
             let found = route.insertion(situation, technician, request, &mut skip);
+            let found = found.map(|mut found| {
+                found.cost -= favour;
+                found
+            });
             if let Some(found) = found
                 && best.is_none_or(|(_, best)| found.cost < best.cost)
             {

@@ -165,6 +165,8 @@ impl Row {
             tools: self.tools,
             parts: self.parts.clone(),
             only: None,
+            weight: 1,
+            favours: None,
         })
     }
 }

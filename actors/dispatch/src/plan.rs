@@ -4,7 +4,7 @@
 //! once, or is unserved with a reason. **Not here:** the search for a good one (`search`), what
 //! happens while the day goes on (`online`).
 
-use std::fmt;
+use std::{cmp::Reverse, fmt};
 
 use crate::{
     draft::Draft,
@@ -93,7 +93,8 @@ impl Plan {
 /// step how much of it is, in parts of [`search::WHOLE`]. The greedy plan is there at once.
 pub fn plan_day(problem: &Problem, seed: u64, used: impl FnMut() -> u32) -> Plan {
     let situation = Situation::morning(problem);
-    let all: Vec<usize> = (0..problem.requests().len()).collect();
+    let mut all: Vec<usize> = (0..problem.requests().len()).collect();
+    all.sort_by_key(|request| Reverse(problem.requests()[*request].weight));
     let mut draft = Draft::empty(&situation, &all);
     draft.fill(&situation);
     let draft = search::improve(draft, &situation, &mut Random::new(seed), used);

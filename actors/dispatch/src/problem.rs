@@ -78,6 +78,10 @@ pub struct Request {
     pub parts: Vec<u32>,
     /// Who may do it at all, by the technicians' positions; everybody with the skills unless said.
     pub only: Option<Box<[bool]>>,
+    /// What it is worth to be served, in those that are worth 1: as many of them are left out for it.
+    pub weight: u32,
+    /// What it is worth that a certain technician does it, by their positions, in ticks of a longer day.
+    pub favours: Option<Box<[Ticks]>>,
 }
 
 /// Where tools and parts are replenished.
@@ -105,6 +109,8 @@ pub enum ProblemError {
     Time { whose: String },
     #[error("{whose} has a window that closes before it opens")]
     Window { whose: String },
+    #[error("request {0} is worth nothing, or a favour more than any day")]
+    Worth(u32),
     #[error("{whose} counts {found} kinds of parts, others {expected}")]
     Parts { whose: String, found: usize, expected: usize },
 }
@@ -169,6 +175,10 @@ impl Problem {
             let whose = || format!("request {}", request.id);
             check(&whose, request.window, request.service)?;
             count(&whose, request.parts.len())?;
+            let favours = request.favours.as_deref().unwrap_or_default();
+            if request.weight == 0 || !favours.iter().all(|ticks| in_range(*ticks)) {
+                return Err(ProblemError::Worth(request.id));
+            }
         }
         if self.travel.iter().all(|ticks| in_range(*ticks)) {
             Ok(self)
@@ -210,6 +220,12 @@ impl Problem {
 
     pub(crate) fn travel(&self, from: usize, to: usize) -> Ticks {
         self.travel[from * (1 + self.technicians.len() + self.requests.len()) + to]
+    }
+
+    /// What it is worth that just this one does it.
+    pub(crate) fn favour(&self, technician: usize, request: usize) -> Ticks {
+        let favours = self.requests[request].favours.as_deref();
+        favours.and_then(|favours| favours.get(technician)).copied().unwrap_or(0)
     }
 
     /// Whether somebody with these skills could do it at all, were it day-long and everything at hand.

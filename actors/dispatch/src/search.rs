@@ -11,8 +11,10 @@
 //! **Invariants:** the same draft, seed and progress of the budget give the same result; the result is
 //! never worse than what the search began with. **Not here:** time, which only the budget knows.
 
+use std::cmp::Reverse;
+
 use crate::{
-    draft::Draft,
+    draft::{Cost, Draft},
     problem::{DEPOT, Problem, Ticks},
     random::Random,
     route::Route,
@@ -62,7 +64,7 @@ struct Search<'a> {
     /// How many technicians have the skills for each request.
     skilled: Vec<usize>,
     best: Draft,
-    best_cost: Ticks,
+    best_cost: Cost,
     /// What is gone on from.
     current: Draft,
     /// What is tried; equal to `current` but for the routes in `touched`.
@@ -81,7 +83,7 @@ impl<'a> Search<'a> {
         let skilled = |request| {
             everyone.clone().filter(|technician| problem.is_skilled(*technician, request)).count()
         };
-        let cost = draft.cost();
+        let cost = draft.cost(problem);
         Self {
             situation,
             neighbours: neighbours(problem, &open),
@@ -97,11 +99,11 @@ impl<'a> Search<'a> {
 
     fn step(&mut self, random: &mut Random, share: u32) {
         let is_whole = self.ruin(random) && self.recreate(random);
-        let cost = self.trial.cost();
+        let cost = self.trial.cost(self.situation.problem);
         // Only what is served is weighed: a tolerance for penalties would give up requests.
         let served: Ticks = self.best.routes.iter().map(|route| route.cost).sum();
         let tolerance = served / TOLERANCE / Ticks::from(WHOLE) * Ticks::from(WHOLE - share);
-        if !is_whole || cost > self.best_cost + tolerance {
+        if !is_whole || cost > self.best_cost + Cost::from(tolerance) {
             copy(&mut self.trial, &self.current, &self.touched);
         } else {
             copy(&mut self.current, &self.trial, &self.touched);
@@ -193,7 +195,8 @@ impl<'a> Search<'a> {
         true
     }
 
-    /// By chance, by who is hardest to find, by distance from the depot, or by the window.
+    /// By chance, by who is hardest to find, by distance from the depot, or by the window; what is worth more
+    /// before all of that.
     fn sort_absent(&mut self, random: &mut Random) {
         let problem = self.situation.problem;
         let absent = &mut self.trial.absent;
@@ -209,6 +212,7 @@ impl<'a> Search<'a> {
             12 => absent.sort_by_key(|request| window(*request).close),
             _ => absent.sort_by_key(|request| -window(*request).open),
         }
+        absent.sort_by_key(|request| Reverse(problem.requests()[*request].weight));
     }
 }
 

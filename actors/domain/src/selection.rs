@@ -285,6 +285,11 @@ fn level(need: &Need, skills: &[Skill]) -> Option<u8> {
     skills.iter().filter(|skill| skill.category == need.category).map(|skill| skill.level).max()
 }
 
+/// Whether the skill that it asks for still counts then.
+pub fn is_skilled_at(need: &Need, skills: &[Skill], at: Millis) -> bool {
+    level_at(need, skills, at).is_some()
+}
+
 /// The best level that still counts then.
 fn level_at(need: &Need, skills: &[Skill], at: Millis) -> Option<u8> {
     let counting = skills.iter().filter(|skill| skill.counts_at(at));
@@ -292,29 +297,42 @@ fn level_at(need: &Need, skills: &[Skill], at: Millis) -> Option<u8> {
 }
 
 pub(crate) fn exclusion(need: &Need, option: &Fit<'_>, now: Millis) -> Option<Exclusion> {
-    let circumstances = option.circumstances;
-    if let Some(absence) = circumstances.and_then(Circumstances::absence) {
-        Some(absence)
-    } else if !option.on_shift {
-        Some(Exclusion::OffShift)
-    } else if level(need, option.skills).is_none() {
+    let absence = option.circumstances.and_then(Circumstances::absence);
+    absence
+        .or((!option.on_shift).then_some(Exclusion::OffShift))
+        .or_else(|| unable(need, option))
+        .or((option.load >= option.capacity).then_some(Exclusion::Full))
+        .or_else(|| unwanted(need, option))
+        .or((option.is_paced && need.priority > 1).then_some(Exclusion::Paced))
+        .or_else(|| shortage(need, option, now))
+}
+
+/// What keeps somebody from a ticket whatever the time and whatever else there is to do: a plan of the day goes
+/// by the same.
+pub fn unfit(need: &Need, option: &Fit<'_>) -> Option<Exclusion> {
+    unable(need, option).or_else(|| unwanted(need, option))
+}
+
+/// What somebody lacks for the work.
+fn unable(need: &Need, option: &Fit<'_>) -> Option<Exclusion> {
+    if level(need, option.skills).is_none() {
         Some(Exclusion::NoSkill)
     } else if lacking(need, option.skills).is_some() {
         Some(Exclusion::LacksRequired)
-    } else if !carries(need, circumstances) {
-        Some(Exclusion::LacksPart)
-    } else if option.load >= option.capacity {
-        Some(Exclusion::Full)
-    } else if need.asked.contains(&option.id) {
+    } else {
+        (!carries(need, option.circumstances)).then_some(Exclusion::LacksPart)
+    }
+}
+
+/// Why it is not to be this one, who could do it.
+fn unwanted(need: &Need, option: &Fit<'_>) -> Option<Exclusion> {
+    if need.asked.contains(&option.id) {
         Some(Exclusion::Asked)
     } else if need.wishes.as_ref().is_some_and(|wishes| wishes.blocked.contains(&option.id)) {
         Some(Exclusion::Blocked)
-    } else if need.radius_m.is_some_and(|max| distance_m(need.location, option.home) > max) {
-        Some(Exclusion::TooFar)
-    } else if option.is_paced && need.priority > 1 {
-        Some(Exclusion::Paced)
     } else {
-        shortage(need, option, now)
+        let is_far = need.radius_m.is_some_and(|max| distance_m(need.location, option.home) > max);
+        is_far.then_some(Exclusion::TooFar)
     }
 }
 
@@ -335,7 +353,7 @@ pub(crate) fn cost(need: &Need, option: &Fit<'_>, least: u32, now: Millis) -> Ca
 }
 
 /// What will not last until the technician is there. The way is measured only where something ends.
-fn shortage(need: &Need, option: &Fit<'_>, now: Millis) -> Option<Exclusion> {
+pub fn shortage(need: &Need, option: &Fit<'_>, now: Millis) -> Option<Exclusion> {
     let expires = option.skills.iter().any(|skill| skill.expires.is_some());
     if option.circumstances.is_none() && !expires {
         return None;
@@ -347,13 +365,18 @@ fn shortage(need: &Need, option: &Fit<'_>, now: Millis) -> Option<Exclusion> {
     option.circumstances.and_then(|known| known.shortage(travel_s, now))
 }
 
-/// What being late costs: its seconds, and as much again for each hour of them.
+/// What being late costs, where something was promised.
 fn lateness_s(need: &Need, travel_s: u32, load_s: u32, now: Millis) -> Option<u32> {
     let left_s = need.finish_by?.0.saturating_sub(now.0) / 1000;
     let needed_s = u64::from(travel_s) + u64::from(load_s) + u64::from(SERVICE_S);
-    let late_s = needed_s.saturating_sub(left_s).min(u64::from(LATENESS_S_MAX));
+    Some(late_worth_s(needed_s.saturating_sub(left_s)))
+}
+
+/// What being so late costs: its seconds, and as much again for each hour of them.
+pub fn late_worth_s(late_s: u64) -> u32 {
+    let late_s = late_s.min(u64::from(LATENESS_S_MAX));
     let worth_s = late_s + late_s * late_s / 3600;
-    Some(u32::try_from(worth_s).unwrap_or(LATENESS_S_MAX).min(LATENESS_S_MAX))
+    u32::try_from(worth_s).unwrap_or(LATENESS_S_MAX).min(LATENESS_S_MAX)
 }
 
 fn costs(

@@ -204,8 +204,13 @@ fn show(plan: &PlanStory, output: &Output) {
                 (false, true) => "stays",
                 (false, false) => "to be given",
             };
+            let promise = match leg.in_window {
+                None => "",
+                Some(true) => ", in time",
+                Some(false) => ", LATE",
+            };
             let (arrive, end) = (time(leg.arrive_s), time(leg.end_s));
-            output.say(format_args!("  +{arrive} to +{end}  {}  {note}", leg.ticket));
+            output.say(format_args!("  +{arrive} to +{end}  {}  {note}{promise}", leg.ticket));
         }
     }
     for left in &plan.left {

@@ -19,6 +19,7 @@ use fieldmesh_domain::{
     EntityId, EntityKind, IndexRow,
     desk::Desk,
     ticket::{Stage, Ticket},
+    time::Millis,
 };
 use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::Instant};
@@ -116,6 +117,9 @@ pub struct LegStory {
     pub fixed: bool,
     /// It is with this technician already.
     pub kept: bool,
+    /// Whether it ends by what was promised; none where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_window: Option<bool>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -159,11 +163,12 @@ pub async fn plan(
         let hands: Vec<Hand> = state
             .technicians
             .into_iter()
-            .filter(|(_, known)| known.summary.on_shift)
             .map(|(id, known)| Hand { id, summary: known.summary })
+            .filter(Hand::is_there)
             .collect();
         fits(hands.len() + jobs.len())?;
-        let day = Day { hands, jobs, hours, service_min };
+        let now = Millis(node.clock.now_ms());
+        let day = Day { now, hands, jobs, hours, service_min };
         let began = Instant::now();
         let used = || {
             let used = began.elapsed().as_micros() * u128::from(WHOLE) / deadline.as_micros();
@@ -260,13 +265,12 @@ fn jobs(node: &Node, open: &[EntityId]) -> Result<(Vec<Job>, Vec<EntityId>), Pro
         };
         let ticket: Ticket = journal.state(*id)?;
         // It may have moved since its row was read.
-        let Some(body) = ticket.body.as_ref().filter(|_| is_planned(ticket.stage)) else {
+        if ticket.body.is_none() || !is_planned(ticket.stage) {
             continue;
-        };
+        }
         jobs.push(Job {
             id: *id,
-            category: body.category,
-            location: body.location,
+            need: ticket.need(),
             stage: ticket.stage,
             technician: ticket.technician,
             is_pinned: ticket.is_pinned(),
@@ -282,6 +286,7 @@ fn tell(plan: &DayPlan, unread: &[EntityId]) -> PlanStory {
         end_s: leg.end_s,
         fixed: leg.is_fixed,
         kept: leg.is_kept,
+        in_window: leg.is_in_window,
     };
     let route = |route: &day::Route| RouteStory {
         technician: route.technician.to_string(),
@@ -289,11 +294,10 @@ fn tell(plan: &DayPlan, unread: &[EntityId]) -> PlanStory {
         working_s: route.working_s,
     };
     let left = plan.left.iter().map(|(ticket, why)| (ticket, why.name()));
-    let unread = unread.iter().map(|ticket| (ticket, "no replica of its shard is on this node"));
-    let left = left.chain(unread).map(|(ticket, reason)| LeftStory {
-        ticket: ticket.to_string(),
-        reason: reason.to_owned(),
-    });
+    let elsewhere = "no replica of its shard is on this node";
+    let unread = unread.iter().map(|ticket| (ticket, elsewhere.to_owned()));
+    let left =
+        left.chain(unread).map(|(ticket, reason)| LeftStory { ticket: ticket.to_string(), reason });
     let moves = plan.moves.iter();
     let moves =
         moves.map(|one| MoveStory { ticket: one.ticket.to_string(), to: one.to.to_string() });
