@@ -1,12 +1,18 @@
 //! A desk's choices for a ticket, decided again from the desk's own history: what it knew then, what it was
 //! asked, and the time that it was.
 //!
-//! The ticket's history says what it asked for and which questions were answered; the desk's history, from its
-//! beginning, gives the state at each answer. A batch is decided again as a whole, because all that it was
-//! decided from is in that state.
+//! The ticket's history says what it asked for and which questions were answered; the desk's history gives the
+//! state at each answer. It is gone through from the nearest state that is known of a time before the ticket asked
+//! (`waypoints`), and not beyond the time at which it had the answer. A batch is decided again as a whole, because
+//! all that it was decided from is in that state.
 //!
-//! **Invariants:** nothing is changed; both histories are checked by their hash chains as they are read. **Not
-//! here:** how a choice is told (`story`).
+//! **Invariants:** nothing is changed; both histories are checked by their hash chains as they are read; what was
+//! gone through and kept is not gone through again, so that whoever asks again comes to an end. **Not here:** how a
+//! choice is told (`story`).
+
+#[cfg(test)]
+mod tests;
+mod waypoints;
 
 use std::collections::BTreeMap;
 
@@ -19,10 +25,14 @@ use fieldmesh_domain::{
     time::Millis,
 };
 
-use crate::journal::{HistoryEntry, ShardJournal};
+use self::waypoints::Waypoint;
+pub use self::waypoints::Waypoints;
+use crate::journal::HistoryEntry;
 
 /// Steps of the desk that are read at once.
-const PAGE: usize = 256;
+pub const PAGE: usize = 256;
+/// So much the clocks of the ticket's and the desk's leaders may differ, and a message may wait.
+const SLACK_MS: u64 = 10 * 60_000;
 
 /// What a ticket was answered, and what it had asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +42,9 @@ pub struct Answered {
     pub choice: Choice,
     /// None where nobody fitted.
     pub chosen: Option<EntityId>,
+    /// By the clock of the ticket's leader.
+    pub asked_at: Millis,
+    pub answered_at: Millis,
 }
 
 /// How an answer stands up to being decided again.
@@ -46,15 +59,24 @@ pub enum Verdict {
     Unknown,
 }
 
+/// What came of going through a desk's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Again {
+    Decided(Vec<Verdict>),
+    /// It was ended before the answers were found; the desk's history was gone through up to this version.
+    UnderWay(u64),
+}
+
 /// The answers of a desk in a ticket's history, oldest first.
 ///
 /// # Errors
 /// An event that does not decode.
 pub fn answers(history: &[HistoryEntry]) -> Result<Vec<Answered>, JournalError> {
     let mut ticket = Ticket::default();
-    let mut asked: BTreeMap<u32, Need> = BTreeMap::new();
+    let mut asked: BTreeMap<u32, (Need, Millis)> = BTreeMap::new();
     let mut answers = Vec::new();
-    for bytes in history.iter().flat_map(|entry| &entry.record.events) {
+    let steps = history.iter().map(|entry| (Millis(entry.record.at_ms), &entry.record.events));
+    for (at, bytes) in steps.flat_map(|(at, events)| events.iter().map(move |one| (at, one))) {
         let event: ticket::Event = decode(bytes)?;
         let answer = match &event {
             ticket::Event::Offered { technician, choice, .. } => Some((choice, Some(*technician))),
@@ -62,56 +84,96 @@ pub fn answers(history: &[HistoryEntry]) -> Result<Vec<Answered>, JournalError> 
             _ => None,
         };
         let question = ticket.question;
-        if let Some(((choice, chosen), need)) = answer.zip(asked.get(&question)) {
-            let (need, choice) = (need.clone(), choice.clone());
-            answers.push(Answered { question, need, choice, chosen });
+        if let Some(((choice, chosen), (need, asked_at))) = answer.zip(asked.get(&question)) {
+            let (need, choice, asked_at) = (need.clone(), choice.clone(), *asked_at);
+            answers.push(Answered { question, need, choice, chosen, asked_at, answered_at: at });
         }
         ticket.evolve(&event);
         if ticket.stage == Stage::Matching {
-            asked.insert(ticket.question, ticket.need());
+            let first = asked.get(&ticket.question).map_or(at, |(_, first)| *first);
+            asked.insert(ticket.question, (ticket.need(), first));
         }
     }
     Ok(answers)
 }
 
-/// Goes through a desk's history and decides a ticket's answers again; none where `goes_on` ended it.
+/// The desk's history as it is read.
+pub struct Course<'a, R> {
+    pub desk: EntityId,
+    pub waypoints: &'a Waypoints,
+    /// Gives a page from a version on.
+    pub read: R,
+}
+
+/// Goes through a desk's history and decides a ticket's answers again, as long as `goes_on`.
 ///
 /// # Errors
 /// Damaged or erased data.
-pub fn decide(
+pub fn decide<R: Fn(u64) -> Result<Vec<HistoryEntry>, JournalError>>(
     ticket: EntityId,
     answers: &[Answered],
-    desk: EntityId,
-    journal: &ShardJournal,
+    course: &Course<'_, R>,
     goes_on: impl Fn() -> bool,
-) -> Result<Option<Vec<Verdict>>, JournalError> {
-    let mut verdicts = vec![Verdict::Unknown; answers.len()];
-    let (mut state, mut version) = (Desk::default(), 0);
-    while verdicts.contains(&Verdict::Unknown) {
-        if !goes_on() {
-            return Ok(None);
-        }
-        let page = journal.history_page(desk, version, PAGE)?;
-        if page.is_empty() {
-            break;
-        }
-        for entry in &page {
-            let events: Vec<Event> =
-                entry.record.events.iter().map(|bytes| decode(bytes)).collect::<Result<_, _>>()?;
-            for (answer, verdict) in answers.iter().zip(&mut verdicts) {
-                if *verdict == Verdict::Unknown
-                    && events.iter().any(|event| is_answer(event, ticket, answer))
-                {
-                    *verdict = again(&state, (ticket, answer), (desk, entry), &events);
-                }
-            }
-            for event in &events {
-                state.evolve(event);
-            }
-            version = entry.version + events.len() as u64;
-        }
+) -> Result<Again, JournalError> {
+    let Course { desk, waypoints, .. } = course;
+    let mut verdicts = Vec::with_capacity(answers.len());
+    for answer in answers {
+        let name = (ticket, answer.question, answer.answered_at);
+        let verdict = match waypoints.verdict(*desk, name) {
+            Some(verdict) => verdict,
+            None => match course.verdict(ticket, answer, &goes_on)? {
+                Ok(verdict) => verdict,
+                Err(version) => return Ok(Again::UnderWay(version)),
+            },
+        };
+        waypoints.judged(*desk, name, verdict.clone());
+        verdicts.push(verdict);
     }
-    Ok(Some(verdicts))
+    Ok(Again::Decided(verdicts))
+}
+
+impl<R: Fn(u64) -> Result<Vec<HistoryEntry>, JournalError>> Course<'_, R> {
+    /// One answer, or how far it was gone.
+    fn verdict(
+        &self,
+        ticket: EntityId,
+        answer: &Answered,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<Result<Verdict, u64>, JournalError> {
+        let begin = answer.asked_at.0.saturating_sub(SLACK_MS);
+        let end = answer.answered_at.0.saturating_add(SLACK_MS);
+        let mut at = self.waypoints.before(self.desk, begin);
+        let mut state: Desk = at.state()?;
+        while at.at_ms <= end {
+            if !goes_on() {
+                self.waypoints.keep(self.desk, at.with(&state));
+                return Ok(Err(at.version));
+            }
+            let page = (self.read)(at.version)?;
+            let Some((first, last)) = page.first().zip(page.last()) else { break };
+            if at.version > 0 && first.record.previous != at.chain {
+                // It is another history than the one that was gone through: a region began again.
+                self.waypoints.forget();
+                (at, state) = (Waypoint::default(), Desk::default());
+                continue;
+            }
+            // Whoever is ended behind it goes on from here.
+            let is_last_before = at.at_ms <= begin && last.record.at_ms > begin;
+            if is_last_before || self.waypoints.is_far(self.desk, at.version) {
+                self.waypoints.keep(self.desk, at.with(&state));
+            }
+            for entry in &page {
+                let events = entry.record.events.iter().map(|bytes| decode(bytes));
+                let events: Vec<Event> = events.collect::<Result<_, _>>()?;
+                if events.iter().any(|event| is_answer(event, ticket, answer)) {
+                    return Ok(Ok(again(&state, (ticket, answer), (self.desk, entry), &events)));
+                }
+                events.iter().for_each(|event| state.evolve(event));
+                at.passes(entry);
+            }
+        }
+        Ok(Ok(Verdict::Unknown))
+    }
 }
 
 fn is_answer(event: &Event, of: EntityId, answer: &Answered) -> bool {

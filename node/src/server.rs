@@ -460,6 +460,7 @@ impl Open {
             fetches: Arc::new(Rates::new(FETCHES)),
             keys_under_way: KeysUnderWay::default(),
             planner: Arc::default(),
+            waypoints: Arc::default(),
             wrap_base64: config.wrap_base64,
             server_keygen: config.server_keygen,
         }

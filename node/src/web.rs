@@ -53,8 +53,8 @@ use actix_web::{
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
-    backup::Holder, bucket::Rates, chaos::Chaos, issuer::Issuer, ledger::HeadSigner, node::Node,
-    rotation::Rotation, status::StatusBoard,
+    again::Waypoints, backup::Holder, bucket::Rates, chaos::Chaos, issuer::Issuer,
+    ledger::HeadSigner, node::Node, rotation::Rotation, status::StatusBoard,
 };
 
 /// Largest body of a request: an enrollment is below 8 KiB, a bulk import sends pages.
@@ -86,6 +86,8 @@ pub struct Shared {
     pub fetches: Arc<Rates>,
     pub keys_under_way: est::KeysUnderWay,
     pub planner: Arc<plan::Planner>,
+    /// Of the desk, for choices that are decided again.
+    pub waypoints: Arc<Waypoints>,
     /// Break base64 bodies into lines: some old clients read no others.
     pub wrap_base64: bool,
     /// Make keys for holders who ask for it.

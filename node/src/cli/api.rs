@@ -11,8 +11,8 @@ use fieldmesh_pki::{
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use super::{CliError, Common, configuration};
-use crate::{deployment::pem_objects, files, os::SystemClock};
+use super::{CliError, Common, Output, configuration};
+use crate::{deployment::pem_objects, files, os::SystemClock, web::whatif::UNDER_WAY};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How often and how soon a key is read again that does not fit its certificate: a second in all.
@@ -143,6 +143,22 @@ impl Api {
     ) -> Result<u16, CliError> {
         let body = serde_json::to_vec(body).map_err(CliError::failed)?;
         self.answer("POST", path, &body).await.map(|(status, _)| status)
+    }
+
+    /// Asks again as long as the node is under way and says how far.
+    pub(super) async fn finish<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        output: &Output,
+    ) -> Result<T, CliError> {
+        loop {
+            let (status, answer) = self.answer("GET", path, &[]).await?;
+            let problem: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+            if problem["title"] != UNDER_WAY {
+                return parse("GET", path, status, &answer);
+            }
+            output.say(problem["detail"].as_str().unwrap_or_default());
+        }
     }
 
     /// None where there is no such thing.

@@ -291,7 +291,7 @@ fn tell_triage(triage: &TriageStory, output: &Output) {
 
 async fn replay(args: &ReadArgs, output: &Output) -> Result<(), CliError> {
     let path = args.path("/explanation/again")?;
-    let choices: Vec<AgainStory> = Api::from_common(&args.common)?.get(&path).await?;
+    let choices: Vec<AgainStory> = Api::from_common(&args.common)?.finish(&path, output).await?;
     for AgainStory { choice, same, instead } in &choices {
         explain(choice, output);
         output.say(match (same, instead) {

@@ -22,12 +22,13 @@ use super::{
     rest::{Point, ReadQuery, elsewhere, history, latest},
 };
 use crate::{
-    again::{self, Verdict, WhatIf},
+    again::{self, Again, Course, Verdict, WhatIf},
     journal::ShardJournal,
     story::{self, ChoiceStory},
 };
 
-/// A desk's history is gone through for so long: some hundred thousand steps, and less than a client waits.
+/// A desk's history is gone through for so long at a time: some hundred thousand steps, and less than a client
+/// waits.
 const AGAIN_MAX: Duration = Duration::from_secs(15);
 /// Technicians that may be left out of a question.
 const WITHOUT_MAX: usize = 1_000;
@@ -152,7 +153,18 @@ fn tell(found: &WhatIf, now: Millis) -> WhatIfStory {
     }
 }
 
-/// A ticket's choices, each decided again from what the desk knew then.
+/// The title of an answer that another ask goes on from.
+pub const UNDER_WAY: &str = "under-way";
+
+fn under_way(version: u64) -> Problem {
+    let text = format_args!(
+        "the desk's history is gone through up to its event {version}, and goes on from there when you ask again"
+    );
+    Problem { title: UNDER_WAY, ..Problem::busy(text) }
+}
+
+/// A ticket's choices, each decided again from what the desk knew then. Where its history is long, the answer is
+/// 503 with the title `under-way`, and asking again goes on.
 #[utoipa::path(get, path = "/v1/tickets/{id}/explanation/again", params(ReadQuery), responses((status = 200, body = Vec<AgainStory>)))]
 pub async fn decide_again(
     _operator: Operator,
@@ -166,13 +178,13 @@ pub async fn decide_again(
     beside(move || {
         let answers = again::answers(&history)?;
         let goes_on = || began.elapsed() < AGAIN_MAX;
-        let verdicts = again::decide(ticket, &answers, desk, &journal, goes_on)?;
-        let verdicts = verdicts.ok_or_else(|| {
-            let seconds = AGAIN_MAX.as_secs();
-            Problem::busy(format_args!(
-                "the desk's history is longer than can be gone through in {seconds} s: ask without --replay"
-            ))
-        })?;
+        let read = |version| journal.history_page(desk, version, again::PAGE);
+        let course = Course { desk, waypoints: &shared.waypoints, read };
+        let found = again::decide(ticket, &answers, &course, goes_on)?;
+        let verdicts = match found {
+            Again::Decided(verdicts) => verdicts,
+            Again::UnderWay(version) => return Err(under_way(version)),
+        };
         let mut verdicts = verdicts.into_iter();
         let choices = story::choices(&history)?.into_iter();
         let stories = choices.map(|choice| {
