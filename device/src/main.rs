@@ -171,6 +171,12 @@ enum AnswerVerb {
     Resume,
     /// A person has looked at the alert, and has not answered yet.
     Seen,
+    /// It comes at another time than it said when it accepted; the customer hears so.
+    Eta {
+        /// From now on; 10080 are 7 days.
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_080))]
+        minutes: u16,
+    },
     /// For the customer.
     Message {
         #[arg(long)]

@@ -260,6 +260,7 @@ pub(crate) async fn respond(cli: &Cli, args: &RespondArgs) -> Result<Value, Fail
         }
         AnswerVerb::Resume => Answer::Resume,
         AnswerVerb::Seen => Answer::Seen,
+        AnswerVerb::Eta { minutes } => Answer::Eta { eta_min: minutes },
         AnswerVerb::Message { text } => Answer::Message { text, enclosure: None },
     };
     let body = ResponseBody { ticket: args.ticket, offer: args.offer, answer };

@@ -20,7 +20,7 @@ use fieldmesh_domain::{
     message::{
         Answer as Said, CustomerActBody, ReceiptBody, ReceiptStatus, RequestBody, ResponseBody,
     },
-    placement::{DELIVERIES, ORDERS},
+    placement::{ARRIVALS, DELIVERIES, ORDERS},
     technician,
     time::Millis,
 };
@@ -332,6 +332,7 @@ fn level(command: &Command) -> u32 {
         Command::Technician(technician::Command::Answer { body, .. }) => match body.answer {
             Said::Pause(_) | Said::Resume | Said::Message { .. } => ORDERS,
             Said::Seen => DELIVERIES,
+            Said::Eta { .. } => ARRIVALS,
             Said::Accept { .. }
             | Said::Decline { .. }
             | Said::EnRoute

@@ -326,6 +326,7 @@ fn describe(event: &Event) -> (&'static str, String) {
         | Event::AlertReached { .. }
         | Event::Noted(_) => describe_more(event),
         Event::ParentSought { .. } => ("parent_sought", String::new()),
+        Event::EtaChanged { eta_min, .. } => ("eta_changed", format!("in {eta_min} min")),
         Event::Compared { like, is_silent } => {
             let like = like.map_or_else(|| "nothing".to_owned(), |like| like.to_string());
             ("compared", format!("like {like}{}", if *is_silent { ", silent" } else { "" }))

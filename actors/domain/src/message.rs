@@ -17,6 +17,8 @@ use crate::{
 pub const TEXT_BYTES_MAX: usize = 4096;
 /// Bytes of a message between people: a ticket keeps the last ones.
 pub const NOTE_BYTES_MAX: usize = 1024;
+/// The latest arrival that a technician says anew: later than in a week is another appointment.
+pub const ETA_MIN_MAX: u16 = 7 * 24 * 60;
 /// Lowest priority.
 pub const PRIORITY_MAX: u8 = 5;
 
@@ -146,6 +148,14 @@ pub(crate) fn check_message(text: &str, enclosure: Option<&Enclosure>) -> Result
     }
 }
 
+pub(crate) fn check_eta(eta_min: u16) -> Result<(), Rejection> {
+    if (1..=ETA_MIN_MAX).contains(&eta_min) {
+        Ok(())
+    } else {
+        Rejection::new(RejectionCode::Invalid, "a new arrival is in 1 minute to 7 days")
+    }
+}
+
 pub(crate) fn check_note(text: &str) -> Result<(), Rejection> {
     if (1..=NOTE_BYTES_MAX).contains(&text.len()) {
         Ok(())
@@ -264,6 +274,12 @@ pub enum Answer {
     /// A person has looked at the alert, and has not answered yet.
     #[n(9)]
     Seen,
+    /// It comes at another time than it said, from when this is said.
+    #[n(10)]
+    Eta {
+        #[n(0)]
+        eta_min: u16,
+    },
 }
 
 /// What work waits for.
@@ -316,7 +332,8 @@ pub struct ResponseBody {
 
 impl ResponseBody {
     /// # Errors
-    /// Free text that is too long, a message that is empty, or a pause of no length.
+    /// Free text that is too long, a message that is empty, a pause of no length, or an arrival that is not to
+    /// come or not within a week.
     pub fn check(&self) -> Result<(), Rejection> {
         match &self.answer {
             Answer::Decline { reason: text }
@@ -327,6 +344,7 @@ impl ResponseBody {
             }
             Answer::Pause(Pause { text, .. }) => check_text(text),
             Answer::Message { text, enclosure } => check_message(text, enclosure.as_ref()),
+            Answer::Eta { eta_min } => check_eta(*eta_min),
             Answer::Accept { .. }
             | Answer::EnRoute
             | Answer::OnSite

@@ -233,6 +233,9 @@ impl Technician {
                 Phase::Committed | Phase::EnRoute | Phase::OnSite,
             ) => progress(Progress::CannotComplete { reason: reason.clone() }),
             (Answer::Pause(pause), Phase::OnSite) => progress(Progress::Paused(pause.clone())),
+            (Answer::Eta { eta_min }, Phase::Committed | Phase::EnRoute) => {
+                Ok(vec![Event::EtaChanged { ticket, offer, eta_min: *eta_min, message_id }])
+            }
             (Answer::Resume, Phase::OnSite) => progress(Progress::Resumed),
             (
                 Answer::Message { text, enclosure },
@@ -355,6 +358,10 @@ impl Aggregate for Technician {
                     self.forget(*ticket);
                 }
             },
+            Event::EtaChanged { ticket, message_id, eta_min, .. } => {
+                self.wrote(*ticket, *message_id);
+                self.holdings.entry(*ticket).and_modify(|held| held.eta_min = Some(*eta_min));
+            }
             Event::Reconciled { promotion, due } => self.doubt_all(*promotion, *due),
             Event::Kept { ticket, phase, sure } => self.kept(*ticket, *phase, *sure),
             Event::Doubted { ticket, .. } => self.doubt(*ticket),
@@ -406,6 +413,11 @@ impl Aggregate for Technician {
             Event::Progressed { ticket, offer, progress, message_id } => {
                 let (technician, progress) = (id, progress.clone());
                 let told = ticket::Command::Progress { technician, offer: *offer, progress };
+                self.answered(id, *ticket, *message_id, tell(*ticket, told))
+            }
+            Event::EtaChanged { ticket, offer, eta_min, message_id } => {
+                let (technician, offer, eta_min) = (id, *offer, *eta_min);
+                let told = ticket::Command::Eta { technician, offer, eta_min };
                 self.answered(id, *ticket, *message_id, tell(*ticket, told))
             }
             Event::AnswerNoted { ticket, status, message_id } => {

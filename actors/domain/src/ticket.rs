@@ -17,6 +17,7 @@
 //! what rules said (`ruled`), what operators' documents say besides (`terms`), what follows from an event
 //! (`effects`), agreeing again after a promotion (`reconcile`).
 
+mod arrival;
 mod effects;
 mod escalation;
 mod events;
@@ -455,6 +456,9 @@ impl Ticket {
             Command::AlertReached { technician, offer, reach } => {
                 self.alert_reached(*technician, *offer, *reach)
             }
+            Command::Eta { technician, offer, eta_min } => {
+                self.eta_told(*technician, *offer, *eta_min, ctx.now)
+            }
         })
     }
 }
@@ -559,7 +563,9 @@ impl Ticket {
             Event::Clocked { respond, finish } => self.clocked(*respond, *finish),
             Event::Broken { promise, at } => self.broken(*promise, *at),
             Event::Silenced(silence) => self.held_for(silence),
-            Event::SilenceAsked { due } | Event::Rearmed { due } => self.set_due(*due),
+            Event::SilenceAsked { due }
+            | Event::Rearmed { due }
+            | Event::EtaChanged { due, .. } => self.set_due(*due),
             Event::ParentSought { due } => self.parent_sought(*due),
             Event::Compared { is_silent, .. } => self.was_compared(*is_silent),
             Event::AlertReached { technician, reach, .. } => self.reached(*technician, *reach),

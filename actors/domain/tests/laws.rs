@@ -9,6 +9,8 @@ mod allowances;
 mod alone;
 #[path = "laws/arbitrary.rs"]
 mod arbitrary;
+#[path = "laws/arrival.rs"]
+mod arrival;
 #[path = "laws/astray.rs"]
 mod astray;
 #[path = "laws/attachments.rs"]

@@ -101,6 +101,14 @@ pub(crate) enum OrderVerb {
     Acknowledge(Of),
     /// The next step of its escalation policy, at once.
     Escalate(Of),
+    /// The technician who accepted comes at another time than it said; the customer hears so.
+    Eta {
+        #[command(flatten)]
+        of: Of,
+        /// From now on; 10080 are 7 days.
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_080))]
+        minutes: u16,
+    },
 }
 
 impl OrderVerb {
@@ -117,6 +125,7 @@ impl OrderVerb {
             | Self::Confirm(of)
             | Self::Message { of, .. }
             | Self::Group { of, .. }
+            | Self::Eta { of, .. }
             | Self::Ungroup(of)
             | Self::Acknowledge(of)
             | Self::Escalate(of) => of,
@@ -168,6 +177,7 @@ fn order(verb: OrderVerb, now_ms: u64) -> NewOrder {
         OrderVerb::Ungroup(_) => NewOrder::Ungroup,
         OrderVerb::Acknowledge(_) => NewOrder::Acknowledge,
         OrderVerb::Escalate(_) => NewOrder::Escalate,
+        OrderVerb::Eta { minutes, .. } => NewOrder::Eta { minutes },
     }
 }
 

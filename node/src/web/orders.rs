@@ -7,7 +7,6 @@ use actix_web::{HttpRequest, web};
 use fieldmesh_domain::{
     Command, EntityId, EntityKind,
     message::Amendment,
-    placement::{ORDERS, TRIGGERS},
     ticket::{self, Order, Party, Reader},
     time::Millis,
 };
@@ -83,6 +82,11 @@ pub enum NewOrder {
     Acknowledge,
     /// The next step of its escalation policy, at once.
     Escalate,
+    /// The technician who accepted comes at another time than it said; the customer hears so (R3).
+    Eta {
+        /// Minutes from now, 1 to 10,080 (7 days).
+        minutes: u16,
+    },
 }
 
 /// Whom a message is for.
@@ -137,6 +141,7 @@ impl NewOrder {
             Self::Ungroup => Order::Ungroup,
             Self::Acknowledge => Order::Acknowledge,
             Self::Escalate => Order::Escalate,
+            Self::Eta { minutes } => Order::Eta { eta_min: minutes },
         })
     }
 }
@@ -181,9 +186,8 @@ pub async fn order(
     let ticket = id_of(&ticket, EntityKind::Ticket, "ticket")?;
     let id = order_id(&request, &operator, &shared)?;
     let order = body.into_inner().order()?;
-    let needed = if order.is_of_triggers() { TRIGGERS } else { ORDERS };
-    if shared.node.known.known().level() < needed {
-        let text = "a node runs an older release and does not know of orders: upgrade it first";
+    if shared.node.known.known().level() < order.level() {
+        let text = "a node runs an older release and does not know this order: upgrade it first";
         return Err(Problem::busy(text));
     }
     let ordered = Ordered { ticket: ticket.to_string(), order: order.name().to_owned() };

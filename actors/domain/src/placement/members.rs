@@ -22,7 +22,7 @@ use crate::{EntityId, EntityKind, IndexRow, Region, Rejection, RejectionCode, ti
 
 /// What a program understands of commands, events and log entries. Raised with each kind that an older one
 /// would not know: nobody writes it before every node says that it knows it.
-pub const LEVEL: u32 = DELIVERIES;
+pub const LEVEL: u32 = ARRIVALS;
 /// The level of entries that name the history that they go on from, and of regions with a policy.
 pub const HISTORIES: u32 = 1;
 /// The level of slots that move.
@@ -41,6 +41,8 @@ pub const TALLIES: u32 = 7;
 pub const ZONES: u32 = 8;
 /// The level of what is written down of how far an alert has come.
 pub const DELIVERIES: u32 = 9;
+/// The level of arrivals that are said anew.
+pub const ARRIVALS: u32 = 10;
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;
 /// The numbers of groups that each region has for itself.

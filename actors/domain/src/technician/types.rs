@@ -392,6 +392,18 @@ pub enum Event {
         #[cbor(n(2), with = "minicbor::bytes")]
         message_id: [u8; 16],
     },
+    /// It comes at another time than it said.
+    #[n(18)]
+    EtaChanged {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        offer: OfferId,
+        #[n(2)]
+        eta_min: u16,
+        #[cbor(n(3), with = "minicbor::bytes")]
+        message_id: [u8; 16],
+    },
     /// What becomes of its shifts, its means and its device.
     #[n(20)]
     Life(#[n(0)] Step),

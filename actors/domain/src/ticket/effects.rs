@@ -19,6 +19,9 @@ use crate::{
 /// What the customer reads when its ticket lives again.
 const REOPENED: &str = "the ticket is open again";
 
+/// What it reads when its technician is not there when it said.
+const ANOTHER_TIME: &str = "the technician comes at another time";
+
 impl Ticket {
     pub(super) fn effects(&self, event: &Event, id: EntityId) -> Vec<Effect> {
         let deadline = self.deadline();
@@ -46,6 +49,11 @@ impl Ticket {
                 effects
             }
             Event::Overdue { .. } => vec![deadline],
+            Event::EtaChanged { eta_min, .. } => {
+                let mut effects = self.confirm(id, 3, Some(*eta_min), ANOTHER_TIME.to_owned());
+                effects.push(deadline);
+                effects
+            }
             Event::Cancelled => self.cancelled(id),
             Event::Closed => self.end(id),
             Event::Reconciled { .. } => self.reconciled(id),
@@ -158,6 +166,7 @@ impl Ticket {
             | Order::Group { .. }
             | Order::Acknowledge
             | Order::Escalate
+            | Order::Eta { .. }
             | Order::Message { .. } => return vec![],
             Order::Ungroup => return self.leave_parent(id).into_iter().collect(),
         };

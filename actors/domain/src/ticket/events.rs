@@ -342,6 +342,14 @@ pub enum Event {
         #[n(2)]
         were_asked: bool,
     },
+    /// Its technician comes at another time than it said; the customer hears so.
+    #[n(52)]
+    EtaChanged {
+        #[n(0)]
+        eta_min: u16,
+        #[n(1)]
+        due: Millis,
+    },
     /// Its timer was lost.
     #[n(48)]
     Rearmed {

@@ -20,7 +20,8 @@ use crate::{
     customer::NAME_BYTES_MAX,
     encoded,
     ids::fnv1a,
-    message::{Amendment, Enclosure, NoteFrom, check_message, check_text},
+    message::{Amendment, Enclosure, NoteFrom, check_eta, check_message, check_text},
+    placement::{ARRIVALS, ORDERS, TRIGGERS},
     time::Millis,
 };
 
@@ -137,6 +138,12 @@ pub enum Order {
     /// The next step of its policy, at once.
     #[n(17)]
     Escalate,
+    /// Its technician comes at another time than it said, from now on.
+    #[n(18)]
+    Eta {
+        #[n(0)]
+        eta_min: u16,
+    },
 }
 
 impl Order {
@@ -157,15 +164,25 @@ impl Order {
             Self::Ungroup => "ungroup",
             Self::Acknowledge => "acknowledge",
             Self::Escalate => "escalate",
+            Self::Eta { .. } => "eta",
         }
     }
 
     /// Whether it is known only since there are trigger rules, escalation policies and attachments.
-    pub fn is_of_triggers(&self) -> bool {
+    fn is_of_triggers(&self) -> bool {
         matches!(
             self,
             Self::Acknowledge | Self::Escalate | Self::Message { enclosure: Some(_), .. }
         )
+    }
+
+    /// What every node must understand before anybody orders it.
+    pub fn level(&self) -> u32 {
+        match self {
+            Self::Eta { .. } => ARRIVALS,
+            _ if self.is_of_triggers() => TRIGGERS,
+            _ => ORDERS,
+        }
     }
 
     /// # Errors
@@ -179,6 +196,7 @@ impl Order {
             | Self::Object { reason } => check_text(reason),
             Self::Amend(amendment) => amendment.check(),
             Self::Message { text, enclosure, .. } => check_message(text, enclosure.as_ref()),
+            Self::Eta { eta_min } => check_eta(*eta_min),
             Self::Resume
             | Self::Pin
             | Self::Unpin
@@ -208,6 +226,7 @@ impl Order {
             | Self::Ungroup
             | Self::Acknowledge
             | Self::Escalate
+            | Self::Eta { .. }
             | Self::Message { .. } => false,
         }
     }
@@ -217,7 +236,7 @@ fn hash(order: &Order) -> u64 {
     fnv1a(&encoded(order))
 }
 
-fn not_now<T>(detail: &'static str) -> Result<T, Rejection> {
+pub(super) fn not_now<T>(detail: &'static str) -> Result<T, Rejection> {
     Rejection::new(RejectionCode::NotNow, detail)
 }
 
@@ -285,6 +304,7 @@ impl Ticket {
             Order::Ungroup => self.ungroup(ctx.now),
             Order::Acknowledge => self.acknowledge(by)?,
             Order::Escalate => self.escalate_ordered()?,
+            Order::Eta { eta_min } => self.eta_ordered(*eta_min, ctx.now)?,
         };
         Ok(follows.map_or(vec![], |follows| {
             let (order, by, at) = (order.clone(), by.clone(), ctx.now);
@@ -469,6 +489,7 @@ impl Ticket {
             | Order::Ungroup
             | Order::Acknowledge
             | Order::Escalate
+            | Order::Eta { .. }
             | Order::Message { .. } => {}
         }
     }

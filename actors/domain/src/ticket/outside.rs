@@ -95,6 +95,7 @@ fn what(event: &Event) -> Option<What> {
         | Event::Clocked { .. }
         | Event::SilenceAsked { .. }
         | Event::Rearmed { .. }
+        | Event::EtaChanged { .. }
         // The policy tells of these itself.
         | Event::Escalated { .. }
         | Event::Broken { .. } => return None,

@@ -400,4 +400,14 @@ pub enum Command {
         #[n(2)]
         reach: Reach,
     },
+    /// From the technician that has it: it comes at another time than it said.
+    #[n(24)]
+    Eta {
+        #[n(0)]
+        technician: EntityId,
+        #[n(1)]
+        offer: OfferId,
+        #[n(2)]
+        eta_min: u16,
+    },
 }

@@ -152,6 +152,7 @@ fn to_a_ticket() {
         ),
         ("820e81<tkt>", Ticket::ChildAsks { child: ticket() }),
         ("820f81<tkt>", Ticket::ChildLeaves { child: ticket() }),
+        ("82181883<tec>82030114", Ticket::Eta { technician, offer, eta_min: 20 }),
         ("821082<tkt>02", Ticket::ParentSays { parent: ticket(), word: ParentWord::Gone }),
         ("821783<tec>82030101", Ticket::AlertReached { technician, offer, reach: Reach::Seen }),
     ]);

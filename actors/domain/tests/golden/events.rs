@@ -122,6 +122,7 @@ fn of_a_technician() {
         ("820c83<tkt>02f5", Event::Kept { ticket, phase: Phase::EnRoute, sure: true }),
         ("820d82<tkt><noon>", Event::Doubted { ticket, due: NOON }),
         ("820e81<tkt>", Event::HeldTold { ticket }),
+        ("821284<tkt>82030114<msg>", Event::EtaChanged { ticket, offer, eta_min: 20, message_id }),
         ("820f8184<tkt>82008007626869", Event::Noted(body)),
         (
             "821084<tkt>820301626869<msg>",
@@ -223,6 +224,7 @@ fn of_a_ticket_that_somebody_ordered() {
         ("821284<tec>f4f4<tkt>", taken_back(false, Some(ticket()))),
         ("821383<tec>03<noon>", Event::Assigned { technician, epoch: 3, due }),
         ("821480", Event::Reopened),
+        ("8218348214<noon>", Event::EtaChanged { eta_min: 20, due }),
         ("821782<tkt><noon>", Event::Grouped { parent: ticket(), due }),
         ("82181881<noon>", Event::ParentAsked { due }),
         ("82181981<noon>", Event::ParentLives { due }),

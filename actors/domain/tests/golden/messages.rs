@@ -27,6 +27,7 @@ fn from_devices() {
         ("83<tkt>820301820581626e6f", answer(Answer::CannotComplete { reason: "no".into() })),
         ("83<tkt>8203018206818303626e6f181e", answer(Answer::Pause(pause()))),
         ("83<tkt>820301820780", answer(Answer::Resume)),
+        ("83<tkt>820301820a8114", answer(Answer::Eta { eta_min: 20 })),
         (
             "83<tkt>820301820881626869",
             answer(Answer::Message { text: "hi".into(), enclosure: None }),

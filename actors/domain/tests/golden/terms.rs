@@ -70,6 +70,7 @@ fn commands_of_terms() {
         ("8208820308", Command::Timer { name: TimerName::Promise, generation: 8 }),
     ]);
     are_frozen(&[("821080", Order::Acknowledge), ("821180", Order::Escalate)]);
+    are_frozen(&[("82128114", Order::Eta { eta_min: 20 })]);
     let (radius_m, finish_by) = (Some(7), Some(NOON));
     let need = Need { radius_m, finish_by, ..Need::plain(11, 1, PLACE, vec![]) };
     let (ticket, question) = (ticket(), 4);

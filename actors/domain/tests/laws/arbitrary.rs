@@ -98,6 +98,7 @@ pub(crate) fn answer() -> impl Strategy<Value = Answer> {
         1 => text().prop_map(|reason| Answer::CannotComplete { reason }),
         2 => pause().prop_map(Answer::Pause),
         1 => Just(Answer::Resume),
+        2 => any::<u16>().prop_map(|eta_min| Answer::Eta { eta_min }),
         1 => (text(), enclosure())
             .prop_map(|(text, enclosure)| Answer::Message { text, enclosure }),
         1 => Just(Answer::Seen),

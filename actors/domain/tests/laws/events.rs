@@ -113,6 +113,14 @@ pub(crate) fn technician_event() -> BoxedStrategy<technician::Event> {
         }),
         (ticket_id(), millis()).prop_map(|(ticket, due)| Event::Doubted { ticket, due }),
         ticket_id().prop_map(|ticket| Event::HeldTold { ticket }),
+        (ticket_id(), offer(), any::<u16>(), message_id()).prop_map(
+            |(ticket, offer, eta_min, message_id)| Event::EtaChanged {
+                ticket,
+                offer,
+                eta_min,
+                message_id,
+            }
+        ),
         note_body().prop_map(Event::Noted),
         (ticket_id(), offer(), text(), message_id(), enclosure()).prop_map(
             |(ticket, offer, text, message_id, enclosure)| Event::Wrote {
@@ -196,6 +204,7 @@ pub(crate) fn ticket_event() -> BoxedStrategy<ticket::Event> {
         (technician_id(), any::<u32>(), millis())
             .prop_map(|(technician, epoch, due)| Event::Assigned { technician, epoch, due }),
         Just(Event::Reopened),
+        (any::<u16>(), millis()).prop_map(|(eta_min, due)| Event::EtaChanged { eta_min, due }),
         (ticket_id(), millis()).prop_map(|(parent, due)| Event::Grouped { parent, due }),
         millis().prop_map(|due| Event::ParentAsked { due }),
         millis().prop_map(|due| Event::ParentLives { due }),
