@@ -49,11 +49,7 @@ impl Ticket {
                 effects
             }
             Event::Overdue { .. } => vec![deadline],
-            Event::EtaChanged { eta_min, .. } => {
-                let mut effects = self.confirm(id, 3, Some(*eta_min), ANOTHER_TIME.to_owned());
-                effects.push(deadline);
-                effects
-            }
+            Event::EtaChanged { eta_min, .. } => self.comes_later(id, *eta_min),
             Event::Cancelled => self.cancelled(id),
             Event::Closed => self.end(id),
             Event::Reconciled { .. } => self.reconciled(id),
@@ -105,6 +101,12 @@ impl Ticket {
         }
         effects.extend(self.hand_over(id));
         effects.extend([self.deadline(), self.index(id)]);
+        effects
+    }
+
+    fn comes_later(&self, id: EntityId, eta_min: u16) -> Vec<Effect> {
+        let mut effects = self.confirm(id, 3, Some(eta_min), ANOTHER_TIME.to_owned());
+        effects.push(self.deadline());
         effects
     }
 
