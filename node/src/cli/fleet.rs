@@ -6,6 +6,8 @@
 //! here:** one node's process (`process`), what the devices do (`population`), what came of it (`tally`).
 
 mod process;
+#[cfg(target_os = "linux")]
+mod processors;
 
 use std::{
     net::SocketAddr,
@@ -240,6 +242,18 @@ impl Fleet {
 
     pub(super) fn len(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// Devices have a processor of their own from now on, and nodes have the others.
+    #[cfg(target_os = "linux")]
+    pub(super) fn apart(&self) -> Result<(), CliError> {
+        let children = self.nodes.iter().filter_map(|node| node.child.as_ref());
+        processors::apart(children.filter_map(Child::id))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn apart(&self) -> Result<(), CliError> {
+        Err(CliError::usage("--apart: only Linux is told which processes have which processors"))
     }
 
     /// What all processes so far used.

@@ -54,6 +54,10 @@ pub(crate) struct OverloadArgs {
     /// How long each of the two is measured.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(5..=60))]
     seconds: u64,
+    /// Devices have a processor of their own, and nodes have the others: what devices do for more than can be done
+    /// is then taken from nobody.
+    #[arg(long)]
+    apart: bool,
 }
 
 /// Whoever asks, and what came of it.
@@ -81,6 +85,9 @@ pub(crate) async fn run(args: &OverloadArgs, output: &Output) -> Result<(), CliE
 
 async fn measure(args: &OverloadArgs, fleet: &Fleet, output: &Output) -> Result<(), CliError> {
     let mut load = Load::prepare(fleet, output).await?;
+    if args.apart {
+        fleet.apart()?;
+    }
     let lasts = Duration::from_secs(args.seconds);
     output.say(format_args!("what it can do, for {} s", args.seconds));
     load.as_answered(WARM).await?;
