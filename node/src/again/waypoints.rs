@@ -3,7 +3,7 @@
 //! They are those that somebody came by, kept in memory as the snapshot would have them. Where they get too many,
 //! every second one is forgotten and the next ones are further apart.
 //!
-//! **Invariants:** the memory is bounded; a point that was the last one stays, so that going on from it makes
+//! **Invariants:** the memory is bounded; the point that was kept last stays, so that going on from it makes
 //! progress. **Not here:** going through (`again`).
 
 use std::{
@@ -21,6 +21,9 @@ use crate::journal::HistoryEntry;
 const APART: u64 = 16_384;
 /// Bytes of all states together: hundreds of a region with a thousand technicians, two of the largest.
 const BYTES_MAX: usize = 128 << 20;
+
+/// Then points are four million events apart: a walk of a minute.
+const THINNED_MAX: u32 = 8;
 
 /// Verdicts that are kept, so that whoever asks again has those of before.
 const VERDICTS_MAX: usize = 4_096;
@@ -98,7 +101,7 @@ impl Waypoints {
     pub(super) fn is_far(&self, desk: EntityId, version: u64) -> bool {
         self.with(desk, |kept| {
             let last = kept.points.range(..=version).next_back().map_or(0, |(last, _)| *last);
-            version - last >= APART << kept.thinned.min(32)
+            version - last >= APART << kept.thinned.min(THINNED_MAX)
         })
     }
 
@@ -130,16 +133,17 @@ impl Waypoints {
 
 impl Kept {
     fn put(&mut self, point: Waypoint, most: usize) {
+        let put = point.version;
         self.bytes += point.state.len();
         if let Some(same) = self.points.insert(point.version, point) {
             self.bytes -= same.state.len();
         }
         while self.bytes > most && self.points.len() > 1 {
-            let last = self.points.len() - 1;
-            let mut number = 0;
+            let own = self.points.range(..put).count();
+            let mut number = 0_usize;
             self.points.retain(|_, _| {
                 number += 1;
-                (last + 1 - number).is_multiple_of(2)
+                (number - 1).abs_diff(own).is_multiple_of(2)
             });
             self.bytes = self.points.values().map(|point| point.state.len()).sum();
             self.thinned += 1;
@@ -152,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_they_get_too_many_every_second_one_goes_and_the_last_one_stays() {
+    fn where_they_get_too_many_every_second_one_goes_and_the_newest_stays() {
         let mut kept = Kept::default();
         for version in 1..=9 {
             kept.put(Waypoint { version, state: vec![0; 10], ..Waypoint::default() }, 80);
@@ -164,5 +168,9 @@ mod tests {
         assert_eq!(kept.points.keys().copied().collect::<Vec<_>>(), [10]);
         kept.put(Waypoint { version: 10, state: vec![0; 20], ..Waypoint::default() }, 80);
         assert_eq!(kept.bytes, 20);
+        // Whoever goes on between two points goes on from there, whatever else there was room for.
+        kept.put(Waypoint { version: 1, state: vec![0; 40], ..Waypoint::default() }, 80);
+        kept.put(Waypoint { version: 4, state: vec![0; 40], ..Waypoint::default() }, 80);
+        assert_eq!(kept.points.keys().copied().collect::<Vec<_>>(), [4]);
     }
 }
