@@ -12,7 +12,7 @@ mod actors;
 mod ballast;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -123,7 +123,7 @@ impl Lease {
 }
 
 /// Where the nodes of other regions are, by what is known when it is asked.
-type Abroad = Box<dyn Fn() -> Vec<IpAddr> + Send + Sync>;
+type Abroad = Box<dyn Fn() -> BTreeSet<IpAddr> + Send + Sync>;
 
 /// The leases of this node, and what they move.
 pub struct Chaos {
@@ -167,12 +167,12 @@ impl Chaos {
     }
 
     /// Where the nodes of other regions are; until this is said, there are none.
-    pub fn knows_abroad(&self, abroad: impl Fn() -> Vec<IpAddr> + Send + Sync + 'static) {
+    pub fn knows_abroad(&self, abroad: impl Fn() -> BTreeSet<IpAddr> + Send + Sync + 'static) {
         // Said once, by whoever starts the node.
         drop(self.abroad.set(Box::new(abroad)));
     }
 
-    fn abroad(&self) -> Vec<IpAddr> {
+    fn abroad(&self) -> BTreeSet<IpAddr> {
         self.abroad.get().map(|abroad| abroad()).unwrap_or_default()
     }
 
@@ -246,7 +246,7 @@ impl Chaos {
         if !fault.is_in_range() {
             return Err(LeaseError::Range(fault.name()));
         }
-        let is_abroad = matches!(fault, Fault::Network(network) if network.between_regions);
+        let is_abroad = matches!(fault, Fault::Abroad(_));
         if is_abroad && self.abroad().is_empty() {
             return Err(LeaseError::NoOtherRegion(fault.name()));
         }
@@ -263,6 +263,9 @@ impl Chaos {
         leases.insert(number, Lease { fault, since, until: now + lasts.min(LEASE_MAX) });
         if is_new {
             tracing::warn!(number, ?fault, "CHAOS: this node harms itself on purpose, by a lease");
+        }
+        // Nodes of other regions come and move.
+        if is_new || is_abroad {
             self.follow(&leases);
         }
         Ok(is_new)
@@ -345,7 +348,7 @@ impl Chaos {
         let (mut threads, mut mib) = (0, 0);
         for lease in leases.values() {
             match lease.fault {
-                Fault::Network(network) if network.between_regions => {
+                Fault::Abroad(network) => {
                     rules.extend(self.abroad().into_iter().map(|at| Rule::about(at, &network)));
                 }
                 Fault::Network(network) => rules.extend(Rule::everywhere(&network)),
@@ -378,6 +381,7 @@ impl Chaos {
 fn is_own(fault: &Fault) -> bool {
     match fault {
         Fault::Network(_)
+        | Fault::Abroad(_)
         | Fault::SlowDisk { .. }
         | Fault::FullDisk
         | Fault::BrokenDisk

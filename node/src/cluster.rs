@@ -4,7 +4,7 @@
 //! decided by it that the log does not check again. A node that joins was told how things were then, and what
 //! its log brings of earlier times does not take it back. **Not here:** deciding (`domain::placement`), connections (`mesh`).
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use fieldmesh_actors::commit::ShardId;
 use fieldmesh_domain::{
@@ -120,10 +120,12 @@ impl Cluster {
             .collect()
     }
 
-    /// Where the nodes of other regions than this one are.
-    pub fn abroad(&self, region: Region) -> Vec<IpAddr> {
-        let others = self.peers().into_iter().filter(|peer| peer.identity.region() != region);
-        others.map(|peer| peer.address.ip()).collect()
+    /// Where nodes of other regions than this one are, and none of its own.
+    pub fn abroad(&self, region: Region) -> BTreeSet<IpAddr> {
+        let (own, others): (Vec<_>, Vec<_>) =
+            self.peers().into_iter().partition(|peer| peer.identity.region() == region);
+        let own: BTreeSet<IpAddr> = own.iter().map(|peer| peer.address.ip()).collect();
+        others.iter().map(|peer| peer.address.ip()).filter(|at| !own.contains(at)).collect()
     }
 
     /// The other nodes of a node's region.

@@ -32,9 +32,6 @@ pub enum Direction {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     pub direction: Direction,
-    /// Only of nodes of other regions.
-    #[serde(default)]
-    pub between_regions: bool,
     pub delay_ms: u64,
     /// So much sooner or later at most.
     pub jitter_ms: u64,
@@ -55,8 +52,10 @@ pub struct Network {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fault {
-    /// Between a node and others.
+    /// Between a node and all others.
     Network(Network),
+    /// Between a node and those of other regions: a kind of its own, so that a release that does not know it refuses.
+    Abroad(Network),
     /// SIGKILL; it is started again when the fault ends.
     Kill,
     /// SIGSTOP, and SIGCONT when the fault ends.
@@ -144,7 +143,7 @@ impl Fault {
     /// The kind by which scenarios and reports name it.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Network(network) => network.name(),
+            Self::Network(network) | Self::Abroad(network) => network.name(),
             Self::Kill => "kill",
             Self::Pause => "pause",
             Self::Drain => "drain",
@@ -170,7 +169,7 @@ impl Fault {
     /// Whether its figures are such as a scenario may have: what comes from elsewhere is not believed.
     pub fn is_in_range(&self) -> bool {
         match *self {
-            Self::Network(network) => network.is_in_range(),
+            Self::Network(network) | Self::Abroad(network) => network.is_in_range(),
             Self::SlowDisk { delay_ms } => delay_ms <= DELAY_MS_MAX,
             Self::Clock { offset_ms } => offset_ms.unsigned_abs() <= OFFSET_MS_MAX,
             Self::Drift { ppm } => ppm.unsigned_abs() <= DRIFT_PPM_MAX,
@@ -185,8 +184,6 @@ impl Fault {
     /// Whether the node that it befalls may stop serving: such nodes count against a quorum.
     pub fn takes_a_node(&self) -> bool {
         match self {
-            // Its region is whole without the others.
-            Self::Network(Network { between_regions: true, .. }) => false,
             Self::Network(network) => network.loss_percent == 100 || network.corrupt_percent == 100,
             Self::Kill
             | Self::Pause
@@ -293,6 +290,7 @@ mod tests {
             Fault::Network(Network { duplicate_percent: 1, ..network }),
             Fault::Network(Network { corrupt_percent: 1, ..network }),
             Fault::Network(Network { rate_kbit: Some(1), ..network }),
+            Fault::Abroad(Network { loss_percent: 100, ..network }),
             Fault::Kill,
             Fault::Pause,
             Fault::Drain,

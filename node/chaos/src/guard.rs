@@ -7,13 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    fault::Pick,
+    fault::{Fault, Pick},
     scenario::{QUORUM, Scenario, Target},
     timeline::Timeline,
 };
 
 /// An allowance lasts so much longer than the run: what is to be read in the end is read under it.
 const SPARE_MS: u64 = 60_000;
+
+/// The placement group.
+const WHOLE_CLUSTERS: u32 = 0;
 
 /// What a node may do to itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -91,6 +94,10 @@ impl Standing {
         let takes_out = timeline.0.iter().any(|strike| strike.fault.takes_a_node());
         for group in self.groups.iter().filter(|_| takes_out) {
             refusals.extend(group.refusal());
+        }
+        let cuts_regions = timeline.0.iter().any(|strike| matches!(strike.fault, Fault::Abroad(_)));
+        for group in self.groups.iter().filter(|_| cuts_regions) {
+            refusals.extend(group.refusal_alone(&numbers));
         }
         refusals
     }
@@ -179,6 +186,18 @@ impl Node {
 }
 
 impl Group {
+    /// Why it cannot do with its voters of one region; the group of the whole cluster is not asked for that.
+    fn refusal_alone(&self, region: &BTreeSet<u64>) -> Option<String> {
+        let own = self.voters.iter().filter(|voter| region.contains(voter)).count();
+        (self.number != WHOLE_CLUSTERS && 2 * own <= self.voters.len()).then(|| {
+            format!(
+                "group {} has {own} of its {} voters in this region: cut off from the others it decides nothing",
+                self.number,
+                self.voters.len()
+            )
+        })
+    }
+
     /// How many voters it can lose.
     fn margin(&self) -> u64 {
         (self.voters.len() as u64).saturating_sub(self.voters.len() as u64 / 2 + 1)

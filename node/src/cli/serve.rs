@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 #[cfg(target_os = "linux")]
-use rustix::process::{Signal as KernelSignal, set_parent_process_death_signal};
+use rustix::process::{Signal as KernelSignal, getppid, set_parent_process_death_signal};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
@@ -53,8 +53,8 @@ pub(crate) struct NodeArgs {
     #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase_fd"])]
     sealed: bool,
     /// End when the program that started this ends, however that is: for clusters that a command makes for itself.
-    #[arg(long, hide = true)]
-    with_parent: bool,
+    #[arg(long, hide = true, value_name = "ITS-PROCESS")]
+    with_parent: Option<i32>,
 }
 
 #[derive(Debug, Args)]
@@ -168,8 +168,8 @@ fn not_started(error: &ServerError) -> CliError {
 }
 
 pub(crate) async fn node(args: &NodeArgs, output: &Output) -> Result<(), CliError> {
-    if args.with_parent {
-        end_with_parent()?;
+    if let Some(parent) = args.with_parent {
+        end_with_parent(parent)?;
     }
     let config = configuration(&args.common, &[])?;
     start_logging(&config);
@@ -191,15 +191,18 @@ pub(crate) async fn node(args: &NodeArgs, output: &Output) -> Result<(), CliErro
 }
 
 #[cfg(target_os = "linux")]
-fn end_with_parent() -> Result<(), CliError> {
+fn end_with_parent(parent: i32) -> Result<(), CliError> {
     set_parent_process_death_signal(Some(KernelSignal::KILL)).map_err(|error| {
         CliError::failed(format!("the kernel does not tell of the parent's end: {error}"))
-    })
+    })?;
+    // It may have ended before the kernel was asked.
+    let is_there = getppid().is_some_and(|now| now.as_raw_nonzero().get() == parent);
+    if is_there { Ok(()) } else { Err(CliError::failed("the program that started this has ended")) }
 }
 
 /// Elsewhere whoever kills the parent ends its children.
 #[cfg(not(target_os = "linux"))]
-fn end_with_parent() -> Result<(), CliError> {
+fn end_with_parent(_parent: i32) -> Result<(), CliError> {
     Ok(())
 }
 

@@ -100,11 +100,16 @@ async fn nodes_of_the_release_before_are_upgraded_while_they_are_used() {
     }
 }
 
-/// The processes that a process has started and that have not ended.
-fn children(of: u32) -> Vec<u32> {
+/// The nodes that a process has started and that have not ended.
+fn nodes(of: u32) -> Vec<u32> {
     let all = std::fs::read_dir("/proc").unwrap().flatten();
     let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers.filter(|number| status(*number).is_some_and(|(_, parent)| parent == of)).collect()
+    let is_node = |number: &u32| {
+        let line = std::fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == b"--with-parent")
+    };
+    let own = numbers.filter(|number| status(*number).is_some_and(|(_, parent)| parent == of));
+    own.filter(is_node).collect()
 }
 
 /// A process's state and parent, by what is behind its name in `stat` (proc_pid_stat(5)).
@@ -123,7 +128,7 @@ async fn the_nodes_of_a_run_that_is_killed_end_with_it() {
     let running = Running::start("fieldmesh", &args);
     let pid = running.pid();
     let nodes = until("three nodes run", async || {
-        let nodes = children(pid);
+        let nodes = nodes(pid);
         (nodes.len() == 3).then_some(nodes)
     })
     .await;

@@ -102,6 +102,21 @@ fn each_missing_guard_is_named() {
 }
 
 #[test]
+fn a_region_whose_groups_need_the_others_is_not_cut_off_from_them() {
+    let cut =
+        "kind = \"partition\", between = \"regions\", at = \"1s\", for = \"5s\", pick = \"all\"";
+    let mut standing = standing();
+    // The group of the whole cluster may wait.
+    standing.groups[0].voters = vec![1, 5, 6];
+    assert_eq!(refused(&standing, "production", cut), Vec::<String>::new());
+    standing.groups[2].voters = vec![1, 2, 5, 6, 7];
+    let refusals = refused(&standing, "production", cut);
+    assert!(refusals.len() == 1 && refusals[0].contains("group 2 has 2 of its 5"), "{refusals:?}");
+    standing.groups[2].voters = vec![1, 2, 3, 6, 7];
+    assert_eq!(refused(&standing, "production", cut), Vec::<String>::new());
+}
+
+#[test]
 fn a_target_that_does_not_exist_is_named_once() {
     let nobody = "kind = \"partition\", every = \"10s\", from = \"1s\", until = \"50s\", for = \"5s\", \
                   pick = \"node:9\"";

@@ -146,9 +146,9 @@ fn fault(
     findings: &mut Findings<'_>,
     head: &Head,
 ) -> Option<Fault> {
-    let (direction, between_regions) =
-        (direction(fields, findings)?, between(fields, findings, head)?);
-    let mut network = Network { direction, between_regions, ..Network::default() };
+    let mut network = Network { direction: direction(fields, findings)?, ..Network::default() };
+    let is_abroad = is_abroad(fields, findings, head)?;
+    let of = |network| if is_abroad { Fault::Abroad(network) } else { Fault::Network(network) };
     let percent = |findings: &mut Findings<'_>| count(fields, findings, "percent", PERCENT);
     let mut delayed = |findings: &mut Findings<'_>, otherwise| {
         network.delay_ms = span(fields, findings, "delay", otherwise, DELAY_MS)?;
@@ -156,23 +156,23 @@ fn fault(
         Some(network)
     };
     Some(match kind {
-        "delay" => Fault::Network(delayed(findings, None)?),
+        "delay" => of(delayed(findings, None)?),
         "reorder" => {
             let network = delayed(findings, Some(20))?;
-            Fault::Network(Network { reorder_percent: percent(findings)?, ..network })
+            of(Network { reorder_percent: percent(findings)?, ..network })
         }
         "partition" => {
             if fields.value("flap").is_some() {
                 network.flap_ms = Some(span(fields, findings, "flap", None, FLAP_MS)?);
             }
-            Fault::Network(Network { loss_percent: 100, ..network })
+            of(Network { loss_percent: 100, ..network })
         }
-        "loss" => Fault::Network(Network { loss_percent: percent(findings)?, ..network }),
-        "duplicate" => Fault::Network(Network { duplicate_percent: percent(findings)?, ..network }),
-        "corrupt" => Fault::Network(Network { corrupt_percent: percent(findings)?, ..network }),
+        "loss" => of(Network { loss_percent: percent(findings)?, ..network }),
+        "duplicate" => of(Network { duplicate_percent: percent(findings)?, ..network }),
+        "corrupt" => of(Network { corrupt_percent: percent(findings)?, ..network }),
         "bandwidth" => {
             let rate = count(fields, findings, "rate_kbit", RATE_KBIT)?;
-            Fault::Network(Network { rate_kbit: Some(rate), ..network })
+            of(Network { rate_kbit: Some(rate), ..network })
         }
         _ => return of_a_node(kind, fields, findings),
     })
@@ -238,7 +238,7 @@ fn direction(fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Option<Dir
 }
 
 /// Whether it is only between regions.
-fn between(fields: &Fields<'_, '_>, findings: &mut Findings<'_>, head: &Head) -> Option<bool> {
+fn is_abroad(fields: &Fields<'_, '_>, findings: &mut Findings<'_>, head: &Head) -> Option<bool> {
     if fields.value("between").is_none() {
         return Some(false);
     }

@@ -197,7 +197,7 @@ impl NodeProcess {
         let mut command = self.command("node")?;
         if std::env::current_exe().is_ok_and(|own| own == self.program) {
             // An earlier release does not know it.
-            command.arg("--with-parent");
+            command.args(["--with-parent", &std::process::id().to_string()]);
         }
         let mut child = command.stdout(Stdio::piped()).spawn().map_err(failed)?;
         let stdout = child.stdout.take().ok_or_else(|| failed("it has no output"))?;
