@@ -206,8 +206,15 @@ pub async fn lint(
     draft: web::Json<Draft>,
     shared: web::Data<Shared>,
 ) -> Result<web::Json<LintView>, Problem> {
-    let roster = roster(&shared).await?;
-    Ok(web::Json(LintView::of(&fieldmesh_rules::lint_for(&draft.text, &roster))))
+    Ok(web::Json(LintView::of(&linted(&shared, &draft.text).await)))
+}
+
+/// What is wrong with the text, and where somebody tells what the technicians can do, also what nobody can.
+async fn linted(shared: &Shared, text: &str) -> Vec<Finding> {
+    match roster(shared).await {
+        Ok(roster) => fieldmesh_rules::lint_for(text, &roster),
+        Err(_) => fieldmesh_rules::lint(text),
+    }
 }
 
 /// What the technicians of this region can do, as its desk knows them.
@@ -284,11 +291,7 @@ pub async fn apply(
         return Err(refused(text));
     }
     drop(rules);
-    // Where nobody tells what the technicians can do, rules are written all the same.
-    let found = match roster(&shared).await {
-        Ok(roster) => fieldmesh_rules::lint_for(&new.text, &roster),
-        Err(_) => fieldmesh_rules::lint(&new.text),
-    };
+    let found = linted(&shared, &new.text).await;
     let written =
         documents::write(&shared, DocumentKind::Rules, new.into_inner(), operator.name).await?;
     Ok(web::Json(AppliedView { written, warnings: LintView::of(&found).findings }))
