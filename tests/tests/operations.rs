@@ -41,7 +41,8 @@ const CLUSTER: &str = "scripts/cluster";
 
 /// The script that starts a cluster for trying it, which ends once it has said what there is.
 fn cluster_script() -> String {
-    let mut text = document(CLUSTER).replace("127.0.0.", &network());
+    // Not those of the guide, where both run in one process.
+    let mut text = document(CLUSTER).replace("127.0.0.", &format!("{}10", network()));
     for (what, instead) in [
         // The programs are those that are tested.
         ("source \"$(dirname \"${BASH_SOURCE[0]}\")/setup\"\n", ""),
