@@ -66,11 +66,11 @@ pub(crate) async fn join(args: &JoinArgs, output: &Output) -> Result<(), CliErro
     let passphrase = args.unlock.secret(false)?;
     let kept = Admission::kept(&config, &passphrase).map_err(|error| usage(&error))?;
     let admission = match kept {
-        Some(kept) => {
+        Some(kept) if kept.has_come() => {
             output.say("going on with the certificate of an earlier attempt");
             kept
         }
-        None => admitted(args, &config, &passphrase).await?,
+        kept => admitted(args, &config, &passphrase, kept).await?,
     };
     output.say(format_args!("certificate for {}", admission.registration));
     let given = handed_over(&args.server, &admission, &member).await?;
@@ -111,6 +111,7 @@ async fn admitted(
     args: &JoinArgs,
     config: &Config,
     passphrase: &[u8],
+    kept: Option<Admission>,
 ) -> Result<Admission, CliError> {
     let (Some(user), Some(path)) = (&args.user, &args.token_file) else {
         return Err(CliError::usage("name the token: --user and --token-file"));
@@ -118,7 +119,7 @@ async fn admitted(
     let secret = files::read(path).map(Zeroizing::new);
     let secret = secret.map_err(|error| CliError::usage(format!("{}: {error}", path.display())))?;
     let secret = String::from_utf8_lossy(&secret).trim().to_owned();
-    let key = KeyMaterial::generate().map_err(CliError::failed)?;
+    let key = key_for(user, config, passphrase, kept)?;
     let clock: fieldmesh_device::Clock = Arc::new(|| SystemClock.now_ms());
     let enrolled = enroll(&args.server, user, &Zeroizing::new(secret), &key, &clock).await;
     let enrolled = enrolled.map_err(|error| match error {
@@ -139,6 +140,26 @@ async fn admitted(
     let kept = admission.keep(config, passphrase, &SystemEntropy::default());
     kept.map_err(|error| usage(&error))?;
     Ok(admission)
+}
+
+/// The key that the token is for, which an earlier attempt may have asked with; it is kept before anybody is asked.
+fn key_for(
+    user: &str,
+    config: &Config,
+    passphrase: &[u8],
+    kept: Option<Admission>,
+) -> Result<KeyMaterial, CliError> {
+    let registration: EntityId = user.parse().map_err(|_| {
+        CliError::usage(format!("--user {user:?} is no registration: take it from the token"))
+    })?;
+    if let Some(kept) = kept.filter(|kept| kept.registration == registration) {
+        return KeyMaterial::from_pkcs8(&kept.key).map_err(CliError::failed);
+    }
+    let key = KeyMaterial::generate().map_err(CliError::failed)?;
+    let asked_for = Admission::asked_for(registration, &key);
+    let kept = asked_for.keep(config, passphrase, &SystemEntropy::default());
+    kept.map_err(|error| usage(&error))?;
+    Ok(key)
 }
 
 /// Whose the certificate is, as its identity says.

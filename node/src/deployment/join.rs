@@ -1,7 +1,8 @@
 //! A node that joins a cluster: what it is handed, and the directory that it makes of it.
 //!
-//! The certificate comes first, by a one-time token (EST); it is kept, sealed, until the rest has come,
-//! so that a join that was cut short goes on with the same identity when it is repeated.
+//! The certificate comes first, by a one-time token (EST). Its key is kept, sealed, before anybody is asked: a token
+//! that was spent gives the same key its certificate again. Both are kept until the rest has come, so that a join that
+//! was cut short anywhere goes on with the same identity when it is repeated.
 //!
 //! **Invariants:** a directory holds a deployment only once it is whole; what is handed over is wiped when
 //! it is dropped and never printed. **Not here:** who may join (`web::cluster`), the way there
@@ -123,13 +124,13 @@ pub struct Admission {
     /// PKCS#8.
     #[cbor(n(0), with = "minicbor::bytes")]
     pub key: Vec<u8>,
-    /// The node's certificate, then its issuer's, DER.
+    /// The node's certificate, then its issuer's, DER; none while it is only asked for.
     #[n(1)]
     pub chain: Vec<ByteVec>,
-    /// Roots, DER.
+    /// Roots, DER; none while the certificate is only asked for.
     #[n(2)]
     pub roots: Vec<ByteVec>,
-    /// The node's registration, as the certificate names it.
+    /// The node's registration, as the token or the certificate names it.
     #[n(3)]
     pub registration: EntityId,
 }
@@ -141,6 +142,17 @@ impl Drop for Admission {
 }
 
 impl Admission {
+    /// What is kept before the certificate is asked for.
+    pub fn asked_for(registration: EntityId, key: &KeyMaterial) -> Self {
+        let (chain, roots) = (Vec::new(), Vec::new());
+        Self { key: key.pkcs8().to_vec(), chain, roots, registration }
+    }
+
+    /// Whether the certificate has come.
+    pub fn has_come(&self) -> bool {
+        !self.chain.is_empty()
+    }
+
     /// The one that an earlier attempt got; none where there was none.
     ///
     /// # Errors
