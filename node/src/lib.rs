@@ -33,6 +33,7 @@ mod golden;
 pub mod guide;
 mod hosting;
 pub mod intake;
+mod introduction;
 pub mod issuer;
 pub mod journal;
 pub mod leading;

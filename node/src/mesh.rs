@@ -201,6 +201,11 @@ impl Mesh {
         Ok(Arc::new(Self { options, client, peers, twins, elsewhere }))
     }
 
+    /// What a peer said that knows this node from elsewhere.
+    pub fn known_elsewhere(&self) -> Option<String> {
+        self.elsewhere.borrow().clone()
+    }
+
     /// Waits until a peer says that this node runs elsewhere too, and answers there: of two with one vote one has
     /// to end.
     pub async fn there_twice(&self) -> String {

@@ -11,11 +11,7 @@ use std::{
 };
 
 use fieldmesh_actors::seams::{Clock, Entropy};
-use fieldmesh_domain::{
-    Command, EntityId,
-    placement::{self, Member, Presence},
-    time::Millis,
-};
+use fieldmesh_domain::placement;
 use fieldmesh_pki::{
     IssuingCa, Kind, is_issued_by, profile,
     tls::{
@@ -26,7 +22,6 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use tokio::{sync::Mutex, task::JoinHandle, time::Instant};
 
 use crate::{
-    again,
     agreement::Agreement,
     audit::Audit,
     bucket::Rates,
@@ -35,6 +30,7 @@ use crate::{
     config::{AdvertiseConfig, Config, PkiConfig},
     deployment::{Deployment, DeploymentError, DeploymentParts, Facts, Keeper, Own},
     edge, files,
+    introduction::{introduce, introduction, keep_introduced, moved},
     issuer::{Issuer, Signing},
     ledger::{self, HeadSigner},
     mesh::{self, Mesh, MeshOptions, faults::Faults},
@@ -57,8 +53,6 @@ use crate::{
 };
 
 /// How long the HTTPS threads may take to let go of the node, and how often that is looked at.
-/// How often a node looks whether the cluster knows it as it is.
-const INTRODUCE_EVERY: Duration = Duration::from_secs(1);
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 const STOP_POLL: Duration = Duration::from_millis(5);
 /// Exit code after the log failed: the machine's disk needs a look.
@@ -170,13 +164,14 @@ impl Server {
             on_fatal: Arc::new(end_process),
             audit,
         };
-        let node = Arc::new(started(parts, service, &mesh).await?);
+        let https = listener.local_addr().unwrap_or(config.listen.https);
+        let at = advertised(config, [at, devices, https]);
+        let introduction = introduction(&facts, at, parts.known.own().shards)?;
+        let node = Arc::new(started(parts, service, &mesh, &introduction).await?);
         let (known, region) = (Arc::clone(&node.known), node.known.own().region);
         chaos.knows_abroad(move || known.abroad(region));
         // Only now: a start that fails leaves the directory as it was.
         keeper.keep_renewed(&*entropy)?;
-        let https = listener.local_addr().unwrap_or(config.listen.https);
-        let introduction = introduction(&node, &facts, advertised(config, [at, devices, https]))?;
         introduce(&node, &introduction).await;
         let desk = Desk { facts, roots, issuing, head_signer, dir, live, keeper, own };
         let authority = desk.open(&node).await?;
@@ -255,62 +250,6 @@ pub(crate) fn advertised(config: &Config, listening: [SocketAddr; 3]) -> [String
     [or(mesh, for_mesh), or(devices, for_devices), or(https, for_https)]
 }
 
-/// What a node says of itself to the cluster: who and where it is, and what it understands.
-fn introduction(
-    node: &Node,
-    facts: &Facts,
-    at: [String; 3],
-) -> Result<placement::Command, DeploymentError> {
-    let identity = facts.registration(Kind::Node)?;
-    let [mesh, devices, https] = at;
-    let (number, since) = (node.number, Millis(0));
-    let (presence, level) = (Presence::Active, placement::LEVEL);
-    let member = Member { number, identity, mesh, devices, https, presence, since, level };
-    let (shards, by) = (node.known.own().shards, format!("node {number}"));
-    Ok(placement::Command::Join { member, shards, by })
-}
-
-/// Says it; the cluster's first node says so that there is one. A node that cannot be reached by others
-/// serves its devices all the same.
-async fn introduce(node: &Node, introduction: &placement::Command) {
-    let command = Command::Placement(introduction.clone());
-    if let Err(error) = node.ask(EntityId::placement(), command).await {
-        tracing::warn!(%error, "other nodes do not know where this one is: see [advertise]");
-    }
-}
-
-/// Says it again until it is written, and has the others' rows written anew where something is missing: whoever
-/// wrote them before may be of a release that leaves something out, and so may have been this node.
-async fn keep_introduced(node: Arc<Node>, introduction: placement::Command) {
-    let (mut is_recited, mut gathers) = (false, false);
-    loop {
-        tokio::time::sleep(INTRODUCE_EVERY).await;
-        let known = node.known.known();
-        if !gathers && known.level() >= placement::TRIGGERS {
-            gathers = gather(&node).await;
-        }
-        let own = known.member(node.number).map(|own| own.level);
-        let is_introduced = own == Some(placement::LEVEL);
-        if !is_introduced {
-            introduce(&node, &introduction).await;
-        }
-        if !is_introduced || (known.level() < placement::LEVEL && !is_recited) {
-            let recite = Command::Placement(placement::Command::Recite);
-            let recited = node.ask(EntityId::placement(), recite).await;
-            // An older leader does not know how.
-            is_recited =
-                recited.inspect_err(|error| tracing::debug!(%error, "not recited")).is_ok();
-        }
-    }
-}
-
-/// Tells the region's desk that every node knows of tickets that wait for each other; whether it was told.
-async fn gather(node: &Node) -> bool {
-    let desk = node.known.own().region;
-    let told = node.ask(EntityId::desk(desk), again::gather()).await;
-    told.inspect_err(|error| tracing::debug!(%error, "the desk is not told yet")).is_ok()
-}
-
 /// The log is in doubt: only a start from what is on disk tells what holds.
 pub fn end_process(error: &StoreError) {
     tracing::error!(%error, "the log failed: the node ends, and recovers when it is started again");
@@ -363,12 +302,19 @@ async fn started(
     parts: NodeParts,
     service: ServiceSecrets,
     mesh: &Mesh,
+    introduction: &placement::Command,
 ) -> Result<Node, ServerError> {
     let node = Node::start(parts, service).await?;
     let ready = tokio::select! {
         ready = node.ready() => ready.map_err(ServerError::from),
         why = mesh.there_twice() => Err(ServerError::ThereTwice(why)),
+        never = moved(&node, introduction) => match never {},
     };
+    // Both may have come at once.
+    let ready = ready.and_then(|()| match mesh.known_elsewhere() {
+        Some(why) => Err(ServerError::ThereTwice(why)),
+        None => Ok(()),
+    });
     match ready {
         Ok(()) => Ok(node),
         Err(error) => {

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use fieldmesh_device::wire::close;
 use quinn::Connection;
 use tokio::time::{Instant, sleep};
 
@@ -25,17 +26,38 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(super) struct Twins(Mutex<BTreeMap<u64, Connection>>);
 
 impl Twins {
-    /// Where the member is connected from already, which answers there; otherwise it is connected from here now.
+    /// Where the member is connected from already, which answers there; otherwise it is connected from here now, and
+    /// what was silent is ended: a process that stood still and goes on learns why.
     pub(super) async fn other(&self, number: u64, connection: &Connection) -> Option<SocketAddr> {
-        let before = self.connections().get(&number).cloned();
-        if let Some(before) = before {
-            let (at, here) = (before.remote_address(), connection.remote_address());
-            if at != here && answers(&before).await {
-                return Some(at);
+        // Each time round another connection took the place meanwhile, which a node does every few seconds at most.
+        let mut silent = None;
+        loop {
+            let before = {
+                let mut connections = self.connections();
+                let before = connections.get(&number).cloned();
+                let is_free = before.as_ref().is_none_or(|before| {
+                    before.remote_address() == connection.remote_address()
+                        || Some(before.stable_id()) == silent
+                });
+                if is_free {
+                    connections.insert(number, connection.clone());
+                    if let Some(before) = before.filter(|before| Some(before.stable_id()) == silent)
+                    {
+                        before.close(
+                            close::THERE_TWICE.into(),
+                            b"silent, and connected from elsewhere",
+                        );
+                    }
+                    return None;
+                }
+                before
+            };
+            let Some(before) = before else { continue };
+            if answers(&before).await {
+                return Some(before.remote_address());
             }
+            silent = Some(before.stable_id());
         }
-        self.connections().insert(number, connection.clone());
-        None
     }
 
     fn connections(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Connection>> {
