@@ -117,10 +117,10 @@ impl Drop for Listed {
 }
 
 impl Trust {
-    pub fn new(store: TrustStore) -> Arc<Self> {
+    pub fn new(store: impl Into<Arc<TrustStore>>) -> Arc<Self> {
         let (revoked, bundle, live) = Default::default();
         let ((count, _), (epoch, _)) = (watch::channel(0), watch::channel(0));
-        Arc::new(Self { store: RwLock::new(Arc::new(store)), revoked, bundle, epoch, live, count })
+        Arc::new(Self { store: RwLock::new(store.into()), revoked, bundle, epoch, live, count })
     }
 
     /// How many revocations came in since the node started.

@@ -27,8 +27,8 @@ pub struct Authority {
     pub root: Vec<u8>,
     issuing: IssuingCa,
     region: Region,
-    /// The issuing CAs of all regions, DER.
-    all: Vec<Vec<u8>>,
+    /// The root and the issuing CAs of all regions. What one of those who share it proved is proven for all.
+    trust: Arc<TrustStore>,
     now_s: u64,
 }
 
@@ -46,9 +46,10 @@ impl Authority {
         let issuing: Vec<IssuingCa> = regions.iter().zip(2..).map(issuing).collect();
         let all: Vec<Vec<u8>> = issuing.iter().map(|ca| ca.certificate().to_vec()).collect();
         let root = root.certificate().to_vec();
+        let trust = Arc::new(TrustStore::new(vec![root.clone()], all).unwrap());
         let of = |(issuing, region): (IssuingCa, &&str)| {
-            let (root, region, all) = (root.clone(), region.parse().unwrap(), all.clone());
-            Self { root, issuing, region, all, now_s }
+            let (root, region, trust) = (root.clone(), region.parse().unwrap(), Arc::clone(&trust));
+            Self { root, issuing, region, trust, now_s }
         };
         issuing.into_iter().zip(regions).map(of).collect()
     }
@@ -62,8 +63,8 @@ impl Authority {
         self.issuing.certificate()
     }
 
-    pub fn trust(&self) -> TrustStore {
-        TrustStore::new(vec![self.root.clone()], self.all.clone()).unwrap()
+    pub fn trust(&self) -> Arc<TrustStore> {
+        Arc::clone(&self.trust)
     }
 
     pub fn credentials(&self, kind: Kind, id: [u8; 16]) -> Credentials {

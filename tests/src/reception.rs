@@ -87,7 +87,7 @@ impl Reception {
     fn verifier(&self) -> Arc<PeerVerifier> {
         let clock = self.clock();
         Arc::new(PeerVerifier {
-            trust: tls::fixed(Arc::new(self.authority.trust())),
+            trust: tls::fixed(self.authority.trust()),
             now: Arc::new(move || clock() / 1000),
             revoked: Arc::new(|_, _| false),
             client_may_be_unknown: false,
@@ -192,7 +192,7 @@ impl Reception {
             session: SessionParts {
                 me,
                 keys,
-                trust: Arc::new(self.authority.trust()),
+                trust: self.authority.trust(),
                 outbox: Box::new(MemoryOutbox::default()),
                 clock: self.clock(),
                 entropy: Arc::new(|bytes| SystemEntropy::default().fill(bytes)),

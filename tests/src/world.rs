@@ -82,7 +82,7 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
 /// Believes whom an authority believes, in simulated time.
 pub(crate) fn verifier(authority: &Authority) -> Arc<PeerVerifier> {
     Arc::new(PeerVerifier {
-        trust: tls::fixed(Arc::new(authority.trust())),
+        trust: tls::fixed(authority.trust()),
         now: Arc::new(|| SimClock.now_ms() / 1000),
         revoked: Arc::new(|_, _| false),
         client_may_be_unknown: false,

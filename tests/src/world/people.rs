@@ -183,7 +183,7 @@ async fn connect(
         session: SessionParts {
             me: person.id,
             keys,
-            trust: Arc::new(authority.trust()),
+            trust: authority.trust(),
             outbox: Box::new(MemoryOutbox::default()),
             clock: Arc::new(|| SimClock.now_ms()),
             entropy: Arc::new(move |bytes| random.fill(bytes)),
