@@ -183,6 +183,11 @@ impl Hosting {
         self.with(|running| running.values().map(|one| one.group.clone()).collect())
     }
 
+    /// Looks at each group, without handles of its own.
+    pub(crate) fn each_group(&self, look: impl FnMut(&Group)) {
+        self.with(|running| running.values().map(|one| &one.group).for_each(look));
+    }
+
     /// A page of a list from a replica here; none without one. What a slot left behind in the shard is not
     /// its own any more.
     pub(crate) fn rows(&self, wanted: &Wanted) -> Option<Result<Vec<IndexRow>, JournalError>> {

@@ -373,6 +373,12 @@ impl Node {
         self.hosting.groups()
     }
 
+    /// Looks at each of them, where it is looked so often that handles would cost more than the look. No group
+    /// starts or ends meanwhile.
+    pub fn each_group(&self, look: impl FnMut(&Group)) {
+        self.hosting.each_group(look);
+    }
+
     /// Lists what an operator, or nobody in particular, did that no registration tells of.
     ///
     /// # Errors

@@ -239,6 +239,13 @@ async fn leadership_goes_where_it_is_sent() {
     led.await.expect("it leads").unwrap();
     cluster.commit(10).await;
     assert_eq!(cluster.leader().await, next);
+    // Each member says the same of who leads, and only the leader that it does.
+    let term = until("it leads", async || cluster.group(next).led()).await;
+    let agrees = |(number, group): (u64, &Group)| {
+        let led = (number == next).then_some(term);
+        group.last_leader() == Some((term, next)) && group.led() == led
+    };
+    until("each knows it", async || cluster.running().all(agrees).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

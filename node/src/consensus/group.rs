@@ -139,7 +139,7 @@ pub struct Group {
     pub group: GroupId,
     pub(super) raft: Raft,
     pub(super) table: Arc<dyn Table>,
-    leading: watch::Receiver<Option<u64>>,
+    pub(super) leading: watch::Receiver<Option<u64>>,
     health: watch::Receiver<Health>,
     on_fatal: OnFatal,
     /// Taken by who holds the group still: meanwhile nothing is proposed.

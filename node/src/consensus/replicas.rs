@@ -69,6 +69,22 @@ impl Group {
         }
     }
 
+    /// The term that this node leads in, now. Of a node that starts again [`Group::leading`] says its last term
+    /// too, until it hears of another leader.
+    pub fn led(&self) -> Option<u64> {
+        let term = (*self.leading.borrow())?;
+        let metrics = self.raft.metrics();
+        let leads = metrics.borrow_watched().replication.is_some();
+        leads.then_some(term)
+    }
+
+    /// The last term that this member knows the leader of, and who that is, as its disk has it.
+    pub fn last_leader(&self) -> Option<(u64, u64)> {
+        let metrics = self.raft.server_metrics();
+        let vote = metrics.borrow_watched().vote;
+        vote.committed.then_some((vote.leader_id.term, vote.leader_id.voted_for))
+    }
+
     /// The last entry whose effects are in the table now; what [`Group::applied`] says may be a moment
     /// older.
     pub fn readable(&self) -> Option<u64> {

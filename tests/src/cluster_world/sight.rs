@@ -1,6 +1,8 @@
 //! What is seen of the cluster after each step: who leads which group, and which shard serves which slot.
 //!
-//! **Law:** a term of a group has one leader. **Not here:** what must be so in the end (`laws`).
+//! **Law:** a term of a group has one leader. It is judged by who says that it leads, and by whom each member
+//! has written down as the leader of a term: who led only between two looks is told by whoever heard of it, and
+//! by its own disk until a later term. **Not here:** what must be so in the end (`laws`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +14,8 @@ use crate::world::people::Seen;
 pub(super) struct Sight {
     /// By group and node: the term.
     leading: BTreeMap<(u32, u64), u64>,
+    /// By group and node: the last term of which it knows the leader, and that one.
+    heard: BTreeMap<(u32, u64), (u64, u64)>,
     /// By group and term.
     leaders: BTreeMap<(u32, u64), BTreeSet<u64>>,
     /// The latest epoch of the placement group that was seen, and by index of the region and slot where it
@@ -23,16 +27,20 @@ pub(super) struct Sight {
 
 impl Sight {
     pub(super) fn look(&mut self, machines: &[Machine], told: &mut Seen, now: u64) {
-        let mut leading = BTreeMap::new();
+        let (mut leading, mut news) = (BTreeMap::new(), Vec::new());
         for machine in machines {
             let Some(node) = machine.node() else { continue };
-            for group in node.groups() {
-                // One that starts again says so of its last term too, before it hears of another leader.
-                let term = group.leading().borrow().filter(|_| group.lag().is_some());
-                if let Some(term) = term {
-                    leading.insert((group.group, node.number), term);
+            node.each_group(|group| {
+                let of = (group.group, node.number);
+                if let Some(term) = group.led() {
+                    leading.insert(of, term);
                 }
-            }
+                if let Some(heard) = group.last_leader()
+                    && self.heard.insert(of, heard) != Some(heard)
+                {
+                    news.push((group.group, heard));
+                }
+            });
             let known = node.known.known();
             if known.epoch > self.epoch {
                 self.epoch = known.epoch;
@@ -55,10 +63,17 @@ impl Sight {
             }
         }
         self.leading = leading;
+        for (group, (term, leader)) in news {
+            self.count_leader(group, term, leader, told);
+        }
     }
 
     fn leads(&mut self, (group, number): (u32, u64), term: u64, told: &mut Seen, now: u64) {
         told.tell(now, format_args!("node {number} leads group {group} in term {term}"));
+        self.count_leader(group, term, number, told);
+    }
+
+    fn count_leader(&mut self, group: u32, term: u64, number: u64, told: &mut Seen) {
         let of_term = self.leaders.entry((group, term)).or_default();
         if of_term.insert(number) && of_term.len() > 1 {
             told.blame(format!("group {group} has several leaders in term {term}: {of_term:?}"));
