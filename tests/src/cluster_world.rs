@@ -36,11 +36,20 @@ use crate::{
     pki::{Authority, ServiceKit},
     world::{
         EPOCH_MS, SimClock,
-        people::{Habits, Person, Shared, live},
+        people::{Person, Shared},
         with_causes,
     },
 };
 
+/// A step of the simulation. Within it a host goes on by itself, to the millisecond; what others sent comes at its
+/// beginning, and between two steps all is looked at and machines fail. Each step costs something for each host and
+/// each pair of hosts, also where there is nothing to do: in steps twice as long a cluster at rest costs about half.
+/// In much longer ones, what was sent at different times would come at once, in the order of sending.
+const STEP_MS: u64 = 2;
+/// The shortest time that the product itself counts in.
+const FINE_STEP_MS: u64 = 1;
+/// How often it is looked whether all is well, where it is not looked in each step.
+const SEEN_MS: u64 = 50;
 /// How long faults go on.
 const FAULTS: Duration = Duration::from_secs(20);
 /// A run that takes longer than this, simulated, never ends.
@@ -56,6 +65,10 @@ const CAPACITY: u16 = 40;
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub seed: u64,
+    /// Milliseconds from one step to the next.
+    pub step_ms: u64,
+    /// Whether devices are there before anybody is taken in, and it is looked in each step how the cluster grows.
+    pub eager: bool,
     /// Nodes of each region.
     pub nodes: &'static [u64],
     /// Shards of each region.
@@ -75,15 +88,18 @@ pub struct Plan {
 
 impl Plan {
     /// The plan of the sweep: every third one has two regions, of which now and then neither has a node to
-    /// spare.
+    /// spare; every eighth one has fine steps, with disks of each speed.
     pub fn of(seed: u64) -> Self {
         let found = Self::as_found(seed);
         let nodes: &[u64] = if matches!(seed % 24, 6 | 15) { &[2, 1] } else { found.nodes };
-        Self { nodes, disks: true, ..found }
+        let step_ms = if matches!(seed % 32, 5 | 14 | 20 | 31) { FINE_STEP_MS } else { STEP_MS };
+        // Of a sync that begins with a step and ends within it no failing machine would lose anything.
+        let sync_ms = found.sync_ms.map(|ms| if ms == 0 { 0 } else { ms.max(step_ms) });
+        Self { step_ms, eager: false, nodes, sync_ms, disks: true, ..found }
     }
 
     /// The plan of a seed that found something before disks had faults of their own: what is drawn for those
-    /// would make another run of it.
+    /// would make another run of it, and so would other steps, or devices that come later.
     pub fn as_found(seed: u64) -> Self {
         let sync_ms = match seed % 4 {
             0 => [0; 5],
@@ -95,6 +111,8 @@ impl Plan {
         let pause_ms = Some([1200, 2500][(seed / 12) as usize % 2]);
         Self {
             seed,
+            step_ms: FINE_STEP_MS,
+            eager: true,
             nodes,
             shards: 2,
             sync_ms,
@@ -255,17 +273,28 @@ impl World<'_, '_> {
         true
     }
 
-    /// Steps until something is so; what is missing where it does not come about in time.
+    /// Whether this is the first step of a period.
+    fn is_due(&self, every_ms: u64) -> bool {
+        self.now() % every_ms < self.plan.step_ms
+    }
+
+    /// Steps until something is so, as is looked every so many milliseconds, and in the end; what is missing where
+    /// it does not come about in time.
     fn until(
         &mut self,
         within: Duration,
+        every_ms: u64,
         mut missing: impl FnMut(&mut Self) -> Option<String>,
     ) -> Result<(), String> {
         let end = self.sim.elapsed() + within;
         loop {
-            let Some(what) = missing(self) else { return Ok(()) };
-            if self.sim.elapsed() >= end {
-                return Err(what);
+            let is_late = self.sim.elapsed() >= end;
+            if is_late || self.is_due(every_ms) {
+                match missing(self) {
+                    None => return Ok(()),
+                    Some(what) if is_late => return Err(what),
+                    Some(_) => {}
+                }
             }
             if !self.step() {
                 return Err("the simulation does not go on".into());
@@ -279,6 +308,7 @@ pub fn run(plan: Plan) -> Seen {
     let told = Shared::default();
     let mut sim = turmoil::Builder::new()
         .rng_seed(plan.seed)
+        .tick_duration(Duration::from_millis(plan.step_ms))
         .simulation_duration(SIMULATED_MAX)
         .min_message_latency(Duration::from_millis(1))
         .max_message_latency(Duration::from_millis(20))
@@ -290,7 +320,10 @@ pub fn run(plan: Plan) -> Seen {
         .zip(plan.sync_ms)
         .map(|((number, land), sync_ms)| Machine::new(number, land, sync_ms, &told))
         .collect();
-    populate(&mut sim, &plan, &lands, &machines, &told);
+    growth::host_nodes(&mut sim, &plan, &machines);
+    if plan.eager {
+        growth::host_devices(&mut sim, &plan, &lands, &told);
+    }
     let (sight, seen) = (Sight::default(), Seen::default());
     let mut world =
         World { sim: &mut sim, plan, lands, machines, told: Arc::clone(&told), sight, seen };
@@ -312,43 +345,4 @@ pub fn run(plan: Plan) -> Seen {
     seen.broken = told.broken_laws();
     seen.trace = told.trace;
     seen
-}
-
-/// Puts nodes and devices on the network.
-fn populate(
-    sim: &mut Sim<'_>,
-    plan: &Plan,
-    lands: &[Arc<Land>],
-    machines: &[Machine],
-    told: &Shared,
-) {
-    for machine in machines {
-        let (machine, incarnation) = (machine.clone(), std::cell::Cell::new(0));
-        let seed = plan.seed * 100_000 + machine.number * 1000;
-        sim.host(host(machine.number), move || {
-            incarnation.set(incarnation.get() + 1);
-            node::run(machine.clone(), seed + incarnation.get())
-        });
-    }
-    for land in lands {
-        for (index, person) in land.people.iter().enumerate() {
-            let mut nodes: Vec<String> = land.numbers().map(host).collect();
-            let first = index % nodes.len();
-            nodes.rotate_left(first);
-            let pause_ms = FAULTS.as_millis() as u64 * 3 / 2 / plan.requests as u64;
-            let seed = plan.seed * 1000 + u64::from(land.index) * 100 + index as u64 * 2;
-            let habits = Habits { nodes, requests: plan.requests, pause_ms, seed };
-            let (person, land, told) = (person.clone(), Arc::clone(land), Arc::clone(told));
-            sim.host(person.name.clone(), move || {
-                let (person, habits) = (person.clone(), habits.clone());
-                dwell(person, Arc::clone(&land), habits, Arc::clone(&told))
-            });
-        }
-    }
-}
-
-/// Somebody's device, from when everybody was taken in.
-async fn dwell(person: Person, land: Arc<Land>, habits: Habits, told: Shared) -> turmoil::Result {
-    land.is_open.subscribe().wait_for(|is_open| *is_open).await?;
-    live(person, Arc::clone(&land.authority), habits, told).await
 }

@@ -3,8 +3,8 @@
 //!
 //! The laws are in `fieldmesh_tests::cluster_world`. A failing seed is run again alone by
 //! `FIELDMESH_SEED=<seed> cargo test -p fieldmesh-tests --test cluster_sim one_seed`, one of `FOUND` with
-//! `FIELDMESH_FOUND=1` beside it; `FIELDMESH_SEEDS` sets how many the sweep takes its seeds from. **Not here:**
-//! single groups (`group_sim`), one node (`sim`).
+//! `FIELDMESH_FOUND=1` beside it; `FIELDMESH_SEEDS` sets how many the sweep takes its seeds from. Each run tells how
+//! many seconds it simulated in one. **Not here:** single groups (`group_sim`), one node (`sim`).
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,

@@ -300,6 +300,9 @@ impl Faults<'_, '_, '_> {
 
     /// Mends what is due, or all.
     fn mend(&mut self, now: u64, all: bool) {
+        if !all && self.later.iter().all(|(at, _)| *at > now) {
+            return;
+        }
         let (due, later) =
             std::mem::take(&mut self.later).into_iter().partition(|(at, _)| all || *at <= now);
         self.later = later;

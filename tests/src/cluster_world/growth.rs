@@ -1,18 +1,25 @@
-//! How the simulated cluster comes to be: its first node begins, operators let the others in, and people are
-//! taken in.
+//! How the simulated cluster comes to be: its first node begins, operators let the others in, and people with
+//! their devices are taken in.
 //!
 //! **Not here:** where groups come to live (the product), faults (`faults`).
 
-use std::time::Duration;
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use fieldmesh_domain::placement::{self, Phase};
+use turmoil::Sim;
 
-use super::{World, authority, node::Order};
+use super::{
+    FAULTS, Land, Plan, SEEN_MS, World, authority, host,
+    node::{self, Machine, Order},
+};
+use crate::world::people::{Habits, Person, Shared, live};
 
 /// A node that starts, or is let in, takes so long at most.
 const STEP_WITHIN: Duration = Duration::from_secs(20);
 /// All groups have their places.
 const GROWN_WITHIN: Duration = Duration::from_secs(60);
+/// What is cheap is looked at in each step.
+const EACH_MS: u64 = 1;
 
 impl World<'_, '_> {
     /// Until every group is on all nodes where it is to be, and everybody was taken in.
@@ -21,15 +28,19 @@ impl World<'_, '_> {
             if at > 0 {
                 self.let_in(at)?;
             }
-            self.until(STEP_WITHIN, |world| {
+            self.until(STEP_WITHIN, EACH_MS, |world| {
                 let machine = &world.machines[at];
                 machine.ready().is_none().then(|| format!("node {} does not start", machine.number))
             })?;
         }
-        self.until(GROWN_WITHIN, |world| world.unsettled())?;
+        let every_ms = if self.plan.eager { EACH_MS } else { SEEN_MS };
+        self.until(GROWN_WITHIN, every_ms, |world| world.unsettled())?;
+        if !self.plan.eager {
+            host_devices(self.sim, &self.plan, &self.lands, &self.told);
+        }
         for land in self.lands.clone() {
             self.machine(land.first).order(Order::Populate);
-            self.until(STEP_WITHIN, |_| {
+            self.until(STEP_WITHIN, EACH_MS, |_| {
                 let is_open = *land.is_open.borrow();
                 (!is_open).then(|| format!("nobody lives in {}", land.region()))
             })?;
@@ -50,7 +61,7 @@ impl World<'_, '_> {
             by.order(Order::Say(placement::Command::Introduce { ca, by: "operator".into() }));
         }
         let mut asked = None;
-        self.until(STEP_WITHIN, |world| {
+        self.until(STEP_WITHIN, EACH_MS, |world| {
             // Nodes may not know the region's authority yet.
             let second = Some(world.sim.elapsed().as_secs());
             if asked != second {
@@ -60,4 +71,41 @@ impl World<'_, '_> {
             (!machine.is_told()).then(|| format!("node {} is not let in", machine.number))
         })
     }
+}
+
+/// Puts the nodes on the network.
+pub(super) fn host_nodes(sim: &mut Sim<'_>, plan: &Plan, machines: &[Machine]) {
+    for machine in machines {
+        let (machine, incarnation) = (machine.clone(), Cell::new(0));
+        let seed = plan.seed * 100_000 + machine.number * 1000;
+        sim.host(host(machine.number), move || {
+            incarnation.set(incarnation.get() + 1);
+            node::run(machine.clone(), seed + incarnation.get())
+        });
+    }
+}
+
+/// Puts the devices on the network. Until people are taken in they have nothing to do.
+pub(super) fn host_devices(sim: &mut Sim<'_>, plan: &Plan, lands: &[Arc<Land>], told: &Shared) {
+    for land in lands {
+        for (index, person) in land.people.iter().enumerate() {
+            let mut nodes: Vec<String> = land.numbers().map(host).collect();
+            let first = index % nodes.len();
+            nodes.rotate_left(first);
+            let pause_ms = FAULTS.as_millis() as u64 * 3 / 2 / plan.requests as u64;
+            let seed = plan.seed * 1000 + u64::from(land.index) * 100 + index as u64 * 2;
+            let habits = Habits { nodes, requests: plan.requests, pause_ms, seed };
+            let (person, land, told) = (person.clone(), Arc::clone(land), Arc::clone(told));
+            sim.host(person.name.clone(), move || {
+                let (person, habits) = (person.clone(), habits.clone());
+                dwell(person, Arc::clone(&land), habits, Arc::clone(&told))
+            });
+        }
+    }
+}
+
+/// Somebody's device, from when everybody was taken in.
+async fn dwell(person: Person, land: Arc<Land>, habits: Habits, told: Shared) -> turmoil::Result {
+    land.is_open.subscribe().wait_for(|is_open| *is_open).await?;
+    live(person, Arc::clone(&land.authority), habits, told).await
 }

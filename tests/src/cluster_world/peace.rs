@@ -3,11 +3,11 @@
 //!
 //! **Not here:** whether the replicas agree then (`laws`).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use fieldmesh_domain::placement::{self, Members, PLACEMENT, Placed, Policy, Presence};
 
-use super::{World, laws, node::Order};
+use super::{SEEN_MS, World, laws, node::Order};
 
 /// How long all may take until it is served and as it is wanted: a ticket that nobody took is offered again
 /// after a minute.
@@ -16,8 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(150);
 const AFTERWARDS: Duration = Duration::from_secs(8);
 /// How often operators look at what is not yet as it was.
 const LOOK_MS: u64 = 1000;
-/// How often it is looked whether all is well.
-const SEEN_MS: u64 = 50;
 
 impl World<'_, '_> {
     /// From the first node to the end.
@@ -30,11 +28,11 @@ impl World<'_, '_> {
     }
 
     fn recover(&mut self) -> Result<(), String> {
-        self.until(PATIENCE, |world| {
-            if world.now().is_multiple_of(LOOK_MS) {
+        self.until(PATIENCE, SEEN_MS, |world| {
+            if world.is_due(LOOK_MS) {
                 world.restore();
             }
-            if world.now().is_multiple_of(SEEN_MS) { world.unserved() } else { later() }
+            world.unserved()
         })?;
         self.note("all is served");
         let end = self.sim.elapsed() + AFTERWARDS;
@@ -43,7 +41,7 @@ impl World<'_, '_> {
                 return Err("the simulation does not go on".into());
             }
         }
-        self.until(PATIENCE, |world| world.unserved())
+        self.until(PATIENCE, SEEN_MS, |world| world.unserved())
     }
 
     fn unserved(&self) -> Option<String> {
@@ -84,10 +82,10 @@ impl World<'_, '_> {
     }
 
     /// What the node that knows most knows of the cluster.
-    pub(super) fn latest(&self) -> Option<Members> {
+    pub(super) fn latest(&self) -> Option<Arc<Members>> {
         let nodes = self.machines.iter().filter_map(|machine| machine.node());
         let known = nodes.map(|node| node.known.known());
-        known.max_by_key(|known| known.epoch).map(|known| (*known).clone())
+        known.max_by_key(|known| known.epoch)
     }
 
     /// What is not yet as the placement group wants it.
@@ -98,7 +96,8 @@ impl World<'_, '_> {
             let Some(node) = machine.ready() else {
                 return Some(format!("node {number} does not serve"));
             };
-            if *node.known.known() != known {
+            // Nearly always the epochs say so, which are compared first.
+            if node.known.known() != known {
                 return Some(format!("node {number} does not know the cluster as it is"));
             }
             let member = known.member(number);
@@ -154,8 +153,4 @@ impl World<'_, '_> {
         }
         None
     }
-}
-
-fn later() -> Option<String> {
-    Some("it is not looked yet".into())
 }
