@@ -183,9 +183,9 @@ impl Ticket {
         begins.then(|| self.storm(id, child, "begins: tickets that wait under this one are"))
     }
 
-    /// Told with the child that makes it none any more.
+    /// Told with the child that makes it none any more; those who leave once the ticket has ended leave no storm.
     pub(super) fn storm_ebbs(&self, id: EntityId, child: EntityId) -> Option<Effect> {
-        let ends = self.waiting() + 1 == STORM_CHILDREN;
+        let ends = self.waiting() + 1 == STORM_CHILDREN && !self.stage.is_final();
         ends.then(|| self.storm(id, child, "ends: tickets that wait under this one still are"))
     }
 

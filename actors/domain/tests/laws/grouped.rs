@@ -165,6 +165,9 @@ fn a_storm_is_told_of_when_it_begins_and_when_it_ends() {
     let (mut world, parent) = begun();
     world.ask(parent, cancel());
     assert_eq!(told(&world), ["begins", "ends with this one"]);
+    // Its children go on alone, and say so.
+    (2..12).for_each(|number| ask(&mut world, parent, number, true));
+    assert_eq!(told(&world), ["begins", "ends with this one"], "it ends once");
     let (mut world, parent) = begun();
     ask(&mut world, parent, 11, true);
     assert_eq!(told(&world), ["begins"]);
