@@ -83,7 +83,7 @@ async fn register(node: &Node, device: EntityId) -> Result<EntityId, Failed> {
 async fn invite(node: &Node, number: usize, pin: [u8; 32]) -> Result<Invited, Failed> {
     let id = id(node.region.parse()?, number);
     let (name, location, tier) = ("bench".to_owned(), Location::default(), 2);
-    let owner = customer::Command::Register { name, location, tier };
+    let owner = customer::Command::Register { name, location, tier, zone: None };
     node.ask(id, Command::Customer(owner)).await?;
     let registration = register(node, id).await?;
     let mut random = [0; 32];

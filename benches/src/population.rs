@@ -100,7 +100,7 @@ async fn technician(node: &Node, id: EntityId, new: NewTechnician) -> Result<(),
 async fn register(node: &Node, id: EntityId, new: NewCustomer) -> Result<(), Failed> {
     let NewCustomer { name, location, tier, .. } = new;
     let commands = [
-        customer::Command::Register { name, location: location.into(), tier },
+        customer::Command::Register { name, location: location.into(), tier, zone: None },
         customer::Command::PublishKeys { serial: 1, bundle: vec![4; BUNDLE_BYTES] },
     ];
     for command in commands {

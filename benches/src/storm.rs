@@ -69,7 +69,12 @@ async fn technician(node: &Node, id: EntityId, number: usize, capacity: u16) -> 
 async fn customer(node: &Node, id: EntityId, number: usize) -> Result<(), Failed> {
     let new = Generator::new(number as u64).customer();
     for command in [
-        customer::Command::Register { name: new.name, location: new.location.into(), tier: 2 },
+        customer::Command::Register {
+            name: new.name,
+            location: new.location.into(),
+            tier: 2,
+            zone: None,
+        },
         customer::Command::PublishKeys { serial: 1, bundle: vec![4; BUNDLE_BYTES] },
     ] {
         ask(node, id, Command::Customer(command)).await?;

@@ -111,6 +111,9 @@ pub enum Command {
         /// 1 is the best.
         #[n(2)]
         tier: u8,
+        /// Which time its clocks show, and the operator who says so; one that is there keeps its own.
+        #[n(3)]
+        zone: Option<(Zone, String)>,
     },
     /// The certificates of its device were revoked.
     #[n(1)]
@@ -312,7 +315,13 @@ fn changes(changes: Vec<Change>) -> Vec<Event> {
 }
 
 impl Customer {
-    fn register(&self, name: &str, location: Location, tier: u8) -> Result<Vec<Event>, Rejection> {
+    fn register(
+        &self,
+        name: &str,
+        location: Location,
+        tier: u8,
+        zone: Option<&(Zone, String)>,
+    ) -> Result<Vec<Event>, Rejection> {
         if self.standing != Standing::Unknown {
             let same = self.name == name && self.location == location && self.tier == tier;
             return if same {
@@ -329,7 +338,11 @@ impl Customer {
         if !location.is_on_earth() {
             return Rejection::new(RejectionCode::Invalid, "the location is not on earth");
         }
-        Ok(vec![Event::Registered { name: name.to_owned(), location, tier }])
+        let mut events = vec![Event::Registered { name: name.to_owned(), location, tier }];
+        if let Some((zone, by)) = zone {
+            events.extend(self.set_zone(Some(zone), by)?);
+        }
+        Ok(events)
     }
 
     fn request(
@@ -464,7 +477,9 @@ impl Aggregate for Customer {
             return Rejection::new(RejectionCode::Unknown, "there is no such customer");
         }
         match command {
-            Command::Register { name, location, tier } => self.register(name, *location, *tier),
+            Command::Register { name, location, tier, zone } => {
+                self.register(name, *location, *tier, zone.as_ref())
+            }
             Command::PublishKeys { serial, bundle } => {
                 self.device.publish(*serial, bundle).map(changes)
             }

@@ -155,7 +155,7 @@ async fn fresh_identity(
             let device = fresh(shared, EntityKind::Customer)?;
             let name = if label.is_empty() { device.to_string() } else { label.to_owned() };
             let (location, tier) = (Location::default(), 2);
-            let command = customer::Command::Register { name, location, tier };
+            let command = customer::Command::Register { name, location, tier, zone: None };
             shared.node.ask(device, Command::Customer(command)).await?;
             Ok((Some(device), EntityId::registration_of(device), wanted.kind))
         }

@@ -89,36 +89,36 @@ pub async fn register_customer(
 ) -> Result<HttpResponse, Problem> {
     let NewCustomer { name, location, tier, zone } = body.into_inner();
     let id = named(&shared, EntityKind::Customer, query.key.as_deref())?;
-    let command = customer::Command::Register { name, location: location.into(), tier };
-    // Before anything is written: a customer without its zone is not what was asked for.
-    let zone = zone.map(|zone| zone_of(Some(&zone), operator.name, &shared)).transpose()?;
+    let location = location.into();
+    let zone = zone.map(|zone| zone_of(Some(&zone), &shared)).transpose()?.flatten();
+    let zone = zone.map(|zone| (zone, operator.name));
+    // A new customer gets its zone in the same step: one without it is not what was asked for.
+    let command = customer::Command::Register { name, location, tier, zone: zone.clone() };
+    let set = zone.map(|(zone, by)| customer::Command::SetZone { zone: Some(zone), by });
     if query.dry_run {
         let state: Customer = replica(&shared, id).await?.state(id)?;
         let mut outcome = created(tried(&state, &command, id, &shared)?);
-        if let Some(zone) = zone.filter(|_| outcome == "unchanged") {
-            outcome = tried(&state, &zone, id, &shared)?;
+        if let Some(set) = set.filter(|_| outcome == "unchanged") {
+            outcome = tried(&state, &set, id, &shared)?;
         }
         return Ok(answer(Outcome::new(id, outcome, true)));
     }
     let done = shared.node.ask(id, Command::Customer(command)).await?;
     let mut outcome = created(outcome_of(&done));
-    if let Some(zone) = zone {
-        let set = shared.node.ask(id, Command::Customer(zone)).await?;
-        if outcome == "unchanged" {
-            outcome = outcome_of(&set);
-        }
+    if let Some(set) = set.filter(|_| outcome == "unchanged") {
+        outcome = outcome_of(&shared.node.ask(id, Command::Customer(set)).await?);
     }
     Ok(answer(Outcome::new(id, outcome, false)))
 }
 
-/// The command that sets a zone.
-fn zone_of(zone: Option<&str>, by: String, shared: &Shared) -> Result<customer::Command, Problem> {
+/// A zone that may be set.
+fn zone_of(zone: Option<&str>, shared: &Shared) -> Result<Option<Zone>, Problem> {
     let zone = zone.map(Zone::new).transpose().map_err(Problem::invalid)?;
     if shared.node.known.known().level() < ZONES {
         let text = "a node runs an older release and does not know of zones: upgrade it first";
         return Err(Problem::busy(text));
     }
-    Ok(customer::Command::SetZone { zone, by })
+    Ok(zone)
 }
 
 fn created(outcome: &'static str) -> &'static str {
@@ -234,7 +234,8 @@ pub async fn set_zone(
     shared: web::Data<Shared>,
 ) -> Result<web::Json<Outcome>, Problem> {
     let id = id_of(&id, EntityKind::Customer, "customer")?;
-    let command = zone_of(body.zone.as_deref(), operator.name, &shared)?;
+    let zone = zone_of(body.zone.as_deref(), &shared)?;
+    let command = customer::Command::SetZone { zone, by: operator.name };
     if query.dry_run {
         let state: Customer = replica(&shared, id).await?.state(id)?;
         let outcome = tried(&state, &command, id, &shared)?;

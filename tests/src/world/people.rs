@@ -76,6 +76,7 @@ impl Person {
                 name,
                 location: home,
                 tier: 2,
+                zone: None,
             })],
             _ => vec![
                 Command::Technician(technician::Command::Register {

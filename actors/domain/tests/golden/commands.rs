@@ -31,7 +31,7 @@ fn to_a_customer() {
     are_frozen(&[
         (
             "82008363416461<place>02",
-            Customer::Register { name: "Ada".into(), location: PLACE, tier: 2 },
+            Customer::Register { name: "Ada".into(), location: PLACE, tier: 2, zone: None },
         ),
         ("820180", Customer::LoseDevice),
         ("820980", Customer::FindDevice),

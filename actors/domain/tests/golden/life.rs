@@ -231,6 +231,12 @@ fn wishes_on_their_way() {
         ),
         ("821582f6626f70", customer::Command::SetZone { zone: None, by: "op".into() }),
     ]);
+    let (name, location) = ("Ada".into(), PLACE);
+    let register = zone.clone().map(|zone| (zone, "op".into()));
+    are_frozen(&[(
+        "82008463416461<place>02826d4575726f70652f4265726c696e626f70",
+        customer::Command::Register { name, location, tier: 2, zone: register },
+    )]);
     are_frozen(&[(
         "8215826d4575726f70652f4265726c696e626f70",
         customer::Event::ZoneSet { zone: zone.clone(), by: "op".into() },

@@ -29,8 +29,9 @@ use crate::{
 pub(crate) fn customer_command() -> BoxedStrategy<customer::Command> {
     use customer::Command;
     prop_oneof![
-        2 => ("[ab]", location(), 1_u8..3)
-            .prop_map(|(name, location, tier)| Command::Register { name, location, tier }),
+        2 => ("[ab]", location(), 1_u8..3, option::of((zone(), "[ab]"))).prop_map(
+            |(name, location, tier, zone)| Command::Register { name, location, tier, zone }
+        ),
         1 => Just(Command::LoseDevice),
         1 => Just(Command::FindDevice),
         4 => bundle().prop_map(|(serial, bundle)| Command::PublishKeys { serial, bundle }),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fieldmesh_calendar::zone::Zone;
 use fieldmesh_domain::{
     Ctx, EntityId, RejectionCode,
     customer::{self, Customer, Standing},
@@ -94,7 +95,7 @@ fn who_is_suspended_stays_so_whatever_becomes_of_the_device() {
     };
     let keys = || customer::Command::PublishKeys { serial: 1, bundle: vec![1] };
     let (name, location) = ("Ada".to_owned(), Location::default());
-    let register = customer::Command::Register { name, location, tier: 1 };
+    let register = customer::Command::Register { name, location, tier: 1, zone: None };
     assert_eq!(ask(register), Standing::Invited);
     assert_eq!(ask(keys()), Standing::Enrolled);
     assert_eq!(ask(customer::Command::Suspend), Standing::Suspended);
@@ -110,7 +111,7 @@ fn older_and_larger_key_bundles_are_refused() {
     let mut lived = Lived::<Customer>::default();
     let ctx = Ctx { now: Millis(0), id: customer(0), rule_version: 1 };
     let (name, location) = ("Ada".to_owned(), Location::default());
-    lived.ask(&customer::Command::Register { name, location, tier: 1 }, &ctx).unwrap();
+    lived.ask(&customer::Command::Register { name, location, tier: 1, zone: None }, &ctx).unwrap();
     let mut publish = |serial, bytes| {
         let command = customer::Command::PublishKeys { serial, bundle: vec![0; bytes] };
         let refusal = lived.ask(&command, &ctx).err().map(|rejection| rejection.code);
@@ -121,4 +122,26 @@ fn older_and_larger_key_bundles_are_refused() {
     assert_eq!(publish(2, 1), (Some(RejectionCode::Invalid), 3));
     assert_eq!(publish(3, 1), (None, 3));
     assert_eq!(publish(4, 1), (None, 4));
+}
+
+/// A customer without its zone is not what was asked for: there is no step between the two.
+#[test]
+fn a_customer_is_registered_with_its_zone_in_one_step() {
+    let ctx = Ctx { now: Millis(0), id: customer(0), rule_version: 1 };
+    let register = |zone: &str| customer::Command::Register {
+        name: "Ada".into(),
+        location: Location::default(),
+        tier: 1,
+        zone: Some((Zone::new(zone).unwrap(), "op".into())),
+    };
+    let mut lived = Lived::<Customer>::default();
+    lived.ask(&register("Europe/Berlin"), &ctx).unwrap();
+    let zone = Some(Zone::new("Europe/Berlin").unwrap());
+    assert_eq!((lived.events.len(), &lived.state.zone), (2, &zone));
+    assert_eq!(lived.state.standing, Standing::Invited);
+    // One that is there keeps its own.
+    for again in ["Europe/Berlin", "Europe/Paris"] {
+        lived.ask(&register(again), &ctx).unwrap();
+    }
+    assert_eq!((lived.events.len(), &lived.state.zone), (2, &zone));
 }

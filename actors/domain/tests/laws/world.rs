@@ -145,7 +145,7 @@ impl World {
         for number in 0..CUSTOMERS {
             let (name, location) = (format!("customer {number}"), Location::default());
             for command in [
-                customer::Command::Register { name, location, tier: number + 1 },
+                customer::Command::Register { name, location, tier: number + 1, zone: None },
                 customer::Command::PublishKeys { serial: 1, bundle: vec![] },
             ] {
                 world.ask(customer(number), Command::Customer(command));
