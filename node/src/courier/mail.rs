@@ -72,12 +72,12 @@ impl NodeCourier {
     }
 
     /// The alerts that a device was sent and has not acknowledged; none where nobody who leads its shard
-    /// answers.
+    /// answers, or understands the question.
     pub async fn sent(&self, device: EntityId) -> Option<Vec<SentAlert>> {
         match self.leader(self.known.group_of(device)?) {
             Leader::Here(_) => self.sent_here(device).await,
-            Leader::There(node) => self.ways.as_ref()?.sent(node, device).await,
-            Leader::Nobody => None,
+            Leader::There(node) if self.may_tell() => self.ways.as_ref()?.sent(node, device).await,
+            Leader::There(_) | Leader::Nobody => None,
         }
     }
 
