@@ -563,9 +563,8 @@ impl Ticket {
             Event::Clocked { respond, finish } => self.clocked(*respond, *finish),
             Event::Broken { promise, at } => self.broken(*promise, *at),
             Event::Silenced(silence) => self.held_for(silence),
-            Event::SilenceAsked { due }
-            | Event::Rearmed { due }
-            | Event::EtaChanged { due, .. } => self.set_due(*due),
+            Event::SilenceAsked { due } | Event::Rearmed { due } => self.set_due(*due),
+            Event::EtaChanged { due, .. } => self.expected_by(*due),
             Event::ParentSought { due } => self.parent_sought(*due),
             Event::Compared { is_silent, .. } => self.was_compared(*is_silent),
             Event::AlertReached { technician, reach, .. } => self.reached(*technician, *reach),

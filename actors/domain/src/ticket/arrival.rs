@@ -1,7 +1,8 @@
 //! A technician who accepted comes at another time than it said: it says so itself, or a dispatcher does.
 //!
-//! **Invariants:** only who has not arrived can be late; the deadline of the work follows what was said last; each
-//! word that counts is one message to the customer (R3). **Not here:** the first promise (`ticket`), which words are
+//! **Invariants:** only who has not arrived can be late; the deadline of the work follows what was said last, but
+//! for the near one until a technician has said that it knows of the ticket (`reconcile`); each word that counts is
+//! one message to the customer (R3). **Not here:** the first promise (`ticket`), which words are
 //! nonsense (`message`).
 
 use super::{Event, Stage, Ticket, orders::not_now, promised};
@@ -23,6 +24,14 @@ impl Ticket {
         let counts = self.is_expected() && self.is_current(technician, offer);
         let changed = Event::EtaChanged { eta_min, due: promised(eta_min, now) };
         counts.then_some(changed).into_iter().collect()
+    }
+
+    /// Where the ticket waits for its technician's word, the deadline of the work comes back with that.
+    pub(super) fn expected_by(&mut self, due: Millis) {
+        match self.promoted.as_mut().and_then(|promoted| promoted.awaited.as_mut()) {
+            Some(awaited) => *awaited = due,
+            None => self.set_due(due),
+        }
     }
 
     pub(super) fn eta_ordered(

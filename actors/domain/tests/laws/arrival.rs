@@ -1,9 +1,9 @@
 //! A technician who accepted comes at another time than it said, and the customer hears so.
 
 use fieldmesh_domain::{
-    RejectionCode,
+    Command, RejectionCode,
     message::{Answer, ETA_MIN_MAX, OfferId, ReceiptStatus, ResponseBody},
-    ticket::{Order, Stage},
+    ticket::{self, Order, Stage},
 };
 
 use crate::{
@@ -63,6 +63,31 @@ fn a_dispatcher_says_it_for_the_technician() {
     world.all_agree();
     assert_eq!(world.confirmations(ticket)[1].eta_min, Some(45));
     assert_eq!(world.timers[&ticket].1, world.now.after_s(45 * 60 + HOUR_S));
+}
+
+/// After a promotion the ticket does not know whether its technician has it: the deadline is near until it says so,
+/// and what it said of its arrival meanwhile counts then.
+#[test]
+fn an_arrival_that_is_said_after_a_promotion_hides_no_technician_that_does_not_answer() {
+    let (mut world, ticket) = accepted(2);
+    let promised = world.state(ticket).due;
+    world.ask(ticket, Command::Ticket(ticket::Command::Reconcile { promotion: 1 }));
+    let near = world.state(ticket).due;
+    assert!(near < promised, "{near:?}");
+    // What is on its way to the technician waits; its device has the same offer as before.
+    let (technician, offer, eta_min) = (technician(BEST), OfferId { epoch: 1, seq: 0 }, 300);
+    let eta = ticket::Command::Eta { technician, offer, eta_min };
+    world.ask(ticket, Command::Ticket(eta));
+    assert_eq!(world.confirmations(ticket)[1].eta_min, Some(300));
+    assert_eq!(world.state(ticket).due, near);
+    assert_eq!(world.timers[&ticket].1, near);
+    let said = world.now.after_s(300 * 60 + HOUR_S);
+    world.deliver_all();
+    assert_eq!(world.state(ticket).due, said);
+    assert_eq!(world.timers[&ticket].1, said);
+    // A dispatcher's word waits for the technician's.
+    world.ask(ticket, Command::Ticket(ticket::Command::Reconcile { promotion: 2 }));
+    assert_eq!(world.refusal(ticket, Order::Eta { eta_min: 300 }).0, RejectionCode::NotNow);
 }
 
 #[test]
