@@ -498,7 +498,9 @@ impl Aggregate for Ticket {
     }
 
     fn react(&self, event: &Event, id: EntityId) -> Vec<Effect> {
-        self.effects(event, id).into_iter().chain(self.told_outside(event, id)).collect()
+        // Whoever subscribes and is named by the policy keeps the first of the two, which says more.
+        let told = self.told_over(event, id).into_iter().chain(self.told_outside(event, id));
+        self.effects(event, id).into_iter().chain(told).collect()
     }
 }
 

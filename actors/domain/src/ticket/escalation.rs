@@ -14,7 +14,7 @@
 
 use minicbor::{Decode, Encode};
 
-use super::{Command, Event, MATCH_LIFE_S, Order, Party, Promise, Stage, Ticket};
+use super::{Command, Event, MATCH_LIFE_S, Order, Party, Promise, Stage, Ticket, outside::what};
 use crate::{
     Ctx, Effect, EntityId, Rejection, RejectionCode, TimerName,
     escalation::{Act, Policy, Position, Role},
@@ -282,16 +282,20 @@ impl Ticket {
         Some(self.notice(id, recipient(*role, name), What::Escalated, number, at, detail))
     }
 
-    /// Whoever was told that nobody has accepted hears that it is over: they need not act any more.
-    pub(super) fn told_over(&self, id: EntityId) -> Vec<Effect> {
-        let (Some(escalation), Some(what)) = (&self.escalation, self.over()) else { return vec![] };
+    /// Whoever was told that nobody has accepted hears of what ends the search: they need not act any more. It is
+    /// the notice that subscribers get, with a detail.
+    pub(super) fn told_over(&self, event: &Event, id: EntityId) -> Vec<Effect> {
+        // It runs until the search has ended, and rests then.
+        let running = self.escalation.as_ref().filter(|one| one.due.is_some());
+        let ended = self.over().filter(|over| what(event) == Some(*over));
+        let (Some(escalation), Some(what)) = (running, ended) else { return vec![] };
         let detail = match self.technician.filter(|_| what == What::Accepted) {
             Some(technician) => {
                 format!("{technician} has accepted the ticket: nobody else is needed")
             }
             None => format!("nobody is sought any more: the ticket is {}", self.stage.name()),
         };
-        let number = u64::from(escalation.generation);
+        let number = self.told_as();
         let mut told: Vec<Recipient> = Vec::new();
         for (role, name) in escalation.policy.told(escalation.at) {
             let to = recipient(role, name);

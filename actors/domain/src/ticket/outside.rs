@@ -13,12 +13,15 @@ use crate::{
 impl Ticket {
     pub(super) fn told_outside(&self, event: &Event, id: EntityId) -> Option<Effect> {
         let what = what(event)?;
-        // Each time that it is told again there was another deadline, or another order.
-        let number = u64::from(self.generation) << 32 | u64::from(self.epoch);
         // Several may refuse one offer, which moves no deadline.
         let refusals = if what == What::Declined { self.asked.len() as u64 } else { 0 };
-        let number = number ^ refusals << 48;
+        let number = self.told_as() ^ refusals << 48;
         Some(self.notice(id, Recipient::Subscribers, what, number, Millis(0), String::new()))
+    }
+
+    /// Each time that something is told again there was another deadline, or another order.
+    pub(super) fn told_as(&self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.epoch)
     }
 
     /// Tells one of a ticket. The number tells apart what is told of it more than once; without a time it is
@@ -47,7 +50,7 @@ impl Ticket {
     }
 }
 
-fn what(event: &Event) -> Option<What> {
+pub(super) fn what(event: &Event) -> Option<What> {
     Some(match event {
         Event::Opened { .. } => What::Opened,
         Event::Triaged { .. } => What::Triaged,

@@ -128,10 +128,8 @@ impl Ticket {
                 let told = self.told(id, *at).into_iter();
                 told.chain([self.escalation_timer(), self.index(id)]).collect()
             }
-            Event::Answered { .. } => vec![self.escalation_timer(), self.index(id)],
-            Event::Rested => {
-                let told = self.told_over(id).into_iter();
-                told.chain([self.escalation_timer(), self.index(id)]).collect()
+            Event::Answered { .. } | Event::Rested => {
+                vec![self.escalation_timer(), self.index(id)]
             }
             Event::Clocked { .. } => vec![self.promise_timer(), self.index(id)],
             Event::Broken { promise, at } => {

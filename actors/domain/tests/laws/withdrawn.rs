@@ -1,10 +1,10 @@
 //! Whoever was told that nobody has accepted a ticket is told, once, that it is over.
 
 use fieldmesh_domain::{
-    Command, EntityId,
+    Command, Ctx, EntityId,
     escalation::{Act, PRIORITIES, Policy, Position, Role, Step},
     message::Answer,
-    notifier::{Notice, Recipient, What},
+    notifier::{self, Notice, Notifier, Recipient, Subscription, What},
     ticket::{self, Order, Stage},
 };
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use crate::{
     saga::hands,
     terms::any_policy,
-    world::{World, technician},
+    world::{Lived, World, technician},
 };
 
 fn tell(role: Role, name: &str) -> Act {
@@ -106,6 +106,46 @@ fn whatever_ends_the_search_is_said_with_its_reason() {
         // It is said once, however often something is told to the ticket.
         world.ask(ticket, Command::Ticket(ticket::Command::Rearm));
         assert_eq!(world.ended().len(), 1);
+    }
+}
+
+/// A target that the policy names and that subscribes besides is told once, with what the policy says.
+#[test]
+fn whoever_subscribes_besides_is_told_of_the_end_once() {
+    let until = searched(0).0.now.after_s(3600);
+    let hold = Order::Hold { until, reason: "so".into() };
+    let cancel = Order::Cancel { reason: "so".into() };
+    for (order, what) in
+        [(None, What::Accepted), (Some(hold), What::Held), (Some(cancel), What::Cancelled)]
+    {
+        let (mut world, ticket) = searched(3);
+        match order {
+            None => world.accepts(0, ticket, 1),
+            Some(order) => drop(world.order(ticket, order)),
+        }
+        world.deliver_all();
+        let ids = world.told.iter().filter(|notice| notice.what == what).map(|notice| notice.id);
+        let ids: Vec<_> = ids.collect();
+        assert_eq!(ids.len(), 4, "three that were told, and the subscribers");
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+        let mut notifier = Lived::<Notifier>::default();
+        let to = EntityId::notifier(ticket.region());
+        let ctx = Ctx { now: world.now, id: to, rule_version: 1 };
+        let lead = Recipient::Person("lead".into());
+        let targets = vec![Subscription { to: lead.clone(), kinds: u64::MAX }];
+        notifier.ask(&notifier::Command::Targets { version: 1, targets }, &ctx).unwrap();
+        for notice in &world.told {
+            notifier.ask(&notifier::Command::Tell(notice.clone()), &ctx).unwrap();
+        }
+        let told = notifier.events.iter().filter_map(|event| match event {
+            notifier::Event::Told { to, notice, .. } if *to == lead && notice.what == what => {
+                Some(notice.detail.as_str())
+            }
+            _ => None,
+        });
+        let told: Vec<_> = told.collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(!told[0].is_empty());
     }
 }
 
