@@ -77,7 +77,7 @@ pub struct Session {
     /// The second in which the whole outbox was last gone through.
     looked_s: u64,
     symmetric: Option<Symmetric>,
-    /// Alerts and confirmations stay with the service.
+    /// Mail stays with the service.
     receipts_only: bool,
     /// What came before an earlier one.
     order: Order<([u8; 16], Message)>,
@@ -133,8 +133,8 @@ impl Session {
         SessionParts { me, keys, trust, outbox, clock, entropy }
     }
 
-    /// From now on alerts and confirmations are neither noted nor acknowledged, so that the service
-    /// keeps them for whoever comes to read them.
+    /// From now on mail is neither noted nor acknowledged, so that the service keeps it for whoever comes to read
+    /// it: only answers to what this device sends are taken.
     pub fn leave_mail(&mut self) {
         self.receipts_only = true;
     }

@@ -43,7 +43,10 @@ impl Session {
             tracing::debug!("a frame was dropped");
             return Received::default();
         };
-        if self.receipts_only && message.content.kind != MessageType::Receipt {
+        // A receipt that is mail is for whoever comes to read, as alerts are.
+        let answers =
+            message.content.kind == MessageType::Receipt && message.content.seq == UNORDERED;
+        if self.receipts_only && !answers {
             return Received::default();
         }
         let (message_id, number) = (frame.message_id, message.content.seq);
@@ -160,5 +163,86 @@ impl Session {
             | MessageType::Session
             | MessageType::Act => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use std::sync::Arc;
+
+    use fieldmesh_domain::{EntityId, EntityKind, message::ReceiptStatus};
+    use fieldmesh_envelope::{Claims, Signer, SoftwareSigner, seal, sign};
+    use fieldmesh_pki::{KeyMaterial, TrustStore};
+
+    use super::*;
+    use crate::{
+        keys::DeviceKeys,
+        outbox::MemoryOutbox,
+        session::{Service, SessionParts, framed},
+    };
+
+    const NOW_S: u64 = 1_800_000_000;
+
+    fn technician(number: u8) -> EntityId {
+        EntityId::new(EntityKind::Technician, "eu1".parse().unwrap(), [number; 10])
+    }
+
+    fn id_of(number: u64) -> [u8; 16] {
+        u128::from(number).to_be_bytes()
+    }
+
+    /// A device that has said hello, and what its service signs with.
+    struct Heard {
+        session: Session,
+        signer: SoftwareSigner,
+    }
+
+    impl Heard {
+        fn new() -> Self {
+            let material = KeyMaterial::generate().unwrap();
+            let signer = |of: &[u8]| SoftwareSigner::from_pkcs8(material.pkcs8(), of);
+            let of_device = Arc::new(signer(b"device").unwrap());
+            let mut keys = DeviceKeys { signer: of_device, hpke: Vec::new() };
+            keys.rotate(NOW_S).unwrap();
+            let (signer, key) = (signer(b"service").unwrap(), keys.hpke[0].public.clone());
+            let mut session = Session::new(SessionParts {
+                me: technician(7),
+                keys,
+                trust: Arc::new(TrustStore::new(Vec::new(), Vec::new()).unwrap()),
+                outbox: Box::new(MemoryOutbox::default()),
+                clock: Arc::new(|| NOW_S * 1000),
+                entropy: Arc::new(|bytes| bytes.fill(7)),
+            });
+            let (verifying, x5t) =
+                (signer.verifying_key().clone(), signer.certificate_thumbprint());
+            session.service = Some(Service { id: [9; 16], key, signer: verifying, x5t });
+            Self { session, signer }
+        }
+
+        /// Hears a receipt with that number; what it acknowledges.
+        fn hears(&mut self, number: u64) -> Vec<[u8; 16]> {
+            let Session { me, audience, name, keys, .. } = &self.session;
+            let (status, reason) = (ReceiptStatus::NoLongerYours, String::new());
+            let body = minicbor::to_vec(ReceiptBody { status, ticket: None, reason }).unwrap();
+            let kind = MessageType::Receipt;
+            let content = Content { kind, seq: number, correlation: None, body };
+            let (iss, aud, cti) = (audience.clone(), name.clone(), id_of(number));
+            let claims = Claims { iss, aud, iat: NOW_S, exp: NOW_S + 60, cti };
+            let signed = sign(&Message { claims, content }, &self.signer).unwrap();
+            let frame = Frame { to: me.to_bytes(), message_id: cti, class: wire::SEALED };
+            let outer = seal(&signed, &frame, &keys.hpke[0].public).unwrap();
+            let bytes = framed(frame.to, cti, wire::SEALED, &outer);
+            self.session.receive(&bytes).acknowledge
+        }
+    }
+
+    #[test]
+    fn a_device_that_only_sends_leaves_all_mail_with_the_service() {
+        let mut device = Heard::new();
+        device.session.leave_mail();
+        assert!(device.hears(1).is_empty(), "a receipt that is mail");
+        assert_eq!(device.hears(UNORDERED), [id_of(UNORDERED)], "an answer on its own stream");
     }
 }
