@@ -207,7 +207,8 @@ impl Session {
     /// # Errors
     /// Where the key store refuses.
     pub fn hello(&self, service_id: [u8; 16]) -> Result<Vec<u8>, SignError> {
-        let hello = Hello { bundle: self.keys.bundle(&self.name)? };
+        let bundle = self.keys.bundle(&self.name)?;
+        let hello = Hello { bundle, understands: Some(wire::UNDERSTANDS) };
         Ok(framed(service_id, self.random(), wire::HELLO, &encoded(&hello)))
     }
 

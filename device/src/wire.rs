@@ -19,8 +19,14 @@ pub const SEALED: u8 = 1;
 pub const ACK: u8 = 2;
 /// From the service: its keys, because its certificate was renewed since the hello.
 pub const SERVICE: u8 = 3;
-/// From the service: a message that does not come, because nothing would come of it any more.
+/// From the service, to a device that [understands](PASSES) it: a message that does not come, because nothing would
+/// come of it any more. It is acknowledged under the message's identifier.
 pub const PASSED: u8 = 4;
+
+/// What this device says at its hello that it understands: that, and all with a lower number.
+pub const UNDERSTANDS: u32 = PASSES;
+/// Messages that do not come; and that receipts which are mail have their place in its order.
+pub const PASSES: u32 = 1;
 
 /// Application close codes of a connection.
 pub mod close {
@@ -88,6 +94,9 @@ pub struct Hello {
     /// The device's signed key bundle.
     #[cbor(n(0), with = "minicbor::bytes")]
     pub bundle: Vec<u8>,
+    /// None of a device that is older than what there is to understand.
+    #[n(1)]
+    pub understands: Option<u32>,
 }
 
 /// Messages that the device has.
@@ -183,7 +192,10 @@ mod tests {
         );
         let ack = Ack { message_ids: vec![ByteArray::from([7; 16])] };
         assert_eq!(hex(minicbor::to_vec(ack).unwrap()), format!("818150{}", "07".repeat(16)));
-        assert_eq!(hex(minicbor::to_vec(Hello { bundle: vec![1] }).unwrap()), "814101");
+        let hello = |understands| Hello { bundle: vec![1], understands };
+        assert_eq!(hex(minicbor::to_vec(hello(None)).unwrap()), "814101");
+        assert_eq!(hex(minicbor::to_vec(hello(Some(PASSES))).unwrap()), "82410101");
+        assert_eq!(hex(minicbor::to_vec(Passed { number: 9 }).unwrap()), "8109");
         let nodes = vec!["127.0.0.1:7443".to_owned(), "[::1]:1".to_owned()];
         let hello = Reply::Hello { service: service(), now_ms: 5, nodes };
         let told = "826e3132372e302e302e313a37343433675b3a3a315d3a31";
@@ -195,6 +207,23 @@ mod tests {
     }
 
     const SERVICE_HEX: &str = "8350030303030303030303030303030303038141014102";
+
+    /// A hello as it was before devices said what they understand.
+    #[derive(Debug, PartialEq, Eq, Encode, Decode)]
+    struct OlderHello {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        bundle: Vec<u8>,
+    }
+
+    #[test]
+    fn older_and_newer_services_read_each_others_devices() {
+        let older = minicbor::to_vec(OlderHello { bundle: vec![1] }).unwrap();
+        let read: Hello = minicbor::decode(&older).unwrap();
+        assert_eq!(read, Hello { bundle: vec![1], understands: None });
+        let newer = Hello { bundle: vec![1], understands: Some(UNDERSTANDS) };
+        let read: OlderHello = minicbor::decode(&minicbor::to_vec(newer).unwrap()).unwrap();
+        assert_eq!(read, OlderHello { bundle: vec![1] });
+    }
 
     /// The answer to a hello as it was before it named the nodes.
     #[derive(Debug, PartialEq, Eq, Encode, Decode)]

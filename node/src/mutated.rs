@@ -429,7 +429,8 @@ fn what_devices_say_and_are_told() {
     use fieldmesh_device::wire::{Ack, Hello, Reply, ServiceKeys};
     let keys =
         || ServiceKeys { id: [1; 16], chain: vec![bytes(b"leaf"), bytes(b"ca")], bundle: vec![2] };
-    values(&[Hello { bundle: vec![1, 2, 3] }], &[]);
+    let understands = |understands| Hello { bundle: vec![1, 2, 3], understands };
+    values(&[understands(None), understands(Some(1))], &[]);
     values(&[Ack { message_ids: vec![[5; 16].into(), [6; 16].into()] }], &[]);
     values(&[keys()], &[]);
     values(

@@ -19,15 +19,6 @@ use crate::{outbox::Change, wire};
 /// The number of what answers a message of this device on the stream that brought it: mail is numbered from 1.
 const UNORDERED: u64 = 0;
 
-/// Whoever says this is the node at the other end: it could as well say nothing, and the messages wait.
-fn passed_over(bytes: &[u8]) -> Option<u64> {
-    let (frame, header) = Frame::decode(bytes).ok()?;
-    if frame.class != wire::PASSED {
-        return None;
-    }
-    minicbor::decode::<wire::Passed>(bytes.get(header..)?).ok().map(|passed| passed.number)
-}
-
 impl Session {
     /// A frame from the service: verified, noted, then told.
     pub fn receive(&mut self, bytes: &[u8]) -> Received {
@@ -35,8 +26,8 @@ impl Session {
         if self.takes_keys(bytes) {
             return Received::default();
         }
-        if let Some(passed) = passed_over(bytes) {
-            return self.pass_over(passed);
+        if let Some((frame, number)) = self.passed_over(bytes) {
+            return self.pass_over(&frame, number);
         }
         let Some((frame, message)) = self.open(bytes) else {
             // No acknowledgement and no word: a forger learns nothing.
@@ -69,10 +60,25 @@ impl Session {
         received
     }
 
-    /// What waited for a message that does not come.
-    fn pass_over(&mut self, number: u64) -> Received {
-        let mut received = Received::default();
-        let told = self.order.passed(number, (self.clock)());
+    /// A number that does not come. Whoever says this is the node at the other end: it could as well say nothing,
+    /// and the messages wait.
+    fn passed_over(&self, bytes: &[u8]) -> Option<(Frame, u64)> {
+        let (frame, header) = Frame::decode(bytes).ok()?;
+        if frame.to != self.me.to_bytes() || frame.class != wire::PASSED {
+            return None;
+        }
+        let passed = minicbor::decode::<wire::Passed>(bytes.get(header..)?).ok()?;
+        Some((frame, passed.number))
+    }
+
+    /// What waited for a message that does not come. The service says it until it is acknowledged; that goes with
+    /// the mail to whoever comes to read.
+    fn pass_over(&mut self, frame: &Frame, number: u64) -> Received {
+        if self.receipts_only {
+            return Received::default();
+        }
+        let mut received = Received { acknowledge: vec![frame.message_id], ..Received::default() };
+        let told = self.order.passed(number);
         self.tell(told, &mut received);
         received
     }
@@ -236,6 +242,34 @@ mod tests {
             let bytes = framed(frame.to, cti, wire::SEALED, &outer);
             self.session.receive(&bytes).acknowledge
         }
+
+        /// Hears that a number does not come to somebody.
+        fn hears_no_more_of(&mut self, number: u64, to: EntityId) -> Vec<[u8; 16]> {
+            let passed = minicbor::to_vec(wire::Passed { number }).unwrap();
+            let bytes = framed(to.to_bytes(), id_of(number), wire::PASSED, &passed);
+            self.session.receive(&bytes).acknowledge
+        }
+    }
+
+    #[test]
+    fn what_does_not_come_is_heard_by_whom_it_is_said_to_and_acknowledged() {
+        let mut device = Heard::new();
+        assert_eq!(device.hears(1), [id_of(1)]);
+        assert!(device.hears_no_more_of(2, technician(8)).is_empty());
+        assert!(device.hears(3).is_empty(), "2 may come");
+        assert_eq!(device.hears_no_more_of(2, technician(7)), [id_of(2), id_of(3)]);
+        // It is acknowledged however often and whatever is said, and the order stays.
+        for number in [2, u64::MAX] {
+            assert_eq!(device.hears_no_more_of(number, technician(7)), [id_of(number)]);
+        }
+        assert!(device.session.overdue().acknowledge.is_empty());
+        assert!(device.hears(5).is_empty(), "4 may come");
+        // What was said before the connection ended is not said again.
+        assert_eq!(device.hears_no_more_of(6, technician(7)), [id_of(6)]);
+        device.session.disconnected();
+        assert!(device.hears(7).is_empty());
+        assert_eq!(device.hears(4), [id_of(4)]);
+        assert_eq!(device.hears(5), [id_of(5), id_of(7)]);
     }
 
     #[test]
@@ -243,6 +277,7 @@ mod tests {
         let mut device = Heard::new();
         device.session.leave_mail();
         assert!(device.hears(1).is_empty(), "a receipt that is mail");
+        assert!(device.hears_no_more_of(2, technician(7)).is_empty());
         assert_eq!(device.hears(UNORDERED), [id_of(UNORDERED)], "an answer on its own stream");
     }
 }

@@ -91,6 +91,8 @@ pub struct Raw {
     /// When its key was made, in seconds: a later hello with the same key publishes nothing new.
     key_since_s: u64,
     sequence: AtomicU64,
+    /// What its hello says; none as a device of an earlier release.
+    pub understands: Option<u32>,
 }
 
 impl Raw {
@@ -106,6 +108,7 @@ impl Raw {
             public,
             key_since_s: now_s(),
             sequence: AtomicU64::new(0),
+            understands: Some(wire::UNDERSTANDS),
         }
     }
 
@@ -131,7 +134,8 @@ impl Raw {
 
     /// A hello with any bundle.
     pub fn hello_with(&self, bundle: Vec<u8>) -> Vec<u8> {
-        framed([0; 16], random(), wire::HELLO, &minicbor::to_vec(Hello { bundle }).unwrap())
+        let hello = Hello { bundle, understands: self.understands };
+        framed([0; 16], random(), wire::HELLO, &minicbor::to_vec(hello).unwrap())
     }
 
     pub fn hello(&self) -> Vec<u8> {
