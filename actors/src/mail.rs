@@ -1,8 +1,9 @@
 //! What a message for a device is about, as far as that decides whether it is still worth sending.
 //!
 //! An alert is worth something until its offer ends, or somebody tells the technician that the ticket is not
-//! theirs any more. **Invariants:** what is not an alert is sent until its device would refuse it; of the rows
-//! of a mailbox each is either sent or passed over. **Not here:** when rows are sent and settled (`mailroom`).
+//! theirs any more. **Invariants:** what is not an alert is sent until its device would refuse it, and so is what is
+//! for a device that cannot be told what does not come; of the rows of a mailbox each is either sent or passed over.
+//! **Not here:** when rows are sent and settled (`mailroom`).
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -47,7 +48,7 @@ impl About {
     }
 
     /// The second from which on it is not worth sending, where its device refuses it from `refused_s` on.
-    pub fn expires_s(self, refused_s: u64) -> u64 {
+    fn ends_s(self, refused_s: u64) -> u64 {
         match self {
             Self::Alert { ends, .. } => refused_s.min(ends.0.div_ceil(1000)),
             Self::Withdrawal { .. } | Self::Other => refused_s,
@@ -56,6 +57,11 @@ impl About {
 }
 
 impl MailItem {
+    /// The second from which on it is not worth sending to a device that can be told so.
+    pub(crate) fn ends_s(&self) -> u64 {
+        self.about.ends_s(self.expires_s)
+    }
+
     /// In place of a row that is passed over: its device need not wait for the number.
     pub(crate) fn passed_over(&self) -> Self {
         Self { signed: Arc::from([]), about: About::Other, ..self.clone() }
@@ -67,8 +73,16 @@ impl MailItem {
     }
 }
 
-/// Rows of one mailbox, oldest first: those to send, and those to pass over.
-pub(crate) fn sorted(rows: Vec<MailItem>, now_s: u64) -> (Vec<MailItem>, Vec<MailItem>) {
+/// Rows of one mailbox, oldest first: those to send, and those to pass over. A device that cannot be told is sent all
+/// that it would take.
+pub(crate) fn sorted(
+    rows: Vec<MailItem>,
+    now_s: u64,
+    passes: bool,
+) -> (Vec<MailItem>, Vec<MailItem>) {
+    if !passes {
+        return rows.into_iter().partition(|row| row.expires_s > now_s);
+    }
     let mut withdrawn: BTreeMap<EntityId, u64> = BTreeMap::new();
     for row in &rows {
         if let About::Withdrawal { ticket } = row.about {
@@ -80,7 +94,7 @@ pub(crate) fn sorted(rows: Vec<MailItem>, now_s: u64) -> (Vec<MailItem>, Vec<Mai
             About::Alert { ticket, .. } => withdrawn.get(&ticket) > Some(&row.number),
             About::Withdrawal { .. } | About::Other => false,
         };
-        row.expires_s > now_s && !is_withdrawn
+        row.ends_s() > now_s && !is_withdrawn
     };
     rows.into_iter().partition(is_worth)
 }
@@ -127,7 +141,7 @@ mod tests {
             number,
             message_id: u128::from(number).to_be_bytes(),
             signed: body.into(),
-            expires_s: about.expires_s(WEEK_S),
+            expires_s: WEEK_S,
             about,
         }
     }
@@ -153,11 +167,11 @@ mod tests {
             (61, vec![2, 4], vec![1, 3]),
             (WEEK_S, vec![], vec![1, 2, 3, 4]),
         ] {
-            let (send, pass) = sorted(rows(), now_s);
+            let (send, pass) = sorted(rows(), now_s, true);
             assert_eq!((numbers(&send), numbers(&pass)), (sent, passed), "{now_s}");
         }
         // An offer that never ends is refused by the device in the end.
-        assert_eq!(row(1, MessageKind::Alert, &alert(1, u64::MAX)).expires_s, WEEK_S);
+        assert_eq!(row(1, MessageKind::Alert, &alert(1, u64::MAX)).ends_s(), WEEK_S);
     }
 
     #[test]
@@ -169,10 +183,15 @@ mod tests {
             row(3, MessageKind::Receipt, &gone),
             row(4, MessageKind::Alert, &alert(1, 60_000)),
         ];
-        let (send, pass) = sorted(rows, 0);
+        let (send, pass) = sorted(rows.clone(), 0, true);
         assert_eq!((numbers(&send), numbers(&pass)), (vec![2, 3, 4], vec![1]));
         assert!(pass[0].passed_over().is_passed_over());
         assert!(!pass[0].is_passed_over());
+        // A gap of which nobody tells costs its device more than what is over.
+        for (now_s, sent) in [(WEEK_S - 1, vec![1, 2, 3, 4]), (WEEK_S, vec![])] {
+            let (send, _) = sorted(rows.clone(), now_s, false);
+            assert_eq!(numbers(&send), sent, "{now_s}");
+        }
     }
 
     #[test]
@@ -200,13 +219,13 @@ mod tests {
             let kinds = (0..5).map(|at| mailbox / KINDS.pow(at) % KINDS);
             let rows: Vec<MailItem> = kinds.zip(1..).map(|(kind, at)| one(kind, at)).collect();
             for now_s in [0, 1, 3] {
-                let (send, pass) = sorted(rows.clone(), now_s);
+                let (send, pass) = sorted(rows.clone(), now_s, true);
                 let mut both = [numbers(&send), numbers(&pass)].concat();
                 both.sort_unstable();
                 assert_eq!(both, [1, 2, 3, 4, 5]);
                 assert!(numbers(&send).is_sorted() && numbers(&pass).is_sorted());
                 assert!(pass.iter().all(is_alert), "{pass:?}");
-                assert!(send.iter().all(|row| row.expires_s > now_s), "{send:?}");
+                assert!(send.iter().all(|row| row.ends_s() > now_s), "{send:?}");
             }
         }
     }

@@ -1,11 +1,11 @@
 //! Messages for devices: pushed while the device is connected, kept until it acknowledges.
 //!
-//! What is not worth sending any more is passed over: its device is told that the number does not come, and
-//! the row goes. That a device has an alert its ticket is told before the row goes.
+//! What is not worth sending any more is passed over, where its device can be told: that the number does not come is
+//! sent in its place, until it is acknowledged. That a device has an alert its ticket is told before the row goes.
 //!
-//! **Invariants:** a row leaves the table only after its device acknowledged it, or once it is passed over; a
-//! device without a session costs no memory here. **Not here:** sealing and sockets (`Courier`), what is worth
-//! sending (`mail`), deduplication on the device.
+//! **Invariants:** a row leaves the table only after its device acknowledged it or that it does not come, or once the
+//! device would refuse it; a device without a session costs no memory here. **Not here:** sealing and sockets
+//! (`Courier`), what is worth sending (`mail`), deduplication on the device.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -83,6 +83,7 @@ struct Attached {
 }
 
 struct Pushed {
+    /// Or what stands in its place.
     mail: MailItem,
     first_ms: u64,
     at_ms: u64,
@@ -98,6 +99,16 @@ impl Pushed {
             }
             About::Withdrawal { .. } | About::Other => None,
         }
+    }
+
+    /// Nothing would come of it, and nobody has said that its device has it.
+    fn is_over(&self, now_s: u64) -> bool {
+        !self.is_acknowledged && !self.mail.is_passed_over() && self.mail.ends_s() <= now_s
+    }
+
+    /// It stands there as it is, or that it does not come is news.
+    fn holds(&self, row: &MailItem) -> bool {
+        self.is_acknowledged || self.mail.is_passed_over() || !row.is_passed_over()
     }
 }
 
@@ -165,7 +176,8 @@ impl State {
         let Some(device) = self.devices.get_mut(&mail.to) else {
             return;
         };
-        if device.waiting.len() >= WINDOW_ROWS {
+        let is_full = device.waiting.len() >= WINDOW_ROWS;
+        if is_full && !device.waiting.contains_key(&mail.message_id) {
             device.behind = true;
             return;
         }
@@ -200,27 +212,31 @@ impl State {
             }
         };
         device.behind = !rows.is_all;
-        // What nothing comes of would stand in the way of the rest.
-        let (rows, passed) = mail::sorted(rows.items, self.clock.now_ms() / 1000);
-        for row in &passed {
+        let (now_s, passes) = (self.clock.now_ms() / 1000, self.courier.passes(to));
+        let (rows, over) = mail::sorted(rows.items, now_s, passes);
+        let (dead, passed): (Vec<_>, Vec<_>) =
+            over.into_iter().partition(|row| row.expires_s <= now_s);
+        // What its device would refuse would stand in the way of the rest.
+        for row in &dead {
             device.waiting.remove(&row.message_id);
         }
-        let settled = &self.settled;
+        let (settled, waiting) = (&self.settled, &device.waiting);
         let fresh: Vec<MailItem> = rows
             .into_iter()
+            .chain(passed.iter().map(MailItem::passed_over))
             .filter(|row| {
-                !device.waiting.contains_key(&row.message_id)
+                !waiting.get(&row.message_id).is_some_and(|pushed| pushed.holds(row))
                     && !settled.contains(&(to, row.number))
             })
             .collect();
         for mail in fresh {
             self.push_new(mail);
         }
-        self.pass_over(me, passed)
+        self.expire(me, dead)
     }
 
-    /// Nothing comes of these rows: they go, and their devices do not wait for their numbers.
-    fn pass_over(
+    /// Their devices would refuse these rows, and nobody has acknowledged them: they go.
+    fn expire(
         &mut self,
         me: &ActorRef<Msg>,
         rows: Vec<MailItem>,
@@ -256,6 +272,9 @@ impl State {
                 continue;
             };
             let number = pushed.mail.number;
+            if pushed.mail.is_passed_over() {
+                metrics::counter!("fieldmesh_mail_expired_total").increment(1);
+            }
             match self.courier.delivered(&pushed.mail) {
                 Some(told) => {
                     pushed.is_acknowledged = true;
@@ -324,10 +343,18 @@ impl State {
 
     fn resend(&mut self, me: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
         let now = self.clock.now_ms();
-        let (mut behind, mut expired) = (Vec::new(), Vec::new());
+        let (mut behind, mut dead) = (Vec::new(), Vec::new());
         for (id, device) in &mut self.devices {
-            let is_over = |_: &_, pushed: &mut Pushed| pushed.mail.expires_s <= now / 1000;
-            expired.extend(device.waiting.extract_if(.., is_over).map(|(_, pushed)| pushed.mail));
+            let is_dead = |_: &_, pushed: &mut Pushed| pushed.mail.expires_s <= now / 1000;
+            dead.extend(device.waiting.extract_if(.., is_dead).map(|(_, pushed)| pushed.mail));
+            let is_over = |pushed: &Pushed| pushed.is_over(now / 1000);
+            if device.waiting.values().any(is_over) && self.courier.passes(*id) {
+                for pushed in device.waiting.values_mut().filter(|pushed| is_over(pushed)) {
+                    pushed.mail = pushed.mail.passed_over();
+                    self.courier.push(&pushed.mail);
+                    pushed.at_ms = now;
+                }
+            }
             let is_due = |pushed: &&mut Pushed| {
                 !pushed.is_acknowledged && pushed.at_ms + RESEND_AFTER_MS <= now
             };
@@ -340,7 +367,7 @@ impl State {
                 behind.push(*id);
             }
         }
-        self.pass_over(me, expired)?;
+        self.expire(me, dead)?;
         behind.into_iter().try_for_each(|id| self.refill(me, id))
     }
 }

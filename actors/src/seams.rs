@@ -72,7 +72,7 @@ pub struct MailItem {
     pub number: u64,
     pub message_id: [u8; 16],
     pub signed: Arc<[u8]>,
-    /// Unix seconds; afterwards its device would refuse it, or nothing would come of it.
+    /// Unix seconds; afterwards its device would refuse it.
     pub expires_s: u64,
     pub about: About,
 }
@@ -251,6 +251,10 @@ pub trait Courier: Send + Sync + 'static {
 
     /// Hands mail to the device's session, if it has one here; false where it has none.
     fn push(&self, mail: &MailItem) -> bool;
+
+    /// Whether the device may be told that a row does not come: it knows what that means and acknowledges it, and
+    /// so does the node that has its session.
+    fn passes(&self, device: EntityId) -> bool;
 
     /// A device has acknowledged this mail: whoever waits for that is told; true once that is committed there,
     /// or is of no use to anybody any more. None where nobody waits for it.

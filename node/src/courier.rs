@@ -492,16 +492,13 @@ impl NodeCourier {
     fn attached(&self, device: EntityId, place: Place) {
         // The shard and other nodes are told under the lock, so that they hear of sessions in their order.
         let mut sessions = write(&self.sessions);
-        let here = match &place {
-            Place::Here(session) => Some(session.number),
-            Place::There(_) => None,
-        };
+        let told = place.told(device);
         let replaced = sessions.attach(device, place);
         if let Some(shard) = self.shard_of(device) {
             shard.attached(device);
         }
-        if let Some(session) = here {
-            self.notice(device, |device| Notice::Attached { device, session });
+        if let Some(told) = told {
+            self.notice(device, |_| told);
         }
         drop(sessions);
         if let Some(Abroad { node, session, .. }) = replaced {
@@ -587,6 +584,10 @@ impl Courier for NodeCourier {
 
     fn push(&self, mail: &MailItem) -> bool {
         self.hand_over(mail)
+    }
+
+    fn passes(&self, device: EntityId) -> bool {
+        self.may_pass(device)
     }
 
     fn delivered(&self, mail: &MailItem) -> Option<Pending<bool>> {

@@ -384,7 +384,8 @@ fn what_nodes_say_to_each_other() {
     };
     values(
         &[
-            courier::Notice::Attached { device, session: 1 },
+            courier::Notice::Attached { device, session: 1, understands: None },
+            courier::Notice::Attached { device, session: 1, understands: Some(1) },
             courier::Notice::Acknowledged { device, message_ids: vec![[5; 16].into()] },
             courier::Notice::Mail(post),
             courier::Notice::Absent(device),

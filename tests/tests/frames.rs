@@ -154,7 +154,8 @@ fn notices() -> Vec<Notice> {
         expires_s: 6,
     };
     vec![
-        Notice::Attached { device, session },
+        Notice::Attached { device, session, understands: None },
+        Notice::Attached { device, session, understands: Some(1) },
         Notice::Detached { device, session },
         Notice::Acknowledged { device, message_ids: vec![[1; 16].into(), [2; 16].into()] },
         Notice::Mail(post),

@@ -12,6 +12,7 @@ use fieldmesh_actors::{
     mail::About,
     seams::{MailItem, Pending},
 };
+use fieldmesh_device::wire::PASSES;
 use fieldmesh_domain::{
     Command, EntityId,
     placement::DELIVERIES,
@@ -28,21 +29,26 @@ use super::{
 const ANSWERED_AT_ONCE: Duration = Duration::from_millis(250);
 
 impl NodeCourier {
-    /// Every node knows of what is passed over, and of how far alerts come.
+    /// Every node knows of how far alerts come.
     fn may_tell(&self) -> bool {
         self.known.known().level() >= DELIVERIES
     }
 
     /// Hands mail to the session of its device; whether there is one that takes it.
     pub(super) fn hand_over(&self, mail: &MailItem) -> bool {
-        if mail.is_passed_over() && !self.may_tell() {
-            return false;
-        }
-        match read(&self.sessions).place(mail.to) {
+        let sessions = read(&self.sessions);
+        let place = sessions.place(mail.to);
+        match place.filter(|place| !mail.is_passed_over() || place.understands() >= PASSES) {
             Some(Place::Here(session)) => session.mail.try_send(mail.clone()).is_ok(),
             Some(Place::There(abroad)) => self.notify(abroad.node, Notice::Mail(mail.into())),
             None => false,
         }
+    }
+
+    /// Whether a device is told of what does not come: it knows what that means, and so does the node that it is
+    /// connected to, which else had not said so.
+    pub(super) fn may_pass(&self, device: EntityId) -> bool {
+        read(&self.sessions).place(device).is_some_and(|place| place.understands() >= PASSES)
     }
 
     /// The ticket hears that its alert has arrived.

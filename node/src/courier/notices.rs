@@ -220,10 +220,11 @@ impl NodeCourier {
                     None => self.other_leader(of) == Some(node),
                 })
             };
-            sessions.here().filter(|(device, _)| is_meant(*device)).collect()
+            let mine = sessions.here().filter(|(device, _)| is_meant(*device));
+            mine.map(|(device, session)| session.told(device)).collect()
         };
-        for (device, session) in mine {
-            send.frame(&rows::encode(&Notice::Attached { device, session })).await?;
+        for told in mine {
+            send.frame(&rows::encode(&told)).await?;
         }
         Ok(())
     }
@@ -295,8 +296,10 @@ impl NodeCourier {
 
     fn take_notice(&self, node: u64, stream: u64, notice: Notice) {
         match notice {
-            Notice::Attached { device, session } => {
-                self.attached(device, Place::There(Abroad { node, session, stream }));
+            Notice::Attached { device, session, understands } => {
+                let understands = understands.unwrap_or(0);
+                let abroad = Abroad { node, session, stream, understands };
+                self.attached(device, Place::There(abroad));
             }
             Notice::Detached { device, session } => {
                 self.detached(device, Some(node), session);

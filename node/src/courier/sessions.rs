@@ -10,7 +10,10 @@ use fieldmesh_actors::{commit::ShardId, seams::MailItem};
 use fieldmesh_domain::EntityId;
 use tokio::sync::mpsc;
 
-use super::{sums::Sums, wire::Tally};
+use super::{
+    sums::Sums,
+    wire::{Notice, Tally},
+};
 
 /// A device that is connected here.
 #[derive(Debug, Clone)]
@@ -18,6 +21,16 @@ pub struct Session {
     /// Tells this session from an earlier one of the same device.
     pub number: u64,
     pub mail: mpsc::Sender<MailItem>,
+    /// What its device says that it understands; 0 where it says nothing of it.
+    pub understands: u32,
+}
+
+impl Session {
+    /// What whoever leads its device's shard is told.
+    pub(super) fn told(&self, device: EntityId) -> Notice {
+        let understands = Some(self.understands).filter(|understands| *understands > 0);
+        Notice::Attached { device, session: self.number, understands }
+    }
 }
 
 /// A session on another node.
@@ -28,6 +41,8 @@ pub(super) struct Abroad {
     pub(super) session: u64,
     /// The stream on which it was said.
     pub(super) stream: u64,
+    /// What was said that the device and the node understand.
+    pub(super) understands: u32,
 }
 
 /// Where a device is.
@@ -58,6 +73,22 @@ impl Place {
         match self {
             Self::Here(session) => session.number,
             Self::There(abroad) => abroad.session,
+        }
+    }
+
+    /// What its device understands, and the node that has the session.
+    pub(super) fn understands(&self) -> u32 {
+        match self {
+            Self::Here(session) => session.understands,
+            Self::There(abroad) => abroad.understands,
+        }
+    }
+
+    /// What is told of it, where it is here.
+    pub(super) fn told(&self, device: EntityId) -> Option<Notice> {
+        match self {
+            Self::Here(session) => Some(session.told(device)),
+            Self::There(_) => None,
         }
     }
 }
@@ -177,10 +208,10 @@ impl Sessions {
         self.places.keys().copied()
     }
 
-    /// Devices that are connected here, with their sessions' numbers.
-    pub(super) fn here(&self) -> impl Iterator<Item = (EntityId, u64)> {
+    /// Devices that are connected here, with their sessions.
+    pub(super) fn here(&self) -> impl Iterator<Item = (EntityId, &Session)> {
         self.places.iter().filter_map(|(device, kept)| match &kept.place {
-            Place::Here(session) => Some((*device, session.number)),
+            Place::Here(session) => Some((*device, session)),
             Place::There(_) => None,
         })
     }
@@ -200,11 +231,15 @@ mod tests {
     }
 
     fn there(node: u64, session: u64, stream: u64) -> Place {
-        Place::There(Abroad { node, session, stream })
+        Place::There(Abroad { node, session, stream, understands: 0 })
     }
 
     fn here(number: u64) -> Place {
-        Place::Here(Session { number, mail: mpsc::channel(1).0 })
+        Place::Here(Session { number, mail: mpsc::channel(1).0, understands: 0 })
+    }
+
+    fn numbers(sessions: &Sessions) -> Vec<(EntityId, u64)> {
+        sessions.here().map(|(device, session)| (device, session.number)).collect()
     }
 
     #[test]
@@ -216,7 +251,7 @@ mod tests {
         assert!(!sessions.detach(device(), Some(2), 5));
         assert!(!sessions.absent(device(), 2));
         assert!(sessions.forget(1).is_empty());
-        assert_eq!(sessions.here().collect::<Vec<_>>(), [(device(), 5)]);
+        assert_eq!(numbers(&sessions), [(device(), 5)]);
         assert!(sessions.detach(device(), None, 5));
         assert!(sessions.place(device()).is_none());
     }
@@ -227,11 +262,23 @@ mod tests {
         let mut sessions = Sessions::default();
         assert_eq!(sessions.attach(device(), there(2, 5, 1)), None);
         assert_eq!(sessions.attach(device(), there(2, 5, 3)), None);
-        let replaced = |session, stream| Some(Abroad { node: 2, session, stream });
+        let understands = 0;
+        let replaced = |session, stream| Some(Abroad { node: 2, session, stream, understands });
         assert_eq!(sessions.attach(device(), there(2, 6, 3)), replaced(5, 3));
         assert_eq!(sessions.attach(device(), there(3, 6, 4)), replaced(6, 3));
         assert!(sessions.attach(device(), here(1)).is_some());
         assert_eq!(sessions.attach(device(), here(2)), None, "it is told by its closed channel");
+    }
+
+    #[test]
+    fn what_a_device_understands_is_said_with_its_session() {
+        for (understands, said) in [(0, None), (1, Some(1))] {
+            let session = Session { number: 5, mail: mpsc::channel(1).0, understands };
+            let notice = Notice::Attached { device: device(), session: 5, understands: said };
+            assert_eq!(session.told(device()), notice);
+            assert_eq!(Place::Here(session).told(device()), Some(notice));
+        }
+        assert_eq!(there(2, 5, 1).told(device()), None, "that node says it itself");
     }
 
     #[test]
@@ -320,8 +367,7 @@ mod tests {
             }
             sessions.disbelieve(1, |_| true);
             sessions.disbelieve(2, |_| true);
-            let left: Vec<_> = sessions.here().collect();
-            for (device, session) in left {
+            for (device, session) in numbers(&sessions) {
                 prop_assert!(sessions.detach(device, None, session));
             }
             prop_assert!(sessions.sums.is_empty(), "nothing is kept of nobody");
@@ -355,7 +401,7 @@ mod tests {
                 (0..3).map(|shard| said.get(&shard).copied().unwrap_or_else(|| Tally::none(shard))).collect();
             let again = leader.unlike(2, &all, shard_of);
             leader.disbelieve(2, |device| shard_of(device).is_some_and(|of| again.contains(&of)));
-            for (device, session) in own.here() {
+            for (device, session) in numbers(&own) {
                 if again.contains(&shard_of(device).unwrap()) {
                     leader.attach(device, there(2, session, 1));
                 }

@@ -220,6 +220,10 @@ pub enum Notice {
         /// Tells this session from others of the same device on the same node.
         #[n(1)]
         session: u64,
+        /// What the device and the node understand, as the device says it at its hello; none where one of them
+        /// knows nothing of it.
+        #[n(2)]
+        understands: Option<u32>,
     },
     #[n(1)]
     Detached {

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -43,6 +43,8 @@ struct Open {
     bucket: Mutex<Bucket>,
     /// Which of the service's certificates the device has heard of.
     heard: AtomicU64,
+    /// What the device says that it understands; 0 where it says nothing of it.
+    understands: AtomicU32,
 }
 
 /// Serves a device until its connection ends.
@@ -59,10 +61,11 @@ pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, admitted: Admi
         channel: Channel::default(),
         bucket: Mutex::new(bucket),
         heard: AtomicU64::new(0),
+        understands: AtomicU32::new(0),
     });
     let sender = tokio::spawn(send_mail(Arc::clone(&open), queue));
     metrics::gauge!("fieldmesh_edge_sessions").increment(1);
-    let mut attached = Some(Session { number, mail });
+    let mut mail = Some(mail);
     loop {
         let (send, receive) = match open.connection.accept_bi().await {
             Ok(stream) => stream,
@@ -72,13 +75,15 @@ pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, admitted: Admi
             }
         };
         let open = Arc::clone(&open);
-        if let Some(session) = attached.take() {
+        if let Some(waiting) = mail.take() {
             // The first frame is the hello: mail flows only to a device whose key is known.
             serve(&open, send, receive).await;
             if open.channel.is_known() {
+                let understands = open.understands.load(Ordering::Relaxed);
+                let session = Session { number, mail: waiting, understands };
                 edge.options.intake.courier.attach(device, session);
             } else {
-                attached = Some(session);
+                mail = Some(waiting);
             }
             continue;
         }
@@ -191,6 +196,7 @@ impl Open {
                 return Reply::Unavailable { retry_after_ms: RETRY_AFTER_MS };
             }
         }
+        self.understands.store(hello.understands.unwrap_or(0), Ordering::Relaxed);
         self.channel.learn(best);
         self.heard.store(intake.service.generation(), Ordering::Relaxed);
         let now_ms = intake.clock.now_ms();
@@ -242,7 +248,7 @@ impl Open {
         let (to, message_id) = (mail.to.to_bytes(), mail.message_id);
         let mut bytes = Frame { to, message_id, class: wire::PASSED }.encode();
         bytes.extend_from_slice(&passed);
-        // A device that does not hear it waits for a few seconds.
+        // A device that does not hear it does not acknowledge it, and is told again.
         if let Ok(mut stream) = self.connection.open_uni().await
             && stream.write_all(&bytes).await.is_ok()
         {
@@ -254,8 +260,8 @@ impl Open {
     async fn transmit(&self, mail: MailItem) {
         let intake = &self.edge.options.intake;
         let (steps, now_s) = (&intake.steps, intake.clock.now_ms() / 1000);
-        // It may have waited behind others until nothing comes of it; whoever keeps it sees that too.
-        if mail.is_passed_over() || mail.expires_s <= now_s {
+        // Whoever keeps it says what is over, by its own clock, and says it until that is acknowledged.
+        if mail.is_passed_over() {
             return self.pass_over(&mail).await;
         }
         self.introduce().await;

@@ -95,7 +95,8 @@ fn notices() {
     };
     let message_ids = vec![MESSAGE.into()];
     are_frozen(&[
-        ("8200 82 <tec> 01", Notice::Attached { device, session }),
+        ("8200 82 <tec> 01", Notice::Attached { device, session, understands: None }),
+        ("8200 83 <tec> 01 01", Notice::Attached { device, session, understands: Some(1) }),
         ("8201 82 <tec> 01", Notice::Detached { device, session }),
         ("8202 82 <tec> 81 <msg>", Notice::Acknowledged { device, message_ids }),
         ("8203 81 85 <tec> 01 <msg> 4173 03", Notice::Mail(post)),

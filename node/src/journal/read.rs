@@ -312,7 +312,7 @@ impl Inner {
             let unreadable = |error| JournalError::Failed(format!("stored mail: {error}"));
             let signed = Signed::from_bytes(signed.to_vec()).map_err(unreadable)?;
             let about = about(&signed.unverified_content().map_err(unreadable)?);
-            let expires_s = about.expires_s(signed.unverified_claims().exp);
+            let expires_s = signed.unverified_claims().exp;
             let (number, message_id) = (mail.number, mail.message_id);
             let signed = signed.as_bytes().into();
             Ok(MailItem { to, number, message_id, signed, expires_s, about })

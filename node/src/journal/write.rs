@@ -239,7 +239,7 @@ impl Inner {
         })?;
         let sealed =
             key.seal(Place::Mail, &message_id, &signed, &*self.entropy).map_err(seal_error)?;
-        let expires_s = about.expires_s(now_s + MESSAGE_LIFE_S);
+        let expires_s = now_s + MESSAGE_LIFE_S;
         let item = MailItem { to, number, message_id, signed: Arc::from(signed), expires_s, about };
         Ok((Mail { to, number, message_id, sealed }, item))
     }

@@ -1,7 +1,8 @@
 //! How far alerts and confirmations come, as operators see it; and that nobody is shown what is over.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use fieldmesh_actors::seams::Journal;
 use fieldmesh_device::{
     transport::{Connection, ask, next_frame},
     wire::{self, Ack, Passed, Reply},
@@ -25,6 +26,18 @@ use tempfile::{NamedTempFile, TempDir};
 /// What a raw device asks for.
 const CATEGORY: u16 = 7;
 
+/// By number: a message with its id, or none in the place of one that does not come.
+type Heard = BTreeMap<u64, ([u8; 16], Option<Message>)>;
+
+fn passed(heard: &Heard) -> Vec<u64> {
+    let passed = heard.iter().filter(|(_, (_, message))| message.is_none());
+    passed.map(|(number, _)| *number).collect()
+}
+
+fn told(heard: &Heard, number: u64) -> &Message {
+    heard[&number].1.as_ref().unwrap()
+}
+
 /// A raw device on its connection.
 struct Phone {
     device: Raw,
@@ -45,8 +58,29 @@ impl Phone {
         self.device.opened(&self.service, &frame)
     }
 
+    /// Until so many numbers were heard of; nothing is acknowledged.
+    async fn hears(&self, count: usize) -> Heard {
+        let mut heard = Heard::new();
+        while heard.len() < count {
+            let bytes = next_frame(&self.connection).await.unwrap();
+            let (frame, header) = Frame::decode(&bytes).unwrap();
+            let (number, message) = if frame.class == wire::PASSED {
+                (minicbor::decode::<Passed>(&bytes[header..]).unwrap().number, None)
+            } else {
+                let message = self.device.opened(&self.service, &bytes);
+                (message.content.seq, Some(message))
+            };
+            heard.insert(number, (frame.message_id, message));
+        }
+        heard
+    }
+
     async fn acknowledge(&self, message: &Message) {
-        let ack = Ack { message_ids: vec![message.claims.cti.into()] };
+        self.has(&[message.claims.cti]).await;
+    }
+
+    async fn has(&self, message_ids: &[[u8; 16]]) {
+        let ack = Ack { message_ids: message_ids.iter().copied().map(Into::into).collect() };
         let ack = minicbor::to_vec(ack).unwrap();
         let frame = framed(self.service.id, random(), wire::ACK, &ack);
         assert_eq!(ask(&self.connection, &frame).await.unwrap(), Reply::Accepted);
@@ -108,6 +142,25 @@ impl Offered {
         assert_eq!(status, 200, "{answer}");
     }
 
+    /// What was offered is withdrawn, and offered once more; all that is in the technician's mailbox.
+    async fn offers_anew(&self) {
+        self.is_in("queued").await;
+        self.order(json!({ "order": "hold", "until_ms": now_ms() + 3_600_000 })).await;
+        self.order(json!({ "order": "resume" })).await;
+        until("it is offered again", async || {
+            (self.show().await["offers"].as_array().unwrap().len() == 2).then_some(())
+        })
+        .await;
+        self.live.at_rest().await;
+    }
+
+    /// The numbers in a mailbox.
+    fn stored(&self, device: EntityId) -> Vec<u64> {
+        let journals = self.live.server().node.journals();
+        let rows = journals.iter().flat_map(|one| one.mail(device, 10).unwrap().items);
+        rows.map(|row| row.number).collect()
+    }
+
     /// Until the customer's first confirmation is in a state.
     async fn is_confirmed(&self, state: &str) {
         until("the confirmation", async || {
@@ -160,38 +213,37 @@ async fn each_state_of_an_alert_is_told_apart_by_what_its_device_does() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_that_comes_back_is_not_shown_what_was_withdrawn() {
     let (offered, technician) = Offered::new().await;
-    offered.is_in("queued").await;
-    offered.order(json!({ "order": "hold", "until_ms": now_ms() + 3_600_000 })).await;
-    offered.order(json!({ "order": "resume" })).await;
-    until("it is offered again", async || {
-        (offered.show().await["offers"].as_array().unwrap().len() == 2).then_some(())
-    })
-    .await;
-    // What was withdrawn and what was offered is in its mailbox.
-    offered.live.at_rest().await;
+    offered.offers_anew().await;
+    let id = technician.id;
     let technician = Phone::connect(&offered.live, technician).await;
-    let (mut passed, mut told) = (vec![], vec![]);
-    for _ in 0..3 {
-        let bytes = next_frame(&technician.connection).await.unwrap();
-        let (frame, header) = Frame::decode(&bytes).unwrap();
-        if frame.class == wire::PASSED {
-            passed.push(minicbor::decode::<Passed>(&bytes[header..]).unwrap().number);
-        } else {
-            told.push(technician.device.opened(&technician.service, &bytes));
-        }
-    }
-    told.sort_by_key(|message| message.content.seq);
-    assert_eq!(passed, [1], "the first alert");
-    let numbers: Vec<u64> = told.iter().map(|message| message.content.seq).collect();
-    assert_eq!(numbers, [2, 3]);
-    let receipt: ReceiptBody = minicbor::decode(&told[0].content.body).unwrap();
+    let heard = technician.hears(3).await;
+    assert_eq!(passed(&heard), [1], "the first alert");
+    let receipt: ReceiptBody = minicbor::decode(&told(&heard, 2).content.body).unwrap();
     assert_eq!(
         (receipt.status, receipt.ticket),
         (ReceiptStatus::NoLongerYours, Some(offered.ticket))
     );
-    assert_eq!(alert(&told[1]).offer, OfferId { epoch: 2, seq: 0 });
+    assert_eq!(alert(told(&heard, 3)).offer, OfferId { epoch: 2, seq: 0 });
     let shown = offered.show().await;
     assert_eq!(shown["offers"][0]["ended"], "withdrawn", "{shown}");
+    // As long as the device does not say that it heard it, that it does not come is said again.
+    let technician = Phone::connect(&offered.live, technician.device).await;
+    let again = technician.hears(3).await;
+    assert_eq!(passed(&again), [1]);
+    assert_eq!(offered.stored(id), [1, 2, 3]);
+    technician.has(&[again[&1].0, again[&2].0]).await;
+    until("what was acknowledged goes", async || (offered.stored(id) == [3]).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_of_an_earlier_release_is_sent_what_is_over_in_place_of_a_gap() {
+    let (offered, mut technician) = Offered::new().await;
+    technician.understands = None;
+    offered.offers_anew().await;
+    let technician = Phone::connect(&offered.live, technician).await;
+    let heard = technician.hears(3).await;
+    assert!(passed(&heard).is_empty());
+    assert_eq!(alert(told(&heard, 1)).offer, OfferId { epoch: 1, seq: 0 });
 }
 
 /// Offers end after five seconds, and the same technician is asked again.
