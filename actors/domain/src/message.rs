@@ -4,6 +4,8 @@
 //! [`RequestBody::check`], [`ResponseBody::check`] and [`CustomerActBody::check`] before anything else
 //! looks at the content. **Not here:** sealing, and who gets which message when (`ticket`).
 
+use core::fmt;
+
 use minicbor::{Decode, Encode};
 
 use crate::{
@@ -35,6 +37,24 @@ impl Location {
     /// Whether there is such a place; a distance to one that is none may overflow.
     pub fn is_on_earth(self) -> bool {
         self.lat_e6.unsigned_abs() <= 90_000_000 && self.lon_e6.unsigned_abs() <= 180_000_000
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", Degrees(self.lat_e6), Degrees(self.lon_e6))
+    }
+}
+
+/// Millionths of a degree, as people write degrees.
+#[derive(Debug, Clone, Copy)]
+pub struct Degrees(pub i32);
+
+impl fmt::Display for Degrees {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sign, e6) = (if self.0 < 0 { "-" } else { "" }, self.0.unsigned_abs());
+        let text = format!("{sign}{}.{:06}", e6 / 1_000_000, e6 % 1_000_000);
+        f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
     }
 }
 
@@ -108,8 +128,8 @@ pub struct Enclosure {
 /// Bytes of an enclosure's name.
 pub const FILE_NAME_BYTES_MAX: usize = 128;
 
-impl core::fmt::Debug for Enclosure {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Debug for Enclosure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { number, name, bytes, .. } = self;
         write!(f, "Enclosure({number}, {name:?}, {bytes} bytes)")
     }

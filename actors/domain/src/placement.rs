@@ -8,6 +8,7 @@
 //! operators).
 
 mod allowance;
+mod areas;
 mod bundle;
 mod changes;
 mod documents;
@@ -24,12 +25,13 @@ use minicbor::{Decode, Encode};
 pub use self::allowance::{
     ALLOWED_MINUTES_MAX, Allowance, AllowanceProposal, Allowances, Ended, WHY_BYTES_MAX,
 };
+pub use self::areas::{AREAS_MAX, Area, Areas, Whereabouts};
 pub use self::bundle::{Bundle, Ca, Move, Node, Phase, Proposal, Role, Step, Wanted};
 pub use self::documents::{DOCUMENT_BYTES_MAX, Document, DocumentKind, VERSIONS_KEPT, Written};
 pub use self::members::{
-    ALLOWANCES, ARRIVALS, AUTHORITY, DELIVERIES, GROUPS_PER_REGION, HISTORIES, Home, LEVEL, Member,
-    Members, ORDERS, PLACEMENT, Placed, Presence, SHARDS_MAX, SHARED_KEYS, SLOTS_MOVE, TALLIES,
-    TRIGGERS, ZONES,
+    ALLOWANCES, AREAS, ARRIVALS, AUTHORITY, DELIVERIES, GROUPS_PER_REGION, HISTORIES, Home, LEVEL,
+    Member, Members, ORDERS, PLACEMENT, Placed, Presence, SHARDS_MAX, SHARED_KEYS, SLOTS_MOVE,
+    TALLIES, TRIGGERS, ZONES,
 };
 pub use self::policy::Policy;
 use self::rotation::{introduction, note};
@@ -280,6 +282,9 @@ pub enum Command {
         #[n(0)]
         by: String,
     },
+    /// An operator says where a region's people live.
+    #[n(26)]
+    SetAreas(#[n(0)] Areas),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -416,6 +421,8 @@ pub enum Event {
     /// Neither an allowance nor a proposal is left.
     #[n(17)]
     ChaosEnded(#[n(0)] Ended),
+    #[n(18)]
+    AreasSet(#[n(0)] Areas),
 }
 
 impl Aggregate for Placement {
@@ -477,6 +484,7 @@ impl Aggregate for Placement {
             Command::Write { kind, text, base, by } => self.write(*kind, text, *base, by, ctx),
             Command::AllowChaos { minutes, why, by } => self.allow_chaos(*minutes, why, by, ctx),
             Command::EndChaos { by } => Ok(self.end_chaos(by, ctx)),
+            Command::SetAreas(wanted) => self.set_areas(wanted),
             Command::Timer { .. } => Ok(vec![]),
         }
     }
@@ -523,6 +531,7 @@ impl Aggregate for Placement {
             Event::ChaosProposed(proposal) => self.chaos_proposed(proposal),
             Event::ChaosAllowed(allowance) => self.chaos_allowed(allowance),
             Event::ChaosEnded(ended) => self.chaos_ended(ended),
+            Event::AreasSet(set) => self.members.set_areas(set),
         }
     }
 
@@ -558,7 +567,8 @@ impl Aggregate for Placement {
             Event::PolicySet { region, .. }
             | Event::SlotsSent { region, .. }
             | Event::SlotArrived { region, .. }
-            | Event::SlotCleared { region, .. } => self.home_row(*region).into_iter().collect(),
+            | Event::SlotCleared { region, .. }
+            | Event::AreasSet(Areas { region, .. }) => self.home_row(*region).into_iter().collect(),
             Event::Announced { number, .. } | Event::PresenceChanged { number, .. } => {
                 self.member_rows(*number)
             }

@@ -9,6 +9,8 @@ mod allowances;
 mod alone;
 #[path = "laws/arbitrary.rs"]
 mod arbitrary;
+#[path = "laws/areas.rs"]
+mod areas;
 #[path = "laws/arrival.rs"]
 mod arrival;
 #[path = "laws/astray.rs"]

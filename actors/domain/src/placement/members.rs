@@ -6,13 +6,14 @@
 //!
 //! **Invariants:** a number and an identity belong together for good; who votes in a region's groups is of
 //! that region, or of one that its policy names; each group has an odd number of voters. **Not here:** the
-//! choice of places (`plan`), other regions (`policy`), moving data (`node`).
+//! choice of places (`plan`), other regions (`policy`), where people live (`areas`), moving data (`node`).
 
 use core::net::SocketAddr;
 
 use minicbor::{Decode, Encode};
 
 use super::{
+    areas::Area,
     leaders::{in_turn, leaders},
     plan::plan,
     policy::Policy,
@@ -22,7 +23,7 @@ use crate::{EntityId, EntityKind, IndexRow, Region, Rejection, RejectionCode, ti
 
 /// What a program understands of commands, events and log entries. Raised with each kind that an older one
 /// would not know: nobody writes it before every node says that it knows it.
-pub const LEVEL: u32 = ARRIVALS;
+pub const LEVEL: u32 = AREAS;
 /// The level of entries that name the history that they go on from, and of regions with a policy.
 pub const HISTORIES: u32 = 1;
 /// The level of slots that move.
@@ -43,6 +44,8 @@ pub const ZONES: u32 = 8;
 pub const DELIVERIES: u32 = 9;
 /// The level of arrivals that are said anew.
 pub const ARRIVALS: u32 = 10;
+/// The level of regions with areas.
+pub const AREAS: u32 = 11;
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;
 /// The numbers of groups that each region has for itself.
@@ -149,12 +152,19 @@ pub struct Home {
     /// By slot: those that are not, or not only, where the remainder puts them.
     #[cbor(n(4), default)]
     pub slots: Vec<Slot>,
+    /// Where its people live; none, and never empty, where nobody says so.
+    #[n(5)]
+    pub areas: Option<Vec<Area>>,
 }
 
 impl Home {
     /// A region whose data stay at home.
     pub fn new(region: Region, index: u32, shards: u32) -> Self {
-        Self { region, index, shards, policy: Policy::Zone, slots: Vec::new() }
+        Self { region, index, shards, policy: Policy::Zone, slots: Vec::new(), areas: None }
+    }
+
+    pub fn areas(&self) -> &[Area] {
+        self.areas.as_deref().unwrap_or_default()
     }
 
     /// The group of an entity of this region: its slot's shard; the authority and its records are a group

@@ -3,7 +3,10 @@
 use fieldmesh_domain::{
     EntityId, EntityKind, IndexRow,
     effect::RowKey,
-    placement::{Command, Event, Home, Member, Members, Placed, Placement, Policy, Presence, Slot},
+    placement::{
+        Area, Areas, Command, Event, Home, Member, Members, Placed, Placement, Policy, Presence,
+        Slot,
+    },
 };
 
 use crate::{NOON, are_frozen};
@@ -39,6 +42,15 @@ fn with_slots() -> Home {
     let moving = Slot { slot: 5, shard: 2, next: Some(3), last: Some(4), sent: 9 };
     let moved = Slot { slot: 6, shard: 10, next: None, last: None, sent: 8 };
     Home { slots: vec![moving, moved], ..home() }
+}
+
+fn areas() -> Areas {
+    let area = Area { south_e6: 1, west_e6: -2, north_e6: 3, east_e6: 4 };
+    Areas { region: home().region, areas: vec![area], by: by() }
+}
+
+fn with_areas() -> Home {
+    Home { areas: Some(areas().areas), ..home() }
 }
 
 fn spread() -> Home {
@@ -86,6 +98,8 @@ fn commands() {
         ("82148344657531000502", Command::SlotArrived { region: home().region, slot: 5, at: 2 }),
         ("82158344657531000502", Command::SlotCleared { region: home().region, slot: 5, at: 2 }),
         ("821680", Command::Recite),
+        ("82181a8183446575310081 8401210304 626f70", Command::SetAreas(areas())),
+        ("82181a8183446575310080626f70", Command::SetAreas(Areas { areas: vec![], ..areas() })),
     ]);
     for (text, command) in rows {
         are_frozen(&[(text.replace(' ', "").as_str(), command)]);
@@ -124,6 +138,8 @@ fn events() {
         ),
         ("820c82446575310005", Event::SlotArrived { region: home().region, slot: 5 }),
         ("820d82446575310005", Event::SlotCleared { region: home().region, slot: 5 }),
+        ("82128183446575310081 8401210304 626f70", Event::AreasSet(areas())),
+        ("82128183446575310080626f70", Event::AreasSet(Areas { areas: vec![], ..areas() })),
     ]);
     for (text, event) in rows {
         let text = text.replace("<home>", "010682008080").replace(' ', "");
@@ -148,6 +164,10 @@ fn rows() {
         (
             "82098285446575310001 06820080 828505020304 0985060af6f60807",
             IndexRow::Home { home: with_slots(), epoch },
+        ),
+        (
+            "82098286446575310001 0682008080 81 8401210304 07",
+            IndexRow::Home { home: with_areas(), epoch },
         ),
         ("820a82840183010203810 4f507", IndexRow::Placed { placed: placed(), epoch }),
     ]);

@@ -15,6 +15,7 @@ use crate::{
         offer, phase, progress, reach, refusal, request, skills, summary, technician_id, text,
         ticket_id, timer, triage, wishes,
     },
+    areas::said,
     documents::kind,
     intake::{reported, spokesman},
     life::{self, zone},
@@ -266,6 +267,7 @@ pub(crate) fn placement_command() -> BoxedStrategy<placement::Command> {
         2 => (kind(), text(), 0_u32..3, by())
             .prop_map(|(kind, text, base, by)| Command::Write { kind, text, base, by }),
         1 => by().prop_map(|by| Command::EndChaos { by }),
+        1 => said().prop_map(Command::SetAreas),
         1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
     ]
     .boxed()

@@ -8,6 +8,7 @@ use crate::arbitrary::{
     offer, phase, progress, reach, receipt_status, refusal, request, skills, summary,
     technician_id, text, ticket_id, triage,
 };
+use crate::areas::said;
 use crate::documents::kind;
 use crate::intake::spokesman;
 use crate::life;
@@ -346,6 +347,7 @@ pub(crate) fn placement_event() -> BoxedStrategy<placement::Event> {
             }
         ),
         (millis(), by()).prop_map(|(at, by)| Event::ChaosEnded(Ended { at, by })),
+        said().prop_map(Event::AreasSet),
     ]
     .boxed()
 }

@@ -11,7 +11,7 @@ use fieldmesh_domain::{
 };
 use proptest::prelude::*;
 
-use crate::world::through_bytes;
+use crate::{areas::said, world::through_bytes};
 
 pub(crate) const SHARDS: u32 = 6;
 
@@ -65,6 +65,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(group, voters, by)| Command::Assign { group, voters, by }),
         2 => (place(), policy, by())
             .prop_map(|(region, policy, by)| Command::SetPolicy { region, policy, by }),
+        1 => said().prop_map(Command::SetAreas),
     ]
 }
 
