@@ -476,6 +476,10 @@ fn what_operators_send() {
         &[r#"{"category":11,"priority":2,"location":{"lat_e6":1,"lon_e6":2},"without":["x"]}"#],
         |_| {},
     );
+    bodies::<web::areas::NewAreas>(
+        &[r#"{"areas":[{"south_e6":1,"west_e6":-2,"north_e6":3,"east_e6":4}]}"#],
+        |_| {},
+    );
     bodies::<web::plan::NewPlan>(&[r#"{"hours":4,"deadline_ms":100,"seed":7}"#], |_| {});
 }
 

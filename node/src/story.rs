@@ -7,6 +7,7 @@ use fieldmesh_actors::seams::JournalError;
 use fieldmesh_domain::{
     Aggregate, EntityId,
     escalation::Policy,
+    message::Location,
     selection::{Choice, Exclusion, How, Rival},
     ticket::{Acted, Clock, Escalation, Event, Failed, Party, Promises, Terms, Ticket, Triage},
 };
@@ -36,6 +37,9 @@ pub struct TicketStory {
     /// What the customer was told, besides the receipt for the request; oldest first.
     #[serde(default)]
     pub confirmations: Vec<ConfirmationStory>,
+    /// What there is to say of it, though it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// Head of the ticket's hash chain, hexadecimal.
     pub chain: String,
 }
@@ -248,8 +252,18 @@ pub fn tell(id: EntityId, history: &[HistoryEntry]) -> Result<TicketStory, Journ
         events,
         offers: deliveries.offers,
         confirmations: deliveries.confirmations,
+        warning: None,
         chain: chain.iter().map(|byte| format!("{byte:02x}")).collect(),
     })
+}
+
+/// Where the work is to be done.
+pub(crate) fn place(history: &[HistoryEntry]) -> Result<Option<Location>, JournalError> {
+    let mut ticket = Ticket::default();
+    for bytes in history.iter().flat_map(|entry| &entry.record.events) {
+        ticket.evolve(&decode(bytes)?);
+    }
+    Ok(ticket.body.map(|body| body.location))
 }
 
 /// The customer whose request it is.

@@ -7,6 +7,7 @@
 //! **Invariants:** bodies are limited before they are read; every error is an RFC 9457
 //! problem. **Not here:** rules of any kind.
 
+pub mod areas;
 pub mod attachments;
 pub mod backup;
 pub mod ca;

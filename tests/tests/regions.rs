@@ -8,9 +8,12 @@
 use std::path::{Path, PathBuf};
 
 use fieldmesh_domain::EntityId;
-use fieldmesh_tests::process::{fieldmesh, handheld::Handheld, nodes::Nodes};
+use fieldmesh_tests::{
+    live::until,
+    process::{fieldmesh, handheld::Handheld, nodes::Nodes, text},
+};
 use serde_json::Value;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 /// A first region of two nodes, and what a second one's authority is introduced by.
 async fn first_region() -> Nodes {
@@ -180,4 +183,31 @@ async fn a_device_that_asks_another_regions_node_is_sent_home() {
     let abroad = nodes.node(1).devices.clone();
     let people = nodes.node(11).pair(dir.path(), ["Ada", "Ben"], &abroad).await;
     served(&nodes, 11, &people, "from far away").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_of_another_region_is_taken_with_a_word() {
+    let mut nodes = first_region().await;
+    nodes.add_region(11, "us1").await;
+    nodes.settle().await;
+    for (region, area) in [("eu1", "41,-5,51,10"), ("us1", "24,-125,50,-66")] {
+        nodes.cluster(&["area", region, "--box", area]).await.expect_code(0);
+    }
+    until("the other region's node has heard of both", async || {
+        let view = nodes.node(11).ask(&["cluster", "status"]).await;
+        let is_said = |region: &Value| region["areas"].as_array().is_some_and(|all| all.len() == 1);
+        view["regions"].as_array().unwrap().iter().all(is_said).then_some(())
+    })
+    .await;
+    let table = NamedTempFile::new().unwrap();
+    std::fs::write(table.path(), "name,lat,lon\nAda,40.7,-74\nBo,48.85,2.35\n").unwrap();
+    for more in [&["--dry-run"] as &[&str], &[]] {
+        let args = [&["customer", "import", text(table.path())], more].concat();
+        let done = nodes.node(11).ask(&args).await;
+        let warnings = done["warnings"].as_array().unwrap();
+        assert_eq!((&done["created"], warnings.len()), (&2.into(), 1), "{done}");
+        let word = warnings[0]["warning"].as_str().unwrap();
+        assert_eq!(warnings[0]["line"], 3, "{done}");
+        assert!(word.contains("in the area of eu1 and not of us1"), "{done}");
+    }
 }

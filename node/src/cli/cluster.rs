@@ -7,8 +7,9 @@ use fieldmesh_domain::ids::SLOTS;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{CliError, Common, Output, api::Api};
+use super::{CliError, Common, Output, api::Api, import::degrees_e6};
 use crate::web::{
+    areas::{BoxView, NewAreas},
     cluster::{Assignment, ClusterView, GroupView, PolicyView, RegionView},
     slots::SlotMoves,
 };
@@ -34,6 +35,8 @@ pub(crate) enum ClusterVerb {
     Policy(PolicyArgs),
     /// Has slots served by another shard, one after the other, while requests go on.
     Slots(SlotsArgs),
+    /// Says where a region's people live: an address that is in no region's area is refused.
+    Area(AreaArgs),
 }
 
 #[derive(Debug, Args)]
@@ -95,6 +98,54 @@ pub(crate) struct SlotsArgs {
     slots: Slots,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct AreaArgs {
+    #[command(flatten)]
+    wait: WaitArgs,
+    region: String,
+    /// All its boxes, 16 at most, in degrees: south, west, north, east, as 47.2,5.8,55.1,15.1. Those that it had
+    /// before end.
+    #[arg(
+        long = "box",
+        value_name = "S,W,N,E",
+        value_parser = area,
+        allow_hyphen_values = true,
+        required_unless_present = "none",
+        conflicts_with = "none"
+    )]
+    boxes: Vec<BoxView>,
+    /// Nobody says where it is any more.
+    #[arg(long)]
+    none: bool,
+}
+
+impl AreaArgs {
+    fn areas(&self) -> &[BoxView] {
+        if self.none { &[] } else { &self.boxes }
+    }
+
+    /// Whether the asked node has heard of it.
+    fn is_set(&self, view: &ClusterView) -> bool {
+        view.regions.iter().any(|one| one.region == self.region && one.areas == self.areas())
+    }
+}
+
+/// A box as an operator names it; what is wrong with one that can be read the service says.
+fn area(text: &str) -> Result<BoxView, String> {
+    let parts: Vec<&str> = text.split(',').collect();
+    let [south, west, north, east] = parts[..] else {
+        return Err(format!(
+            "{text:?} is no box: say south, west, north, east in degrees, as 47.2,5.8,55.1,15.1"
+        ));
+    };
+    Ok(BoxView {
+        south_e6: degrees_e6(south, 90)?,
+        west_e6: degrees_e6(west, 180)?,
+        north_e6: degrees_e6(north, 90)?,
+        east_e6: degrees_e6(east, 180)?,
+    })
+}
+
 /// Slots as an operator names them.
 #[derive(Debug, Clone)]
 pub(crate) struct Slots(Vec<u16>);
@@ -127,6 +178,7 @@ impl ClusterVerb {
             Self::Rebalance(args) => &args.common,
             Self::Policy(args) => &args.wait.common,
             Self::Slots(args) => &args.wait.common,
+            Self::Area(args) => &args.wait.common,
         }
     }
 }
@@ -161,6 +213,11 @@ pub(crate) async fn run(verb: &ClusterVerb, output: &Output) -> Result<(), CliEr
             let _: ClusterView = api.put(&path, &wanted).await?;
             args.wait.wait_s
         }
+        ClusterVerb::Area(args) => {
+            let path = format!("/v1/cluster/regions/{}/areas", args.region);
+            let _: ClusterView = api.put(&path, &NewAreas { areas: args.areas().to_vec() }).await?;
+            args.wait.wait_s
+        }
     };
     let view = settled(&api, verb, wait_s, output).await?;
     show(&view, output);
@@ -181,6 +238,10 @@ fn moving(view: &ClusterView, region: &str) -> usize {
 
 /// Whether what was asked for is so.
 fn is_done(view: &ClusterView, verb: &ClusterVerb) -> bool {
+    // No group is waited for: areas change none.
+    if let ClusterVerb::Area(args) = verb {
+        return args.is_set(view);
+    }
     let leads = |number| view.groups.iter().any(|group| group.leader == Some(number));
     let presence = |number| {
         let of = view.members.iter().find(|member| member.number == number);
@@ -190,7 +251,7 @@ fn is_done(view: &ClusterView, verb: &ClusterVerb) -> bool {
         && match verb {
             ClusterVerb::Drain(args) => !leads(args.number),
             ClusterVerb::Remove(args) => presence(args.number) == Some("gone"),
-            ClusterVerb::Status(_) => true,
+            ClusterVerb::Status(_) | ClusterVerb::Area(_) => true,
             ClusterVerb::Policy(args) => view
                 .regions
                 .iter()
@@ -216,14 +277,13 @@ async fn settled(
         }
         let open = view.groups.iter().filter(|group| !group.settled);
         let open: Vec<String> = open.map(|group| group.group.to_string()).collect();
-        let now = match open.as_slice() {
-            [] => match verb {
-                ClusterVerb::Slots(args) => {
-                    format!("{} slots to go", moving(&view, &args.region))
-                }
-                _ => "waiting for leaders to move".to_owned(),
-            },
-            open => format!("waiting for groups {}", open.join(", ")),
+        let now = match (verb, open.as_slice()) {
+            (ClusterVerb::Area(_), _) => "waiting for the node to hear of it".to_owned(),
+            (ClusterVerb::Slots(args), []) => {
+                format!("{} slots to go", moving(&view, &args.region))
+            }
+            (_, []) => "waiting for leaders to move".to_owned(),
+            (_, open) => format!("waiting for groups {}", open.join(", ")),
         };
         if now != told {
             output.say(&now);
@@ -259,9 +319,14 @@ fn show(view: &ClusterView, output: &Output) {
     }
     output.say(format_args!("\nregion  shards  slots moved  moving  policy"));
     for region in &view.regions {
-        let RegionView { region, shards, policy, slots } = region;
+        let RegionView { region, shards, policy, slots, .. } = region;
         let (moved, moving) = (slots.len(), moving(view, region));
         output.say(format_args!("{region:<6}  {shards:>6}  {moved:>11}  {moving:>6}  {policy}"));
+    }
+    for RegionView { region, areas, .. } in view.regions.iter().filter(|one| !one.areas.is_empty())
+    {
+        let boxes: Vec<String> = areas.iter().map(|area| area.text()).collect();
+        output.say(format_args!("people of {region} live in {}", boxes.join(" ")));
     }
     output.say(format_args!("\ngroup  kind       leader  voters   learners  behind  state"));
     for group in &view.groups {

@@ -34,8 +34,8 @@ use crate::{
     },
 };
 
-/// Bad rows that are printed one by one.
-const BAD_ROWS_SHOWN: usize = 20;
+/// Bad rows, and those with a warning, that are printed one by one.
+const ROWS_SHOWN: usize = 20;
 
 /// Bytes of a key, as the server takes it.
 const KEY_BYTES_MAX: usize = 128;
@@ -274,7 +274,7 @@ pub(super) fn read<R: DeserializeOwned + Columns, T>(
 
 /// Names the bad rows; an error where they stop the import.
 pub(super) fn report(bad: &[Bad], args: &ImportArgs, output: &Output) -> Result<Value, CliError> {
-    for bad in bad.iter().take(BAD_ROWS_SHOWN) {
+    for bad in bad.iter().take(ROWS_SHOWN) {
         output.say(bad);
     }
     let rows = bad.iter().map(|Bad { line, fault: Fault { column, reason } }| {
@@ -301,27 +301,35 @@ pub(super) struct Tally {
     pub(super) created: usize,
     pub(super) changed: usize,
     pub(super) unchanged: usize,
+    /// What there is to say of rows that are good, by line.
+    pub(super) warnings: Vec<(u64, String)>,
 }
 
 impl Tally {
-    pub(super) fn count(&mut self, outcome: Outcome) {
+    pub(super) fn count(&mut self, line: u64, outcome: Outcome) {
         match outcome.outcome.as_str() {
             "created" => self.created += 1,
             "changed" => self.changed += 1,
             _ => self.unchanged += 1,
         }
+        self.warnings.extend(outcome.warning.map(|warning| (line, warning)));
         self.ids.push(outcome.id);
     }
 
     pub(super) fn say(self, args: &ImportArgs, bad: &Value, output: &Output) {
-        let Self { ids, created, changed, unchanged } = self;
+        let Self { ids, created, changed, unchanged, warnings } = self;
+        for (line, warning) in warnings.iter().take(ROWS_SHOWN) {
+            output.say(format_args!("line {line}: warning: {warning}"));
+        }
         let skipped = bad.as_array().map_or(0, Vec::len);
         let would = if args.dry_run { "would be " } else { "" };
         output.say(format_args!(
             "{created} {would}created, {changed} {would}changed, {unchanged} unchanged, {skipped} skipped"
         ));
+        let warnings = warnings.iter().map(|(line, why)| json!({ "line": line, "warning": why }));
         let mut result = json!({
-            "created": created, "changed": changed, "unchanged": unchanged, "bad": bad
+            "created": created, "changed": changed, "unchanged": unchanged, "bad": bad,
+            "warnings": Value::from_iter(warnings)
         });
         if args.dry_run {
             (result["imported"], result["would_import"]) = (json!(0), json!(ids.len()));

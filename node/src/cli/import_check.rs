@@ -57,7 +57,7 @@ pub(super) async fn all_or_none(
         let so_far = tally.ids.len();
         let place = || format!("after {so_far} imported rows, with which the same file goes on");
         match row.send(&api, false).await.map_err(|error| error.within(place()))? {
-            Ok(outcome) => tally.count(outcome),
+            Ok(outcome) => tally.count(row.line, outcome),
             Err(why) => {
                 let line = row.line;
                 return Err(CliError::refused(format!("{}: line {line}: {why}", place())));
@@ -83,7 +83,7 @@ async fn check(
     for row in rows {
         match row.send(&api, true).await? {
             Ok(outcome) => {
-                tally.count(outcome);
+                tally.count(row.line, outcome);
                 good.push(row);
             }
             Err(reason) => {

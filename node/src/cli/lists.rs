@@ -229,6 +229,7 @@ pub(crate) async fn ticket(verb: &TicketVerb, output: &Output) -> Result<(), Cli
                 output.say(format_args!("{}  {:<14} {}", event.at_ms, event.event, event.detail));
             }
             tell_deliveries(&story, output);
+            tell_warning(story.warning.as_deref(), output);
             output.say(format_args!("hash chain {}", story.chain));
             output.result(json!(story));
             Ok(())
@@ -239,7 +240,7 @@ pub(crate) async fn ticket(verb: &TicketVerb, output: &Output) -> Result<(), Cli
             let api = Api::from_common(&args.common)?;
             let choices: Vec<ChoiceStory> = api.get(&path).await?;
             let triage: Option<TriageStory> = api.get(&args.path("/triage")?).await?;
-            let TicketStory { policy, .. } = api.get(&args.path("")?).await?;
+            let TicketStory { policy, warning, .. } = api.get(&args.path("")?).await?;
             if let Some(triage) = &triage {
                 tell_triage(triage, output);
             }
@@ -249,7 +250,11 @@ pub(crate) async fn ticket(verb: &TicketVerb, output: &Output) -> Result<(), Cli
             for choice in &choices {
                 explain(choice, output);
             }
-            output.result(json!({ "choices": choices, "triage": triage, "policy": policy }));
+            tell_warning(warning.as_deref(), output);
+            let told = json!({
+                "choices": choices, "triage": triage, "policy": policy, "warning": warning
+            });
+            output.result(told);
             Ok(())
         }
         TicketVerb::Watch(args) => {
@@ -257,6 +262,12 @@ pub(crate) async fn ticket(verb: &TicketVerb, output: &Output) -> Result<(), Cli
         }
         TicketVerb::Attachment(verb) => attachments::run(verb, output).await,
         TicketVerb::Order(verb) => orders::run(verb, output).await,
+    }
+}
+
+fn tell_warning(warning: Option<&str>, output: &Output) {
+    if let Some(warning) = warning {
+        output.say(format_args!("warning: {warning}"));
     }
 }
 

@@ -170,9 +170,12 @@ fn show(view: &RosterView, output: &Output) {
 }
 
 pub(super) fn say_outcome(outcome: &Outcome, output: &Output) {
-    let Outcome { id, outcome: what, dry_run } = outcome;
+    let Outcome { id, outcome: what, dry_run, warning } = outcome;
     let would = if *dry_run { "would be " } else { "" };
     output.say(format_args!("{id}: {would}{what}"));
+    if let Some(warning) = warning {
+        output.say(format_args!("warning: {warning}"));
+    }
     output.result(json!(outcome));
 }
 

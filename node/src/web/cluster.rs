@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 
 use super::{
     Shared,
+    areas::{self, BoxView},
     operator::{Operator, holder, shown},
     problem::Problem,
     slots::{self, SlotView},
@@ -108,6 +109,9 @@ pub struct RegionView {
     /// Those that are not, or not only, where the remainder puts them.
     #[serde(default)]
     pub slots: Vec<SlotView>,
+    /// Where its people live; empty where nobody says so.
+    #[serde(default)]
+    pub areas: Vec<BoxView>,
 }
 
 /// Where a region's data are.
@@ -217,7 +221,8 @@ fn member_view(member: &Member) -> MemberView {
 
 fn region_view(home: &Home) -> RegionView {
     let (region, shards) = (home.region.to_string(), home.shards);
-    RegionView { region, shards, policy: home.policy.into(), slots: slots::views(home) }
+    let (slots, areas) = (slots::views(home), areas::views(home));
+    RegionView { region, shards, policy: home.policy.into(), slots, areas }
 }
 
 async fn group_view(shared: &Shared, placed: &Placed) -> GroupView {

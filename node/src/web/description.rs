@@ -19,9 +19,9 @@ use utoipa::{
 };
 
 use super::{
-    attachments, backup, ca, chaos, cluster, est, health, intake, integrations, notices, orders,
-    people, plan, policies, probes, problem::Problem, promotion, public, rest, rules, shifts,
-    slots, watch, whatif,
+    areas, attachments, backup, ca, chaos, cluster, est, health, intake, integrations, notices,
+    orders, people, plan, policies, probes, problem::Problem, promotion, public, rest, rules,
+    shifts, slots, watch, whatif,
 };
 
 /// Where enrollment is; a label may stand before what is asked (RFC 7030 §3.2.2).
@@ -110,6 +110,7 @@ const EST: &str = "/.well-known/est/";
         cluster::assign,
         cluster::policy,
         slots::move_slots,
+        areas::set_areas,
         promotion::lost,
         promotion::promote,
         promotion::record,

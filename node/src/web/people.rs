@@ -2,7 +2,8 @@
 //! customer's wishes and zone; and registering the same one once.
 //!
 //! **Invariants:** the same key names the same entity of the node's region, so that an import may be
-//! repeated; a dry run writes nothing. **Not here:** bounds (`domain`), reading files (`cli::import`).
+//! repeated; a dry run writes nothing; an address that is nobody's is not written. **Not here:** bounds (`domain`),
+//! areas (`areas`), reading files (`cli::import`).
 #![allow(unused_qualifications, reason = "the path macro repeats the query's type")]
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use fieldmesh_calendar::zone::Zone;
 use fieldmesh_domain::{
     Command, EntityId, EntityKind,
     customer::{self, Customer},
+    message::Location,
     placement::ZONES,
     selection::Wishes,
     technician::{
@@ -25,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Shared,
+    Shared, areas,
     operator::Operator,
     orders::id_of,
     problem::Problem,
@@ -90,6 +92,14 @@ pub async fn register_customer(
     let NewCustomer { name, location, tier, zone } = body.into_inner();
     let id = named(&shared, EntityKind::Customer, query.key.as_deref())?;
     let location = location.into();
+    let before = match &query.key {
+        Some(_) if areas::are_any(&shared) => {
+            let known = replica(&shared, id).await?.state::<Customer>(id)?;
+            (known.standing != customer::Standing::Unknown).then_some(known.location)
+        }
+        _ => None,
+    };
+    let warning = areas::judged(&shared, id.region(), location, before)?;
     let zone = zone.map(|zone| zone_of(Some(&zone), &shared)).transpose()?.flatten();
     let zone = zone.map(|zone| (zone, operator.name));
     // A new customer gets its zone in the same step: one without it is not what was asked for.
@@ -101,14 +111,14 @@ pub async fn register_customer(
         if let Some(set) = set.filter(|_| outcome == "unchanged") {
             outcome = tried(&state, &set, id, &shared)?;
         }
-        return Ok(answer(Outcome::new(id, outcome, true)));
+        return Ok(answer(Outcome::new(id, outcome, true).warned(warning)));
     }
     let done = shared.node.ask(id, Command::Customer(command)).await?;
     let mut outcome = created(outcome_of(&done));
     if let Some(set) = set.filter(|_| outcome == "unchanged") {
         outcome = outcome_of(&shared.node.ask(id, Command::Customer(set)).await?);
     }
-    Ok(answer(Outcome::new(id, outcome, false)))
+    Ok(answer(Outcome::new(id, outcome, false).warned(warning)))
 }
 
 /// A zone that may be set.
@@ -148,6 +158,12 @@ pub async fn register_technician(
         check_level(&shared)?;
     }
     let (home, skills) = (new.home.into(), skills(&new.skills));
+    let known = match &query.key {
+        Some(_) => replica(&shared, id).await?.state::<Technician>(id)?,
+        None => Technician::default(),
+    };
+    let before = known.registered.then_some(known.home);
+    let warning = areas::judged(&shared, id.region(), home, before)?;
     let register = technician::Command::Register {
         name: new.name.clone(),
         skills: skills.clone(),
@@ -162,24 +178,21 @@ pub async fn register_technician(
         capacity: Some(new.capacity),
         stock: None,
     };
-    let is_known = match &query.key {
-        Some(_) => replica(&shared, id).await?.state::<Technician>(id)?.registered,
-        None => false,
-    };
-    if is_known {
+    if known.registered {
         let outcome = tell(&shared, id, Word::Revise(revision), query.dry_run).await?;
-        return Ok(answer(outcome));
+        return Ok(answer(outcome.warned(warning)));
     }
     if query.dry_run {
         let outcome = created(tried(&Technician::default(), &register, id, &shared)?);
-        return Ok(answer(Outcome::new(id, outcome, true)));
+        return Ok(answer(Outcome::new(id, outcome, true).warned(warning)));
     }
     let registered = shared.node.ask(id, Command::Technician(register)).await?;
     if matches!(registered, Answer::Done { .. }) {
         let on_shift = Command::Technician(technician::Command::GoOnShift);
         shared.node.ask(id, on_shift).await?;
     }
-    Ok(answer(Outcome::new(id, created(outcome_of(&registered)), false)))
+    let outcome = created(outcome_of(&registered));
+    Ok(answer(Outcome::new(id, outcome, false).warned(warning)))
 }
 
 /// What is otherwise of a technician; what is not said stays.
@@ -211,9 +224,12 @@ pub async fn revise(
 ) -> Result<web::Json<Outcome>, Problem> {
     let id = id_of(&id, EntityKind::Technician, "technician")?;
     let NewRevision { name, home, skills: has, capacity, stock } = body.into_inner();
-    let (home, has) = (home.map(Into::into), has.map(|has| skills(&has)));
+    let (home, has) = (home.map(Location::from), has.map(|has| skills(&has)));
+    let warning =
+        home.map(|home| areas::judged(&shared, id.region(), home, None)).transpose()?.flatten();
     let revision = Revision { skills: has, home, capacity, stock, name };
-    tell(&shared, id, Word::Revise(revision), query.dry_run).await.map(web::Json)
+    let outcome = tell(&shared, id, Word::Revise(revision), query.dry_run).await?;
+    Ok(web::Json(outcome.warned(warning)))
 }
 
 /// The time that a customer's clocks show.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Shared, attachments, backup, ca, chaos, cluster, delivery, description, health, intake,
+    Shared, areas, attachments, backup, ca, chaos, cluster, delivery, description, health, intake,
     integrations, notices, operator::Operator, orders, people, plan, policies, problem::Problem,
     promotion, rules, shifts, slots, watch, whatif,
 };
@@ -38,6 +38,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
         .configure(chaos::routes)
         .configure(cluster::routes)
         .configure(slots::routes)
+        .configure(areas::routes)
         .configure(orders::routes)
         .configure(attachments::routes)
         .configure(whatif::routes)
@@ -428,6 +429,7 @@ pub async fn ticket(
     let (id, history) = history(&shared, &id, &query).await?;
     let mut story = story::tell(id, &history)?;
     delivery::complete(&shared, &history, &mut story).await;
+    story.warning = areas::noted(&shared, id.region(), &history)?;
     Ok(web::Json(story))
 }
 

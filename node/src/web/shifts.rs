@@ -197,6 +197,9 @@ pub struct Outcome {
     pub outcome: String,
     #[serde(default)]
     pub dry_run: bool,
+    /// What there is to say of it, though it is not refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// A node of the release before says only what it made.
@@ -206,7 +209,11 @@ fn created() -> String {
 
 impl Outcome {
     pub(super) fn new(id: EntityId, outcome: &str, dry_run: bool) -> Self {
-        Self { id: id.to_string(), outcome: outcome.to_owned(), dry_run }
+        Self { id: id.to_string(), outcome: outcome.to_owned(), dry_run, warning: None }
+    }
+
+    pub(super) fn warned(self, warning: Option<String>) -> Self {
+        Self { warning, ..self }
     }
 }
 

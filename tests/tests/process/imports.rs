@@ -1,6 +1,6 @@
 //! Imports: all rows or none, unless bad ones may be skipped; every bad row is named.
 
-use fieldmesh_tests::process::{Finished, Launch, Server, fieldmesh, text};
+use fieldmesh_tests::process::{Finished, Launch, Server, fieldmesh, run, text};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -186,5 +186,100 @@ async fn a_fleet_is_registered_ahead_after_a_dry_run() {
     for user in done["ids"].as_array().unwrap() {
         let token = server.ask(&["ca", "token", user.as_str().unwrap()]).await;
         assert_eq!(token["user"], *user);
+    }
+}
+
+/// France, and an island that is far from it.
+const BOXES: [&str; 4] = ["--box", "41,-5,51,10", "--box", "-22,55,-20.5,56"];
+
+async fn area(server: &Server, args: &[&str]) -> Finished {
+    fieldmesh(&server.dir, &[&["cluster", "area", "eu1"], args].concat()).await
+}
+
+#[tokio::test]
+async fn an_address_that_is_in_no_regions_area_is_refused_with_its_row() {
+    let (_dir, server) = server().await;
+    let customers = "key,name,lat,lon\na,Ada,48.85,2.35\nb,Bo,2.35,48.85\nc,Cy,-33.9,151.2\n";
+    let technicians = "key,name,lat,lon,skills\nt,Ben,-21.1,55.5,7:3\nu,Far,0,0,7:3\n";
+    // Where nobody says where a region is, an address may be anywhere.
+    let dry = import(&server, "customer", customers, &["--dry-run"]).await.expect_code(0).json();
+    assert_eq!((&dry["created"], &dry["warnings"]), (&json!(3), &json!([])), "{dry}");
+    let said = area(&server, &BOXES).await.expect_code(0).json();
+    let east = &said["regions"][0]["areas"][1]["east_e6"];
+    assert_eq!(east, &json!(56_000_000), "{said}");
+    let status = run("fieldmesh", &["cluster", "status", "--data-dir", text(&server.dir)]).await;
+    let line = "people of eu1 live in 41,-5,51,10 -22,55,-20.5,56";
+    assert!(status.stdout.lines().any(|shown| shown == line), "{status}");
+    for (kind, csv, bad) in [("customer", customers, vec![3, 4]), ("tech", technicians, vec![3])] {
+        for more in [&[] as &[&str], &["--dry-run"]] {
+            let refused = import(&server, kind, csv, more).await.expect_code(2);
+            assert_eq!(bad_lines(&refused.json()), bad, "{refused}");
+            for bad in refused.json()["bad"].as_array().unwrap() {
+                let reason = bad["reason"].as_str().unwrap();
+                assert!(reason.contains("is in no region's area; "), "{refused}");
+            }
+            assert_eq!(count(&server, kind).await, 0);
+        }
+        let taken = import(&server, kind, csv, &["--skip-bad"]).await.expect_code(0).json();
+        assert_eq!((bad_lines(&taken), &taken["created"]), (bad, &json!(1)), "{taken}");
+    }
+    let swapped = import(&server, "customer", customers, &[]).await.expect_code(2);
+    swapped.expect_one_line(&["line 3", "2.35, 48.85 is in no region's area", "exchange latitude"]);
+    // Who is known moves nowhere either, and what is not said of a place is not judged.
+    let moved = "key,name,lat,lon,skills\nt,Ben,0,0,7:3\n";
+    let refused = import(&server, "tech", moved, &[]).await.expect_code(2);
+    refused.expect_one_line(&[
+        "line 2",
+        "0, 0 is in no region's area",
+        "fieldmesh cluster area eu1",
+    ]);
+    let list = server.ask(&["tech", "list"]).await;
+    let technician = list["rows"][0]["id"].as_str().unwrap();
+    let set = server.ask(&["tech", "set", technician, "--capacity", "2"]).await;
+    assert_eq!(set["outcome"], "changed", "{set}");
+    // What was said is taken back.
+    let said = area(&server, &["--none"]).await.expect_code(0).json();
+    assert_eq!(said["regions"][0]["areas"], json!([]), "{said}");
+    let done = import(&server, "customer", customers, &[]).await.expect_code(0).json();
+    assert_eq!((&done["created"], &done["unchanged"]), (&json!(2), &json!(1)), "{done}");
+}
+
+#[tokio::test]
+async fn a_box_that_makes_no_sense_is_refused_by_name() {
+    let (_dir, server) = server().await;
+    for (wrong, words) in [
+        ("51,-5,41,10", "the box 51,-5,41,10 ends south"),
+        ("41,10,51,10", "the box 41,10,51,10 has no inside"),
+        ("41,180,51,-180", "has no inside"),
+    ] {
+        let refused = area(&server, &["--box", "41,-5,51,10", "--box", wrong]).await;
+        refused.expect_code(3).expect_one_line(&[words]);
+    }
+    for wrong in [&["--box", "41,-5,51"] as &[&str], &["--box", "41,-5,91,10"], &[]] {
+        area(&server, wrong).await.expect_code(2);
+    }
+    let many: Vec<&str> = ["--box", "41,-5,51,10"].repeat(17);
+    area(&server, &many).await.expect_code(3).expect_one_line(&["17 boxes", "at most 16"]);
+    let unknown = ["cluster", "area", "us1", "--box", "41,-5,51,10"];
+    let unknown = fieldmesh(&server.dir, &unknown).await.expect_code(3);
+    unknown.expect_one_line(&["no region us1"]);
+    let view = server.ask(&["cluster", "status"]).await;
+    assert_eq!(view["regions"][0]["areas"], json!([]), "{view}");
+}
+
+#[tokio::test]
+async fn a_request_from_nowhere_is_taken_and_its_ticket_says_so() {
+    let (_dir, server) = server().await;
+    let devices = tempfile::TempDir::new().unwrap();
+    let (customer, _technician) =
+        server.pair(devices.path(), ["Ada", "Ben"], &server.devices).await;
+    let before = customer.request("at home").await;
+    area(&server, &["--box", "-22,55,-20.5,56"]).await.expect_code(0);
+    let after = customer.request("at home too").await;
+    for ticket in [before, after] {
+        for verb in ["show", "explain"] {
+            let told = server.ask(&["ticket", verb, &ticket]).await;
+            assert_eq!(told["warning"], "its place is in no region's area", "{verb}: {told}");
+        }
     }
 }

@@ -17,7 +17,10 @@ use crate::{
         api::Api,
         fleet::{Fleet, said_by},
     },
-    web::cluster::{ClusterView, GroupView},
+    web::{
+        cluster::{ClusterView, GroupView},
+        rest::Point,
+    },
 };
 
 /// A cluster that was broken is whole again within this.
@@ -37,6 +40,7 @@ pub(super) struct There {
     pub(super) view: ClusterView,
     nodes: BTreeMap<u64, Api>,
     devices: Vec<SocketAddr>,
+    region: String,
     /// The region's position among the regions, and its shards.
     index: u32,
     shards: u32,
@@ -76,7 +80,7 @@ impl There {
         let index = first.unwrap_or(0) / GROUPS_PER_REGION;
         let shards = view.regions.iter().find(|one| one.region == region).map(|one| one.shards);
         let (common, shards) = (common.clone(), shards.unwrap_or(1));
-        Ok(Self { common, api, view, nodes, devices, index, shards })
+        Ok(Self { common, api, view, nodes, devices, region, index, shards })
     }
 
     pub(super) fn numbers(&self) -> Vec<u64> {
@@ -152,6 +156,14 @@ impl Ground<'_> {
             Self::Made { fleet, .. } => fleet.devices(),
             Self::There(there) => there.devices.clone(),
         }
+    }
+
+    /// Where its people live, where an operator said so: elsewhere nobody is registered.
+    pub(super) fn home(&self) -> Option<Point> {
+        let Self::There(there) = self else { return None };
+        let mut regions = there.view.regions.iter();
+        let corner = regions.find(|one| one.region == there.region)?.areas.first()?;
+        Some(Point { lat_e6: corner.south_e6, lon_e6: corner.west_e6 })
     }
 
     /// Whoever can end and start processes.

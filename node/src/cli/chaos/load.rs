@@ -69,6 +69,8 @@ pub(super) struct Load {
 struct Shared {
     recorder: Arc<Recorder>,
     nodes: Nodes,
+    /// Where they all are, where it matters.
+    home: Option<Point>,
     /// The region's position among the regions, and its shards.
     index: u32,
     shards: u32,
@@ -95,10 +97,12 @@ impl Load {
         nodes: &Nodes,
     ) -> Result<(Self, Vec<(EntityId, Client)>), CliError> {
         let population = Population::among(ground.api()?, ground.devices(), false)?;
-        let (index, shards) = ground.shards();
+        let (home, (index, shards)) = (ground.home(), ground.shards());
+        let at = |number: u32| home.unwrap_or_else(|| place(number as usize));
         let shared = Arc::new(Shared {
             recorder: Arc::clone(recorder),
             nodes: nodes.clone(),
+            home,
             index,
             shards,
             asked: tokio::sync::Mutex::default(),
@@ -112,14 +116,14 @@ impl Load {
         for number in 0..workload.technicians {
             let skills = vec![NewSkill { category: CATEGORY, level: 3, expires_ms: None }];
             let (name, capacity) = (format!("technician {number}"), u16::MAX);
-            let technician = NewTechnician { name, home: place(number as usize), skills, capacity };
+            let technician = NewTechnician { name, home: at(number), skills, capacity };
             let device = population.connect(population.technician(&technician).await?)?;
             people.push(device.id);
             tasks.push(tokio::spawn(live(device, Work::Completes, seen.clone())));
         }
         let mut customers = Vec::new();
         for number in 0..workload.customers {
-            let (name, location) = (format!("customer {number}"), place(number as usize));
+            let (name, location) = (format!("customer {number}"), at(number));
             let customer = NewCustomer { name, location, tier: 2, zone: None };
             let device = population.connect(population.customer(&customer).await?)?;
             people.push(device.id);
@@ -291,7 +295,7 @@ impl Shared {
     ) {
         let (mut dice, mut ticks) = (StdRng::seed_from_u64(seed), ticks(workload.rate));
         let chooser = Chooser::new(workload.keys, customers.len());
-        let Point { lat_e6, lon_e6 } = place(0);
+        let Point { lat_e6, lon_e6 } = self.home.unwrap_or_else(|| place(0));
         let body = RequestBody {
             category: CATEGORY,
             subcategory: 0,

@@ -26,6 +26,7 @@ pub(crate) fn story(priority: u8, events: &[Told]) -> TicketStory {
         events: events.iter().map(event).collect(),
         offers: vec![],
         confirmations: vec![],
+        warning: None,
         chain: String::new(),
     }
 }

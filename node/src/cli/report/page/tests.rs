@@ -57,6 +57,7 @@ fn report(text: &str, priorities: &[u8]) -> Report {
                 ],
                 offers: vec![],
                 confirmations: vec![],
+                warning: None,
                 chain: String::new(),
             };
             let history = history::read(&story, &clock);
