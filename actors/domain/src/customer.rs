@@ -438,6 +438,7 @@ impl Customer {
             wishes: self.wishes.clone(),
             terms: None,
             background,
+            counted: None,
         }
     }
 }

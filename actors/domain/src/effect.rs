@@ -69,6 +69,9 @@ pub enum IndexRow {
         /// None for a ticket that was opened under no terms.
         #[n(8)]
         standing: Option<ticket::Standing>,
+        /// None for a ticket that is not counted: it was opened before every node knew of it.
+        #[n(9)]
+        counted: Option<ticket::Counted>,
     },
     #[n(1)]
     Technician {

@@ -44,7 +44,7 @@ pub use promises::{Clock, Promise, Promises, Target};
 pub use reached::Reach;
 pub use ruled::{Acted, Failed, Hold, Ruled, Triage};
 pub use terms::{Silence, Standing, Subject, Terms};
-pub use types::{Background, Command, Progress, Promoted, RefusalReason, Stage};
+pub use types::{Background, Command, Counted, Progress, Promoted, RefusalReason, Stage};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -153,6 +153,9 @@ pub struct Ticket {
     /// How far the alerts of the present offers are known to have come; as many as are asked at once.
     #[n(28)]
     pub reached: Option<BTreeMap<EntityId, Reach>>,
+    /// What it is counted by, since nodes know of that.
+    #[n(29)]
+    pub counted: Option<Counted>,
 }
 
 impl Ticket {
@@ -371,7 +374,9 @@ impl Ticket {
 
     /// The step that opens it.
     fn opens(&self, command: &Command, now: Millis) -> Vec<Event> {
-        let Command::Open { customer, message_id, body, tier, triage, terms, wishes, .. } = command
+        let Command::Open {
+            customer, message_id, body, tier, triage, terms, wishes, counted, ..
+        } = command
         else {
             return vec![];
         };
@@ -381,6 +386,7 @@ impl Ticket {
             body: body.clone(),
             at: now,
             wishes: wishes.clone(),
+            counted: *counted,
         };
         let triage = triage.as_deref();
         let priority = triage.and_then(Triage::valid_priority);
@@ -507,9 +513,10 @@ impl Aggregate for Ticket {
 impl Ticket {
     fn evolve_to(&mut self, event: &Event) {
         match event {
-            Event::Opened { customer, message_id, body, at, wishes } => {
+            Event::Opened { customer, message_id, body, at, wishes, counted } => {
                 self.opened(*customer, *message_id, body, *at);
                 self.wishes.clone_from(wishes);
+                self.counted = *counted;
             }
             Event::Triaged { priority, triage } => self.triaged(*priority, triage.as_deref()),
             Event::MatchAsked { due } => self.match_asked(*due),

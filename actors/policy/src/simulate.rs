@@ -169,6 +169,7 @@ impl<'a> Play<'a> {
             terms,
             wishes,
             background,
+            counted: None,
         };
         self.ask(&open);
     }

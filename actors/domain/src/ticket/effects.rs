@@ -202,7 +202,7 @@ impl Ticket {
     }
 
     pub(super) fn index(&self, id: EntityId) -> Effect {
-        let Self { stage, priority, opened_at, technician, .. } = self;
+        let Self { stage, priority, opened_at, technician, counted, .. } = self;
         Effect::Index(IndexRow::Ticket {
             id,
             state: *stage,
@@ -210,6 +210,7 @@ impl Ticket {
             opened_at: *opened_at,
             technician: *technician,
             standing: self.standing(),
+            counted: *counted,
         })
     }
 

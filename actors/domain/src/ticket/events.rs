@@ -14,7 +14,7 @@ use super::{
     reached::Reach,
     ruled::Triage,
     terms::{Silence, Terms},
-    types::{Progress, RefusalReason},
+    types::{Counted, Progress, RefusalReason},
 };
 use crate::{
     ids::EntityId,
@@ -38,6 +38,8 @@ pub enum Event {
         /// The customer's then, where it had any.
         #[n(5)]
         wishes: Option<Wishes>,
+        #[n(6)]
+        counted: Option<Counted>,
     },
     #[n(1)]
     Triaged {

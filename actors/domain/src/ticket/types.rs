@@ -206,6 +206,17 @@ pub struct Background {
     pub zone: Option<Zone>,
 }
 
+/// What a ticket is counted by for its whole life, as it was when it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Counted {
+    #[n(0)]
+    pub category: u16,
+    /// Of a hash of the place under a key of the region: tickets of one site have the same, and nobody without
+    /// the key finds the place.
+    #[n(1)]
+    pub site: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Command {
     #[n(0)]
@@ -230,6 +241,9 @@ pub enum Command {
         /// What rules may look at besides; none from an earlier release.
         #[n(7)]
         background: Option<Background>,
+        /// What it is counted by, added by whoever serves the ticket; none before every node knows of it.
+        #[n(8)]
+        counted: Option<Counted>,
     },
     /// From the desk: offer it to this technician.
     #[n(1)]

@@ -120,9 +120,18 @@ fn to_a_ticket() {
     };
     let by = Party::Operator("op".into());
     let (customer, message_id, body) = (customer(), MESSAGE, request());
-    let (triage, terms, wishes, background) = (None, None, None, None);
-    let open =
-        Ticket::Open { customer, message_id, body, tier: 2, triage, terms, wishes, background };
+    let (tier, triage, terms, wishes, background, counted) = (2, None, None, None, None, None);
+    let open = Ticket::Open {
+        customer,
+        message_id,
+        body,
+        tier,
+        triage,
+        terms,
+        wishes,
+        background,
+        counted,
+    };
     are_frozen(&[
         ("820084<cus><msg>860b0c0102<place>646c65616b02", open),
         (

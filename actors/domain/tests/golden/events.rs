@@ -140,7 +140,8 @@ fn of_a_ticket() {
     let completed = Progress::Completed { note: "ok".into() };
     let failed = Progress::CannotComplete { reason: "no".into() };
     let (customer, message_id, body) = (customer(), MESSAGE, request());
-    let opened = Event::Opened { customer, message_id, body, at: NOON, wishes: None };
+    let opened =
+        Event::Opened { customer, message_id, body, at: NOON, wishes: None, counted: None };
     are_frozen(&[
         ("820084<cus><msg>860b0c0102<place>646c65616b<noon>", opened),
         ("82018102", Event::Triaged { priority: 2, triage: None }),

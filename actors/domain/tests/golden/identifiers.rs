@@ -143,6 +143,7 @@ fn of_rows() {
         opened_at: NOON,
         technician: None,
         standing: None,
+        counted: None,
     };
     let registered = IndexRow::Registration {
         id: registration(),

@@ -256,10 +256,46 @@ fn wishes_on_their_way() {
             wishes: wishes.clone(),
             terms: None,
             background: None,
+            counted: None,
         },
     )]);
     are_frozen(&[(
         "820086<cus><msg>860b0c0102<place>646c65616b<noon>f68281<tec>80",
-        ticket::Event::Opened { customer, message_id, body, at: NOON, wishes },
+        ticket::Event::Opened { customer, message_id, body, at: NOON, wishes, counted: None },
+    )]);
+}
+
+#[test]
+fn what_a_ticket_is_counted_by() {
+    let (customer, message_id, body) = (customer(), MESSAGE, request());
+    let counted = Some(ticket::Counted { category: 11, site: 7 });
+    are_frozen(&[(
+        "820087<cus><msg>860b0c0102<place>646c65616b<noon>f6f6820b07",
+        ticket::Event::Opened {
+            customer,
+            message_id,
+            body: body.clone(),
+            at: NOON,
+            wishes: None,
+            counted,
+        },
+    )]);
+    are_frozen(&[(
+        "820089<cus><msg>860b0c0102<place>646c65616b02f6f6f6f6820b07",
+        ticket::Command::Open {
+            customer,
+            message_id,
+            body,
+            tier: 2,
+            triage: None,
+            wishes: None,
+            terms: None,
+            background: None,
+            counted,
+        },
+    )]);
+    are_frozen(&[(
+        "981e00f6f6f6000000f6608000000000f6f6f6f6f6f6f6f6f6f6f6f6f6f6f6820b07",
+        ticket::Ticket { counted, ..ticket::Ticket::default() },
     )]);
 }

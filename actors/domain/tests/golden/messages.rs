@@ -9,7 +9,7 @@ use fieldmesh_domain::{
     },
     selection::Exclusion,
     technician::{Duty, Phase, Shift},
-    ticket::{ParentWord, Reader, RefusalReason, Stage},
+    ticket::{Counted, ParentWord, Reader, RefusalReason, Stage},
 };
 
 use crate::{NOON, OFFER, PLACE, are_frozen, customer, request, technician, ticket};
@@ -126,9 +126,15 @@ fn rows_of_lists() {
         opened_at: NOON,
         technician: Some(technician()),
         standing: None,
+        counted: None,
     };
+    let mut counted_row = row.clone();
+    if let IndexRow::Ticket { counted, .. } = &mut counted_row {
+        *counted = Some(Counted { category: 11, site: 7 });
+    }
     are_frozen(&[
         ("820085<tkt>0602<noon><tec>", row),
+        ("82008a<tkt>0602<noon><tec>f6f6f6f6820b07", counted_row),
         (
             "820183<tec>0602",
             IndexRow::Technician { id: technician(), state: Duty::OnSite, load: 2 },

@@ -60,6 +60,7 @@ fn of_a_ticket() {
         wishes: None,
         terms: None,
         background,
+        counted: None,
     };
     let head = "<cus><msg>860b0c0102<place>646c65616b02";
     let triaged = format!("820085{head}{TRIAGE}");

@@ -118,6 +118,7 @@ fn of_a_ticket() {
         ruled: None,
         others: None,
         reached: None,
+        counted: None,
     };
     let (parent, children) =
         (Some(Parent { id: ticket(), has_answered: true }), Some([ticket()].into()));

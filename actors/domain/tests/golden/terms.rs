@@ -52,9 +52,18 @@ fn commands_of_terms() {
         Subject { customer: Some(customer()), category: 11, priority: 2, location: PLACE };
     let (customer, body) = (customer(), request());
     let (message_id, terms) = (MESSAGE, Some(Box::new(terms())));
-    let (triage, wishes, background) = (None, None, None);
-    let open =
-        Command::Open { customer, message_id, body, tier: 2, triage, terms, wishes, background };
+    let (tier, triage, wishes, background, counted) = (2, None, None, None, None);
+    let open = Command::Open {
+        customer,
+        message_id,
+        body,
+        tier,
+        triage,
+        terms,
+        wishes,
+        background,
+        counted,
+    };
     are_frozen(&[
         (
             "820087<cus><msg>860b0c0102<place>646c65616b02f6f6838361700383828200820219753082183c18788282018201646475747982183c18788282028101808561740405f682008083617305<noon>",
@@ -144,6 +153,7 @@ fn states_of_terms() {
         opened_at: NOON,
         technician: None,
         standing: Some(standing),
+        counted: None,
     };
     are_frozen(&[("820089<tkt>0402<noon>f6f6f6f685<noon>f501f4f5", row)]);
     let candidate = Candidate { lateness_s: Some(9), ..choice().candidates[0] };

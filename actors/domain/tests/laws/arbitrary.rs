@@ -8,7 +8,7 @@ use fieldmesh_domain::{
     message::{AlertBody, Answer, Enclosure, Location, OfferId, ReceiptStatus, RequestBody},
     selection::{Candidate, Choice, Exclusion, How, Mode, Need, Part, Rival, Wishes},
     technician::{Phase, Skill},
-    ticket::{Acted, Failed, Hold, Progress, Reach, RefusalReason, Triage},
+    ticket::{Acted, Counted, Failed, Hold, Progress, Reach, RefusalReason, Triage},
     time::Millis,
 };
 use proptest::{collection::vec, option, prelude::*};
@@ -224,6 +224,10 @@ pub(crate) fn key() -> impl Strategy<Value = desk::Key> {
 
 pub(crate) fn keys() -> impl Strategy<Value = Vec<desk::Key>> {
     vec(key(), 0..3)
+}
+
+pub(crate) fn counted() -> impl Strategy<Value = Counted> {
+    any::<(u16, u64)>().prop_map(|(category, site)| Counted { category, site })
 }
 
 pub(crate) fn triage() -> impl Strategy<Value = Triage> {

@@ -117,6 +117,7 @@ pub(crate) fn ticket_command() -> BoxedStrategy<ticket::Command> {
                 terms: None,
                 wishes: None,
                 background: None,
+                counted: None,
             }
         ),
         2 => (option::of(ticket_id()), any::<bool>())

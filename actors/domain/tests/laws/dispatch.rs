@@ -6,12 +6,12 @@ use fieldmesh_domain::{
     Command, Effect, EntityId, IndexRow, MessageKind,
     message::{Answer, ReceiptBody, ReceiptStatus},
     technician::{self, Holding, Phase, Skill, Technician},
-    ticket::{self, Stage, Ticket},
+    ticket::{self, Counted, Stage, Ticket},
 };
 
 use crate::{
     schedule::{Step, answer},
-    world::World,
+    world::{SITE, World},
 };
 
 /// Timers fired until the world must have come to rest: each of four tickets is refused by each of
@@ -191,10 +191,14 @@ impl World {
     fn lists_show_the_state(&self) {
         for row in self.index.values() {
             match row {
-                IndexRow::Ticket { id, state, priority, technician, .. } => {
+                IndexRow::Ticket { id, state, priority, technician, counted, .. } => {
                     let ticket = &self.tickets[id].state;
                     let shown = (ticket.stage, ticket.priority, ticket.technician);
                     assert_eq!((*state, *priority, *technician), shown);
+                    // Whatever befell it, it is counted by what it was opened with.
+                    let category = ticket.body.as_ref().map(|body| body.category);
+                    let opened = category.map(|category| Counted { category, site: SITE });
+                    assert_eq!(*counted, opened);
                 }
                 IndexRow::Technician { id, state, load } => {
                     let technician = &self.technicians[id].state;

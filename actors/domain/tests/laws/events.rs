@@ -4,8 +4,8 @@ use fieldmesh_domain::{authority, customer, desk, placement, registration, techn
 use proptest::{collection::vec, option, prelude::*};
 
 use crate::arbitrary::{
-    alert, change, choice, customer_id, enclosure, hash, keys, location, message_id, millis, need,
-    offer, phase, progress, reach, receipt_status, refusal, request, skills, summary,
+    alert, change, choice, counted, customer_id, enclosure, hash, keys, location, message_id,
+    millis, need, offer, phase, progress, reach, receipt_status, refusal, request, skills, summary,
     technician_id, text, ticket_id, triage,
 };
 use crate::areas::said;
@@ -140,10 +140,10 @@ pub(crate) fn technician_event() -> BoxedStrategy<technician::Event> {
 pub(crate) fn ticket_event() -> BoxedStrategy<ticket::Event> {
     use ticket::Event;
     prop_oneof![
-        (customer_id(), message_id(), request(), millis()).prop_map(
-            |(customer, message_id, body, at)| {
+        (customer_id(), message_id(), request(), millis(), option::of(counted())).prop_map(
+            |(customer, message_id, body, at, counted)| {
                 let wishes = None;
-                Event::Opened { customer, message_id, body, at, wishes }
+                Event::Opened { customer, message_id, body, at, wishes, counted }
             }
         ),
         (any::<u8>(), option::of(triage())).prop_map(|(priority, triage)| Event::Triaged {

@@ -10,11 +10,11 @@ use fieldmesh_domain::{
     message::{Answer, ConfirmationBody, OfferId, ReceiptBody, ReceiptStatus},
     selection::Exclusion,
     technician::{self, Phase, Skill},
-    ticket::{self, Event, Stage, Ticket},
+    ticket::{self, Counted, Event, Stage, Ticket},
     time::Millis,
 };
 
-use crate::world::{self, Hand, World, customer, technician};
+use crate::world::{self, Hand, SITE, World, customer, technician};
 
 const BEST: u8 = 0;
 const SECOND: u8 = 1;
@@ -110,6 +110,7 @@ fn a_request_is_offered_to_the_best_technician() {
         opened_at: world.now,
         technician: Some(technician(BEST)),
         standing: None,
+        counted: Some(Counted { category: 1, site: SITE }),
     };
     assert_eq!(world.index[&ticket], row);
 }

@@ -35,8 +35,9 @@ fn body() -> RequestBody {
 fn open(terms: Terms) -> Command {
     let (customer, message_id) = (customer(0), [1; 16]);
     let (body, terms) = (body(), Some(Box::new(terms)));
-    let (triage, wishes, background) = (None, None, None);
-    Command::Open { customer, message_id, body, tier: 2, triage, terms, wishes, background }
+    let (triage, wishes, background, counted) = (None, None, None, None);
+    let tier = 2;
+    Command::Open { customer, message_id, body, tier, triage, terms, wishes, background, counted }
 }
 
 fn step(act: Act, within_s: u32) -> Step {

@@ -19,11 +19,13 @@ use fieldmesh_domain::{
     },
     notifier::{self, Notice},
     technician::{self, Shift, Skill, Technician},
-    ticket::{self, Order, Party, Ticket, Triage},
+    ticket::{self, Counted, Order, Party, Ticket, Triage},
     time::Millis,
 };
 
 const START: Millis = Millis(1_800_000_000_000);
+/// What tickets of everybody's place are counted by.
+pub(crate) const SITE: u64 = 5;
 pub(crate) const CUSTOMERS: u8 = 2;
 /// Rows that arrive in a row; some hundreds may be on their way at once.
 const ROWS_MAX: usize = 10_000;
@@ -217,9 +219,12 @@ impl World {
 
     /// Whoever serves a ticket adds what operators' documents say of it.
     fn guided(&self, mut command: Command) -> Command {
-        let Command::Ticket(ticket::Command::Open { triage, terms, .. }) = &mut command else {
+        let Command::Ticket(ticket::Command::Open { body, triage, terms, counted, .. }) =
+            &mut command
+        else {
             return command;
         };
+        *counted = Some(Counted { category: body.category, site: SITE });
         if triage.is_none() {
             let said = nth(self.triages.iter(), self.tickets.len());
             *triage = said.map(|said| Box::new(said.clone()));

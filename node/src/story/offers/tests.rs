@@ -56,6 +56,7 @@ impl Told {
             terms,
             wishes: None,
             background: None,
+            counted: None,
         });
         told
     }
