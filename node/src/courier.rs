@@ -9,6 +9,7 @@
 //! rows (`fieldmesh_actors::outbox`).
 
 mod admission;
+mod lists;
 mod mail;
 mod notices;
 mod sessions;
@@ -29,7 +30,7 @@ use fieldmesh_actors::{
     commit::{Cause, ShardId},
     seams::{Courier, Entropy, MailItem, OutboxItem, Pending},
 };
-use fieldmesh_domain::{Command, EntityId, IndexRow, placement::Home};
+use fieldmesh_domain::{Command, EntityId, placement::Home};
 use tokio::time::Instant;
 
 use crate::{cluster::Cluster, consensus::Group, mesh::Mesh};
@@ -413,20 +414,6 @@ impl NodeCourier {
             }
         }
         false
-    }
-
-    /// A page of a list from a node that has a replica of the shard; none where no such answers.
-    pub async fn rows(&self, wanted: wire::Wanted) -> Option<Vec<IndexRow>> {
-        let ways = self.ways.as_ref()?;
-        let first = self.other_leader(wanted.shard);
-        let voters = self.known.placed(wanted.shard).map_or_else(Vec::new, |placed| placed.voters);
-        let others = voters.into_iter().filter(|voter| Some(*voter) != first);
-        for node in first.into_iter().chain(others) {
-            if let Some(rows) = ways.rows(node, wanted).await {
-                return Some(rows);
-            }
-        }
-        None
     }
 
     /// How a group is that this node leads, as a quorum confirms: one that was cut off says nothing.

@@ -7,6 +7,7 @@
 //! that can be used, a command is decided on as it is; nothing is added before every node understands it. **Not
 //! here:** which document is in force (`documents`), what an entity makes of it (`domain`).
 
+pub(crate) mod elsewhere;
 pub(crate) mod facts;
 pub(crate) mod history;
 pub mod past;
@@ -20,7 +21,7 @@ use fieldmesh_calendar::zone::Zone;
 use fieldmesh_domain::{
     Command, EntityId, customer,
     notifier::{self, Notice, Recipient},
-    placement::TRIGGERS,
+    placement::{COUNTS, TRIGGERS},
     ticket,
     time::Millis,
 };
@@ -37,12 +38,17 @@ pub struct NodeGuide {
     known: Arc<Cluster>,
     /// Of sites whose zone nobody said.
     zone: Zone,
-    history: History,
+    history: Arc<History>,
 }
 
 impl NodeGuide {
-    pub fn new(documents: Arc<Documents>, known: Arc<Cluster>, zone: Zone) -> Self {
-        Self { documents, known, zone, history: History::default() }
+    pub(crate) fn new(
+        documents: Arc<Documents>,
+        known: Arc<Cluster>,
+        zone: Zone,
+        history: Arc<History>,
+    ) -> Self {
+        Self { documents, known, zone, history }
     }
 
     /// Every node knows what is added.
@@ -50,10 +56,14 @@ impl NodeGuide {
         self.known.known().level() >= TRIGGERS
     }
 
-    /// What the rules say of a ticket that is opened. It is counted whether they may or not.
-    fn triage(&self, known: &Known, opened: &Opened<'_>) -> Option<Box<ticket::Triage>> {
-        let category = opened.body.category;
-        let before = self.history.count(opened.ticket, category, opened.site(), opened.now);
+    /// What the rules say of a ticket that is opened. It is counted whether there are any or not.
+    fn triage(
+        &self,
+        known: &Known,
+        opened: &Opened<'_>,
+        counted: ticket::Counted,
+    ) -> Option<Box<ticket::Triage>> {
+        let before = self.history.count(opened.ticket, counted, opened.now);
         let rules = known.rules.as_ref().filter(|_| self.may_add())?;
         let facts = facts::gather(opened, &before);
         Some(Box::new(rules::triage(rules, &facts)))
@@ -63,11 +73,22 @@ impl NodeGuide {
     fn ticket(&self, to: EntityId, command: &mut ticket::Command, now: Millis) {
         let known = self.documents.known();
         match command {
-            ticket::Command::Open { customer, body, tier, triage, terms, background, .. } => {
+            ticket::Command::Open {
+                customer,
+                body,
+                tier,
+                triage,
+                terms,
+                background,
+                counted,
+                ..
+            } => {
                 let (customer, tier, background) = (*customer, *tier, background.as_ref());
                 let zone = &self.zone;
                 let opened = Opened { ticket: to, customer, body, tier, background, zone, now };
-                *triage = self.triage(&known, &opened);
+                let by = self.history.counted(body.category, opened.site());
+                *counted = (self.known.known().level() >= COUNTS).then_some(by);
+                *triage = self.triage(&known, &opened, by);
                 if !self.may_add() {
                     return;
                 }

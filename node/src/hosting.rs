@@ -21,9 +21,10 @@ use fieldmesh_actors::{
     seams::{Clock, Entropy, Guide, JournalError},
 };
 use fieldmesh_domain::{
-    IndexRow,
+    EntityKind, IndexRow,
     effect::RowKey,
     placement::{PLACEMENT, Policy},
+    time::Millis,
 };
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
@@ -35,14 +36,15 @@ use crate::{
     consensus::{
         group::{Group, GroupOptions},
         left,
-        machine::RowObserver,
+        machine::{Observer, RowObserver},
         service::Members,
     },
     courier::{
         NodeCourier,
-        wire::{Audited, WANTED_MAX, Wanted},
+        wire::{Audited, Opened, OpenedWanted, WANTED_MAX, Wanted},
     },
     documents::Documents,
+    guide::history::History,
     journal::{JournalOptions, ShardJournal, faulty::FaultyJournal},
     leading::{self, Failing},
     mesh::Mesh,
@@ -87,6 +89,7 @@ pub(crate) struct HostingOptions {
     pub(crate) agreement: Arc<Agreement>,
     pub(crate) actor_faults: Arc<ActorFaults>,
     pub(crate) guide: Arc<dyn Guide>,
+    pub(crate) history: Arc<History>,
     pub(crate) mesh: Option<Arc<Mesh>>,
     pub(crate) peers: Arc<Members>,
     pub(crate) is_first: bool,
@@ -208,6 +211,14 @@ impl Hosting {
             let Some(last) = last.filter(|_| found.len() < limit) else { return Some(Ok(found)) };
             page = journal.rows(kind, Some(&last), limit);
         }
+    }
+
+    /// What was opened lately in a shard that has a replica here; none without one.
+    pub(crate) fn opened(&self, wanted: &OpenedWanted) -> Option<Vec<Opened>> {
+        self.journal(wanted.shard).filter(|_| self.options.courier.has_replica(wanted.shard))?;
+        let known = self.options.known.known();
+        let is_of = |ticket| known.group_of(ticket) == Some(wanted.shard);
+        Some(self.options.history.page(wanted, is_of))
     }
 
     /// Follows the placement group for as long as the node runs.
@@ -357,22 +368,28 @@ impl Hosting {
         if is_across { *timing_across } else { *timing }
     }
 
-    /// Who hears what a group applies: whom to believe, who is where, what operators wrote and agreed.
-    fn observer(&self, shard: ShardId) -> Option<RowObserver> {
+    /// Who hears what a group applies: whom to believe, who is where, what operators wrote and agreed; and of
+    /// the region's shards which tickets were opened, whoever leads them.
+    fn observer(&self, shard: ShardId) -> Option<Observer> {
         let (trust, known) = (Arc::clone(&self.options.trust), Arc::clone(&self.options.known));
+        let all = |show: RowObserver| Some(Observer { show, kind: None });
         if shard == PLACEMENT {
             let documents = Arc::clone(&self.options.documents);
             let agreement = Arc::clone(&self.options.agreement);
-            return Some(Arc::new(move |rows: &[IndexRow]| {
+            return all(Arc::new(move |rows: &[IndexRow]| {
                 trust.applied(rows);
                 known.applied(rows);
                 documents.applied(rows);
                 agreement.applied(rows);
             }));
         }
-        let is_own_authority = shard == known.own().authority();
-        is_own_authority
-            .then(|| Arc::new(move |rows: &[IndexRow]| trust.applied(rows)) as RowObserver)
+        if shard == known.own().authority() {
+            return all(Arc::new(move |rows: &[IndexRow]| trust.applied(rows)));
+        }
+        let (history, clock) = (Arc::clone(&self.options.history), Arc::clone(&self.options.clock));
+        let show: RowObserver =
+            Arc::new(move |rows: &[IndexRow]| history.applied(rows, Millis(clock.now_ms())));
+        known.is_own(shard).then_some(Observer { show, kind: Some(EntityKind::Ticket) })
     }
 
     async fn group(&self, shard: ShardId, seed: u64) -> Result<Group, NodeError> {

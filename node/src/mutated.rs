@@ -20,7 +20,7 @@ use fieldmesh_actors::commit::{
 };
 use fieldmesh_domain::{
     Command, EntityId, EntityKind, IndexRow, RejectionCode, customer, message::OfferId,
-    placement::Members,
+    placement::Members, time::Millis,
 };
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -369,6 +369,11 @@ fn what_nodes_say_to_each_other() {
                 limit: 10,
             }),
             courier::Opening::Sent(device),
+            courier::Opening::Opened(courier::OpenedWanted {
+                shard: 1,
+                since: Millis(2),
+                behind: [3; 16].into(),
+            }),
             courier::Opening::TakeVoid(courier::Void { shard: 1, from: 2, number: 3 }),
             courier::Opening::GiveSlot(gift),
             courier::Opening::SlotRows(courier::SlotWanted { gift, at: Some(bytes(b"at")) }),

@@ -46,7 +46,7 @@ use crate::{
     departures,
     documents::Documents,
     edge::{self, Edge, EdgeOptions, Endpoint},
-    guide::{NodeGuide, past::Past},
+    guide::{NodeGuide, elsewhere, history::History, past::Past},
     hosting::{Hosting, HostingOptions},
     intake::Intake,
     journal::ShardJournal,
@@ -191,7 +191,7 @@ impl Node {
         let service = Arc::new(Service::new(service, clock.now_ms() / 1000)?);
         let steps = Steps::new(clock.now_ms());
         let documents = Documents::new();
-        let Opened { hosting, groups, failing, watching, writer_ended } =
+        let Opened { hosting, groups, history, failing, watching, writer_ended } =
             Opened::open(&parts, &service, &steps, &documents).await?;
         let courier = Arc::clone(hosting.courier());
         let authority = hosting.journal(parts.known.own().authority());
@@ -223,6 +223,9 @@ impl Node {
         tasks.extend(parts.known.own_groups().map(follow));
         tasks.push(tokio::spawn(slots::follow(Arc::clone(&courier))));
         tasks.extend(tend(&parts, &courier, &hosting));
+        tasks.extend(parts.mesh.is_some().then(|| {
+            tokio::spawn(elsewhere::follow(Arc::clone(&courier), history, Arc::clone(&clock)))
+        }));
         let NodeParts { endpoint, audit, trust, known, mesh, number, agreement, .. } = parts;
         let region = known.own().region.to_string();
         Ok(Self {
@@ -474,6 +477,7 @@ fn tend(
 struct Opened {
     hosting: Arc<Hosting>,
     groups: Arc<Members>,
+    history: Arc<History>,
     failing: watch::Receiver<Option<Failing>>,
     watching: JoinHandle<()>,
     writer_ended: oneshot::Receiver<()>,
@@ -505,6 +509,7 @@ impl Opened {
         let mut seed = [0; 8];
         parts.entropy.fill(&mut seed);
         let groups = Members::new(Arc::clone(&engine), u64::from_be_bytes(seed));
+        let history = Arc::new(History::new(service.region_key()));
         let hosting = Hosting::start(HostingOptions {
             log,
             writer,
@@ -528,7 +533,9 @@ impl Opened {
                 Arc::clone(documents),
                 Arc::clone(&parts.known),
                 parts.zone.clone().unwrap_or_else(Zone::utc),
+                Arc::clone(&history),
             )),
+            history: Arc::clone(&history),
             mesh: parts.mesh.clone(),
             peers: Arc::clone(&groups),
             is_first: parts.is_first,
@@ -536,7 +543,8 @@ impl Opened {
             root,
             fails,
         });
-        Ok(Self { hosting: hosting.await?, groups, failing, watching, writer_ended })
+        let hosting = hosting.await?;
+        Ok(Self { hosting, groups, history, failing, watching, writer_ended })
     }
 }
 

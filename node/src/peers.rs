@@ -12,7 +12,7 @@ use crate::{
     consensus::service::Members,
     courier::{
         NodeCourier,
-        wire::{self, FRAME_BYTES_MAX, Opening, Recorded},
+        wire::{self, FRAME_BYTES_MAX, Opened, OpenedWanted, Opening, Recorded},
     },
     hosting::Hosting,
     mesh::{Class, Receiving, Sending, Serve},
@@ -85,6 +85,10 @@ impl Peers {
                 let page = page.map_err(|error| text(&error))?;
                 send.frame(&rows::encode(&page)).await.map_err(|error| text(&error))?;
             }
+            Opening::Opened(wanted) => {
+                let page = self.opened(from, &wanted).await?;
+                send.frame(&rows::encode(&page)).await.map_err(|error| text(&error))?;
+            }
             Opening::MayLead => {
                 let may = self.hosting.health() == Health::Well;
                 send.frame(&rows::encode(&may)).await.map_err(|error| text(&error))?;
@@ -117,6 +121,16 @@ impl Peers {
         }
         send.finish();
         Ok(())
+    }
+
+    async fn opened(&self, from: u64, wanted: &OpenedWanted) -> Result<Vec<Opened>, String> {
+        if !self.courier.is_neighbour(from) {
+            return Err("what a region counts stays in it".into());
+        }
+        // Whoever asks goes on behind the last that it was told: there must be no gap before that.
+        let is_latest = self.courier.catch_up(wanted.shard).await;
+        let page = self.hosting.opened(wanted).filter(|_| is_latest);
+        page.ok_or_else(|| "no replica that is up to date is here".into())
     }
 
     async fn issuing_key(&self, from: u64, fingerprint: [u8; 32]) -> Result<ByteVec, String> {

@@ -28,7 +28,7 @@ use tokio::{
 use super::{
     LogId, Outcome, Proposal, Raft, Runtime, Types, install,
     log_store::{self, LogStore},
-    machine::{Machine, RowObserver},
+    machine::{Machine, Observer},
     network::Peers,
     service::Members,
 };
@@ -65,7 +65,7 @@ pub struct GroupOptions {
     /// Entries of the log between two snapshots.
     pub snapshot_every: u64,
     /// Is shown the rows that the group's entities list.
-    pub observer: Option<RowObserver>,
+    pub observer: Option<Observer>,
     /// Who votes in a fresh group, the same on each of them; nobody where the group has begun elsewhere.
     pub voters: BTreeSet<u64>,
     /// The way to the others, and where they ask; none where there are no others.

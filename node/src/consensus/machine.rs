@@ -21,7 +21,7 @@ use fieldmesh_actors::commit::{
     Cause, Commit, Proposal, Settle, ShardId, SnapshotPart, TimerChange, Verdict,
 };
 use fieldmesh_domain::{
-    EntityId, IndexRow,
+    EntityId, EntityKind, IndexRow,
     mutant::{Mutant, is_planted},
 };
 use futures_util::{Stream, StreamExt};
@@ -58,13 +58,21 @@ const PAGE_BYTES: usize = 1 << 20;
 /// Is shown the rows of each commit once they are in the table, on every replica.
 pub type RowObserver = Arc<dyn Fn(&[IndexRow]) + Send + Sync>;
 
+/// Who is shown rows.
+#[derive(Clone)]
+pub struct Observer {
+    pub show: RowObserver,
+    /// Of the rows that are there already, those of this kind alone; none is all.
+    pub kind: Option<EntityKind>,
+}
+
 /// One group's state machine.
 #[derive(Clone)]
 pub struct Machine {
     shard: ShardId,
     table: Arc<dyn Table>,
     applied: Arc<Mutex<Applied>>,
-    observer: Option<RowObserver>,
+    observer: Option<Observer>,
     pulse: Pulse,
 }
 
@@ -101,15 +109,16 @@ impl Machine {
     ///
     /// # Errors
     /// A row that cannot be read.
-    pub async fn observed(mut self, observer: RowObserver) -> Result<Self, StoreError> {
+    pub async fn observed(mut self, observer: Observer) -> Result<Self, StoreError> {
         self.observer = Some(observer);
         self.show_all().await?;
         Ok(self)
     }
 
     async fn show_all(&self) -> Result<(), StoreError> {
-        let Some(observer) = &self.observer else { return Ok(()) };
-        let (mut from, until) = state::indexes();
+        let Some(Observer { show, kind }) = &self.observer else { return Ok(()) };
+        let (mut from, until) =
+            kind.map_or_else(state::indexes, |kind| state::index_of(kind as u8));
         loop {
             let page = self.table.page(&from, &until, PAGE, PAGE_BYTES)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
@@ -117,7 +126,7 @@ impl Machine {
             from.push(0);
             let rows: Result<Vec<IndexRow>, _> =
                 page.iter().map(|(key, value)| rows::decode(key, value)).collect();
-            observer(&rows?);
+            show(&rows?);
             // Others on this thread go on between two pages.
             yield_now().await;
         }
@@ -181,7 +190,7 @@ impl Machine {
         self.table.write(batch)?;
         drop(waits);
         if let Some(observer) = self.observer.as_ref().filter(|_| !shown.is_empty()) {
-            observer(&shown);
+            (observer.show)(&shown);
         }
         Ok(outcome)
     }

@@ -22,8 +22,8 @@ use tokio::{
 };
 
 use super::wire::{
-    self, Audited, FRAME_BYTES_MAX, Gift, Opening, Question, Recorded, Said, Seen, SentAlert,
-    SlotRows, SlotWanted, Void, Wanted,
+    self, Audited, FRAME_BYTES_MAX, Gift, Opened, OpenedWanted, Opening, Question, Recorded, Said,
+    Seen, SentAlert, SlotRows, SlotWanted, Void, Wanted,
 };
 use crate::{
     mesh::{Class, Mesh, Receiving, Sending},
@@ -152,6 +152,11 @@ impl Ways {
     /// Asks a node for a page of a list; none where it has no replica, or does not answer.
     pub(super) async fn rows(&self, node: u64, wanted: Wanted) -> Option<Vec<IndexRow>> {
         self.question(node, &Opening::Rows(wanted)).await
+    }
+
+    /// Asks a node what was opened in a shard; none where it has no replica, or does not answer.
+    pub(super) async fn opened(&self, node: u64, wanted: OpenedWanted) -> Option<Vec<Opened>> {
+        self.question(node, &Opening::Opened(wanted)).await
     }
 
     /// Asks a node whether it may lead; none where it does not answer.

@@ -11,7 +11,9 @@ use fieldmesh_actors::{
     mailroom::Sent,
     seams::{JournalError, MailItem},
 };
-use fieldmesh_domain::{Command, EntityId, Rejection, RejectionCode, message::OfferId};
+use fieldmesh_domain::{
+    Command, EntityId, Rejection, RejectionCode, message::OfferId, ticket::Counted, time::Millis,
+};
 use minicbor::{
     Decode, Encode,
     bytes::{ByteArray, ByteVec},
@@ -66,6 +68,37 @@ pub enum Opening {
     /// [`SentAlert`]s.
     #[n(11)]
     Sent(#[n(0)] EntityId),
+    /// What was opened lately in a shard, by a node of the same region whose replica has all there is; answered
+    /// by [`Opened`]s in the order of time, or nothing.
+    #[n(12)]
+    Opened(#[n(0)] OpenedWanted),
+}
+
+/// A page of what was opened in a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct OpenedWanted {
+    #[n(0)]
+    pub shard: u32,
+    /// The first is at or behind this time,
+    #[n(1)]
+    pub since: Millis,
+    /// and behind the ticket with these bytes, where that was opened at the very time.
+    #[n(2)]
+    pub behind: ByteArray<16>,
+}
+
+/// Tickets of such a page at most: at some 45 bytes each far below a frame.
+pub const OPENED_MAX: usize = 1000;
+
+/// A ticket with what it is counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Opened {
+    #[n(0)]
+    pub ticket: EntityId,
+    #[n(1)]
+    pub at: Millis,
+    #[n(2)]
+    pub counted: Counted,
 }
 
 /// An alert that was sent to a device.

@@ -1,15 +1,17 @@
 //! What nodes say to each other about entities and devices.
 
 use fieldmesh_actors::commit::Cause;
-use fieldmesh_domain::{Command, RejectionCode, customer::Command as OfCustomer};
+use fieldmesh_domain::{
+    Command, RejectionCode, customer::Command as OfCustomer, ticket::Counted, time::Millis,
+};
 
 use super::{
     ISSUER, KEY, MESSAGE, SERIAL, are_frozen, are_read, bytes, customer, registration, slot,
     technician, ticket,
 };
 use crate::courier::wire::{
-    Audited, Gift, Notice, Opening, Post, Question, Recorded, Said, Seen, SlotRows, SlotWanted,
-    Tally, Void, Wanted,
+    Audited, Gift, Notice, Opened, OpenedWanted, Opening, Post, Question, Recorded, Said, Seen,
+    SlotRows, SlotWanted, Tally, Void, Wanted,
 };
 
 fn question(shard: Option<u32>) -> Box<Question> {
@@ -42,6 +44,10 @@ fn openings() {
         ),
         ("8209 81 81 83<slot>0102", Opening::SlotRows(SlotWanted { gift, at: None })),
         ("820a 81 03", Opening::Audited(3)),
+        (
+            "820c 81 83 01 02 <msg>",
+            Opening::Opened(OpenedWanted { shard: 1, since: Millis(2), behind: MESSAGE.into() }),
+        ),
     ]);
 }
 
@@ -76,6 +82,8 @@ fn answers() {
     are_frozen(&[("85 820102 8103 f5 04 81820209", seen), ("85 80 80 f4 00 80", Seen::default())]);
     are_frozen(&[("84 01 02 03 04", Audited { age_ms: 1, took_ms: 2, missing: 3, overdue: 4 })]);
     are_read(&[("83 01 02 03", Audited { age_ms: 1, took_ms: 2, missing: 3, overdue: 0 })]);
+    let counted = Counted { category: 3, site: 4 };
+    are_frozen(&[("83 <tkt> 02 82 03 04", Opened { ticket: ticket(), at: Millis(2), counted })]);
     let rows = vec![(bytes(b"k"), bytes(b"v"))];
     are_frozen(&[
         ("82 81 82 416b 4176 416e", SlotRows { rows, next: Some(bytes(b"n")) }),

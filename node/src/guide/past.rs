@@ -23,7 +23,7 @@ use fieldmesh_domain::{
     EntityId, EntityKind, IndexRow,
     customer::Customer,
     message::{Location, RequestBody},
-    ticket::{Background, Event},
+    ticket::{Background, Counted, Event},
     time::Millis,
 };
 use fieldmesh_rules::Facts;
@@ -31,7 +31,7 @@ use tokio::{sync::Mutex, time::Instant};
 
 use super::{
     facts::{Opened, gather},
-    history::History,
+    history::Lately,
 };
 use crate::{journal::ShardJournal, node::Node};
 
@@ -203,14 +203,22 @@ fn opened(journal: &ShardJournal, ticket: EntityId) -> Option<(EntityId, Millis,
     }
 }
 
+/// A place as a number: what leaves this node names it otherwise.
+fn exact(site: Location) -> u64 {
+    let [lat, lon] = [site.lat_e6, site.lon_e6].map(|part| u64::from(part.cast_unsigned()));
+    lat << 32 | lon
+}
+
 /// The facts in the order of time, each with the counts of those before.
 fn facts(seen: &[Seen], region: &Zone) -> Vec<Facts> {
-    let history = History::default();
+    let mut lately = Lately::new(PAST_MAX);
     let mut requests: BTreeMap<EntityId, VecDeque<u64>> = BTreeMap::new();
     // They were read newest first.
     let facts = seen.iter().rev().map(|one| {
         let Seen { ticket, customer, at: now, body, tier, site, zone } = one;
-        let before = history.count(*ticket, body.category, *site, *now);
+        let counted = Counted { category: body.category, site: exact(*site) };
+        let before = lately.before(counted, *now);
+        lately.add(*ticket, *now, counted);
         let own = requests.entry(*customer).or_default();
         let requests = WINDOWS_MS.map(|window| {
             let from = now.0.saturating_sub(window);

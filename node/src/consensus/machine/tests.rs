@@ -1,6 +1,7 @@
 //! Snapshots that are built while others are installed.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use fieldmesh_domain::{customer, ticket, time::Millis};
 use openraft::vote::leader_id_std::CommittedLeaderId;
 
 use super::*;
@@ -90,6 +91,57 @@ fn a_step_does_not_go_on_from_a_history_that_it_does_not_know() {
     assert_eq!(step(&machine, 2, 1, 1, 3), conflict(2));
     assert_eq!(step(&machine, 3, 2, 3, 4), conflict(2));
     assert_eq!(step(&machine, 4, 2, 2, 5), applied);
+}
+
+fn listed(machine: &Machine, index: u64, row: IndexRow) {
+    let mut commit = commit(row.id(), 0, 0, 1);
+    commit.index = vec![row];
+    let applied = Outcome::Decided(Verdict::Applied { tells: vec![] });
+    assert_eq!(propose(machine, index, &Proposal::Commit(Box::new(commit))), applied);
+}
+
+/// Whoever counts tickets needs no other rows of before, and hears of each of them: at a start, from a leader,
+/// and by a snapshot.
+#[tokio::test]
+async fn an_observer_of_one_kind_is_shown_what_is_there_and_what_comes() {
+    let id = |kind, number| EntityId::new(kind, "eu1".parse().unwrap(), [number; 10]);
+    let customer = |number| {
+        let (id, state) = (id(EntityKind::Customer, number), customer::Standing::Active);
+        IndexRow::Customer { id, state }
+    };
+    let ticket = |number| IndexRow::Ticket {
+        id: id(EntityKind::Ticket, number),
+        state: ticket::Stage::Matching,
+        priority: 3,
+        opened_at: Millis(u64::from(number)),
+        technician: None,
+        standing: None,
+        counted: Some(ticket::Counted { category: 7, site: u64::from(number) }),
+    };
+    let observed = async |machine: Machine| {
+        let (shown, rows) = std::sync::mpsc::sync_channel(64);
+        let show = Arc::new(move |page: &[IndexRow]| {
+            page.iter().for_each(|row| shown.send(row.clone()).unwrap());
+        });
+        let observer = Observer { show, kind: Some(EntityKind::Ticket) };
+        (machine.observed(observer).await.unwrap(), rows)
+    };
+    let machine = machine();
+    listed(&machine, 0, customer(1));
+    listed(&machine, 1, ticket(1));
+    let (mut machine, rows) = observed(machine).await;
+    assert_eq!(Vec::from_iter(rows.try_iter()), [ticket(1)]);
+    listed(&machine, 2, ticket(2));
+    assert_eq!(Vec::from_iter(rows.try_iter()), [ticket(2)]);
+    let snapshot = machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
+    let (mut other, rows) = observed(self::machine()).await;
+    assert_eq!(rows.try_iter().count(), 0);
+    other.install_snapshot(&snapshot.meta, snapshot.snapshot).await.unwrap();
+    let mut numbers = Vec::from_iter(rows.try_iter().map(|row| row.id()));
+    numbers.sort_unstable();
+    let mut wanted = [ticket(1).id(), ticket(2).id()];
+    wanted.sort_unstable();
+    assert_eq!(numbers, wanted);
 }
 
 fn last(snapshot: &TableSnapshot) -> Option<u64> {
