@@ -27,6 +27,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// Acknowledged rows are deleted together: after this many, or this long.
 const SETTLE_ROWS: usize = 128;
 const SETTLE_AFTER: Duration = Duration::from_millis(20);
+/// When it is tried again, where nothing can be written: a full disk has room again after seconds or hours.
+const SETTLE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Beyond these the rows stay: their devices are sent them again at the next connection, and drop what they have seen.
+const SETTLE_AGAIN_MAX: usize = 16 * SETTLE_ROWS;
 
 /// Messages of the mailroom.
 #[derive(Debug)]
@@ -161,7 +165,7 @@ impl Actor for Mailroom {
             }
             Msg::Look { device, reply } => drop(reply.send(state.sent(device))),
             Msg::Rescan => state.rescan(&me)?,
-            Msg::Settle => state.settle().await,
+            Msg::Settle => state.settle(&me).await,
             Msg::Tick => {
                 state.resend(&me)?;
                 me.send_after(TICK, || Msg::Tick);
@@ -329,15 +333,17 @@ impl State {
         Ok(())
     }
 
-    async fn settle(&mut self) {
+    async fn settle(&mut self, me: &ActorRef<Msg>) {
         if self.settled.is_empty() {
             return;
         }
         let mail = std::mem::take(&mut self.settled);
-        if let Err(error) = self.journal.settle(Settle { mail, ..Settle::default() }).await {
-            // The rows stay; the device is sent them again at its next connection, and drops what
-            // it has seen.
-            tracing::debug!(%error, "acknowledged mail stays until it is acknowledged again");
+        let settled = self.journal.settle(Settle { mail: mail.clone(), ..Settle::default() }).await;
+        let Err(error) = settled else { return };
+        tracing::debug!(%error, "acknowledged mail stays for now");
+        if mail.len() <= SETTLE_AGAIN_MAX {
+            self.settled = mail;
+            me.send_after(SETTLE_AGAIN_AFTER, || Msg::Settle);
         }
     }
 

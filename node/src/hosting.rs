@@ -408,6 +408,9 @@ impl Hosting {
             election_min,
             election_max,
             snapshot_every: self.options.snapshot_every,
+            // A directory that was copied before it was used on is started now and then, whatever guides say: it is
+            // not to end everybody else.
+            fills_forgetful: true,
             observer: self.observer(shard),
             voters: self.begins(shard).then_some(*number).into_iter().collect(),
             peers: self.options.mesh.clone().map(|mesh| (mesh, Arc::clone(peers))),

@@ -59,6 +59,7 @@ impl Stand {
             election_min: Duration::from_millis(300),
             election_max: Duration::from_millis(600),
             snapshot_every: group::SNAPSHOT_EVERY,
+            fills_forgetful: false,
             observer: None,
             voters: BTreeSet::from([1]),
             peers: None,

@@ -270,6 +270,7 @@ fn alone(group: u32, node: u64, entropy: &dyn Entropy) -> GroupOptions {
         election_min,
         election_max,
         snapshot_every: SNAPSHOT_EVERY,
+        fills_forgetful: false,
         observer: None,
         voters: std::collections::BTreeSet::new(),
         peers: None,

@@ -64,6 +64,9 @@ pub struct GroupOptions {
     pub election_max: Duration,
     /// Entries of the log between two snapshots.
     pub snapshot_every: u64,
+    /// A follower whose log is shorter than what it acknowledged is filled again. Otherwise whoever leads ends at the
+    /// sight of it: that is how tests see what was lost.
+    pub fills_forgetful: bool,
     /// Is shown the rows that the group's entities list.
     pub observer: Option<Observer>,
     /// Who votes in a fresh group, the same on each of them; nobody where the group has begun elsewhere.
@@ -484,6 +487,7 @@ fn config(options: &GroupOptions) -> Config {
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_every),
+        allow_log_reversion: Some(options.fills_forgetful),
         max_in_snapshot_log_to_keep: options.snapshot_every / KEPT_PART,
         ..Config::default()
     }

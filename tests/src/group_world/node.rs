@@ -99,6 +99,7 @@ pub(super) async fn run(start: Start) -> turmoil::Result {
         election_min: Duration::from_millis(300),
         election_max: Duration::from_millis(600),
         snapshot_every: group::SNAPSHOT_EVERY,
+        fills_forgetful: false,
         observer: None,
         voters: (1..=nodes).collect(),
         peers: Some((mesh, services)),

@@ -119,6 +119,7 @@ fn options() -> GroupOptions {
         election_min: Duration::from_millis(300),
         election_max: Duration::from_millis(600),
         snapshot_every: group::SNAPSHOT_EVERY,
+        fills_forgetful: false,
         observer: None,
         voters: BTreeSet::from([NODE]),
         peers: None,
