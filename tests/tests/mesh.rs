@@ -249,11 +249,11 @@ async fn a_revoked_node_is_cut_off_and_stays_out() {
 async fn what_is_not_understood_ends_its_stream_alone() {
     let authority = Authority::new(now_s());
     let (one, two) = (server(&authority, 1), server(&authority, 2));
-    let members = [member(1, one.address), member(2, two.address)];
+    let members = [member(1, one.address), member(2, two.address), member(3, any())];
     one.mesh.set_members(&members);
     two.mesh.set_members(&members);
     let (mut good, mut answers) = one.mesh.open(2, Class::Application).await.unwrap();
-    let raw = mesh::raw(&authority, identity(1), two.address).await;
+    let raw = mesh::raw(&authority, identity(3), two.address).await;
     let class = Class::Application as u8;
     for bad in [
         &[][..],

@@ -41,6 +41,7 @@ async fn a_join_that_is_killed_at_any_moment_is_repeated_with_the_same_token() {
     // It is a node as good as the others.
     let dir = TempDir::new().unwrap();
     let (customer, technician) = people(&nodes, dir.path()).await;
+    served(&nodes, &customer, &technician, "with three").await;
     nodes.kill(1).await;
     served(&nodes, &customer, &technician, "without the first one").await;
 }
@@ -70,7 +71,8 @@ async fn a_copy_of_a_nodes_directory_runs_only_in_its_place() {
     let after = nodes.cluster(&["status"]).await.expect_code(0).json()["members"].clone();
     assert_eq!(after, before, "nobody was told of another place");
     served(&nodes, &customer, &technician, "beside the copy").await;
-    // One that was moved is let in; then it is where it was before that it is sent away from.
+    // In its place it is let in, and gets what it has not: what was asked for meanwhile. Then it is where it was before
+    // that it is sent away from.
     nodes.kill(original).await;
     nodes.restart(copy).await;
     is_there_twice(&nodes, original, &nodes.address(copy)).await;
