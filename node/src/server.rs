@@ -127,16 +127,14 @@ impl Server {
             members,
             own,
         } = parts;
-        let db = dir.join("db");
-        files::make_private_dir(&db).map_err(directory(&db))?;
+        let db = database(&dir)?;
         let (metrics, trust) = (recorder()?, Trust::new(trust));
         let reset_key = service.region_key.derive(b"stateless reset");
         let Sockets { listener, public, https_tls, live, endpoint, devices } =
             Sockets::open(config, &credentials, &trust, &clock, &reset_key)?;
         let (mesh, at, faults) =
             meshed(config, &facts, &live, &trust, &clock, &*entropy, &service.region_key)?;
-        let audit = Audit::in_dir(&dir).map_err(directory(&dir))?;
-        let (chaos, agreement) = guarded(chaos, &faults, &audit);
+        let (chaos, agreement, audit) = guarded(chaos, &faults, &dir)?;
         let parts = NodeParts {
             cluster: facts.cluster.clone(),
             number: facts.number,
@@ -168,8 +166,6 @@ impl Server {
         let at = advertised(config, [at, devices, https]);
         let introduction = introduction(&facts, at, parts.known.own().shards)?;
         let node = Arc::new(started(parts, service, &mesh, &introduction).await?);
-        let (known, region) = (Arc::clone(&node.known), node.known.own().region);
-        chaos.knows_abroad(move || known.abroad(region));
         // Only now: a start that fails leaves the directory as it was.
         keeper.keep_renewed(&*entropy)?;
         introduce(&node, &introduction).await;
@@ -220,6 +216,8 @@ fn beside(
     introduction: placement::Command,
     chaos: Arc<Chaos>,
 ) -> Vec<JoinHandle<()>> {
+    let (known, region) = (Arc::clone(&node.known), node.known.own().region);
+    chaos.knows_abroad(move || known.abroad(region));
     let introduced = tokio::spawn(keep_introduced(Arc::clone(node), introduction));
     let patience = config.notices.delivering().patience;
     // Whoever read the configuration was told what is wrong with it.
@@ -230,9 +228,22 @@ fn beside(
 }
 
 /// What breaks this node on purpose, with what operators agree of it on record.
-fn guarded(chaos: Chaos, faults: &Arc<Faults>, audit: &Audit) -> (Arc<Chaos>, Arc<Agreement>) {
+fn guarded(
+    chaos: Chaos,
+    faults: &Arc<Faults>,
+    dir: &Path,
+) -> Result<(Arc<Chaos>, Arc<Agreement>, Audit), ServerError> {
+    let audit = Audit::in_dir(dir).map_err(directory(dir))?;
     let agreement = Agreement::new(audit.clone());
-    (Arc::new(chaos.on_network(faults).by_agreement(&agreement)), agreement)
+    let chaos = Arc::new(chaos.on_network(faults).by_agreement(&agreement));
+    Ok((chaos, agreement, audit))
+}
+
+/// Where the log and the states are.
+fn database(dir: &Path) -> Result<PathBuf, ServerError> {
+    let db = dir.join("db");
+    files::make_private_dir(&db).map_err(directory(&db))?;
+    Ok(db)
 }
 
 fn directory(path: &Path) -> impl FnOnce(io::Error) -> ServerError {

@@ -338,13 +338,10 @@ fn describe(event: &Event) -> (&'static str, String) {
         | Event::OthersReleased { .. }
         | Event::LateAcceptRefused { .. }
         | Event::AlertReached { .. }
+        | Event::Compared { .. }
         | Event::Noted(_) => describe_more(event),
         Event::ParentSought { .. } => ("parent_sought", String::new()),
         Event::EtaChanged { eta_min, .. } => ("eta_changed", format!("in {eta_min} min")),
-        Event::Compared { like, is_silent } => {
-            let like = like.map_or_else(|| "nothing".to_owned(), |like| like.to_string());
-            ("compared", format!("like {like}{}", if *is_silent { ", silent" } else { "" }))
-        }
     }
 }
 
@@ -468,6 +465,10 @@ fn describe_more(event: &Event) -> (&'static str, String) {
         }
         Event::AlertReached { technician, reach, .. } => {
             ("alert", format!("{} by {technician}", reach.name()))
+        }
+        Event::Compared { like, is_silent } => {
+            let like = like.map_or_else(|| "nothing".to_owned(), |like| like.to_string());
+            ("compared", format!("like {like}{}", if *is_silent { ", silent" } else { "" }))
         }
         Event::LateAcceptRefused { technician, .. } => {
             ("late_accept_refused", format!("of {technician}"))

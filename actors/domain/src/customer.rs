@@ -1,14 +1,14 @@
 //! A customer: invited, enrolled, active, suspended; makes requests, and acts on its tickets.
 //!
-//! None of these states has a deadline: they last until somebody acts. **Invariant:** a request, and what
-//! a customer does with a ticket, is one event with the ticket's name in it. **Not here:** whether the
-//! ticket lets it (`ticket`).
+//! None of these states has a deadline: they last until somebody acts. **Invariant:** a request, and what a customer
+//! does with a ticket, is one event with the ticket's name in it. **Not here:** whether the ticket lets it (`ticket`).
 
 mod cases;
 mod site;
 mod wishes;
 
 pub use cases::{Cases, Spokesman};
+pub use wishes::WISHES_MAX;
 
 use std::collections::BTreeSet;
 
@@ -26,8 +26,6 @@ use crate::{
     ticket::{self, Order, Party, Reader},
     time::Millis,
 };
-
-pub use wishes::WISHES_MAX;
 
 /// Tickets that a customer may have open: bounds the state (64 KiB) and what one stolen device can
 /// do; the account of a monitoring system opens more than a thousand a year.
