@@ -117,14 +117,20 @@ impl Offered {
         let request = customer.device.request();
         customer.say(&request).await;
         let ticket = EntityId::ticket_of(customer.device.id, request.claims.cti);
-        (Self { live, customer, ticket }, technician)
+        let offered = Self { live, customer, ticket };
+        until("the ticket is there", async || offered.shown().await.ok()).await;
+        (offered, technician)
+    }
+
+    /// The ticket, or the status that is said in its place.
+    async fn shown(&self) -> Result<Value, u16> {
+        let path = format!("/v1/tickets/{}", self.ticket);
+        let (status, body) = self.live.http(true, "GET", &path, "", &[]).await;
+        if status == 200 { Ok(serde_json::from_slice(&body).unwrap()) } else { Err(status) }
     }
 
     async fn show(&self) -> Value {
-        let path = format!("/v1/tickets/{}", self.ticket);
-        let (status, body) = self.live.http(true, "GET", &path, "", &[]).await;
-        assert_eq!(status, 200);
-        serde_json::from_slice(&body).unwrap()
+        self.shown().await.unwrap()
     }
 
     /// Until the last offer is in a state.
