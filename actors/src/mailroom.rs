@@ -7,6 +7,8 @@
 //! device would refuse it; a device without a session costs no memory here. **Not here:** sealing and sockets
 //! (`Courier`), what is worth sending (`mail`), deduplication on the device.
 
+mod settling;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use fieldmesh_domain::{EntityId, message::OfferId};
@@ -18,19 +20,13 @@ use crate::{
     mail::{self, About},
     seams::{Clock, Courier, Journal, MailItem, Pending},
 };
+use settling::{AGAIN_AFTER, Settling};
 
 /// Rows pushed and not acknowledged per device; the table holds the rest.
 const WINDOW_ROWS: usize = 64;
 /// A row that is not acknowledged is pushed again after this long.
 const RESEND_AFTER_MS: u64 = 5_000;
 const TICK: Duration = Duration::from_secs(1);
-/// Acknowledged rows are deleted together: after this many, or this long.
-const SETTLE_ROWS: usize = 128;
-const SETTLE_AFTER: Duration = Duration::from_millis(20);
-/// When it is tried again, where nothing can be written: a full disk has room again after seconds or hours.
-const SETTLE_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// Beyond these the rows stay: their devices are sent them again at the next connection, and drop what they have seen.
-const SETTLE_AGAIN_MAX: usize = 16 * SETTLE_ROWS;
 
 /// Messages of the mailroom.
 #[derive(Debug)]
@@ -63,6 +59,8 @@ pub enum Msg {
     /// Mail may have been missed: read the table.
     Rescan,
     Settle,
+    /// What could not be settled before.
+    SettleAgain,
     Tick,
 }
 
@@ -121,7 +119,7 @@ pub(crate) struct State {
     journal: Arc<dyn Journal>,
     courier: Arc<dyn Courier>,
     devices: BTreeMap<EntityId, Attached>,
-    settled: Vec<(EntityId, u64)>,
+    settling: Settling,
 }
 
 impl Actor for Mailroom {
@@ -135,7 +133,8 @@ impl Actor for Mailroom {
         (clock, journal, courier): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
         me.send_after(TICK, || Msg::Tick);
-        Ok(State { clock, journal, courier, devices: BTreeMap::new(), settled: Vec::new() })
+        let (devices, settling) = Default::default();
+        Ok(State { clock, journal, courier, devices, settling })
     }
 
     async fn handle(
@@ -165,7 +164,8 @@ impl Actor for Mailroom {
             }
             Msg::Look { device, reply } => drop(reply.send(state.sent(device))),
             Msg::Rescan => state.rescan(&me)?,
-            Msg::Settle => state.settle(&me).await,
+            Msg::Settle => state.settle(&me, false).await,
+            Msg::SettleAgain => state.settle(&me, true).await,
             Msg::Tick => {
                 state.resend(&me)?;
                 me.send_after(TICK, || Msg::Tick);
@@ -224,13 +224,13 @@ impl State {
         for row in &dead {
             device.waiting.remove(&row.message_id);
         }
-        let (settled, waiting) = (&self.settled, &device.waiting);
+        let (settling, waiting) = (&self.settling, &device.waiting);
         let fresh: Vec<MailItem> = rows
             .into_iter()
             .chain(passed.iter().map(MailItem::passed_over))
             .filter(|row| {
                 !waiting.get(&row.message_id).is_some_and(|pushed| pushed.holds(row))
-                    && !settled.contains(&(to, row.number))
+                    && !settling.has(to, row.number)
             })
             .collect();
         for mail in fresh {
@@ -322,28 +322,24 @@ impl State {
         me: &ActorRef<Msg>,
         rows: Vec<(EntityId, u64)>,
     ) -> Result<(), ActorProcessingErr> {
-        let was_empty = self.settled.is_empty();
-        self.settled.extend(rows);
-        if was_empty && !self.settled.is_empty() {
-            me.send_after(SETTLE_AFTER, || Msg::Settle);
-        }
-        if self.settled.len() >= SETTLE_ROWS {
-            me.send_message(Msg::Settle)?;
+        match self.settling.add(rows) {
+            None => {}
+            Some(Duration::ZERO) => me.send_message(Msg::Settle)?,
+            Some(after) => drop(me.send_after(after, || Msg::Settle)),
         }
         Ok(())
     }
 
-    async fn settle(&mut self, me: &ActorRef<Msg>) {
-        if self.settled.is_empty() {
+    async fn settle(&mut self, me: &ActorRef<Msg>, is_again: bool) {
+        let mail = self.settling.take(is_again);
+        if mail.is_empty() {
             return;
         }
-        let mail = std::mem::take(&mut self.settled);
         let settled = self.journal.settle(Settle { mail: mail.clone(), ..Settle::default() }).await;
         let Err(error) = settled else { return };
-        tracing::debug!(%error, "acknowledged mail stays for now");
-        if mail.len() <= SETTLE_AGAIN_MAX {
-            self.settled = mail;
-            me.send_after(SETTLE_AGAIN_AFTER, || Msg::Settle);
+        tracing::debug!(%error, "acknowledged mail could not be removed");
+        if self.settling.put_off(mail) {
+            me.send_after(AGAIN_AFTER, || Msg::SettleAgain);
         }
     }
 
