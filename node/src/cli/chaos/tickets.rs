@@ -1,7 +1,7 @@
 //! A ticket's history as a run keeps it.
 //!
-//! **Invariant:** the digest of a beginning depends on its events alone, so that two reads can be compared by
-//! it. **Not here:** reading it again and again (`load`), comparing (`fieldmesh_chaos`).
+//! **Invariant:** the digest of a beginning depends on its events alone, and not on the release that tells them, so
+//! that two reads can be compared by it. **Not here:** reading it again and again (`load`), comparing (`fieldmesh_chaos`).
 
 use fieldmesh_chaos::history::Happened;
 use fieldmesh_domain::EntityId;
@@ -26,8 +26,10 @@ pub(super) fn happened(story: &TicketStory) -> Vec<Happened> {
     let mut digest = [0; 32];
     let mut all = Vec::with_capacity(story.events.len());
     for event in &story.events {
-        // What is serialised is plain text and numbers.
-        let bytes = serde_json::to_vec(event).unwrap_or_default();
+        // Nodes of two releases may tell one event in other words, and beside other things: what happened is the
+        // same. It is plain text and numbers, which can always be serialised.
+        let what = (event.at_ms, &event.event, &event.technician, event.epoch);
+        let bytes = serde_json::to_vec(&what).unwrap_or_default();
         digest = sha256(&[&digest[..], &bytes].concat());
         all.push(Happened {
             event: event.event.clone(),
