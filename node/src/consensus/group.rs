@@ -465,10 +465,11 @@ pub fn inspect(group: GroupId, engine: &dyn Engine, log: &dyn Table) -> Result<(
     log_store::check(group, log, applied, installed).map_err(store)
 }
 
-/// Reads the rows without which a shard does not start: what is to be told and what is to be waited for.
+/// Reads the rows without which a shard does not start: what is to be told, what is to be waited for, and what an
+/// observer is shown.
 fn look_through(table: &dyn Table) -> Result<(), StoreError> {
     const PAGE: usize = 1024;
-    for (mut from, until) in [state::outbox_range(), state::timer_range()] {
+    for (mut from, until) in [state::outbox_range(), state::timer_range(), state::indexes()] {
         while let Some((mut last, _)) = table.scan(&from, &until, PAGE)?.pop() {
             last.push(0);
             from = last;
