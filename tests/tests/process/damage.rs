@@ -276,7 +276,8 @@ async fn damaged_sorted_files_are_named() {
     let mut cases = Vec::new();
     // The state with the most rows: each kind fills blocks of its own there.
     let bytes_of = |table: &str| files_of(&ended, table, ".sst").iter().map(|(_, b)| b.len()).sum();
-    let fullest = ["state-1", "state-2"].into_iter().max_by_key(|table| -> usize { bytes_of(table) });
+    let fullest =
+        ["state-1", "state-2"].into_iter().max_by_key(|table| -> usize { bytes_of(table) });
     for table in ["log", "state-1", "state-2"] {
         let files = files_of(&ended, table, ".sst");
         assert!(!files.is_empty(), "{table} has no sorted file");
