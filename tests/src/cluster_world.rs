@@ -58,6 +58,8 @@ const SIMULATED_MAX: Duration = Duration::from_secs(600);
 const REGIONS: [&str; 2] = ["eu1", "us1"];
 /// Numbers of nodes that each region has for itself.
 const NUMBERS: u64 = 10;
+/// Customers and technicians are behind each.
+const LINES: usize = 2;
 /// Tickets that a technician takes at a time: nobody waits because all hands are full.
 const CAPACITY: u16 = 40;
 
@@ -69,6 +71,9 @@ pub struct Plan {
     pub step_ms: u64,
     /// Whether devices are there before anybody is taken in, and it is looked in each step how the cluster grows.
     pub eager: bool,
+    /// Hosts that the devices of a region share, each of which may be cut off; none where each device is one. A
+    /// simulation's cost grows with the square of its hosts.
+    pub lines: Option<usize>,
     /// Nodes of each region.
     pub nodes: &'static [u64],
     /// Shards of each region.
@@ -95,7 +100,7 @@ impl Plan {
         let step_ms = if matches!(seed % 32, 5 | 14 | 20 | 31) { FINE_STEP_MS } else { STEP_MS };
         // Of a sync that begins with a step and ends within it no failing machine would lose anything.
         let sync_ms = found.sync_ms.map(|ms| if ms == 0 { 0 } else { ms.max(step_ms) });
-        Self { step_ms, eager: false, nodes, sync_ms, disks: true, ..found }
+        Self { step_ms, eager: false, lines: Some(LINES), nodes, sync_ms, disks: true, ..found }
     }
 
     /// The plan of a seed that found something before disks had faults of their own: what is drawn for those
@@ -113,6 +118,7 @@ impl Plan {
             seed,
             step_ms: FINE_STEP_MS,
             eager: true,
+            lines: None,
             nodes,
             shards: 2,
             sync_ms,
@@ -170,6 +176,7 @@ struct Land {
     authority: Arc<Authority>,
     kit: ServiceKit,
     people: Vec<Person>,
+    lines: Option<usize>,
     /// Whether everybody was taken in.
     is_open: watch::Sender<bool>,
 }
@@ -191,6 +198,7 @@ impl Land {
             shards: plan.shards,
             kit: ServiceKit::new(&authority),
             people,
+            lines: plan.lines,
             is_open: watch::Sender::new(false),
             authority,
         })
@@ -202,6 +210,15 @@ impl Land {
 
     fn numbers(&self) -> impl Iterator<Item = u64> + use<> {
         self.first..self.first + self.nodes
+    }
+
+    /// The hosts that devices are on, with their owners.
+    fn lines(&self) -> Vec<(String, Vec<&Person>)> {
+        let Some(lines) = self.lines else {
+            return self.people.iter().map(|one| (one.name.clone(), vec![one])).collect();
+        };
+        let behind = |line| self.people.iter().skip(line).step_by(lines).collect();
+        (0..lines).map(|line| (format!("line-{}-{line}", self.region()), behind(line))).collect()
     }
 
     /// The number of a shard's group.

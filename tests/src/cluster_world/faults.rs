@@ -163,15 +163,15 @@ impl Faults<'_, '_, '_> {
         self.cut(now, links, direction < 2);
     }
 
-    /// Cuts somebody's device off a node.
+    /// Cuts somebody's device, or those on one line, off a node.
     fn cut_device(&mut self, now: u64) {
         let land = self.land();
-        let (people, numbers): (Vec<String>, Vec<u64>) =
-            (land.people.iter().map(|one| one.name.clone()).collect(), land.numbers().collect());
-        let person = people[self.dice.random_range(0..people.len())].clone();
+        let (lines, numbers): (Vec<String>, Vec<u64>) =
+            (land.lines().into_iter().map(|(line, _)| line).collect(), land.numbers().collect());
+        let line = lines[self.dice.random_range(0..lines.len())].clone();
         let number = numbers[self.dice.random_range(0..numbers.len())];
-        self.world.note(format_args!("nothing passes between {person} and node {number}"));
-        self.cut(now, vec![(person, host(number))], false);
+        self.world.note(format_args!("nothing passes between {line} and node {number}"));
+        self.cut(now, vec![(line, host(number))], false);
     }
 
     fn cut(&mut self, now: u64, links: Vec<(String, String)>, is_one_way: bool) {

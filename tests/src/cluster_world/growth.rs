@@ -6,6 +6,7 @@
 use std::{cell::Cell, sync::Arc, time::Duration};
 
 use fieldmesh_domain::placement::{self, Phase};
+use tokio::task::JoinSet;
 use turmoil::Sim;
 
 use super::{
@@ -88,20 +89,34 @@ pub(super) fn host_nodes(sim: &mut Sim<'_>, plan: &Plan, machines: &[Machine]) {
 /// Puts the devices on the network. Until people are taken in they have nothing to do.
 pub(super) fn host_devices(sim: &mut Sim<'_>, plan: &Plan, lands: &[Arc<Land>], told: &Shared) {
     for land in lands {
-        for (index, person) in land.people.iter().enumerate() {
+        let habits = |person: &Person| {
+            let index = land.people.iter().position(|one| one.id == person.id).unwrap();
             let mut nodes: Vec<String> = land.numbers().map(host).collect();
             let first = index % nodes.len();
             nodes.rotate_left(first);
             let pause_ms = FAULTS.as_millis() as u64 * 3 / 2 / plan.requests as u64;
             let seed = plan.seed * 1000 + u64::from(land.index) * 100 + index as u64 * 2;
-            let habits = Habits { nodes, requests: plan.requests, pause_ms, seed };
-            let (person, land, told) = (person.clone(), Arc::clone(land), Arc::clone(told));
-            sim.host(person.name.clone(), move || {
-                let (person, habits) = (person.clone(), habits.clone());
-                dwell(person, Arc::clone(&land), habits, Arc::clone(&told))
-            });
+            Habits { nodes, requests: plan.requests, pause_ms, seed }
+        };
+        for (line, owners) in land.lines() {
+            let owners: Vec<(Person, Habits)> =
+                owners.into_iter().map(|one| (one.clone(), habits(one))).collect();
+            let (land, told) = (Arc::clone(land), Arc::clone(told));
+            sim.host(line, move || together(owners.clone(), Arc::clone(&land), Arc::clone(&told)));
         }
     }
+}
+
+/// The devices on one host.
+async fn together(owners: Vec<(Person, Habits)>, land: Arc<Land>, told: Shared) -> turmoil::Result {
+    let mut devices = JoinSet::new();
+    for (person, habits) in owners {
+        devices.spawn_local(dwell(person, Arc::clone(&land), habits, Arc::clone(&told)));
+    }
+    while let Some(ended) = devices.join_next().await {
+        ended??;
+    }
+    Ok(())
 }
 
 /// Somebody's device, from when everybody was taken in.
