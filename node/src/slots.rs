@@ -37,6 +37,9 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// A slot that nobody gave away by then is asked for anew: its leader may be another.
 const GIVEN_WITHIN: Duration = Duration::from_secs(5);
 
+/// A replica that is up has what is committed by then; one that is away is waited for beside other work.
+const CLEARED_WITHIN: Duration = Duration::from_secs(5);
+
 /// Takes the slots that are sent to a group, and removes those that it sent away, for as long as it runs.
 pub(crate) async fn carry(group: Group, courier: Arc<NodeCourier>, entropy: Arc<dyn Entropy>) {
     let cluster = courier.known();
@@ -152,11 +155,15 @@ impl Carrier<'_> {
         let unknown = "the shard that serves it does not answer";
         // It was committed before the placement group said that it is served there.
         let (_, first) = self.courier.look(at).await.ok_or(unknown)?;
+        let until = Instant::now() + CLEARED_WITHIN;
         loop {
             let (_, seen) = self.courier.look(at).await.ok_or(unknown)?;
             let has_it = |behind: &u64| seen.committed.saturating_sub(*behind) >= first.committed;
             if seen.is_settled && seen.behind.iter().all(|(_, behind)| has_it(behind)) {
                 break;
+            }
+            if Instant::now() >= until {
+                return Err("a replica of the shard that serves it is behind, or away");
             }
             tokio::time::sleep(AGAIN_AFTER).await;
         }

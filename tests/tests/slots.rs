@@ -125,6 +125,36 @@ async fn slots_move_whichever_node_dies() {
     timeout(BOUND, under_load(true)).await.expect("it ends in time");
 }
 
+/// What a machine that is away has yet to hear of holds up no other slot.
+async fn without_a_machine() {
+    let mut nodes = Nodes::start(3).await;
+    let view = nodes.settle().await;
+    let victim = leader(&view, 1);
+    nodes.kill(victim).await;
+    let wanted = ["slots", "eu1", "2", "0,4,8,12,16,20", "--wait-s", "0"];
+    nodes.cluster(&wanted).await.expect_code(0);
+    let away = until("all slots are served by the other shard", async || {
+        let view = nodes.cluster(&["status"]).await.expect_code(0).json();
+        let slots = slots(&view);
+        let is_there = |slot: &Value| slot["shard"] == 2 && slot["next"].is_null();
+        (slots.len() == 6 && slots.iter().all(is_there)).then_some(slots)
+    })
+    .await;
+    assert!(away.iter().all(|slot| slot["last"] == 1), "{away:?}");
+    let waiting = ["slots", "eu1", "2", "0,4,8,12,16,20", "--wait-s", "1"];
+    let late = nodes.cluster(&waiting).await.expect_code(1);
+    assert!(late.stderr.contains("all have arrived"), "{late}");
+    nodes.restart(victim).await;
+    let wanted = ["slots", "eu1", "2", "0,4,8,12,16,20", "--wait-s", "60"];
+    let view = nodes.cluster(&wanted).await.expect_code(0).json();
+    assert!(slots(&view).iter().all(|slot| slot["last"].is_null()), "{view}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_move_while_a_machine_is_away() {
+    timeout(BOUND, without_a_machine()).await.expect("it ends in time");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_moved_is_refused() {
     let nodes = Nodes::start(1).await;

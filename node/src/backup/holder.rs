@@ -161,3 +161,31 @@ async fn forget_idle(holder: Weak<Holder>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+    use crate::store::{Engine, Role, simulated::Disk};
+
+    /// Whoever fetches one node's groups for long asks the others for nothing, and finds theirs in the end.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_for_now_and_then_stays_frozen() {
+        let holder = Arc::new(Holder::default());
+        let table = Disk::default().open("state-1", Role::State).unwrap();
+        let mut batch = crate::store::Batch::default();
+        batch.put(b"a row".to_vec(), b"of it".to_vec());
+        table.write(batch).unwrap();
+        holder.keep("one", [Frozen { group: 1, table, term: 1, index: 1 }]).unwrap();
+        for _ in 0..30 {
+            tokio::time::sleep(IDLE_AT_MOST / 6).await;
+            let nothing = holder.piece("one", 1, &[u8::MAX]).await.unwrap();
+            assert_eq!(transfer::read_piece(&nothing).unwrap(), Ok(Vec::new()));
+        }
+        let all = holder.piece("one", 1, &[]).await.unwrap();
+        assert_eq!(transfer::read_piece(&all).unwrap().unwrap().len(), 1);
+        tokio::time::sleep(IDLE_AT_MOST * 2).await;
+        assert!(matches!(holder.piece("one", 1, &[]).await, Err(HolderError::Gone)));
+    }
+}

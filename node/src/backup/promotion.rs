@@ -9,7 +9,10 @@
 //! written, so nobody who follows later keeps anything else; what was taken is not given again. **Not
 //! here:** fetching copies (`cli::promote`), what entities make of it (`domain`), whether a region is lost.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use fieldmesh_actors::{AskError, commit::Tell, seams::Entropy};
 use fieldmesh_domain::{
@@ -24,6 +27,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::{
+    archive::Archive,
     cut::{Edges, Mend, each_row},
     trial::{Serving, Trial, TrialError},
 };
@@ -263,15 +267,43 @@ pub fn misplaced(trial: &Trial, home: &Home) -> Result<Option<(u16, u32)>, Store
             continue;
         };
         let last: Option<SlotRow> = rows::read(&*group.table(), &state::slot(slot))?;
-        let is_there = match last {
-            Some(row) => row.given_to.is_none(),
-            None => home.natural(slot) == serving,
-        };
-        if !is_there {
+        if !is_there(home, slot, last) {
             return Ok(Some((slot, serving)));
         }
     }
     Ok(None)
+}
+
+/// The same of a backup, before anything is made of it.
+///
+/// # Errors
+/// A damaged backup.
+pub fn misplaced_in(archive: &Archive, home: &Home) -> Result<Option<(u16, u32)>, TrialError> {
+    let mut moved: BTreeMap<(u32, Vec<u8>), SlotRow> = BTreeMap::new();
+    let keys: BTreeSet<Vec<u8>> = (0..SLOTS).map(state::slot).collect();
+    let groups = &archive.manifest.groups;
+    for part in groups {
+        archive.rows(part, |page| {
+            for (key, value) in page.into_iter().filter(|(key, _)| keys.contains(key)) {
+                let row = rows::decode(&key, &value)?;
+                moved.insert((part.group, key), row);
+            }
+            Ok::<(), TrialError>(())
+        })?;
+    }
+    let away = (0..SLOTS).map(|slot| (slot, home.shard_of(slot))).find(|(slot, serving)| {
+        groups.iter().any(|part| part.group == *serving)
+            && !is_there(home, *slot, moved.get(&(*serving, state::slot(*slot))).copied())
+    });
+    Ok(away)
+}
+
+/// Whether the shard that serves a slot has it, by what it knows of the slot's last move.
+fn is_there(home: &Home, slot: u16, last: Option<SlotRow>) -> bool {
+    match last {
+        Some(row) => row.given_to.is_none(),
+        None => home.natural(slot) == home.shard_of(slot),
+    }
 }
 
 /// Who is to be asked.

@@ -6,12 +6,13 @@
 //! attempt is repeated. **Not here:** what the directory looks like (`backup::archive`), restoring
 //! (`restore`).
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use fieldmesh_actors::seams::{Clock as _, Entropy as _};
 use futures_util::future::{join_all, try_join_all};
 use serde_json::json;
+use tokio::time::interval;
 
 use super::{CliError, Common, Output, api::Api, configuration, output::chain, unlock::Unlock};
 use crate::{
@@ -31,6 +32,11 @@ use crate::{
 /// A leader may change while groups are held: it is tried again so often, after this pause.
 const TRIES: u32 = 10;
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// A node lets go of what nobody asked for in two minutes.
+const ASKED_EVERY: Duration = Duration::from_secs(20);
+/// No key of a row is behind this one.
+const BEHIND_ALL: &str = "ff";
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -202,6 +208,21 @@ impl Frozen {
         entropy: &SystemEntropy,
         output: &Output,
     ) -> Result<Vec<GroupPart>, CliError> {
+        let first =
+            |leader: &Leader| leader.groups.first().map(|group| (leader.api.clone(), *group));
+        let others: Vec<(Api, u32)> = self.leaders.iter().filter_map(first).collect();
+        tokio::select! {
+            parts = self.fetch_each(writing, entropy, output) => parts,
+            never = keep_frozen(&self.id, &others) => match never {},
+        }
+    }
+
+    async fn fetch_each(
+        &self,
+        writing: &Writing,
+        entropy: &SystemEntropy,
+        output: &Output,
+    ) -> Result<Vec<GroupPart>, CliError> {
         let mut parts = Vec::with_capacity(self.groups.len());
         for leader in &self.leaders {
             for group in self.groups.iter().filter(|one| leader.groups.contains(&one.group)) {
@@ -279,6 +300,21 @@ impl Leader {
         })
         .await?;
         file.end(entropy).map_err(|error| refused(&error))
+    }
+}
+
+/// Asks each node, of one of its groups, for what is behind all rows: nothing, but that keeps frozen what is fetched
+/// only after what others have.
+pub(super) async fn keep_frozen(id: &str, nodes: &[(Api, u32)]) -> Infallible {
+    let mut again = interval(ASKED_EVERY);
+    loop {
+        again.tick().await;
+        let asked = nodes.iter().map(async |(node, group)| {
+            let path = format!("/v1/backup/rows?id={id}&group={group}&behind={BEHIND_ALL}");
+            // Where it is gone all the same, whoever fetches it is told.
+            drop(node.bytes(&path).await);
+        });
+        join_all(asked).await;
     }
 }
 

@@ -230,6 +230,12 @@ async fn change(api: &Api, args: &NodeArgs, step: &str) -> Result<u64, CliError>
     Ok(args.wait.wait_s)
 }
 
+/// How many slots of a region are on their way.
+fn arriving(view: &ClusterView, region: &str) -> usize {
+    let regions = view.regions.iter().filter(|one| one.region == region);
+    regions.flat_map(|one| &one.slots).filter(|slot| slot.next.is_some()).count()
+}
+
 /// How many slots of a region are on their way, or leave something behind.
 fn moving(view: &ClusterView, region: &str) -> usize {
     let regions = view.regions.iter().filter(|one| one.region == region);
@@ -263,6 +269,16 @@ fn is_done(view: &ClusterView, verb: &ClusterVerb) -> bool {
         }
 }
 
+/// What a region's slots still wait for.
+fn to_go(view: &ClusterView, region: &str) -> String {
+    match (arriving(view, region), moving(view, region)) {
+        (0, left) => format!(
+            "all have arrived; what {left} leave behind goes once every replica is there and up to date"
+        ),
+        (arriving, _) => format!("{arriving} slots to go"),
+    }
+}
+
 async fn settled(
     api: &Api,
     verb: &ClusterVerb,
@@ -279,9 +295,7 @@ async fn settled(
         let open: Vec<String> = open.map(|group| group.group.to_string()).collect();
         let now = match (verb, open.as_slice()) {
             (ClusterVerb::Area(_), _) => "waiting for the node to hear of it".to_owned(),
-            (ClusterVerb::Slots(args), []) => {
-                format!("{} slots to go", moving(&view, &args.region))
-            }
+            (ClusterVerb::Slots(args), []) => to_go(&view, &args.region),
             (_, []) => "waiting for leaders to move".to_owned(),
             (_, open) => format!("waiting for groups {}", open.join(", ")),
         };

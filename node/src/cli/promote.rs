@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::{
     CliError, Common, Output,
     api::Api,
-    backup::{fetch, new_id, refused},
+    backup::{fetch, keep_frozen, new_id, refused},
     configuration,
     join::{member, undecodable, usage},
     output::chain,
@@ -32,7 +32,7 @@ use crate::{
         archive::Archive,
         check::{Report, check},
         cut::Edges,
-        promotion::{End, Promotion, Reconciled, misplaced, reconcile},
+        promotion::{End, Promotion, Reconciled, misplaced, misplaced_in, reconcile},
         trial::{Trial, TrialError, TrialOptions},
     },
     config::Config,
@@ -87,6 +87,10 @@ pub(crate) async fn promote(args: &PromoteArgs, output: &Output) -> Result<(), C
     let restoring = restoring.map_err(|error| usage(&error))?;
     let id = new_id();
     let data = Data::of(&lost, &api, &archive, &id).await?;
+    if let Data::Backup(archive) = &data {
+        let misplaced = misplaced_in(archive, &home).map_err(|error| usage(&error))?;
+        misplaced.map_or(Ok(()), |found| Err(CliError::usage(too_old(found))))?;
+    }
     data.tell(output);
     if args.dry_run {
         data.end().await;
@@ -217,6 +221,13 @@ fn moment(ms: u64) -> String {
     format!("{}.{:03}Z", date(ms / 1000).trim_end_matches('Z'), ms % 1000)
 }
 
+/// The data lack a slot that a shard serves.
+fn too_old((slot, group): (u16, u32)) -> String {
+    format!(
+        "slot {slot} was moved and is not in group {group} yet, as far as these data go: use a backup that is younger than the move"
+    )
+}
+
 /// The cluster's nodes, regions and groups.
 async fn record(api: &Api) -> Result<Members, CliError> {
     let bytes = api.bytes("/v1/promotion/record").await?;
@@ -273,6 +284,22 @@ impl Copies {
 
     /// Fetches the rows of all.
     async fn put(
+        &self,
+        promotion: &mut Promotion,
+        engine: &Rocks,
+        output: &Output,
+    ) -> Result<(), CliError> {
+        let first = |(there, _, copies): &(Api, NodeView, Vec<CopyView>)| {
+            copies.first().map(|copy| (there.clone(), copy.group))
+        };
+        let others: Vec<(Api, u32)> = self.holders.iter().filter_map(first).collect();
+        tokio::select! {
+            put = self.put_each(promotion, engine, output) => put,
+            never = keep_frozen(&self.id, &others) => match never {},
+        }
+    }
+
+    async fn put_each(
         &self,
         promotion: &mut Promotion,
         engine: &Rocks,
@@ -450,10 +477,8 @@ impl Promoting<'_> {
             return Err(CliError::failed(format!("the copies have {faults} faults: {first}")));
         }
         let misplaced = misplaced(trial, &self.home);
-        if let Some((slot, group)) = misplaced.map_err(|error| CliError::failed(chain(&error)))? {
-            return Err(CliError::failed(format!(
-                "slot {slot} was moved and is not in group {group} yet, as far as these data go: use a backup that is younger than the move"
-            )));
+        if let Some(found) = misplaced.map_err(|error| CliError::failed(chain(&error)))? {
+            return Err(CliError::failed(too_old(found)));
         }
         let say = |text: &str| self.output.say(text);
         let done = reconcile(trial, self.home.region, self.record.epoch, say).await;

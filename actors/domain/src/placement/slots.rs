@@ -59,9 +59,12 @@ impl Home {
         found.map_or(natural, |at| self.slots[at])
     }
 
-    /// The first slot that is moving: they go one after the other.
+    /// The slot that is moving: they go one after the other. What is left behind is removed once all have arrived,
+    /// because that waits for every replica, and one may be gone for long.
     pub fn moving(&self) -> Option<Slot> {
-        self.slots.iter().copied().find(Slot::is_moving)
+        let mut slots = self.slots.iter().copied();
+        let arriving = slots.clone().find(|slot| slot.next.is_some());
+        arriving.or_else(|| slots.find(Slot::is_moving))
     }
 
     fn set(&mut self, slot: Slot) {

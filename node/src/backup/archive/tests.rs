@@ -7,15 +7,20 @@
 
 use std::path::{Path, PathBuf};
 
+use fieldmesh_domain::placement::{Home, Slot};
+
 use super::*;
 use crate::{
+    backup::promotion::misplaced_in,
     consensus::transfer,
     golden::{HASH, KEY, is_kept, unhex},
     os::SystemEntropy,
-    store::Row,
-    store::rows,
     store::simulated::Disk,
-    store::{Batch, Engine, Role},
+    store::{
+        Batch, Engine, Role, Row,
+        keys::state,
+        rows::{self, SlotRow},
+    },
 };
 
 const PASSPHRASE: &[u8] = b"a passphrase for one test";
@@ -44,6 +49,11 @@ fn name(group: u32, row: u32) -> Row {
 
 /// Two groups, of three pieces each.
 fn written(dir: &Path) -> Manifest {
+    written_with(dir, None)
+}
+
+/// The same, with one more row in the second group.
+fn written_with(dir: &Path, more: Option<&Row>) -> Manifest {
     let entropy = SystemEntropy::default();
     let writing = Writing::begin(dir, &entropy).unwrap();
     let mut groups = Vec::new();
@@ -56,9 +66,11 @@ fn written(dir: &Path) -> Manifest {
                 let (key, value) = name(group, piece * 5 + row);
                 batch.put(key, value);
             }
+            let more = more.filter(|_| (group, piece) == (2, 2));
+            more.into_iter().for_each(|(key, value)| batch.put(key.clone(), value.clone()));
             table.write(batch).unwrap();
             let piece = transfer::piece_behind(&*table, &[]).unwrap();
-            file.piece(&piece, 5, &entropy).unwrap();
+            file.piece(&piece, 5 + u64::from(more.is_some()), &entropy).unwrap();
         }
         groups.push(file.end(&entropy).unwrap());
     }
@@ -257,6 +269,23 @@ fn the_content_of_a_head_is_frozen_and_ends_where_it_ends() {
         }
         content.push(0);
     }
+}
+
+/// A slot that went to another shard after the backup, or while it was taken, would be nowhere.
+#[test]
+fn a_backup_that_is_older_than_a_move_is_noticed_before_anything_is_made_of_it() {
+    let mut home = Home::new("eu1".parse().unwrap(), 0, 2);
+    home.slots = vec![Slot { slot: 4, shard: 2, next: None, last: None, sent: 1 }];
+    let misplaced = |row: Option<SlotRow>| {
+        let scratch = Scratch::new("archive-moved");
+        let dir = scratch.0.join("backup");
+        let row = row.map(|row| (state::slot(4), rows::encode(&row)));
+        written_with(&dir, row.as_ref());
+        misplaced_in(&Archive::open(&dir, PASSPHRASE).unwrap(), &home).unwrap()
+    };
+    assert_eq!(misplaced(None), Some((4, 2)));
+    assert_eq!(misplaced(Some(SlotRow { sent: 1, given_to: Some(1) })), Some((4, 2)));
+    assert_eq!(misplaced(Some(SlotRow { sent: 1, given_to: None })), None);
 }
 
 /// Whoever is given a foreign directory to look at spends no memory on what its head asks for.
