@@ -5,7 +5,7 @@
 //! what waits is served. **Invariant:** every request that a device took is accounted for. **Not here:** the
 //! nodes (`fleet`), devices (`population`), what became of each request (`tally`).
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use fieldmesh_device::{Client, Event};
@@ -16,12 +16,14 @@ use fieldmesh_domain::{
 use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::{
+    runtime::{Builder, Runtime},
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 
 use super::{
     CliError, Common, Output,
+    api::Api,
     fleet::{Fleet, NODES_MAX, Shape, on_cluster},
     import::progress,
     population::{Population, Work, live, place},
@@ -62,6 +64,9 @@ pub(crate) struct OverloadArgs {
 
 /// Whoever asks, and what came of it.
 struct Load {
+    /// Technicians' devices run by themselves: those of customers who ask for too much are other devices, and must
+    /// not keep them from answering.
+    technicians: Option<Runtime>,
     customers: Vec<(EntityId, Client)>,
     next: usize,
     tally: Tally,
@@ -128,20 +133,41 @@ fn resident_mib(fleet: &Fleet) -> Result<Vec<u64>, CliError> {
     Ok(fleet.footprints()?.iter().map(|footprint| footprint.resident_bytes >> 20).collect())
 }
 
+/// Technicians, each with a device that answers, in the runtime that this runs in.
+async fn equip(
+    api: Api,
+    devices: Vec<SocketAddr>,
+    seen: mpsc::Sender<Sighting>,
+) -> Result<(), CliError> {
+    let population = Population::new(api, false)?.spread(devices);
+    for number in 0..TECHNICIANS {
+        let skills = vec![NewSkill { category: CATEGORY, level: 3, expires_ms: None }];
+        let (name, capacity) = (format!("technician {number}"), u16::MAX);
+        let technician = NewTechnician { name, home: place(number), skills, capacity };
+        let device = population.connect(population.technician(&technician).await?)?;
+        tokio::spawn(live(device, Work::Completes, seen.clone()));
+    }
+    Ok(())
+}
+
+impl Drop for Load {
+    /// A runtime that waits for its tasks may not be dropped in another one.
+    fn drop(&mut self) {
+        self.technicians.take().into_iter().for_each(Runtime::shutdown_background);
+    }
+}
+
 impl Load {
     async fn prepare(fleet: &Fleet, output: &Output) -> Result<Self, CliError> {
         let population = Population::new(fleet.api()?, false)?.spread(fleet.devices());
         let (seen, sightings) = mpsc::channel(4096);
-        let bar = progress((CUSTOMERS + TECHNICIANS) as u64, output);
+        let bar = progress(CUSTOMERS as u64, output);
         bar.set_message("devices");
-        for number in 0..TECHNICIANS {
-            let skills = vec![NewSkill { category: CATEGORY, level: 3, expires_ms: None }];
-            let (name, capacity) = (format!("technician {number}"), u16::MAX);
-            let technician = NewTechnician { name, home: place(number), skills, capacity };
-            let device = population.connect(population.technician(&technician).await?)?;
-            tokio::spawn(live(device, Work::Completes, seen.clone()));
-            bar.inc(1);
-        }
+        let technicians = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let technicians = technicians.map_err(CliError::failed)?;
+        let (api, devices) = (fleet.api()?, fleet.devices());
+        let there = technicians.spawn(equip(api, devices, seen.clone()));
+        there.await.map_err(CliError::failed)??;
         let mut customers = Vec::with_capacity(CUSTOMERS);
         for number in 0..CUSTOMERS {
             let (name, location) = (format!("customer {number}"), place(number));
@@ -153,7 +179,9 @@ impl Load {
         }
         bar.finish_and_clear();
         let (next, receipts, not_taken) = (0, 0, 0);
-        Ok(Self { customers, next, tally: Tally::default(), receipts, sightings, not_taken })
+        let tally = Tally::default();
+        let technicians = Some(technicians);
+        Ok(Self { technicians, customers, next, tally, receipts, sightings, not_taken })
     }
 
     /// One request of the next customer.
