@@ -120,6 +120,13 @@ impl Cluster {
             .collect()
     }
 
+    /// The identities of those that were removed.
+    pub fn gone(&self) -> BTreeSet<EntityId> {
+        let known = self.known();
+        let gone = known.members.iter().filter(|member| member.presence == Presence::Gone);
+        gone.map(|member| member.identity).collect()
+    }
+
     /// Where nodes of other regions than this one are, and none of its own.
     pub fn abroad(&self, region: Region) -> BTreeSet<IpAddr> {
         let (own, others): (Vec<_>, Vec<_>) =

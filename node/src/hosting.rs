@@ -129,6 +129,8 @@ impl Hosting {
 
     fn know_members(&self) {
         if let Some(mesh) = &self.options.mesh {
+            // First: whose connection is ended by the other dials again, and is told why.
+            mesh.set_gone(self.options.known.gone());
             mesh.set_members(&self.options.known.peers());
         }
     }

@@ -9,6 +9,7 @@
 //! stream that is not read holds up no other. **Not here:** what is said (`consensus`, `courier`), who is a member
 //! (`placement`).
 
+mod ending;
 pub mod faults;
 mod peer;
 mod relay;
@@ -16,7 +17,7 @@ pub mod stream;
 mod twin;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -30,17 +31,16 @@ use fieldmesh_pki::{
     tls::{LiveCredentials, PeerVerifier, device_server_config, peer_client_config},
 };
 use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, IdleTimeout, Incoming, RecvStream,
-    SendStream, ServerConfig, StoppedError, TransportConfig, VarInt,
+    ClientConfig, Connection, ConnectionError, Endpoint, IdleTimeout, Incoming, ServerConfig,
+    StoppedError, TransportConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rustls::pki_types::CertificateDer;
-use tokio::{
-    sync::{Semaphore, watch},
-    time::timeout,
-};
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::trust::{self, Listed, Trust};
+pub use ending::Ending;
+use ending::Heard;
 use peer::Peer;
 pub use stream::{FrameError, Receiving, Sending};
 use twin::Twins;
@@ -140,9 +140,10 @@ pub struct Mesh {
     options: MeshOptions,
     client: ClientConfig,
     peers: RwLock<BTreeMap<u64, Arc<Peer>>>,
+    /// The identities of those that were members.
+    gone: RwLock<BTreeSet<EntityId>>,
     twins: Twins,
-    /// What a peer said that knows this node from elsewhere.
-    elsewhere: watch::Sender<Option<String>>,
+    heard: Heard,
 }
 
 fn verifier(trust: &Arc<Trust>, clock: &Arc<dyn Clock>) -> Arc<PeerVerifier> {
@@ -197,36 +198,8 @@ impl Mesh {
         let quic = QuicClientConfig::try_from(Arc::new(tls)).map_err(|error| error.to_string())?;
         let mut client = ClientConfig::new(Arc::new(quic));
         client.transport_config(Arc::new(limits()));
-        let (peers, twins, elsewhere) = Default::default();
-        Ok(Arc::new(Self { options, client, peers, twins, elsewhere }))
-    }
-
-    /// What a peer said that knows this node from elsewhere.
-    pub fn known_elsewhere(&self) -> Option<String> {
-        self.elsewhere.borrow().clone()
-    }
-
-    /// Waits until a peer says that this node runs elsewhere too, and answers there: of two with one vote one has
-    /// to end.
-    pub async fn there_twice(&self) -> String {
-        let mut elsewhere = self.elsewhere.subscribe();
-        let said = elsewhere.wait_for(Option::is_some).await.ok().and_then(|said| said.clone());
-        match said {
-            Some(said) => said,
-            // The sender is in what `self` holds.
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Listens to why a peer ended a connection.
-    fn heed(&self, number: u64, connection: &Connection) {
-        let Some(ConnectionError::ApplicationClosed(closed)) = connection.close_reason() else {
-            return;
-        };
-        if closed.error_code == VarInt::from_u32(close::THERE_TWICE) {
-            let said = String::from_utf8_lossy(&closed.reason);
-            self.elsewhere.send_replace(Some(format!("node {number} says: {said}")));
-        }
+        let (peers, gone, twins, heard) = Default::default();
+        Ok(Arc::new(Self { options, client, peers, gone, twins, heard }))
     }
 
     fn peer(&self, number: u64) -> Option<Arc<Peer>> {
@@ -246,6 +219,11 @@ impl Mesh {
         for member in members.iter().filter(|member| member.number != self.options.number) {
             peers.entry(member.number).or_insert_with(|| Arc::new(Peer::new(member.clone())));
         }
+    }
+
+    /// These were members, and never are again.
+    pub fn set_gone(&self, gone: BTreeSet<EntityId>) {
+        *self.gone.write().unwrap_or_else(PoisonError::into_inner) = gone;
     }
 
     /// Tells as metrics how the ways to all members are.
@@ -336,7 +314,14 @@ impl Mesh {
         let connecting =
             options.endpoint.connect_with(client.clone(), member.address, &options.cluster);
         let connecting = connecting.map_err(|error| failed(error.to_string()))?;
-        let connected = timeout(CONNECT_WITHIN, async { confirmed(connecting.await?).await }).await;
+        let shown = options.credentials.leaf();
+        let connected = async {
+            let connection = connecting.await?;
+            // Who is at the other end has been proven; whether it wants this node has not.
+            let wanted = confirmed(connection.clone()).await;
+            wanted.inspect_err(|_| self.heed_refusal(&connection, shown.as_ref()))
+        };
+        let connected = timeout(CONNECT_WITHIN, connected).await;
         let connected = connected.map_err(|_| failed("no answer in time".into()))?;
         let connection = connected.map_err(|error| failed(error.to_string()))?;
         match self.admit(&connection, Usage::ServerAuth) {
@@ -384,7 +369,10 @@ impl Mesh {
         let peers = peers.read().unwrap_or_else(PoisonError::into_inner);
         let named = |peer: &&Arc<Peer>| peer.member.identity.to_bytes() == identity.id;
         let peer = peers.values().find(named);
-        let peer = peer.ok_or(Refusal { why: "the node is not a member", ..unknown })?;
+        let peer = peer.ok_or_else(|| match self.was_member(&identity.id) {
+            true => Refusal { code: close::REMOVED, why: "the node was removed from the cluster" },
+            false => Refusal { why: "the node is not a member", ..unknown },
+        })?;
         let member = &peer.member;
         if member.identity.region().to_string() != identity.region {
             let why = "the certificate is for another region than the member's";
@@ -402,6 +390,11 @@ impl Mesh {
         })
     }
 
+    fn was_member(&self, identity: &[u8; 16]) -> bool {
+        let gone = self.gone.read().unwrap_or_else(PoisonError::into_inner);
+        EntityId::from_bytes(*identity).is_ok_and(|identity| gone.contains(&identity))
+    }
+
     /// Serves other nodes until the endpoint is closed.
     pub async fn run(self: Arc<Self>, services: Arc<dyn Serve>) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
@@ -413,51 +406,54 @@ impl Mesh {
             let (mesh, services) = (Arc::clone(&self), Arc::clone(&services));
             tokio::spawn(async move {
                 let connected = mesh.accept(incoming).await;
+                // Who is in is looked for elsewhere for seconds, which takes nobody's place.
                 drop(permit);
-                if let Some((connection, admitted)) = connected {
-                    tokio::select! {
-                        () = serve(&mesh, admitted.number, &connection, &services) => {}
-                        () = admitted.until_expired(&*mesh.options.clock, &connection) => {}
-                        () = admitted.peer.ended() => {
-                            connection.close(close::SHUTTING_DOWN.into(), peer::NO_MEMBER);
-                        }
+                let Some((connection, admitted)) = connected else { return };
+                if mesh.is_elsewhere(admitted.number, &connection).await {
+                    return;
+                }
+                tokio::select! {
+                    () = serve(&mesh, admitted.number, &connection, &services) => {}
+                    () = admitted.until_expired(&*mesh.options.clock, &connection) => {}
+                    () = admitted.peer.ended() => {
+                        connection.close(close::SHUTTING_DOWN.into(), peer::NO_MEMBER);
                     }
                 }
+                mesh.heed(admitted.number, &connection);
             });
         }
     }
 
+    /// Sends a member away that is connected from elsewhere already, and answers there; whether it is.
+    async fn is_elsewhere(&self, number: u64, connection: &Connection) -> bool {
+        let Some(at) = self.twins.other(number, connection).await else { return false };
+        let why = format!("node {number} is connected from {at}, and answers");
+        refused(connection.remote_address(), &why);
+        connection.close(close::THERE_TWICE.into(), why.as_bytes());
+        true
+    }
+
     async fn accept(&self, incoming: Incoming) -> Option<(Connection, Admitted)> {
         let from = incoming.remote_address();
-        let refused = |why: &str| {
-            metrics::counter!("fieldmesh_mesh_refused_total").increment(1);
-            tracing::warn!(%from, why, "a connection of a node was refused");
-        };
         let connection = match timeout(CONNECT_WITHIN, async { incoming.await }).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
-                refused(&error.to_string());
+                refused(from, &error.to_string());
                 return None;
             }
             Err(_) => {
-                refused("the handshake was not finished in time");
+                refused(from, "the handshake was not finished in time");
                 return None;
             }
         };
-        let (code, why) = match self.admit(&connection, Usage::ClientAuth) {
-            Ok(admitted) => match self.twins.other(admitted.number, &connection).await {
-                None => return Some((connection, admitted)),
-                Some(at) => {
-                    let why =
-                        format!("node {} is connected from {at}, and answers", admitted.number);
-                    (close::THERE_TWICE, why)
-                }
-            },
-            Err(Refusal { code, why }) => (code, why.to_owned()),
-        };
-        refused(&why);
-        connection.close(code.into(), why.as_bytes());
-        None
+        match self.admit(&connection, Usage::ClientAuth) {
+            Ok(admitted) => Some((connection, admitted)),
+            Err(Refusal { code, why }) => {
+                refused(from, why);
+                connection.close(code.into(), why.as_bytes());
+                None
+            }
+        }
     }
 
     /// Ends every connection.
@@ -513,58 +509,15 @@ struct Refusal {
     why: &'static str,
 }
 
+fn refused(from: SocketAddr, why: &str) {
+    metrics::counter!("fieldmesh_mesh_refused_total").increment(1);
+    tracing::warn!(%from, why, "a connection of a node was refused");
+}
+
 /// Serves each stream of a member by a task of its own; they end with the connection.
 async fn serve(mesh: &Arc<Mesh>, from: u64, connection: &Connection, services: &Arc<dyn Serve>) {
     while let Ok((send, receive)) = connection.accept_bi().await {
         let (mesh, services) = (Arc::clone(mesh), Arc::clone(services));
         tokio::spawn(async move { mesh.serve_stream(from, send, receive, services).await });
-    }
-}
-
-impl Mesh {
-    async fn serve_stream(
-        self: &Arc<Self>,
-        from: u64,
-        send: SendStream,
-        mut receive: RecvStream,
-        services: Arc<dyn Serve>,
-    ) {
-        let mut first = [0];
-        let read = timeout(CLASS_WITHIN, receive.read_exact(&mut first)).await;
-        let Ok(Ok(())) = read else { return };
-        let (from, class) = match first[0] {
-            relay::RELAY => return self.relay(from, send, receive).await,
-            // The neighbour says who it is from.
-            relay::RELAYED => match relay::header(&mut receive).await {
-                Some((origin, class)) if self.are_neighbours(&[from, origin]) => (origin, class),
-                _ => return drop(receive.stop(stream::MALFORMED)),
-            },
-            byte => match Class::of(byte) {
-                Some(class) => (from, class),
-                None => return drop(receive.stop(stream::MALFORMED)),
-            },
-        };
-        drop(send.set_priority(class.priority()));
-        services.serve(from, class, Sending(send), Receiving(receive)).await;
-    }
-
-    fn are_neighbours(&self, nodes: &[u64]) -> bool {
-        nodes.iter().all(|node| self.neighbour(*node).is_some())
-    }
-
-    /// Carries a neighbour's stream on to another one.
-    async fn relay(self: &Arc<Self>, from: u64, mut send: SendStream, mut receive: RecvStream) {
-        let onward = async {
-            let (to, class) = relay::header(&mut receive).await?;
-            let to = self.neighbour(to).filter(|_| self.are_neighbours(&[from]))?;
-            Some((self.direct(&to).await.ok()?, class))
-        };
-        match onward.await {
-            Some((onward, class)) => relay::carry(from, class, &onward, send, receive).await,
-            None => {
-                drop(send.reset(stream::MALFORMED));
-                drop(receive.stop(stream::MALFORMED));
-            }
-        }
     }
 }

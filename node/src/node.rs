@@ -450,14 +450,14 @@ fn intake(
     })
 }
 
-/// What looks after nodes and technicians of the region that are not heard.
+/// What looks after nodes and technicians of the region that are not heard, and whether this node still belongs to it.
 fn tend(
     parts: &NodeParts,
     courier: &Arc<NodeCourier>,
     hosting: &Arc<Hosting>,
 ) -> Vec<JoinHandle<()>> {
     let random = || Arc::clone(&parts.entropy);
-    let mut tasks = Vec::new();
+    let mut tasks = vec![tokio::spawn(contact::seek(Arc::clone(courier)))];
     tasks.extend(
         parts
             .away_after

@@ -33,7 +33,7 @@ use crate::{
     introduction::{introduce, introduction, keep_introduced, moved},
     issuer::{Issuer, Signing},
     ledger::{self, HeadSigner},
-    mesh::{self, Mesh, MeshOptions, faults::Faults},
+    mesh::{self, Ending, Mesh, MeshOptions, faults::Faults},
     node::{Node, NodeError, NodeParts},
     notices::{self, heartbeat},
     os::{SystemClock, SystemEntropy, steady_clock},
@@ -82,10 +82,9 @@ pub enum ServerError {
     Issuer(String),
     #[error("TLS cannot be configured: {0}")]
     Tls(String),
-    #[error(
-        "this node runs elsewhere too: {0}; a directory is started at one place only: stop the node there, or let this one join anew with a directory of its own"
-    )]
-    ThereTwice(String),
+    /// Other nodes know better than this one's directory.
+    #[error(transparent)]
+    ToldToEnd(#[from] Ending),
     #[error("metrics cannot be recorded")]
     Metrics(#[from] BuildError),
 }
@@ -180,9 +179,9 @@ impl Server {
         Ok(Self { https, http, devices, node, mesh, web, public, tasks, faults })
     }
 
-    /// Waits until it turns out that this node runs elsewhere too; why it has to end.
-    pub async fn there_twice(&self) -> ServerError {
-        ServerError::ThereTwice(self.mesh.there_twice().await)
+    /// Waits until other nodes say that this one has to end; why.
+    pub async fn told_to_end(&self) -> ServerError {
+        self.mesh.told_to_end().await.into()
     }
 
     /// Ends in order: requests, devices, shards, log.
@@ -318,14 +317,11 @@ async fn started(
     let node = Node::start(parts, service).await?;
     let ready = tokio::select! {
         ready = node.ready() => ready.map_err(ServerError::from),
-        why = mesh.there_twice() => Err(ServerError::ThereTwice(why)),
+        why = mesh.told_to_end() => Err(why.into()),
         never = moved(&node, introduction) => match never {},
     };
     // Both may have come at once.
-    let ready = ready.and_then(|()| match mesh.known_elsewhere() {
-        Some(why) => Err(ServerError::ThereTwice(why)),
-        None => Ok(()),
-    });
+    let ready = ready.and_then(|()| mesh.ending().map_or(Ok(()), |why| Err(why.into())));
     match ready {
         Ok(()) => Ok(node),
         Err(error) => {

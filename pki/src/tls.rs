@@ -83,6 +83,11 @@ impl LiveCredentials {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(())
     }
+
+    /// The certificate that is shown now.
+    pub fn leaf(&self) -> Option<CertificateDer<'static>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).cert.first().cloned()
+    }
 }
 
 impl ResolvesServerCert for LiveCredentials {

@@ -6,6 +6,9 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "mesh/ending.rs"]
+mod ending;
+
 use std::{
     io::{self, IoSliceMut},
     net::SocketAddr,

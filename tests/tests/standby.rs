@@ -110,6 +110,56 @@ async fn a_lost_region_begins_again_with_the_copies_of_another() {
     nodes.promote(13, "us1", &keys, 1, &[]).await.expect_code(3).expect_one_line(&["answers"]);
 }
 
+/// Cuts nodes off from those of the first region, by the faults that they were started with, or heals that.
+async fn cut_off(nodes: &mut Nodes, numbers: [u64; 2], is_cut: bool) {
+    let rule =
+        |other: u64| format!("{{ peer = \"{}\", loss_percent = 100 }}", nodes.address(other));
+    let rules = if is_cut { [1, 2].map(rule).join(", ") } else { String::new() };
+    for number in numbers {
+        nodes.set(number, "chaos.rules", &format!("[{rules}]"));
+        nodes.config(number, &[]);
+        nodes.signal(number, "HUP").await;
+    }
+}
+
+/// Nobody can tell a region that is cut off from a lost one: once it hears the others again, what it was ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nodes_of_a_region_that_was_only_cut_off_end_once_they_hear_of_the_new_one() {
+    let (mut nodes, old) = (Nodes::start(2).await, [11, 12]);
+    for number in old {
+        nodes.set(number, "chaos.enabled", "true");
+    }
+    nodes.add_region(11, "us1").await;
+    nodes.join_beside(12, 11).await.expect_code(0);
+    nodes.restart(12).await;
+    let keys = backed_up(&nodes, 11).await;
+    nodes.cluster(&["policy", "us1", "standby", "eu1"]).await.expect_code(0);
+    let dir = TempDir::new().unwrap();
+    // People know where the region's nodes were, and where the next one will be.
+    let devices = format!("{},{}:7443", nodes.node(11).devices, nodes.address(13));
+    let people = nodes.node(11).pair(dir.path(), ["Ada", "Ben"], &devices).await;
+    let done = served(&nodes, 11, &people, "before").await;
+    copied(&nodes).await;
+    cut_off(&mut nodes, old, true).await;
+    let told = async || {
+        let told = nodes.promote(13, "us1", &keys, 1, &["--dry-run"]).await;
+        (told.code == Some(0)).then_some(())
+    };
+    until("nobody of the region is heard", told).await;
+    nodes.promote(13, "us1", &keys, 1, &[]).await.expect_code(0);
+    nodes.restart(13).await;
+    cut_off(&mut nodes, old, false).await;
+    for number in old {
+        let ended = nodes.ended(number).await.expect_code(3);
+        assert!(ended.stderr.contains("removed from the cluster"), "{ended}");
+    }
+    assert_eq!(show(&nodes, 13, &done).await["state"], "accepted");
+    served(&nodes, 13, &people, "to the new region").await;
+    nodes.settle().await;
+    let started = nodes.launch(12).refused().await.expect_code(3);
+    assert!(started.stderr.contains("removed from the cluster"), "{started}");
+}
+
 /// Its data are nowhere else: what the backup has is there, beside a region that never noticed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_region_begins_again_with_its_backup_beside_another_that_lives() {

@@ -51,6 +51,13 @@ enum State {
     Ended,
 }
 
+/// How the dials before this one went, where they failed.
+#[derive(Default)]
+struct Before {
+    failures: u32,
+    reason: Option<Arc<str>>,
+}
+
 /// Whether a connection is to be replaced; one that ended early is not: [`Peer::dialed`] notices it.
 fn is_lost(connection: &Connection, since: Instant) -> bool {
     connection.close_reason().is_some() && since.elapsed() > REFUSED_WITHIN
@@ -89,25 +96,25 @@ impl Peer {
     where
         D: Future<Output = Result<Connection, MeshError>> + Send + 'static,
     {
-        let (mut failures, mut failed) = (0, None);
+        let mut before = Before::default();
         let is_ours = self.state.send_if_modified(|state| {
             match state {
                 State::Up { connection, since } if !is_lost(connection, *since) => return false,
                 State::Dialing { .. } => return false,
                 State::Down { until, .. } if Instant::now() < *until => return false,
-                State::Down { failures: before, reason, .. } => {
-                    (failures, failed) = (*before, Some(Arc::clone(reason)));
+                State::Down { failures, reason, .. } => {
+                    before = Before { failures: *failures, reason: Some(Arc::clone(reason)) };
                 }
                 State::Ended => return false,
                 State::Idle | State::Up { .. } => {}
             }
-            *state = State::Dialing { failed: failed.take() };
+            *state = State::Dialing { failed: before.reason.clone() };
             true
         });
         let mut state = self.state.subscribe();
         if is_ours {
             let (peer, dialing) = (Arc::clone(self), dial(Arc::clone(self)));
-            tokio::spawn(async move { peer.dialed(dialing.await, failures).await });
+            tokio::spawn(async move { peer.dialed(dialing.await, before).await });
         }
         let number = self.member.number;
         let gone = || MeshError::Unreachable { number, reason: "the mesh has ended".into() };
@@ -129,14 +136,14 @@ impl Peer {
         }
     }
 
-    async fn dialed(&self, dialed: Result<Connection, MeshError>, failures: u32) {
+    async fn dialed(&self, dialed: Result<Connection, MeshError>, before: Before) {
         let result = if dialed.is_ok() { "connected" } else { "failed" };
         metrics::counter!("fieldmesh_mesh_dials_total", "result" => result).increment(1);
         let connection = match dialed {
             Ok(connection) => connection,
             Err(error) => {
                 let is_ours = |state: &State| matches!(state, State::Dialing { .. });
-                return self.pause(is_ours, &error.to_string(), failures);
+                return self.pause(is_ours, &error.to_string(), before);
             }
         };
         let is_wanted = self.state.send_if_modified(|state| {
@@ -155,21 +162,24 @@ impl Peer {
                 State::Up { connection, .. } => connection.stable_id() == own,
                 State::Idle | State::Dialing { .. } | State::Down { .. } | State::Ended => false,
             };
-            self.pause(is_ours, &refused.to_string(), failures);
+            self.pause(is_ours, &refused.to_string(), before);
         }
     }
 
-    /// Nobody dials for a while, where the state is still what it was.
-    fn pause(&self, is_ours: impl Fn(&State) -> bool, reason: &str, failures: u32) {
-        let pause = PAUSE.saturating_mul(1 << failures.min(8)).min(PAUSE_MAX);
-        let until = Instant::now() + pause;
-        self.state.send_if_modified(|state| {
+    /// Nobody dials for a while, where the state is still what it was. Why is said when it is another reason than before.
+    fn pause(&self, is_ours: impl Fn(&State) -> bool, reason: &str, before: Before) {
+        let pause = PAUSE.saturating_mul(1 << before.failures.min(8)).min(PAUSE_MAX);
+        let (until, failures) = (Instant::now() + pause, before.failures + 1);
+        let is_down = self.state.send_if_modified(|state| {
             let is_ours = is_ours(state);
             if is_ours {
-                *state = State::Down { until, reason: reason.into(), failures: failures + 1 };
+                *state = State::Down { until, reason: reason.into(), failures };
             }
             is_ours
         });
+        if is_down && before.reason.as_deref() != Some(reason) {
+            tracing::warn!(peer = self.member.number, reason, "the way to a node is down");
+        }
     }
 
     /// The connection, where there is one.

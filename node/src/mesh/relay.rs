@@ -10,17 +10,17 @@
 //! which has the region's keys anyway. A relayed stream ends after a while, so that a direct way that is
 //! there again is found. **Not here:** when a stream is relayed (`mesh`).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{CLASS_WITHIN, Class, Receiving, Sending, stream};
+use super::{CLASS_WITHIN, Class, Mesh, Receiving, Sending, Serve, stream};
 
 /// First byte of a stream that is for another node.
-pub(super) const RELAY: u8 = 5;
+const RELAY: u8 = 5;
 /// First byte of a stream that is from another node.
-pub(super) const RELAYED: u8 = 6;
+const RELAYED: u8 = 6;
 /// What the relay says when it has the way.
 const OPENED: u8 = 1;
 const HEADER_BYTES: usize = 9;
@@ -53,7 +53,7 @@ fn begin(kind: u8, node: u64, class: Class) -> Vec<u8> {
 }
 
 /// Whom the stream is for or from, and what it carries; none where it is malformed or late.
-pub(super) async fn header(receive: &mut RecvStream) -> Option<(u64, Class)> {
+async fn header(receive: &mut RecvStream) -> Option<(u64, Class)> {
     let mut bytes = [0; HEADER_BYTES];
     timeout(CLASS_WITHIN, receive.read_exact(&mut bytes)).await.ok()?.ok()?;
     let (node, class) = bytes.split_first_chunk::<8>()?;
@@ -61,7 +61,7 @@ pub(super) async fn header(receive: &mut RecvStream) -> Option<(u64, Class)> {
 }
 
 /// Carries a stream of one node on to another, by a connection to that one, until it ends.
-pub(super) async fn carry(
+async fn carry(
     from: u64,
     class: Class,
     onward: &Connection,
@@ -123,6 +123,55 @@ async fn pipe(mut from: RecvStream, mut to: SendStream, until: Option<Instant>) 
             Err(_) => {
                 drop(to.reset(stream::GIVEN_UP));
                 return;
+            }
+        }
+    }
+}
+
+impl Mesh {
+    /// Serves a stream of a member, or what it carries of another one, to its end.
+    pub(super) async fn serve_stream(
+        self: &Arc<Self>,
+        from: u64,
+        send: SendStream,
+        mut receive: RecvStream,
+        services: Arc<dyn Serve>,
+    ) {
+        let mut first = [0];
+        let read = timeout(CLASS_WITHIN, receive.read_exact(&mut first)).await;
+        let Ok(Ok(())) = read else { return };
+        let (from, class) = match first[0] {
+            RELAY => return self.relay(from, send, receive).await,
+            // The neighbour says who it is from.
+            RELAYED => match header(&mut receive).await {
+                Some((origin, class)) if self.are_neighbours(&[from, origin]) => (origin, class),
+                _ => return drop(receive.stop(stream::MALFORMED)),
+            },
+            byte => match Class::of(byte) {
+                Some(class) => (from, class),
+                None => return drop(receive.stop(stream::MALFORMED)),
+            },
+        };
+        drop(send.set_priority(class.priority()));
+        services.serve(from, class, Sending(send), Receiving(receive)).await;
+    }
+
+    fn are_neighbours(&self, nodes: &[u64]) -> bool {
+        nodes.iter().all(|node| self.neighbour(*node).is_some())
+    }
+
+    /// Carries a neighbour's stream on to another one.
+    async fn relay(self: &Arc<Self>, from: u64, mut send: SendStream, mut receive: RecvStream) {
+        let onward = async {
+            let (to, class) = header(&mut receive).await?;
+            let to = self.neighbour(to).filter(|_| self.are_neighbours(&[from]))?;
+            Some((self.direct(&to).await.ok()?, class))
+        };
+        match onward.await {
+            Some((onward, class)) => carry(from, class, &onward, send, receive).await,
+            None => {
+                drop(send.reset(stream::MALFORMED));
+                drop(receive.stop(stream::MALFORMED));
             }
         }
     }

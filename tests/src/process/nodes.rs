@@ -317,6 +317,11 @@ impl Nodes {
         self.running.remove(&number).unwrap().terminate().await.expect_code(0);
     }
 
+    /// How a node ended that ends by itself.
+    pub async fn ended(&mut self, number: u64) -> Finished {
+        self.running.remove(&number).unwrap().running.finish().await
+    }
+
     pub fn node(&self, number: u64) -> &Server {
         &self.running[&number]
     }
