@@ -52,6 +52,11 @@ pub const ALPN: &[u8] = b"fieldmesh/1";
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// Handshakes under way at a time: a cluster has some dozens of nodes.
 const HANDSHAKES_MAX: usize = 64;
+/// Connections that are begun and not looked at yet, most of which may be forged; bytes that one of them, and all
+/// together, may have buffered.
+const INCOMING_MAX: usize = 1024;
+const INCOMING_BUFFER: u64 = 64 << 10;
+const INCOMING_BUFFER_TOTAL: u64 = 16 << 20;
 /// A stream that does not say within this time what it carries is ended.
 const CLASS_WITHIN: Duration = Duration::from_secs(5);
 /// Streams that one peer may have open: groups, and requests under way.
@@ -184,7 +189,11 @@ pub fn server_config(
     let tls = tls.map_err(|error| error.to_string())?;
     let quic = QuicServerConfig::try_from(Arc::new(tls)).map_err(|error| error.to_string())?;
     let mut config = ServerConfig::with_crypto(Arc::new(quic));
-    config.transport_config(Arc::new(limits())).max_incoming(HANDSHAKES_MAX);
+    config
+        .transport_config(Arc::new(limits()))
+        .max_incoming(INCOMING_MAX)
+        .incoming_buffer_size(INCOMING_BUFFER)
+        .incoming_buffer_size_total(INCOMING_BUFFER_TOTAL);
     Ok(config)
 }
 
@@ -399,6 +408,17 @@ impl Mesh {
     pub async fn run(self: Arc<Self>, services: Arc<dyn Serve>) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         while let Some(incoming) = self.options.endpoint.accept().await {
+            // Under pressure an address is proven first (RFC 9000 §8.1.2), so that forged ones
+            // cannot take the places of nodes.
+            if handshakes.available_permits() < HANDSHAKES_MAX / 2
+                && !incoming.remote_address_validated()
+            {
+                metrics::counter!("fieldmesh_mesh_retries_total").increment(1);
+                if let Err(error) = incoming.retry() {
+                    error.into_incoming().ignore();
+                }
+                continue;
+            }
             let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
                 incoming.refuse();
                 continue;

@@ -8,6 +8,8 @@
 
 #[path = "mesh/ending.rs"]
 mod ending;
+#[path = "mesh/flood.rs"]
+mod flood;
 
 use std::{
     io::{self, IoSliceMut},

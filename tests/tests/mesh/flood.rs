@@ -1,0 +1,88 @@
+//! Connections that are begun from addresses where nobody is, and never finished.
+
+use std::{
+    io::{self, IoSliceMut},
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use fieldmesh_device::transport::connect;
+use fieldmesh_node::{edge, mesh::ALPN};
+use fieldmesh_pki::tls::client_config;
+use fieldmesh_tests::{
+    live::{now_s, until, verifier},
+    pki::{Authority, CLUSTER},
+};
+use quinn::{
+    AsyncUdpSocket, Endpoint, EndpointConfig, TokioRuntime, UdpPoller,
+    udp::{RecvMeta, Transmit},
+};
+use tokio::task::JoinSet;
+
+use super::{any, asked, member, server};
+
+/// More than a node has handshakes under way at a time.
+const FORGED: usize = 200;
+
+/// A socket on which nothing is heard, as by who forges its address; what comes is counted.
+#[derive(Debug)]
+struct Deaf {
+    socket: Arc<dyn AsyncUdpSocket>,
+    came: Arc<AtomicUsize>,
+}
+
+impl AsyncUdpSocket for Deaf {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Arc::clone(&self.socket).create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.socket.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let came = ready!(self.socket.poll_recv(cx, bufs, meta))?;
+            self.came.fetch_add(came, Ordering::SeqCst);
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_begins_many_connections_and_finishes_none_keeps_no_node_out() {
+    let authority = Authority::new(now_s());
+    let (one, two) = (server(&authority, 1), server(&authority, 2));
+    let members = [member(1, one.address), member(2, two.address)];
+    one.mesh.set_members(&members);
+    two.mesh.set_members(&members);
+    let came = Arc::new(AtomicUsize::new(0));
+    let socket = Deaf { socket: edge::socket(any()).unwrap(), came: Arc::clone(&came) };
+    let (config, runtime) = (EndpointConfig::default(), Arc::new(TokioRuntime));
+    let endpoint = Endpoint::new_with_abstract_socket(config, None, Arc::new(socket), runtime);
+    let endpoint = endpoint.unwrap();
+    let tls = Arc::new(client_config(verifier(&authority.root), None, ALPN).unwrap());
+    let (mut forged, address) = (JoinSet::new(), one.address);
+    for _ in 0..FORGED {
+        let (endpoint, tls) = (endpoint.clone(), Arc::clone(&tls));
+        forged.spawn(async move { connect(&endpoint, address, CLUSTER, tls).await.is_ok() });
+    }
+    let answered = async || (came.load(Ordering::SeqCst) >= FORGED).then_some(());
+    until("each is answered, or some are often", answered).await;
+    // Once they have gone its address is proven, and there is a place for it.
+    assert_eq!(asked(&two.mesh, 1).await, Ok(2));
+    drop(forged);
+}
