@@ -1,11 +1,13 @@
 //! `join`: this machine becomes a node of a cluster that is there already.
 //!
-//! First a certificate by a one-time token, then the region's keys by that certificate. **Invariant:** each
-//! step that was done is not done again, so the command may be repeated until it succeeds. **Not here:**
-//! what the directory holds (`deployment::join`), who may join (`web::cluster`).
+//! First a certificate by a one-time token, then the region's keys by that certificate. **Invariants:** each
+//! step that was done is not done again, so the command may be repeated until it succeeds; what the cluster would
+//! refuse is said before the token is spent. **Not here:** what the directory holds (`deployment::join`), who may join
+//! (`web::cluster`).
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use fieldmesh_device::{
     enroll::{EnrollError, enroll},
@@ -14,10 +16,12 @@ use fieldmesh_device::{
 use fieldmesh_domain::{EntityId, EntityKind};
 use fieldmesh_pki::{
     KeyMaterial, TrustStore, Usage,
-    tls::{self, Credentials, PeerVerifier, client_config},
+    tls::{self, Credentials, PeerVerifier, PinnedRoot, client_config},
+    token_pin,
 };
 use minicbor::bytes::ByteVec;
 use serde_json::json;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::{CliError, Common, Output, configuration, found::found, output::chain, unlock::Unlock};
@@ -30,6 +34,11 @@ use crate::{
     web::cluster::NewMember,
 };
 use fieldmesh_actors::seams::Clock as _;
+
+/// The answer to a node that would not be taken (RFC 9110 §15.5.21).
+const UNFIT: u16 = 422;
+/// Nothing is written for it.
+const CHECKED_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(crate) struct JoinArgs {
@@ -70,7 +79,7 @@ pub(crate) async fn join(args: &JoinArgs, output: &Output) -> Result<(), CliErro
             output.say("going on with the certificate of an earlier attempt");
             kept
         }
-        kept => admitted(args, &config, &passphrase, kept).await?,
+        kept => admitted(args, &config, &passphrase, &member, kept).await?,
     };
     output.say(format_args!("certificate for {}", admission.registration));
     let given = handed_over(&args.server, &admission, &member).await?;
@@ -111,6 +120,7 @@ async fn admitted(
     args: &JoinArgs,
     config: &Config,
     passphrase: &[u8],
+    member: &NewMember,
     kept: Option<Admission>,
 ) -> Result<Admission, CliError> {
     let (Some(user), Some(path)) = (&args.user, &args.token_file) else {
@@ -118,10 +128,11 @@ async fn admitted(
     };
     let secret = files::read(path).map(Zeroizing::new);
     let secret = secret.map_err(|error| CliError::usage(format!("{}: {error}", path.display())))?;
-    let secret = String::from_utf8_lossy(&secret).trim().to_owned();
+    let secret = Zeroizing::new(String::from_utf8_lossy(&secret).trim().to_owned());
+    would_be_taken(&args.server, user, &secret, member).await?;
     let key = key_for(user, config, passphrase, kept)?;
     let clock: fieldmesh_device::Clock = Arc::new(|| SystemClock.now_ms());
-    let enrolled = enroll(&args.server, user, &Zeroizing::new(secret), &key, &clock).await;
+    let enrolled = enroll(&args.server, user, &secret, &key, &clock).await;
     let enrolled = enrolled.map_err(|error| match error {
         EnrollError::Reach { .. } | EnrollError::Timeout { .. } => {
             CliError::unreachable(chain(&error))
@@ -140,6 +151,33 @@ async fn admitted(
     let kept = admission.keep(config, passphrase, &SystemEntropy::default());
     kept.map_err(|error| usage(&error))?;
     Ok(admission)
+}
+
+/// Asks by the token whether the cluster would take this node. Only a plain no ends it here: all else, and that the
+/// server is of a release that does not know the question, is told by enrolling.
+async fn would_be_taken(
+    server: &str,
+    user: &str,
+    secret: &str,
+    member: &NewMember,
+) -> Result<(), CliError> {
+    let Some(pin) = token_pin(secret) else { return Ok(()) };
+    let verifier = PinnedRoot::new(pin, Arc::new(|| SystemClock.now_ms() / 1000));
+    let tls = client_config(Arc::new(verifier), None, b"http/1.1");
+    let tls = Arc::new(tls.map_err(CliError::failed)?);
+    let basic = Zeroizing::new(STANDARD.encode(format!("{user}:{secret}")));
+    let headers = format!("Authorization: Basic {}\r\nContent-Type: application/json\r\n", *basic);
+    let headers = Zeroizing::new(headers);
+    let body = serde_json::to_vec(member).map_err(CliError::failed)?;
+    let path = "/v1/cluster/members/check";
+    let request = Request { server, method: "POST", path, headers: &headers, body: &body };
+    match timeout(CHECKED_WITHIN, exchange(&request, &tls)).await {
+        Ok(Ok((UNFIT, answer))) => {
+            let why = String::from_utf8_lossy(&answer);
+            Err(CliError::refused(format!("the cluster would refuse: {}", why.trim())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The key that the token is for, which an earlier attempt may have asked with; it is kept before anybody is asked.

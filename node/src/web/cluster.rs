@@ -22,6 +22,7 @@ use utoipa::ToSchema;
 use super::{
     Shared,
     areas::{self, BoxView},
+    est,
     operator::{Operator, holder, shown},
     problem::Problem,
     slots::{self, SlotView},
@@ -32,6 +33,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
     scope
         .route("/cluster", web::get().to(status))
         .route("/cluster/members", web::post().to(join))
+        .route("/cluster/members/check", web::post().to(est::entry::may_join))
         .route("/cluster/regions", web::post().to(found))
         .route("/cluster/members/{number}/drain", web::post().to(drain))
         .route("/cluster/members/{number}/resume", web::post().to(resume))
@@ -426,7 +428,7 @@ pub async fn found(
 }
 
 /// What a node says of itself must be what its certificate says.
-fn check(said: &NewMember, identity: &Identity) -> Result<(), Problem> {
+pub(super) fn check(said: &NewMember, identity: &Identity) -> Result<(), Problem> {
     same("cluster.name", &said.cluster, &identity.cluster)?;
     same("cluster.region", &said.region, &identity.region)
 }

@@ -150,6 +150,7 @@ const EST: &str = "/.well-known/est/";
         est::simpleenroll,
         est::simplereenroll,
         est::keygen::serverkeygen,
+        est::entry::may_join,
         intake::alertmanager::take,
         intake::pagerduty::take
     )

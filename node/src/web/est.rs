@@ -10,6 +10,7 @@
 //! same certificate; a refusal changes nothing but the record of refusals. **Not here:** who may have
 //! a certificate (`domain::registration`), what it says (`fieldmesh_pki`).
 
+pub mod entry;
 pub mod keygen;
 mod refusal;
 mod throttle;
