@@ -29,7 +29,7 @@ pub enum Ending {
     )]
     Removed(String),
     #[error(
-        "this node's certificate is not believed any more: {0}; take the node out with `fieldmesh cluster remove`, and let the machine join anew, with a node.number that was never used and a directory of its own"
+        "this node's certificate is not believed any more: {0}; take the node out with `fieldmesh cluster remove`, where it is not out yet, and let the machine join anew, with a node.number that was never used and a directory of its own"
     )]
     Revoked(String),
 }

@@ -53,7 +53,9 @@ impl AsyncUdpSocket for Deaf {
     ) -> Poll<io::Result<usize>> {
         loop {
             let came = ready!(self.socket.poll_recv(cx, bufs, meta))?;
-            self.came.fetch_add(came, Ordering::SeqCst);
+            // The kernel may hand over several at once.
+            let datagrams = meta[..came].iter().map(|of| of.len.div_ceil(of.stride.max(1)));
+            self.came.fetch_add(datagrams.sum::<usize>(), Ordering::SeqCst);
         }
     }
 
