@@ -9,7 +9,7 @@
 //! stream that is not read holds up no other. **Not here:** what is said (`consensus`, `courier`), who is a member
 //! (`placement`).
 
-mod ending;
+mod away;
 pub mod faults;
 mod peer;
 mod relay;
@@ -31,16 +31,18 @@ use fieldmesh_pki::{
     tls::{LiveCredentials, PeerVerifier, device_server_config, peer_client_config},
 };
 use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, IdleTimeout, Incoming, ServerConfig,
-    StoppedError, TransportConfig, VarInt,
+    ClientConfig, Connection, ConnectionError, Endpoint, IdleTimeout, Incoming, RecvStream,
+    SendStream, ServerConfig, StoppedError, TransportConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rustls::pki_types::CertificateDer;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 
 use crate::trust::{self, Listed, Trust};
-pub use ending::Ending;
-use ending::Heard;
+pub use away::SentAway;
 use peer::Peer;
 pub use stream::{FrameError, Receiving, Sending};
 use twin::Twins;
@@ -148,7 +150,8 @@ pub struct Mesh {
     /// The identities of those that were members.
     gone: RwLock<BTreeSet<EntityId>>,
     twins: Twins,
-    heard: Heard,
+    /// Why a peer wants this node to end.
+    sent_away: watch::Sender<Option<SentAway>>,
 }
 
 fn verifier(trust: &Arc<Trust>, clock: &Arc<dyn Clock>) -> Arc<PeerVerifier> {
@@ -207,8 +210,8 @@ impl Mesh {
         let quic = QuicClientConfig::try_from(Arc::new(tls)).map_err(|error| error.to_string())?;
         let mut client = ClientConfig::new(Arc::new(quic));
         client.transport_config(Arc::new(limits()));
-        let (peers, gone, twins, heard) = Default::default();
-        Ok(Arc::new(Self { options, client, peers, gone, twins, heard }))
+        let (peers, gone, twins, sent_away) = Default::default();
+        Ok(Arc::new(Self { options, client, peers, gone, twins, sent_away }))
     }
 
     fn peer(&self, number: u64) -> Option<Arc<Peer>> {
@@ -258,24 +261,6 @@ impl Mesh {
             }
             opened => opened,
         }
-    }
-
-    async fn open_by_relay(
-        self: &Arc<Self>,
-        to: &Member,
-        class: Class,
-    ) -> Option<(Sending, Receiving)> {
-        if to.identity.region() != self.options.region {
-            return None;
-        }
-        for relay in self.neighbours().filter(|relay| relay.member.number != to.number) {
-            let Ok(connection) = self.direct(&relay).await else { continue };
-            let opened = relay::open(&connection, to.number, class);
-            if let Ok(Some(opened)) = timeout(relay::OPENED_WITHIN, opened).await {
-                return Some(opened);
-            }
-        }
-        None
     }
 
     /// The other members of this node's region.
@@ -328,7 +313,10 @@ impl Mesh {
             let connection = connecting.await?;
             // Who is at the other end has been proven; whether it wants this node has not.
             let wanted = confirmed(connection.clone()).await;
-            wanted.inspect_err(|_| self.heed_refusal(&connection, shown.as_ref()))
+            if wanted.is_err() {
+                self.heed_refusal(&connection, shown.as_ref());
+            }
+            wanted
         };
         let connected = timeout(CONNECT_WITHIN, connected).await;
         let connected = connected.map_err(|_| failed("no answer in time".into()))?;
@@ -426,31 +414,36 @@ impl Mesh {
             let (mesh, services) = (Arc::clone(&self), Arc::clone(&services));
             tokio::spawn(async move {
                 let connected = mesh.accept(incoming).await;
-                // Who is in is looked for elsewhere for seconds, which takes nobody's place.
                 drop(permit);
-                let Some((connection, admitted)) = connected else { return };
-                if mesh.is_elsewhere(admitted.number, &connection).await {
-                    return;
-                }
-                tokio::select! {
-                    () = serve(&mesh, admitted.number, &connection, &services) => {}
-                    () = admitted.until_expired(&*mesh.options.clock, &connection) => {}
-                    () = admitted.peer.ended() => {
-                        connection.close(close::SHUTTING_DOWN.into(), peer::NO_MEMBER);
+                // What may take seconds takes nobody's place.
+                let connected = mesh.alone(connected).await;
+                if let Some((connection, admitted)) = connected {
+                    tokio::select! {
+                        () = serve(&mesh, admitted.number, &connection, &services) => {}
+                        () = admitted.until_expired(&*mesh.options.clock, &connection) => {}
+                        () = admitted.peer.ended() => {
+                            connection.close(close::SHUTTING_DOWN.into(), peer::NO_MEMBER);
+                        }
                     }
+                    mesh.heed(admitted.number, &connection);
                 }
-                mesh.heed(admitted.number, &connection);
             });
         }
     }
 
-    /// Sends a member away that is connected from elsewhere already, and answers there; whether it is.
-    async fn is_elsewhere(&self, number: u64, connection: &Connection) -> bool {
-        let Some(at) = self.twins.other(number, connection).await else { return false };
-        let why = format!("node {number} is connected from {at}, and answers");
+    /// Sends a member away that is connected from elsewhere already, and answers there.
+    async fn alone(
+        &self,
+        connected: Option<(Connection, Admitted)>,
+    ) -> Option<(Connection, Admitted)> {
+        let (connection, admitted) = connected?;
+        let Some(at) = self.twins.other(admitted.number, &connection).await else {
+            return Some((connection, admitted));
+        };
+        let why = format!("node {} is connected from {at}, and answers", admitted.number);
         refused(connection.remote_address(), &why);
         connection.close(close::THERE_TWICE.into(), why.as_bytes());
-        true
+        None
     }
 
     async fn accept(&self, incoming: Incoming) -> Option<(Connection, Admitted)> {
@@ -539,5 +532,33 @@ async fn serve(mesh: &Arc<Mesh>, from: u64, connection: &Connection, services: &
     while let Ok((send, receive)) = connection.accept_bi().await {
         let (mesh, services) = (Arc::clone(mesh), Arc::clone(services));
         tokio::spawn(async move { mesh.serve_stream(from, send, receive, services).await });
+    }
+}
+
+impl Mesh {
+    async fn serve_stream(
+        self: &Arc<Self>,
+        from: u64,
+        send: SendStream,
+        mut receive: RecvStream,
+        services: Arc<dyn Serve>,
+    ) {
+        let mut first = [0];
+        let read = timeout(CLASS_WITHIN, receive.read_exact(&mut first)).await;
+        let Ok(Ok(())) = read else { return };
+        let (from, class) = match first[0] {
+            relay::RELAY => return self.relay(from, send, receive).await,
+            // The neighbour says who it is from.
+            relay::RELAYED => match relay::header(&mut receive).await {
+                Some((origin, class)) if self.are_neighbours(&[from, origin]) => (origin, class),
+                _ => return drop(receive.stop(stream::MALFORMED)),
+            },
+            byte => match Class::of(byte) {
+                Some(class) => (from, class),
+                None => return drop(receive.stop(stream::MALFORMED)),
+            },
+        };
+        drop(send.set_priority(class.priority()));
+        services.serve(from, class, Sending(send), Receiving(receive)).await;
     }
 }

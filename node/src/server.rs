@@ -33,7 +33,7 @@ use crate::{
     introduction::{introduce, introduction, keep_introduced, moved},
     issuer::{Issuer, Signing},
     ledger::{self, HeadSigner},
-    mesh::{self, Ending, Mesh, MeshOptions, faults::Faults},
+    mesh::{self, Mesh, MeshOptions, SentAway, faults::Faults},
     node::{Node, NodeError, NodeParts},
     notices::{self, heartbeat},
     os::{SystemClock, SystemEntropy, steady_clock},
@@ -82,9 +82,8 @@ pub enum ServerError {
     Issuer(String),
     #[error("TLS cannot be configured: {0}")]
     Tls(String),
-    /// Other nodes know better than this one's directory.
     #[error(transparent)]
-    ToldToEnd(#[from] Ending),
+    SentAway(#[from] SentAway),
     #[error("metrics cannot be recorded")]
     Metrics(#[from] BuildError),
 }
@@ -179,9 +178,9 @@ impl Server {
         Ok(Self { https, http, devices, node, mesh, web, public, tasks, faults })
     }
 
-    /// Waits until other nodes say that this one has to end; why.
-    pub async fn told_to_end(&self) -> ServerError {
-        self.mesh.told_to_end().await.into()
+    /// Waits until another node wants this one to end; why.
+    pub async fn sent_away(&self) -> ServerError {
+        self.mesh.sent_away().await.into()
     }
 
     /// Ends in order: requests, devices, shards, log.
@@ -317,11 +316,14 @@ async fn started(
     let node = Node::start(parts, service).await?;
     let ready = tokio::select! {
         ready = node.ready() => ready.map_err(ServerError::from),
-        why = mesh.told_to_end() => Err(why.into()),
+        why = mesh.sent_away() => Err(why.into()),
         never = moved(&node, introduction) => match never {},
     };
     // Both may have come at once.
-    let ready = ready.and_then(|()| mesh.ending().map_or(Ok(()), |why| Err(why.into())));
+    let ready = ready.and_then(|()| match mesh.is_sent_away() {
+        Some(why) => Err(why.into()),
+        None => Ok(()),
+    });
     match ready {
         Ok(()) => Ok(node),
         Err(error) => {

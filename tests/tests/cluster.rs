@@ -10,8 +10,8 @@
 mod counts;
 #[path = "cluster/directories.rs"]
 mod directories;
-#[path = "cluster/endings.rs"]
-mod endings;
+#[path = "cluster/sent_away.rs"]
+mod sent_away;
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -112,7 +112,7 @@ async fn a_node_is_drained_replaced_and_never_comes_back() {
     assert_eq!(voters, serde_json::json!([1, 2, 4]));
     served(&nodes, &customer, &technician, "with the new one").await;
     // Its machine comes back, and knows nothing of it.
-    endings::is_told(nodes.launch(3).refused().await, &["removed from the cluster"]);
+    sent_away::is_told(nodes.launch(3).refused().await, &["removed from the cluster"]);
     // The number is not given again, and nobody can make it lead.
     let again = nodes.join(3).await.expect_code(2);
     again.expect_one_line(&["node-3", "deployment"]);
@@ -138,7 +138,7 @@ async fn groups_are_not_left_to_nodes_that_do_not_answer() {
     nodes.restart(3).await;
     nodes.cluster(&["remove", "2"]).await.expect_code(0);
     served(&nodes, &customer, &technician, "without the second one").await;
-    endings::is_told(nodes.ended(2).await, &["removed from the cluster"]);
+    sent_away::is_told(nodes.ended(2).await, &["removed from the cluster"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,8 +6,8 @@
     reason = "tests fail by panicking"
 )]
 
-#[path = "mesh/ending.rs"]
-mod ending;
+#[path = "mesh/away.rs"]
+mod away;
 #[path = "mesh/flood.rs"]
 mod flood;
 

@@ -162,7 +162,7 @@ pub(crate) async fn start_development(config: &Config) -> Result<Server, CliErro
 /// Whose start the other nodes refused was told so by them; any other has its reason on this machine.
 fn not_started(error: &ServerError) -> CliError {
     match error {
-        ServerError::ToldToEnd(_) => CliError::refused(chain(error)),
+        ServerError::SentAway(_) => CliError::refused(chain(error)),
         error => CliError::usage(chain(error)),
     }
 }
@@ -252,7 +252,7 @@ async fn serve(
     let ended = loop {
         let told = tokio::select! {
             told = signals.received() => told,
-            why = server.told_to_end() => break Err(CliError::refused(chain(&why))),
+            why = server.sent_away() => break Err(CliError::refused(chain(&why))),
         };
         match told {
             Told::End => break Ok(()),

@@ -15,28 +15,24 @@ use std::{sync::Arc, time::Duration};
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{CLASS_WITHIN, Class, Mesh, Receiving, Sending, Serve, stream};
+use super::{CLASS_WITHIN, Class, Member, Mesh, Receiving, Sending, stream};
 
 /// First byte of a stream that is for another node.
-const RELAY: u8 = 5;
+pub(super) const RELAY: u8 = 5;
 /// First byte of a stream that is from another node.
-const RELAYED: u8 = 6;
+pub(super) const RELAYED: u8 = 6;
 /// What the relay says when it has the way.
 const OPENED: u8 = 1;
 const HEADER_BYTES: usize = 9;
 /// Two round trips within a region.
-pub(super) const OPENED_WITHIN: Duration = Duration::from_secs(1);
+const OPENED_WITHIN: Duration = Duration::from_secs(1);
 /// Long enough that looking for the direct way costs nothing, short enough that nobody minds the detour. A
 /// snapshot is not broken off.
 const LIFE: Duration = Duration::from_secs(60);
 const PIECE: usize = 64 << 10;
 
 /// Opens a stream to a node by way of a connection to another one.
-pub(super) async fn open(
-    relay: &Connection,
-    to: u64,
-    class: Class,
-) -> Option<(Sending, Receiving)> {
+async fn open(relay: &Connection, to: u64, class: Class) -> Option<(Sending, Receiving)> {
     let (mut send, mut receive) = relay.open_bi().await.ok()?;
     send.set_priority(class.priority()).ok()?;
     send.write_all(&begin(RELAY, to, class)).await.ok()?;
@@ -53,7 +49,7 @@ fn begin(kind: u8, node: u64, class: Class) -> Vec<u8> {
 }
 
 /// Whom the stream is for or from, and what it carries; none where it is malformed or late.
-async fn header(receive: &mut RecvStream) -> Option<(u64, Class)> {
+pub(super) async fn header(receive: &mut RecvStream) -> Option<(u64, Class)> {
     let mut bytes = [0; HEADER_BYTES];
     timeout(CLASS_WITHIN, receive.read_exact(&mut bytes)).await.ok()?.ok()?;
     let (node, class) = bytes.split_first_chunk::<8>()?;
@@ -129,39 +125,36 @@ async fn pipe(mut from: RecvStream, mut to: SendStream, until: Option<Instant>) 
 }
 
 impl Mesh {
-    /// Serves a stream of a member, or what it carries of another one, to its end.
-    pub(super) async fn serve_stream(
+    /// A stream by way of a neighbour of both; none where there is none.
+    pub(super) async fn open_by_relay(
         self: &Arc<Self>,
-        from: u64,
-        send: SendStream,
-        mut receive: RecvStream,
-        services: Arc<dyn Serve>,
-    ) {
-        let mut first = [0];
-        let read = timeout(CLASS_WITHIN, receive.read_exact(&mut first)).await;
-        let Ok(Ok(())) = read else { return };
-        let (from, class) = match first[0] {
-            RELAY => return self.relay(from, send, receive).await,
-            // The neighbour says who it is from.
-            RELAYED => match header(&mut receive).await {
-                Some((origin, class)) if self.are_neighbours(&[from, origin]) => (origin, class),
-                _ => return drop(receive.stop(stream::MALFORMED)),
-            },
-            byte => match Class::of(byte) {
-                Some(class) => (from, class),
-                None => return drop(receive.stop(stream::MALFORMED)),
-            },
-        };
-        drop(send.set_priority(class.priority()));
-        services.serve(from, class, Sending(send), Receiving(receive)).await;
+        to: &Member,
+        class: Class,
+    ) -> Option<(Sending, Receiving)> {
+        if to.identity.region() != self.options.region {
+            return None;
+        }
+        for relay in self.neighbours().filter(|relay| relay.member.number != to.number) {
+            let Ok(connection) = self.direct(&relay).await else { continue };
+            let opened = open(&connection, to.number, class);
+            if let Ok(Some(opened)) = timeout(OPENED_WITHIN, opened).await {
+                return Some(opened);
+            }
+        }
+        None
     }
 
-    fn are_neighbours(&self, nodes: &[u64]) -> bool {
+    pub(super) fn are_neighbours(&self, nodes: &[u64]) -> bool {
         nodes.iter().all(|node| self.neighbour(*node).is_some())
     }
 
     /// Carries a neighbour's stream on to another one.
-    async fn relay(self: &Arc<Self>, from: u64, mut send: SendStream, mut receive: RecvStream) {
+    pub(super) async fn relay(
+        self: &Arc<Self>,
+        from: u64,
+        mut send: SendStream,
+        mut receive: RecvStream,
+    ) {
         let onward = async {
             let (to, class) = header(&mut receive).await?;
             let to = self.neighbour(to).filter(|_| self.are_neighbours(&[from]))?;

@@ -1,4 +1,4 @@
-//! Who is told that it has to end, whom it believes that, and who is only sent away.
+//! Who is sent away for good, whom it believes that, and who is only sent away.
 //!
 //! **Not here:** what a node does that was told so (`cluster`, `standby`).
 
@@ -11,7 +11,7 @@ use fieldmesh_domain::{
     time::Millis,
 };
 use fieldmesh_node::{
-    mesh::{Ending, Mesh},
+    mesh::{Mesh, SentAway},
     register,
     trust::Trust,
 };
@@ -47,11 +47,11 @@ async fn who_was_removed_is_told_so_and_who_never_was_a_member_is_not() {
     let two = client(&authority, 2, one.address);
     let told = until("it is told", async || {
         asked(&two, 1).await.unwrap_err();
-        two.ending()
+        two.is_sent_away()
     });
     let told = told.await;
-    assert_eq!(two.told_to_end().await, told);
-    assert!(matches!(told, Ending::Removed(_)), "{told}");
+    assert_eq!(two.sent_away().await, told);
+    assert!(matches!(told, SentAway::Removed(_)), "{told}");
     let text = told.to_string();
     for word in ["node 1 says", "was removed", "join anew", "node.number"] {
         assert!(text.contains(word), "{word:?} is not in {text}");
@@ -61,8 +61,8 @@ async fn who_was_removed_is_told_so_and_who_never_was_a_member_is_not() {
         asked(&nine, 1).await.err().filter(|why| why.contains("not a member"))
     });
     refused.await;
-    assert_eq!(nine.ending(), None);
-    assert!(one.mesh.ending().is_none());
+    assert_eq!(nine.is_sent_away(), None);
+    assert!(one.mesh.is_sent_away().is_none());
 }
 
 /// One that is dialed by another one learns it too.
@@ -75,7 +75,7 @@ async fn who_was_removed_is_told_so_by_whoever_finds_it_in_anothers_place() {
     one.mesh.set_members(&[member(1, one.address), member(3, two.address)]);
     until("it is told", async || {
         asked(&one.mesh, 3).await.unwrap_err();
-        two.mesh.ending()
+        two.mesh.is_sent_away()
     })
     .await;
 }
@@ -88,7 +88,7 @@ async fn who_is_no_member_itself_removes_nobody() {
     // Node 1 is said to be where node 3 is, of which node 2 knows nothing.
     let two = client(&authority, 2, three.address);
     asked(&two, 1).await.unwrap_err();
-    assert_eq!(two.ending(), None);
+    assert_eq!(two.is_sent_away(), None);
 }
 
 fn revoked(trust: &Trust, credentials: &Credentials) -> IndexRow {
@@ -137,7 +137,7 @@ async fn whose_certificate_was_revoked_is_told_so_unless_it_gets_another_one() {
         two.set_members(&[member(1, one.address)]);
         let refused = asked(&two, 1).await.unwrap_err();
         assert!(refused.contains("evoked"), "{refused}");
-        let is_told = matches!(two.ending(), Some(Ending::Revoked(_)));
-        assert_eq!(is_told, is_final, "{phase:?}: {:?}", two.ending());
+        let is_told = matches!(two.is_sent_away(), Some(SentAway::Revoked(_)));
+        assert_eq!(is_told, is_final, "{phase:?}: {:?}", two.is_sent_away());
     }
 }

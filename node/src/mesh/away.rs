@@ -1,23 +1,22 @@
-//! Why this node has to end, as other nodes tell it: they know what its own directory does not.
+//! A node whose peers want it to end, and why: they know what its own directory does not.
 //!
-//! **Invariants:** only a member is heeded, which has proven that it is one; what was heard first stays. **Not here:**
-//! who is told so (`mesh`, `twin`), how a node ends (`server`).
+//! **Invariant:** only a member is heeded, which has proven that it is one. **Not here:** who is sent away (`mesh`,
+//! `twin`), how a node ends (`server`).
 
 use fieldmesh_device::wire::close;
 use fieldmesh_domain::placement::Phase;
 use fieldmesh_pki::Usage;
 use quinn::{Connection, ConnectionError, VarInt};
 use rustls::pki_types::CertificateDer;
-use tokio::sync::watch;
 
 use super::{Admitted, Mesh, MeshOptions};
 
 /// TLS's word for a certificate that was revoked, as QUIC has it (RFC 8446 §6.2, RFC 9001 §4.8).
 const CERTIFICATE_REVOKED: u64 = 0x100 + 44;
 
-/// Why this node has to end.
+/// Why a node has to end; a peer said so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Ending {
+pub enum SentAway {
     /// Of two with one vote one has to end.
     #[error(
         "this node runs elsewhere too: {0}; a directory is started at one place only: stop the node there, or let this one join anew with a directory of its own"
@@ -34,64 +33,44 @@ pub enum Ending {
     Revoked(String),
 }
 
-impl Ending {
-    /// By the code with which a member closed a connection, and what it said to it; none where it may be tried again.
-    pub(super) fn of(code: VarInt, said: String) -> Option<Self> {
-        match u32::try_from(code.into_inner()) {
-            Ok(close::THERE_TWICE) => Some(Self::ThereTwice(said)),
-            Ok(close::REMOVED) => Some(Self::Removed(said)),
+impl SentAway {
+    /// What a connection's end means that a peer chose.
+    fn by(code: VarInt, said: String) -> Option<Self> {
+        let is = |known: u32| code == VarInt::from_u32(known);
+        match code {
+            _ if is(close::THERE_TWICE) => Some(Self::ThereTwice(said)),
+            _ if is(close::REMOVED) => Some(Self::Removed(said)),
             _ => None,
         }
     }
 }
 
-/// What was heard of it.
-#[derive(Default)]
-pub(super) struct Heard(watch::Sender<Option<Ending>>);
-
-impl Heard {
-    pub(super) fn hear(&self, why: Ending) {
-        self.0.send_modify(|known| {
-            known.get_or_insert(why);
-        });
+impl Mesh {
+    /// Why a peer wants this node to end, where one does.
+    pub fn is_sent_away(&self) -> Option<SentAway> {
+        self.sent_away.borrow().clone()
     }
 
-    pub(super) fn known(&self) -> Option<Ending> {
-        self.0.borrow().clone()
-    }
-
-    /// Waits until something is heard.
-    pub(super) async fn until_known(&self) -> Ending {
-        let mut heard = self.0.subscribe();
-        let why = heard.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+    /// Waits until a peer wants this node to end.
+    pub async fn sent_away(&self) -> SentAway {
+        let mut sent_away = self.sent_away.subscribe();
+        let why = sent_away.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
         match why {
             Some(why) => why,
             // The sender is in what `self` holds.
             None => std::future::pending().await,
         }
     }
-}
 
-impl Mesh {
-    /// Why this node has to end, where a member has said so.
-    pub fn ending(&self) -> Option<Ending> {
-        self.heard.known()
-    }
-
-    /// Waits until a member says that this node has to end.
-    pub async fn told_to_end(&self) -> Ending {
-        self.heard.until_known().await
-    }
-
-    /// Listens to why a member ended a connection.
+    /// Listens to why a peer ended a connection.
     pub(super) fn heed(&self, number: u64, connection: &Connection) {
         let Some(ConnectionError::ApplicationClosed(closed)) = connection.close_reason() else {
             return;
         };
-        let said = format!("node {number} says: {}", String::from_utf8_lossy(&closed.reason));
-        if let Some(why) = Ending::of(closed.error_code, said) {
-            self.heard.hear(why);
-        }
+        let said = String::from_utf8_lossy(&closed.reason);
+        let why = SentAway::by(closed.error_code, format!("node {number} says: {said}"));
+        let Some(why) = why else { return };
+        self.sent_away.send_replace(Some(why));
     }
 
     /// The same of one that lets this node in nowhere: its certificate, which TLS believed before, says which member
@@ -108,7 +87,7 @@ impl Mesh {
             {
                 if self.shows_no_other_than(shown) {
                     let why = format!("node {number} refuses it as revoked");
-                    self.heard.hear(Ending::Revoked(why));
+                    self.sent_away.send_replace(Some(SentAway::Revoked(why)));
                 }
             }
             _ => self.heed(number, connection),
