@@ -2,6 +2,7 @@
 //! chosen.
 
 pub(crate) mod offers;
+mod ruled;
 
 use fieldmesh_actors::seams::JournalError;
 use fieldmesh_domain::{
@@ -9,12 +10,16 @@ use fieldmesh_domain::{
     escalation::Policy,
     message::Location,
     selection::{Choice, Exclusion, How, Rival},
-    ticket::{Acted, Clock, Escalation, Event, Failed, Party, Promises, Terms, Ticket, Triage},
+    ticket::{Clock, Escalation, Event, Party, Promises, Terms, Ticket, Triage},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use self::offers::{ConfirmationStory, Deliveries, OfferStory};
+pub use self::ruled::{FailureStory, RuleStory, TriageStory, triage};
+use self::{
+    offers::{ConfirmationStory, Deliveries, OfferStory},
+    ruled::rules_of,
+};
 use crate::journal::HistoryEntry;
 
 /// A ticket with all that happened to it.
@@ -125,6 +130,9 @@ pub struct EventStory {
     /// Of an offer: those of a ticket grow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u32>,
+    /// Of a message: of the device's message or operator's order that brought it, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
     /// Of the trigger rules that the ticket was opened under; 0 where there were none.
     pub rule_version: u32,
 }
@@ -237,6 +245,7 @@ pub fn tell(id: EntityId, history: &[HistoryEntry]) -> Result<TicketStory, Journ
                     Event::Offered { epoch, .. } | Event::Assigned { epoch, .. } => Some(*epoch),
                     _ => None,
                 },
+                message: message_of(&event).map(hex),
                 rule_version,
             });
         }
@@ -253,8 +262,16 @@ pub fn tell(id: EntityId, history: &[HistoryEntry]) -> Result<TicketStory, Journ
         offers: deliveries.offers,
         confirmations: deliveries.confirmations,
         warning: None,
-        chain: chain.iter().map(|byte| format!("{byte:02x}")).collect(),
+        chain: hex(&chain),
     })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn message_of(event: &Event) -> Option<&[u8]> {
+    if let Event::Noted(note) = event { Some(&note.id) } else { None }
 }
 
 /// Where the work is to be done.
@@ -359,65 +376,6 @@ fn triaged(priority: u8, triage: Option<&Triage>) -> String {
         }
     }
     text
-}
-
-/// What trigger rules said of a ticket.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct TriageStory {
-    /// Of the rules.
-    pub version: u32,
-    pub priority: u8,
-    /// Those whose condition held, in their order.
-    pub rules: Vec<RuleStory>,
-    /// Those that gave no answer.
-    pub failed: Vec<FailureStory>,
-}
-
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct RuleStory {
-    pub rule: String,
-    pub did: Vec<String>,
-}
-
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct FailureStory {
-    pub rule: String,
-    pub why: String,
-}
-
-/// Which version of the rules a ticket was opened under, and keeps; 0 where there were none.
-fn rules_of(history: &[HistoryEntry]) -> Result<u32, JournalError> {
-    Ok(triage(history)?.map_or(0, |triage| triage.version))
-}
-
-/// What rules said of a ticket when it was opened; none where there were no rules.
-///
-/// # Errors
-/// An event that does not decode.
-pub fn triage(history: &[HistoryEntry]) -> Result<Option<TriageStory>, JournalError> {
-    for bytes in history.iter().flat_map(|entry| &entry.record.events) {
-        if let Event::Triaged { priority, triage } = decode(bytes)? {
-            return Ok(triage.map(|triage| TriageStory {
-                version: triage.version,
-                priority,
-                rules: triage.acted.into_iter().map(RuleStory::from).collect(),
-                failed: triage.failed.into_iter().map(FailureStory::from).collect(),
-            }));
-        }
-    }
-    Ok(None)
-}
-
-impl From<Acted> for RuleStory {
-    fn from(Acted { rule, did }: Acted) -> Self {
-        Self { rule, did }
-    }
-}
-
-impl From<Failed> for FailureStory {
-    fn from(Failed { rule, why }: Failed) -> Self {
-        Self { rule, why }
-    }
 }
 
 /// Names an event that only a ticket under terms has.

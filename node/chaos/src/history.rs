@@ -3,7 +3,8 @@
 //! One JSON object a line. The first has the scenario, the last says how many there were: what ends
 //! earlier was cut off. An operation is invoked and then came out well, was refused, or nobody knows; what
 //! nobody knows may have happened, or may happen later. A device that does not know of its request's fate
-//! goes on asking, so an outcome that is known later counts as one.
+//! goes on asking, so an outcome that is known later counts as one. Where an answer says where it stands, that is
+//! noted with it: how much of a ticket's history a read saw, the place of a confirmation.
 //!
 //! **Invariants:** entries are in the order of time; an outcome comes after its invocation. **Not here:** what
 //! follows from it (`promises`).
@@ -12,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{fault::Fault, scenario::Scenario, timeline::Strike};
 
-/// What this is written in; other versions are refused.
-pub const VERSION: u32 = 1;
+/// What this is written in. Of version 1 are histories without what technicians' devices saw and with messages that
+/// are not told apart; later versions are refused.
+pub const VERSION: u32 = 2;
+const VERSION_MIN: u32 = 1;
 /// Longer than any run with its end: figures of later entries would be computed for ever.
 const AT_US_MAX: u64 = 24 * 3_600_000_000;
 
@@ -68,6 +71,20 @@ pub enum What {
         ticket: String,
         number: u8,
         technician: Option<String>,
+        /// Its place in what the service tells the device.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        position: Option<u64>,
+    },
+    /// A technician's device was told of an offer.
+    Alerted {
+        by: String,
+        ticket: String,
+        offer: Offer,
+    },
+    /// A technician's device was told that a ticket is not its any more.
+    Withdrawn {
+        by: String,
+        ticket: String,
     },
     Fault {
         strike: u32,
@@ -150,7 +167,33 @@ pub enum Operation {
     /// An operator's message into a ticket.
     Write {
         ticket: String,
+        /// By which the ticket's history knows it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
     },
+    /// A technician's device takes an offer, or says that its work is done.
+    Answer {
+        ticket: String,
+        offer: Offer,
+        answer: Answer,
+    },
+}
+
+/// One proposal of a ticket to a technician.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Offer {
+    /// Grows with every offer of the ticket.
+    pub epoch: u32,
+    /// Among those that went out together.
+    pub seq: u32,
+}
+
+/// What a technician's device says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    Accept,
+    Complete,
 }
 
 /// The beginning of a ticket's history.
@@ -169,6 +212,9 @@ pub struct Happened {
     pub technician: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u32>,
+    /// Of a message: as the write has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
     /// Of the events up to this one.
     pub digest: String,
 }
@@ -211,7 +257,7 @@ pub enum HistoryError {
         "the history does not begin with its scenario; is this the file `history.jsonl` of a run?"
     )]
     Headless,
-    #[error("the history is of version {0}, and this program reads {VERSION}")]
+    #[error("the history is of version {0}, and this program reads {VERSION_MIN} to {VERSION}")]
     Version(u32),
 }
 
@@ -247,7 +293,7 @@ impl History {
             return Err(HistoryError::Time { line: at + 1 });
         }
         match entries.first().map(|entry| &entry.what) {
-            Some(What::Begun { version: VERSION, .. }) => {}
+            Some(What::Begun { version: VERSION_MIN..=VERSION, .. }) => {}
             Some(What::Begun { version, .. }) => return Err(HistoryError::Version(*version)),
             _ => return Err(HistoryError::Headless),
         }
@@ -268,5 +314,14 @@ impl History {
             What::Begun { scenario, .. } => Some(scenario),
             _ => None,
         }
+    }
+
+    /// When the load asked last. Technicians answer as long as there is something to answer.
+    pub fn asked_last_us(&self) -> Option<u64> {
+        self.entries.iter().rev().find_map(|entry| match &entry.what {
+            What::Invoked { operation: Operation::Answer { .. }, .. } => None,
+            What::Invoked { .. } => Some(entry.at_us),
+            _ => None,
+        })
     }
 }

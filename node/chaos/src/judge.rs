@@ -96,6 +96,13 @@ pub fn judge(history: &History) -> Judgement {
         .filter(|promise| !wanted.contains(promise))
         .map(|promise| format!("I{}: {}", promise.number(), promise.text()))
         .collect();
+    // What was kept as far as it was looked at.
+    not_covered.extend(promises.iter().filter(|one| one.verdict == Verdict::Kept).flat_map(
+        |one| {
+            let why = Some(one.why.as_str()).filter(|why| !why.is_empty());
+            why.map(|why| format!("I{}: {why}", one.promise.number()))
+        },
+    ));
     let kinds = crate::fault::KINDS.iter().map(|(kind, _)| *kind);
     let unbroken = kinds.filter(|kind| !faults.iter().any(|one| one.kind == *kind));
     not_covered.extend(unbroken.map(|kind| format!("fault {kind}")));
@@ -255,11 +262,7 @@ struct Moments {
 
 impl Moments {
     fn of(history: &History) -> Self {
-        let last_op = history.entries.iter().rev().find_map(|entry| match entry.what {
-            What::Invoked { .. } => Some(entry.at_us),
-            _ => None,
-        });
-        let end_us = last_op.unwrap_or(0);
+        let end_us = history.asked_last_us().unwrap_or(0);
         let bands = history.bands().into_iter().map(|(_, _, since, until)| (since, until));
         let bands: Vec<(u64, u64)> = bands.collect();
         let first_us = bands.iter().map(|band| band.0).min();

@@ -9,6 +9,7 @@ mod finals;
 mod linear;
 mod operations;
 mod recovery;
+mod technicians;
 mod tickets;
 
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,8 @@ const EXAMPLES_MAX: usize = 10;
 pub enum Promise {
     /// I1: what was acknowledged is there in the end, and its customer was told of a technician.
     Acknowledged,
-    /// I2: at most one technician has a ticket, and offers are numbered upwards.
+    /// I2: at most one technician has a ticket, by its history and by what devices were told, and offers are
+    /// numbered upwards.
     OneTechnician,
     /// I3: each ticket is one history: a read has all that was acknowledged before it began, and nothing
     /// that is not in the end.
@@ -43,7 +45,7 @@ pub enum Promise {
     /// I8: after the last fault every shard that is asked serves again in time, every group has a leader,
     /// and no node ended by itself or stays away.
     Recovery,
-    /// I9: what a customer is told of a ticket comes in order.
+    /// I9: what a customer or a technician is told of a ticket comes in order.
     Order,
     /// I10: what is bounded stays within its bound.
     Bounds,
@@ -86,6 +88,7 @@ pub struct Finding {
     pub checked: u64,
     /// How often it was broken.
     pub broken: u64,
+    /// Why nobody knows; of what was kept, what was not looked at.
     pub why: String,
     /// The smallest come first.
     pub examples: Vec<Example>,
@@ -135,7 +138,7 @@ impl Promise {
             Self::Ledger => "the ledger's chain holds",
             Self::Replicas => "replicas are equal",
             Self::Recovery => "whoever is asked serves again in time, and no node stays away",
-            Self::Order => "confirmations come in order",
+            Self::Order => "what devices are told of a ticket comes in order",
             Self::Bounds => "memory and open files are bounded",
         }
     }
@@ -152,14 +155,22 @@ impl Promise {
     pub(crate) fn check(self, history: &History, operations: &Operations<'_>) -> Finding {
         let found = match self {
             Self::Acknowledged => finals::acknowledged(history, operations),
-            Self::OneTechnician => tickets::one_technician(history),
+            Self::OneTechnician => {
+                let mut found = tickets::one_technician(history);
+                technicians::one_was_told(history, operations, &mut found);
+                found
+            }
             Self::OneHistory => linear::one_history(history, operations),
             Self::Once => tickets::once(history),
             Self::Revoked => finals::revoked_are_refused(history, operations),
             Self::Ledger => finals::ledger(history),
             Self::Replicas => finals::replicas(history),
             Self::Recovery => recovery::recovery(history, operations),
-            Self::Order => tickets::order(history),
+            Self::Order => {
+                let mut found = tickets::order(history);
+                technicians::order(history, &mut found);
+                found
+            }
             Self::Bounds => bounds::bounds(history),
         };
         found.finding(self, history.is_whole)
@@ -173,6 +184,8 @@ pub(crate) struct Found {
     broken: Vec<Example>,
     /// Why nobody knows, although something was looked at.
     unknown: Option<String>,
+    /// What this history does not show, so that the rest alone can be called kept.
+    not_shown: Option<&'static str>,
 }
 
 impl Found {
@@ -188,8 +201,12 @@ impl Found {
         self.unknown.get_or_insert(why.into());
     }
 
+    fn not_shown(&mut self, what: &'static str) {
+        self.not_shown.get_or_insert(what);
+    }
+
     fn finding(self, promise: Promise, is_whole: bool) -> Finding {
-        let Self { checked, mut broken, unknown } = self;
+        let Self { checked, mut broken, unknown, not_shown } = self;
         let count = broken.len() as u64;
         broken.sort_by_key(|example| example.entries.len());
         broken.truncate(EXAMPLES_MAX);
@@ -202,7 +219,7 @@ impl Found {
             (0, None) if checked == 0 => {
                 (Verdict::Unknown, "nothing in this run could have broken it".into())
             }
-            (0, None) => (Verdict::Kept, String::new()),
+            (0, None) => (Verdict::Kept, not_shown.unwrap_or_default().to_owned()),
         };
         Finding { promise, verdict, checked, broken: count, why, examples: broken }
     }

@@ -169,8 +169,13 @@ mod tests {
         watch.see(&at(6, What::Leader { group: 2, node: Some(1) }));
         assert_eq!(watch.reason(60_000_000), None);
         let mut watch = self::watch("promise.broken");
-        let told =
-            || What::Confirmed { by: "c".into(), ticket: "t".into(), number: 2, technician: None };
+        let told = || What::Confirmed {
+            by: "c".into(),
+            ticket: "t".into(),
+            number: 2,
+            technician: None,
+            position: None,
+        };
         watch.see(&at(1, told()));
         assert_eq!(watch.reason(2_000_000), None);
         watch.see(&at(2, told()));

@@ -4,17 +4,22 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use fieldmesh_actors::seams::Clock as _;
 use fieldmesh_device::http::{Request, exchange};
+use fieldmesh_domain::EntityId;
 use fieldmesh_pki::{
-    TrustStore,
+    TrustStore, Usage,
     tls::{self, Credentials, PeerVerifier, client_config},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use super::{CliError, Common, Output, configuration};
-use crate::{deployment::pem_objects, files, os::SystemClock, web::whatif::UNDER_WAY};
+use crate::{
+    deployment::pem_objects, files, issuer::registration_of, os::SystemClock,
+    web::whatif::UNDER_WAY,
+};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
+const JSON: &str = "Content-Type: application/json\r\n";
 /// How often and how soon a key is read again that does not fit its certificate: a second in all.
 const READ_AGAIN_MAX: u32 = 50;
 const READ_AGAIN_AFTER: Duration = Duration::from_millis(20);
@@ -25,6 +30,8 @@ pub struct Api {
     pub(crate) server: String,
     pub(crate) devices: String,
     pub(crate) tls: Arc<rustls::ClientConfig>,
+    /// Who asks; none where its certificate is not in force.
+    pub(crate) operator: Option<EntityId>,
 }
 
 impl Api {
@@ -79,6 +86,7 @@ impl Api {
             .ok_or_else(|| CliError::usage("operator.key holds no key"))?;
         let credentials =
             Credentials { chain: pem_objects(&read("operator.pem")?), pkcs8: Zeroizing::new(key) };
+        let operator = holder(&trust, &credentials);
         let verifier = PeerVerifier {
             trust: tls::fixed(Arc::new(trust)),
             now: Arc::new(|| SystemClock.now_ms() / 1000),
@@ -88,7 +96,7 @@ impl Api {
         };
         let (server, devices) = (address("https")?, address("devices")?);
         let tls = client_config(Arc::new(verifier), Some(&credentials), b"http/1.1");
-        let api = tls.map(|tls| Self { server, devices, tls: Arc::new(tls) });
+        let api = tls.map(|tls| Self { server, devices, tls: Arc::new(tls), operator });
         Ok(api.map_err(|error| error.to_string()))
     }
 
@@ -145,6 +153,18 @@ impl Api {
         self.answer("POST", path, &body).await.map(|(status, _)| status)
     }
 
+    /// The same, of what is carried out once under its key.
+    pub(crate) async fn post_status_once(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        key: &str,
+    ) -> Result<u16, CliError> {
+        let body = serde_json::to_vec(body).map_err(CliError::failed)?;
+        let headers = format!("{JSON}Idempotency-Key: {key}\r\n");
+        self.answer_to("POST", path, &headers, &body).await.map(|(status, _)| status)
+    }
+
     /// Asks again as long as the node is under way and says how far.
     pub(super) async fn finish<T: DeserializeOwned>(
         &self,
@@ -181,14 +201,24 @@ impl Api {
         parse(method, path, status, &answer)
     }
 
-    /// From this node, or one that it names.
     async fn answer(
         &self,
         method: &str,
         path: &str,
         body: &[u8],
     ) -> Result<(u16, Vec<u8>), CliError> {
-        let headers = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+        let headers = if body.is_empty() { "" } else { JSON };
+        self.answer_to(method, path, headers, body).await
+    }
+
+    /// From this node, or one that it names.
+    async fn answer_to(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> Result<(u16, Vec<u8>), CliError> {
         let (mut status, mut answer) = self.exchange(method, path, headers, body).await?;
         for server in elsewhere(status, &answer) {
             let other = Self { server, ..self.clone() };
@@ -229,6 +259,15 @@ impl Api {
             .map_err(|_| unreachable("no answer in time".into()))?
             .map_err(|error| unreachable(error.to_string()))
     }
+}
+
+/// Whose credentials they are.
+fn holder(trust: &TrustStore, credentials: &Credentials) -> Option<EntityId> {
+    let (leaf, rest) = credentials.chain.split_first()?;
+    let rest: Vec<&[u8]> = rest.iter().map(Vec::as_slice).collect();
+    let now_s = SystemClock.now_ms() / 1000;
+    let certificate = trust.verify(leaf, &rest, Usage::ClientAuth, now_s).ok()?;
+    registration_of(&certificate.identity)
 }
 
 fn parse<T: DeserializeOwned>(

@@ -11,6 +11,7 @@ mod allow;
 mod finals;
 mod ground;
 mod guards;
+mod keys;
 mod leases;
 mod load;
 mod nodes;
@@ -20,6 +21,7 @@ mod recorder;
 mod rotation;
 mod run;
 mod striker;
+mod technicians;
 mod tickets;
 
 use std::path::{Path, PathBuf};

@@ -217,7 +217,7 @@ pub(super) async fn live(mut device: Device, work: Work, seen: mpsc::Sender<Sigh
 }
 
 /// Whoever answers faster than its device can send waits for it.
-async fn respond(
+pub(super) async fn respond(
     client: &Client,
     alert: Option<[u8; 16]>,
     response: &ResponseBody,

@@ -146,25 +146,31 @@ impl NewOrder {
     }
 }
 
+/// Under what an operator's key is known to a ticket.
+pub(crate) fn keyed(operator: EntityId, key: &[u8]) -> [u8; 16] {
+    let mut id = [0; 16];
+    id.copy_from_slice(&sha256(&[&operator.to_bytes()[..], key].concat())[..16]);
+    id
+}
+
 /// The same for the same key of an operator: a ticket carries out once what is ordered again under its key.
 pub(super) fn order_id(
     request: &HttpRequest,
     operator: &Operator,
     shared: &Shared,
 ) -> Result<[u8; 16], Problem> {
-    let mut id = [0; 16];
     match request.headers().get("Idempotency-Key") {
         Some(key) if key.is_empty() || key.len() > KEY_BYTES_MAX => {
             let text = format_args!("an Idempotency-Key has 1 to {KEY_BYTES_MAX} bytes");
-            return Err(Problem::invalid(text));
+            Err(Problem::invalid(text))
         }
-        Some(key) => {
-            let hash = sha256(&[&operator.id.to_bytes()[..], key.as_bytes()].concat());
-            id.copy_from_slice(&hash[..16]);
+        Some(key) => Ok(keyed(operator.id, key.as_bytes())),
+        None => {
+            let mut id = [0; 16];
+            shared.node.entropy.fill(&mut id);
+            Ok(id)
         }
-        None => shared.node.entropy.fill(&mut id),
     }
-    Ok(id)
 }
 
 /// What was ordered.

@@ -4,7 +4,7 @@
 
 use fieldmesh_chaos::{
     Entry, Fault, Phase, Scenario, Timeline,
-    history::{Happened, Operation, Prefix, VERSION, What},
+    history::{Answer, Happened, Offer, Operation, Prefix, VERSION, What},
     read_scenario,
 };
 
@@ -42,7 +42,8 @@ pub fn scenario() -> Scenario {
 
 fn happened(event: &str, technician: Option<&str>, epoch: Option<u32>) -> Happened {
     let technician = technician.map(str::to_owned);
-    Happened { event: event.into(), technician, epoch, digest: event.into() }
+    let message = (event == "message").then(|| "m".to_owned());
+    Happened { event: event.into(), technician, epoch, message, digest: event.into() }
 }
 
 fn ticket(name: &str) -> What {
@@ -50,6 +51,7 @@ fn ticket(name: &str) -> What {
         happened("opened", None, None),
         happened("offered", Some("t"), Some(1)),
         happened("accepted", Some("t"), None),
+        happened("message", None, None),
     ];
     What::Ticket { ticket: name.into(), state: "accepted".into(), events }
 }
@@ -64,7 +66,23 @@ fn request(op: u64, ticket: &str) -> What {
 
 fn confirmed(ticket: &str) -> What {
     let (by, ticket, technician) = ("c".into(), ticket.into(), Some("t".into()));
-    What::Confirmed { by, ticket, number: 2, technician }
+    What::Confirmed { by, ticket, number: 2, technician, position: Some(7) }
+}
+
+const OFFER: Offer = Offer { epoch: 1, seq: 0 };
+
+fn alerted(ticket: &str) -> What {
+    What::Alerted { by: "t".into(), ticket: ticket.into(), offer: OFFER }
+}
+
+fn accepts(op: u64, ticket: &str) -> What {
+    let operation =
+        Operation::Answer { ticket: ticket.into(), offer: OFFER, answer: Answer::Accept };
+    What::Invoked { op, by: "t".into(), operation }
+}
+
+fn writes(op: u64, ticket: &str) -> What {
+    asked(op, Operation::Write { ticket: ticket.into(), message: Some("m".into()) })
 }
 
 fn strike(phase: Phase) -> What {
@@ -90,9 +108,14 @@ pub fn history() -> String {
         (1, What::Leader { group: 1, node: Some(1) }),
         (1_000, request(1, "a")),
         (1_050, What::Ok { op: 1, read: None }),
+        (1_100, alerted("a")),
+        (1_110, accepts(4, "a")),
+        (1_120, What::Ok { op: 4, read: None }),
         (1_200, confirmed("a")),
         (1_300, asked(2, Operation::Read { ticket: "a".into() })),
         (1_310, What::Ok { op: 2, read: Some(read) }),
+        (1_400, writes(5, "a")),
+        (1_420, What::Ok { op: 5, read: None }),
         (10_000, strike(Phase::Installed)),
         (11_000, strike(Phase::Ended)),
         (12_000, What::Leader { group: 1, node: Some(2) }),

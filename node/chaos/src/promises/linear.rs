@@ -2,10 +2,11 @@
 //!
 //! For such an object linearizability (Herlihy and Wing, 1990) can be decided without a search, because the
 //! object itself has its order: a read returns a prefix of the history as it is in the end, reads that
-//! follow each other in time do not go back, and the messages in a prefix are at least those that were
-//! acknowledged before the read began and at most those that were begun before it ended. Messages are
-//! counted and not told apart: one that is lost and one that is doubled may hide each other. **Not here:**
-//! other objects; they would need the search.
+//! follow each other in time do not go back, and messages are told apart by what each write gave its own
+//! (`written`). In histories of before that they were counted: one that is lost and one that is doubled may hide
+//! each other there. **Not here:** other objects; they would need the search.
+
+mod written;
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,7 @@ pub(super) fn one_history(history: &History, operations: &Operations<'_>) -> Fou
     }
     let mut by_ticket: BTreeMap<&str, Vec<&Operated<'_>>> = BTreeMap::new();
     for operated in operations.0.values() {
-        if let Operation::Read { ticket } | Operation::Write { ticket } = operated.operation {
+        if let Operation::Read { ticket } | Operation::Write { ticket, .. } = operated.operation {
             by_ticket.entry(ticket).or_default().push(operated);
         }
     }
@@ -60,8 +61,14 @@ impl Ticket<'_> {
     fn check(&self, found: &mut Found) {
         let reads = self.reads(found);
         self.go_forward(&reads, found);
-        self.have_what_was_written(&reads, found);
-        self.writes_in_the_end(found);
+        match self.messages() {
+            Some(messages) => self.check_written(&messages, &reads, found),
+            None => {
+                found.not_shown("whose message is whose is not in this history: they were counted");
+                self.have_what_was_written(&reads, found);
+                self.writes_in_the_end(found);
+            }
+        }
     }
 
     /// Reads whose prefix is one of the history in the end; the others are told.

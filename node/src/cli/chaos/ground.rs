@@ -69,7 +69,7 @@ impl There {
             let node = Api {
                 server: member.https.clone(),
                 devices: member.devices.clone(),
-                tls: api.tls.clone(),
+                ..api.clone()
             };
             nodes.insert(member.number, node);
         }

@@ -1,8 +1,8 @@
-//! The workload of a run: devices that ask and answer, operators that read and write.
+//! The workload of a run: customers that ask, operators that read and write, beside technicians that answer.
 //!
 //! Each customer's device is a real one: what it sent is sent again until it has a receipt. **Invariants:**
 //! everything that is asked is noted before, and its outcome after; what is asked does not depend on what is
-//! broken. **Not here:** what came of it (`fieldmesh_chaos`).
+//! broken. **Not here:** technicians (`technicians`), what came of it (`fieldmesh_chaos`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use std::{
 };
 
 use fieldmesh_chaos::{
-    Keys, Workload,
+    Workload,
     history::{Operation, Prefix, What},
 };
 use fieldmesh_device::{Client, Event};
@@ -31,7 +31,9 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{ground::Ground, nodes::Nodes, recorder::Recorder, tickets};
+use super::{
+    ground::Ground, keys::Chooser, nodes::Nodes, recorder::Recorder, technicians, tickets,
+};
 use crate::{
     cli::{
         CliError, Output,
@@ -41,7 +43,8 @@ use crate::{
         tally::Sighting,
     },
     web::{
-        orders::{NewOrder, ReaderName},
+        est::hex,
+        orders::{NewOrder, ReaderName, keyed},
         people::NewRevision,
         rest::{NewCustomer, NewSkill, NewTechnician, Point},
     },
@@ -79,8 +82,8 @@ struct Shared {
     /// All tickets that were asked for.
     tickets: Mutex<Vec<EntityId>>,
     confirmed: Mutex<BTreeSet<EntityId>>,
-    /// Reads and writes without an outcome.
-    under_way: AtomicUsize,
+    /// Reads and writes, and what technicians said, without an outcome.
+    under_way: Arc<AtomicUsize>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -108,7 +111,7 @@ impl Load {
             asked: tokio::sync::Mutex::default(),
             tickets: Mutex::default(),
             confirmed: Mutex::default(),
-            under_way: AtomicUsize::new(0),
+            under_way: Arc::default(),
         });
         let (seen, sightings) = mpsc::channel(4096);
         let mut tasks = vec![tokio::spawn(Arc::clone(&shared).see(sightings))];
@@ -119,7 +122,8 @@ impl Load {
             let technician = NewTechnician { name, home: at(number), skills, capacity };
             let device = population.connect(population.technician(&technician).await?)?;
             people.push(device.id);
-            tasks.push(tokio::spawn(live(device, Work::Completes, seen.clone())));
+            let (recorder, under_way) = (Arc::clone(recorder), Arc::clone(&shared.under_way));
+            tasks.push(tokio::spawn(technicians::work(device, recorder, under_way)));
         }
         let mut customers = Vec::new();
         for number in 0..workload.customers {
@@ -159,7 +163,7 @@ impl Load {
         tickets.saturating_sub(confirmed)
     }
 
-    /// Reads and writes of operators that are not over.
+    /// Reads and writes of operators, and answers of technicians, that are not over.
     pub(super) fn under_way(&self) -> usize {
         self.shared.under_way.load(Ordering::Relaxed)
     }
@@ -218,33 +222,6 @@ async fn retire(api: &Api, person: EntityId) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Numbers that come as often as the keys say.
-struct Chooser {
-    /// Up to each, of one.
-    up_to: Vec<f64>,
-}
-
-impl Chooser {
-    fn new(keys: Keys, of: usize) -> Self {
-        let weight = |rank: usize| match keys {
-            Keys::Uniform => 1.0,
-            Keys::Zipf(exponent) => (rank as f64).powf(-exponent),
-        };
-        let whole: f64 = (1..=of).map(weight).sum();
-        let mut sum = 0.0;
-        let up_to = (1..=of).map(|rank| {
-            sum += weight(rank) / whole;
-            sum
-        });
-        Self { up_to: up_to.collect() }
-    }
-
-    fn choose(&self, dice: &mut StdRng) -> usize {
-        let at: f64 = dice.random();
-        self.up_to.partition_point(|up_to| *up_to < at).min(self.up_to.len().saturating_sub(1))
-    }
-}
-
 /// Ticks so many times a second; those that were missed are made up for.
 fn ticks(rate: u32) -> tokio::time::Interval {
     let mut ticks = interval(Duration::from_secs(1) / rate.max(1));
@@ -270,11 +247,12 @@ impl Shared {
                         self.recorder.note(what(op));
                     }
                 }
-                Event::Confirmation { body, .. } => {
+                Event::Confirmation { body, sequence, .. } => {
                     let (by, ticket) = (who.to_string(), body.ticket.to_string());
                     let technician = body.technician.map(|technician| technician.to_string());
-                    let number = body.number;
-                    self.recorder.note(What::Confirmed { by, ticket, number, technician });
+                    let (number, position) = (body.number, Some(sequence));
+                    let told = What::Confirmed { by, ticket, number, technician, position };
+                    self.recorder.note(told);
                     if number == 2 {
                         lock(&self.confirmed).insert(body.ticket);
                     }
@@ -363,41 +341,22 @@ impl Shared {
     }
 
     async fn write(self: Arc<Self>, ticket: EntityId, api: Api) {
-        let op = self.recorder.invoke("operator", Operation::Write { ticket: ticket.to_string() });
+        // By its key the ticket's history tells it from others.
+        let key = |op: u64| format!("chaos-{op}");
+        let operator = api.operator;
+        let op = self.recorder.invoke_as("operator", |op| {
+            let message = operator.map(|operator| hex(&keyed(operator, key(op).as_bytes())));
+            Operation::Write { ticket: ticket.to_string(), message }
+        });
         let path = format!("/v1/tickets/{ticket}/orders");
-        let text = "are you well?".to_owned();
+        let text = format!("are you well? ({op})");
         let order = NewOrder::Message { to: ReaderName::Customer, text, enclosure: None };
-        self.recorder.note(match api.post_status(&path, &order).await {
+        self.recorder.note(match api.post_status_once(&path, &order, &key(op)).await {
             Ok(200..=299) => What::Ok { op, read: None },
             // It was looked at and not done; a fault of the service may have done it.
             Ok(status @ 400..=499) => What::Refused { op, why: status.to_string() },
             Ok(status) => What::Unknown { op, why: status.to_string() },
             Err(error) => What::Unknown { op, why: error.to_string() },
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_come_as_often_as_they_say() {
-        let counts = |keys: Keys| {
-            let (chooser, mut dice) = (Chooser::new(keys, 10), StdRng::seed_from_u64(7));
-            let mut counts = [0_u32; 10];
-            for _ in 0..10_000 {
-                counts[chooser.choose(&mut dice)] += 1;
-            }
-            counts
-        };
-        assert!(counts(Keys::Uniform).iter().all(|count| (850..1150).contains(count)));
-        let [first, second, .., last] = counts(Keys::Zipf(1.0));
-        // Of the harmonic number 2.929 of ten.
-        assert!(
-            (3250..3580).contains(&first) && (1580..1840).contains(&second),
-            "{first} {second}"
-        );
-        assert!((270..410).contains(&last), "{last}");
     }
 }

@@ -140,11 +140,7 @@ fn seconds(us: u64) -> f64 {
 fn plots(markup: &mut Markup, history: &History, judgement: &Judgement) {
     markup.say("h2", &"What was seen");
     patterns(markup);
-    let end = history.entries.iter().rev().find_map(|entry| match entry.what {
-        What::Invoked { .. } => Some(entry.at_us),
-        _ => None,
-    });
-    let end = end.unwrap_or(1);
+    let end = history.asked_last_us().unwrap_or(1);
     let bands: Vec<(String, f64, f64)> = history
         .bands()
         .into_iter()

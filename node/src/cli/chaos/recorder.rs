@@ -63,9 +63,15 @@ impl Recorder {
 
     /// Notes that something is asked; the number by which its outcome is told.
     pub(super) fn invoke(&self, by: &str, operation: Operation) -> u64 {
+        self.invoke_as(by, |_| operation)
+    }
+
+    /// The same, of what has its number in it.
+    pub(super) fn invoke_as(&self, by: &str, operation: impl FnOnce(u64) -> Operation) -> u64 {
         let mut inner = self.lock();
         inner.operations += 1;
         let (op, by) = (inner.operations, by.to_owned());
+        let operation = operation(op);
         let entry = Entry { at_us: self.now_us(), what: What::Invoked { op, by, operation } };
         inner.put(&entry);
         op

@@ -21,6 +21,12 @@ pub(super) async fn story(api: &Api, ticket: EntityId) -> Result<Option<TicketSt
     api.find(&format!("/v1/tickets/{ticket}")).await
 }
 
+/// Whether each message says which it is.
+pub(super) fn is_told_apart(story: &TicketStory) -> bool {
+    let mut messages = story.events.iter().filter(|event| event.event == "message");
+    messages.all(|event| event.message.is_some())
+}
+
 /// Its events, each with the digest of all up to it.
 pub(super) fn happened(story: &TicketStory) -> Vec<Happened> {
     let mut digest = [0; 32];
@@ -35,6 +41,7 @@ pub(super) fn happened(story: &TicketStory) -> Vec<Happened> {
             event: event.event.clone(),
             technician: event.technician.clone(),
             epoch: event.epoch,
+            message: event.message.clone(),
             digest: hex(&digest[..DIGEST_BYTES]),
         });
     }

@@ -14,6 +14,7 @@ pub(crate) fn story(priority: u8, events: &[Told]) -> TicketStory {
         detail: (*detail).into(),
         technician: (!technician.is_empty()).then(|| (*technician).into()),
         epoch: None,
+        message: None,
         rule_version: 1,
     };
     TicketStory {

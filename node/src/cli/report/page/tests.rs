@@ -31,6 +31,7 @@ fn report(text: &str, priorities: &[u8]) -> Report {
         detail: detail.into(),
         technician: Some(text.into()),
         epoch: None,
+        message: None,
         rule_version: 1,
     };
     let (mut sum, mut logged) =

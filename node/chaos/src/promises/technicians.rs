@@ -1,0 +1,115 @@
+//! What technicians' devices were told: their part of I2 and I9.
+//!
+//! A device has a ticket from the moment that its acceptance was answered with yes until it says that the work is done.
+//! An acceptance that crosses the end of its offer is answered with yes, too, and taken back: what a device was told is
+//! not its any more, it never had. **Invariant:** only what was answered counts, whatever the ticket's own history says.
+//! **Not here:** that history (`tickets`).
+
+use std::collections::BTreeMap;
+
+use super::{Fate, Found, Operations, operations::Operated};
+use crate::history::{Answer, History, Offer, Operation, What};
+
+/// A ticket that a technician's device was told to have.
+struct Had<'a> {
+    by: &'a str,
+    offer: Offer,
+    accept: &'a Operated<'a>,
+    /// When it said that the work is done; for what it never said so of the end of all time.
+    done_us: u64,
+}
+
+impl Had<'_> {
+    /// Of two that had the same ticket, where this one's offer is not the newer one.
+    fn is_beside(&self, newer: &Self) -> bool {
+        self.by != newer.by
+            && (self.offer.epoch == newer.offer.epoch || self.done_us > newer.accept.done_us)
+    }
+}
+
+/// I2. No two devices were told that they have a ticket at the same time, or by offers of one epoch.
+pub(super) fn one_was_told(history: &History, operations: &Operations<'_>, found: &mut Found) {
+    let tickets = had(history, operations);
+    if tickets.is_empty() {
+        found.not_shown("what technicians' devices were told is not in this history");
+    }
+    for (ticket, mut had) in tickets {
+        had.sort_by_key(|one| (one.offer, one.accept.entry));
+        for (at, newer) in had.iter().enumerate() {
+            found.see();
+            let Some(older) = had.iter().take(at).find(|older| older.is_beside(newer)) else {
+                continue;
+            };
+            let text = format!(
+                "{ticket}: {} was told that it has it by offer {}, and {} by offer {}",
+                older.by, older.offer.epoch, newer.by, newer.offer.epoch
+            );
+            found.broken([older.accept.entries(), newer.accept.entries()].concat(), text);
+        }
+    }
+}
+
+/// Whoever was told to have a ticket, by ticket.
+fn had<'a>(
+    history: &'a History,
+    operations: &'a Operations<'a>,
+) -> BTreeMap<&'a str, Vec<Had<'a>>> {
+    let withdrawn = withdrawn(history);
+    // By device, ticket and offer: when it said that the work is done, and whether it was told that it is not its.
+    let mut said: BTreeMap<(&str, &str, Offer), (u64, bool)> = BTreeMap::new();
+    for one in operations.0.values() {
+        if let Operation::Answer { ticket, offer, answer: Answer::Complete } = one.operation {
+            let said = said.entry((one.by, ticket, *offer)).or_insert((u64::MAX, false));
+            said.0 = said.0.min(one.invoked_us);
+            said.1 |= one.fate == Fate::Refused;
+        }
+    }
+    let mut tickets: BTreeMap<&str, Vec<Had<'_>>> = BTreeMap::new();
+    for accept in operations.0.values() {
+        let Operation::Answer { ticket, offer, answer: Answer::Accept } = accept.operation else {
+            continue;
+        };
+        let (by, ticket, offer) = (accept.by, ticket.as_str(), *offer);
+        let told = withdrawn.get(&(by, ticket));
+        let (done_us, is_refused) =
+            said.get(&(by, ticket, offer)).copied().unwrap_or((u64::MAX, false));
+        // The word of it may come before the answer.
+        let is_taken_back = told.is_some_and(|told_us| *told_us >= accept.invoked_us);
+        if matches!(accept.fate, Fate::Ok(_)) && !is_refused && !is_taken_back {
+            tickets.entry(ticket).or_default().push(Had { by, offer, accept, done_us });
+        }
+    }
+    tickets
+}
+
+/// By device and ticket: when it was last told that the ticket is not its any more.
+fn withdrawn(history: &History) -> BTreeMap<(&str, &str), u64> {
+    let mut withdrawn = BTreeMap::new();
+    for entry in &history.entries {
+        if let What::Withdrawn { by, ticket } = &entry.what {
+            withdrawn.insert((by.as_str(), ticket.as_str()), entry.at_us);
+        }
+    }
+    withdrawn
+}
+
+/// I9. Offers of a ticket to a device do not go back.
+pub(super) fn order(history: &History, found: &mut Found) {
+    let mut last: BTreeMap<(&str, &str), (Offer, usize)> = BTreeMap::new();
+    for (at, entry) in history.entries.iter().enumerate() {
+        let What::Alerted { by, ticket, offer } = &entry.what else { continue };
+        found.see();
+        if let Some((before, before_at)) = last.insert((by, ticket), (*offer, at))
+            && before > *offer
+        {
+            let text = format!(
+                "{ticket}: {by} was told of offer {} after offer {}",
+                offer.epoch, before.epoch
+            );
+            found.broken(vec![before_at, at], text);
+        }
+    }
+    if last.is_empty() {
+        found.not_shown("what technicians' devices were told is not in this history");
+    }
+}

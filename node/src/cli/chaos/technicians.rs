@@ -1,0 +1,130 @@
+//! The technicians of a run: each takes what it is offered, and says that the work is done as soon as it was told that
+//! it has it.
+//!
+//! **Invariants:** what a device says is noted before it is sent; what it is told, in the order in which it is told.
+//! **Not here:** whether it may be told so (`fieldmesh_chaos`).
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use fieldmesh_chaos::history::{Answer, Offer, Operation, What};
+use fieldmesh_device::{Client, Event};
+use fieldmesh_domain::{
+    EntityId,
+    message::{self, AlertBody, OfferId, ReceiptBody, ReceiptStatus, ResponseBody},
+};
+
+use super::recorder::Recorder;
+use crate::cli::population::{Device, respond};
+
+/// What was said and not answered yet.
+#[derive(Clone, Copy)]
+struct Said {
+    op: u64,
+    ticket: EntityId,
+    offer: OfferId,
+    answer: Answer,
+}
+
+struct Technician {
+    id: EntityId,
+    client: Client,
+    recorder: Arc<Recorder>,
+    /// By its message; what is not answered the device gives up.
+    said: BTreeMap<[u8; 16], Said>,
+    under_way: Arc<AtomicUsize>,
+}
+
+/// A technician's device, for as long as it runs; what it said and has no answer to is counted.
+pub(super) async fn work(device: Device, recorder: Arc<Recorder>, under_way: Arc<AtomicUsize>) {
+    let Device { id, client, mut events } = device;
+    let said = BTreeMap::new();
+    let mut technician = Technician { id, client, recorder, said, under_way };
+    while let Some(event) = events.recv().await {
+        technician.sees(event).await;
+    }
+}
+
+impl Technician {
+    async fn sees(&mut self, event: Event) {
+        match event {
+            Event::Alert { message_id, body: AlertBody { ticket, offer, .. } } => {
+                let by = self.id.to_string();
+                let alerted = What::Alerted { by, ticket: ticket.to_string(), offer: of(offer) };
+                self.recorder.note(alerted);
+                self.says(Some(message_id), (ticket, offer), Answer::Accept).await;
+            }
+            Event::Receipt { message_id, body } => self.is_told(message_id, &body).await,
+            Event::Expired { message_id } => {
+                if let Some(Said { op, .. }) = self.answered(message_id) {
+                    self.recorder.note(What::Unknown { op, why: "not received in time".into() });
+                }
+            }
+            Event::Refused { .. } => {
+                self.recorder.note(What::TurnedAway { device: self.id.to_string() });
+            }
+            _ => {}
+        }
+    }
+
+    async fn is_told(&mut self, message_id: [u8; 16], body: &ReceiptBody) {
+        let Some(Said { op, ticket, offer, answer }) = self.answered(message_id) else {
+            // What it was told before does not hold any more, or it never answered.
+            if let (ReceiptStatus::NoLongerYours, Some(ticket)) = (body.status, body.ticket) {
+                let (by, ticket) = (self.id.to_string(), ticket.to_string());
+                self.recorder.note(What::Withdrawn { by, ticket });
+            }
+            return;
+        };
+        let refused = |why: &str| What::Refused { op, why: why.to_owned() };
+        self.recorder.note(match body.status {
+            ReceiptStatus::Received => What::Ok { op, read: None },
+            ReceiptStatus::NoLongerYours => refused("no longer yours"),
+            ReceiptStatus::Invalid => refused("invalid"),
+            ReceiptStatus::Expired => What::Unknown { op, why: "expired".to_owned() },
+            ReceiptStatus::Replay => What::Unknown { op, why: "taken for another".to_owned() },
+        });
+        if (body.status, answer) == (ReceiptStatus::Received, Answer::Accept) {
+            self.says(None, (ticket, offer), Answer::Complete).await;
+        }
+    }
+
+    /// Notes it, and then sends it. Its receipt is seen only behind this.
+    async fn says(
+        &mut self,
+        alert: Option<[u8; 16]>,
+        (ticket, offer): (EntityId, OfferId),
+        answer: Answer,
+    ) {
+        let operation = Operation::Answer { ticket: ticket.to_string(), offer: of(offer), answer };
+        let op = self.recorder.invoke(&self.id.to_string(), operation);
+        let sent = match answer {
+            Answer::Accept => message::Answer::Accept { eta_min: 30 },
+            Answer::Complete => message::Answer::Completed { note: "done".into() },
+        };
+        let body = ResponseBody { ticket, offer, answer: sent };
+        match respond(&self.client, alert, &body).await {
+            Some(id) => {
+                self.under_way.fetch_add(1, Ordering::Relaxed);
+                self.said.insert(id, Said { op, ticket, offer, answer });
+            }
+            None => self.recorder.note(What::Unknown { op, why: "it could not be sent".into() }),
+        }
+    }
+
+    /// What was said with this message, where it was not answered before.
+    fn answered(&mut self, message_id: [u8; 16]) -> Option<Said> {
+        let said = self.said.remove(&message_id)?;
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+        Some(said)
+    }
+}
+
+fn of(OfferId { epoch, seq }: OfferId) -> Offer {
+    Offer { epoch, seq }
+}
