@@ -32,7 +32,7 @@ use super::{
     orders::id_of,
     problem::Problem,
     rest::{NewCustomer, NewSkill, NewTechnician, Point, fresh, region},
-    shifts::{DryRun, Outcome, check_level, outcome_of, replica, tell, tried},
+    shifts::{DryRun, Outcome, check_level, known, outcome_of, replica, tell, tried},
 };
 use crate::issuer::sha256;
 
@@ -213,7 +213,7 @@ pub struct NewRevision {
     pub stock: Option<BTreeMap<String, u16>>,
 }
 
-/// Changes what a technician can do and has.
+/// Changes what a technician can do and has. Where its home is in no region's area, the answer warns of it.
 #[utoipa::path(post, path = "/v1/technicians/{id}/revision", params(DryRun), request_body = NewRevision, responses((status = 200, body = Outcome)))]
 pub async fn revise(
     _operator: Operator,
@@ -225,8 +225,15 @@ pub async fn revise(
     let id = id_of(&id, EntityKind::Technician, "technician")?;
     let NewRevision { name, home, skills: has, capacity, stock } = body.into_inner();
     let (home, has) = (home.map(Location::from), has.map(|has| skills(&has)));
-    let warning =
-        home.map(|home| areas::judged(&shared, id.region(), home, None)).transpose()?.flatten();
+    let warning = match home {
+        Some(home) => areas::judged(&shared, id.region(), home, None)?,
+        // It stays where it is: what there is to say of that.
+        None if areas::are_any(&shared) => {
+            let home = known(&shared, id).await?.home;
+            areas::judged(&shared, id.region(), home, Some(home))?
+        }
+        None => None,
+    };
     let revision = Revision { skills: has, home, capacity, stock, name };
     let outcome = tell(&shared, id, Word::Revise(revision), query.dry_run).await?;
     Ok(web::Json(outcome.warned(warning)))

@@ -225,7 +225,7 @@ async fn an_address_that_is_in_no_regions_area_is_refused_with_its_row() {
     }
     let swapped = import(&server, "customer", customers, &[]).await.expect_code(2);
     swapped.expect_one_line(&["line 3", "2.35, 48.85 is in no region's area", "exchange latitude"]);
-    // Who is known moves nowhere either, and what is not said of a place is not judged.
+    // Who is known moves nowhere either.
     let moved = "key,name,lat,lon,skills\nt,Ben,0,0,7:3\n";
     let refused = import(&server, "tech", moved, &[]).await.expect_code(2);
     refused.expect_one_line(&[
@@ -236,7 +236,16 @@ async fn an_address_that_is_in_no_regions_area_is_refused_with_its_row() {
     let list = server.ask(&["tech", "list"]).await;
     let technician = list["rows"][0]["id"].as_str().unwrap();
     let set = server.ask(&["tech", "set", technician, "--capacity", "2"]).await;
-    assert_eq!(set["outcome"], "changed", "{set}");
+    assert_eq!((&set["outcome"], &set["warning"]), (&json!("changed"), &Value::Null), "{set}");
+    // One whose home is in nobody's area any more stays there, and whoever changes something of it is told so.
+    area(&server, &BOXES[..2]).await.expect_code(0);
+    for more in [&["--dry-run"][..], &[]] {
+        let set = [&["tech", "set", technician, "--capacity", "3"], more].concat();
+        let set = server.ask(&set).await;
+        assert_eq!(set["outcome"], "changed", "{set}");
+        let warning = set["warning"].as_str().unwrap();
+        assert!(warning.starts_with("-21.1, 55.5 is in no region's area; "), "{set}");
+    }
     // What was said is taken back.
     let said = area(&server, &["--none"]).await.expect_code(0).json();
     assert_eq!(said["regions"][0]["areas"], json!([]), "{said}");
