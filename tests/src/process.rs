@@ -9,6 +9,7 @@ pub mod crowd;
 pub mod handheld;
 pub mod namespaces;
 pub mod nodes;
+mod previous;
 pub mod sink;
 pub mod small_disk;
 
@@ -21,6 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use previous::previous;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::{
@@ -42,17 +44,6 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 /// A path as an argument.
-/// Whose program runs beside the one that is tested.
-const PREVIOUS: &str = include_str!("../previous-release");
-
-/// The program of the release before this one, where `scripts/previous` has built it.
-pub fn previous() -> Option<PathBuf> {
-    let commit = PREVIOUS.lines().find(|line| !line.starts_with('#'))?.trim();
-    let target = program("fieldmesh").parent()?.parent()?.to_owned();
-    let path = target.join("previous").join(commit).join("fieldmesh");
-    path.is_file().then_some(path)
-}
-
 pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }

@@ -2,7 +2,6 @@
 //! refused before anything starts.
 #![allow(
     clippy::disallowed_methods,
-    clippy::print_stderr,
     clippy::unwrap_used,
     reason = "tests fail by panicking, and look at files that a run left"
 )]

@@ -1,13 +1,13 @@
 //! The release before this one beside this one: a cluster that is upgraded one node after the other while
 //! customers ask.
 //!
-//! `scripts/previous` builds the other program; without it this says so, and tests nothing.
+//! `scripts/previous` builds the other program; without it this says so and tests nothing, but for where it has to be
+//! there.
 #![allow(
     clippy::disallowed_methods,
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::print_stdout,
-    clippy::print_stderr,
     reason = "tests fail by panicking, and print what they measure"
 )]
 
@@ -63,10 +63,7 @@ async fn lead_as_before(nodes: &mut Nodes) {
 
 #[tokio::test]
 async fn two_releases_serve_side_by_side_while_one_takes_over() {
-    let Some(previous) = previous() else {
-        eprintln!("!!! MIXED VERSIONS ARE NOT TESTED: run scripts/previous first");
-        return;
-    };
+    let Some(previous) = previous("MIXED VERSIONS ARE NOT TESTED") else { return };
     let mut nodes = Nodes::prepare(&[]);
     for number in 1..=3 {
         nodes.set_program(number, text(&previous));
