@@ -212,7 +212,7 @@ pub struct Counted {
     #[n(0)]
     pub category: u16,
     /// Of a hash of the place under a key of the region: tickets of one site have the same, and nobody without
-    /// the key finds the place.
+    /// the key finds the place. It is in rows, which the customer's data key does not cover: it outlives that.
     #[n(1)]
     pub site: u64,
 }
