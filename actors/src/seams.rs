@@ -224,6 +224,10 @@ pub trait Guide: Send + Sync + 'static {
 
     /// Whether what an entity has to say is said at all: nobody may want to hear it, or understand it yet.
     fn tells(&self, to: EntityId, command: &Command) -> bool;
+
+    /// Whether a device is not told what it can do without: it is connected, and would wait before it showed what
+    /// comes next.
+    fn spares(&self, device: EntityId) -> bool;
 }
 
 /// Nobody wrote a document.
@@ -238,6 +242,10 @@ impl Guide for Unguided {
     /// Without a document nobody outside wants to hear anything.
     fn tells(&self, to: EntityId, _: &Command) -> bool {
         to.kind() != EntityKind::Notifier
+    }
+
+    fn spares(&self, _: EntityId) -> bool {
+        false
     }
 }
 

@@ -1,4 +1,5 @@
-//! What operators' documents add to the commands of this node's entities, as they are decided.
+//! What operators' documents add to the commands of this node's entities, as they are decided; and what of their words
+//! is said.
 //!
 //! Whoever leads a shard guides its entities by what is known here. Each kind of document has a file of its
 //! own below this one, with one function that takes what it needs of a command and gives what it adds.
@@ -29,6 +30,7 @@ use fieldmesh_domain::{
 use self::{facts::Opened, history::History, terms::Opening};
 use crate::{
     cluster::Cluster,
+    courier::NodeCourier,
     documents::{Documents, Known},
 };
 
@@ -39,6 +41,7 @@ pub struct NodeGuide {
     /// Of sites whose zone nobody said.
     zone: Zone,
     history: Arc<History>,
+    courier: Arc<NodeCourier>,
 }
 
 impl NodeGuide {
@@ -47,8 +50,9 @@ impl NodeGuide {
         known: Arc<Cluster>,
         zone: Zone,
         history: Arc<History>,
+        courier: Arc<NodeCourier>,
     ) -> Self {
-        Self { documents, known, zone, history }
+        Self { documents, known, zone, history, courier }
     }
 
     /// Every node knows what is added.
@@ -138,5 +142,9 @@ impl Guide for NodeGuide {
             }
             _ => true,
         }
+    }
+
+    fn spares(&self, device: EntityId) -> bool {
+        self.courier.holds_back(device)
     }
 }

@@ -510,6 +510,13 @@ impl Opened {
         parts.entropy.fill(&mut seed);
         let groups = Members::new(Arc::clone(&engine), u64::from_be_bytes(seed));
         let history = Arc::new(History::new(service.region_key()));
+        let guide = NodeGuide::new(
+            Arc::clone(documents),
+            Arc::clone(&parts.known),
+            parts.zone.clone().unwrap_or_else(Zone::utc),
+            Arc::clone(&history),
+            Arc::clone(&courier),
+        );
         let hosting = Hosting::start(HostingOptions {
             log,
             writer,
@@ -529,12 +536,7 @@ impl Opened {
             documents: Arc::clone(documents),
             agreement: Arc::clone(&parts.agreement),
             actor_faults: Arc::clone(&parts.actor_faults),
-            guide: Arc::new(NodeGuide::new(
-                Arc::clone(documents),
-                Arc::clone(&parts.known),
-                parts.zone.clone().unwrap_or_else(Zone::utc),
-                Arc::clone(&history),
-            )),
+            guide: Arc::new(guide),
             history: Arc::clone(&history),
             mesh: parts.mesh.clone(),
             peers: Arc::clone(&groups),

@@ -83,6 +83,12 @@ pub trait Aggregate:
 
     /// What follows from the event; `self` is the state after it.
     fn react(&self, event: &Self::Event, id: EntityId) -> Vec<Effect>;
+
+    /// Whether a device can do without what it is told of the event: it is not told where that would hold back
+    /// what it needs.
+    fn is_courtesy(_event: &Self::Event) -> bool {
+        false
+    }
 }
 
 /// A command for some entity, as entities tell each other.

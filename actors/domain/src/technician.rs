@@ -443,6 +443,11 @@ impl Aggregate for Technician {
             }
         }
     }
+
+    /// What it did not accept its device shows until the offer ends, as each did before it was told.
+    fn is_courtesy(event: &Event) -> bool {
+        matches!(event, Event::Released { was_committed: false, .. })
+    }
 }
 
 impl Holding {

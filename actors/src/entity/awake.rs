@@ -145,6 +145,9 @@ impl<A: Hosted> Awake<A> {
             for effect in self.state.react(event, self.id) {
                 let is_said = match &effect {
                     Effect::Tell { to, command } => self.deps.guide.tells(*to, command),
+                    Effect::Message { to, .. } if A::is_courtesy(event) => {
+                        !self.deps.guide.spares(*to)
+                    }
                     _ => true,
                 };
                 if is_said {

@@ -51,6 +51,12 @@ impl NodeCourier {
         read(&self.sessions).place(device).is_some_and(|place| place.understands() >= PASSES)
     }
 
+    /// Whether a device that is connected waits for the number of a receipt that is mail: it does not know that such
+    /// a one has a place in the order of its mail, and the number could as little be left out.
+    pub(crate) fn holds_back(&self, device: EntityId) -> bool {
+        read(&self.sessions).place(device).is_some_and(|place| place.understands() < PASSES)
+    }
+
     /// The ticket hears that its alert has arrived.
     pub(super) fn tell_delivered(&self, mail: &MailItem) -> Option<Pending<bool>> {
         let About::Alert { ticket, offer, .. } = mail.about else { return None };

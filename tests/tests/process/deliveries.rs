@@ -148,9 +148,9 @@ impl Offered {
         assert_eq!(status, 200, "{answer}");
     }
 
-    /// What was offered is withdrawn, and offered once more; all that is in the technician's mailbox.
-    async fn offers_anew(&self) {
-        self.is_in("queued").await;
+    /// What is in a state is withdrawn, and offered once more; all that is in the technician's mailbox.
+    async fn offers_anew(&self, state: &str) {
+        self.is_in(state).await;
         self.order(json!({ "order": "hold", "until_ms": now_ms() + 3_600_000 })).await;
         self.order(json!({ "order": "resume" })).await;
         until("it is offered again", async || {
@@ -219,7 +219,7 @@ async fn each_state_of_an_alert_is_told_apart_by_what_its_device_does() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_that_comes_back_is_not_shown_what_was_withdrawn() {
     let (offered, technician) = Offered::new().await;
-    offered.offers_anew().await;
+    offered.offers_anew("queued").await;
     let id = technician.id;
     let technician = Phone::connect(&offered.live, technician).await;
     let heard = technician.hears(3).await;
@@ -245,11 +245,25 @@ async fn a_device_that_comes_back_is_not_shown_what_was_withdrawn() {
 async fn a_device_of_an_earlier_release_is_sent_what_is_over_in_place_of_a_gap() {
     let (offered, mut technician) = Offered::new().await;
     technician.understands = None;
-    offered.offers_anew().await;
+    offered.offers_anew("queued").await;
     let technician = Phone::connect(&offered.live, technician).await;
     let heard = technician.hears(3).await;
     assert!(passed(&heard).is_empty());
     assert_eq!(alert(told(&heard, 1)).offer, OfferId { epoch: 1, seq: 0 });
+}
+
+/// It would wait for the number of a word that its release did not count, whether it was sent or not: it is not written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connected_device_of_an_earlier_release_waits_for_no_word_of_what_it_did_not_accept() {
+    for (understands, numbers) in [(None, vec![1, 2]), (Some(wire::UNDERSTANDS), vec![1, 2, 3])] {
+        let (offered, mut technician) = Offered::new().await;
+        technician.understands = understands;
+        let id = technician.id;
+        let technician = Phone::connect(&offered.live, technician).await;
+        assert_eq!(alert(&technician.next().await).offer, OfferId { epoch: 1, seq: 0 });
+        offered.offers_anew("sent").await;
+        assert_eq!(offered.stored(id), numbers, "{understands:?}");
+    }
 }
 
 /// Offers end after five seconds, and the same technician is asked again.
