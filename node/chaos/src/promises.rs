@@ -31,8 +31,8 @@ pub enum Promise {
     /// I2: at most one technician has a ticket, by its history and by what devices were told, and offers are
     /// numbered upwards.
     OneTechnician,
-    /// I3: each ticket is one history: a read has all that was acknowledged before it began, and nothing
-    /// that is not in the end.
+    /// I3: each ticket is one history: each message that was acknowledged is there once, in an order that their
+    /// times allow; a read has all that was acknowledged before it began, and nothing that is not in the end.
     OneHistory,
     /// I4: a customer is told of a dispatch once.
     Once,

@@ -24,8 +24,8 @@ pub fn previous(untested: &str) -> Option<PathBuf> {
     if path.is_file() {
         return Some(path);
     }
-    let is_set = |name: &&&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let by = RELIED_ON_BY.iter().find(is_set);
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let by = RELIED_ON_BY.into_iter().find(is_set);
     assert!(by.is_none(), "{path:?} is missing, and {} is set: run scripts/previous", by.unwrap());
     eprintln!("!!! {untested}: run scripts/previous first");
     None
