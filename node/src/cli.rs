@@ -28,6 +28,7 @@ mod import_check;
 mod import_shifts;
 mod intake;
 mod join;
+pub mod lab;
 mod lists;
 mod orders;
 mod output;

@@ -117,6 +117,14 @@ pub fn remove_dir(path: &Path) -> io::Result<()> {
     fs::remove_dir_all(path)
 }
 
+/// Removes a directory with nothing in it; the kernel's own files of a control group count as nothing.
+///
+/// # Errors
+/// As the file system says.
+pub fn remove_empty_dir(path: &Path) -> io::Result<()> {
+    fs::remove_dir(path)
+}
+
 /// How many entries a directory has; none where it cannot be read.
 pub fn count(dir: &Path) -> Option<u64> {
     fs::read_dir(dir).ok().map(|entries| entries.count() as u64)

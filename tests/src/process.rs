@@ -11,7 +11,6 @@ pub mod namespaces;
 pub mod nodes;
 mod previous;
 pub mod sink;
-pub mod small_disk;
 
 use std::{
     ffi::{OsStr, OsString},

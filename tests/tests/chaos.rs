@@ -1,4 +1,4 @@
-//! `fieldmesh chaos`: a run breaks a cluster and judges it, a history is judged again, and what cannot be run is
+//! `fieldmesh chaos` and `fieldmesh-lab`: a run breaks a cluster and judges it, a history is judged again, and what cannot be run is
 //! refused before anything starts.
 #![allow(
     clippy::disallowed_methods,
@@ -10,6 +10,8 @@
 mod inside;
 #[path = "chaos/lab.rs"]
 mod lab;
+#[path = "chaos/machines.rs"]
+mod machines;
 
 use std::path::Path;
 

@@ -6,9 +6,10 @@
     reason = "tests fail by panicking; these write a list to import, and say where they cannot run"
 )]
 
+use fieldmesh_node::cli::lab::disks::SmallDisk;
 use fieldmesh_tests::{
     live::until,
-    process::{fieldmesh, handheld::Handheld, nodes::Nodes, small_disk::SmallDisk},
+    process::{fieldmesh, handheld::Handheld, nodes::Nodes},
 };
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
@@ -16,19 +17,18 @@ use tokio::process::Command;
 
 /// Below so many free MiB a disk of these tests is full.
 const ROOM: (&str, &str) = ("disk.room_min_mib", "64");
-const DISK_MIB: u32 = 400;
+const DISK_MIB: u64 = 400;
 /// Free MiB that are left on a full one.
 const LEFT_MIB: u64 = 30;
 
 /// A disk for a node; loudly none where this user may not mount one.
 fn disk(nodes: &Nodes, number: u64) -> Option<SmallDisk> {
-    let disk = SmallDisk::mount(&nodes.dir(number), DISK_MIB);
-    if disk.is_none() {
+    let disk = SmallDisk::mount(&nodes.dir(number), DISK_MIB).map_err(|why| {
         eprintln!(
-            "NOT RUN: mounting a small disk needs root; the simulated one is tested all the same"
+            "NOT RUN: mounting a small disk needs root ({why}); the simulated one is tested all the same"
         );
-    }
-    disk
+    });
+    disk.ok()
 }
 
 /// Whether the service takes a customer, and what it says.
@@ -61,7 +61,7 @@ async fn a_full_disk_refuses_by_name_and_goes_on_by_itself() {
     let devices = nodes.node(1).devices.clone();
     let (customer, _technician) = nodes.node(1).pair(dir.path(), ["Ada", "Ben"], &devices).await;
     let ticket = customer.request("before").await;
-    disk.fill(LEFT_MIB);
+    disk.fill(LEFT_MIB).await.unwrap();
     let refusal = until("the disk is full", async || match import(&nodes, 1).await {
         (Some(3), refusal) => Some(refusal),
         _ => None,
@@ -73,7 +73,7 @@ async fn a_full_disk_refuses_by_name_and_goes_on_by_itself() {
     nodes.node(1).ask(&["ticket", "show", &ticket]).await;
     customer.try_request("meanwhile", "2").await;
     assert_eq!(waiting(&customer).await, 1);
-    disk.empty();
+    disk.empty().unwrap();
     until("there is room again", async || (import(&nodes, 1).await.0 == Some(0)).then_some(()))
         .await;
     assert_eq!(readiness(&nodes, 1).await, (true, "well".to_owned()));
@@ -101,7 +101,7 @@ async fn a_node_whose_disk_is_full_leads_nothing_and_nobody_waits_for_it() {
     let dir = TempDir::new().unwrap();
     let devices = nodes.node(1).devices.clone();
     let (customer, technician) = nodes.node(1).pair(dir.path(), ["Ada", "Ben"], &devices).await;
-    disk.fill(LEFT_MIB);
+    disk.fill(LEFT_MIB).await.unwrap();
     until("others lead", async || {
         let view = nodes.node(1).ask(&["cluster", "status"]).await;
         let all_led = view["groups"].as_array().unwrap().iter().all(|one| one["leader"].is_u64());
@@ -111,7 +111,7 @@ async fn a_node_whose_disk_is_full_leads_nothing_and_nobody_waits_for_it() {
     let ticket = customer.request("without the third").await;
     let alert = technician.alert(&ticket).await;
     technician.accept(&alert).await;
-    disk.empty();
+    disk.empty().unwrap();
     let view = nodes.settle().await;
     assert!(led_by(&view, 3) > 0, "{view}");
 }

@@ -25,8 +25,8 @@ pub use history::{Entry, History, HistoryError, Phase};
 pub use judge::{Coverage, Ending, Judgement, ProbeFinding, judge};
 pub use promises::{Example, Finding, Promise, Verdict};
 pub use scenario::{
-    Abort, Keys, Probe, QUORUM, Random, SCENARIO_BYTES_MAX, Scenario, Target, VOTERS, Workload,
-    read_scenario,
+    Abort, Keys, Probe, QUORUM, Random, Refuses, SCENARIO_BYTES_MAX, Scenario, Target, VOTERS,
+    Workload, read_scenario, read_scenario_where,
 };
 pub use steady::{Comparison, Figures, Mode, Query, measure};
 pub use timeline::{PlanError, Strike, Timeline};

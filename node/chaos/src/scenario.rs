@@ -42,6 +42,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use chance::by_chance;
 pub(crate) use faults::Planned;
+pub use faults::Refuses;
 pub use head::{Abort, Keys, QUORUM, Random, Target, VOTERS, Workload};
 
 use crate::{
@@ -106,6 +107,17 @@ pub struct Probe {
 /// # Errors
 /// Everything that is wrong with the document.
 pub fn read_scenario(text: &str) -> Result<Read<Scenario>, Refused> {
+    read_scenario_where(text, &|_| None)
+}
+
+/// Reads a scenario for whoever cannot do everything; what a node is to do to itself is not asked for.
+///
+/// # Errors
+/// Everything that is wrong with the document, and every fault that is refused.
+pub fn read_scenario_where(
+    text: &str,
+    refuses: Refuses<'_>,
+) -> Result<Read<Scenario>, Refused> {
     let read = read(text, SCENARIO_BYTES_MAX, |document, findings| {
         document.only(
             findings,
@@ -129,8 +141,8 @@ pub fn read_scenario(text: &str) -> Result<Read<Scenario>, Refused> {
         let head = head::head(document, findings)?;
         let workload = head::workload(document, findings);
         let steady = probes::probes(document, findings, &head);
-        let faults = faults::faults(document, findings, &head);
-        let random = chance::random(document, findings, &head);
+        let faults = faults::faults(document, findings, &head, refuses);
+        let random = chance::random(document, findings, &head, refuses);
         let (aborts, max_nodes) = head::aborts(document, findings, &head);
         let is_revoked = faults.iter().any(|one| matches!(one.fault, Fault::Revoke { .. }));
         let is_looked_at = workload.is_none_or(|workload| workload.reads + workload.writes > 0);

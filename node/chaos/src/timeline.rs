@@ -31,6 +31,9 @@ pub struct Strike {
     pub until_ms: u64,
     /// By which chance decides whom it befalls.
     pub dice: u64,
+    /// The node does it to itself, whoever runs the scenario.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inside: bool,
 }
 
 /// Why a scenario cannot be laid out.
@@ -142,11 +145,12 @@ fn repeated(
     strikes: &mut Vec<Strike>,
     dice: &mut StdRng,
 ) -> Result<(), PlanError> {
-    let Planned { fault, pick, at_ms, for_ms, again } = *planned;
+    let Planned { fault, pick, at_ms, for_ms, again, inside } = *planned;
     let mut at_ms = at_ms;
     loop {
         let until_ms = at_ms + for_ms;
-        push(strikes, Strike { number: 0, fault, pick, at_ms, until_ms, dice: dice.random() })?;
+        let dice = dice.random();
+        push(strikes, Strike { number: 0, fault, pick, at_ms, until_ms, dice, inside })?;
         let Some(again) = again else { return Ok(()) };
         at_ms += again.every_ms;
         // It is over by then.
@@ -175,9 +179,11 @@ fn by_shifts(
         let for_ms = dice.random_range(longest / 4..=longest);
         let until_ms = if fault.is_done_at_once() { at_ms } else { at_ms + for_ms };
         let pick = [Pick::Leader(None), Pick::Random][dice.random_range(0..2)];
-        let number = dice.random();
+        let (number, inside) = (dice.random(), random.inside);
         if !is_quiet {
-            push(strikes, Strike { number: 0, fault, pick, at_ms, until_ms, dice: number })?;
+            let strike =
+                Strike { number: 0, fault, pick, at_ms, until_ms, dice: number, inside };
+            push(strikes, strike)?;
         }
         begins += random.shift_ms;
     }

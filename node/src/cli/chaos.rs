@@ -8,14 +8,17 @@
 //! refused · 3 the run says nothing of the product.
 
 mod allow;
+mod errand;
 mod finals;
 mod ground;
 mod guards;
 mod keys;
+mod kernel;
 mod leases;
 mod load;
 mod nodes;
 mod page;
+mod plane;
 mod prober;
 mod recorder;
 mod rotation;
@@ -28,12 +31,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use fieldmesh_chaos::{
-    Ending, Fault, History, Judgement, Pick, QUORUM, SCENARIO_BYTES_MAX, Scenario, Target,
-    Timeline, VOTERS, judge, read_scenario,
+    Fault, History, Judgement, Pick, QUORUM, Refuses, SCENARIO_BYTES_MAX, Scenario, Target,
+    Timeline, VOTERS, judge, read_scenario_where,
 };
 use serde_json::json;
 
-use self::{ground::There, run::Work};
+pub(super) use self::errand::{Errand, ScenarioArgs, errand, run_in_a_lab};
+use self::ground::There;
 use super::{CliError, Common, Output, api::Api};
 use crate::{
     files::{self, Access},
@@ -73,17 +77,8 @@ pub(crate) struct PlanArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     common: Common,
-    /// A scenario in TOML; docs/chaos.md.
-    scenario: PathBuf,
-    /// Where the history, the report and the results go: a directory that is made, or is empty.
-    #[arg(long)]
-    out: PathBuf,
-    /// Another seed than the scenario's.
-    #[arg(long)]
-    seed: Option<u64>,
-    /// The program that nodes begin with, for a scenario that upgrades them: that of the release before.
-    #[arg(long, value_name = "PROGRAM")]
-    from: Option<PathBuf>,
+    #[command(flatten)]
+    what: ScenarioArgs,
 }
 
 #[derive(Debug, Args)]
@@ -118,7 +113,11 @@ pub(crate) async fn chaos(verb: &ChaosVerb, output: &Output) -> Result<(), CliEr
 }
 
 /// A scenario with the document that it was read from.
-fn scenario(path: &Path, output: &Output) -> Result<(Scenario, Vec<u8>), CliError> {
+fn scenario(
+    path: &Path,
+    refuses: Refuses<'_>,
+    output: &Output,
+) -> Result<(Scenario, Vec<u8>), CliError> {
     let named =
         |what: &dyn std::fmt::Display| CliError::usage(format!("{}: {what}", path.display()));
     let size = files::open(path).and_then(|file| file.metadata()).map_err(|error| named(&error))?;
@@ -127,7 +126,7 @@ fn scenario(path: &Path, output: &Output) -> Result<(Scenario, Vec<u8>), CliErro
     }
     let bytes = files::read(path).map_err(|error| named(&error))?;
     let text = std::str::from_utf8(&bytes).map_err(|_| named(&"it is not UTF-8"))?;
-    let read = read_scenario(text).map_err(|refused| named(&refused))?;
+    let read = read_scenario_where(text, refuses).map_err(|refused| named(&refused))?;
     for warning in &read.warnings {
         output.say(warning);
     }
@@ -161,7 +160,7 @@ async fn found(common: &Common, scenario: &mut Scenario) -> Result<Option<There>
 }
 
 async fn plan(args: &PlanArgs, output: &Output) -> Result<(), CliError> {
-    let (mut scenario, _) = scenario(&args.scenario, output)?;
+    let (mut scenario, _) = scenario(&args.scenario, &|_| None, output)?;
     let there = found(&args.common, &mut scenario).await?;
     let timeline = timeline(&args.scenario, &scenario)?;
     output.say(format_args!("{}: {}", scenario.name, scenario.hypothesis));
@@ -223,57 +222,24 @@ async fn plan(args: &PlanArgs, output: &Output) -> Result<(), CliError> {
 }
 
 async fn run(args: &RunArgs, output: &Output) -> Result<(), CliError> {
-    let (mut scenario, document) = scenario(&args.scenario, output)?;
-    scenario.seed = args.seed.unwrap_or(scenario.seed);
+    let what = &args.what;
+    let (mut scenario, document) = scenario(&what.scenario, &|_| None, output)?;
     let there = found(&args.common, &mut scenario).await?;
-    let timeline = timeline(&args.scenario, &scenario)?;
-    let program = begins_with(args, &scenario, &timeline)?;
+    let errand = Errand::of(what, scenario, document)?;
     if let Some(there) = &there {
         let standing = guards::standing(there).await;
-        guards::tell(&standing, &timeline, output);
-        guards::check(&standing, &scenario, &timeline)?;
+        guards::tell(&standing, &errand.timeline, output);
+        guards::check(&standing, &errand.scenario, &errand.timeline)?;
     }
-    let out = &args.out;
-    let named = |error: std::io::Error| CliError::usage(format!("{}: {error}", out.display()));
-    if out.exists() && !files::is_empty_dir(out) {
-        let text = "is there already and not empty: name another";
-        return Err(CliError::usage(format!("{} {text}", out.display())));
-    }
-    files::make_private_dir(out).map_err(named)?;
-    let history = out.join(HISTORY);
-    let (scenario, timeline, document) = (&scenario, &timeline, &*document);
-    let work = Work { scenario, document, timeline, history: &history, program };
+    errand.begin()?;
+    let history = errand.history();
     let ran = match there {
-        None => run::on_its_own(&args.common, &work, output).await,
-        Some(there) => run::on_one_that_is_there(there, &work, output).await,
+        None => run::on_its_own(&args.common, &errand.work(&history, None), output).await,
+        Some(there) => {
+            run::on_one_that_is_there(there, &errand.work(&history, None), output).await
+        }
     };
-    // It says nothing of the product.
-    ran.map_err(|error| CliError::ended(Ending::Inconclusive as u8, error))?;
-    report(out, output)
-}
-
-/// The program that nodes begin with; a scenario that upgrades them needs one.
-fn begins_with<'a>(
-    args: &'a RunArgs,
-    scenario: &Scenario,
-    timeline: &Timeline,
-) -> Result<Option<&'a Path>, CliError> {
-    let upgrades = timeline.0.iter().any(|strike| strike.fault == Fault::Upgrade);
-    let refused = |why: &str| Err(CliError::usage(format!("{}: {why}", args.scenario.display())));
-    match &args.from {
-        None if upgrades => refused(
-            "`upgrade` is from one program to this one; give the one before with --from PROGRAM",
-        ),
-        None => Ok(None),
-        Some(_) if scenario.target != Target::Lab => {
-            refused("--from is for a lab; on a cluster that is there, its nodes are what they are")
-        }
-        Some(program) if !program.is_file() => {
-            let program = program.display();
-            Err(CliError::usage(format!("--from {program}: there is no such program")))
-        }
-        Some(program) => Ok(Some(program)),
-    }
+    errand.judged(ran, output)
 }
 
 /// Judges the history of a run's directory.

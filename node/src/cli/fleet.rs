@@ -12,6 +12,7 @@ mod processors;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use fieldmesh_actors::seams::Entropy as _;
@@ -22,10 +23,14 @@ use tokio::{
     time::{Duration, Instant},
 };
 
-pub(super) use self::process::{Footprint, footprint, said_by};
+pub(super) use self::process::{Footprint, fieldmesh, footprint, said_by};
 use self::process::{NodeProcess, Place, failed};
 use crate::{
-    cli::{CliError, Common, Output, api::Api},
+    cli::{
+        CliError, Common, Output,
+        api::Api,
+        lab::{Lab, disks::SmallDisk},
+    },
     deployment::Deployment,
     files::{self, Access},
     os::SystemEntropy,
@@ -40,7 +45,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Nodes of a cluster on one machine: more would measure the machine.
 pub(super) const NODES_MAX: u64 = 7;
 /// The number of the second region's node: behind all that may join the first.
-const ABROAD: u64 = NODES_MAX + 1;
+pub(super) const ABROAD: u64 = NODES_MAX + 1;
 const REGION: &str = "us1";
 /// The certificate of an issuing CA that the root signed last.
 const SIGNED: &str = "issuing.pem";
@@ -82,11 +87,14 @@ pub(super) struct Shape {
     pub(super) with_region: bool,
     /// The program that nodes begin with; none: this one.
     pub(super) program: Option<PathBuf>,
+    /// Where each node has a machine of its own; none: on loopback.
+    pub(super) lab: Option<Arc<Lab>>,
 }
 
 impl Shape {
     pub(super) fn of(nodes: u64, shards: u32) -> Self {
-        Self { nodes, shards, may_be_cut: false, with_region: false, program: None }
+        let (program, lab) = (None, None);
+        Self { nodes, shards, may_be_cut: false, with_region: false, program, lab }
     }
 }
 
@@ -102,6 +110,11 @@ pub(super) struct Fleet {
     spent: Usage,
 }
 
+/// Where the cluster of this process is, unless an operator says where.
+pub(super) fn own_dir() -> PathBuf {
+    std::env::temp_dir().join(format!("fieldmesh-{}", std::process::id()))
+}
+
 /// Does something with a cluster, which ends with that, and its data too unless `--data-dir` says where they
 /// are.
 pub(super) async fn on_cluster(
@@ -110,8 +123,7 @@ pub(super) async fn on_cluster(
     output: &Output,
     work: impl AsyncFnOnce(&mut Fleet) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
-    let temporary = || std::env::temp_dir().join(format!("fieldmesh-{}", std::process::id()));
-    let dir = common.data_dir.clone().unwrap_or_else(temporary);
+    let dir = common.data_dir.clone().unwrap_or_else(own_dir);
     output.say(format_args!("nodes to start: {}, in {}", shape.nodes, dir.display()));
     let done = match Fleet::start(&dir, shape).await {
         Ok(mut fleet) => {
@@ -205,6 +217,12 @@ impl Fleet {
     /// Where a node keeps its data.
     pub(super) fn data_of(&mut self, number: u64) -> Result<PathBuf, CliError> {
         Ok(self.node(number)?.dir.join("db"))
+    }
+
+    /// The disk of a node that has one of its own.
+    pub(super) fn disk_of(&mut self, number: u64) -> Result<&SmallDisk, CliError> {
+        let disk = self.node(number)?.disk.as_ref();
+        disk.ok_or_else(|| CliError::failed("the node has no disk of its own"))
     }
 
     /// Waits until every group has the members and the leader that it is to have.
@@ -342,7 +360,7 @@ impl Fleet {
 
     /// From its next start on it is of this program.
     pub(super) fn upgrade(&mut self, number: u64) -> Result<(), CliError> {
-        self.node(number)?.program = std::env::current_exe().map_err(failed)?;
+        self.node(number)?.program = fieldmesh().map_err(failed)?;
         Ok(())
     }
 

@@ -6,10 +6,10 @@
 
 use std::{path::Path, process::Stdio};
 
-use fieldmesh_node::server::EXIT_STORAGE;
+use fieldmesh_node::{cli::lab::disks::SmallDisk, server::EXIT_STORAGE};
 use fieldmesh_tests::{
     crash::{Ledger, Order},
-    process::{Finished, PATIENCE, small_disk::SmallDisk, text},
+    process::{Finished, PATIENCE, text},
 };
 use rand::RngExt;
 use tempfile::TempDir;
@@ -17,7 +17,7 @@ use tokio::{process::Command, time::timeout};
 
 use crate::{MANY, dice, live_on};
 
-const DISK_MIB: u32 = 192;
+const DISK_MIB: u64 = 192;
 /// How often a disk is filled, and how often each fault comes.
 const ROUNDS: usize = 4;
 
@@ -34,13 +34,13 @@ fn expect_end(ended: &Finished, ledger: &mut Ledger, together: u64, why: &str) {
 async fn a_disk_without_any_room_ends_a_group_and_takes_nothing_acknowledged() {
     let (dir, mut dice, mut ledger) = (TempDir::new().unwrap(), dice(), Ledger::default());
     let dir = dir.path().join("disk");
-    let Some(disk) = SmallDisk::mount(&dir, DISK_MIB) else {
+    let Ok(disk) = SmallDisk::mount(&dir, DISK_MIB) else {
         eprintln!("NOT RUN: mounting a small disk needs root; nothing else fills one to the end");
         return;
     };
     for _ in 0..ROUNDS {
         live_on(&dir, &mut ledger).await;
-        disk.fill(dice.random_range(2..9));
+        disk.fill(dice.random_range(2..9)).await.unwrap();
         let compact_every = dice.random_range(100..2000);
         let order = Order { entries: MANY, together: 8, compact_every, ..Order::of(&dir) };
         // The second one finds the disk as full as the first one left it.
@@ -48,7 +48,7 @@ async fn a_disk_without_any_room_ends_a_group_and_takes_nothing_acknowledged() {
             let ended = order.start(&[]).finish().await;
             expect_end(&ended, &mut ledger, order.together, "No space left on device");
         }
-        disk.empty();
+        disk.empty().unwrap();
     }
     live_on(&dir, &mut ledger).await;
 }

@@ -7,7 +7,7 @@ use fieldmesh_rules::reading::{Fields, Findings, meant};
 
 use super::{
     LIST_MAX,
-    faults::allowed,
+    faults::{Refuses, allowed, is_inside, refused},
     head::{Head, Random, number, table},
 };
 use crate::{
@@ -42,9 +42,11 @@ pub(super) fn random(
     document: &Fields<'_, '_>,
     findings: &mut Findings<'_>,
     head: &Head,
+    refuses: Refuses<'_>,
 ) -> Option<Random> {
     let fields = table(document, findings, "random")?;
-    fields.only(findings, &["pool", "quiet", "shift", "from", "until"]);
+    fields.only(findings, &["pool", "quiet", "shift", "from", "until", "plane"]);
+    let inside = is_inside(&fields, findings)?;
     let mut pool = Vec::new();
     for value in fields.list(findings, "pool", LIST_MAX)? {
         let Some((at, kind)) = fields.as_string(findings, value, "pool") else { continue };
@@ -56,7 +58,9 @@ pub(super) fn random(
             continue;
         }
         let sample = by_chance(kind, 0);
+        let why = if inside { None } else { refuses(&sample) };
         allowed(&sample, at.start, &fields, findings, head);
+        refused(&sample, why, at.start, &fields, findings);
         pool.push(kind.to_owned());
     }
     if pool.is_empty() {
@@ -72,7 +76,7 @@ pub(super) fn random(
         fields.error(findings, fields.place(), text.to_owned());
     }
     let quiet_percent = u32::try_from(quiet).unwrap_or(25);
-    Some(Random { pool, quiet_percent, shift_ms, from_ms, until_ms })
+    Some(Random { pool, quiet_percent, shift_ms, from_ms, until_ms, inside })
 }
 
 /// What a fault that chance chose is; `dice` makes it harder or softer.

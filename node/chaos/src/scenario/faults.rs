@@ -27,6 +27,10 @@ const REVOKED: (i64, i64) = (1, 1_000);
 const DRIFT_PPM: (i64, i64) = (-(DRIFT_PPM_MAX as i64), DRIFT_PPM_MAX as i64);
 const THREADS: (i64, i64) = (1, THREADS_MAX as i64);
 const HELD_MIB: (i64, i64) = (1, HELD_MIB_MAX as i64);
+
+/// Why whoever runs a scenario cannot do a fault by its own means; none: it can.
+pub type Refuses<'a> = &'a dyn Fn(&Fault) -> Option<String>;
+
 /// A fault with when it comes: once, or again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Planned {
@@ -36,6 +40,9 @@ pub(crate) struct Planned {
     pub(crate) for_ms: u64,
     /// Until then, again after so long.
     pub(crate) again: Option<Again>,
+    /// The node does it to itself, whoever runs the scenario.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) inside: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -48,12 +55,18 @@ pub(super) fn faults(
     document: &Fields<'_, '_>,
     findings: &mut Findings<'_>,
     head: &Head,
+    refuses: Refuses<'_>,
 ) -> Vec<Planned> {
     let tables = document.tables(findings, "fault", LIST_MAX);
-    tables.iter().filter_map(|fields| planned(fields, findings, head)).collect()
+    tables.iter().filter_map(|fields| planned(fields, findings, head, refuses)).collect()
 }
 
-fn planned(fields: &Fields<'_, '_>, findings: &mut Findings<'_>, head: &Head) -> Option<Planned> {
+fn planned(
+    fields: &Fields<'_, '_>,
+    findings: &mut Findings<'_>,
+    head: &Head,
+    refuses: Refuses<'_>,
+) -> Option<Planned> {
     let (at, kind) = fields.string(findings, "kind")?;
     let Some((_, own)) = KINDS.iter().find(|(name, _)| *name == kind) else {
         let meant = meant(kind, KINDS.iter().map(|(name, _)| *name));
@@ -64,7 +77,10 @@ fn planned(fields: &Fields<'_, '_>, findings: &mut Findings<'_>, head: &Head) ->
     };
     fields.only(findings, &[COMMON, own].concat());
     let fault = fault(kind, fields, findings, head)?;
+    let inside = is_inside(fields, findings)?;
+    let why = if inside { None } else { refuses(&fault) };
     allowed(&fault, at.start, fields, findings, head);
+    refused(&fault, why, at.start, fields, findings);
     let pick = pick(&fault, fields, findings, head)?;
     let (at_ms, again) = when(fields, findings, head)?;
     let longest = (100, head.duration_ms);
@@ -91,7 +107,35 @@ fn planned(fields: &Fields<'_, '_>, findings: &mut Findings<'_>, head: &Head) ->
         fields.error(findings, fields.place(), text);
         return None;
     }
-    Some(Planned { fault, pick, at_ms, for_ms, again })
+    Some(Planned { fault, pick, at_ms, for_ms, again, inside })
+}
+
+/// Whether a node is to do it to itself, also where whoever runs the scenario has means of its own.
+pub(super) fn is_inside(fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Option<bool> {
+    if fields.value("plane").is_none() {
+        return Some(false);
+    }
+    let (at, text) = fields.string(findings, "plane")?;
+    if text != "inside" {
+        let text = "`plane` is inside: the node does it to itself; or leave it out";
+        fields.error(findings, at.start, text.to_owned());
+        return None;
+    }
+    Some(true)
+}
+
+/// Says that whoever runs the scenario cannot do it.
+pub(super) fn refused(
+    fault: &Fault,
+    why: Option<String>,
+    at: usize,
+    fields: &Fields<'_, '_>,
+    findings: &mut Findings<'_>,
+) {
+    let Some(why) = why else { return };
+    let name = fault.name();
+    let remedy = "or add `plane = \"inside\"`, and the node does it to itself";
+    fields.error(findings, at, format!("`{name}` is not possible here: {why}; {remedy}"));
 }
 
 /// Whether the target may have it.

@@ -71,6 +71,9 @@ pub struct Random {
     pub shift_ms: u64,
     pub from_ms: u64,
     pub until_ms: u64,
+    /// Nodes do them to themselves, whoever runs the scenario.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inside: bool,
 }
 
 /// What ends a run before its time.

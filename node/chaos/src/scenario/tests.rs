@@ -224,3 +224,40 @@ fn a_scenario_that_breaks_nothing_is_warned_of_and_one_without_load_is_refused()
     assert!(refused("name = \"x\"\nduration = \"60s\"\n").contains("there is no [workload]"));
     assert!(refused(&"#".repeat(SCENARIO_BYTES_MAX + 1)).contains("shorten it"));
 }
+
+#[test]
+fn what_whoever_runs_it_cannot_do_is_refused_unless_the_node_is_to_do_it_to_itself() {
+    let document = |more: &str| {
+        format!(
+            "name = \"x\"\nduration = \"60s\"\nworkload = {{ rate = 1 }}\n[[fault]]\nkind = \"delay\"\n\
+             at = \"1s\"\nfor = \"5s\"\npick = \"all\"\ndelay = \"20ms\"\n{more}"
+        )
+    };
+    let refuses = |fault: &Fault| (fault.name() == "delay").then(|| "no netem".to_owned());
+    let read = |text: &str| read_scenario_where(text, &refuses);
+    let refused = read(&document("")).unwrap_err().to_string();
+    for word in ["\n5:", "`delay`", "no netem", "plane = \"inside\""] {
+        assert!(refused.contains(word), "{word}: {refused}");
+    }
+    // Whoever can do everything is asked for the same.
+    assert!(!read_scenario(&document("")).unwrap().value.faults[0].inside);
+    let inside = read(&document("plane = \"inside\"\n")).unwrap().value;
+    assert!(inside.faults[0].inside);
+    let json = serde_json::to_string(&inside).unwrap();
+    assert_eq!(serde_json::from_str::<Scenario>(&json).unwrap(), inside);
+    assert!(read(&document("plane = \"kernel\"\n")).unwrap_err().to_string().contains("`plane`"));
+
+    let chance = |plane: &str| {
+        format!(
+            "name = \"x\"\nduration = \"60s\"\nworkload = {{ rate = 1 }}\n[random]\n\
+             pool = [\"kill\", \"delay\"]\n{plane}"
+        )
+    };
+    assert!(read(&chance("")).unwrap_err().to_string().contains("\n5:"));
+    let random = read(&chance("plane = \"inside\"\n")).unwrap().value.random;
+    assert!(random.unwrap().inside);
+    let text = document("").replacen("delay\"", "kill\"", 1).replacen("delay = \"20ms\"\n", "", 1);
+    assert!(read(&text).is_ok());
+    // What ends its process is done by whoever started it.
+    assert!(read(&format!("{text}plane = \"inside\"\n")).is_err());
+}

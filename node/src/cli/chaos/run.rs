@@ -18,9 +18,11 @@ use tokio::{
 use super::{
     finals::{self, Wanted},
     ground::{Ground, There},
+    kernel::Kernel,
     leases::Leases,
     load::Load,
     nodes::{Nodes, Reachable},
+    plane::Plane,
     prober,
     recorder::Recorder,
     striker::Striker,
@@ -30,6 +32,7 @@ use crate::{
         CliError, Common, Output,
         fleet::{Shape, on_cluster},
         import::progress,
+        lab::Lab,
     },
     issuer::sha256,
     os::SystemClock,
@@ -53,6 +56,8 @@ pub(super) struct Work<'a> {
     pub(super) history: &'a Path,
     /// The program that nodes begin with, where it is another.
     pub(super) program: Option<&'a Path>,
+    /// Where each node has a machine of its own.
+    pub(super) lab: Option<Arc<Lab>>,
 }
 
 /// Runs a scenario on a cluster that is made for it.
@@ -63,7 +68,8 @@ pub(super) async fn on_its_own(
 ) -> Result<(), CliError> {
     let Scenario { nodes, shards, regions, .. } = *work.scenario;
     let (with_region, program) = (regions > 1, work.program.map(Path::to_owned));
-    let shape = Shape { may_be_cut: true, with_region, program, ..Shape::of(nodes, shards) };
+    let lab = work.lab.clone();
+    let shape = Shape { may_be_cut: true, with_region, program, lab, ..Shape::of(nodes, shards) };
     on_cluster(common, shape, output, async |fleet| {
         recorded(&mut Ground::Made { fleet, shards }, work, output).await
     })
@@ -125,9 +131,13 @@ async fn on(
     let watching = watch_over(recorder, (start, end), tell, output);
     let under_way = std::collections::BTreeMap::new();
     let leases = Leases::new(Arc::clone(recorder), nodes.clone());
+    let plane = match &work.lab {
+        None => Plane::Inside(leases),
+        Some(lab) => Plane::Kernel(Kernel::new(Arc::clone(lab), Arc::clone(recorder)), leases),
+    };
     let nodes_of = nodes.clone();
     let mut striker =
-        Striker { ground, recorder, start, nodes: nodes_of, leases, revocable, under_way };
+        Striker { ground, recorder, start, nodes: nodes_of, plane, revocable, under_way };
     tokio::join!(striker.run(timeline, given_up), watching);
     drop(striker);
     asking.iter().for_each(tokio::task::JoinHandle::abort);

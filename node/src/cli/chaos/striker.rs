@@ -1,8 +1,8 @@
 //! Breaks what a timeline says, when it says, and mends it again.
 //!
 //! **Invariants:** what was broken is noted once it is, and mended in the end whatever happens; a fault that
-//! could not be is noted as that. **Not here:** when (`fieldmesh_chaos::Timeline`), how a node does it to
-//! itself (`leases`), processes (`fleet`).
+//! could not be is noted as that. **Not here:** when (`fieldmesh_chaos::Timeline`), whether a node does it to
+//! itself or the kernel to the node (`plane`), processes (`fleet`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,8 +19,8 @@ use tokio::{
 
 use super::{
     ground::Ground,
-    leases::{self, Leases},
     nodes::{Nodes, Reachable},
+    plane::Plane,
     recorder::Recorder,
     rotation,
 };
@@ -33,7 +33,7 @@ pub(super) struct Striker<'a, 'g> {
     /// From when times count.
     pub(super) start: Instant,
     pub(super) nodes: Nodes,
-    pub(super) leases: Leases,
+    pub(super) plane: Plane,
     /// Customers' devices that may be revoked, with how their owners are called.
     pub(super) revocable: Vec<String>,
     /// Strikes that are not over.
@@ -140,7 +140,7 @@ impl Striker<'_, '_> {
                 Ok(()) => {
                     nodes.push(node);
                     if !is_long {
-                        self.note(&strike, Some(node), Phase::Installed, "");
+                        self.note(&strike, Some(node), Phase::Installed, self.plane.by(&strike));
                     }
                 }
                 Err(error) => self.note(&strike, Some(node), Phase::Failed, error),
@@ -185,12 +185,12 @@ impl Striker<'_, '_> {
             Fault::BrokenDisk => {
                 self.nodes.is_out(node);
                 // It may end before it answers.
-                let asked = leases::ask(u64::from(strike.number), &api, Fault::BrokenDisk).await;
+                let asked = self.plane.begin(strike, node, api, self.ground).await;
                 if let Err(error) = self.ground.fleet()?.ends(node).await {
                     return asked.and(Err(error));
                 }
             }
-            fault => self.leases.begin(strike.number, node, api, fault).await?,
+            _ => self.plane.begin(strike, node, api, self.ground).await?,
         }
         Ok(())
     }
@@ -232,7 +232,7 @@ impl Striker<'_, '_> {
                 let path = format!("/v1/cluster/members/{node}/resume");
                 let _: Value = self.ground.api()?.post(&path, &json!({})).await?;
             }
-            _ => self.leases.end(strike.number, node).await,
+            _ => self.plane.end(strike, node, self.ground).await?,
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
 };
 
 use fieldmesh_actors::seams::Entropy as _;
@@ -21,7 +22,11 @@ use tokio::{
 
 use super::{Shape, Usage};
 use crate::{
-    cli::{CliError, api::Api},
+    cli::{
+        CliError,
+        api::Api,
+        lab::{Lab, disks::SmallDisk},
+    },
     files::{self, Access},
     os::SystemEntropy,
     web::ca::{MintedToken, NewToken},
@@ -42,6 +47,9 @@ const IS_CUT: &str = "rules = [{ peer = \"127.0.0.0/8\", loss_percent = 100 }]\n
 
 const ABROAD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
+/// The program of the laboratory, beside which the one is that nodes are.
+const LAB: &str = "fieldmesh-lab";
+
 /// What a process holds, and has used since it began.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cli) struct Footprint {
@@ -59,6 +67,7 @@ pub(super) struct Place {
 
 /// One node: its directory, and the process that runs it, if one does.
 pub(super) struct NodeProcess {
+    number: u64,
     pub(super) dir: PathBuf,
     config: PathBuf,
     passphrase: PathBuf,
@@ -67,6 +76,17 @@ pub(super) struct NodeProcess {
     /// None: killed.
     pub(super) child: Option<Child>,
     pub(super) devices: SocketAddr,
+    /// Its machine is there.
+    lab: Option<Arc<Lab>>,
+    /// What its directory is on, where that is a disk of its own.
+    pub(super) disk: Option<SmallDisk>,
+}
+
+/// The program that serves and that operators give orders to.
+pub(in crate::cli) fn fieldmesh() -> std::io::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let is_lab = own.file_name().is_some_and(|name| name == LAB);
+    Ok(if is_lab { own.with_file_name("fieldmesh") } else { own })
 }
 
 pub(super) fn failed(error: impl std::fmt::Display) -> CliError {
@@ -87,6 +107,16 @@ fn free_port(on: Ipv4Addr) -> Result<u16, CliError> {
         }
     }
     Err(failed(format!("no port of {PORTS:?} is free on {on}")))
+}
+
+/// Where a node on loopback listens: on ports that stay.
+fn on_loopback(is_abroad: bool) -> Result<String, CliError> {
+    // What is between regions is told from the rest by its addresses.
+    let at = if is_abroad { ABROAD } else { Ipv4Addr::LOCALHOST };
+    let (devices, https, mesh) = (free_port(at)?, free_port(at)?, free_port(at)?);
+    Ok(format!(
+        "[listen]\ndevices = \"{at}:{devices}\"\nhttps = \"{at}:{https}\"\nmesh = \"{at}:{mesh}\"\n"
+    ))
 }
 
 /// Writes into a node's configuration whether it is cut off.
@@ -116,17 +146,20 @@ impl NodeProcess {
             1 => dir.to_owned(),
             _ => dir.join(format!("node-{number}")),
         };
+        let disk = match &shape.lab {
+            Some(lab) => lab.disk(&own)?,
+            None => None,
+        };
         if !config.exists() {
-            // What is between regions is told from the rest by its addresses.
-            let at = if abroad.is_some() { ABROAD } else { Ipv4Addr::LOCALHOST };
             let region = abroad.map(|region| format!("[cluster]\nregion = \"{region}\"\n\n"));
-            let (devices, https, mesh) = (free_port(at)?, free_port(at)?, free_port(at)?);
             let text = format!(
-                "{}[node]\nnumber = {number}\ndata_dir = {own:?}\nshards = {}\n\n[listen]\n\
-                 devices = \"{at}:{devices}\"\nhttps = \"{at}:{https}\"\n\
-                 mesh = \"{at}:{mesh}\"\n{}",
+                "{}[node]\nnumber = {number}\ndata_dir = {own:?}\nshards = {}\n\n{}{}",
                 region.unwrap_or_default(),
                 shape.shards,
+                match &shape.lab {
+                    Some(lab) => lab.sections(number),
+                    None => on_loopback(abroad.is_some())?,
+                },
                 if shape.may_be_cut { MAY_BE_CUT } else { "" },
             );
             files::write(&config, text.as_bytes(), Access::Owner).map_err(failed)?;
@@ -140,9 +173,10 @@ impl NodeProcess {
         let passphrase = passphrase.to_owned();
         let program = match &shape.program {
             Some(program) => program.clone(),
-            None => std::env::current_exe().map_err(failed)?,
+            None => fieldmesh().map_err(failed)?,
         };
-        Ok(Self { dir: own, config, passphrase, program, child: None, devices })
+        let (child, lab) = (None, shape.lab.clone());
+        Ok(Self { number, dir: own, config, passphrase, program, child, devices, lab, disk })
     }
 
     pub(super) fn api(&self) -> Result<Api, CliError> {
@@ -150,7 +184,10 @@ impl NodeProcess {
     }
 
     fn command(&self, verb: &str) -> Result<Command, CliError> {
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.lab {
+            Some(lab) => lab.command(self.number, &self.program)?,
+            None => Command::new(&self.program),
+        };
         command
             .args([verb, "--json", "--config"])
             .arg(&self.config)
@@ -195,11 +232,14 @@ impl NodeProcess {
     /// Starts it and waits until it is ready.
     pub(super) async fn spawn(&mut self) -> Result<(), CliError> {
         let mut command = self.command("node")?;
-        if std::env::current_exe().is_ok_and(|own| own == self.program) {
+        if fieldmesh().is_ok_and(|own| own == self.program) {
             // An earlier release does not know it.
             command.args(["--with-parent", &std::process::id().to_string()]);
         }
         let mut child = command.stdout(Stdio::piped()).spawn().map_err(failed)?;
+        if let Some(lab) = &self.lab {
+            lab.started(self.number, child.id())?;
+        }
         let stdout = child.stdout.take().ok_or_else(|| failed("it has no output"))?;
         let mut lines = BufReader::new(stdout).lines();
         let line = timeout(START_TIMEOUT, lines.next_line()).await;
@@ -259,7 +299,7 @@ impl NodeProcess {
 
 /// A command of this program, to its end; what it says.
 pub(in crate::cli) async fn said_by(args: &[&str]) -> Result<Value, CliError> {
-    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+    let mut command = Command::new(fieldmesh().map_err(failed)?);
     command.args(args).arg("--json");
     let ended = timeout(START_TIMEOUT, command.stdin(Stdio::null()).kill_on_drop(true).output());
     let ended = ended.await.map_err(|_| failed("no end in time"))?.map_err(failed)?;

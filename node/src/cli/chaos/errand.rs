@@ -1,0 +1,152 @@
+//! What a run is of: a scenario, laid out, with the program that nodes begin with and a place for what comes of it.
+//!
+//! **Invariant:** whoever has one has refused nothing of it. **Not here:** running it (`run`), what a cluster that is
+//! there says to it (`guards`).
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::Args;
+use fieldmesh_chaos::{Ending, Fault, Refuses, Scenario, Target, Timeline};
+
+use super::{
+    HISTORY, report,
+    run::{self, Work},
+    scenario, timeline,
+};
+use crate::{
+    cli::{CliError, Common, Output, lab::Lab},
+    files,
+};
+
+/// What is to be run, and where what comes of it goes.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ScenarioArgs {
+    /// A scenario in TOML; docs/chaos.md.
+    pub(super) scenario: PathBuf,
+    /// Where the history, the report and the results go: a directory that is made, or is empty.
+    #[arg(long)]
+    out: PathBuf,
+    /// Another seed than the scenario's.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The program that nodes begin with, for a scenario that upgrades them: that of the release before.
+    #[arg(long, value_name = "PROGRAM")]
+    from: Option<PathBuf>,
+}
+
+/// A scenario that can be run.
+pub(in crate::cli) struct Errand {
+    pub(in crate::cli) scenario: Scenario,
+    pub(in crate::cli) timeline: Timeline,
+    document: Vec<u8>,
+    program: Option<PathBuf>,
+    out: PathBuf,
+}
+
+/// Reads what a laboratory is to run, and begins it.
+///
+/// # Errors
+/// A scenario that is wrong, or of which this laboratory cannot do everything; a place where something is already.
+pub(in crate::cli) fn errand(
+    args: &ScenarioArgs,
+    refuses: Refuses<'_>,
+    output: &Output,
+) -> Result<Errand, CliError> {
+    let (scenario, document) = scenario(&args.scenario, refuses, output)?;
+    if scenario.target != Target::Lab {
+        let text = "a laboratory breaks the cluster that it makes: use target = \"lab\", or `fieldmesh chaos run`";
+        return Err(CliError::usage(format!("{}: {text}", args.scenario.display())));
+    }
+    let errand = Errand::of(args, scenario, document)?;
+    errand.begin()?;
+    Ok(errand)
+}
+
+/// Runs it where each node has a machine of its own, and judges what happened.
+///
+/// # Errors
+/// A run that did not pass.
+pub(in crate::cli) async fn run_in_a_lab(
+    errand: &Errand,
+    lab: &Arc<Lab>,
+    output: &Output,
+) -> Result<(), CliError> {
+    let common = Common { config: None, data_dir: None, json: output.is_json() };
+    let history = errand.history();
+    let work = errand.work(&history, Some(lab));
+    let ran = run::on_its_own(&common, &work, output).await;
+    errand.judged(ran, output)
+}
+
+impl Errand {
+    pub(super) fn of(
+        args: &ScenarioArgs,
+        mut scenario: Scenario,
+        document: Vec<u8>,
+    ) -> Result<Self, CliError> {
+        scenario.seed = args.seed.unwrap_or(scenario.seed);
+        let timeline = timeline(&args.scenario, &scenario)?;
+        let program = begins_with(args, &scenario, &timeline)?.map(Path::to_owned);
+        Ok(Self { scenario, timeline, document, program, out: args.out.clone() })
+    }
+
+    /// Makes the place for what comes of it.
+    pub(super) fn begin(&self) -> Result<(), CliError> {
+        let out = &self.out;
+        if out.exists() && !files::is_empty_dir(out) {
+            let text = "is there already and not empty: name another";
+            return Err(CliError::usage(format!("{} {text}", out.display())));
+        }
+        let made = files::make_private_dir(out);
+        made.map_err(|error| CliError::usage(format!("{}: {error}", out.display())))
+    }
+
+    pub(super) fn history(&self) -> PathBuf {
+        self.out.join(HISTORY)
+    }
+
+    pub(super) fn work<'a>(&'a self, history: &'a Path, lab: Option<&Arc<Lab>>) -> Work<'a> {
+        Work {
+            scenario: &self.scenario,
+            document: &self.document,
+            timeline: &self.timeline,
+            history,
+            program: self.program.as_deref(),
+            lab: lab.cloned(),
+        }
+    }
+
+    /// Judges what happened, where it could be run at all.
+    pub(super) fn judged(&self, ran: Result<(), CliError>, output: &Output) -> Result<(), CliError> {
+        // It says nothing of the product.
+        ran.map_err(|error| CliError::ended(Ending::Inconclusive as u8, error))?;
+        report(&self.out, output)
+    }
+}
+
+/// The program that nodes begin with; a scenario that upgrades them needs one.
+fn begins_with<'a>(
+    args: &'a ScenarioArgs,
+    scenario: &Scenario,
+    timeline: &Timeline,
+) -> Result<Option<&'a Path>, CliError> {
+    let upgrades = timeline.0.iter().any(|strike| strike.fault == Fault::Upgrade);
+    let refused = |why: &str| Err(CliError::usage(format!("{}: {why}", args.scenario.display())));
+    match &args.from {
+        None if upgrades => refused(
+            "`upgrade` is from one program to this one; give the one before with --from PROGRAM",
+        ),
+        None => Ok(None),
+        Some(_) if scenario.target != Target::Lab => {
+            refused("--from is for a lab; on a cluster that is there, its nodes are what they are")
+        }
+        Some(program) if !program.is_file() => {
+            let program = program.display();
+            Err(CliError::usage(format!("--from {program}: there is no such program")))
+        }
+        Some(program) => Ok(Some(program)),
+    }
+}

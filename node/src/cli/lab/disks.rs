@@ -1,0 +1,115 @@
+//! Small disks, which can really be filled: file systems in memory.
+//!
+//! **Invariants:** a disk is unmounted when it is dropped; those of a process that was killed are unmounted, and its
+//! directory removed, when the next laboratory is made. Mounting needs root. **Not here:** what is expected of a
+//! node on one.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    machines::left_by,
+    order::{done, done_meanwhile},
+};
+use crate::files;
+
+/// A mounted file system.
+#[derive(Debug)]
+pub struct SmallDisk {
+    dir: PathBuf,
+}
+
+fn text(path: &Path) -> Result<&str, String> {
+    path.to_str().ok_or_else(|| format!("{} is not UTF-8", path.display()))
+}
+
+impl SmallDisk {
+    /// A disk of so many MiB at a directory, which is made.
+    ///
+    /// # Errors
+    /// A user who may not mount.
+    pub fn mount(dir: &Path, mib: u64) -> Result<Self, String> {
+        files::make_private_dir(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        let (size, name) = (format!("size={mib}m,mode=700"), whose());
+        done("mount", &["-t", "tmpfs", "-o", &size, &name, text(dir)?], "")?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.dir.join("filler")
+    }
+
+    /// Fills it up to so many MiB.
+    ///
+    /// # Errors
+    /// Where twice as much is free afterwards.
+    pub async fn fill(&self, left_mib: u64) -> Result<(), String> {
+        let named = |error: std::io::Error| format!("{}: {error}", self.dir.display());
+        let room = files::room(&self.dir).map_err(named)?;
+        let size = room.saturating_sub(left_mib << 20);
+        if size > 0 {
+            let (size, filler) = (size.to_string(), self.filler());
+            done_meanwhile("fallocate", &["-l", &size, text(&filler)?], "").await?;
+        }
+        match files::room(&self.dir).map_err(named)? {
+            // Whoever is on it may have removed something meanwhile.
+            left if left <= left_mib << 21 => Ok(()),
+            left => Err(format!("{}: {left} bytes are free yet", self.dir.display())),
+        }
+    }
+
+    /// Gives the room back.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn empty(&self) -> Result<(), String> {
+        match files::remove(&self.filler()) {
+            // It was as full as that without one.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            done => done.map_err(|error| format!("{}: {error}", self.filler().display())),
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a node may still be ending.
+        let unmounted = text(&self.dir).and_then(|dir| done("umount", &["--lazy", dir], ""));
+        if let Err(error) = unmounted {
+            tracing::warn!(error, "a disk stays mounted");
+        }
+    }
+}
+
+/// What the mount table names a disk of this process by.
+fn whose() -> String {
+    format!("fieldmesh-{}", std::process::id())
+}
+
+/// Unmounts the disks of processes that are no more, and removes the directories of their runs.
+pub(super) fn sweep() {
+    let mounts = files::read("/proc/self/mounts".as_ref()).unwrap_or_default();
+    let mounts = String::from_utf8_lossy(&mounts).into_owned();
+    let mut left = Vec::new();
+    for line in mounts.lines() {
+        let mut fields = line.split(' ');
+        let (Some(name), Some(dir), Some("tmpfs")) = (fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
+        if left_by(name).is_some() {
+            // The kernel writes a blank so.
+            let dir = PathBuf::from(dir.replace("\\040", " "));
+            left.push((name, dir.clone()));
+            drop(SmallDisk { dir });
+        }
+    }
+    for (name, dir) in left {
+        // Of a run's directory, and of no other, the name is the process's too.
+        let of_a_run = dir.parent().filter(|dir| dir.file_name() == Some(name.as_ref()));
+        if let Some(dir) = of_a_run.filter(|dir| dir.exists())
+            && let Err(error) = files::remove_dir(dir)
+        {
+            tracing::warn!(%error, dir = %dir.display(), "what a run left stays");
+        }
+    }
+}

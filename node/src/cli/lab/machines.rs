@@ -1,0 +1,211 @@
+//! Machines for nodes, as far as the network is concerned: a namespace each, with two cables.
+//!
+//! One cable goes to a bridge where devices and operators are, too; the other one to a bridge that joins nodes
+//! alone. Both bridges are in a namespace of their own. The thread that enters it takes along whatever it starts
+//! afterwards: sockets, programs, threads. Each node is started on its machine ([`Machines::machine`]).
+//!
+//! **Invariants:** nothing leaves the namespaces; they are named after this process and end with the machines, also
+//! in a panic, and those of a process that was killed end when the next machines are made. They need root,
+//! iproute2 and nftables. **Not here:** what befalls the network (`super::Lab`).
+
+use std::{collections::BTreeMap, fs::File, path::Path, process};
+
+use super::order::done;
+use crate::files;
+
+/// What all namespaces begin with; behind it is the number of the process whose they are.
+const PREFIX: &str = "fieldmesh-";
+/// The networks of the two cables; nobody else sees them.
+const NET: &str = "10.77.0.";
+const MESH: &str = "10.78.0.";
+/// Last byte of the address of devices and operators.
+const HUB: u64 = 254;
+/// The table of what the bridges do not forward, and its chain.
+const TABLE: &str = "bridge faults";
+/// The ends of cables at the bridges, each with the number of its node behind it.
+pub(super) const PLUG: &str = "node";
+pub(super) const MESH_PLUG: &str = "mesh";
+
+/// The machines; their namespaces end with them.
+#[derive(Debug)]
+pub struct Machines {
+    hub: String,
+    machines: BTreeMap<u64, String>,
+    /// Where the thread was before.
+    home: Option<File>,
+}
+
+/// Runs `ip`.
+///
+/// # Errors
+/// What it has against it.
+pub fn ip(args: &str) -> Result<String, String> {
+    done("ip", &args.split_whitespace().collect::<Vec<_>>(), "")
+}
+
+/// Has `nft` read a script, for the namespace that this thread is in.
+///
+/// # Errors
+/// What it has against it.
+pub fn nft(script: &str) -> Result<(), String> {
+    done("nft", &["-f", "-"], script).map(drop)
+}
+
+fn nft_in(namespace: &str, script: &str) -> Result<(), String> {
+    done("ip", &["netns", "exec", namespace, "nft", "-f", "-"], script).map(drop)
+}
+
+fn named(what: &str) -> String {
+    format!("{PREFIX}{}-{what}", process::id())
+}
+
+/// The script by which a rule stops datagrams between the ends of cables, beside those that are there.
+pub fn also(rule: &str) -> String {
+    format!("add rule {TABLE} forward {rule}\n")
+}
+
+/// The script by which these rules do so, and no others.
+pub fn only(rules: &[String]) -> String {
+    let rules: String = rules.iter().map(|rule| also(rule)).collect();
+    format!("flush chain {TABLE} forward\n{rules}")
+}
+
+/// A table without any rule.
+fn table() -> String {
+    let hook = "type filter hook forward priority 0; policy accept;";
+    format!("add table {TABLE}\nadd chain {TABLE} forward {{ {hook} }}\n")
+}
+
+/// Whether this machine can have namespaces, and which of these rules its kernel takes.
+///
+/// # Errors
+/// What is missing where it can have none.
+pub fn tried(rules: &[&str]) -> Result<Vec<Result<(), String>>, String> {
+    sweep()?;
+    let probe = named("probe");
+    ip(&format!("netns add {probe}"))?;
+    let one = |rule: &&str| nft_in(&probe, &format!("{}{}", table(), also(rule)));
+    let tried = rules.iter().map(one).collect();
+    ip(&format!("netns delete {probe}"))?;
+    Ok(tried)
+}
+
+/// Whose something is that is named after a process, where that process is no more, or is this one, which has
+/// nothing yet.
+pub(super) fn left_by(name: &str) -> Option<u32> {
+    let owner: u32 = name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()?;
+    let is_over = owner == process::id() || !Path::new(&format!("/proc/{owner}")).exists();
+    is_over.then_some(owner)
+}
+
+/// Ends the namespaces of processes that are no more.
+fn sweep() -> Result<(), String> {
+    for line in ip("netns list")?.lines() {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        if left_by(name).is_some() {
+            // Another one may be at it too.
+            drop(ip(&format!("netns delete {name}")));
+        }
+    }
+    Ok(())
+}
+
+impl Machines {
+    /// Machines for the nodes with these numbers.
+    ///
+    /// # Errors
+    /// What this machine has against it.
+    pub fn new(numbers: impl IntoIterator<Item = u64>) -> Result<Self, String> {
+        sweep()?;
+        // From here on its end removes what there is.
+        let mut network = Self { hub: named("hub"), machines: BTreeMap::new(), home: None };
+        let hub = &network.hub;
+        ip(&format!("netns add {hub}"))?;
+        ip(&format!("-n {hub} link set lo up"))?;
+        for bridge in ["hub", "nodes"] {
+            ip(&format!("-n {hub} link add {bridge} type bridge"))?;
+            ip(&format!("-n {hub} link set {bridge} up"))?;
+        }
+        ip(&format!("-n {hub} address add {NET}{HUB}/24 dev hub"))?;
+        nft_in(hub, &table())?;
+        for number in numbers {
+            network.add(number)?;
+        }
+        Ok(network)
+    }
+
+    /// Gives a node its machine.
+    fn add(&mut self, number: u64) -> Result<(), String> {
+        let (hub, name) = (&self.hub, named(&number.to_string()));
+        ip(&format!("netns add {name}"))?;
+        self.machines.insert(number, name.clone());
+        ip(&format!("-n {name} link set lo up"))?;
+        for (plug, bridge, net) in [(PLUG, "hub", NET), (MESH_PLUG, "nodes", MESH)] {
+            ip(&format!("-n {hub} link add {plug}{number} type veth peer name {plug} netns {name}"))?;
+            ip(&format!("-n {hub} link set {plug}{number} master {bridge} up"))?;
+            ip(&format!("-n {name} address add {net}{number}/24 dev {plug}"))?;
+            ip(&format!("-n {name} link set {plug} up"))?;
+        }
+        Ok(())
+    }
+
+    /// Takes this thread, and whatever it starts from now on, to where devices and operators are.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn enter(&mut self) -> Result<(), String> {
+        let home = open("/proc/thread-self/ns/net")?;
+        enter(&open(&format!("/var/run/netns/{}", self.hub))?)?;
+        self.home = Some(home);
+        Ok(())
+    }
+
+    /// Where a node is for devices and operators, without a port.
+    pub fn address(&self, number: u64) -> String {
+        format!("{NET}{number}")
+    }
+
+    /// Where a node is for other nodes that use the cable for nodes alone.
+    pub fn mesh_address(&self, number: u64) -> String {
+        format!("{MESH}{number}")
+    }
+
+    /// The namespace of a node, in which `ip netns exec` starts programs.
+    pub fn machine(&self, number: u64) -> Option<&str> {
+        self.machines.get(&number).map(String::as_str)
+    }
+}
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        if let Some(home) = &self.home
+            && let Err(error) = enter(home)
+        {
+            tracing::warn!(error, "this thread stays where the machines were");
+        }
+        for name in self.machines.values().chain([&self.hub]) {
+            if let Err(error) = ip(&format!("netns delete {name}")) {
+                tracing::warn!(error, "a namespace stays");
+            }
+        }
+    }
+}
+
+fn open(namespace: &str) -> Result<File, String> {
+    files::open(namespace.as_ref()).map_err(|error| format!("{namespace}: {error}"))
+}
+
+#[cfg(target_os = "linux")]
+fn enter(namespace: &File) -> Result<(), String> {
+    use std::os::fd::AsFd as _;
+
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+    let moved = move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network));
+    moved.map_err(|error| format!("a network namespace cannot be entered: {error}"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn enter(_namespace: &File) -> Result<(), String> {
+    Err("only Linux has network namespaces".to_owned())
+}

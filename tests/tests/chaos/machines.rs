@@ -1,0 +1,251 @@
+//! `fieldmesh-lab`: nodes on machines of their own, broken by the kernel and under them; what that cannot do is refused,
+//! and nothing of it stays behind.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use fieldmesh_tests::{
+    live::until,
+    process::{Finished, Running, run},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{text, verdicts, written};
+
+const BROKEN: &str = r#"
+name = "machines"
+hypothesis = "A cable is pulled, a node dies, a disk is full, datagrams are lost and late: nothing is lost."
+seed = 5
+duration = "30s"
+
+[[fault]]
+kind = "partition"
+at = "4s"
+for = "3s"
+pick = "leader"
+
+[[fault]]
+kind = "kill"
+at = "10s"
+for = "1s"
+pick = "leader"
+
+[[fault]]
+kind = "disk.full"
+at = "16s"
+for = "5s"
+pick = "leader"
+
+[[fault]]
+kind = "loss"
+at = "24s"
+for = "3s"
+pick = "all"
+direction = "in"
+percent = 3
+
+[[fault]]
+kind = "delay"
+at = "24s"
+for = "3s"
+pick = "random"
+delay = "5ms"
+plane = "inside"
+"#;
+
+const UNDER: &str = r#"
+name = "under"
+hypothesis = "What is under a node fails, is wrong or is scarce: nothing is lost."
+seed = 6
+duration = "30s"
+"#;
+
+/// What befalls a node there, each as far as this machine can do it.
+const FAULTS_UNDER: &[(&str, &str)] = &[
+    ("disk.broken", "at = \"4s\"\nfor = \"3s\"\npick = \"leader\""),
+    ("clock", "at = \"13s\"\nfor = \"3s\"\npick = \"random\"\nahead = \"10m\""),
+    ("drift", "at = \"18s\"\nfor = \"3s\"\npick = \"random\"\nppm = 50000"),
+    ("cpu", "at = \"18s\"\nfor = \"2s\"\npick = \"random\"\nthreads = 1"),
+    ("memory", "at = \"22s\"\nfor = \"2s\"\npick = \"random\"\nmib = 16"),
+    ("bandwidth", "at = \"22s\"\nfor = \"3s\"\npick = \"all\"\nrate_kbit = 4000"),
+];
+
+const REST: &str = r#"
+[workload]
+rate = 15
+customers = 6
+technicians = 4
+reads = 10
+writes = 4
+
+[check]
+recover_within = "30s"
+promises = ["I1", "I2", "I3", "I4", "I6", "I7", "I8", "I9", "I10"]
+"#;
+
+async fn lab(args: &[&str]) -> Finished {
+    run("fieldmesh-lab", &[args, &["--json"]].concat()).await
+}
+
+/// What this machine cannot do, with the reason.
+async fn missing() -> BTreeMap<String, String> {
+    let check = lab(&["check"]).await.expect_code(0).json();
+    let mut missing = BTreeMap::new();
+    for fault in check["faults"].as_array().unwrap() {
+        assert_eq!(fault["possible"], fault["missing"].is_null(), "{fault}");
+        if let Some(why) = fault["missing"].as_str() {
+            missing.insert(fault["kind"].as_str().unwrap().to_owned(), why.to_owned());
+        }
+    }
+    // No kernel is asked for the one, and everybody can do the other.
+    assert!(missing.contains_key("delay") && !missing.contains_key("kill"), "{check}");
+    missing
+}
+
+/// Whether it can do what the first scenario wants; loudly not where it cannot.
+async fn is_possible() -> bool {
+    let missing = missing().await;
+    let wanted = ["partition", "loss", "disk.full"];
+    let missing: Vec<&String> = wanted.iter().filter_map(|kind| missing.get(*kind)).collect();
+    if !missing.is_empty() {
+        eprintln!("!!! NO LABORATORY HERE ({missing:?}): run as root after scripts/setup");
+    }
+    missing.is_empty()
+}
+
+/// Runs a scenario, which has to pass with every fault.
+async fn passes(scenario: &str, out: &Path) -> Value {
+    let results = lab(&["run", scenario, "--out", text(out)]).await.expect_code(0).json();
+    assert!(verdicts(&results).iter().all(|(_, verdict)| verdict == "kept"), "{results}");
+    for fault in results["faults"].as_array().unwrap() {
+        assert_eq!(fault["installed"], fault["wanted"], "{results}");
+    }
+    results
+}
+
+/// The namespaces of laboratories whose process is no more.
+async fn left() -> BTreeSet<String> {
+    let list = tokio::process::Command::new("ip").args(["netns", "list"]).output().await.unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    let names = list.lines().filter_map(|line| line.split_whitespace().next());
+    let is_left = |name: &&str| {
+        let owner = name.strip_prefix("fieldmesh-").and_then(|rest| rest.split('-').next());
+        owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists())
+    };
+    names.filter(is_left).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn what_the_kernel_breaks_is_there_and_breaks_no_promise() {
+    if !is_possible().await {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let scenario = written(dir.path(), "machines.toml", &format!("{BROKEN}{REST}"));
+    let (out, before) = (dir.path().join("out"), left().await);
+    let results = passes(&scenario, &out).await;
+    assert_eq!(results["faults"].as_array().unwrap().len(), 5, "{results}");
+    // By what each was done: by the kernel, unless the scenario said otherwise.
+    let history = std::fs::read_to_string(out.join("history.jsonl")).unwrap();
+    let entries = history.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let begun: Vec<(String, String)> = entries
+        .filter(|entry| entry["what"] == "fault" && entry["phase"] == "installed")
+        .map(|entry| {
+            let word = |value: &Value| value.as_str().unwrap().to_owned();
+            (format!("{}", entry["fault"]), word(&entry["why"]))
+        })
+        .collect();
+    for (kind, by) in [
+        ("\"loss_percent\":100", "a cable"),
+        ("\"loss_percent\":3", "numgen"),
+        ("full_disk", "tmpfs"),
+    ] {
+        assert!(begun.iter().any(|(fault, why)| fault.contains(kind) && why.contains(by)), "{begun:?}");
+    }
+    for kind in ["\"delay_ms\":5", "kill"] {
+        assert!(begun.iter().any(|(fault, why)| fault.contains(kind) && why.is_empty()), "{begun:?}");
+    }
+    assert_eq!(left().await.difference(&before).count(), 0, "its namespaces ended with it");
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let own = |line: &&str| line.starts_with("fieldmesh-") && line.contains("/node-");
+    let owners = mounts.lines().filter(own).filter_map(|line| line.split([' ', '-']).nth(1));
+    for owner in owners {
+        assert!(Path::new(&format!("/proc/{owner}")).exists(), "a disk stayed mounted: {mounts}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_broken_under_a_node_is_there_and_breaks_no_promise() {
+    let missing = missing().await;
+    let mut scenario = UNDER.to_owned();
+    let mut count = 0;
+    for (kind, fields) in FAULTS_UNDER {
+        match missing.get(*kind) {
+            Some(why) => eprintln!("!!! NO {kind} HERE: {why}"),
+            None => {
+                scenario += &format!("\n[[fault]]\nkind = \"{kind}\"\n{fields}\n");
+                count += 1;
+            }
+        }
+    }
+    if count == 0 {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let scenario = written(dir.path(), "under.toml", &format!("{scenario}{REST}"));
+    let results = passes(&scenario, &dir.path().join("out")).await;
+    assert_eq!(results["faults"].as_array().unwrap().len(), count, "{results}");
+}
+
+#[tokio::test]
+async fn what_the_kernel_cannot_do_is_refused_with_its_line_before_anything_starts() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("out");
+    let whole = format!("{BROKEN}{REST}");
+    let asked = whole.replacen("plane = \"inside\"\n", "", 1);
+    let line = asked.lines().position(|line| line == "kind = \"delay\"").unwrap() + 1;
+    let scenario = written(dir.path(), "late.toml", &asked);
+    let refused = lab(&["run", &scenario, "--out", text(&out)]).await.expect_code(2).json();
+    let error = refused["error"].as_str().unwrap();
+    assert!(!out.exists(), "nothing was begun");
+    if !is_possible().await {
+        // It says what is missing on this machine, whatever that is.
+        assert!(error.contains("root") || error.contains("not possible here"), "{error}");
+        return;
+    }
+    for told in ["late.toml", &format!("\n{line}:"), "`delay`", "netem", "plane = \"inside\""] {
+        assert!(error.contains(told), "{told}: {error}");
+    }
+    // A cluster that is there is not what it breaks.
+    let staging = whole.replacen("seed = 5", "seed = 5\ntarget = \"staging\"", 1);
+    let staging = staging.replacen("kind = \"kill\"", "kind = \"drain\"", 1);
+    let staging = staging.replacen(", \"I10\"", "", 1);
+    let scenario = written(dir.path(), "staging.toml", &staging);
+    let refused = lab(&["run", &scenario, "--out", text(&out)]).await.expect_code(2).json();
+    assert!(refused["error"].as_str().unwrap().contains("target = \"lab\""), "{refused}");
+    assert!(!out.exists(), "nothing was begun");
+}
+
+#[tokio::test]
+async fn the_machines_of_a_laboratory_that_was_killed_are_gone_with_the_next_one() {
+    if !is_possible().await {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let scenario = written(dir.path(), "machines.toml", &format!("{BROKEN}{REST}"));
+    let out = dir.path().join("out");
+    let killed = Running::start("fieldmesh-lab", &["run", &scenario, "--out", text(&out)]);
+    let last = format!("fieldmesh-{}-3", killed.pid());
+    let namespaces = async || {
+        let list = tokio::process::Command::new("ip").args(["netns", "list"]).output().await;
+        let list = String::from_utf8(list.unwrap().stdout).unwrap();
+        list.lines().any(|line| line.split_whitespace().next() == Some(&last))
+    };
+    until("its machines are there", async || namespaces().await.then_some(())).await;
+    killed.kill().await;
+    lab(&["check"]).await.expect_code(0);
+    assert!(!namespaces().await, "{last} stays");
+}
