@@ -114,10 +114,7 @@ pub fn read_scenario(text: &str) -> Result<Read<Scenario>, Refused> {
 ///
 /// # Errors
 /// Everything that is wrong with the document, and every fault that is refused.
-pub fn read_scenario_where(
-    text: &str,
-    refuses: Refuses<'_>,
-) -> Result<Read<Scenario>, Refused> {
+pub fn read_scenario_where(text: &str, refuses: Refuses<'_>) -> Result<Read<Scenario>, Refused> {
     let read = read(text, SCENARIO_BYTES_MAX, |document, findings| {
         document.only(
             findings,

@@ -181,8 +181,7 @@ fn by_shifts(
         let pick = [Pick::Leader(None), Pick::Random][dice.random_range(0..2)];
         let (number, inside) = (dice.random(), random.inside);
         if !is_quiet {
-            let strike =
-                Strike { number: 0, fault, pick, at_ms, until_ms, dice: number, inside };
+            let strike = Strike { number: 0, fault, pick, at_ms, until_ms, dice: number, inside };
             push(strikes, strike)?;
         }
         begins += random.shift_ms;

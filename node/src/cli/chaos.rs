@@ -235,9 +235,7 @@ async fn run(args: &RunArgs, output: &Output) -> Result<(), CliError> {
     let history = errand.history();
     let ran = match there {
         None => run::on_its_own(&args.common, &errand.work(&history, None), output).await,
-        Some(there) => {
-            run::on_one_that_is_there(there, &errand.work(&history, None), output).await
-        }
+        Some(there) => run::on_one_that_is_there(there, &errand.work(&history, None), output).await,
     };
     errand.judged(ran, output)
 }

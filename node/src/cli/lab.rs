@@ -47,6 +47,8 @@ use crate::files::{self, Access};
 const DEVICES: u16 = 7443;
 const HTTPS: u16 = 8443;
 const MESH: u16 = 7445;
+/// What a run's directory has in it where it is a laboratory's.
+const OURS: &str = "laboratory";
 /// Below so many free MiB a node on a small disk writes nothing.
 const ROOM_MIN_MIB: u64 = 64;
 /// Free MiB that are left on a full disk: less than a node wants, and enough for what it does about that.
@@ -92,14 +94,36 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let (Verb::Run(RunArgs { json, .. }) | Verb::Check(CheckArgs { json })) = &cli.verb;
     let output = Output::new(*json);
+    sweep();
+    let host = Host::look();
     let result = match &cli.verb {
-        Verb::Run(args) => run(args, &output),
+        Verb::Run(args) => run(args, host, &output),
         Verb::Check(_) => {
-            check(&Host::look(), &output);
+            check(&host, &output);
             Ok(())
         }
     };
     output.finish(result)
+}
+
+/// Removes what laboratories left that were killed: as far as this user may, and there is any.
+fn sweep() {
+    // Disks first: whoever has a directory on one has ended with the laboratory.
+    disks::sweep();
+    groups::sweep();
+    if let Err(error) = machines::sweep() {
+        tracing::debug!(error, "no namespace is looked at");
+    }
+    let temporary = std::env::temp_dir();
+    for name in files::names(&temporary).unwrap_or_default() {
+        let dir = temporary.join(&name);
+        if machines::left_by(&name).is_some()
+            && dir.join(OURS).is_file()
+            && let Err(error) = files::remove_dir(&dir)
+        {
+            tracing::warn!(%error, name, "the directory of a run stays");
+        }
+    }
 }
 
 fn check(host: &Host, output: &Output) {
@@ -110,13 +134,14 @@ fn check(host: &Host, output: &Output) {
             None => output.say(format_args!("{kind:<12} {by}")),
             Some(why) => output.say(format_args!("{kind:<12} NO: {why}")),
         }
-        all.push(json!({ "kind": kind, "by": by, "possible": missing.is_none(), "missing": missing }));
+        all.push(
+            json!({ "kind": kind, "by": by, "possible": missing.is_none(), "missing": missing }),
+        );
     }
     output.result(json!({ "faults": all }));
 }
 
-fn run(args: &RunArgs, output: &Output) -> Result<(), CliError> {
-    let host = Host::look();
+fn run(args: &RunArgs, host: Host, output: &Output) -> Result<(), CliError> {
     host.demand_root()?;
     let program = fieldmesh().map_err(CliError::failed)?;
     if !program.is_file() {
@@ -197,10 +222,8 @@ pub(in crate::cli) struct Lab {
 }
 
 impl Lab {
-    /// Makes the machines of an errand; what laboratories left that were killed is removed before.
+    /// Makes the machines of an errand.
     fn make(host: Host, errand: &Errand, disk_mib: u64) -> Result<Self, String> {
-        disks::sweep();
-        groups::sweep();
         let (scenario, strikes) = (&errand.scenario, &errand.timeline.0);
         let wanted = Wanted::of(strikes, disk_mib);
         let joins = strikes.iter().filter(|strike| strike.fault == Fault::Join).count() as u64;
@@ -208,7 +231,9 @@ impl Lab {
         let numbers = || (1..=scenario.nodes + joins).chain(abroad);
         let (machines, dir) = (Machines::new(numbers())?, own_dir());
         let lab = Self { machines, host, wanted, dir, processes: Mutex::default() };
-        files::make_private_dir(&lab.dir).map_err(|error| error.to_string())?;
+        let made = files::make_private_dir(&lab.dir)
+            .and_then(|()| files::write(&lab.dir.join(OURS), &[], Access::Owner));
+        made.map_err(|error| format!("{}: {error}", lab.dir.display()))?;
         if wanted.clock {
             numbers().try_for_each(|number| lab.set_clock(number, 0))?;
         }
@@ -273,7 +298,11 @@ impl Lab {
     }
 
     /// A node's process was started.
-    pub(in crate::cli) fn started(&self, number: u64, process: Option<u32>) -> Result<(), CliError> {
+    pub(in crate::cli) fn started(
+        &self,
+        number: u64,
+        process: Option<u32>,
+    ) -> Result<(), CliError> {
         let Some(process) = process else { return Ok(()) };
         if self.wanted.clock {
             self.processes.lock().unwrap_or_else(PoisonError::into_inner).push(process);

@@ -120,7 +120,11 @@ impl Errand {
     }
 
     /// Judges what happened, where it could be run at all.
-    pub(super) fn judged(&self, ran: Result<(), CliError>, output: &Output) -> Result<(), CliError> {
+    pub(super) fn judged(
+        &self,
+        ran: Result<(), CliError>,
+        output: &Output,
+    ) -> Result<(), CliError> {
         // It says nothing of the product.
         ran.map_err(|error| CliError::ended(Ending::Inconclusive as u8, error))?;
         report(&self.out, output)

@@ -1,8 +1,7 @@
 //! Small disks, which can really be filled: file systems in memory.
 //!
-//! **Invariants:** a disk is unmounted when it is dropped; those of a process that was killed are unmounted, and its
-//! directory removed, when the next laboratory is made. Mounting needs root. **Not here:** what is expected of a
-//! node on one.
+//! **Invariants:** a disk is unmounted when it is dropped; those of a process that was killed are unmounted by the
+//! next laboratory. Mounting needs root. **Not here:** what is expected of a node on one.
 
 use std::path::{Path, PathBuf};
 
@@ -85,31 +84,16 @@ fn whose() -> String {
     format!("fieldmesh-{}", std::process::id())
 }
 
-/// Unmounts the disks of processes that are no more, and removes the directories of their runs.
+/// Unmounts the disks of processes that are no more.
 pub(super) fn sweep() {
     let mounts = files::read("/proc/self/mounts".as_ref()).unwrap_or_default();
-    let mounts = String::from_utf8_lossy(&mounts).into_owned();
-    let mut left = Vec::new();
-    for line in mounts.lines() {
-        let mut fields = line.split(' ');
-        let (Some(name), Some(dir), Some("tmpfs")) = (fields.next(), fields.next(), fields.next())
-        else {
-            continue;
-        };
-        if left_by(name).is_some() {
-            // The kernel writes a blank so.
-            let dir = PathBuf::from(dir.replace("\\040", " "));
-            left.push((name, dir.clone()));
-            drop(SmallDisk { dir });
-        }
-    }
-    for (name, dir) in left {
-        // Of a run's directory, and of no other, the name is the process's too.
-        let of_a_run = dir.parent().filter(|dir| dir.file_name() == Some(name.as_ref()));
-        if let Some(dir) = of_a_run.filter(|dir| dir.exists())
-            && let Err(error) = files::remove_dir(dir)
+    for line in String::from_utf8_lossy(&mounts).lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        if let [name, dir, "tmpfs", ..] = *fields
+            && left_by(name).is_some()
         {
-            tracing::warn!(%error, dir = %dir.display(), "what a run left stays");
+            // The kernel writes a blank so.
+            drop(SmallDisk { dir: PathBuf::from(dir.replace("\\040", " ")) });
         }
     }
 }

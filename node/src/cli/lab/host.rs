@@ -78,7 +78,9 @@ impl Means {
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::AsEver => "signals, processes and requests, as in any run",
-            Self::Cable => "a cable's end that is taken down; one way, or between regions: nft drop",
+            Self::Cable => {
+                "a cable's end that is taken down; one way, or between regions: nft drop"
+            }
             Self::Chance => "nft, numgen random",
             Self::Rate => "nft, limit rate",
             Self::SmallDisk => "a tmpfs that is filled",
@@ -115,7 +117,8 @@ fn library(of: &[PathBuf]) -> Option<PathBuf> {
 fn clocks() -> Vec<PathBuf> {
     let lib = Path::new("/usr/lib");
     let own = files::names(lib).unwrap_or_default().into_iter().map(|name| lib.join(name));
-    let all = own.chain([lib, "/usr/lib64".as_ref(), "/usr/local/lib".as_ref()].map(Path::to_owned));
+    let all =
+        own.chain([lib, "/usr/lib64".as_ref(), "/usr/local/lib".as_ref()].map(Path::to_owned));
     all.map(|dir| dir.join(CLOCK)).collect()
 }
 
@@ -169,7 +172,8 @@ impl Host {
             Means::Rate => "ether type ip limit rate over 1000 bytes/second burst 3000 bytes drop",
             _ => "iifname \"mesh1\" oifname \"mesh2\" ether type ip drop",
         });
-        let tried = absent(&[("ip", "iproute2"), ("nft", "nftables")]).map_or_else(|| machines::tried(&rules.collect::<Vec<_>>()), Err);
+        let tried = absent(&[("ip", "iproute2"), ("nft", "nftables")])
+            .map_or_else(|| machines::tried(&rules.collect::<Vec<_>>()), Err);
         for (at, means) in OF_THE_NETWORK.iter().enumerate() {
             let why = match &tried {
                 Err(why) => Some(why),

@@ -81,7 +81,6 @@ fn table() -> String {
 /// # Errors
 /// What is missing where it can have none.
 pub fn tried(rules: &[&str]) -> Result<Vec<Result<(), String>>, String> {
-    sweep()?;
     let probe = named("probe");
     ip(&format!("netns add {probe}"))?;
     let one = |rule: &&str| nft_in(&probe, &format!("{}{}", table(), also(rule)));
@@ -99,7 +98,7 @@ pub(super) fn left_by(name: &str) -> Option<u32> {
 }
 
 /// Ends the namespaces of processes that are no more.
-fn sweep() -> Result<(), String> {
+pub(super) fn sweep() -> Result<(), String> {
     for line in ip("netns list")?.lines() {
         let name = line.split_whitespace().next().unwrap_or_default();
         if left_by(name).is_some() {
@@ -141,7 +140,9 @@ impl Machines {
         self.machines.insert(number, name.clone());
         ip(&format!("-n {name} link set lo up"))?;
         for (plug, bridge, net) in [(PLUG, "hub", NET), (MESH_PLUG, "nodes", MESH)] {
-            ip(&format!("-n {hub} link add {plug}{number} type veth peer name {plug} netns {name}"))?;
+            ip(&format!(
+                "-n {hub} link add {plug}{number} type veth peer name {plug} netns {name}"
+            ))?;
             ip(&format!("-n {hub} link set {plug}{number} master {bridge} up"))?;
             ip(&format!("-n {name} address add {net}{number}/24 dev {plug}"))?;
             ip(&format!("-n {name} link set {plug} up"))?;
