@@ -42,6 +42,15 @@ impl SmallDisk {
     /// # Errors
     /// Where twice as much is free afterwards.
     pub async fn fill(&self, left_mib: u64) -> Result<(), String> {
+        let filled = self.filled(left_mib).await;
+        if filled.is_err() {
+            // Of what did not succeed nothing is to be left.
+            drop(self.empty());
+        }
+        filled
+    }
+
+    async fn filled(&self, left_mib: u64) -> Result<(), String> {
         let named = |error: std::io::Error| format!("{}: {error}", self.dir.display());
         let room = files::room(&self.dir).map_err(named)?;
         let size = room.saturating_sub(left_mib << 20);
