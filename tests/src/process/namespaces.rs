@@ -16,8 +16,9 @@ impl Network {
         for rule in tried(&["drop"])? {
             rule?;
         }
-        let mut machines = Machines::new(1..=nodes).unwrap();
-        machines.enter().unwrap();
+        let machines = Machines::new(1..=nodes);
+        let mut machines = machines.unwrap_or_else(|why| panic!("{why}"));
+        machines.enter().unwrap_or_else(|why| panic!("{why}"));
         Ok(Self(machines))
     }
 
