@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "this file is the seam to the file system")]
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
@@ -130,6 +131,47 @@ pub fn count(dir: &Path) -> Option<u64> {
     fs::read_dir(dir).ok().map(|entries| entries.count() as u64)
 }
 
+/// How long each file of a directory is whose name ends like this.
+///
+/// # Errors
+/// As the file system says; one that is removed meanwhile is left out.
+pub fn lengths(dir: &Path, ending: &str) -> io::Result<BTreeMap<PathBuf, u64>> {
+    let mut lengths = BTreeMap::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if !path.to_string_lossy().ends_with(ending) {
+            continue;
+        }
+        match fs::metadata(&path) {
+            Ok(found) => {
+                lengths.insert(path, found.len());
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(lengths)
+}
+
+/// Cuts a file off behind so many bytes.
+///
+/// # Errors
+/// As the file system says.
+pub fn cut(path: &Path, bytes: u64) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.set_len(bytes)
+}
+
+/// Turns one bit of a file over; what was turned twice is as it was.
+///
+/// # Errors
+/// As the file system says; a file that ends before.
+pub fn turn_bit(path: &Path, at: u64, bit: u8) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at)?;
+    file.write_all_at(&[byte[0] ^ (1 << (bit % 8))], at)
+}
+
 /// Bytes of all files in a directory and below it.
 ///
 /// # Errors
@@ -175,6 +217,15 @@ pub fn reserve(path: &Path, bytes: u64) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
     Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?)
+}
+
+/// Makes a file, empty, to be written by whoever gets it.
+///
+/// # Errors
+/// As the file system says.
+pub fn create(path: &Path, access: Access) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(access.mode()).open(path)
 }
 
 /// A file that only grows.

@@ -125,7 +125,7 @@ impl Server {
             members,
             own,
         } = parts;
-        let db = database(&dir)?;
+        let rocks = Rocks::new(database(&dir)?).may_lose_power(config.chaos.enabled);
         let (metrics, trust) = (recorder()?, Trust::new(trust));
         let reset_key = service.region_key.derive(b"stateless reset");
         let Sockets { listener, public, https_tls, live, endpoint, devices } =
@@ -145,7 +145,7 @@ impl Server {
             snapshot_every: config.raft.snapshot_every,
             awake_max: config.node.entities_awake_max,
             disk: config.disk.limits(),
-            engine: Arc::new(FaultyEngine::new(Arc::new(Rocks::new(&db)), chaos.disk())),
+            engine: Arc::new(FaultyEngine::new(Arc::new(rocks), chaos.disk())),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             trust: Arc::clone(&trust),

@@ -116,6 +116,9 @@ pub trait Table: Send + Sync + 'static {
     fn sync(&self) -> Pending<Result<(), StoreError>>;
     /// A frozen copy of all that is visible now, readable until it is dropped.
     fn checkpoint(&self) -> Result<Arc<dyn Table>, StoreError>;
+    /// Takes from the disk what was written and not synced, as a power cut does; nobody may write meanwhile, and
+    /// the process has to end behind it, because reads may still find what is gone.
+    fn lose_unsynced(&self) -> Result<(), StoreError>;
 }
 
 /// Where tables come from.

@@ -5,11 +5,12 @@
     reason = "tests fail by panicking, and look into folders"
 )]
 
-use fieldmesh_node::store::{Batch, Engine, Role, rocks::Rocks, simulated::Disk};
+use fieldmesh_node::store::{Batch, Engine, Role, Table, rocks::Rocks, simulated::Disk};
+use fieldmesh_tests::process::contents::{contents, place};
 
 const ALL: &[u8] = &[u8::MAX];
 
-fn write(table: &dyn fieldmesh_node::store::Table, keys: std::ops::Range<u8>, size: usize) {
+fn write(table: &dyn Table, keys: std::ops::Range<u8>, size: usize) {
     let mut batch = Batch::default();
     keys.for_each(|key| batch.put([key], vec![key; size]));
     table.write(batch).unwrap();
@@ -69,6 +70,42 @@ fn rocksdb_keeps_the_contract_and_leaves_no_checkpoint_behind() {
     let left = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
     let left: Vec<String> = left.map(|name| name.to_string_lossy().into_owned()).collect();
     assert!(!left.iter().any(|name| name.contains("checkpoint")), "{left:?}");
+}
+
+/// What a log has that is started on the disk as it is now: the engine that is open would write on at its end.
+fn keys_on_disk(dir: &std::path::Path) -> Vec<u8> {
+    let copy = tempfile::tempdir().unwrap();
+    place(&contents(dir), copy.path());
+    let log = Rocks::new(copy.path()).open("log", Role::Log).unwrap();
+    log.scan(&[], ALL, 100).unwrap().iter().map(|(key, _)| key[0]).collect()
+}
+
+#[tokio::test]
+async fn a_power_cut_leaves_of_a_log_what_was_synced() {
+    for synced in [0_u8, 10] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Rocks::new(dir.path()).may_lose_power(true).open("log", Role::Log).unwrap();
+        if synced > 0 {
+            write(&*log, 0..synced, 1);
+            log.sync().await.unwrap();
+        }
+        write(&*log, synced..synced + 10, 1);
+        let all: Vec<u8> = (0..synced + 10).collect();
+        assert_eq!(keys_on_disk(dir.path()), all, "a kill takes nothing");
+        log.lose_unsynced().unwrap();
+        let kept: Vec<u8> = (0..synced).collect();
+        assert_eq!(keys_on_disk(dir.path()), kept);
+    }
+}
+
+#[test]
+fn a_log_that_notes_no_syncs_is_not_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Rocks::new(dir.path()).open("log", Role::Log).unwrap();
+    write(&*log, 0..10, 1);
+    let refused = log.lose_unsynced().unwrap_err();
+    assert!(refused.to_string().contains("table log"), "{refused}");
+    assert_eq!(keys_on_disk(dir.path()).len(), 10);
 }
 
 #[test]

@@ -118,4 +118,8 @@ impl Table for FaultyLog {
     fn checkpoint(&self) -> Result<Arc<dyn Table>, StoreError> {
         self.inner.checkpoint()
     }
+
+    fn lose_unsynced(&self) -> Result<(), StoreError> {
+        self.inner.lose_unsynced()
+    }
 }

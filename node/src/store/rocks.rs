@@ -9,6 +9,7 @@
 //! callers found it whole: opening alone writes new files.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -44,6 +45,7 @@ pub struct Rocks {
     dir: PathBuf,
     cache: Cache,
     mark: Mutex<Option<files::Mark>>,
+    may_lose_power: bool,
 }
 
 /// Name of the file that says how far the log was written.
@@ -51,12 +53,21 @@ const MARK: &str = "log.mark";
 /// The file that keeps room back, and its size: opening a table writes less than a MiB.
 const RESERVE: &str = "reserve";
 const RESERVE_BYTES: u64 = 16 << 20;
+/// How the names of write-ahead files end.
+const AHEAD: &str = ".log";
 
 impl Rocks {
     /// Uses `dir`, which must exist and be writable.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-        Self { dir: dir.into(), cache, mark: Mutex::default() }
+        Self { dir: dir.into(), cache, mark: Mutex::default(), may_lose_power: false }
+    }
+
+    /// Whether logs note how long their files are behind each sync, so that [`Table::lose_unsynced`] can cut
+    /// them there. It costs a look into the directory each time, so that nodes outside a lab have none.
+    #[must_use]
+    pub fn may_lose_power(self, may_lose_power: bool) -> Self {
+        Self { may_lose_power, ..self }
     }
 
     fn options(&self, role: Role) -> Options {
@@ -92,7 +103,7 @@ impl Engine for Rocks {
         options.create_if_missing(false);
         let db = DB::open_for_read_only(&options, &path, false);
         let db = db.map_err(|error| open_error(table, &path, error))?;
-        Ok(Some(Arc::new(RocksTable { shared: Shared::of(db, path, table, role) })))
+        Ok(Some(Arc::new(RocksTable { shared: Shared::of(db, path, table, role, None) })))
     }
 
     fn open(&self, table: &str, role: Role) -> Result<Arc<dyn Table>, StoreError> {
@@ -100,7 +111,11 @@ impl Engine for Rocks {
         let db = DB::open(&self.options(role), &path);
         let db = db.map_err(|error| open_error(table, &path, error))?;
         remove_checkpoints(&path);
-        Ok(Arc::new(RocksTable { shared: Shared::of(db, path, table, role) }))
+        let notes = self.may_lose_power && role == Role::Log;
+        let synced = notes.then(Mutex::default);
+        let shared = Shared::of(db, path, table, role, synced);
+        shared.note_synced()?;
+        Ok(Arc::new(RocksTable { shared }))
     }
 
     fn discard(&self, table: &str) -> Result<(), StoreError> {
@@ -184,11 +199,48 @@ struct Shared {
     name: String,
     role: Role,
     checkpoints: AtomicU64,
+    /// Where it is noted: how long each write-ahead file was when the last sync had ended.
+    synced: Option<Mutex<BTreeMap<PathBuf, u64>>>,
 }
 
 impl Shared {
-    fn of(db: DB, path: PathBuf, name: &str, role: Role) -> Arc<Self> {
-        Arc::new(Self { db, path, name: name.to_owned(), role, checkpoints: AtomicU64::new(0) })
+    fn of(
+        db: DB,
+        path: PathBuf,
+        name: &str,
+        role: Role,
+        synced: Option<Mutex<BTreeMap<PathBuf, u64>>>,
+    ) -> Arc<Self> {
+        let (name, checkpoints) = (name.to_owned(), AtomicU64::new(0));
+        Arc::new(Self { db, path, name, role, checkpoints, synced })
+    }
+
+    fn ahead(&self) -> Result<BTreeMap<PathBuf, u64>, StoreError> {
+        files::lengths(&self.path, AHEAD).map_err(|error| write_error(self, &error))
+    }
+
+    /// Only the log's one writer writes and syncs: nothing is written between a sync and this.
+    fn note_synced(&self) -> Result<(), StoreError> {
+        if let Some(synced) = &self.synced {
+            *synced.lock().unwrap_or_else(PoisonError::into_inner) = self.ahead()?;
+        }
+        Ok(())
+    }
+
+    /// Sorted files are synced before anything refers to them; what is lost is at the ends of write-ahead files, and
+    /// all of those that were begun since.
+    fn lose_unsynced(&self) -> Result<(), StoreError> {
+        let Some(synced) = &self.synced else {
+            return Err(write_error(self, &"it is not noted what is synced"));
+        };
+        let synced = synced.lock().unwrap_or_else(PoisonError::into_inner);
+        for (path, bytes) in self.ahead()? {
+            let kept = synced.get(&path).copied().unwrap_or(0);
+            if kept < bytes {
+                files::cut(&path, kept).map_err(|error| write_error(self, &error))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -287,7 +339,8 @@ impl Table for RocksTable {
                 Role::Log => shared.db.flush_wal(true),
                 Role::State => shared.db.flush(),
             };
-            done.map_err(|error| write_error(&shared, &error))
+            done.map_err(|error| write_error(&shared, &error))?;
+            shared.note_synced()
         })
     }
 
@@ -300,9 +353,13 @@ impl Table for RocksTable {
         let name = self.shared.name.clone();
         Ok(Arc::new(Frozen { path, name, table: OnceLock::new() }))
     }
+
+    fn lose_unsynced(&self) -> Result<(), StoreError> {
+        self.shared.lose_unsynced()
+    }
 }
 
-fn write_error(shared: &Shared, error: &rocksdb::Error) -> StoreError {
+fn write_error(shared: &Shared, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Write { table: shared.name.clone(), reason: error.to_string() }
 }
 
@@ -341,7 +398,7 @@ impl Frozen {
         options.set_max_open_files(FROZEN_OPEN_FILES_MAX);
         let db = DB::open_for_read_only(&options, &self.path, false);
         let db = db.map_err(|error| open_error(&self.name, &self.path, error))?;
-        let shared = Shared::of(db, self.path.clone(), &self.name, Role::State);
+        let shared = Shared::of(db, self.path.clone(), &self.name, Role::State, None);
         // Where two were first, one of them closes again what it opened.
         Ok(self.table.get_or_init(|| RocksTable { shared }))
     }
@@ -390,6 +447,10 @@ impl Table for Frozen {
     }
 
     fn checkpoint(&self) -> Result<Arc<dyn Table>, StoreError> {
+        Err(self.frozen())
+    }
+
+    fn lose_unsynced(&self) -> Result<(), StoreError> {
         Err(self.frozen())
     }
 }

@@ -89,16 +89,21 @@ impl Disk {
     /// the same, because a real disk may write at any time.
     pub fn crash_keeping(&self, mut kept: impl FnMut(usize) -> usize) {
         for table in lock(&self.tables).values() {
-            let mut state = lock(&table.state);
-            let kept = kept(state.pending.len()).min(state.pending.len());
-            let survivors: Vec<Batch> = state.pending.drain(..kept).collect();
-            for batch in &survivors {
-                apply(&mut state.durable, batch);
-            }
-            state.visible = state.durable.clone();
-            state.synced = state.written;
-            state.pending.clear();
+            lock(&table.state).crash_keeping(&mut kept);
         }
+    }
+}
+
+impl State {
+    fn crash_keeping(&mut self, kept: impl FnOnce(usize) -> usize) {
+        let kept = kept(self.pending.len()).min(self.pending.len());
+        let survivors: Vec<Batch> = self.pending.drain(..kept).collect();
+        for batch in &survivors {
+            apply(&mut self.durable, batch);
+        }
+        self.visible = self.durable.clone();
+        self.synced = self.written;
+        self.pending.clear();
     }
 }
 
@@ -247,6 +252,11 @@ impl Table for Arc<SimulatedTable> {
             state: Mutex::new(state),
             sync_takes: Arc::clone(&self.sync_takes),
         })))
+    }
+
+    fn lose_unsynced(&self) -> Result<(), StoreError> {
+        lock(&self.state).crash_keeping(|_| 0);
+        Ok(())
     }
 }
 

@@ -120,4 +120,8 @@ impl Table for MortalTable {
     fn checkpoint(&self) -> Result<Arc<dyn Table>, StoreError> {
         self.fate.around(|| self.inner.checkpoint())
     }
+
+    fn lose_unsynced(&self) -> Result<(), StoreError> {
+        self.inner.lose_unsynced()
+    }
 }
