@@ -83,6 +83,7 @@ pub struct DiskFaults {
     delay_ms: AtomicU64,
     is_full: AtomicBool,
     is_broken: AtomicBool,
+    is_losing_power: AtomicBool,
 }
 
 impl DiskFaults {
@@ -98,6 +99,11 @@ impl DiskFaults {
     /// Whether what is written does not come onto the disk.
     pub fn is_broken(&self) -> bool {
         self.is_broken.load(Ordering::Relaxed)
+    }
+
+    /// Whether the next sync is not lived to see.
+    pub fn is_losing_power(&self) -> bool {
+        self.is_losing_power.load(Ordering::Relaxed)
     }
 }
 
@@ -366,6 +372,7 @@ impl Chaos {
         self.disk.delay_ms.store(delay_ms, Ordering::Relaxed);
         self.disk.is_full.store(is_leased(Fault::FullDisk), Ordering::Relaxed);
         self.disk.is_broken.store(is_leased(Fault::BrokenDisk), Ordering::Relaxed);
+        self.disk.is_losing_power.store(is_leased(Fault::PowerCut), Ordering::Relaxed);
         self.actors.follow(&actors);
         self.ballast.follow(threads, mib);
         metrics::gauge!("fieldmesh_chaos_leases").set(leases.len() as f64);
@@ -385,6 +392,7 @@ fn is_own(fault: &Fault) -> bool {
         | Fault::SlowDisk { .. }
         | Fault::FullDisk
         | Fault::BrokenDisk
+        | Fault::PowerCut
         | Fault::Clock { .. }
         | Fault::Drift { .. }
         | Fault::FailingActors { .. }
@@ -397,6 +405,7 @@ fn is_own(fault: &Fault) -> bool {
         | Fault::Drain
         | Fault::Restart
         | Fault::Upgrade
+        | Fault::FlippedBits { .. }
         | Fault::Herd
         | Fault::Revoke { .. }
         | Fault::Join

@@ -9,6 +9,8 @@
 pub enum Mutant {
     /// The log says that a write is done before its sync.
     AckBeforeSync,
+    /// The log is written and never synced.
+    SyncSkipped,
     /// A proposal is called applied as soon as the leader has it.
     AckBeforeQuorum,
     /// A vote is not on disk when it is given.
@@ -35,8 +37,9 @@ pub enum Mutant {
 
 #[cfg(debug_assertions)]
 impl Mutant {
-    const ALL: [(&str, Self); 12] = [
+    const ALL: [(&str, Self); 13] = [
         ("ack_before_sync", Self::AckBeforeSync),
+        ("sync_skipped", Self::SyncSkipped),
         ("ack_before_quorum", Self::AckBeforeQuorum),
         ("vote_in_memory", Self::VoteInMemory),
         ("apply_not_atomic", Self::ApplyNotAtomic),

@@ -17,6 +17,8 @@ pub(crate) const DRIFT_PPM_MAX: u64 = 100_000;
 /// More than any node has processors.
 pub(crate) const THREADS_MAX: u64 = 64;
 pub(crate) const HELD_MIB_MAX: u64 = 16 * 1024;
+/// Whoever loses more has lost the disk.
+pub(crate) const BITS_MAX: u64 = 64;
 
 /// Which way datagrams go, as the node sees it that does the harm.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +74,11 @@ pub enum Fault {
     FullDisk,
     /// Its log cannot be written: a node that sees that ends itself, and is started again when the fault ends.
     BrokenDisk,
+    /// Its power fails: what its log wrote and did not sync is gone, and it is started again when the fault ends.
+    PowerCut,
+    /// SIGKILL, and so many bits of its stored files are others when it is started at once; when the fault ends it
+    /// is killed, they are what they were, and it is started again.
+    FlippedBits { bits: u64 },
     /// Its wall clock is so much ahead, or behind where negative.
     Clock { offset_ms: i64 },
     /// Its wall clock gains so many millionths, or loses them where negative.
@@ -126,6 +133,8 @@ pub const KINDS: &[(&str, &[&str])] = &[
     ("disk.slow", &["delay", "plane"]),
     ("disk.full", &["plane"]),
     ("disk.broken", &["plane"]),
+    ("disk.lost", &[]),
+    ("disk.flip", &["bits"]),
     ("clock", &["ahead", "behind", "plane"]),
     ("drift", &["ppm", "plane"]),
     ("actor.fail", &["percent"]),
@@ -152,6 +161,8 @@ impl Fault {
             Self::SlowDisk { .. } => "disk.slow",
             Self::FullDisk => "disk.full",
             Self::BrokenDisk => "disk.broken",
+            Self::PowerCut => "disk.lost",
+            Self::FlippedBits { .. } => "disk.flip",
             Self::Clock { .. } => "clock",
             Self::Drift { .. } => "drift",
             Self::FailingActors { .. } => "actor.fail",
@@ -177,6 +188,7 @@ impl Fault {
             Self::SlowActors { percent, delay_ms } => percent <= 100 && delay_ms <= DELAY_MS_MAX,
             Self::BusyProcessor { threads } => threads <= THREADS_MAX,
             Self::HeldMemory { mib } => mib <= HELD_MIB_MAX,
+            Self::FlippedBits { bits } => bits <= BITS_MAX,
             _ => true,
         }
     }
@@ -191,7 +203,9 @@ impl Fault {
             | Self::Restart
             | Self::Upgrade
             | Self::FullDisk
-            | Self::BrokenDisk => true,
+            | Self::BrokenDisk
+            | Self::PowerCut
+            | Self::FlippedBits { .. } => true,
             _ => false,
         }
     }
@@ -205,6 +219,8 @@ impl Fault {
                 | Self::Restart
                 | Self::Upgrade
                 | Self::BrokenDisk
+                | Self::PowerCut
+                | Self::FlippedBits { .. }
                 | Self::Join
                 | Self::Rotate
         )
@@ -227,7 +243,7 @@ impl Fault {
 
     /// Whether it ends the node's process, so that somebody has to start it again.
     pub fn ends_the_process(&self) -> bool {
-        matches!(self, Self::Kill | Self::BrokenDisk)
+        matches!(self, Self::Kill | Self::BrokenDisk | Self::PowerCut | Self::FlippedBits { .. })
     }
 
     /// Whether operators' agreement is enough for a node to do it: a clock that jumps moves real promises, a
@@ -239,6 +255,8 @@ impl Fault {
                 | Self::Drift { .. }
                 | Self::FullDisk
                 | Self::BrokenDisk
+                | Self::PowerCut
+                | Self::FlippedBits { .. }
                 | Self::HeldMemory { .. }
                 | Self::FailingActors { .. }
         )
@@ -299,6 +317,8 @@ mod tests {
             Fault::SlowDisk { delay_ms: 1 },
             Fault::FullDisk,
             Fault::BrokenDisk,
+            Fault::PowerCut,
+            Fault::FlippedBits { bits: 1 },
             Fault::Clock { offset_ms: -1 },
             Fault::Drift { ppm: -1 },
             Fault::FailingActors { percent: 1 },

@@ -52,7 +52,7 @@ async fn what_operators_agreed_leaves_clocks_right_and_disks_with_room() {
     let (chaos, _, _) = agreed_until(60_000);
     assert_eq!(chaos.lease(1, SLOW, LEASE_MAX), Ok(true));
     assert_eq!(chaos.lease(1, SLOW, LEASE_MAX), Ok(false), "it goes on");
-    let guarded = [(LATE, "clock"), (Fault::FullDisk, "disk.full")];
+    let guarded = [(LATE, "clock"), (Fault::FullDisk, "disk.full"), (Fault::PowerCut, "disk.lost")];
     for (fault, name) in guarded {
         assert_eq!(chaos.lease(2, fault, LEASE_MAX), Err(LeaseError::Guarded(name)));
     }

@@ -21,6 +21,7 @@ mod page;
 mod plane;
 mod prober;
 mod recorder;
+mod rot;
 mod rotation;
 mod run;
 mod striker;

@@ -16,6 +16,7 @@ use std::{
 };
 
 use fieldmesh_actors::seams::Entropy as _;
+use futures_util::future::join_all;
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::{
@@ -23,7 +24,7 @@ use tokio::{
     time::{Duration, Instant},
 };
 
-pub(super) use self::process::{Footprint, fieldmesh, footprint, said_by};
+pub(super) use self::process::{Ended, Footprint, fieldmesh, footprint, said_by};
 use self::process::{NodeProcess, Place, failed};
 use crate::{
     cli::{
@@ -356,6 +357,26 @@ impl Fleet {
     /// The same node again, on the same addresses.
     pub(super) async fn restart(&mut self, number: u64) -> Result<(), CliError> {
         self.node(number)?.spawn().await
+    }
+
+    /// The same for many, all at once: of those that decide none is ready alone.
+    pub(super) async fn restart_all(
+        &mut self,
+        numbers: &[u64],
+    ) -> Vec<(u64, Result<(), CliError>)> {
+        let all = self.nodes.iter_mut().zip(1..);
+        let nodes = all.filter(|(_, number)| numbers.contains(number));
+        join_all(nodes.map(async |(node, number)| (number, node.spawn().await))).await
+    }
+
+    /// The same for one that may refuse to start: how it ended then.
+    pub(super) async fn try_restart(&mut self, number: u64) -> Result<Option<Ended>, CliError> {
+        self.node(number)?.try_spawn().await
+    }
+
+    /// SIGKILL, whatever a node is at; how it had ended by itself, where it had.
+    pub(super) async fn put_down(&mut self, number: u64) -> Result<Option<Ended>, CliError> {
+        self.node(number)?.put_down().await
     }
 
     /// From its next start on it is of this program.

@@ -1,9 +1,15 @@
-//! A disk that is slow, full or broken on purpose.
+//! A disk that is slow, full or broken on purpose, or whose power is cut.
 //!
 //! **Invariants:** what is written is what would be written without it, later; a sync that fails has not been
-//! done. **Not here:** when (`chaos`).
+//! done; behind a power cut nothing is written. **Not here:** when (`chaos`), what a cut takes (the table).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::oneshot,
@@ -15,6 +21,8 @@ use crate::chaos::DiskFaults;
 
 /// How often it is looked whether a write has waited long enough.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A sync is under way for so long when the power is cut: whoever does not wait for it has answered by then.
+const CUT_AFTER: Duration = Duration::from_millis(500);
 
 /// An engine whose log takes longer or cannot be written, and that says there is no room, while that is wanted.
 pub struct FaultyEngine {
@@ -36,7 +44,10 @@ impl Engine for FaultyEngine {
     fn open(&self, table: &str, role: Role) -> Result<Arc<dyn Table>, StoreError> {
         let inner = self.inner.open(table, role)?;
         Ok(match role {
-            Role::Log => Arc::new(FaultyLog { inner, faults: Arc::clone(&self.faults) }),
+            Role::Log => {
+                let (faults, is_unsynced) = (Arc::clone(&self.faults), Arc::default());
+                Arc::new(FaultyLog { inner, faults, is_unsynced })
+            }
             Role::State => inner,
         })
     }
@@ -66,10 +77,41 @@ impl Engine for FaultyEngine {
     }
 }
 
-/// A log whose syncs take longer, or fail.
+/// A log whose syncs take longer, fail, or are not lived to see.
 struct FaultyLog {
     inner: Arc<dyn Table>,
     faults: Arc<DiskFaults>,
+    /// Something was written since the power began to fail, and is not synced.
+    is_unsynced: Arc<AtomicBool>,
+}
+
+/// Of which the process has to end: nothing may be written any more.
+fn failed(reason: &str) -> StoreError {
+    StoreError::Write { table: "log".into(), reason: format!("CHAOS: {reason}, by a lease") }
+}
+
+fn cut_power(log: &dyn Table) -> StoreError {
+    match log.lose_unsynced() {
+        Ok(()) => failed("the power is cut on purpose, and what was not synced is gone"),
+        Err(error) => error,
+    }
+}
+
+/// The power is cut while a sync is under way, unless the lease ends before.
+async fn fading(
+    inner: Arc<dyn Table>,
+    faults: Arc<DiskFaults>,
+    is_unsynced: Arc<AtomicBool>,
+) -> Result<(), StoreError> {
+    let began = Instant::now();
+    while faults.is_losing_power() {
+        if began.elapsed() >= CUT_AFTER {
+            return Err(cut_power(&*inner));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    is_unsynced.store(false, Ordering::Relaxed);
+    inner.sync().await
 }
 
 impl Table for FaultyLog {
@@ -92,15 +134,21 @@ impl Table for FaultyLog {
     }
 
     fn write(&self, batch: Batch) -> Result<(), StoreError> {
+        let is_losing_power = self.faults.is_losing_power();
+        if self.is_unsynced.swap(is_losing_power, Ordering::Relaxed) && is_losing_power {
+            // Whoever wrote the one before waits for no sync: none will come.
+            return Err(cut_power(&*self.inner));
+        }
         self.inner.write(batch)
     }
 
     fn sync(&self) -> Pending<Result<(), StoreError>> {
         let (faults, inner) = (Arc::clone(&self.faults), Arc::clone(&self.inner));
         if faults.is_broken() {
-            let reason = "CHAOS: a sync fails on purpose, by a lease".to_owned();
-            let failed = StoreError::Write { table: "log".into(), reason };
-            return Box::pin(std::future::ready(Err(failed)));
+            return Box::pin(std::future::ready(Err(failed("a sync fails on purpose"))));
+        }
+        if faults.is_losing_power() {
+            return Box::pin(fading(inner, faults, Arc::clone(&self.is_unsynced)));
         }
         if faults.delay().is_zero() {
             return inner.sync();
@@ -121,5 +169,77 @@ impl Table for FaultyLog {
 
     fn lose_unsynced(&self) -> Result<(), StoreError> {
         self.inner.lose_unsynced()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use fieldmesh_chaos::Fault;
+
+    use super::*;
+    use crate::{
+        chaos::{Chaos, LEASE_MAX},
+        os::SystemClock,
+        store::simulated::Disk,
+    };
+
+    fn write(log: &dyn Table, key: u8) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        batch.put([key], [key]);
+        log.write(batch)
+    }
+
+    fn keys(log: &dyn Table) -> Vec<u8> {
+        log.scan(&[], &[u8::MAX], 10).unwrap().iter().map(|(key, _)| key[0]).collect()
+    }
+
+    /// A log with one row that is synced, and what breaks its disk.
+    async fn log() -> (Disk, Chaos, Arc<dyn Table>) {
+        let (disk, chaos) = (Disk::default(), Chaos::new(true, Arc::new(SystemClock)));
+        let engine = FaultyEngine::new(Arc::new(disk.clone()), chaos.disk());
+        let log = engine.open("log", Role::Log).unwrap();
+        write(&*log, 1).unwrap();
+        log.sync().await.unwrap();
+        (disk, chaos, log)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_power_cut_takes_what_a_sync_was_under_way_for_and_nothing_before() {
+        let (disk, chaos, log) = log().await;
+        chaos.lease(1, Fault::PowerCut, LEASE_MAX).unwrap();
+        write(&*log, 2).unwrap();
+        assert_eq!(keys(&*log), [1, 2], "until then it is read as ever");
+        let began = Instant::now();
+        let error = log.sync().await.unwrap_err();
+        assert!(error.to_string().contains("the power is cut"), "{error}");
+        assert!(began.elapsed() >= CUT_AFTER, "whoever does not wait has time to say so");
+        assert_eq!(keys(&*disk.inspect("log", Role::Log).unwrap().unwrap()), [1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_writes_on_without_a_sync_loses_all_that_it_wrote() {
+        let (disk, chaos, log) = log().await;
+        write(&*log, 2).unwrap();
+        chaos.lease(1, Fault::PowerCut, LEASE_MAX).unwrap();
+        write(&*log, 3).unwrap();
+        write(&*log, 4).unwrap_err();
+        assert_eq!(keys(&*disk.inspect("log", Role::Log).unwrap().unwrap()), [1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_ends_before_the_cut_costs_nothing() {
+        let (disk, chaos, log) = log().await;
+        for key in [2, 3] {
+            chaos.lease(1, Fault::PowerCut, LEASE_MAX).unwrap();
+            write(&*log, key).unwrap();
+            let syncs = tokio::spawn(log.sync());
+            sleep(CUT_AFTER / 2).await;
+            chaos.end(1);
+            syncs.await.unwrap().unwrap();
+        }
+        disk.crash();
+        assert_eq!(keys(&*log), [1, 2, 3]);
     }
 }

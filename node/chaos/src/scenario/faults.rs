@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     fault::{
-        DELAY_MS_MAX, DRIFT_PPM_MAX, Direction, FLAP_MS_MAX, Fault, HELD_MIB_MAX, KINDS, Network,
-        OFFSET_MS_MAX, Pick, RATE_KBIT_MAX, THREADS_MAX,
+        BITS_MAX, DELAY_MS_MAX, DRIFT_PPM_MAX, Direction, FLAP_MS_MAX, Fault, HELD_MIB_MAX, KINDS,
+        Network, OFFSET_MS_MAX, Pick, RATE_KBIT_MAX, THREADS_MAX,
     },
     span::{span, written},
 };
@@ -27,6 +27,7 @@ const REVOKED: (i64, i64) = (1, 1_000);
 const DRIFT_PPM: (i64, i64) = (-(DRIFT_PPM_MAX as i64), DRIFT_PPM_MAX as i64);
 const THREADS: (i64, i64) = (1, THREADS_MAX as i64);
 const HELD_MIB: (i64, i64) = (1, HELD_MIB_MAX as i64);
+const BITS: (i64, i64) = (1, BITS_MAX as i64);
 
 /// Why whoever runs a scenario cannot do a fault by its own means; none: it can.
 pub type Refuses<'a> = &'a dyn Fn(&Fault) -> Option<String>;
@@ -245,6 +246,8 @@ fn of_a_node(kind: &str, fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -
         }
         "disk.full" => Fault::FullDisk,
         "disk.broken" => Fault::BrokenDisk,
+        "disk.lost" => Fault::PowerCut,
+        "disk.flip" => Fault::FlippedBits { bits: number(fields, findings, "bits", 1, BITS) },
         "clock" => Fault::Clock { offset_ms: offset(fields, findings)? },
         "drift" => Fault::Drift { ppm: fields.number(findings, "ppm", DRIFT_PPM.0, DRIFT_PPM.1)? },
         "actor.fail" => Fault::FailingActors { percent: percent(findings)? },

@@ -162,6 +162,8 @@ fn a_cluster_in_use_is_not_asked_for_what_it_cannot_have() {
     };
     for (target, kind, told) in [
         ("staging", "kill", "whoever runs the nodes"),
+        ("staging", "disk.lost", "whoever runs the nodes"),
+        ("staging", "disk.flip", "whoever runs the nodes"),
         ("production", "pause", "whoever runs the nodes"),
         ("production", "clock", "serves customers"),
     ] {
@@ -183,6 +185,9 @@ fn each_kind_of_fault_is_read_with_its_own_fields_and_in_its_range() {
     let lasting = "for = \"5s\", pick = \"all\"";
     for (fields, fault) in [
         ("kind = \"disk.broken\"", Fault::BrokenDisk),
+        ("kind = \"disk.lost\"", Fault::PowerCut),
+        ("kind = \"disk.flip\"", Fault::FlippedBits { bits: 1 }),
+        ("kind = \"disk.flip\", bits = 64", Fault::FlippedBits { bits: 64 }),
         ("kind = \"drift\", ppm = -50000", Fault::Drift { ppm: -50_000 }),
         ("kind = \"actor.fail\", percent = 7", Fault::FailingActors { percent: 7 }),
         ("kind = \"actor.stall\", percent = 100", Fault::StalledActors { percent: 100 }),
@@ -211,6 +216,9 @@ fn each_kind_of_fault_is_read_with_its_own_fields_and_in_its_range() {
         "kind = \"actor.slow\", percent = 5",
         "kind = \"cpu\", threads = 65",
         "kind = \"memory\", mib = 16385",
+        "kind = \"disk.flip\", bits = 0",
+        "kind = \"disk.flip\", bits = 65",
+        "kind = \"disk.lost\", bits = 1",
     ] {
         assert!(read(&format!("{fields}, {lasting}")).is_err(), "{fields}");
     }

@@ -48,6 +48,11 @@ fn more_nodes_than_are_allowed_are_never_out_together() {
     assert!(Timeline::of(&scenario(&allowed), 5).is_ok());
     let all = "fault = [{ kind = \"partition\", at = \"10s\", for = \"10s\", pick = \"all\" }]";
     assert!(matches!(Timeline::of(&scenario(all), 3), Err(PlanError::Overlap { out: 3, .. })));
+    for kind in ["disk.lost", "disk.flip"] {
+        let dead = two("15s").replacen("pause", kind, 1);
+        let overlap = Timeline::of(&scenario(&dead), 3);
+        assert!(matches!(overlap, Err(PlanError::Overlap { out: 2, .. })), "{kind}");
+    }
     let slow = "fault = [{ kind = \"delay\", at = \"10s\", for = \"10s\", pick = \"all\", delay = \"50ms\" }]";
     assert!(Timeline::of(&scenario(slow), 3).is_ok(), "a slow node is not out");
     // A node that was restarted takes a while to serve.

@@ -8,7 +8,7 @@ use fieldmesh_chaos::{Fault, Strike};
 use super::{
     ground::Ground,
     kernel::Kernel,
-    leases::{self, Leases},
+    leases::Leases,
 };
 use crate::cli::{
     CliError,
@@ -24,6 +24,11 @@ pub(super) enum Plane {
 }
 
 impl Plane {
+    /// Whether the kernel does a strike.
+    pub(super) fn is_of_the_kernel(&self, strike: &Strike) -> bool {
+        self.kernel(strike).is_some()
+    }
+
     fn kernel(&self, strike: &Strike) -> Option<&Kernel> {
         match self {
             Self::Kernel(kernel, _) if is_of_the_kernel(strike) => Some(kernel),
@@ -54,10 +59,6 @@ impl Plane {
             (Some(kernel), Fault::FullDisk) => kernel.fill(ground.fleet()?.disk_of(node)?).await,
             (Some(kernel), Fault::BrokenDisk) => kernel.break_disk(ground.process_of(node)?).await,
             (Some(kernel), fault) => kernel.begin(strike.number, node, fault).await,
-            // Nobody renews what ends its process.
-            (None, Fault::BrokenDisk) => {
-                leases::ask(u64::from(strike.number), &api, Fault::BrokenDisk).await
-            }
             (None, fault) => self.leases().begin(strike.number, node, api, fault).await,
         }
     }

@@ -3,7 +3,7 @@
 //! **Invariants:** the cluster is healed before it is looked at in the end; whatever the run itself cannot do
 //! is noted in the history. **Not here:** the parts, each in a file of its own.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use fieldmesh_actors::seams::Clock as _;
 use fieldmesh_chaos::{
@@ -129,7 +129,7 @@ async fn on(
     let start = Instant::now();
     let end = start + Duration::from_millis(scenario.duration_ms);
     let watching = watch_over(recorder, (start, end), tell, output);
-    let under_way = std::collections::BTreeMap::new();
+    let (under_way, damaged) = (BTreeMap::new(), BTreeMap::new());
     let leases = Leases::new(Arc::clone(recorder), nodes.clone());
     let plane = match &work.lab {
         None => Plane::Inside(leases),
@@ -137,7 +137,7 @@ async fn on(
     };
     let nodes_of = nodes.clone();
     let mut striker =
-        Striker { ground, recorder, start, nodes: nodes_of, plane, revocable, under_way };
+        Striker { ground, recorder, start, nodes: nodes_of, plane, revocable, under_way, damaged };
     tokio::join!(striker.run(timeline, given_up), watching);
     drop(striker);
     asking.iter().for_each(tokio::task::JoinHandle::abort);

@@ -4,6 +4,8 @@
 //! could not be is noted as that. **Not here:** when (`fieldmesh_chaos::Timeline`), whether a node does it to
 //! itself or the kernel to the node (`plane`), processes (`fleet`).
 
+mod disks;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -22,6 +24,7 @@ use super::{
     nodes::{Nodes, Reachable},
     plane::Plane,
     recorder::Recorder,
+    rot::Rot,
     rotation,
 };
 use crate::cli::CliError;
@@ -38,6 +41,8 @@ pub(super) struct Striker<'a, 'g> {
     pub(super) revocable: Vec<String>,
     /// Strikes that are not over.
     pub(super) under_way: BTreeMap<u32, UnderWay>,
+    /// Nodes whose files are damaged.
+    pub(super) damaged: BTreeMap<u64, Rot>,
 }
 
 /// A strike that is not over.
@@ -129,26 +134,38 @@ impl Striker<'_, '_> {
                 "there was no node that it could befall",
             );
         }
+        let nodes = match strike.fault {
+            Fault::BrokenDisk | Fault::PowerCut if !self.plane.is_of_the_kernel(&strike) => {
+                self.end_by_disk(&strike, picked).await
+            }
+            Fault::FlippedBits { bits } => self.turn_bits(&strike, picked, bits).await,
+            _ => self.harm_each(&strike, picked).await,
+        };
+        let lasts = Duration::from_millis(strike.until_ms.saturating_sub(strike.at_ms));
+        let until = Instant::now() + lasts;
+        self.under_way.insert(strike.number, UnderWay { strike, nodes, until });
+    }
+
+    /// Those that were harmed.
+    async fn harm_each(&mut self, strike: &Strike, picked: Vec<u64>) -> Vec<u64> {
         let mut nodes = Vec::new();
         for node in picked {
             // It is felt while it is done, and not only behind it.
             let is_long = strike.fault.starts_again();
             if is_long {
-                self.note(&strike, Some(node), Phase::Installed, "");
+                self.note(strike, Some(node), Phase::Installed, "");
             }
-            match self.harm(&strike, node).await {
+            match self.harm(strike, node).await {
                 Ok(()) => {
                     nodes.push(node);
                     if !is_long {
-                        self.note(&strike, Some(node), Phase::Installed, self.plane.by(&strike));
+                        self.note(strike, Some(node), Phase::Installed, self.plane.by(strike));
                     }
                 }
-                Err(error) => self.note(&strike, Some(node), Phase::Failed, error),
+                Err(error) => self.note(strike, Some(node), Phase::Failed, error),
             }
         }
-        let lasts = Duration::from_millis(strike.until_ms.saturating_sub(strike.at_ms));
-        let until = Instant::now() + lasts;
-        self.under_way.insert(strike.number, UnderWay { strike, nodes, until });
+        nodes
     }
 
     async fn harm(&mut self, strike: &Strike, node: u64) -> Result<(), CliError> {
@@ -197,6 +214,11 @@ impl Striker<'_, '_> {
 
     async fn start(&mut self, node: u64) -> Result<(), CliError> {
         self.ground.fleet()?.restart(node).await?;
+        self.is_back(node)
+    }
+
+    /// From now on it can be asked.
+    fn is_back(&mut self, node: u64) -> Result<(), CliError> {
         let (api, process) = (self.ground.api_of(node)?, self.ground.process_of(node)?);
         self.nodes.is_back(node, Reachable { api, process });
         Ok(())
@@ -204,13 +226,12 @@ impl Striker<'_, '_> {
 
     async fn end(&mut self, number: u32) {
         let Some(UnderWay { strike, nodes, .. }) = self.under_way.remove(&number) else { return };
+        if strike.fault.ends_the_process() {
+            return self.start_again(&strike, &nodes).await;
+        }
         for node in nodes {
             match self.heal(&strike, node).await {
                 Ok(()) => self.note(&strike, Some(node), Phase::Ended, ""),
-                Err(error) if strike.fault.ends_the_process() => {
-                    let why = format!("it does not start again: {error}");
-                    self.recorder.note(What::Down { node: Some(node), why });
-                }
                 Err(error) => {
                     let why = format!("fault {number} of node {node} does not end: {error}");
                     self.recorder.note(What::Harness { why });
@@ -221,11 +242,9 @@ impl Striker<'_, '_> {
 
     async fn heal(&mut self, strike: &Strike, node: u64) -> Result<(), CliError> {
         match strike.fault {
-            Fault::Kill | Fault::BrokenDisk => self.start(node).await?,
             Fault::Pause => {
                 self.ground.fleet()?.go_on(node)?;
-                let (api, process) = (self.ground.api_of(node)?, self.ground.process_of(node)?);
-                self.nodes.is_back(node, Reachable { api, process });
+                self.is_back(node)?;
             }
             fault if fault.is_done_at_once() => {}
             Fault::Drain => {
@@ -255,9 +274,7 @@ impl Striker<'_, '_> {
         let fleet = self.ground.fleet()?;
         fleet.grow().await?;
         let node = fleet.len() as u64;
-        let (api, process) = (self.ground.api_of(node)?, self.ground.process_of(node)?);
-        self.nodes.is_back(node, Reachable { api, process });
-        Ok(())
+        self.is_back(node)
     }
 
     /// Customers whose devices are not believed any more; they go on asking.

@@ -7,7 +7,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     ops::Range,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     sync::Arc,
 };
 
@@ -57,6 +57,13 @@ pub(in crate::cli) struct Footprint {
     pub(in crate::cli) resident_bytes: u64,
     /// The process has ended, and nobody has waited for it.
     pub(in crate::cli) is_over: bool,
+}
+
+/// How a process ended by itself, with what it said on its way.
+#[derive(Debug)]
+pub(in crate::cli) struct Ended {
+    pub(in crate::cli) code: Option<i32>,
+    pub(in crate::cli) said: String,
 }
 
 /// Which node it is, and of which region where that is not the first.
@@ -231,19 +238,7 @@ impl NodeProcess {
 
     /// Starts it and waits until it is ready.
     pub(super) async fn spawn(&mut self) -> Result<(), CliError> {
-        let mut command = self.command("node")?;
-        if fieldmesh().is_ok_and(|own| own == self.program) {
-            // An earlier release does not know it.
-            command.args(["--with-parent", &std::process::id().to_string()]);
-        }
-        let mut child = command.stdout(Stdio::piped()).spawn().map_err(failed)?;
-        if let Some(lab) = &self.lab {
-            lab.started(self.number, child.id())?;
-        }
-        let stdout = child.stdout.take().ok_or_else(|| failed("it has no output"))?;
-        let mut lines = BufReader::new(stdout).lines();
-        let line = timeout(START_TIMEOUT, lines.next_line()).await;
-        let line = line.map_err(|_| failed("it was not ready in time"))?.map_err(failed)?;
+        let (child, line) = self.launch(Stdio::inherit()).await?;
         let line = line.ok_or_else(|| failed("it ended while starting"))?;
         let said: Value = serde_json::from_str(&line).map_err(failed)?;
         if said["ready"] != true {
@@ -251,6 +246,57 @@ impl NodeProcess {
         }
         self.child = Some(child);
         Ok(())
+    }
+
+    /// Starts it where it may refuse to; how it ended then. What it says meanwhile and later is in a file.
+    pub(super) async fn try_spawn(&mut self) -> Result<Option<Ended>, CliError> {
+        let said = files::create(&self.said(), Access::Owner).map_err(failed)?;
+        let (mut child, line) = self.launch(Stdio::from(said)).await?;
+        let line = line.and_then(|line| serde_json::from_str::<Value>(&line).ok());
+        if line.is_some_and(|line| line["ready"] == true) {
+            self.child = Some(child);
+            return Ok(None);
+        }
+        let ended = timeout(START_TIMEOUT, child.wait()).await;
+        let ended = ended.map_err(|_| failed("it is not ready and does not end"))?;
+        Ok(Some(self.ended(ended.map_err(failed)?)))
+    }
+
+    /// Ends it, whatever it is at; how it had ended by itself, where it had.
+    pub(super) async fn put_down(&mut self) -> Result<Option<Ended>, CliError> {
+        let Some(mut child) = self.child.take() else { return Ok(None) };
+        let ended = child.try_wait().map_err(failed)?;
+        child.kill().await.map_err(failed)?;
+        Ok(ended.map(|ended| self.ended(ended)))
+    }
+
+    fn ended(&self, status: ExitStatus) -> Ended {
+        let said = files::read(&self.said()).unwrap_or_default();
+        Ended { code: status.code(), said: String::from_utf8_lossy(&said).trim().to_owned() }
+    }
+
+    /// What it says where it may refuse to start.
+    fn said(&self) -> PathBuf {
+        self.dir.with_extension("stderr")
+    }
+
+    /// Starts it; the first line that it says.
+    async fn launch(&self, stderr: Stdio) -> Result<(Child, Option<String>), CliError> {
+        let mut command = self.command("node")?;
+        if fieldmesh().is_ok_and(|own| own == self.program) {
+            // An earlier release does not know it.
+            command.args(["--with-parent", &std::process::id().to_string()]);
+        }
+        let command = command.stdout(Stdio::piped()).stderr(stderr);
+        let mut child = command.spawn().map_err(failed)?;
+        if let Some(lab) = &self.lab {
+            lab.started(self.number, child.id())?;
+        }
+        let stdout = child.stdout.take().ok_or_else(|| failed("it has no output"))?;
+        let mut lines = BufReader::new(stdout).lines();
+        let line = timeout(START_TIMEOUT, lines.next_line()).await;
+        let line = line.map_err(|_| failed("it was not ready in time"))?.map_err(failed)?;
+        Ok((child, line))
     }
 
     /// From now on none of its datagrams reaches another node and none of theirs reaches it, or all do.
