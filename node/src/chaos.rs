@@ -107,6 +107,17 @@ impl DiskFaults {
     }
 }
 
+/// How long certificates of customers' devices last at most.
+#[derive(Debug, Default)]
+pub struct ShortLives(AtomicU64);
+
+impl ShortLives {
+    /// Seconds; none: as long as their profile says.
+    pub fn life_s(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|life_s| *life_s > 0)
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Lease {
     fault: Fault,
@@ -144,6 +155,7 @@ pub struct Chaos {
     offset_ms: Arc<AtomicI64>,
     disk: Arc<DiskFaults>,
     actors: Arc<ActorFaults>,
+    lives: Arc<ShortLives>,
     ballast: Ballast,
     dismissed: watch::Sender<u64>,
     /// Until when no lease is taken.
@@ -162,6 +174,7 @@ impl Chaos {
             offset_ms: Arc::default(),
             disk: Arc::default(),
             actors: Arc::default(),
+            lives: Arc::default(),
             ballast: Ballast::default(),
             dismissed: watch::Sender::default(),
             stopped: Mutex::default(),
@@ -198,6 +211,10 @@ impl Chaos {
 
     pub fn actors(&self) -> Arc<ActorFaults> {
         Arc::clone(&self.actors)
+    }
+
+    pub fn lives(&self) -> Arc<ShortLives> {
+        Arc::clone(&self.lives)
     }
 
     /// Changes whenever all devices are to be sent away.
@@ -351,7 +368,7 @@ impl Chaos {
     /// Makes it so.
     fn follow(&self, leases: &BTreeMap<u64, Lease>) {
         let (mut rules, mut delay_ms, mut actors) = (Vec::new(), 0, Wanted::default());
-        let (mut threads, mut mib) = (0, 0);
+        let (mut threads, mut mib, mut shortest_s) = (0, 0, None::<u64>);
         for lease in leases.values() {
             match lease.fault {
                 Fault::Abroad(network) => {
@@ -361,6 +378,9 @@ impl Chaos {
                 Fault::SlowDisk { delay_ms: by } => delay_ms = by.max(delay_ms),
                 Fault::BusyProcessor { threads: more } => threads = more.max(threads),
                 Fault::HeldMemory { mib: more } => mib = more.max(mib),
+                Fault::ShortLives { life_s } => {
+                    shortest_s = shortest_s.into_iter().chain([life_s]).min();
+                }
                 fault => actors.add(&fault),
             }
         }
@@ -373,6 +393,7 @@ impl Chaos {
         self.disk.is_full.store(is_leased(Fault::FullDisk), Ordering::Relaxed);
         self.disk.is_broken.store(is_leased(Fault::BrokenDisk), Ordering::Relaxed);
         self.disk.is_losing_power.store(is_leased(Fault::PowerCut), Ordering::Relaxed);
+        self.lives.0.store(shortest_s.unwrap_or(0), Ordering::Relaxed);
         self.actors.follow(&actors);
         self.ballast.follow(threads, mib);
         metrics::gauge!("fieldmesh_chaos_leases").set(leases.len() as f64);
@@ -399,7 +420,8 @@ fn is_own(fault: &Fault) -> bool {
         | Fault::SlowActors { .. }
         | Fault::StalledActors { .. }
         | Fault::BusyProcessor { .. }
-        | Fault::HeldMemory { .. } => true,
+        | Fault::HeldMemory { .. }
+        | Fault::ShortLives { .. } => true,
         Fault::Kill
         | Fault::Pause
         | Fault::Drain
@@ -408,6 +430,7 @@ fn is_own(fault: &Fault) -> bool {
         | Fault::FlippedBits { .. }
         | Fault::Herd
         | Fault::Revoke { .. }
+        | Fault::Expire { .. }
         | Fault::Join
         | Fault::Rotate => false,
     }

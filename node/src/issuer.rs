@@ -20,6 +20,8 @@ use fieldmesh_pki::{
     ocsp::IssuerRef, profile,
 };
 
+use crate::chaos::ShortLives;
+
 /// How far a clock may lag behind what another one of the region has seen.
 const CLOCK_LAG_MS: u64 = 2000;
 
@@ -78,12 +80,19 @@ pub struct Issuer {
     signing: RwLock<Arc<Signing>>,
     /// The latest time that the authority has seen, Unix milliseconds.
     high_water_ms: AtomicU64,
+    lives: Arc<ShortLives>,
 }
 
 impl Issuer {
     pub fn new(cluster: String, region: String, signing: Signing) -> Self {
         let signing = RwLock::new(Arc::new(signing));
-        Self { cluster, region, signing, high_water_ms: AtomicU64::new(0) }
+        let (high_water_ms, lives) = (AtomicU64::new(0), Arc::default());
+        Self { cluster, region, signing, high_water_ms, lives }
+    }
+
+    /// What shortens lives on purpose.
+    pub fn under(self, lives: Arc<ShortLives>) -> Self {
+        Self { lives, ..self }
     }
 
     /// From now on this one signs; a certificate being signed is still by the one before.
@@ -180,7 +189,10 @@ impl Issuer {
         let mut random = [0; 17];
         entropy.fill(&mut random);
         let [jitter, serial @ ..] = random;
-        let life = profile(identity.kind).life(now_ms / 1000, jitter);
+        let mut life = profile(identity.kind).life(now_ms / 1000, jitter);
+        if let (Kind::Customer, Some(life_s)) = (identity.kind, self.lives.life_s()) {
+            life.not_after_s = life.not_after_s.min(now_ms / 1000 + life_s);
+        }
         let signing = self.signing();
         let certificate = signing
             .ca

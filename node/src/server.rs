@@ -168,7 +168,7 @@ impl Server {
         keeper.keep_renewed(&*entropy)?;
         introduce(&node, &introduction).await;
         let desk = Desk { facts, roots, issuing, head_signer, dir, live, keeper, own };
-        let authority = desk.open(&node).await?;
+        let authority = desk.open(&node, &chaos).await?;
         let shared = authority.share(&node, &chaos, metrics, devices, &config.pki);
         let (public, web) = listen(config, public, listener, https_tls, shared)?;
         let mut tasks = authority.tend(&node);
@@ -354,11 +354,12 @@ struct Open {
 }
 
 impl Desk {
-    async fn open(self, node: &Arc<Node>) -> Result<Open, ServerError> {
+    async fn open(self, node: &Arc<Node>, chaos: &Chaos) -> Result<Open, ServerError> {
         let Self { facts, roots, issuing, head_signer, dir, live, keeper, own } = self;
         let failed = |error: &dyn std::fmt::Display| ServerError::Issuer(error.to_string());
         let signing = Signing::new(issuing, vec![], roots).map_err(|error| failed(&error))?;
-        let issuer = Arc::new(Issuer::new(facts.cluster, facts.region, signing));
+        let issuer = Issuer::new(facts.cluster, facts.region, signing).under(chaos.lives());
+        let issuer = Arc::new(issuer);
         issuer.seen(node.authority_high_water().map_err(ServerError::Issuer)?);
         let status = StatusBoard::new(Arc::clone(node), &issuer, dir);
         let status = Arc::new(status.map_err(|error| failed(&error))?);

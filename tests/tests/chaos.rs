@@ -8,6 +8,8 @@
 
 #[path = "chaos/disks.rs"]
 mod disks;
+#[path = "chaos/expiry.rs"]
+mod expiry;
 #[path = "chaos/inside.rs"]
 mod inside;
 #[path = "chaos/lab.rs"]
@@ -261,6 +263,7 @@ async fn a_lease_is_what_it_says_and_what_was_stopped_does_not_begin_anew() {
         (json!({ "kind": "clock", "offset_ms": i64::MIN }), "out of range"),
         (json!({ "kind": "kill" }), "by a lease"),
         (json!({ "kind": "flipped_bits", "bits": 1 }), "by a lease"),
+        (json!({ "kind": "short_lives", "life_s": 0 }), "out of range"),
     ] {
         let (status, problem) =
             asked(&live, "PUT", "/v1/chaos/leases/8", &lease(&fault, 1000)).await;

@@ -19,6 +19,8 @@ pub(crate) const THREADS_MAX: u64 = 64;
 pub(crate) const HELD_MIB_MAX: u64 = 16 * 1024;
 /// Whoever loses more has lost the disk.
 pub(crate) const BITS_MAX: u64 = 64;
+/// Longer than any run.
+pub(crate) const LIFE_S_MAX: u64 = 24 * 3_600;
 
 /// Which way datagrams go, as the node sees it that does the harm.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +99,10 @@ pub enum Fault {
     Herd,
     /// The certificates of so many devices are revoked while they are connected.
     Revoke { devices: u32 },
+    /// The certificates of so many devices end while they are connected; they are renewed when the fault ends.
+    Expire { devices: u32 },
+    /// What makes that possible: certificates that a node issues to customers' devices end after so long.
+    ShortLives { life_s: u64 },
     /// One node more joins, and stays.
     Join,
     /// The next issuing CA takes over from the present one.
@@ -144,6 +150,7 @@ pub const KINDS: &[(&str, &[&str])] = &[
     ("memory", &["mib", "plane"]),
     ("herd", &[]),
     ("revoke", &["devices"]),
+    ("expire", &["devices"]),
     ("join", &[]),
     ("rotate", &[]),
 ];
@@ -172,6 +179,7 @@ impl Fault {
             Self::HeldMemory { .. } => "memory",
             Self::Herd => "herd",
             Self::Revoke { .. } => "revoke",
+            Self::Expire { .. } | Self::ShortLives { .. } => "expire",
             Self::Join => "join",
             Self::Rotate => "rotate",
         }
@@ -189,6 +197,7 @@ impl Fault {
             Self::BusyProcessor { threads } => threads <= THREADS_MAX,
             Self::HeldMemory { mib } => mib <= HELD_MIB_MAX,
             Self::FlippedBits { bits } => bits <= BITS_MAX,
+            Self::ShortLives { life_s } => (1..=LIFE_S_MAX).contains(&life_s),
             _ => true,
         }
     }
@@ -228,7 +237,7 @@ impl Fault {
 
     /// Whether it befalls no node of those that are there.
     pub fn has_no_pick(&self) -> bool {
-        matches!(self, Self::Revoke { .. } | Self::Join | Self::Rotate)
+        matches!(self, Self::Revoke { .. } | Self::Expire { .. } | Self::Join | Self::Rotate)
     }
 
     /// Whether the node is ended in order and started at once.
@@ -238,7 +247,8 @@ impl Fault {
 
     /// Whether it is over as soon as it is done.
     pub fn is_done_at_once(&self) -> bool {
-        self.starts_again() || *self == Self::Herd || self.has_no_pick()
+        let lasts = matches!(self, Self::Expire { .. });
+        self.starts_again() || *self == Self::Herd || (self.has_no_pick() && !lasts)
     }
 
     /// Whether it ends the node's process, so that somebody has to start it again.
@@ -247,7 +257,8 @@ impl Fault {
     }
 
     /// Whether operators' agreement is enough for a node to do it: a clock that jumps moves real promises, a
-    /// full disk or memory may not be the node's alone, and an entity that failed thrice is parked for minutes.
+    /// full disk or memory may not be the node's alone, an entity that failed thrice is parked for minutes, and
+    /// real devices have their certificates from any node.
     pub fn may_be_agreed(&self) -> bool {
         !matches!(
             self,
@@ -259,6 +270,8 @@ impl Fault {
                 | Self::FlippedBits { .. }
                 | Self::HeldMemory { .. }
                 | Self::FailingActors { .. }
+                | Self::Expire { .. }
+                | Self::ShortLives { .. }
         )
     }
 
@@ -328,6 +341,8 @@ mod tests {
             Fault::HeldMemory { mib: 1 },
             Fault::Herd,
             Fault::Revoke { devices: 1 },
+            Fault::Expire { devices: 1 },
+            Fault::ShortLives { life_s: 1 },
             Fault::Join,
             Fault::Rotate,
         ] {

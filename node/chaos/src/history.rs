@@ -114,8 +114,12 @@ pub enum What {
     TurnedAway {
         device: String,
     },
-    /// A device is not to be served any more.
+    /// A device is not to be served any more: it was revoked, or its certificate has ended.
     Revoked {
+        device: String,
+    },
+    /// It is to be served again, by its next certificate.
+    Renewed {
         device: String,
     },
     /// A ticket in the end.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::History;
 
-pub(crate) use operations::{Fate, Operations, revoked};
+pub(crate) use operations::{Fate, Operations, renewed, revoked};
 pub(crate) use recovery::{Recovery, recoveries};
 
 /// Counter-examples that are kept of one promise: the first shows what is wrong, the others how often.
@@ -36,7 +36,7 @@ pub enum Promise {
     OneHistory,
     /// I4: a customer is told of a dispatch once.
     Once,
-    /// I5: a revoked device is refused.
+    /// I5: a device that is revoked or whose certificate has ended is refused, until it has its next one.
     Revoked,
     /// I6: the ledger's chain holds.
     Ledger,
@@ -134,7 +134,7 @@ impl Promise {
             Self::OneTechnician => "at most one technician has a ticket",
             Self::OneHistory => "each ticket has one history, and reads are of it",
             Self::Once => "a dispatch is confirmed once",
-            Self::Revoked => "a revoked device is refused",
+            Self::Revoked => "a revoked or expired device is refused",
             Self::Ledger => "the ledger's chain holds",
             Self::Replicas => "replicas are equal",
             Self::Recovery => "whoever is asked serves again in time, and no node stays away",

@@ -80,7 +80,7 @@ pub struct Scenario {
     pub promises: Vec<Promise>,
     /// After the last fault every shard serves again within this.
     pub recover_within_ms: u64,
-    /// A revoked device is refused from so much later on.
+    /// A device that is revoked or whose certificate has ended is refused from so much later on.
     pub revoked_within_ms: u64,
 }
 
@@ -141,7 +141,8 @@ pub fn read_scenario_where(text: &str, refuses: Refuses<'_>) -> Result<Read<Scen
         let faults = faults::faults(document, findings, &head, refuses);
         let random = chance::random(document, findings, &head, refuses);
         let (aborts, max_nodes) = head::aborts(document, findings, &head);
-        let is_revoked = faults.iter().any(|one| matches!(one.fault, Fault::Revoke { .. }));
+        let is_refused = |fault| matches!(fault, Fault::Revoke { .. } | Fault::Expire { .. });
+        let is_revoked = faults.iter().any(|one| is_refused(one.fault));
         let is_looked_at = workload.is_none_or(|workload| workload.reads + workload.writes > 0);
         let checks = head::checks(document, findings, |promise| match promise {
             Promise::Revoked => is_revoked,

@@ -20,6 +20,7 @@ impl Clock for Noon {
 
 const LATE: Fault = Fault::Clock { offset_ms: -1_000 };
 const SLOW: Fault = Fault::SlowDisk { delay_ms: 20 };
+const SHORT: Fault = Fault::ShortLives { life_s: 9 };
 
 /// Where it is what the test says.
 #[derive(Default)]
@@ -52,7 +53,12 @@ async fn what_operators_agreed_leaves_clocks_right_and_disks_with_room() {
     let (chaos, _, _) = agreed_until(60_000);
     assert_eq!(chaos.lease(1, SLOW, LEASE_MAX), Ok(true));
     assert_eq!(chaos.lease(1, SLOW, LEASE_MAX), Ok(false), "it goes on");
-    let guarded = [(LATE, "clock"), (Fault::FullDisk, "disk.full"), (Fault::PowerCut, "disk.lost")];
+    let guarded = [
+        (LATE, "clock"),
+        (Fault::FullDisk, "disk.full"),
+        (Fault::PowerCut, "disk.lost"),
+        (SHORT, "expire"),
+    ];
     for (fault, name) in guarded {
         assert_eq!(chaos.lease(2, fault, LEASE_MAX), Err(LeaseError::Guarded(name)));
     }
@@ -112,6 +118,22 @@ async fn what_is_not_renewed_ends_by_itself() {
     tokio::time::advance(LEASE_MAX).await;
     chaos.reap(Instant::now());
     assert_eq!(disk.delay(), Duration::ZERO, "an hour is too long for a lease");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_shortest_life_that_is_leased_counts_and_none_when_none_is() {
+    let chaos = lab();
+    let lives = chaos.lives();
+    assert_eq!(lives.life_s(), None);
+    chaos.lease(1, SHORT, LEASE_MAX).unwrap();
+    chaos.lease(2, Fault::ShortLives { life_s: 60 }, LEASE_MAX).unwrap();
+    assert_eq!(lives.life_s(), Some(9));
+    assert!(chaos.end(1));
+    assert_eq!(lives.life_s(), Some(60));
+    chaos.stop();
+    assert_eq!(lives.life_s(), None);
+    let never = Fault::ShortLives { life_s: 0 };
+    assert_eq!(lab().lease(1, never, LEASE_MAX), Err(LeaseError::Range("expire")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@
 
 mod allow;
 mod errand;
+mod endings;
 mod finals;
 mod ground;
 mod guards;

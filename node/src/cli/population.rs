@@ -21,7 +21,7 @@ use fieldmesh_domain::{
 };
 use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_pki::{
-    KeyMaterial, TrustStore,
+    KeyMaterial, TrustStore, Usage,
     tls::{self, Credentials, PeerVerifier, client_config},
 };
 use tokio::{
@@ -48,10 +48,24 @@ pub struct Device {
 }
 
 /// A certificate with its key, before the device connects.
+#[derive(Clone)]
 pub struct Enrolled {
     pub id: EntityId,
     credentials: Credentials,
     root: Vec<u8>,
+}
+
+impl Enrolled {
+    /// When its certificate ends; Unix seconds.
+    pub(super) fn not_after_s(&self) -> Result<u64, CliError> {
+        let trust = TrustStore::new(vec![self.root.clone()], Vec::new()).map_err(device_failed)?;
+        let chain = self.credentials.chain.split_first();
+        let (leaf, rest) = chain.ok_or_else(|| device_failed("no certificate"))?;
+        let rest: Vec<&[u8]> = rest.iter().map(Vec::as_slice).collect();
+        let now_s = SystemClock.now_ms() / 1000;
+        let peer = trust.verify(leaf, &rest, Usage::ClientAuth, now_s).map_err(device_failed)?;
+        Ok(peer.not_after)
+    }
 }
 
 /// Registers and enrolls, then connects.
@@ -126,6 +140,18 @@ impl Population {
         let credentials =
             Credentials { chain: enrolled.chain, pkcs8: Zeroizing::new(key.pkcs8().to_vec()) };
         Ok(Enrolled { id, credentials, root: enrolled.root })
+    }
+
+    /// The next certificate of a device, by the one that it has, which may have ended lately.
+    pub(super) async fn renew(&self, enrolled: &Enrolled) -> Result<Enrolled, CliError> {
+        let Enrolled { id, credentials, root } = enrolled;
+        let key = KeyMaterial::generate().map_err(device_failed)?;
+        let (server, roots) = (&self.api.server, [root.clone()]);
+        let renewed = enroll::renew(server, &roots, credentials, &key, &clock()).await;
+        let renewed = renewed.map_err(device_failed)?;
+        let credentials =
+            Credentials { chain: renewed.chain, pkcs8: Zeroizing::new(key.pkcs8().to_vec()) };
+        Ok(Enrolled { id: *id, credentials, root: renewed.root })
     }
 
     /// Starts the device's client.

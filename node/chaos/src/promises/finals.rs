@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Fate, Found, Operations, revoked};
+use super::{Fate, Found, Operations, renewed, revoked};
 use crate::history::{History, Operation, What};
 
 /// I1. A request that was acknowledged is a ticket in the end, and its customer was told who comes, unless
@@ -54,19 +54,21 @@ pub(super) fn acknowledged(history: &History, operations: &Operations<'_>) -> Fo
 }
 
 /// I5. From the bound on nothing of a revoked device is answered, nothing is told to it, and it was seen to be
-/// turned away.
+/// turned away; one that was renewed is served again.
 pub(super) fn revoked_are_refused(history: &History, operations: &Operations<'_>) -> Found {
     let mut found = Found::default();
     let within_us =
         history.scenario().map_or(0, |scenario| scenario.revoked_within_ms.saturating_mul(1000));
-    let revoked = revoked(history);
+    let (revoked, renewed) = (revoked(history), renewed(history));
     let until = |by: &str| {
         revoked.get(by).map(|(at, since_us)| (*at, *since_us, since_us.saturating_add(within_us)))
     };
+    let is_out = |by: &str, at_us: u64| renewed.get(by).is_none_or(|(_, again)| at_us < *again);
     for operated in operations.0.values() {
         let Some((at, since_us, until_us)) = until(operated.by) else { continue };
+        let is_late = operated.done_us > until_us && is_out(operated.by, operated.done_us);
         // A receipt that says no is an answer, too: whoever is turned away hears none.
-        if operated.fate != Fate::Unknown && operated.done_us > until_us {
+        if operated.fate != Fate::Unknown && is_late {
             let ms = (operated.done_us - since_us) / 1000;
             let text = format!("{} was answered {ms} ms after it was revoked", operated.by);
             found.broken([vec![at], operated.entries()].concat(), text);
@@ -78,6 +80,7 @@ pub(super) fn revoked_are_refused(history: &History, operations: &Operations<'_>
             What::Confirmed { by, ticket, .. } => {
                 if let Some((since, since_us, until_us)) = until(by)
                     && entry.at_us > until_us
+                    && is_out(by, entry.at_us)
                 {
                     let ms = (entry.at_us - since_us) / 1000;
                     let text = format!("{by} was told of {ticket} {ms} ms after it was revoked");
@@ -93,6 +96,17 @@ pub(super) fn revoked_are_refused(history: &History, operations: &Operations<'_>
     found.checked += turned.len() as u64;
     if let Some(device) = revoked.keys().find(|device| !turned.contains(**device)) {
         found.unknown(format!("{device} was not seen to be turned away"));
+    }
+    for (device, (at, again_us)) in renewed {
+        let asked = operations.0.values().filter(|one| one.by == device);
+        let mut asked = asked.filter(|one| one.invoked_us >= again_us).peekable();
+        if asked.peek().is_none() {
+            found.unknown(format!("{device} was renewed, and did not ask again"));
+        } else if asked.any(|one| matches!(one.fate, Fate::Ok(_))) {
+            found.see();
+        } else {
+            found.broken(vec![at], format!("{device} was renewed, and was not served again"));
+        }
     }
     found
 }

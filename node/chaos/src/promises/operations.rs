@@ -35,15 +35,30 @@ impl Operated<'_> {
     }
 }
 
-/// Devices that were revoked: where the history has it, and when.
+/// Devices that were not to be served any more: where the history has it, and when.
 pub(crate) fn revoked(history: &History) -> BTreeMap<&str, (usize, u64)> {
-    let mut revoked = BTreeMap::new();
+    first(history, |what| match what {
+        What::Revoked { device } => Some(device.as_str()),
+        _ => None,
+    })
+}
+
+/// Those of them that were to be served again.
+pub(crate) fn renewed(history: &History) -> BTreeMap<&str, (usize, u64)> {
+    first(history, |what| match what {
+        What::Renewed { device } => Some(device.as_str()),
+        _ => None,
+    })
+}
+
+fn first(history: &History, of: fn(&What) -> Option<&str>) -> BTreeMap<&str, (usize, u64)> {
+    let mut devices = BTreeMap::new();
     for (at, entry) in history.entries.iter().enumerate() {
-        if let What::Revoked { device } = &entry.what {
-            revoked.entry(device.as_str()).or_insert((at, entry.at_us));
+        if let Some(device) = of(&entry.what) {
+            devices.entry(device).or_insert((at, entry.at_us));
         }
     }
-    revoked
+    devices
 }
 
 /// All of them, by their number.

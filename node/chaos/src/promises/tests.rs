@@ -192,6 +192,14 @@ fn a_revoked_device_is_refused_from_the_bound_on() {
     assert_eq!(of(turned().confirmed(3_001, "a", 2)), Verdict::Broken, "it was told something");
     let believed = Told::new().request(3_001, 1, "a").ok(3_100, 1);
     assert_eq!(of(believed), Verdict::Unknown, "nobody was revoked");
+    let renewed = || turned().at(9_000, What::Renewed { device: "c".into() });
+    let again = renewed().request(9_001, 1, "a").ok(9_100, 1).confirmed(9_200, "a", 2);
+    assert_eq!(of(again), Verdict::Kept);
+    let early = turned().request(8_000, 1, "a").ok(8_900, 1);
+    let early = early.at(9_000, What::Renewed { device: "c".into() });
+    assert_eq!(of(early.request(9_001, 2, "b").ok(9_100, 2)), Verdict::Broken, "before its next");
+    assert_eq!(of(renewed().request(9_001, 1, "a")), Verdict::Broken, "it is not served again");
+    assert_eq!(of(renewed()), Verdict::Unknown, "it did not ask");
 }
 
 #[test]

@@ -23,7 +23,7 @@ const CLOCK_MS: (u64, u64) = (1, OFFSET_MS_MAX);
 const EVERY_MS: (u64, u64) = (1_000, 6 * 3_600_000);
 const PERCENT: (i64, i64) = (1, 100);
 const RATE_KBIT: (i64, i64) = (8, RATE_KBIT_MAX as i64);
-const REVOKED: (i64, i64) = (1, 1_000);
+const DEVICES: (i64, i64) = (1, 1_000);
 const DRIFT_PPM: (i64, i64) = (-(DRIFT_PPM_MAX as i64), DRIFT_PPM_MAX as i64);
 const THREADS: (i64, i64) = (1, THREADS_MAX as i64);
 const HELD_MIB: (i64, i64) = (1, HELD_MIB_MAX as i64);
@@ -235,6 +235,9 @@ fn count(
 /// What befalls a node by itself, or nobody.
 fn of_a_node(kind: &str, fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Option<Fault> {
     let percent = |findings: &mut Findings<'_>| count(fields, findings, "percent", PERCENT);
+    let devices = |findings: &mut Findings<'_>| {
+        u32::try_from(number(fields, findings, "devices", 1, DEVICES)).unwrap_or(1)
+    };
     Some(match kind {
         "kill" => Fault::Kill,
         "pause" => Fault::Pause,
@@ -261,10 +264,8 @@ fn of_a_node(kind: &str, fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -
         "herd" => Fault::Herd,
         "join" => Fault::Join,
         "rotate" => Fault::Rotate,
-        _ => {
-            let devices = number(fields, findings, "devices", 1, REVOKED);
-            Fault::Revoke { devices: u32::try_from(devices).unwrap_or(1) }
-        }
+        "expire" => Fault::Expire { devices: devices(findings) },
+        _ => Fault::Revoke { devices: devices(findings) },
     })
 }
 

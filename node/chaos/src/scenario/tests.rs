@@ -166,6 +166,7 @@ fn a_cluster_in_use_is_not_asked_for_what_it_cannot_have() {
         ("staging", "disk.flip", "whoever runs the nodes"),
         ("production", "pause", "whoever runs the nodes"),
         ("production", "clock", "serves customers"),
+        ("production", "expire", "serves customers"),
     ] {
         assert!(refused(&at(target, kind)).contains(told), "{target} {kind}");
     }
@@ -210,6 +211,13 @@ fn each_kind_of_fault_is_read_with_its_own_fields_and_in_its_range() {
         assert_eq!((planned.fault, planned.pick, planned.for_ms), (fault, Pick::Nobody, 0));
         assert!(read(&format!("{kind}, pick = \"all\"")).is_err(), "{kind}");
     }
+    // Whose certificate ends goes on without one for a while.
+    let expire = read("kind = \"expire\", for = \"5s\", devices = 2").unwrap().value;
+    let planned = expire.faults[0];
+    assert_eq!(planned.fault, Fault::Expire { devices: 2 });
+    assert_eq!((planned.pick, planned.for_ms), (Pick::Nobody, 5_000));
+    assert!(expire.promises.contains(&Promise::Revoked));
+    assert!(read("kind = \"expire\"").is_err(), "how long is to be said");
     for fields in [
         "kind = \"drift\", ppm = 100001",
         "kind = \"actor.fail\", percent = 0",

@@ -5,7 +5,7 @@
 //! broken. **Not here:** technicians (`technicians`), what came of it (`fieldmesh_chaos`).
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -32,7 +32,12 @@ use tokio::{
 };
 
 use super::{
-    ground::Ground, keys::Chooser, nodes::Nodes, recorder::Recorder, technicians, tickets,
+    endings::{self, Ending},
+    ground::Ground,
+    keys::Chooser,
+    nodes::Nodes,
+    recorder::Recorder,
+    technicians, tickets,
 };
 use crate::{
     cli::{
@@ -55,6 +60,9 @@ use crate::{
 const CATEGORY: u16 = 65_534;
 /// Tickets that operators read and write: the newest ones, as in a control room.
 const LOOKED_AT: usize = 64;
+/// How often a device asks for its next certificate where it gets none, and when: elections may go on.
+const RENEWALS_MAX: u32 = 10;
+const RENEW_EVERY: Duration = Duration::from_secs(1);
 
 /// Whom a request's ticket belongs to, and the operation that it is.
 type Asked = BTreeMap<[u8; 16], u64>;
@@ -63,7 +71,12 @@ type Asked = BTreeMap<[u8; 16], u64>;
 pub(super) struct Load {
     tasks: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
+    population: Population,
+    seen: mpsc::Sender<Sighting>,
+    /// Customers, without those whose certificates end.
     pub(super) customers: Vec<String>,
+    /// These, in the order in which they do.
+    pub(super) endings: VecDeque<Ending>,
     /// Everybody whom the run registered.
     people: Vec<EntityId>,
 }
@@ -72,6 +85,8 @@ pub(super) struct Load {
 struct Shared {
     recorder: Arc<Recorder>,
     nodes: Nodes,
+    /// Customers with their devices as they are now.
+    clients: Mutex<Vec<(EntityId, Client)>>,
     /// Where they all are, where it matters.
     home: Option<Point>,
     /// The region's position among the regions, and its shards.
@@ -92,19 +107,22 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Load {
-    /// Registers, enrolls and connects everybody; nobody asks yet.
+    /// Registers, enrolls and connects everybody; nobody asks yet. Of the last customers the certificates end, at
+    /// these moments of the run.
     pub(super) async fn prepare(
         workload: &Workload,
+        moments: &[u64],
         ground: &Ground<'_>,
         recorder: &Arc<Recorder>,
         nodes: &Nodes,
-    ) -> Result<(Self, Vec<(EntityId, Client)>), CliError> {
+    ) -> Result<Self, CliError> {
         let population = Population::among(ground.api()?, ground.devices(), false)?;
         let (home, (index, shards)) = (ground.home(), ground.shards());
         let at = |number: u32| home.unwrap_or_else(|| place(number as usize));
         let shared = Arc::new(Shared {
             recorder: Arc::clone(recorder),
             nodes: nodes.clone(),
+            clients: Mutex::default(),
             home,
             index,
             shards,
@@ -125,28 +143,63 @@ impl Load {
             let (recorder, under_way) = (Arc::clone(recorder), Arc::clone(&shared.under_way));
             tasks.push(tokio::spawn(technicians::work(device, recorder, under_way)));
         }
-        let mut customers = Vec::new();
+        let (mut customers, mut ending) = (Vec::new(), VecDeque::new());
+        let lasting =
+            workload.customers.saturating_sub(u32::try_from(moments.len()).unwrap_or(u32::MAX));
         for number in 0..workload.customers {
             let (name, location) = (format!("customer {number}"), at(number));
             let customer = NewCustomer { name, location, tier: 2, zone: None };
-            let device = population.connect(population.customer(&customer).await?)?;
+            let moment = number.checked_sub(lasting).and_then(|at| moments.get(at as usize));
+            if let Some(at_ms) = moment {
+                endings::shorten(nodes, *at_ms).await?;
+            }
+            let enrolled = population.customer(&customer).await?;
+            let device = population.connect(enrolled.clone())?;
             people.push(device.id);
-            customers.push((device.id, device.client.clone()));
+            lock(&shared.clients).push((device.id, device.client.clone()));
+            match moment {
+                None => customers.push(device.id.to_string()),
+                Some(_) => ending.push_back(Ending::of(device.id, enrolled)?),
+            }
             tasks.push(tokio::spawn(live(device, Work::Accepts, seen.clone())));
         }
-        let names = customers.iter().map(|(id, _)| id.to_string()).collect();
-        Ok((Self { tasks, shared, customers: names, people }, customers))
+        if !ending.is_empty() {
+            endings::lengthen(nodes).await?;
+        }
+        Ok(Self { tasks, shared, population, seen, customers, endings: ending, people })
+    }
+
+    /// A device goes on with its next certificate, which it gets by the one that has ended; what it could not send
+    /// before stays unsent.
+    pub(super) async fn renew(&mut self, ending: &Ending) -> Result<(), CliError> {
+        let mut tries = 0;
+        let renewed = loop {
+            match self.population.renew(&ending.enrolled).await {
+                Ok(renewed) => break renewed,
+                Err(error) if tries >= RENEWALS_MAX => return Err(error),
+                Err(_) => tries += 1,
+            }
+            tokio::time::sleep(RENEW_EVERY).await;
+        };
+        // Before it connects: what it hears from then on is right.
+        self.shared.recorder.note(What::Renewed { device: ending.device.to_string() });
+        let device = self.population.connect(renewed)?;
+        let mut client = device.client.clone();
+        self.tasks.push(tokio::spawn(live(device, Work::Accepts, self.seen.clone())));
+        for (id, now) in lock(&self.shared.clients).iter_mut() {
+            if *id == ending.device {
+                std::mem::swap(now, &mut client);
+            }
+        }
+        // The one before.
+        client.close().await;
+        Ok(())
     }
 
     /// From now on customers ask, and operators read and write.
-    pub(super) fn start(
-        &mut self,
-        workload: &Workload,
-        seed: u64,
-        customers: Vec<(EntityId, Client)>,
-    ) -> Vec<JoinHandle<()>> {
+    pub(super) fn start(&mut self, workload: &Workload, seed: u64) -> Vec<JoinHandle<()>> {
         let shared = || Arc::clone(&self.shared);
-        let mut asking = vec![tokio::spawn(shared().ask(*workload, seed, customers))];
+        let mut asking = vec![tokio::spawn(shared().ask(*workload, seed))];
         if workload.reads > 0 {
             asking.push(tokio::spawn(shared().look_at((workload.reads, seed ^ 1), Shared::read)));
         }
@@ -265,14 +318,9 @@ impl Shared {
         }
     }
 
-    async fn ask(
-        self: Arc<Self>,
-        workload: Workload,
-        seed: u64,
-        customers: Vec<(EntityId, Client)>,
-    ) {
+    async fn ask(self: Arc<Self>, workload: Workload, seed: u64) {
         let (mut dice, mut ticks) = (StdRng::seed_from_u64(seed), ticks(workload.rate));
-        let chooser = Chooser::new(workload.keys, customers.len());
+        let chooser = Chooser::new(workload.keys, lock(&self.clients).len());
         let Point { lat_e6, lon_e6 } = self.home.unwrap_or_else(|| place(0));
         let body = RequestBody {
             category: CATEGORY,
@@ -284,13 +332,14 @@ impl Shared {
         };
         loop {
             ticks.tick().await;
-            let Some((customer, client)) = customers.get(chooser.choose(&mut dice)) else { return };
+            let chosen = lock(&self.clients).get(chooser.choose(&mut dice)).cloned();
+            let Some((customer, client)) = chosen else { return };
             // Held from before it is sent: its receipt may come before it is noted.
             let mut asked = self.asked.lock().await;
             let Ok(id) = client.request(&body).await else { continue };
-            let ticket = EntityId::ticket_of(*customer, id);
+            let ticket = EntityId::ticket_of(customer, id);
             let home = Home::new(customer.region(), self.index, self.shards);
-            let shard = home.group_of(*customer);
+            let shard = home.group_of(customer);
             let operation = Operation::Request { ticket: ticket.to_string(), shard };
             asked.insert(id, self.recorder.invoke(&customer.to_string(), operation));
             drop(asked);

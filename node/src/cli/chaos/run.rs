@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    endings,
     finals::{self, Wanted},
     ground::{Ground, There},
     kernel::Kernel,
@@ -121,23 +122,33 @@ async fn on(
     }
     let file = work.history.with_file_name(LEDGER);
     let before = if ground.is_shared() { finals::entries(ground, &file).await? } else { 0 };
-    let (mut load, customers) = Load::prepare(&scenario.workload, ground, recorder, &nodes).await?;
+    let moments = endings::moments(timeline);
+    let prepared = Load::prepare(&scenario.workload, &moments, ground, recorder, &nodes);
+    let mut load = prepared.await?;
     let probing = tokio::spawn(prober::look(nodes.clone(), Arc::clone(recorder)));
     let revocable = load.customers.clone();
-    let asking = load.start(&scenario.workload, scenario.seed, customers);
+    let asking = load.start(&scenario.workload, scenario.seed);
     let (tell, given_up) = watch::channel(false);
     let start = Instant::now();
     let end = start + Duration::from_millis(scenario.duration_ms);
     let watching = watch_over(recorder, (start, end), tell, output);
-    let (under_way, damaged) = (BTreeMap::new(), BTreeMap::new());
     let leases = Leases::new(Arc::clone(recorder), nodes.clone());
     let plane = match &work.lab {
         None => Plane::Inside(leases),
         Some(lab) => Plane::Kernel(Kernel::new(Arc::clone(lab), Arc::clone(recorder)), leases),
     };
-    let nodes_of = nodes.clone();
-    let mut striker =
-        Striker { ground, recorder, start, nodes: nodes_of, plane, revocable, under_way, damaged };
+    let mut striker = Striker {
+        ground,
+        recorder,
+        start,
+        nodes: nodes.clone(),
+        plane,
+        revocable,
+        under_way: BTreeMap::new(),
+        damaged: BTreeMap::new(),
+        expired: BTreeMap::new(),
+        load: &mut load,
+    };
     tokio::join!(striker.run(timeline, given_up), watching);
     drop(striker);
     asking.iter().for_each(tokio::task::JoinHandle::abort);

@@ -4,6 +4,7 @@
 //! could not be is noted as that. **Not here:** when (`fieldmesh_chaos::Timeline`), whether a node does it to
 //! itself or the kernel to the node (`plane`), processes (`fleet`).
 
+mod certificates;
 mod disks;
 
 use std::{
@@ -12,7 +13,6 @@ use std::{
 };
 
 use fieldmesh_chaos::{Fault, Phase, Pick, Strike, Timeline, history::What};
-use fieldmesh_domain::EntityId;
 use serde_json::{Value, json};
 use tokio::{
     sync::watch,
@@ -20,7 +20,9 @@ use tokio::{
 };
 
 use super::{
+    endings::Ending,
     ground::Ground,
+    load::Load,
     nodes::{Nodes, Reachable},
     plane::Plane,
     recorder::Recorder,
@@ -43,6 +45,9 @@ pub(super) struct Striker<'a, 'g> {
     pub(super) under_way: BTreeMap<u32, UnderWay>,
     /// Nodes whose files are damaged.
     pub(super) damaged: BTreeMap<u64, Rot>,
+    /// Devices whose certificates have ended, by the strike that they ended for.
+    pub(super) expired: BTreeMap<u32, Vec<Ending>>,
+    pub(super) load: &'a mut Load,
 }
 
 /// A strike that is not over.
@@ -122,6 +127,7 @@ impl Striker<'_, '_> {
     async fn begin(&mut self, strike: Strike) {
         match strike.fault {
             Fault::Revoke { devices } => return self.revoke(strike, devices).await,
+            Fault::Expire { devices } => return self.expire(strike, devices).await,
             Fault::Join | Fault::Rotate => return self.change(strike).await,
             _ => {}
         }
@@ -229,6 +235,9 @@ impl Striker<'_, '_> {
         if strike.fault.ends_the_process() {
             return self.start_again(&strike, &nodes).await;
         }
+        if matches!(strike.fault, Fault::Expire { .. }) {
+            return self.renew(&strike).await;
+        }
         for node in nodes {
             match self.heal(&strike, node).await {
                 Ok(()) => self.note(&strike, Some(node), Phase::Ended, ""),
@@ -275,31 +284,5 @@ impl Striker<'_, '_> {
         fleet.grow().await?;
         let node = fleet.len() as u64;
         self.is_back(node)
-    }
-
-    /// Customers whose devices are not believed any more; they go on asking.
-    async fn revoke(&mut self, strike: Strike, devices: u32) {
-        for _ in 0..devices {
-            let Some(device) = self.revocable.pop() else {
-                return self.note(&strike, None, Phase::Skipped, "no device is left to be revoked");
-            };
-            match self.revoked(&device).await {
-                Ok(()) => {
-                    self.recorder.note(What::Revoked { device });
-                    self.note(&strike, None, Phase::Installed, "");
-                    self.note(&strike, None, Phase::Ended, "");
-                }
-                Err(error) => self.note(&strike, None, Phase::Failed, error),
-            }
-        }
-    }
-
-    async fn revoked(&self, device: &str) -> Result<(), CliError> {
-        let api = self.nodes.any(0).ok_or_else(|| CliError::failed("no node can be asked"))?;
-        let id: EntityId = device.parse().map_err(CliError::failed)?;
-        let registration = EntityId::registration_of(id);
-        let path = format!("/v1/ca/registrations/{registration}/revoke");
-        let _: Value = api.post(&path, &json!({ "reason": "keyCompromise" })).await?;
-        Ok(())
     }
 }
