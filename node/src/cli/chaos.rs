@@ -8,8 +8,8 @@
 //! refused · 3 the run says nothing of the product.
 
 mod allow;
-mod errand;
 mod endings;
+mod errand;
 mod finals;
 mod ground;
 mod guards;

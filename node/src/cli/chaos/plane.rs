@@ -5,11 +5,7 @@
 
 use fieldmesh_chaos::{Fault, Strike};
 
-use super::{
-    ground::Ground,
-    kernel::Kernel,
-    leases::Leases,
-};
+use super::{ground::Ground, kernel::Kernel, leases::Leases};
 use crate::cli::{
     CliError,
     api::Api,
