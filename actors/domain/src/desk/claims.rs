@@ -1,8 +1,8 @@
 //! The keys of a region's open tickets: which of them belong together.
 //!
-//! Rules give tickets keys. The first one with a key has it until it ends or its time is over; those that come
-//! later with the same key wait under it, so that one cause is worked on once. A key may also silence others:
-//! they tell nobody while its ticket is open.
+//! Rules give tickets keys. The first one with a key has it until its work is done, it ends or the key's time is
+//! over; those that come later with the same key wait under it, so that one cause is worked on once. A key may
+//! also silence others: they tell nobody as long as its ticket has it.
 //!
 //! **Invariants:** a key is had by one ticket; what has one is never itself under another by this table; the
 //! table is bounded, and a ticket that finds no room goes on alone. **Not here:** how keys are made (rules),

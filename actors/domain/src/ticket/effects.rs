@@ -135,6 +135,8 @@ impl Ticket {
     fn lives_again(&self, id: EntityId) -> Vec<Effect> {
         let mut effects = self.confirm(id, 3, None, REOPENED.to_owned());
         effects.extend(self.tell_customer(customer::Command::TicketReopened { ticket: id }));
+        // Its keys are its own again, unless another ticket has them by now.
+        effects.extend(self.claim(id));
         effects
     }
 
@@ -146,6 +148,8 @@ impl Ticket {
             Progress::Completed { note } => {
                 let mut effects = self.confirm(id, 4, None, note.clone());
                 effects.push(self.done(id));
+                // What comes with the same key from now on is another fault.
+                effects.extend(self.unclaim(id));
                 effects
             }
             Progress::CannotComplete { reason } => self.confirm(id, 3, None, reason.clone()),

@@ -2,8 +2,8 @@
 //!
 //! An operator groups a ticket, or rules do; it asks its parent whether it may, and once a day whether the parent still
 //! lives. A parent that does not answer is gone: then the ticket goes on alone, and so it does where the
-//! parent is cancelled. Where the parent closes, the work of its children is done too, and each child's
-//! customer may object.
+//! parent is cancelled, or was done before the ticket asked. Where the parent closes, the work of its children is
+//! done too, and each child's customer may object.
 //!
 //! Whoever watches hears of many tickets of one cause as of a storm, when it begins and when it ends.
 //!
@@ -113,6 +113,8 @@ impl Ticket {
         let word = match self.stage {
             Stage::Closed => ParentWord::Done,
             Stage::Cancelled | Stage::Grouped => ParentWord::Gone,
+            // The work is done, and was not this child's: nobody would come for it.
+            Stage::Completed if !is_known => ParentWord::Gone,
             _ if is_known || has_room => ParentWord::Lives,
             _ => ParentWord::Gone,
         };

@@ -292,7 +292,7 @@ impl Ticket {
         told.map(|to| self.notice(id, to, What::RuleMatched, 0, at, detail.clone())).collect()
     }
 
-    fn claim(&self, id: EntityId) -> Option<Effect> {
+    pub(super) fn claim(&self, id: EntityId) -> Option<Effect> {
         let ruled = self.ruled.as_ref()?;
         let command = desk::Command::Claim {
             ticket: id,

@@ -59,11 +59,15 @@ impl World {
         claims.joined.len() + claims.silenced.len()
     }
 
-    fn closes(&mut self, ticket: EntityId, number: u8) {
+    fn completes(&mut self, ticket: EntityId, number: u8) {
         let epoch = self.state(ticket).epoch;
         self.accepts(number, ticket, epoch);
         self.says(number, ticket, epoch, Answer::Completed { note: "new valve".into() });
         self.deliver_all();
+    }
+
+    fn closes(&mut self, ticket: EntityId, number: u8) {
+        self.completes(ticket, number);
         self.order(ticket, Order::Confirm);
         self.deliver_all();
     }
@@ -152,6 +156,50 @@ fn the_same_again_is_one_only_within_its_window() {
     // And what comes then is the same as the later one.
     let again = world.opens(0);
     assert_eq!(world.parent(again), Some(late));
+}
+
+/// The customer may object for a day, and the fault may be back after an hour.
+#[test]
+fn a_fault_that_comes_back_once_the_work_is_done_is_worked_on() {
+    for triage in [grouping(), same_within(24 * 60)] {
+        let mut world = ruled(3, triage);
+        let first = world.opens(0);
+        let under = world.opens(1);
+        world.completes(first, 0);
+        assert_eq!((world.stands(first).0, world.keys()), (Stage::Completed, 0));
+        let back = world.opens(1);
+        assert_eq!((world.stands(back).0, world.parent(back)), (Stage::Offered, None));
+        assert!(!world.is_silent(back), "nobody was told of this one");
+        // Who waited for the work is done with it, and nobody else.
+        world.order(first, Order::Confirm);
+        world.deliver_all();
+        assert_eq!((world.stands(under).0, world.stands(back).0), (Stage::Completed, Stage::Offered));
+        world.all_agree();
+    }
+}
+
+#[test]
+fn a_ticket_that_lives_again_has_its_keys_again_unless_another_one_has_them() {
+    let object = || Order::Object { reason: "it leaks".into() };
+    let mut world = ruled(3, grouping());
+    let first = world.opens(0);
+    world.completes(first, 0);
+    world.order(first, object());
+    world.deliver_all();
+    assert_eq!((world.stands(first).0, world.keys()), (Stage::Offered, 1));
+    let under = world.opens(1);
+    assert_eq!((world.stands(under).0, world.parent(under)), (Stage::Grouped, Some(first)));
+
+    let mut world = ruled(3, grouping());
+    let first = world.opens(0);
+    world.completes(first, 0);
+    let back = world.opens(1);
+    world.order(first, object());
+    world.deliver_all();
+    let both = [first, back].map(|ticket| (world.stands(ticket).0, world.parent(ticket)));
+    assert_eq!(both, [(Stage::Offered, None); 2]);
+    let under = world.opens(1);
+    assert_eq!(world.parent(under), Some(back));
 }
 
 #[test]
