@@ -453,7 +453,9 @@ pub(crate) fn timer_command(timer: TimerItem) -> Option<Command> {
         EntityKind::Technician => {
             Command::Technician(technician::Command::Timer { name, generation })
         }
-        EntityKind::Ticket => Command::Ticket(ticket::Command::Timer { name, generation }),
+        EntityKind::Ticket => {
+            Command::Ticket(ticket::Command::Timer { name, generation, marks: None })
+        }
         EntityKind::Desk => Command::Desk(desk::Command::Timer { name, generation }),
         EntityKind::Registration => {
             Command::Registration(registration::Command::Timer { name, generation })

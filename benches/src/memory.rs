@@ -49,7 +49,8 @@ pub(crate) async fn awake(dir: &Path) -> Result<Value, Failed> {
     let before = resident_bytes()?;
     for ticket in &tickets {
         // A timer that was never set: the ticket wakes, and nothing changes.
-        let stale = ticket::Command::Timer { name: TimerName::Deadline, generation: u32::MAX };
+        let (name, generation) = (TimerName::Deadline, u32::MAX);
+        let stale = ticket::Command::Timer { name, generation, marks: None };
         server.node.ask(*ticket, Command::Ticket(stale)).await?;
     }
     let bytes = resident_bytes()?.saturating_sub(before);

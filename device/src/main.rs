@@ -141,7 +141,8 @@ struct RespondArgs {
 #[derive(Debug, Clone, Subcommand)]
 enum AnswerVerb {
     Accept {
-        #[arg(long)]
+        /// 10080 are 7 days, and more is refused.
+        #[arg(long, value_parser = clap::value_parser!(u16).range(..=10_080))]
         eta_min: u16,
     },
     Decline {

@@ -22,7 +22,7 @@ use fieldmesh_calendar::zone::Zone;
 use fieldmesh_domain::{
     Command, EntityId, customer,
     notifier::{self, Notice, Recipient},
-    placement::{COUNTS, TRIGGERS},
+    placement::{COUNTS, MARKS, TRIGGERS},
     ticket,
     time::Millis,
 };
@@ -108,6 +108,9 @@ impl NodeGuide {
                 *terms = opening.terms(&known, now).map(Box::new);
             }
             ticket::Command::Reconsider { .. } => terms::reconsider(&known, to, command, now),
+            ticket::Command::Timer { marks, .. } => {
+                *marks = (self.known.known().level() >= MARKS).then_some(true);
+            }
             _ => {}
         }
     }

@@ -365,6 +365,9 @@ impl ResponseBody {
             Answer::Pause(Pause { text, .. }) => check_text(text),
             Answer::Message { text, enclosure } => check_message(text, enclosure.as_ref()),
             Answer::Eta { eta_min } => check_eta(*eta_min),
+            Answer::Accept { eta_min } if *eta_min > ETA_MIN_MAX => {
+                Rejection::new(RejectionCode::Invalid, "who accepts comes within 7 days")
+            }
             Answer::Accept { .. }
             | Answer::EnRoute
             | Answer::OnSite

@@ -156,6 +156,9 @@ pub struct Ticket {
     /// What it is counted by, since nodes know of that.
     #[n(29)]
     pub counted: Option<Counted>,
+    /// Nothing was heard of promised work when it should have been; none where that is not marked.
+    #[n(30)]
+    pub overdue_since: Option<Millis>,
 }
 
 impl Ticket {
@@ -179,7 +182,7 @@ impl Ticket {
         Event::MatchAsked { due: now.after_s(MATCH_LIFE_S) }
     }
 
-    fn timer(&self, generation: u32, now: Millis) -> Vec<Event> {
+    fn timer(&self, generation: u32, marks: Option<bool>, now: Millis) -> Vec<Event> {
         if generation != self.generation {
             return vec![];
         }
@@ -192,7 +195,8 @@ impl Ticket {
                 self.gone(now)
             }
             Stage::Accepted | Stage::EnRoute | Stage::OnSite | Stage::Paused => {
-                vec![Event::Overdue { due: now.after_s(PROGRESS_GRACE_S) }]
+                let at = marks.filter(|marks| *marks).map(|_| now);
+                vec![Event::Overdue { due: now.after_s(PROGRESS_GRACE_S), at }]
             }
             Stage::Held => self.hold_ended(now),
             Stage::Grouped => self.look_for_parent(now),
@@ -360,8 +364,15 @@ impl Ticket {
         self.set_due(due);
     }
 
+    /// It is marked as late from the first time on.
+    fn overdue(&mut self, due: Millis, at: Option<Millis>) {
+        self.overdue_since = self.overdue_since.or(at);
+        self.set_due(due);
+    }
+
     fn moved(&mut self, progress: &Progress, due: Millis) {
         self.stage = progress.stage();
+        self.overdue_since = None;
         self.pause = match progress {
             Progress::Paused(pause) => Some(pause.clone()),
             _ => None,
@@ -430,8 +441,8 @@ impl Ticket {
             Command::Cancel => self.cancel(),
             Command::Confirm if self.stage == Stage::Completed => vec![Event::Closed],
             Command::Confirm => vec![],
-            Command::Timer { name: TimerName::Deadline, generation } => {
-                self.timer(*generation, ctx.now)
+            Command::Timer { name: TimerName::Deadline, generation, marks } => {
+                self.timer(*generation, *marks, ctx.now)
             }
             Command::Timer { .. } => vec![],
             Command::Reconcile { promotion } => {
@@ -529,13 +540,14 @@ impl Ticket {
                 self.stage = Stage::Accepted;
                 self.technician_name.clone_from(name);
                 self.tries = 0;
+                self.overdue_since = None;
                 self.set_due(*due);
             }
             Event::LateAcceptRefused { .. }
             | Event::OrderRefused { .. }
             | Event::ChildAnswered { .. } => {}
             Event::Progressed { progress, due } => self.moved(progress, *due),
-            Event::Overdue { due } => self.set_due(*due),
+            Event::Overdue { due, at } => self.overdue(*due, *at),
             Event::Cancelled => self.stage = Stage::Cancelled,
             Event::Closed => self.stage = Stage::Closed,
             Event::Reconciled { promotion, floor, question, due } => {

@@ -189,7 +189,7 @@ impl<'a> Play<'a> {
             self.ask(&command);
         } else if let Some((_, name, generation)) = timer {
             self.timers.remove(&(name as u8));
-            self.ask(&Command::Timer { name, generation });
+            self.ask(&Command::Timer { name, generation, marks: None });
         }
         true
     }

@@ -191,17 +191,21 @@ pub struct StandingView {
     pub is_silenced: bool,
     /// A person has answered, and nobody else is told for a while.
     pub is_acknowledged: bool,
+    /// Nothing is heard of work that a technician accepted since then, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overdue_since_ms: Option<u64>,
 }
 
 impl StandingView {
     pub(crate) fn of(standing: &Standing) -> Self {
-        let Standing { due, is_broken, step, is_silenced, is_answered } = *standing;
+        let Standing { due, is_broken, step, is_silenced, is_answered, overdue_since } = *standing;
         Self {
             due_ms: due.map(|due| due.0),
             is_breached: is_broken,
             step: step.map(|step| u32::from(step) + 1),
             is_silenced,
             is_acknowledged: is_answered,
+            overdue_since_ms: overdue_since.map(|since| since.0),
         }
     }
 
@@ -212,6 +216,7 @@ impl StandingView {
         let (breached, silenced) = (self.is_breached, self.is_silenced);
         [
             said(breached, " BREACHED"),
+            said(self.overdue_since_ms.is_some(), " OVERDUE"),
             step.as_deref().unwrap_or_default(),
             said(self.is_acknowledged, " acknowledged"),
             said(silenced, " silenced"),

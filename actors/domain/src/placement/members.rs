@@ -23,7 +23,7 @@ use crate::{EntityId, EntityKind, IndexRow, Region, Rejection, RejectionCode, ti
 
 /// What a program understands of commands, events and log entries. Raised with each kind that an older one
 /// would not know: nobody writes it before every node says that it knows it.
-pub const LEVEL: u32 = COUNTS;
+pub const LEVEL: u32 = MARKS;
 /// The level of entries that name the history that they go on from, and of regions with a policy.
 pub const HISTORIES: u32 = 1;
 /// The level of slots that move.
@@ -48,6 +48,8 @@ pub const ARRIVALS: u32 = 10;
 pub const AREAS: u32 = 11;
 /// The level of tickets whose rows tell what they are counted by.
 pub const COUNTS: u32 = 12;
+/// The level of tickets that are marked as overdue.
+pub const MARKS: u32 = 15;
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;
 /// The numbers of groups that each region has for itself.

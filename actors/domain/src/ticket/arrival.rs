@@ -28,6 +28,7 @@ impl Ticket {
 
     /// Where the ticket waits for its technician's word, the deadline of the work comes back with that.
     pub(super) fn expected_by(&mut self, due: Millis) {
+        self.overdue_since = None;
         match self.promoted.as_mut().and_then(|promoted| promoted.awaited.as_mut()) {
             Some(awaited) => *awaited = due,
             None => self.set_due(due),

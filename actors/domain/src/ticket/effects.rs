@@ -48,7 +48,10 @@ impl Ticket {
                 effects.extend([deadline, self.index(id)]);
                 effects
             }
-            Event::Overdue { .. } => vec![deadline],
+            Event::Overdue { .. } => {
+                let told = self.told_overdue(id).into_iter();
+                told.chain([deadline, self.index(id)]).collect()
+            }
             Event::EtaChanged { eta_min, .. } => self.comes_later(id, *eta_min),
             Event::Cancelled => self.cancelled(id),
             Event::Closed => self.end(id),
@@ -106,7 +109,7 @@ impl Ticket {
 
     fn comes_later(&self, id: EntityId, eta_min: u16) -> Vec<Effect> {
         let mut effects = self.confirm(id, 3, Some(eta_min), ANOTHER_TIME.to_owned());
-        effects.push(self.deadline());
+        effects.extend([self.deadline(), self.index(id)]);
         effects
     }
 

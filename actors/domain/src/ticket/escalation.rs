@@ -161,7 +161,7 @@ impl Ticket {
         let onward = Next::Begin(escalation.policy.after(escalation.at));
         match command {
             _ if !runs => return Some(Next::Begin(Position::default())),
-            Command::Timer { name: TimerName::Escalation, generation } => {
+            Command::Timer { name: TimerName::Escalation, generation, .. } => {
                 return (*generation == escalation.generation).then_some(onward);
             }
             Command::Order { order: Order::Escalate, by: Party::Operator(_), .. }
@@ -321,13 +321,26 @@ impl Ticket {
 
     /// Tells subscribers, and the first person of the policy, that a promise is broken.
     pub(super) fn told_broken(&self, id: EntityId, promise: Promise, at: Millis) -> Vec<Effect> {
-        let person = self.escalation.as_ref().and_then(|one| one.policy.person());
-        let person = person.map(|(role, name)| recipient(role, name));
         let notice = |to| {
             let detail = format!("the time to {} is over", promise.name());
             self.notice(id, to, What::Breached, promise as u64, at, detail)
         };
-        [Recipient::Subscribers].into_iter().chain(person).map(notice).collect()
+        [Recipient::Subscribers].into_iter().chain(self.person()).map(notice).collect()
+    }
+
+    /// Tells the first person of the policy that nothing is heard of promised work: the policy itself rests since
+    /// somebody accepted.
+    pub(super) fn told_overdue(&self, id: EntityId) -> Option<Effect> {
+        let (to, technician) = (self.person()?, self.technician?);
+        let detail = format!(
+            "{technician} has the ticket, and nothing was heard of the work when it should have been: ask, or reassign it"
+        );
+        Some(self.notice(id, to, What::Overdue, self.told_as(), Millis(0), detail))
+    }
+
+    fn person(&self) -> Option<Recipient> {
+        let (role, name) = self.escalation.as_ref()?.policy.person()?;
+        Some(recipient(role, name))
     }
 
     pub(super) fn escalation_timer(&self) -> Effect {

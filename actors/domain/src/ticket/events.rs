@@ -111,6 +111,9 @@ pub enum Event {
     Overdue {
         #[n(0)]
         due: Millis,
+        /// Where it is marked from now on.
+        #[n(1)]
+        at: Option<Millis>,
     },
     #[n(11)]
     Cancelled,

@@ -182,7 +182,7 @@ impl Ticket {
         let moved = |clock: Option<Clock>, meant| clock.map(|one| one.moved(meant, now, &hours));
         let respond = moved(after.respond, self.respond_means(after.respond));
         let finish = moved(after.finish, self.finish_means());
-        let is_fired = matches!(command, Command::Timer { name: TimerName::Promise, generation }
+        let is_fired = matches!(command, Command::Timer { name: TimerName::Promise, generation, .. }
             if *generation == promises.generation);
         // The timer that fired is gone: whatever is due next needs another one.
         let is_lost = is_fired && events.is_empty();

@@ -68,6 +68,9 @@ pub struct Standing {
     /// A person has answered, and nobody is told meanwhile.
     #[n(4)]
     pub is_answered: bool,
+    /// Nothing is heard of promised work since then.
+    #[n(5)]
+    pub overdue_since: Option<Millis>,
 }
 
 /// What silences look at.
@@ -159,6 +162,7 @@ impl Ticket {
             step: running.map(|one| one.at.step),
             is_silenced: self.is_silenced(),
             is_answered: running.is_some_and(|one| one.answered_by.is_some()),
+            overdue_since: self.overdue_since.filter(|_| self.stage.is_promised()),
         };
         (standing != Standing::default()).then_some(standing)
     }

@@ -303,6 +303,9 @@ pub enum Command {
         name: TimerName,
         #[n(1)]
         generation: u32,
+        /// What is late is marked, added by whoever serves the ticket; none before every node knows of it.
+        #[n(2)]
+        marks: Option<bool>,
     },
     /// The region was promoted: others may be at another point of their history.
     #[n(9)]

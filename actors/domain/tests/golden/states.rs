@@ -119,6 +119,7 @@ fn of_a_ticket() {
         others: None,
         reached: None,
         counted: None,
+        overdue_since: None,
     };
     let (parent, children) =
         (Some(Parent { id: ticket(), has_answered: true }), Some([ticket()].into()));

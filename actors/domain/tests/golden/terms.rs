@@ -64,6 +64,7 @@ fn commands_of_terms() {
         background,
         counted,
     };
+    let timer = |name| Command::Timer { name, generation: 8, marks: None };
     are_frozen(&[
         (
             "820087<cus><msg>860b0c0102<place>646c65616b02f6f6838361700383828200820219753082183c18788282018201646475747982183c18788282028101808561740405f682008083617305<noon>",
@@ -75,8 +76,8 @@ fn commands_of_terms() {
         ),
         ("821580", Command::SilencesChanged),
         ("821680", Command::Rearm),
-        ("8208820208", Command::Timer { name: TimerName::Escalation, generation: 8 }),
-        ("8208820308", Command::Timer { name: TimerName::Promise, generation: 8 }),
+        ("8208820208", timer(TimerName::Escalation)),
+        ("8208820308", timer(TimerName::Promise)),
     ]);
     are_frozen(&[("821080", Order::Acknowledge), ("821180", Order::Escalate)]);
     are_frozen(&[("82128114", Order::Eta { eta_min: 20 })]);
@@ -145,7 +146,10 @@ fn states_of_terms() {
         step: Some(1),
         is_silenced: false,
         is_answered: true,
+        overdue_since: None,
     };
+    let late = Standing { overdue_since: Some(NOON), ..standing };
+    are_frozen(&[("86<noon>f501f4f5<noon>", late)]);
     let row = IndexRow::Ticket {
         id: ticket(),
         state: Stage::Offered,

@@ -96,7 +96,8 @@ pub(crate) fn what_nobody_ordered_is_known(commands: &[(ticket::Command, u64)]) 
             Command::Progress { progress: Progress::Paused(_) | Progress::Resumed, .. }
         );
         let has_rules = matches!(command, Command::Open { triage: Some(_), .. });
-        if !is_new && !says_new && !has_rules {
+        let marks = matches!(command, Command::Timer { marks: Some(_), .. });
+        if !is_new && !says_new && !has_rules && !marks {
             drop(lived.ask(command, &ctx));
         }
     }

@@ -90,7 +90,7 @@ pub(crate) fn alert() -> impl Strategy<Value = AlertBody> {
 
 pub(crate) fn answer() -> impl Strategy<Value = Answer> {
     prop_oneof![
-        3 => any::<u16>().prop_map(|eta_min| Answer::Accept { eta_min }),
+        3 => (0_u16..11_000).prop_map(|eta_min| Answer::Accept { eta_min }),
         1 => text().prop_map(|reason| Answer::Decline { reason }),
         1 => Just(Answer::EnRoute),
         1 => Just(Answer::OnSite),

@@ -15,6 +15,24 @@ use crate::{
 const BEST: u8 = 0;
 const HOUR_S: u64 = 3600;
 
+/// Forty-five days would keep the promise to respond, and nobody would come.
+#[test]
+fn who_accepts_comes_within_a_week() {
+    let (mut world, ticket) = opened(1);
+    let eta = |eta_min| Answer::Accept { eta_min };
+    world.says(BEST, ticket, 1, eta(ETA_MIN_MAX + 1));
+    world.deliver_all();
+    assert_eq!(world.stands(ticket).0, Stage::Offered, "that is no answer");
+    world.says(BEST, ticket, 1, eta(ETA_MIN_MAX));
+    world.deliver_all();
+    assert_eq!(world.stands(ticket).0, Stage::Accepted);
+    // Who is there already says so.
+    let (mut world, ticket) = opened(1);
+    world.says(BEST, ticket, 1, eta(0));
+    world.deliver_all();
+    assert_eq!(world.stands(ticket).0, Stage::Accepted);
+}
+
 #[test]
 fn a_technician_says_that_it_is_late_and_the_customer_hears_when_it_comes() {
     let (mut world, ticket) = accepted(2);

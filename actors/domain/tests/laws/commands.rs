@@ -143,7 +143,8 @@ pub(crate) fn ticket_command() -> BoxedStrategy<ticket::Command> {
         ),
         1 => Just(Command::Cancel),
         1 => Just(Command::Confirm),
-        4 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
+        4 => (timer(), option::of(any::<bool>()))
+            .prop_map(|((name, generation), marks)| Command::Timer { name, generation, marks }),
         1 => (0_u64..3).prop_map(|promotion| Command::Reconcile { promotion }),
         4 => (technician_id(), offer(), phase(), text(), any::<u16>(), 0_u32..4)
             .prop_map(|(technician, offer, phase, name, eta_min, question)| Command::Held {

@@ -167,7 +167,7 @@ pub(crate) fn ticket_event() -> BoxedStrategy<ticket::Event> {
         (technician_id(), offer())
             .prop_map(|(technician, offer)| Event::LateAcceptRefused { technician, offer }),
         (progress(), millis()).prop_map(|(progress, due)| Event::Progressed { progress, due }),
-        millis().prop_map(|due| Event::Overdue { due }),
+        (millis(), option::of(millis())).prop_map(|(due, at)| Event::Overdue { due, at }),
         Just(Event::Cancelled),
         Just(Event::Closed),
         (any::<u64>(), any::<[u32; 2]>(), option::of(millis())).prop_map(

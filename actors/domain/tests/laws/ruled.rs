@@ -173,7 +173,10 @@ fn a_fault_that_comes_back_once_the_work_is_done_is_worked_on() {
         // Who waited for the work is done with it, and nobody else.
         world.order(first, Order::Confirm);
         world.deliver_all();
-        assert_eq!((world.stands(under).0, world.stands(back).0), (Stage::Completed, Stage::Offered));
+        assert_eq!(
+            (world.stands(under).0, world.stands(back).0),
+            (Stage::Completed, Stage::Offered)
+        );
         world.all_agree();
     }
 }

@@ -289,13 +289,29 @@ fn overdue_work_is_noted_every_hour_and_stays_where_it_is() {
     let (mut world, ticket) = opened(1);
     world.accepts(BEST, ticket, 1);
     world.deliver_all();
+    let marked = |world: &World| match &world.index[&ticket] {
+        IndexRow::Ticket { standing, .. } => standing.and_then(|standing| standing.overdue_since),
+        row => panic!("{row:?}"),
+    };
+    assert_eq!(marked(&world), None);
+    let first = world.timers[&ticket].1;
     for _ in 0..3 {
         world.fire(ticket);
         assert_eq!(world.stands(ticket), (Stage::Accepted, Some(technician(BEST)), 1));
-        let due = world.now.after_s(3600);
-        assert_eq!(world.tickets[&ticket].events.last(), Some(&Event::Overdue { due }));
+        let (due, at) = (world.now.after_s(3600), Some(world.now));
+        assert_eq!(world.tickets[&ticket].events.last(), Some(&Event::Overdue { due, at }));
         assert_eq!(world.timers[&ticket], (world.state(ticket).generation, due));
+        assert_eq!(marked(&world), Some(first), "lists say so from the first time on");
     }
+    // Whatever is heard of it ends that, and it may be late again.
+    world.says(BEST, ticket, 1, Answer::Eta { eta_min: 30 });
+    world.deliver_all();
+    assert_eq!(marked(&world), None);
+    world.fire(ticket);
+    assert_eq!(marked(&world), Some(world.now));
+    world.says(BEST, ticket, 1, Answer::OnSite);
+    world.deliver_all();
+    assert_eq!(marked(&world), None);
 }
 
 #[test]

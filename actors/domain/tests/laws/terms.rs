@@ -9,6 +9,7 @@ use fieldmesh_domain::{
     desk::{self, Desk, Summary},
     escalation::{Act, PRIORITIES, Policy, Position, Role, Step},
     message::{Location, OfferId, Pause, PauseReason, RequestBody},
+    notifier::{self, Notice, Recipient, What},
     selection::{Choice, Exclusion, Need},
     technician::Skill,
     ticket::{
@@ -80,6 +81,9 @@ struct Alone {
     need: Option<(Need, u32)>,
     told_itself: Vec<Command>,
     row: Option<IndexRow>,
+    told: Vec<Notice>,
+    /// Whether every node knows of marks.
+    marks: Option<bool>,
 }
 
 impl Alone {
@@ -93,6 +97,8 @@ impl Alone {
             need: None,
             told_itself: vec![],
             row: None,
+            told: vec![],
+            marks: Some(true),
         }
     }
 
@@ -131,6 +137,11 @@ impl Alone {
             } => {
                 self.need = Some((need, question));
             }
+            Effect::Tell {
+                command: AnyCommand::Notifier(notifier::Command::Tell(told)), ..
+            } => {
+                self.told.push(told);
+            }
             Effect::Index(row) => self.row = Some(row),
             Effect::Tell { .. } | Effect::Message { .. } => {}
         }
@@ -147,7 +158,7 @@ impl Alone {
         self.timers.remove(&name);
         self.now = self.now.max(due);
         let name = TimerName::from_u8(name).unwrap();
-        self.ask(&Command::Timer { name, generation })
+        self.ask(&Command::Timer { name, generation, marks: self.marks })
     }
 
     fn nobody_fits(&mut self) -> Vec<Event> {
@@ -372,6 +383,7 @@ proptest! {
     #[test]
     fn without_terms_nothing_is_added(moves in moves()) {
         let mut alone = Alone::opened(Terms::default());
+        alone.marks = None;
         for step in &moves {
             play(&mut alone, step);
         }
@@ -509,7 +521,8 @@ fn clocks_stand_while_the_ticket_is_held_or_waits_for_the_customer() {
     let (generation, due) = alone.timer(TimerName::Promise).unwrap();
     assert_eq!(due, Millis(START.after_s(4900).0 + 1));
     alone.now = due;
-    let broken = alone.ask(&Command::Timer { name: TimerName::Promise, generation });
+    let name = TimerName::Promise;
+    let broken = alone.ask(&Command::Timer { name, generation, marks: None });
     assert_eq!(broken, [Event::Broken { promise: Promise::Finish, at: due }]);
     let Some(IndexRow::Ticket { standing: Some(standing), .. }) = &alone.row else { panic!() };
     assert!(standing.is_broken);
@@ -546,6 +559,40 @@ fn a_silence_ends_and_the_ticket_goes_on() {
     late.now = START.after_s(600);
     late.ask(&open(terms()));
     assert_eq!(late.ticket.stage, Stage::Matching);
+}
+
+/// Whoever accepted and is not heard of again is no answer for ever: the policy's first person is told, each hour.
+#[test]
+fn the_first_person_of_the_policy_hears_of_work_that_nothing_is_heard_of() {
+    let steps = vec![
+        offer(1, None, 60),
+        tell(Role::Webhook, "hook", 60),
+        tell(Role::Lead, "lead", 300),
+        repeat(2),
+    ];
+    let mut alone = Alone::opened(Terms { policy: Some(policy(steps)), ..Terms::default() });
+    alone.offer_to(0);
+    let (technician, offer) = (technician(0), alone.current());
+    alone.ask(&Command::Accept { technician, offer, name: "n".into(), eta_min: 5 });
+    let told = |alone: &Alone| -> Vec<(Recipient, [u8; 16])> {
+        let late = alone.told.iter().filter(|notice| notice.what == What::Overdue);
+        late.map(|notice| (notice.to.clone(), notice.id)).collect()
+    };
+    assert_eq!(told(&alone), []);
+    for count in 1..=2 {
+        alone.fire_next();
+        let lead: Vec<_> =
+            told(&alone).into_iter().filter(|(to, _)| *to != Recipient::Subscribers).collect();
+        assert!(lead.iter().all(|(to, _)| *to == Recipient::Person("lead".into())), "{lead:?}");
+        assert_eq!(lead.len(), count);
+        let ids: std::collections::BTreeSet<_> = lead.iter().map(|(_, id)| *id).collect();
+        assert_eq!(ids.len(), count, "each hour is another notice");
+    }
+    let detail = &alone.told.last_chunk::<2>().unwrap()[0].detail;
+    assert!(detail.contains(&technician.to_string()), "{detail}");
+    alone.ask(&Command::Progress { technician, offer, progress: Progress::OnSite });
+    let Some(IndexRow::Ticket { standing, .. }) = &alone.row else { panic!() };
+    assert_eq!(standing.and_then(|standing| standing.overdue_since), None);
 }
 
 /// Whatever of its timers is lost runs again.

@@ -383,7 +383,9 @@ impl World {
                 EntityKind::Technician => {
                     Command::Technician(technician::Command::Timer { name, generation })
                 }
-                _ => Command::Ticket(ticket::Command::Timer { name, generation }),
+                _ => {
+                    Command::Ticket(ticket::Command::Timer { name, generation, marks: Some(true) })
+                }
             },
         );
     }

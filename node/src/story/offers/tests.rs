@@ -106,7 +106,7 @@ impl Told {
 
     fn expire(&mut self) {
         let (name, generation) = (TimerName::Deadline, self.ticket.generation);
-        self.ask(&Command::Timer { name, generation });
+        self.ask(&Command::Timer { name, generation, marks: None });
     }
 
     fn order(&mut self, order: Order) {
