@@ -6,8 +6,8 @@
 //! looked at twice, counted and logged loudly, and told so: it sets its timers anew. One of which a timer was due
 //! long ago waits as well: it is counted and logged, and what to do about it is for a person.
 //!
-//! Tickets that are silenced are told on the same way when silences change, and once by whoever begins to
-//! lead.
+//! When silences change, when one begins, and once by whoever begins to lead, tickets are told on the same way:
+//! those that are silenced, and those that somebody is sought for and one fits by now.
 //!
 //! **Invariants:** a pass is clean only if it saw every ticket of the shard and each had all timers that it
 //! needs, and they fire; whoever does not lead a shard has no pass of it. **Not here:** setting timers
@@ -28,13 +28,15 @@ use fieldmesh_domain::{
     Command, EntityId, EntityKind, IndexRow, TimerName,
     effect::RowKey,
     placement::TRIGGERS,
-    ticket::{self, Stage, Standing},
+    ticket::{self, Stage, Standing, Subject, Ticket},
+    time::Millis,
 };
 
 use crate::{
     consensus::group::Group,
     courier::{NodeCourier, wire::Audited},
     documents::{Documents, Known},
+    guide,
     journal::ShardJournal,
 };
 
@@ -131,12 +133,12 @@ pub(crate) async fn audit(options: AuditorOptions) {
         // Who led before may not have told all of them.
         let mut told = None;
         while *leading.borrow() == term {
-            let version = silences(&options.documents);
-            let is_news = told != Some(version);
+            let (version, begun) = silences(&options.documents, options.now());
+            let is_news = told != Some((version, begun));
             match options.pass(is_news).await {
                 Ok(pass) => {
                     options.ended(pass);
-                    told = Some(version);
+                    told = Some((version, begun));
                 }
                 Err(error) => tracing::warn!(shard, %error, "a pass of the auditor did not end"),
             }
@@ -149,8 +151,12 @@ pub(crate) async fn audit(options: AuditorOptions) {
     }
 }
 
-fn silences(documents: &Documents) -> u32 {
-    documents.known().silences.as_ref().map_or(0, |silences| silences.version)
+/// The version of the silences that are known here, and how many of them have begun.
+fn silences(documents: &Documents, now: Millis) -> (u32, usize) {
+    let known = documents.known();
+    let Some(silences) = &known.silences else { return (0, 0) };
+    let begun = silences.content.entries.iter().filter(|one| one.from <= now).count();
+    (silences.version, begun)
 }
 
 /// Ends when other silences are in force.
@@ -205,8 +211,8 @@ impl AuditorOptions {
                     Found::Overdue => pass.overdue += 1,
                     Found::Lacks(_) | Found::Runs => {}
                 }
-                if is_silence_news && open.is_silenced {
-                    self.say(open.id, ticket::Command::SilencesChanged).await;
+                if is_silence_news {
+                    self.tell_of_silences(&open).await;
                 }
             }
             if is_last {
@@ -231,6 +237,36 @@ impl AuditorOptions {
         Ok(found(&timers, self.clock.now_ms()))
     }
 
+    fn now(&self) -> Millis {
+        Millis(self.clock.now_ms())
+    }
+
+    async fn tell_of_silences(&self, open: &Open) {
+        if open.is_silenced {
+            self.say(open.id, ticket::Command::SilencesChanged).await;
+        } else if open.is_sought
+            && let Some(subject) = self.newly_silenced(open.id)
+        {
+            self.say(open.id, ticket::Command::Reconsider { subject, silence: None }).await;
+        }
+    }
+
+    /// What a silence fits that somebody is sought for; whoever serves the ticket says which silence that is.
+    fn newly_silenced(&self, id: EntityId) -> Option<Subject> {
+        let known = self.documents.known();
+        known.silences.as_ref()?;
+        let ticket: Ticket = match self.journal.state(id) {
+            Ok(ticket) => ticket,
+            // One that cannot be read keeps no other from being looked at.
+            Err(error) => {
+                tracing::warn!(ticket = %id, %error, "whether a silence fits a ticket is not known");
+                return None;
+            }
+        };
+        let subject = ticket.subject();
+        guide::silence(&known, id, &subject, self.now()).map(|_| subject)
+    }
+
     /// A ticket that has not ended and that this shard serves.
     fn open_ticket(&self, row: &IndexRow) -> Option<Open> {
         let IndexRow::Ticket { id, state, standing, .. } = row else { return None };
@@ -239,9 +275,12 @@ impl AuditorOptions {
         let standing = standing.unwrap_or_default();
         let is_silenced = *state == Stage::Held && standing.is_silenced;
         let is_unfilled = *state == Stage::Unfilled;
+        let is_sought =
+            matches!(state, Stage::Triaged | Stage::Matching | Stage::Offered | Stage::Unfilled);
         (is_own && !state.is_final()).then_some(Open {
             id: *id,
             is_silenced,
+            is_sought,
             is_unfilled,
             standing,
         })
@@ -283,6 +322,8 @@ impl AuditorOptions {
 struct Open {
     id: EntityId,
     is_silenced: bool,
+    /// Nobody has promised to come.
+    is_sought: bool,
     is_unfilled: bool,
     standing: Standing,
 }
@@ -315,8 +356,6 @@ fn found(timers: &[(TimerName, Option<u64>)], now_ms: u64) -> Found {
 
 #[cfg(test)]
 mod tests {
-    use fieldmesh_domain::time::Millis;
-
     use super::*;
 
     #[test]

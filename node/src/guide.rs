@@ -27,6 +27,7 @@ use fieldmesh_domain::{
     time::Millis,
 };
 
+pub(crate) use self::terms::silence;
 use self::{facts::Opened, history::History, terms::Opening};
 use crate::{
     cluster::Cluster,

@@ -50,7 +50,13 @@ impl Opening<'_> {
     }
 }
 
-fn silence(known: &Known, ticket: EntityId, subject: &Subject, now: Millis) -> Option<Silence> {
+/// The silence that applies to a ticket now.
+pub(crate) fn silence(
+    known: &Known,
+    ticket: EntityId,
+    subject: &Subject,
+    now: Millis,
+) -> Option<Silence> {
     let silences = known.silences.as_ref()?;
     silences.content.silence_of(subject, ticket.region(), now, silences.version)
 }

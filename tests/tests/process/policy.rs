@@ -252,6 +252,27 @@ async fn silences_hold_tickets_and_promises_stand_meanwhile() {
     assert_eq!(stand.row(&ticket).await["standing"]["is_breached"], true);
 }
 
+/// The storm is there before the window is opened.
+#[tokio::test]
+async fn a_silence_holds_what_somebody_is_sought_for_already() {
+    let stand = Stand::new().await;
+    let ticket = stand.customer.request("the door of the freezer does not close").await;
+    stand.becomes(&ticket, "offered", |shown| shown["state"] == "offered").await;
+    let add = ["silence", "add", "rebuilt", "--minutes", "60", "--category", CATEGORY];
+    stand.run(&add).await.expect_code(0);
+    stand.becomes(&ticket, "held", |shown| shown["state"] == "held").await;
+    assert_eq!(stand.row(&ticket).await["standing"]["is_silenced"], true);
+    // What an operator resumes is not held by it again.
+    stand.run(&["ticket", "resume", &ticket]).await.expect_code(0);
+    stand.becomes(&ticket, "offered", |shown| shown["state"] == "offered").await;
+    let other = ["maint", "open", "hall", "--minutes", "60", "--category", CATEGORY];
+    stand.run(&other).await.expect_code(0);
+    let next = stand.customer.request("the light is out").await;
+    stand.becomes(&next, "held", |shown| shown["state"] == "held").await;
+    let shown = stand.server.ask(&["ticket", "show", &ticket]).await;
+    assert_eq!(shown["state"], "offered", "{shown}");
+}
+
 /// Nobody can be told by a webhook that there is not, whether or not there is a document of them.
 #[tokio::test]
 async fn a_webhook_that_is_unknown_is_refused_with_its_place() {

@@ -113,7 +113,7 @@ fn is_without_anybody(event: &Event) -> bool {
 
 impl Ticket {
     /// Nobody has promised to come, and somebody is to.
-    fn is_searching(&self) -> bool {
+    pub(super) fn is_searching(&self) -> bool {
         matches!(self.stage, Stage::Matching | Stage::Offered | Stage::Unfilled)
     }
 

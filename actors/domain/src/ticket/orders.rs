@@ -322,6 +322,12 @@ impl Ticket {
         obeyed.push(Obeyed { id, hash: hash(order) });
     }
 
+    /// An operator ended a hold of it, as far as orders are known.
+    pub(super) fn was_resumed(&self) -> bool {
+        let resume = hash(&Order::Resume);
+        self.obeyed.iter().flatten().any(|obeyed| obeyed.hash == resume)
+    }
+
     pub fn is_pinned(&self) -> bool {
         self.pinned == Some(true)
     }

@@ -7,10 +7,12 @@
 //! and without them but for what is added here.
 //!
 //! A silence holds a ticket. At its end, and when silences change, the ticket asks whoever serves it
-//! whether one applies still, and goes on where none does.
+//! whether one applies still, and goes on where none does. One that begins later holds the ticket as long as
+//! nobody has promised to come; whoever serves the ticket looks for such.
 //!
 //! **Invariants:** a ticket that is silenced has a deadline, at which it asks again; an operator's order is
-//! above a silence. **Not here:** steps (`escalation`), clocks (`promises`), which silence matches.
+//! above a silence: what one resumed or pinned is not held again. **Not here:** steps (`escalation`), clocks
+//! (`promises`), which silence matches.
 
 use minicbor::{Decode, Encode};
 
@@ -189,21 +191,36 @@ impl Ticket {
     }
 
     pub(super) fn reconsider(&self, silence: Option<&Silence>, now: Millis) -> Vec<Event> {
-        if !self.is_silenced() {
-            return vec![];
+        let silenced = self.silenced(silence, now);
+        if self.is_silenced() {
+            return vec![silenced.unwrap_or_else(|| self.first_by_rules(now))];
         }
-        vec![self.silenced(silence, now).unwrap_or_else(|| self.first_by_rules(now))]
+        let taken_back = self.take_back(false, None).into_iter();
+        match silenced.filter(|_| self.may_be_silenced()) {
+            Some(silenced) => taken_back.chain([silenced]).collect(),
+            None => vec![],
+        }
     }
 
-    pub(super) fn ask_whether_silenced(&self, id: EntityId) -> Effect {
+    /// Nobody has promised to come, and no operator wants somebody to all the same.
+    fn may_be_silenced(&self) -> bool {
+        let is_sought = self.stage == Stage::Triaged || self.is_searching();
+        is_sought && !self.is_pinned() && !self.was_resumed()
+    }
+
+    /// What silences look at.
+    pub fn subject(&self) -> Subject {
         let body = self.body.as_ref();
-        let subject = Subject {
+        Subject {
             customer: self.customer,
             category: body.map_or(0, |body| body.category),
             priority: self.priority,
             location: body.map(|body| body.location).unwrap_or_default(),
-        };
-        let command = Command::Reconsider { subject, silence: None };
+        }
+    }
+
+    pub(super) fn ask_whether_silenced(&self, id: EntityId) -> Effect {
+        let command = Command::Reconsider { subject: self.subject(), silence: None };
         Effect::Tell { to: id, command: AnyCommand::Ticket(command) }
     }
 }

@@ -393,7 +393,7 @@ pub enum Command {
         #[n(1)]
         is_silent: bool,
     },
-    /// From the ticket itself, to be told by whoever serves it whether a silence applies.
+    /// From the ticket itself or from who audits it, to be told by whoever serves it whether a silence applies.
     #[n(20)]
     Reconsider {
         #[n(0)]
