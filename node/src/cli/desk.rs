@@ -1,7 +1,7 @@
 //! `dispatch`: what the desk would answer, and the plan of a day.
 //!
 //! **Invariant:** nothing is changed but by the orders that a plan's `--apply` writes, each of which is done
-//! or refused by itself. **Not here:** deciding (`domain::desk`), planning (`day`).
+//! or refused by itself, and refused where the ticket is not as it was planned. **Not here:** deciding (`domain::desk`), planning (`day`).
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -177,12 +177,13 @@ async fn plan(args: &PlanArgs, output: &Output) -> Result<(), CliError> {
     Ok(())
 }
 
-/// One order as an operator would write it, and a pin behind it.
+/// One order, and a pin behind it.
 async fn order(api: &Api, one: &MoveStory, pin: bool, output: &Output) -> Result<Value, CliError> {
-    let MoveStory { ticket, to } = one;
+    let MoveStory { ticket, to, epoch } = one;
     let path = format!("/v1/tickets/{}/orders", plain(ticket)?);
-    let reassign = NewOrder::Reassign { to: Some(to.clone()), reason: REASON.to_owned() };
-    let mut done = api.post::<Ordered>(&path, &reassign).await;
+    // The search took seconds: whoever accepted meanwhile keeps the ticket.
+    let moved = NewOrder::Move { to: to.clone(), epoch: *epoch, reason: REASON.to_owned() };
+    let mut done = api.post::<Ordered>(&path, &moved).await;
     if pin && done.is_ok() {
         done = api.post::<Ordered>(&path, &NewOrder::Pin).await;
     }

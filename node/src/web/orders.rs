@@ -87,6 +87,15 @@ pub enum NewOrder {
         /// Minutes from now, 1 to 10,080 (7 days).
         minutes: u16,
     },
+    /// For this technician, as a plan has it. Refused where a technician has accepted the ticket, where its offer is
+    /// pinned, and where it was offered anew since the plan.
+    Move {
+        to: String,
+        /// Of the ticket's last offer, as the plan says; 0 before the first.
+        epoch: u32,
+        #[serde(default)]
+        reason: String,
+    },
 }
 
 /// Whom a message is for.
@@ -142,6 +151,10 @@ impl NewOrder {
             Self::Acknowledge => Order::Acknowledge,
             Self::Escalate => Order::Escalate,
             Self::Eta { minutes } => Order::Eta { eta_min: minutes },
+            Self::Move { to, epoch, reason } => {
+                let to = id_of(&to, EntityKind::Technician, "technician")?;
+                Order::Move { to, epoch, reason }
+            }
         })
     }
 }

@@ -6,6 +6,7 @@
 #![allow(unused_qualifications, reason = "the path macro repeats the query's type")]
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -132,6 +133,9 @@ pub struct LeftStory {
 pub struct MoveStory {
     pub ticket: String,
     pub to: String,
+    /// Of the ticket's last offer when it was planned: an order that names it moves nothing that has moved since.
+    #[serde(default)]
+    pub epoch: u32,
 }
 
 /// The plan of a region's day; nothing is changed.
@@ -159,7 +163,7 @@ pub async fn plan(
     let answer = on_a_thread(move || {
         let _turn = turn;
         let state: Desk = journal.state(desk)?;
-        let (jobs, unread) = jobs(&node, &open)?;
+        let Found { jobs, epochs, unread } = find(&node, &open)?;
         let hands: Vec<Hand> = state
             .technicians
             .into_iter()
@@ -175,7 +179,7 @@ pub async fn plan(
             u32::try_from(used).unwrap_or(WHOLE).min(WHOLE)
         };
         let plan = day::plan(&day, seed, used).map_err(Problem::invalid)?;
-        Ok(tell(&plan, &unread))
+        Ok(tell(&plan, &epochs, &unread))
     })?;
     let answer = answer.await.map_err(|_| Problem::busy("the plan was not finished"))?;
     answer.map(web::Json)
@@ -255,12 +259,21 @@ fn is_planned(stage: Stage) -> bool {
     }
 }
 
-/// The tickets as they are, and those that no replica here has.
-fn jobs(node: &Node, open: &[EntityId]) -> Result<(Vec<Job>, Vec<EntityId>), Problem> {
-    let (mut jobs, mut unread) = (Vec::new(), Vec::new());
+/// The tickets as they are.
+#[derive(Default)]
+struct Found {
+    jobs: Vec<Job>,
+    /// Of their last offers.
+    epochs: BTreeMap<EntityId, u32>,
+    /// Those that no replica here has.
+    unread: Vec<EntityId>,
+}
+
+fn find(node: &Node, open: &[EntityId]) -> Result<Found, Problem> {
+    let mut found = Found::default();
     for id in open {
         let Some(journal) = node.journal_of(*id) else {
-            unread.push(*id);
+            found.unread.push(*id);
             continue;
         };
         let ticket: Ticket = journal.state(*id)?;
@@ -268,7 +281,8 @@ fn jobs(node: &Node, open: &[EntityId]) -> Result<(Vec<Job>, Vec<EntityId>), Pro
         if ticket.body.is_none() || !is_planned(ticket.stage) {
             continue;
         }
-        jobs.push(Job {
+        found.epochs.insert(*id, ticket.epoch);
+        found.jobs.push(Job {
             id: *id,
             need: ticket.need(),
             stage: ticket.stage,
@@ -276,10 +290,10 @@ fn jobs(node: &Node, open: &[EntityId]) -> Result<(Vec<Job>, Vec<EntityId>), Pro
             is_pinned: ticket.is_pinned(),
         });
     }
-    Ok((jobs, unread))
+    Ok(found)
 }
 
-fn tell(plan: &DayPlan, unread: &[EntityId]) -> PlanStory {
+fn tell(plan: &DayPlan, epochs: &BTreeMap<EntityId, u32>, unread: &[EntityId]) -> PlanStory {
     let leg = |leg: &day::Leg| LegStory {
         ticket: leg.ticket.to_string(),
         arrive_s: leg.arrive_s,
@@ -298,9 +312,11 @@ fn tell(plan: &DayPlan, unread: &[EntityId]) -> PlanStory {
     let unread = unread.iter().map(|ticket| (ticket, elsewhere.to_owned()));
     let left =
         left.chain(unread).map(|(ticket, reason)| LeftStory { ticket: ticket.to_string(), reason });
-    let moves = plan.moves.iter();
-    let moves =
-        moves.map(|one| MoveStory { ticket: one.ticket.to_string(), to: one.to.to_string() });
+    let moves = plan.moves.iter().map(|one| MoveStory {
+        ticket: one.ticket.to_string(),
+        to: one.to.to_string(),
+        epoch: epochs.get(&one.ticket).copied().unwrap_or(0),
+    });
     PlanStory {
         routes: plan.routes.iter().map(route).collect(),
         left: left.collect(),

@@ -190,6 +190,7 @@ async fn the_plan_of_a_day_is_advice_until_it_is_ordered() {
         (&moves[0]["ticket"], &moves[0]["to"]),
         (&offered.as_str().into(), &near.id.as_str().into())
     );
+    assert_eq!(moves[0]["epoch"], 1, "the offer that it was planned by");
     assert_eq!(plan["orders"], Value::Null);
     let shown = region.server.ask(&["ticket", "show", &offered]).await;
     assert_eq!(shown["technician"], far.id.as_str(), "a plan changes nothing");

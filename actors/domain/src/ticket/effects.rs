@@ -176,6 +176,7 @@ impl Ticket {
             | Order::Acknowledge
             | Order::Escalate
             | Order::Eta { .. }
+            | Order::Move { .. }
             | Order::Message { .. } => return vec![],
             Order::Ungroup => return self.leave_parent(id).into_iter().collect(),
         };

@@ -21,7 +21,7 @@ use crate::{
     encoded,
     ids::fnv1a,
     message::{Amendment, Enclosure, NoteFrom, check_eta, check_message, check_text},
-    placement::{ARRIVALS, ORDERS, TRIGGERS},
+    placement::{ARRIVALS, MARKS, ORDERS, TRIGGERS},
     time::Millis,
 };
 
@@ -144,6 +144,18 @@ pub enum Order {
         #[n(0)]
         eta_min: u16,
     },
+    /// For this technician, as a plan has it: only where the ticket still is as the plan saw it, with nobody's
+    /// promise and no later offer.
+    #[n(19)]
+    Move {
+        #[n(0)]
+        to: EntityId,
+        /// Of its last offer then.
+        #[n(1)]
+        epoch: u32,
+        #[n(2)]
+        reason: String,
+    },
 }
 
 impl Order {
@@ -165,6 +177,7 @@ impl Order {
             Self::Acknowledge => "acknowledge",
             Self::Escalate => "escalate",
             Self::Eta { .. } => "eta",
+            Self::Move { .. } => "move",
         }
     }
 
@@ -180,6 +193,7 @@ impl Order {
     pub fn level(&self) -> u32 {
         match self {
             Self::Eta { .. } => ARRIVALS,
+            Self::Move { .. } => MARKS,
             _ if self.is_of_triggers() => TRIGGERS,
             _ => ORDERS,
         }
@@ -192,6 +206,7 @@ impl Order {
             Self::Hold { reason, .. }
             | Self::Cancel { reason }
             | Self::Reassign { reason, .. }
+            | Self::Move { reason, .. }
             | Self::Reopen { reason }
             | Self::Object { reason } => check_text(reason),
             Self::Amend(amendment) => amendment.check(),
@@ -227,6 +242,7 @@ impl Order {
             | Self::Acknowledge
             | Self::Escalate
             | Self::Eta { .. }
+            | Self::Move { .. }
             | Self::Message { .. } => false,
         }
     }
@@ -305,6 +321,7 @@ impl Ticket {
             Order::Acknowledge => self.acknowledge(by)?,
             Order::Escalate => self.escalate_ordered()?,
             Order::Eta { eta_min } => self.eta_ordered(*eta_min, ctx.now)?,
+            Order::Move { to, epoch, .. } => self.move_planned(*to, *epoch, ctx.now)?,
         };
         Ok(follows.map_or(vec![], |follows| {
             let (order, by, at) = (order.clone(), by.clone(), ctx.now);
@@ -413,6 +430,21 @@ impl Ticket {
         Ok(Some(self.take_back(true, None).into_iter().chain([next]).collect()))
     }
 
+    /// Whoever planned looked at the ticket some time ago, and it is moved only as it was then.
+    fn move_planned(
+        &self,
+        to: EntityId,
+        epoch: u32,
+        now: Millis,
+    ) -> Result<Option<Vec<Event>>, Rejection> {
+        match self.stage {
+            stage if stage.is_promised() => not_now("a technician has accepted the ticket"),
+            _ if self.is_pinned() => not_now("the ticket is pinned to who has its offer"),
+            _ if self.epoch != epoch => not_now("the ticket was offered anew since it was planned"),
+            _ => self.reassign(Some(to), now),
+        }
+    }
+
     fn pin(&self) -> Result<Option<Vec<Event>>, Rejection> {
         if self.stage.phase().is_none() {
             return not_now("no technician has the ticket: assign it to one, then pin it");
@@ -496,6 +528,7 @@ impl Ticket {
             | Order::Acknowledge
             | Order::Escalate
             | Order::Eta { .. }
+            | Order::Move { .. }
             | Order::Message { .. } => {}
         }
     }

@@ -81,6 +81,8 @@ fn commands_of_terms() {
     ]);
     are_frozen(&[("821080", Order::Acknowledge), ("821180", Order::Escalate)]);
     are_frozen(&[("82128114", Order::Eta { eta_min: 20 })]);
+    let (to, reason) = (technician(), "no".to_owned());
+    are_frozen(&[("821383<tec>03626e6f", Order::Move { to, epoch: 3, reason })]);
     let (radius_m, finish_by) = (Some(7), Some(NOON));
     let need = Need { radius_m, finish_by, ..Need::plain(11, 1, PLACE, vec![]) };
     let (ticket, question) = (ticket(), 4);

@@ -259,6 +259,39 @@ fn what_is_pinned_is_not_displaced_and_a_pin_ends_with_its_technician() {
     assert!(displace(&mut world, ticket), "accepted work is never displaced");
 }
 
+/// A plan takes seconds, and its orders follow one by one.
+#[test]
+fn a_planned_move_takes_nothing_that_was_accepted_pinned_or_offered_since() {
+    let planned = |to, epoch| Order::Move { to: technician(to), epoch, reason: so() };
+    let (mut world, ticket) = opened(3);
+    world.carries_out(ticket, planned(SECOND, 1));
+    assert_eq!(world.stands(ticket), (Stage::Offered, Some(technician(SECOND)), 2));
+    let refused = |world: &World, why: &str| {
+        let (code, text) = world.refusal(ticket, planned(THIRD, 2));
+        assert_eq!(code, RejectionCode::NotNow);
+        assert!(text.contains(why), "{text}");
+    };
+    assert!(world.refusal(ticket, planned(THIRD, 1)).1.contains("offered anew"));
+    world.order(ticket, Order::Pin);
+    refused(&world, "pinned");
+    world.order(ticket, Order::Unpin);
+    world.accepts(SECOND, ticket, 2);
+    world.deliver_all();
+    refused(&world, "accepted");
+    for answer in [Answer::EnRoute, Answer::OnSite] {
+        world.says(SECOND, ticket, 2, answer);
+        world.deliver_all();
+        refused(&world, "accepted");
+    }
+    // Nobody has it: whoever planned knows as much as anybody.
+    let (mut world, ticket) = opened(1);
+    world.says(BEST, ticket, 1, Answer::Decline { reason: so() });
+    world.deliver_all();
+    assert_eq!(world.stands(ticket).0, Stage::Unfilled);
+    world.carries_out(ticket, planned(BEST, 1));
+    assert_eq!(world.stands(ticket), (Stage::Offered, Some(technician(BEST)), 2));
+}
+
 #[test]
 fn a_technician_pauses_and_resumes() {
     let (mut world, ticket) = accepted(1);

@@ -58,6 +58,8 @@ pub(crate) fn order() -> impl Strategy<Value = Order> {
         1 => text().prop_map(|reason| Order::Cancel { reason }),
         4 => (option::of(technician_id()), text())
             .prop_map(|(to, reason)| Order::Reassign { to, reason }),
+        2 => (technician_id(), 0_u32..4, text())
+            .prop_map(|(to, epoch, reason)| Order::Move { to, epoch, reason }),
         1 => Just(Order::Pin),
         1 => Just(Order::Unpin),
         2 => amendment().prop_map(Order::Amend),
