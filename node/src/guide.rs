@@ -20,7 +20,7 @@ use std::sync::Arc;
 use fieldmesh_actors::seams::Guide;
 use fieldmesh_calendar::zone::Zone;
 use fieldmesh_domain::{
-    Command, EntityId, customer,
+    Command, EntityId, customer, desk,
     notifier::{self, Notice, Recipient},
     placement::{COUNTS, MARKS, TRIGGERS},
     ticket,
@@ -121,6 +121,11 @@ impl Guide for NodeGuide {
     fn guide(&self, to: EntityId, mut command: Command, now: Millis) -> Command {
         match &mut command {
             Command::Ticket(command) => self.ticket(to, command, now),
+            Command::Desk(desk::Command::Claim { priority, held_until, .. }) => {
+                let is_known = self.known.known().level() >= MARKS;
+                *priority = priority.filter(|_| is_known);
+                *held_until = held_until.filter(|_| is_known);
+            }
             Command::Desk(command) if self.may_add() => {
                 terms::pace(&self.documents.known(), command);
             }

@@ -181,6 +181,12 @@ pub enum Command {
         /// Those that come under it are to tell nobody.
         #[n(2)]
         inhibits_children: bool,
+        /// The ticket's. This and the next are taken out by whoever serves the desk before every node knows of it.
+        #[n(3)]
+        priority: Option<u8>,
+        /// It is held until then, and only says so.
+        #[n(4)]
+        held_until: Option<Millis>,
     },
     /// A ticket with keys has ended.
     #[n(11)]
@@ -261,6 +267,12 @@ pub enum Event {
         like: Option<EntityId>,
         #[n(5)]
         is_silent: bool,
+        /// The ticket's.
+        #[n(6)]
+        priority: Option<u8>,
+        /// Where it is held.
+        #[n(7)]
+        held_until: Option<Millis>,
     },
     #[n(11)]
     Unclaimed {

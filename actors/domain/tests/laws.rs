@@ -77,6 +77,8 @@ mod records;
 mod registered;
 #[path = "laws/registering.rs"]
 mod registering;
+#[path = "laws/resting.rs"]
+mod resting;
 #[path = "laws/rosters.rs"]
 mod rosters;
 #[path = "laws/rotating.rs"]

@@ -4,6 +4,8 @@
 //! over; those that come later with the same key wait under it, so that one cause is worked on once. A key may
 //! also silence others: they tell nobody as long as its ticket has it.
 //!
+//! Nobody waits under a ticket that is less urgent, or that is held: whoever comes then has the key from then on.
+//!
 //! **Invariants:** a key is had by one ticket; what has one is never itself under another by this table; the
 //! table is bounded, and a ticket that finds no room goes on alone. **Not here:** how keys are made (rules),
 //! waiting for a parent (`ticket`).
@@ -62,6 +64,21 @@ pub struct Claimed {
     pub children: u32,
     #[n(4)]
     pub inhibits_children: bool,
+    /// The ticket's; none from a release that does not say it.
+    #[n(5)]
+    pub priority: Option<u8>,
+    /// Nobody works on the ticket before then.
+    #[n(6)]
+    pub held_until: Option<Millis>,
+}
+
+/// A ticket that says what keys it has.
+#[derive(Clone, Copy)]
+struct Asker {
+    ticket: EntityId,
+    priority: Option<u8>,
+    inhibits_children: bool,
+    held_until: Option<Millis>,
 }
 
 /// All keys of a region.
@@ -76,8 +93,8 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Who else has a key now, and has room for one more.
-    fn first(&self, ticket: EntityId, key: &Key, now: Millis) -> Option<&Claimed> {
+    /// Who else has a key now and is worked on, has room for one more, and is not less urgent than who asks.
+    fn first(&self, asker: Asker, key: &Key, now: Millis) -> Option<&Claimed> {
         let claimed = self.joined.get(&ByteArray::from(key.hash))?;
         let is_near = match key.bond {
             Bond::Duplicate { window_s } => claimed.since.after_s(u64::from(window_s)) >= now,
@@ -85,7 +102,11 @@ impl Claims {
             Bond::Inhibit => false,
         };
         let has_room = (claimed.children as usize) < CHILDREN_MAX;
-        let is_usable = claimed.ticket != ticket && claimed.until >= now && is_near && has_room;
+        let both = claimed.priority.zip(asker.priority);
+        let is_as_urgent = both.is_none_or(|(first, own)| first <= own);
+        let is_held = claimed.held_until.is_some_and(|until| until > now);
+        let is_other = claimed.ticket != asker.ticket && claimed.until >= now;
+        let is_usable = is_other && is_near && has_room && is_as_urgent && !is_held;
         is_usable.then_some(claimed)
     }
 
@@ -95,25 +116,34 @@ impl Claims {
     }
 
     /// The ticket that another one is like, and whether that one tells anybody.
-    fn compare(&self, ticket: EntityId, keys: &[Key], now: Millis) -> (Option<EntityId>, bool) {
-        let found = keys.iter().find_map(|key| Some((key, self.first(ticket, key, now)?)));
+    fn compare(&self, asker: Asker, keys: &[Key], now: Millis) -> (Option<EntityId>, bool) {
+        let found = keys.iter().find_map(|key| Some((key, self.first(asker, key, now)?)));
         // The same again has been told of already.
         let is_told = found.is_some_and(|(key, first)| {
             first.inhibits_children || matches!(key.bond, Bond::Duplicate { .. })
         });
-        let is_silent = is_told || keys.iter().any(|key| self.is_silenced(ticket, key, now));
+        let is_silent = is_told || keys.iter().any(|key| self.is_silenced(asker.ticket, key, now));
         (found.map(|(_, first)| first.ticket), is_silent)
     }
 
-    /// Every key of the ticket is its own already.
-    fn has_all(&self, ticket: EntityId, keys: &[Key], now: Millis) -> bool {
+    /// Every key of the ticket is its own already, and known to be held as long.
+    fn has_all(&self, asker: Asker, keys: &[Key], now: Millis) -> bool {
         keys.iter().all(|key| {
             let claimed = self.of(key.bond).get(&ByteArray::from(key.hash));
             // Whoever else silences others by it does that for this one too.
             let is_shared = key.bond == Bond::Inhibit;
-            let is_its = |claimed: &Claimed| claimed.ticket == ticket || is_shared;
-            claimed.is_some_and(|claimed| is_its(claimed) && claimed.until >= now)
+            let is_its = |claimed: &Claimed| {
+                claimed.ticket == asker.ticket && claimed.held_until == asker.held_until
+            };
+            claimed.is_some_and(|claimed| (is_shared || is_its(claimed)) && claimed.until >= now)
         })
+    }
+
+    /// Others wait under the ticket by this key.
+    fn is_joined_under(&self, ticket: EntityId, key: &Key, now: Millis) -> bool {
+        let claimed = self.joined.get(&ByteArray::from(key.hash));
+        let is_its = |claimed: &Claimed| claimed.ticket == ticket && claimed.until >= now;
+        key.bond != Bond::Inhibit && claimed.is_some_and(is_its)
     }
 
     fn of(&self, bond: Bond) -> &BTreeMap<ByteArray<16>, Claimed> {
@@ -142,7 +172,8 @@ impl Claims {
         self.len() < CLAIMS_MAX
     }
 
-    fn put(&mut self, ticket: EntityId, key: &Key, inhibits_children: bool, at: Millis) {
+    fn put(&mut self, asker: Asker, key: &Key, at: Millis) {
+        let Asker { ticket, priority, inhibits_children, held_until } = asker;
         let life_s = match key.bond {
             Bond::Duplicate { window_s } => u64::from(window_s),
             Bond::Group | Bond::Inhibit => CLAIM_LIFE_S,
@@ -152,10 +183,19 @@ impl Claims {
         let has_room = self.has_room(at);
         let known = self.of_mut(key.bond);
         // One that is the same and of the group by one key has it for the longer of both.
-        let claimed = Claimed { ticket, since: at, until, children: 0, inhibits_children };
+        let claimed = Claimed {
+            ticket,
+            since: at,
+            until,
+            children: 0,
+            inhibits_children,
+            priority,
+            held_until,
+        };
         match known.get_mut(&hash) {
             Some(own) if own.ticket == ticket && own.until >= at => {
-                own.until = own.until.max(until)
+                own.until = own.until.max(until);
+                own.held_until = held_until;
             }
             // Who silences others goes on as long as it said.
             Some(other) if key.bond == Bond::Inhibit && other.until >= at => {}
@@ -167,20 +207,42 @@ impl Claims {
 }
 
 impl Desk {
-    /// A ticket asks what has the same keys.
+    /// A ticket asks what has the same keys, or says until when it is held.
     pub(super) fn claim(&self, command: &Command, ctx: &Ctx) -> Vec<Event> {
-        let Command::Claim { ticket, keys, inhibits_children } = command else { return vec![] };
-        let (ticket, now) = (*ticket, ctx.now);
-        let keys: Vec<Key> = keys.iter().take(KEYS_MAX).copied().collect();
+        let Command::Claim { ticket, keys, inhibits_children, priority, held_until } = command
+        else {
+            return vec![];
+        };
+        let (ticket, inhibits_children, now) = (*ticket, *inhibits_children, ctx.now);
+        let (priority, held_until) = (*priority, *held_until);
+        let asker = Asker { ticket, priority, inhibits_children, held_until };
+        let mut keys: Vec<Key> = keys.iter().take(KEYS_MAX).copied().collect();
         let claims = self.claims.as_ref();
-        if claims.is_some_and(|claims| claims.has_all(ticket, &keys, now)) {
+        if held_until.is_some() {
+            // One that is held takes no key, it only keeps what it has.
+            let is_its =
+                |key: &Key| claims.is_some_and(|all| all.is_joined_under(ticket, key, now));
+            keys.retain(is_its);
+            if keys.is_empty() {
+                return vec![];
+            }
+        }
+        if claims.is_some_and(|claims| claims.has_all(asker, &keys, now)) {
             // The answer is on its way, or the ticket has it.
             return vec![];
         }
         let none = (None, false);
-        let (like, is_silent) = claims.map_or(none, |claims| claims.compare(ticket, &keys, now));
-        let inhibits_children = *inhibits_children;
-        vec![Event::Compared { ticket, keys, inhibits_children, at: now, like, is_silent }]
+        let (like, is_silent) = claims.map_or(none, |claims| claims.compare(asker, &keys, now));
+        vec![Event::Compared {
+            ticket,
+            keys,
+            inhibits_children,
+            at: now,
+            like,
+            is_silent,
+            priority,
+            held_until,
+        }]
     }
 
     pub(super) fn unclaim(&self, ticket: EntityId, keys: &[Key]) -> Vec<Event> {
@@ -194,13 +256,19 @@ impl Desk {
     }
 
     pub(super) fn compared(&mut self, event: &Event) {
-        let Event::Compared { ticket, keys, inhibits_children, at, like, .. } = event else {
+        let Event::Compared {
+            ticket, keys, inhibits_children, at, like, priority, held_until, ..
+        } = event
+        else {
             return;
         };
+        let (ticket, inhibits_children) = (*ticket, *inhibits_children);
+        let (priority, held_until) = (*priority, *held_until);
+        let asker = Asker { ticket, priority, inhibits_children, held_until };
         let claims = self.claims.get_or_insert_default();
         for key in keys.iter().take(KEYS_MAX) {
             match (key.bond, like) {
-                (Bond::Inhibit, _) | (_, None) => claims.put(*ticket, key, *inhibits_children, *at),
+                (Bond::Inhibit, _) | (_, None) => claims.put(asker, key, *at),
                 (_, Some(first)) => {
                     let known = claims.joined.get_mut(&ByteArray::from(key.hash));
                     if let Some(known) = known.filter(|known| known.ticket == *first) {

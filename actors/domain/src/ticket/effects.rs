@@ -139,7 +139,7 @@ impl Ticket {
         let mut effects = self.confirm(id, 3, None, REOPENED.to_owned());
         effects.extend(self.tell_customer(customer::Command::TicketReopened { ticket: id }));
         // Its keys are its own again, unless another ticket has them by now.
-        effects.extend(self.claim(id));
+        effects.extend(self.claim(id, None));
         effects
     }
 
@@ -165,26 +165,29 @@ impl Ticket {
             Order::Hold { until, .. } => Change::Held { until: *until },
             Order::Cancel { .. } => Change::Cancelled,
             Order::Amend(amendment) => Change::Amended(amendment.clone()),
-            Order::Resume
-            | Order::Reassign { .. }
+            Order::Reassign { .. }
             | Order::Pin
             | Order::Unpin
             | Order::Reopen { .. }
             | Order::Confirm
             | Order::Object { .. }
-            | Order::Group { .. }
             | Order::Acknowledge
             | Order::Escalate
             | Order::Eta { .. }
             | Order::Move { .. }
             | Order::Message { .. } => return vec![],
             Order::Ungroup => return self.leave_parent(id).into_iter().collect(),
+            Order::Group { .. } => return self.unclaim_joint(id).into_iter().collect(),
+            // Its keys are no longer those of a ticket that is held.
+            Order::Resume => return self.claim(id, None).into_iter().collect(),
         };
         let body = self.change(id, by.as_writer(), change);
         let told = by.is_operator().then(|| self.write_customer(&body)).flatten();
         let mut effects = Vec::from_iter(told);
-        if matches!(order, Order::Cancel { .. }) {
-            effects.extend(self.leave_parent(id));
+        match order {
+            Order::Cancel { .. } => effects.extend(self.leave_parent(id)),
+            Order::Hold { until, .. } => effects.extend(self.claim(id, Some(*until))),
+            _ => {}
         }
         if matches!(order, Order::Amend(_)) {
             let beside = self.others().iter().map(|one| self.write_invited(one, body.clone()));
@@ -320,9 +323,10 @@ impl Ticket {
         effects.extend(self.tell_customer(customer::Command::TicketClosed { ticket: id }));
         let is_done = self.stage == Stage::Closed;
         let word = if is_done { ParentWord::Done } else { ParentWord::Gone };
+        // Before its children ask for the next one.
+        effects.extend(self.unclaim(id));
         effects.extend(self.tell_children(id, word));
         effects.extend(self.storm_ends(id));
-        effects.extend(self.unclaim(id));
         effects
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! An operator groups a ticket, or rules do; it asks its parent whether it may, and once a day whether the parent still
 //! lives. A parent that does not answer is gone: then the ticket goes on alone, and so it does where the
-//! parent is cancelled, or was done before the ticket asked. Where the parent closes, the work of its children is
-//! done too, and each child's customer may object.
+//! parent is cancelled, or was done before the ticket asked; one with keys asks the desk first which ticket has
+//! them now. Where the parent closes, the work of its children is done too, and each child's customer may object.
 //!
 //! Whoever watches hears of many tickets of one cause as of a storm, when it begins and when it ends.
 //!
@@ -143,7 +143,7 @@ impl Ticket {
                 let note = DONE.to_owned();
                 vec![progressed(Progress::Completed { note }, now)]
             }
-            ParentWord::Gone => vec![self.matching(now)],
+            ParentWord::Gone => vec![self.without_parent(now)],
         }
     }
 

@@ -6,7 +6,10 @@
 //!
 //! Keys say which tickets belong together. The region's desk has those of open tickets; a ticket with keys
 //! asks it before anybody is sought, and waits under the first one with the same key. Where the desk does not
-//! answer twice, the ticket goes on alone: a key never holds up work.
+//! answer twice, the ticket goes on alone: a key never holds up work. It asks once more where the ticket that it
+//! waited under is gone: of many that waited there one is sought for, and not all at once.
+//!
+//! The desk hears of a hold too: nobody is to wait for weeks under a ticket that nobody works on.
 //!
 //! **Invariants:** a ticket that waits for the desk's word has a deadline; its notices are sent once, after that
 //! word. **Not here:** evaluating rules (`node`), the keys of others (`desk`), waiting for a parent (`group`).
@@ -16,7 +19,7 @@ use minicbor::{Decode, Encode};
 use super::{Event, Stage, Ticket};
 use crate::{
     Effect, EntityId,
-    desk::{self, Key},
+    desk::{self, Bond, Key},
     message::PRIORITY_MAX,
     notifier::{DETAIL_BYTES_MAX, Recipient, What},
     selection::Part,
@@ -28,6 +31,8 @@ use crate::{
 const COMPARE_LIFE_S: u64 = 20;
 /// How often the desk is asked: while it fails over, and once more.
 const COMPARES_MAX: u8 = 2;
+/// How often it is asked in all: whoever loses one parent after the other goes on alone in the end.
+const SEEKS_MAX: u8 = 8;
 
 /// What rules said of one ticket. Lists are bounded by whoever evaluates them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -182,6 +187,21 @@ impl Ticket {
         }
     }
 
+    /// The ticket that it waited under is gone: whoever else has its keys now is the next one, or it has them itself.
+    pub(super) fn without_parent(&self, now: Millis) -> Event {
+        let seeks = self.ruled.as_ref().map_or(SEEKS_MAX, |ruled| ruled.compares);
+        if self.joint_keys().is_empty() || seeks >= SEEKS_MAX {
+            return self.matching(now);
+        }
+        Event::ParentSought { due: now.after_s(COMPARE_LIFE_S) }
+    }
+
+    /// Those that make tickets wait for each other.
+    fn joint_keys(&self) -> Vec<Key> {
+        let keys = self.ruled.iter().flat_map(|ruled| &ruled.keys);
+        keys.filter(|key| key.bond != Bond::Inhibit).copied().collect()
+    }
+
     fn is_comparing(&self) -> bool {
         self.ruled.as_ref().is_some_and(|ruled| !ruled.keys.is_empty() && !ruled.is_compared)
     }
@@ -194,19 +214,20 @@ impl Ticket {
         is_silent: bool,
         now: Millis,
     ) -> Vec<Event> {
-        if !self.is_comparing() || self.stage.is_final() {
+        let (is_first, seeks) = (self.is_comparing(), self.stage == Stage::Triaged);
+        if !(is_first || seeks) || self.stage.is_final() {
             return vec![];
         }
-        let answer = Event::Compared { like, is_silent };
-        if self.stage != Stage::Triaged {
-            return vec![answer];
-        }
+        // Whom rules name has heard of it, unless it was silent until now.
+        let was_silent = self.ruled.as_ref().is_some_and(|ruled| ruled.is_silent);
+        let is_news = is_first || (was_silent && !is_silent);
+        let answer = is_news.then_some(Event::Compared { like, is_silent });
         let hold = self.ruled.as_ref().and_then(|ruled| ruled.hold.as_ref());
         let next = match like {
             Some(parent) => self.grouped_under(parent, now),
-            None => self.alone(hold, now),
+            None => self.alone(hold.filter(|_| is_first), now),
         };
-        vec![answer, next]
+        answer.into_iter().chain(seeks.then_some(next)).collect()
     }
 
     /// The desk has not answered in time.
@@ -254,7 +275,7 @@ impl Ticket {
 
     /// The desk is asked what has the same keys, and not for ever.
     pub(super) fn seek_parent(&self, id: EntityId) -> Vec<Effect> {
-        self.claim(id).into_iter().chain([self.deadline(), self.index(id)]).collect()
+        self.claim(id, None).into_iter().chain([self.deadline(), self.index(id)]).collect()
     }
 
     /// What follows from what rules said: without keys there is nothing to wait for. That a rule failed is an
@@ -292,14 +313,28 @@ impl Ticket {
         told.map(|to| self.notice(id, to, What::RuleMatched, 0, at, detail.clone())).collect()
     }
 
-    pub(super) fn claim(&self, id: EntityId) -> Option<Effect> {
-        let ruled = self.ruled.as_ref()?;
+    /// Says to the desk what keys it has, and until when nobody is to wait for them because it is held.
+    pub(super) fn claim(&self, id: EntityId, held_until: Option<Millis>) -> Option<Effect> {
+        let ruled = self.ruled.as_ref().filter(|ruled| !ruled.keys.is_empty())?;
         let command = desk::Command::Claim {
             ticket: id,
             keys: ruled.keys.clone(),
             inhibits_children: ruled.inhibits_children,
+            priority: Some(self.priority),
+            held_until,
         };
         Some(self.tell_desk(id, command))
+    }
+
+    /// It is held by a silence. One that has not asked for its keys yet asks when that is over.
+    pub(super) fn claim_silenced(&self, id: EntityId, until: Millis) -> Option<Effect> {
+        self.claim(id, Some(until)).filter(|_| !self.is_comparing())
+    }
+
+    /// Whoever comes later does not wait under it, as it waits itself. What it silences it still does.
+    pub(super) fn unclaim_joint(&self, id: EntityId) -> Option<Effect> {
+        let keys = Some(self.joint_keys()).filter(|keys| !keys.is_empty())?;
+        Some(self.tell_desk(id, desk::Command::Unclaim { ticket: id, keys }))
     }
 
     /// Nobody waits under it any more.

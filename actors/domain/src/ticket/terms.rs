@@ -141,7 +141,10 @@ impl Ticket {
                 let told = self.told_broken(id, *promise, *at).into_iter();
                 told.chain([self.promise_timer(), self.index(id)]).collect()
             }
-            Event::Silenced(_) => vec![self.done(id), self.deadline(), self.index(id)],
+            Event::Silenced(silence) => {
+                let told = self.claim_silenced(id, silence.until).into_iter();
+                told.chain([self.done(id), self.deadline(), self.index(id)]).collect()
+            }
             Event::SilenceAsked { .. } => vec![self.ask_whether_silenced(id), self.deadline()],
             Event::Rearmed { .. } => self.all_timers(),
             _ => vec![],

@@ -109,31 +109,49 @@ fn what_a_ticket_keeps() {
 #[test]
 fn of_a_desk() {
     let (ticket, keys) = (ticket(), keys());
+    let claim = |priority, held_until| {
+        let (keys, inhibits_children) = (keys.clone(), true);
+        desk::Command::Claim { ticket, keys, inhibits_children, priority, held_until }
+    };
     are_frozen(&[
-        (
-            frozen("820a83<tkt><keys>f5").as_str(),
-            desk::Command::Claim { ticket, keys: keys.clone(), inhibits_children: true },
-        ),
+        (frozen("820a83<tkt><keys>f5").as_str(), claim(None, None)),
+        (frozen("820a85<tkt><keys>f502<noon>").as_str(), claim(Some(2), Some(NOON))),
         (
             frozen("820b82<tkt><keys>").as_str(),
             desk::Command::Unclaim { ticket, keys: keys.clone() },
         ),
     ]);
     let (inhibits_children, at, like, is_silent) = (true, NOON, Some(ticket), true);
-    let compared = desk::Event::Compared {
+    let compared = |priority, held_until| desk::Event::Compared {
         ticket,
         keys: keys.clone(),
         inhibits_children,
         at,
         like,
         is_silent,
+        priority,
+        held_until,
     };
     are_frozen(&[
-        (frozen("820a86<tkt><keys>f5<noon><tkt>f5").as_str(), compared),
-        (frozen("820b82<tkt><keys>").as_str(), desk::Event::Unclaimed { ticket, keys }),
+        (frozen("820a86<tkt><keys>f5<noon><tkt>f5").as_str(), compared(None, None)),
+        (
+            frozen("820a88<tkt><keys>f5<noon><tkt>f502<noon>").as_str(),
+            compared(Some(2), Some(NOON)),
+        ),
     ]);
+    are_frozen(&[(frozen("820b82<tkt><keys>").as_str(), desk::Event::Unclaimed { ticket, keys })]);
     let until = Millis(1);
-    let claimed = Claimed { ticket, since: NOON, until, children: 2, inhibits_children: true };
+    let claimed = Claimed {
+        ticket,
+        since: NOON,
+        until,
+        children: 2,
+        inhibits_children: true,
+        priority: None,
+        held_until: None,
+    };
+    let urgent = Claimed { priority: Some(1), held_until: Some(NOON), ..claimed.clone() };
+    are_frozen(&[("87<tkt><noon>0102f501<noon>", urgent)]);
     let joined = BTreeMap::from([(ByteArray::from(KEY.hash), claimed)]);
     let claims = Claims { joined, silenced: BTreeMap::new() };
     let text = "86a0a0a0f6f6 82a1<msg>85<tkt><noon>0102f5a0";

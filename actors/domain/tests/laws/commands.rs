@@ -180,6 +180,11 @@ pub(crate) fn ticket_command() -> BoxedStrategy<ticket::Command> {
     .boxed()
 }
 
+/// How urgent a ticket with keys is, and until when it is held.
+fn asked_as() -> impl Strategy<Value = (Option<u8>, Option<Millis>)> {
+    (option::of(1_u8..4), option::weighted(0.3, (0_u64..900_000).prop_map(Millis)))
+}
+
 pub(crate) fn desk_command() -> BoxedStrategy<desk::Command> {
     use desk::Command;
     prop_oneof![
@@ -189,8 +194,14 @@ pub(crate) fn desk_command() -> BoxedStrategy<desk::Command> {
             |(ticket, need, question)| Command::Match { ticket, need, question, pace: None }
         ),
         1 => ticket_id().prop_map(|ticket| Command::Done { ticket }),
-        6 => (ticket_id(), keys(), any::<bool>()).prop_map(
-            |(ticket, keys, inhibits_children)| Command::Claim { ticket, keys, inhibits_children }
+        6 => (ticket_id(), keys(), any::<bool>(), asked_as()).prop_map(
+            |(ticket, keys, inhibits_children, (priority, held_until))| Command::Claim {
+                ticket,
+                keys,
+                inhibits_children,
+                priority,
+                held_until,
+            }
         ),
         3 => (ticket_id(), keys()).prop_map(|(ticket, keys)| Command::Unclaim { ticket, keys }),
         2 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),

@@ -267,14 +267,23 @@ pub(crate) fn desk_event() -> BoxedStrategy<desk::Event> {
         (ticket_id(), technician_id(), any::<u32>()).prop_map(|(ticket, technician, question)| {
             Event::Given { ticket, technician, question }
         }),
-        (ticket_id(), keys(), any::<bool>(), millis(), option::of(ticket_id()), any::<bool>())
-            .prop_map(|(ticket, keys, inhibits_children, at, like, is_silent)| Event::Compared {
-                ticket,
-                keys,
-                inhibits_children,
-                at,
-                like,
-                is_silent,
+        (
+            (ticket_id(), keys(), any::<bool>(), millis()),
+            (option::of(ticket_id()), any::<bool>()),
+            (option::of(1_u8..4), option::of(millis())),
+        )
+            .prop_map(|(asked, (like, is_silent), (priority, held_until))| {
+                let (ticket, keys, inhibits_children, at) = asked;
+                Event::Compared {
+                    ticket,
+                    keys,
+                    inhibits_children,
+                    at,
+                    like,
+                    is_silent,
+                    priority,
+                    held_until,
+                }
             }),
         (ticket_id(), keys()).prop_map(|(ticket, keys)| Event::Unclaimed { ticket, keys }),
     ]

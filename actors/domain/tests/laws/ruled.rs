@@ -6,7 +6,7 @@ use fieldmesh_domain::{
     message::Answer,
     notifier::{Notice, Recipient, What},
     technician::Skill,
-    ticket::{self, Acted, Event, Failed, Hold, Order, Stage, Triage},
+    ticket::{self, Acted, Event, Failed, Hold, Order, ParentWord, Stage, Triage},
 };
 
 use crate::{
@@ -196,7 +196,7 @@ fn a_ticket_that_lives_again_has_its_keys_again_unless_another_one_has_them() {
     let mut world = ruled(3, grouping());
     let first = world.opens(0);
     world.completes(first, 0);
-    let back = world.opens(1);
+    let back = world.opens(0);
     world.order(first, object());
     world.deliver_all();
     let both = [first, back].map(|ticket| (world.stands(ticket).0, world.parent(ticket)));
@@ -219,7 +219,7 @@ fn a_ticket_that_inhibits_silences_what_waits_under_it_or_has_its_key() {
     let other = world.opens(1);
     assert_eq!((world.stands(other).0, world.is_silent(other)), (Stage::Offered, true));
     world.closes(first, 0);
-    let after = world.opens(0);
+    let after = world.opens(1);
     assert_eq!((world.parent(after), world.is_silent(after)), (Some(other), false));
 }
 
@@ -277,8 +277,13 @@ fn a_full_parent_is_followed_by_another_first_one() {
         let mut random = [0; 10];
         random[..2].copy_from_slice(&number.to_be_bytes());
         let ticket = EntityId::new(first.kind(), first.region(), random);
-        let (keys, inhibits_children) = (grouping().keys, false);
-        let command = fieldmesh_domain::desk::Command::Claim { ticket, keys, inhibits_children };
+        let command = fieldmesh_domain::desk::Command::Claim {
+            ticket,
+            keys: grouping().keys,
+            inhibits_children: false,
+            priority: None,
+            held_until: None,
+        };
         (ticket, Command::Desk(command))
     };
     let like = |world: &mut World, number| {
@@ -295,6 +300,119 @@ fn a_full_parent_is_followed_by_another_first_one() {
     }
     assert_eq!(like(&mut world, 256), None);
     assert_eq!(like(&mut world, 257), Some(claim(256).0));
+}
+
+#[test]
+fn a_more_urgent_ticket_does_not_wait_under_a_less_urgent_one() {
+    let mut world = ruled(3, grouping());
+    let first = world.opens(0);
+    let urgent = world.request(1, 1, 1);
+    world.deliver_all();
+    let priorities = [first, urgent].map(|ticket| world.state(ticket).priority);
+    assert!(priorities[0] > priorities[1], "{priorities:?}");
+    assert_eq!((world.stands(urgent).0, world.parent(urgent)), (Stage::Offered, None));
+    // Whoever comes then waits under the urgent one, whose key it is.
+    for urgency in [1, 3] {
+        let next = world.request(0, 1, urgency);
+        world.deliver_all();
+        assert_eq!((world.stands(next).0, world.parent(next)), (Stage::Grouped, Some(urgent)));
+    }
+    world.closes(first, 0);
+    assert_eq!((world.stands(first).0, world.keys()), (Stage::Closed, 1));
+    world.all_agree();
+    world.replay_equals_live();
+}
+
+#[test]
+fn nobody_waits_under_a_ticket_that_is_held() {
+    let held = || {
+        let mut world = ruled(3, grouping());
+        let first = world.opens(0);
+        let until = world.now.after_s(90 * 24 * 3600);
+        world.order(first, Order::Hold { until, reason: "the bridge is closed".into() });
+        world.deliver_all();
+        assert_eq!((world.stands(first).0, world.keys()), (Stage::Held, 1));
+        (world, first)
+    };
+    let (mut world, _) = held();
+    let next = world.opens(1);
+    assert_eq!((world.stands(next).0, world.parent(next)), (Stage::Offered, None));
+    let under = world.opens(1);
+    assert_eq!(world.parent(under), Some(next));
+    world.replay_equals_live();
+    // It has the key still when it goes on, ordered or by itself.
+    let (mut world, first) = held();
+    world.order(first, Order::Resume);
+    world.deliver_all();
+    let under = world.opens(1);
+    assert_eq!((world.stands(under).0, world.parent(under)), (Stage::Grouped, Some(first)));
+}
+
+#[test]
+fn the_key_of_a_ticket_whose_hold_is_over_is_its_own() {
+    let mut world = ruled(3, grouping());
+    let first = world.opens(0);
+    let until = world.now.after_s(3600);
+    world.order(first, Order::Hold { until, reason: String::new() });
+    world.deliver_all();
+    world.fire(first);
+    world.deliver_all();
+    assert_eq!(world.stands(first).0, Stage::Offered);
+    let under = world.opens(1);
+    assert_eq!((world.stands(under).0, world.parent(under)), (Stage::Grouped, Some(first)));
+}
+
+/// Each would take a technician for the one cause.
+#[test]
+fn of_those_whose_parent_is_gone_one_is_sought_for_and_the_others_wait_under_it() {
+    for triage in [grouping(), same_within(60)] {
+        let mut world = ruled(3, triage);
+        let first = world.opens(0);
+        let others = [0; 4].map(|customer| world.opens(customer));
+        assert!(others.iter().all(|other| world.parent(*other) == Some(first)));
+        world.order(first, Order::Cancel { reason: String::new() });
+        world.deliver_all();
+        let (waiting, sought): (Vec<EntityId>, Vec<EntityId>) =
+            others.iter().partition(|other| world.stands(**other).0 == Stage::Grouped);
+        assert_eq!(sought.len(), 1, "{waiting:?} wait");
+        assert_eq!(world.stands(sought[0]).0, Stage::Offered);
+        assert!(waiting.iter().all(|other| world.parent(*other) == Some(sought[0])));
+        assert!(!world.is_silent(sought[0]), "whom rules name hears of it now");
+        world.all_agree();
+        world.replay_equals_live();
+    }
+}
+
+#[test]
+fn whoever_loses_one_parent_after_the_other_goes_on_alone_in_the_end() {
+    let mut world = ruled(1, grouping());
+    let first = world.opens(0);
+    let child = world.opens(1);
+    let mut sought = 1;
+    while world.stands(child).0 == Stage::Grouped {
+        let gone = ticket::Command::ParentSays { parent: first, word: ParentWord::Gone };
+        world.ask(child, Command::Ticket(gone));
+        sought += u32::from(world.stands(child).0 == Stage::Triaged);
+        world.deliver_all();
+    }
+    assert_eq!((sought, world.stands(child).0), (8, Stage::Unfilled));
+}
+
+/// Nobody is sent away again by who waits itself.
+#[test]
+fn a_ticket_that_an_operator_groups_gives_its_keys_back() {
+    let mut world = ruled(3, grouping());
+    let first = world.opens(0);
+    world.triages = vec![Triage::default()];
+    let parent = world.opens(0);
+    world.order(first, Order::Group { parent });
+    world.deliver_all();
+    assert_eq!((world.stands(first).0, world.keys()), (Stage::Grouped, 0));
+    world.triages = vec![grouping()];
+    let next = world.opens(1);
+    assert_eq!((world.stands(next).0, world.parent(next)), (Stage::Offered, None));
+    let under = world.opens(1);
+    assert_eq!(world.parent(under), Some(next));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use fieldmesh_domain::{
     desk::{self, Desk, Summary},
     escalation::{Act, PRIORITIES, Policy, Position, Role, Step},
     message::{Location, OfferId, Pause, PauseReason, RequestBody},
-    notifier::{self, Notice, Recipient, What},
+    notifier::{self, Notice},
     selection::{Choice, Exclusion, Need},
     technician::Skill,
     ticket::{
@@ -25,7 +25,7 @@ use crate::{
     world::{self, Lived, customer, technician, through_bytes},
 };
 
-const START: Millis = Millis(1_800_000_000_000);
+pub(crate) const START: Millis = Millis(1_800_000_000_000);
 
 fn body() -> RequestBody {
     let (category, subcategory, impact, urgency) = (1, 1, 3, 1);
@@ -33,7 +33,7 @@ fn body() -> RequestBody {
     RequestBody { category, subcategory, impact, urgency, location, text }
 }
 
-fn open(terms: Terms) -> Command {
+pub(crate) fn open(terms: Terms) -> Command {
     let (customer, message_id) = (customer(0), [1; 16]);
     let (body, terms) = (body(), Some(Box::new(terms)));
     let (triage, wishes, background, counted) = (None, None, None, None);
@@ -45,19 +45,19 @@ fn step(act: Act, within_s: u32) -> Step {
     Step { act, within_s: vec![within_s; PRIORITIES] }
 }
 
-fn tell(role: Role, name: &str, within_s: u32) -> Step {
+pub(crate) fn tell(role: Role, name: &str, within_s: u32) -> Step {
     step(Act::Tell { role, name: name.to_owned() }, within_s)
 }
 
-fn offer(technicians: u8, radius_m: Option<u32>, within_s: u32) -> Step {
+pub(crate) fn offer(technicians: u8, radius_m: Option<u32>, within_s: u32) -> Step {
     step(Act::Offer { technicians, radius_m, at_once: None }, within_s)
 }
 
-fn repeat(from: u8) -> Step {
+pub(crate) fn repeat(from: u8) -> Step {
     Step { act: Act::Repeat { from }, within_s: vec![] }
 }
 
-fn policy(steps: Vec<Step>) -> Policy {
+pub(crate) fn policy(steps: Vec<Step>) -> Policy {
     Policy { name: "p".into(), version: 3, steps }
 }
 
@@ -72,22 +72,22 @@ fn target(respond_s: Option<u64>, finish_s: Option<u64>) -> Target {
 }
 
 /// A ticket with its timers and what it asked.
-struct Alone {
+pub(crate) struct Alone {
     id: EntityId,
-    now: Millis,
-    ticket: Ticket,
-    events: Vec<Event>,
-    timers: BTreeMap<u8, (u32, Millis)>,
-    need: Option<(Need, u32)>,
-    told_itself: Vec<Command>,
-    row: Option<IndexRow>,
-    told: Vec<Notice>,
+    pub(crate) now: Millis,
+    pub(crate) ticket: Ticket,
+    pub(crate) events: Vec<Event>,
+    pub(crate) timers: BTreeMap<u8, (u32, Millis)>,
+    pub(crate) need: Option<(Need, u32)>,
+    pub(crate) told_itself: Vec<Command>,
+    pub(crate) row: Option<IndexRow>,
+    pub(crate) told: Vec<Notice>,
     /// Whether every node knows of marks.
-    marks: Option<bool>,
+    pub(crate) marks: Option<bool>,
 }
 
 impl Alone {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             id: some_ticket(),
             now: START,
@@ -102,13 +102,13 @@ impl Alone {
         }
     }
 
-    fn opened(terms: Terms) -> Self {
+    pub(crate) fn opened(terms: Terms) -> Self {
         let mut alone = Self::new();
         alone.ask(&open(terms));
         alone
     }
 
-    fn ask(&mut self, command: &Command) -> Vec<Event> {
+    pub(crate) fn ask(&mut self, command: &Command) -> Vec<Event> {
         let ctx = Ctx { now: self.now, id: self.id, rule_version: 1 };
         let events = self.ticket.decide(command, &ctx).unwrap_or_default();
         for event in &events {
@@ -147,12 +147,12 @@ impl Alone {
         }
     }
 
-    fn timer(&self, name: TimerName) -> Option<(u32, Millis)> {
+    pub(crate) fn timer(&self, name: TimerName) -> Option<(u32, Millis)> {
         self.timers.get(&(name as u8)).copied()
     }
 
     /// The next timer fires at its time.
-    fn fire_next(&mut self) -> Vec<Event> {
+    pub(crate) fn fire_next(&mut self) -> Vec<Event> {
         let next = self.timers.iter().min_by_key(|(name, (_, due))| (*due, **name));
         let (name, (generation, due)) = next.map(|(name, timer)| (*name, *timer)).unwrap();
         self.timers.remove(&name);
@@ -161,26 +161,26 @@ impl Alone {
         self.ask(&Command::Timer { name, generation, marks: self.marks })
     }
 
-    fn nobody_fits(&mut self) -> Vec<Event> {
+    pub(crate) fn nobody_fits(&mut self) -> Vec<Event> {
         let question = self.ticket.question;
         self.ask(&Command::NobodyFits { choice: Choice::default(), question })
     }
 
-    fn offer_to(&mut self, number: u8) -> Vec<Event> {
+    pub(crate) fn offer_to(&mut self, number: u8) -> Vec<Event> {
         let (technician, question) = (technician(number), self.ticket.question);
         self.ask(&Command::Offer { technician, choice: Choice::default(), question })
     }
 
-    fn current(&self) -> OfferId {
+    pub(crate) fn current(&self) -> OfferId {
         OfferId { epoch: self.ticket.epoch, seq: 0 }
     }
 
-    fn order(&mut self, order: Order) -> Vec<Event> {
+    pub(crate) fn order(&mut self, order: Order) -> Vec<Event> {
         let id = (self.events.len() as u128).to_be_bytes();
         self.ask(&Command::Order { order, by: Party::Operator("ann".into()), id })
     }
 
-    fn at(&self) -> Option<(u8, u32)> {
+    pub(crate) fn at(&self) -> Option<(u8, u32)> {
         let escalation = self.ticket.escalation.as_ref()?;
         escalation.due.map(|_| (escalation.at.step, escalation.at.round))
     }
@@ -321,7 +321,7 @@ fn terms() -> impl Strategy<Value = Terms> {
         .prop_map(|(steps, target, silence)| Terms { policy: steps.map(policy), target, silence })
 }
 
-fn silence(left_s: u64) -> Silence {
+pub(crate) fn silence(left_s: u64) -> Silence {
     Silence { name: "s".into(), version: 5, until: START.after_s(left_s) }
 }
 
@@ -526,123 +526,6 @@ fn clocks_stand_while_the_ticket_is_held_or_waits_for_the_customer() {
     assert_eq!(broken, [Event::Broken { promise: Promise::Finish, at: due }]);
     let Some(IndexRow::Ticket { standing: Some(standing), .. }) = &alone.row else { panic!() };
     assert!(standing.is_broken);
-}
-
-#[test]
-fn a_silence_ends_and_the_ticket_goes_on() {
-    let terms = || Terms { silence: Some(silence(600)), ..Terms::default() };
-    let mut alone = Alone::opened(terms());
-    assert_eq!((alone.ticket.stage, alone.ticket.due), (Stage::Held, START.after_s(600)));
-    // At its end it asks, and again where nobody says anything.
-    for _ in 0..2 {
-        alone.fire_next();
-        let Some(Command::Reconsider { subject, silence: None }) = alone.told_itself.pop() else {
-            panic!()
-        };
-        assert_eq!((subject.category, subject.priority), (1, 3));
-    }
-    let subject = alone.told_itself.pop();
-    assert_eq!(subject, None);
-    alone.ask(&Command::SilencesChanged);
-    let Some(Command::Reconsider { subject, .. }) = alone.told_itself.pop() else { panic!() };
-    // Another one lasts longer, and ends too.
-    alone.ask(&Command::Reconsider { subject: subject.clone(), silence: Some(silence(9000)) });
-    assert_eq!((alone.ticket.stage, alone.ticket.due), (Stage::Held, START.after_s(9000)));
-    alone.ask(&Command::Reconsider { subject, silence: None });
-    assert_eq!((alone.ticket.stage, alone.ticket.silence.clone()), (Stage::Matching, None));
-    // An operator is above a silence.
-    let mut other = Alone::opened(terms());
-    other.order(Order::Resume);
-    assert_eq!(other.ticket.stage, Stage::Matching);
-    // One that is over already holds nothing.
-    let mut late = Alone::new();
-    late.now = START.after_s(600);
-    late.ask(&open(terms()));
-    assert_eq!(late.ticket.stage, Stage::Matching);
-}
-
-/// The storm is there before the window is opened.
-#[test]
-fn a_silence_that_begins_holds_what_somebody_is_sought_for() {
-    let steps = vec![offer(1, None, 60), tell(Role::Lead, "lead", 300), repeat(1)];
-    let terms = || Terms { policy: Some(policy(steps.clone())), ..Terms::default() };
-    let begins = |alone: &mut Alone| {
-        let (subject, silence) = (alone.ticket.subject(), Some(silence(9000)));
-        alone.ask(&Command::Reconsider { subject, silence })
-    };
-    let ways: [fn(&mut Alone); 3] =
-        [|_| (), |alone| drop(alone.offer_to(0)), |alone| drop(alone.nobody_fits())];
-    for way in ways {
-        let mut alone = Alone::opened(terms());
-        way(&mut alone);
-        let had = alone.ticket.technician;
-        let events = begins(&mut alone);
-        assert_eq!((alone.ticket.stage, alone.ticket.due), (Stage::Held, START.after_s(9000)));
-        assert_eq!((alone.ticket.technician, alone.at()), (None, None));
-        assert_eq!(alone.timers.len(), 1, "nothing but its end is waited for");
-        let taken_back = events.iter().find_map(|event| match event {
-            Event::TakenBack { technician, was_promised: false, .. } => Some(*technician),
-            _ => None,
-        });
-        assert_eq!(taken_back, had);
-    }
-    // Whoever was told of the search hears why it is over.
-    let mut alone = Alone::opened(terms());
-    alone.nobody_fits();
-    begins(&mut alone);
-    let lead = Recipient::Person("lead".into());
-    let told: Vec<_> = alone.told.iter().filter(|notice| notice.to == lead).collect();
-    assert_eq!(
-        told.iter().map(|notice| notice.what).collect::<Vec<_>>(),
-        [What::Escalated, What::Held]
-    );
-    // A promise counts, and so does an operator's word.
-    let mut accepted = Alone::opened(terms());
-    accepted.offer_to(0);
-    let (technician, offer) = (technician(0), accepted.current());
-    accepted.ask(&Command::Accept { technician, offer, name: "n".into(), eta_min: 5 });
-    assert_eq!(begins(&mut accepted), []);
-    let mut pinned = Alone::opened(terms());
-    pinned.offer_to(0);
-    pinned.order(Order::Pin);
-    assert_eq!(begins(&mut pinned), []);
-    let mut resumed = Alone::opened(Terms { silence: Some(silence(600)), ..terms() });
-    resumed.order(Order::Resume);
-    assert_eq!((begins(&mut resumed), resumed.ticket.stage), (vec![], Stage::Matching));
-}
-
-/// Whoever accepted and is not heard of again is no answer for ever: the policy's first person is told, each hour.
-#[test]
-fn the_first_person_of_the_policy_hears_of_work_that_nothing_is_heard_of() {
-    let steps = vec![
-        offer(1, None, 60),
-        tell(Role::Webhook, "hook", 60),
-        tell(Role::Lead, "lead", 300),
-        repeat(2),
-    ];
-    let mut alone = Alone::opened(Terms { policy: Some(policy(steps)), ..Terms::default() });
-    alone.offer_to(0);
-    let (technician, offer) = (technician(0), alone.current());
-    alone.ask(&Command::Accept { technician, offer, name: "n".into(), eta_min: 5 });
-    let told = |alone: &Alone| -> Vec<(Recipient, [u8; 16])> {
-        let late = alone.told.iter().filter(|notice| notice.what == What::Overdue);
-        late.map(|notice| (notice.to.clone(), notice.id)).collect()
-    };
-    assert_eq!(told(&alone), []);
-    for count in 1..=2 {
-        alone.fire_next();
-        let lead: Vec<_> =
-            told(&alone).into_iter().filter(|(to, _)| *to != Recipient::Subscribers).collect();
-        assert!(lead.iter().all(|(to, _)| *to == Recipient::Person("lead".into())), "{lead:?}");
-        assert_eq!(lead.len(), count);
-        let ids: std::collections::BTreeSet<_> = lead.iter().map(|(_, id)| *id).collect();
-        assert_eq!(ids.len(), count, "each hour is another notice");
-    }
-    let detail = &alone.told.last_chunk::<2>().unwrap()[0].detail;
-    assert!(detail.contains(&technician.to_string()), "{detail}");
-    alone.ask(&Command::Progress { technician, offer, progress: Progress::OnSite });
-    let Some(IndexRow::Ticket { standing, .. }) = &alone.row else { panic!() };
-    assert_eq!(standing.and_then(|standing| standing.overdue_since), None);
 }
 
 /// Whatever of its timers is lost runs again.
