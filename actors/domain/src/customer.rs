@@ -539,7 +539,7 @@ impl Aggregate for Customer {
                 self.case_ended(*ticket);
             }
             Event::Reported { case, ticket, .. } => self.reported(*case, *ticket),
-            Event::Resolved { case, .. } => self.resolved(*case),
+            Event::Resolved { by, case, .. } => self.resolved(by, *case),
             Event::TicketReopened { ticket } => {
                 self.open.insert(*ticket);
             }
@@ -572,7 +572,7 @@ impl Aggregate for Customer {
                     Effect::Index(IndexRow::Customer { id, state: self.standing }),
                 ]
             }
-            Event::Resolved { by, case, ticket, .. } => cases::end(by, *case, *ticket),
+            Event::Resolved { by, case, ticket, at } => cases::end(by, *case, *ticket, *at),
             Event::Registered { .. }
             | Event::Suspended
             | Event::Resumed

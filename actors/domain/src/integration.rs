@@ -239,6 +239,16 @@ pub enum Command {
         #[n(1)]
         generation: u32,
     },
+    /// A person knows of it.
+    #[n(5)]
+    Acknowledge {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        key: [u8; 32],
+        #[n(1)]
+        kind: Kind,
+        #[cbor(n(2), with = "minicbor::bytes")]
+        case: [u8; 32],
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -272,6 +282,13 @@ pub enum Event {
     },
     #[n(3)]
     Resolved {
+        #[cbor(n(0), with = "minicbor::bytes")]
+        case: [u8; 32],
+        #[n(1)]
+        at: Millis,
+    },
+    #[n(4)]
+    Acknowledged {
         #[cbor(n(0), with = "minicbor::bytes")]
         case: [u8; 32],
         #[n(1)]
@@ -354,6 +371,10 @@ impl Aggregate for Integration {
                 self.admit(key, *kind)?;
                 Ok(vec![Event::Resolved { case: *case, at: ctx.now }])
             }
+            Command::Acknowledge { key, kind, case } => {
+                self.admit(key, *kind)?;
+                Ok(vec![Event::Acknowledged { case: *case, at: ctx.now }])
+            }
             Command::Timer { .. } => Ok(vec![]),
         }
     }
@@ -366,13 +387,14 @@ impl Aggregate for Integration {
                 self.created_at = *at;
             }
             Event::Revoked { .. } => self.is_revoked = true,
-            Event::Triggered { .. } | Event::Resolved { .. } => {}
+            Event::Triggered { .. } | Event::Resolved { .. } | Event::Acknowledged { .. } => {}
         }
     }
 
     fn react(&self, event: &Event, id: EntityId) -> Vec<Effect> {
         let Some(Profile { name, kind, customer, .. }) = &self.profile else { return vec![] };
-        let by = Spokesman { id, name: name.clone() };
+        let acknowledges = matches!(event, Event::Acknowledged { .. }).then_some(true);
+        let by = Spokesman { id, name: name.clone(), acknowledges };
         let tell =
             |command| vec![Effect::Tell { to: *customer, command: AnyCommand::Customer(command) }];
         match event {
@@ -390,7 +412,7 @@ impl Aggregate for Integration {
                 let (case, reported) = (of(id, *case), reported.clone());
                 tell(customer::Command::Report { by, case, reported })
             }
-            Event::Resolved { case, .. } => {
+            Event::Resolved { case, .. } | Event::Acknowledged { case, .. } => {
                 tell(customer::Command::Resolve { by, case: of(id, *case) })
             }
         }

@@ -16,7 +16,7 @@ use fieldmesh_actors::AskError;
 use fieldmesh_domain::{
     Command, EntityId, RejectionCode,
     integration::{self, Facts, Integration, Kind, WORD_BYTES_MAX},
-    placement::TRIGGERS,
+    placement::{MARKS, TRIGGERS},
 };
 use serde_json::Value;
 
@@ -118,6 +118,13 @@ impl Sender {
             Report::Resolve { case } => {
                 integration::Command::Resolve { key, kind, case: sha256(case.as_bytes()) }
             }
+            // Its ticket goes on as it did before anybody could say so.
+            Report::Acknowledge { .. } if shared.node.known.known().level() < MARKS => {
+                return Ok(());
+            }
+            Report::Acknowledge { case } => {
+                integration::Command::Acknowledge { key, kind, case: sha256(case.as_bytes()) }
+            }
         };
         let asked = shared.node.ask(self.id, Command::Integration(command)).await;
         let asked = asked.map(|_| ()).map_err(Refused::from);
@@ -138,8 +145,17 @@ impl Sender {
 /// What a sender says.
 #[derive(Debug, PartialEq, Eq)]
 enum Report {
-    Trigger { case: String, facts: Facts },
-    Resolve { case: String },
+    Trigger {
+        case: String,
+        facts: Facts,
+    },
+    Resolve {
+        case: String,
+    },
+    /// A person knows of it.
+    Acknowledge {
+        case: String,
+    },
 }
 
 /// A field that is a text with something in it.
@@ -170,12 +186,12 @@ pub(crate) fn is_read(body: &[u8]) -> bool {
             facts.labels.len() <= integration::LABELS_MAX
                 && facts.severities.len() <= SEVERITIES_MAX
         }
-        Report::Resolve { .. } => true,
+        Report::Resolve { .. } | Report::Acknowledge { .. } => true,
     };
     let of_alerts = alertmanager::read(body).ok();
     let event: Option<Value> = serde_json::from_slice(body).ok();
     let of_events = event.and_then(|event| pagerduty::read(&event, &[7; 16]).ok());
     let of_events = of_events.map(|(_, report)| report);
-    assert!(of_alerts.iter().chain(of_events.iter().flatten()).all(is_bounded));
+    assert!(of_alerts.iter().chain(&of_events).all(is_bounded));
     of_alerts.is_some() || of_events.is_some()
 }

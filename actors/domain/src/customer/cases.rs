@@ -16,6 +16,7 @@ use crate::{
     integration::Reported,
     message::{Location, RequestBody},
     ticket::{self, Order, Party},
+    time::Millis,
 };
 
 /// Cases of integrations.
@@ -35,6 +36,15 @@ pub struct Spokesman {
     pub id: EntityId,
     #[n(1)]
     pub name: String,
+    /// What it says of a case is that a person knows of it, and not that it is over.
+    #[n(2)]
+    pub acknowledges: Option<bool>,
+}
+
+impl Spokesman {
+    fn acknowledges(&self) -> bool {
+        self.acknowledges == Some(true)
+    }
 }
 
 impl Customer {
@@ -102,9 +112,9 @@ impl Customer {
         cases.open.insert(case.into(), ticket);
     }
 
-    /// Another report of the case is another ticket, whether this one has ended yet or not.
-    pub(super) fn resolved(&mut self, case: [u8; 32]) {
-        if let Some(cases) = &mut self.cases {
+    /// Another report of a case that is over is another ticket, whether this one has ended yet or not.
+    pub(super) fn resolved(&mut self, by: &Spokesman, case: [u8; 32]) {
+        if let Some(cases) = self.cases.as_mut().filter(|_| !by.acknowledges()) {
             cases.open.remove(&ByteArray::from(case));
         }
     }
@@ -127,8 +137,8 @@ fn id_of(case: [u8; 32], count: u64) -> [u8; 16] {
 }
 
 /// The case is over: done work is confirmed, and any other work is not needed any more. The ticket takes the
-/// order that fits it, and refuses the other.
-pub(super) fn end(by: &Spokesman, case: [u8; 32], ticket: EntityId) -> Vec<Effect> {
+/// order that fits it, and refuses the other. Or a person knows of the case: that is an order each time.
+pub(super) fn end(by: &Spokesman, case: [u8; 32], ticket: EntityId, at: Millis) -> Vec<Effect> {
     let reason = "the alarm is over".to_owned();
     let order = |order, count| Effect::Tell {
         to: ticket,
@@ -138,5 +148,8 @@ pub(super) fn end(by: &Spokesman, case: [u8; 32], ticket: EntityId) -> Vec<Effec
             id: id_of(case, count),
         }),
     };
+    if by.acknowledges() {
+        return vec![order(Order::Acknowledge, at.0)];
+    }
     vec![order(Order::Confirm, u64::MAX), order(Order::Cancel { reason }, u64::MAX - 1)]
 }

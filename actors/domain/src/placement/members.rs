@@ -48,8 +48,8 @@ pub const ARRIVALS: u32 = 10;
 pub const AREAS: u32 = 11;
 /// The level of tickets whose rows tell what they are counted by.
 pub const COUNTS: u32 = 12;
-/// The level of tickets that are marked as overdue, of moves that name the offer that they were planned by, and of
-/// keys whose tickets have a priority.
+/// The level of tickets that are marked as overdue, of moves that name the offer that they were planned by, of keys
+/// whose tickets have a priority, and of alarms that are acknowledged.
 pub const MARKS: u32 = 15;
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;

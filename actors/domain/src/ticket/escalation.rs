@@ -5,7 +5,8 @@
 //! is over once it has asked as many as it may, or nobody is left within its distance; one that tells
 //! somebody is over when nobody answered in time. Technicians are sought all the while.
 //!
-//! An operator's word is an answer: for half an hour nobody is told anything. Who answered and forgot is
+//! An operator's word is an answer, and so is that of a program that somebody acknowledged the alarm there: for half
+//! an hour nobody is told anything. Who answered and forgot is
 //! told again. When nobody is sought any more, whoever was told in this search is told that, and why.
 //!
 //! **Invariants:** while a policy runs its timer does; steps only follow each other as the policy has them,
@@ -46,7 +47,7 @@ pub struct Escalation {
     /// None while it rests.
     #[n(4)]
     pub due: Option<Millis>,
-    /// The operator who answered; then it is due when somebody is told again.
+    /// The operator who answered, or the program; then it is due when somebody is told again.
     #[n(5)]
     pub answered_by: Option<String>,
 }
@@ -169,6 +170,11 @@ impl Ticket {
             {
                 return Some(onward);
             }
+            Command::Order { order: Order::Acknowledge, by: Party::Integration(name), .. }
+                if !events.is_empty() =>
+            {
+                return Some(Next::Answered(name.clone()));
+            }
             Command::Order { order, by: Party::Operator(name), .. } => {
                 let is_answer = matches!(order, Order::Acknowledge) || escalation.has_told();
                 if is_answer && !events.is_empty() {
@@ -184,7 +190,9 @@ impl Ticket {
     }
 
     pub(super) fn acknowledge(&self, by: &Party) -> Result<Option<Vec<Event>>, Rejection> {
-        let (Some(escalation), Party::Operator(name)) = (&self.escalation, by) else {
+        let (Some(escalation), Party::Operator(name) | Party::Integration(name)) =
+            (&self.escalation, by)
+        else {
             return Rejection::new(RejectionCode::NotNow, NO_POLICY);
         };
         let known = escalation.answered_by.as_ref() == Some(name);

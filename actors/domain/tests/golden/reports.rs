@@ -40,7 +40,7 @@ fn reported() -> Reported {
 }
 
 fn by() -> Spokesman {
-    Spokesman { id: integration(), name: "mon".into() }
+    Spokesman { id: integration(), name: "mon".into(), acknowledges: None }
 }
 
 #[test]
@@ -59,6 +59,7 @@ fn commands_and_events_of_an_integration() {
             Command::Trigger { key, kind, case, facts },
         ),
         ("820383<key>00<hash>", Command::Resolve { key, kind, case }),
+        ("820583<key>00<hash>", Command::Acknowledge { key, kind, case }),
     ]);
     are_frozen(&[
         (
@@ -71,6 +72,7 @@ fn commands_and_events_of_an_integration() {
             Event::Triggered { case, reported: reported(), at: NOON },
         ),
         ("820382<hash><noon>", Event::Resolved { case, at: NOON }),
+        ("820482<hash><noon>", Event::Acknowledged { case, at: NOON }),
     ]);
 }
 
@@ -109,6 +111,13 @@ fn of_its_customer() {
         (
             "82181f82825065753100086d08080808080808080808636d6f6e<hash>",
             customer::Command::Resolve { by: by(), case: HASH },
+        ),
+        (
+            "82181f82835065753100086d08080808080808080808636d6f6ef5<hash>",
+            customer::Command::Resolve {
+                by: Spokesman { acknowledges: Some(true), ..by() },
+                case: HASH,
+            },
         ),
     ]);
     let (by, case, message_id, ticket) = (by(), HASH, MESSAGE, ticket());

@@ -142,8 +142,9 @@ impl Laws for Customer {
         assert!(self.device.bundle_serial >= before.device.bundle_serial);
     }
 
-    fn is_note(_: &customer::Event) -> bool {
-        false
+    /// Its ticket knows whether that is news.
+    fn is_note(event: &customer::Event) -> bool {
+        matches!(event, customer::Event::Resolved { by, .. } if by.acknowledges == Some(true))
     }
 }
 

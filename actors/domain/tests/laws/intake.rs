@@ -1,8 +1,9 @@
 //! Integrations and the customers that they report for: one ticket for each case, while it is open.
 
 use fieldmesh_domain::{
-    Command, Ctx, Effect, EntityId, RejectionCode,
+    Command, Ctx, Effect, EntityId, RejectionCode, TimerName,
     customer::{self, Event as Happened, Spokesman},
+    escalation::{Act, PRIORITIES, Policy, Role, Step},
     integration::{
         Command as Asked, Event, Facts, Integration, Kind, Label, Mapping, Profile, Reported,
         Severity,
@@ -55,7 +56,11 @@ fn facts(severities: &[&str], labels: &[(&str, &str)]) -> Facts {
 }
 
 pub(crate) fn spokesman() -> impl Strategy<Value = Spokesman> {
-    Just(Spokesman { id: integration(), name: "mon".into() })
+    proptest::option::of(any::<bool>()).prop_map(|acknowledges| Spokesman {
+        id: integration(),
+        name: "mon".into(),
+        acknowledges,
+    })
 }
 
 pub(crate) fn reported() -> impl Strategy<Value = Reported> {
@@ -86,6 +91,8 @@ pub(crate) fn integration_command() -> BoxedStrategy<Asked> {
             .prop_map(|(key, kind, case, facts)| Asked::Trigger { key, kind, case, facts }),
         2 => (key(), kind(), hash())
             .prop_map(|(key, kind, case)| Asked::Resolve { key, kind, case }),
+        1 => (key(), kind(), hash())
+            .prop_map(|(key, kind, case)| Asked::Acknowledge { key, kind, case }),
     ]
     .boxed()
 }
@@ -105,6 +112,7 @@ pub(crate) fn integration_event() -> BoxedStrategy<Event> {
             at
         }),
         (hash(), millis()).prop_map(|(case, at)| Event::Resolved { case, at }),
+        (hash(), millis()).prop_map(|(case, at)| Event::Acknowledged { case, at }),
     ]
     .boxed()
 }
@@ -118,7 +126,10 @@ impl Laws for Integration {
 
     /// A report that comes again is passed on again: its customer knows whether it is news.
     fn is_note(event: &Event) -> bool {
-        matches!(event, Event::Triggered { .. } | Event::Resolved { .. })
+        matches!(
+            event,
+            Event::Triggered { .. } | Event::Resolved { .. } | Event::Acknowledged { .. }
+        )
     }
 }
 
@@ -215,6 +226,50 @@ fn a_case_is_one_ticket_until_it_is_over() {
     world.deliver_all();
     passes(&mut world, &mut lived, report());
     assert_eq!(world.tickets.len(), 3);
+    world.replay_equals_live();
+}
+
+/// Whoever acknowledges an alarm in the sender's system knows of the ticket.
+#[test]
+fn an_alarm_that_somebody_acknowledges_is_answered_and_its_ticket_goes_on() {
+    let tell = Act::Tell { role: Role::Dispatcher, name: "duty".into() };
+    let steps = [tell, Act::Repeat { from: 0 }];
+    let steps = steps.map(|act| Step { act, within_s: vec![60; PRIORITIES] }).into();
+    let mut world = World::new(&[]);
+    world.policy = Some(Policy { name: "p".into(), version: 1, steps });
+    let mut lived = registered();
+    let acknowledge =
+        || Asked::Acknowledge { key: [3; 32], kind: Kind::Alertmanager, case: [1; 32] };
+    // What nobody reported nobody acknowledges.
+    passes(&mut world, &mut lived, acknowledge());
+    assert_eq!(world.tickets.len(), 0);
+    passes(&mut world, &mut lived, trigger(3, facts(&["critical"], &[])));
+    let ticket = world.ticket(0).unwrap();
+    let answered = |world: &World| {
+        let escalation = world.state(ticket).escalation.clone().unwrap();
+        (escalation.answered_by, escalation.due.unwrap())
+    };
+    assert_eq!(answered(&world).0, None);
+    let half_an_hour = (Some("mon".to_owned()), world.now.after_s(1800));
+    passes(&mut world, &mut lived, acknowledge());
+    assert_eq!(answered(&world), half_an_hour);
+    world.now = world.now.after_s(60);
+    passes(&mut world, &mut lived, acknowledge());
+    assert_eq!(answered(&world), half_an_hour, "it is known already");
+    // Who forgets is told again, and may answer again.
+    world.now = half_an_hour.1;
+    let generation = world.state(ticket).escalation.as_ref().unwrap().generation;
+    let name = TimerName::Escalation;
+    let timer = ticket::Command::Timer { name, generation, marks: None };
+    world.ask(ticket, Command::Ticket(timer));
+    assert_eq!(answered(&world).0, None);
+    passes(&mut world, &mut lived, acknowledge());
+    assert_eq!(answered(&world).0, half_an_hour.0);
+    // The case is the same one until it is over.
+    passes(&mut world, &mut lived, trigger(3, facts(&["critical"], &[])));
+    assert_eq!(world.tickets.len(), 1);
+    passes(&mut world, &mut lived, resolve());
+    assert_eq!(world.stands(ticket).0, Stage::Cancelled);
     world.replay_equals_live();
 }
 

@@ -1,7 +1,7 @@
 //! PagerDuty's Events API v2: `POST /v2/enqueue`, answered as PagerDuty does.
 //!
-//! An event is a case by its `dedup_key`. Acknowledging changes nothing here: it is a technician who
-//! acknowledges, by accepting.
+//! An event is a case by its `dedup_key`. Who acknowledges it there knows of the ticket: nobody else is told for a
+//! while, as with an operator's `acknowledge`. The work is still a technician's to accept.
 
 use std::collections::BTreeMap;
 
@@ -85,9 +85,7 @@ pub async fn take(
             .map_err(|error| Refused::Invalid(vec![format!("the body is no JSON: {error}")]))?;
         let sender = Sender::admit(&request, &shared, text(&event, "routing_key")?)?;
         let (dedup_key, report) = read(&event, &random)?;
-        if let Some(report) = report {
-            sender.report(&shared, Kind::PagerDuty, report).await?;
-        }
+        sender.report(&shared, Kind::PagerDuty, report).await?;
         Ok::<String, Refused>(dedup_key)
     };
     match taken.await {
@@ -116,8 +114,8 @@ fn answer(refused: Refused) -> HttpResponse {
     }
 }
 
-/// The key of the event's case, and what it reports; nothing where nothing follows from it.
-pub(super) fn read(event: &Value, random: &[u8; 16]) -> Result<(String, Option<Report>), Refused> {
+/// The key of the event's case, and what it reports.
+pub(super) fn read(event: &Value, random: &[u8; 16]) -> Result<(String, Report), Refused> {
     let action = text(event, "event_action")?;
     let key = match event.get("dedup_key") {
         None | Some(Value::Null) if action == "trigger" => {
@@ -129,9 +127,9 @@ pub(super) fn read(event: &Value, random: &[u8; 16]) -> Result<(String, Option<R
         return Err(Refused::field("dedup_key", "has more than 255 characters"));
     }
     let report = match action {
-        "trigger" => Some(Report::Trigger { case: key.clone(), facts: facts(event)? }),
-        "resolve" => Some(Report::Resolve { case: key.clone() }),
-        "acknowledge" => None,
+        "trigger" => Report::Trigger { case: key.clone(), facts: facts(event)? },
+        "resolve" => Report::Resolve { case: key.clone() },
+        "acknowledge" => Report::Acknowledge { case: key.clone() },
         _ => {
             let fact = "is none of trigger, acknowledge, resolve";
             return Err(Refused::field("event_action", fact));
@@ -203,7 +201,7 @@ mod tests {
     #[test]
     fn events_are_read_as_the_documentation_has_them() {
         let (key, report) = read(&trigger(), &[7; 16]).unwrap();
-        let Some(Report::Trigger { case, facts }) = report else { panic!() };
+        let Report::Trigger { case, facts } = report else { panic!() };
         assert_eq!((key.as_str(), case.as_str()), ("srv01/HTTP", "srv01/HTTP"));
         assert_eq!(facts.severities, ["critical"]);
         assert!(facts.labels.contains(&("group".into(), "site-7".into())));
@@ -214,9 +212,12 @@ mod tests {
         let (key, _) = read(&nameless, &[7; 16]).unwrap();
         assert_eq!(key, "07".repeat(16));
         let plain = |action: &str| json!({ "event_action": action, "dedup_key": "k" });
-        let (_, report) = read(&plain("resolve"), &[7; 16]).unwrap();
-        assert_eq!(report, Some(Report::Resolve { case: "k".into() }));
-        assert_eq!(read(&plain("acknowledge"), &[7; 16]).unwrap(), ("k".into(), None));
+        for (action, wanted) in [
+            ("resolve", Report::Resolve { case: "k".into() }),
+            ("acknowledge", Report::Acknowledge { case: "k".into() }),
+        ] {
+            assert_eq!(read(&plain(action), &[7; 16]).unwrap(), ("k".into(), wanted));
+        }
     }
 
     #[test]
