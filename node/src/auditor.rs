@@ -6,8 +6,8 @@
 //! looked at twice, counted and logged loudly, and told so: it sets its timers anew. One of which a timer was due
 //! long ago waits as well: it is counted and logged, and what to do about it is for a person.
 //!
-//! When silences change, when one begins, and once by whoever begins to lead, tickets are told on the same way:
-//! those that are silenced, and those that somebody is sought for and one fits by now.
+//! Tickets that are silenced are told on the same way when silences change, and once by whoever begins to
+//! lead. Those that somebody is sought for are told where a silence fits them by now: it began, or the search did.
 //!
 //! **Invariants:** a pass is clean only if it saw every ticket of the shard and each had all timers that it
 //! needs, and they fire; whoever does not lead a shard has no pass of it. **Not here:** setting timers
@@ -133,12 +133,12 @@ pub(crate) async fn audit(options: AuditorOptions) {
         // Who led before may not have told all of them.
         let mut told = None;
         while *leading.borrow() == term {
-            let (version, begun) = silences(&options.documents, options.now());
-            let is_news = told != Some((version, begun));
+            let version = silences(&options.documents);
+            let is_news = told != Some(version);
             match options.pass(is_news).await {
                 Ok(pass) => {
                     options.ended(pass);
-                    told = Some((version, begun));
+                    told = Some(version);
                 }
                 Err(error) => tracing::warn!(shard, %error, "a pass of the auditor did not end"),
             }
@@ -151,12 +151,14 @@ pub(crate) async fn audit(options: AuditorOptions) {
     }
 }
 
-/// The version of the silences that are known here, and how many of them have begun.
-fn silences(documents: &Documents, now: Millis) -> (u32, usize) {
-    let known = documents.known();
-    let Some(silences) = &known.silences else { return (0, 0) };
-    let begun = silences.content.entries.iter().filter(|one| one.from <= now).count();
-    (silences.version, begun)
+fn silences(documents: &Documents) -> u32 {
+    documents.known().silences.as_ref().map_or(0, |silences| silences.version)
+}
+
+/// Whether any silence is in force.
+fn is_any_in_force(known: &Known, now: Millis) -> bool {
+    let mut entries = known.silences.iter().flat_map(|silences| &silences.content.entries);
+    entries.any(|one| one.from <= now && !one.is_past(now))
 }
 
 /// Ends when other silences are in force.
@@ -211,8 +213,12 @@ impl AuditorOptions {
                     Found::Overdue => pass.overdue += 1,
                     Found::Lacks(_) | Found::Runs => {}
                 }
-                if is_silence_news {
-                    self.tell_of_silences(&open).await;
+                if is_silence_news && open.is_silenced {
+                    self.say(open.id, ticket::Command::SilencesChanged).await;
+                }
+                if let Some(subject) = self.newly_silenced(&open) {
+                    let silence = None;
+                    self.say(open.id, ticket::Command::Reconsider { subject, silence }).await;
                 }
             }
             if is_last {
@@ -237,24 +243,14 @@ impl AuditorOptions {
         Ok(found(&timers, self.clock.now_ms()))
     }
 
-    fn now(&self) -> Millis {
-        Millis(self.clock.now_ms())
-    }
-
-    async fn tell_of_silences(&self, open: &Open) {
-        if open.is_silenced {
-            self.say(open.id, ticket::Command::SilencesChanged).await;
-        } else if open.is_sought
-            && let Some(subject) = self.newly_silenced(open.id)
-        {
-            self.say(open.id, ticket::Command::Reconsider { subject, silence: None }).await;
+    /// What a silence fits that somebody is sought for; whoever serves the ticket says which silence that is. The
+    /// row does not say where the ticket is, so that the ticket is read as long as there is any silence.
+    fn newly_silenced(&self, open: &Open) -> Option<Subject> {
+        let (known, now) = (self.documents.known(), Millis(self.clock.now_ms()));
+        if !open.is_sought || !is_any_in_force(&known, now) {
+            return None;
         }
-    }
-
-    /// What a silence fits that somebody is sought for; whoever serves the ticket says which silence that is.
-    fn newly_silenced(&self, id: EntityId) -> Option<Subject> {
-        let known = self.documents.known();
-        known.silences.as_ref()?;
+        let id = open.id;
         let ticket: Ticket = match self.journal.state(id) {
             Ok(ticket) => ticket,
             // One that cannot be read keeps no other from being looked at.
@@ -264,7 +260,8 @@ impl AuditorOptions {
             }
         };
         let subject = ticket.subject();
-        guide::silence(&known, id, &subject, self.now()).map(|_| subject)
+        let silence = guide::silence(&known, id, &subject, now);
+        silence.filter(|_| ticket.may_be_silenced()).map(|_| subject)
     }
 
     /// A ticket that has not ended and that this shard serves.

@@ -48,10 +48,7 @@ impl Ticket {
                 effects.extend([deadline, self.index(id)]);
                 effects
             }
-            Event::Overdue { .. } => {
-                let told = self.told_overdue(id).into_iter();
-                told.chain([deadline, self.index(id)]).collect()
-            }
+            Event::Overdue { .. } => self.late(id),
             Event::EtaChanged { eta_min, .. } => self.comes_later(id, *eta_min),
             Event::Cancelled => self.cancelled(id),
             Event::Closed => self.end(id),
@@ -105,6 +102,11 @@ impl Ticket {
         effects.extend(self.hand_over(id));
         effects.extend([self.deadline(), self.index(id)]);
         effects
+    }
+
+    fn late(&self, id: EntityId) -> Vec<Effect> {
+        let told = self.told_overdue(id).into_iter();
+        told.chain([self.deadline(), self.index(id)]).collect()
     }
 
     fn comes_later(&self, id: EntityId, eta_min: u16) -> Vec<Effect> {

@@ -341,7 +341,7 @@ impl Ticket {
     pub(super) fn told_overdue(&self, id: EntityId) -> Option<Effect> {
         let (to, technician) = (self.person()?, self.technician?);
         let detail = format!(
-            "{technician} has the ticket, and nothing was heard of the work when it should have been: ask, or reassign it"
+            "{technician} has the ticket, and nothing is heard of the work: ask, or reassign it"
         );
         Some(self.notice(id, to, What::Overdue, self.told_as(), Millis(0), detail))
     }

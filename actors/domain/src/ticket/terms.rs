@@ -206,7 +206,7 @@ impl Ticket {
     }
 
     /// Nobody has promised to come, and no operator wants somebody to all the same.
-    fn may_be_silenced(&self) -> bool {
+    pub fn may_be_silenced(&self) -> bool {
         let is_sought = self.stage == Stage::Triaged || self.is_searching();
         is_sought && !self.is_pinned() && !self.was_resumed()
     }
