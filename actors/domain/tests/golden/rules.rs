@@ -150,7 +150,7 @@ fn of_a_desk() {
         priority: None,
         held_until: None,
     };
-    let urgent = Claimed { priority: Some(1), held_until: Some(NOON), ..claimed.clone() };
+    let urgent = Claimed { priority: Some(1), held_until: Some(NOON), ..claimed };
     are_frozen(&[("87<tkt><noon>0102f501<noon>", urgent)]);
     let joined = BTreeMap::from([(ByteArray::from(KEY.hash), claimed)]);
     let claims = Claims { joined, silenced: BTreeMap::new() };

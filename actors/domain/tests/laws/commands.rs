@@ -6,6 +6,7 @@ use fieldmesh_domain::{
     placement, registration,
     technician::{self, Shift},
     ticket,
+    time::Millis,
 };
 use proptest::{collection::vec, option, prelude::*};
 
