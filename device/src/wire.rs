@@ -45,6 +45,8 @@ pub mod close {
     /// Between nodes: one with the same certificate is connected from the address that the reason names, and
     /// answers.
     pub const THERE_TWICE: u32 = 0x106;
+    /// Between nodes: the directory of whoever is connected is older than what was heard of it, which the reason names.
+    pub const OLDER: u32 = 0x107;
     /// Between nodes: the one at the other end was removed from the cluster, alone or with its region.
     pub const REMOVED: u32 = 0x108;
     /// The certificate was revoked: enroll again with a new token.

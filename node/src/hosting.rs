@@ -410,8 +410,10 @@ impl Hosting {
             election_min,
             election_max,
             snapshot_every: self.options.snapshot_every,
-            // A directory that was copied before it was used on is started now and then, whatever guides say: it is
-            // not to end everybody else.
+            // Whose directory is older than what a leader heard of it is refused before it follows (`crate::starts`).
+            // What a node wrote within its last second may be forgotten unheard, and so may all that one of an older
+            // release wrote, which says nothing: such a follower is filled, where whoever leads would otherwise end at
+            // the sight of it.
             fills_forgetful: true,
             observer: self.observer(shard),
             voters: self.begins(shard).then_some(*number).into_iter().collect(),

@@ -55,6 +55,7 @@ pub mod sealing;
 pub mod server;
 pub mod service;
 mod slots;
+pub mod starts;
 pub mod status;
 pub mod steps;
 pub mod store;

@@ -5,12 +5,13 @@
 //!
 //! **Invariants:** who is at the other end is proven by certificate at each connect, in both
 //! directions: a node, of this cluster, a member, and the one that was meant, which is nowhere else at the same
-//! time; a connection ends when its certificate is revoked or has expired, and when it is no member any more. A
-//! stream that is not read holds up no other. **Not here:** what is said (`consensus`, `courier`), who is a member
-//! (`placement`).
+//! time and has forgotten nothing that is known here; a connection ends when its certificate is revoked or has expired,
+//! and when it is no member any more. A stream that is not read holds up no other. **Not here:** what is said
+//! (`consensus`, `courier`), who is a member (`placement`).
 
 mod away;
 pub mod faults;
+mod hello;
 mod peer;
 mod relay;
 pub mod stream;
@@ -19,7 +20,7 @@ mod twin;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -41,7 +42,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::trust::{self, Listed, Trust};
+use crate::{
+    starts::Memory,
+    trust::{self, Listed, Trust},
+};
 pub use away::SentAway;
 use peer::Peer;
 pub use stream::{FrameError, Receiving, Sending};
@@ -150,6 +154,8 @@ pub struct Mesh {
     /// The identities of those that were members.
     gone: RwLock<BTreeSet<EntityId>>,
     twins: Twins,
+    /// None where nothing is said of starts.
+    memory: OnceLock<Arc<Memory>>,
     /// Why a peer wants this node to end.
     sent_away: watch::Sender<Option<SentAway>>,
 }
@@ -210,8 +216,15 @@ impl Mesh {
         let quic = QuicClientConfig::try_from(Arc::new(tls)).map_err(|error| error.to_string())?;
         let mut client = ClientConfig::new(Arc::new(quic));
         client.transport_config(Arc::new(limits()));
-        let (peers, gone, twins, sent_away) = Default::default();
-        Ok(Arc::new(Self { options, client, peers, gone, twins, sent_away }))
+        let (peers, gone, twins, memory, sent_away) = Default::default();
+        Ok(Arc::new(Self { options, client, peers, gone, twins, memory, sent_away }))
+    }
+
+    /// From now on it is said how often this node was started, and what others say of that is remembered; to be called
+    /// before the first connection.
+    pub fn remember(&self, memory: Arc<Memory>) {
+        // A mesh is one process's, which starts once.
+        drop(self.memory.set(memory));
     }
 
     fn peer(&self, number: u64) -> Option<Arc<Peer>> {
@@ -241,7 +254,14 @@ impl Mesh {
     /// Tells as metrics how the ways to all members are.
     pub fn measure(&self) {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        peers.values().for_each(|peer| peer.measure());
+        for (number, peer) in &*peers {
+            peer.measure();
+            if let Some(rounds) = self.memory.get().and_then(|memory| memory.told_by(*number)) {
+                let peer = number.to_string();
+                metrics::gauge!("fieldmesh_mesh_peer_log_rounds", "peer" => peer)
+                    .set(rounds as f64);
+            }
+        }
     }
 
     /// Opens a stream to a member; it says already what it carries. Where the member cannot be reached, a
@@ -314,7 +334,7 @@ impl Mesh {
             // Who is at the other end has been proven; whether it wants this node has not.
             let wanted = confirmed(connection.clone()).await;
             if wanted.is_err() {
-                self.heed_refusal(&connection, shown.as_ref());
+                self.heed_refusal(&connection, shown.as_ref()).await;
             }
             wanted
         };
@@ -326,10 +346,20 @@ impl Mesh {
                 let (clock, ends) = (Arc::clone(&options.clock), connection.clone());
                 let mesh = Arc::clone(&self);
                 tokio::spawn(async move {
-                    admitted.until_expired(&*clock, &ends).await;
-                    mesh.heed(number, &ends);
+                    tokio::select! {
+                        () = admitted.until_expired(&*clock, &ends) => {}
+                        never = mesh.keep_greeting(number, &ends) => match never {},
+                    }
+                    mesh.heed(number, &ends).await;
                 });
-                Ok(connection)
+                // Before anything else is said on it, by whoever it is handed to.
+                match self.greet(number, &connection).await {
+                    Ok(()) => Ok(connection),
+                    Err(why) => {
+                        connection.close(close::SHUTTING_DOWN.into(), b"not greeted");
+                        Err(failed(why))
+                    }
+                }
             }
             Ok(Admitted { number: found, .. }) => {
                 connection.close(close::WRONG_PROFILE.into(), b"another node was meant");
@@ -387,11 +417,6 @@ impl Mesh {
         })
     }
 
-    fn was_member(&self, identity: &[u8; 16]) -> bool {
-        let gone = self.gone.read().unwrap_or_else(PoisonError::into_inner);
-        EntityId::from_bytes(*identity).is_ok_and(|identity| gone.contains(&identity))
-    }
-
     /// Serves other nodes until the endpoint is closed.
     pub async fn run(self: Arc<Self>, services: Arc<dyn Serve>) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
@@ -425,7 +450,7 @@ impl Mesh {
                             connection.close(close::SHUTTING_DOWN.into(), peer::NO_MEMBER);
                         }
                     }
-                    mesh.heed(admitted.number, &connection);
+                    mesh.heed(admitted.number, &connection).await;
                 }
             });
         }
@@ -472,6 +497,9 @@ impl Mesh {
     /// Ends every connection.
     pub fn shut(&self) {
         self.options.endpoint.close(close::SHUTTING_DOWN.into(), b"shutting down");
+        if let Some(memory) = self.memory.get() {
+            memory.end();
+        }
     }
 }
 
@@ -531,7 +559,10 @@ fn refused(from: SocketAddr, why: &str) {
 async fn serve(mesh: &Arc<Mesh>, from: u64, connection: &Connection, services: &Arc<dyn Serve>) {
     while let Ok((send, receive)) = connection.accept_bi().await {
         let (mesh, services) = (Arc::clone(mesh), Arc::clone(services));
-        tokio::spawn(async move { mesh.serve_stream(from, send, receive, services).await });
+        let connection = connection.clone();
+        tokio::spawn(async move {
+            mesh.serve_stream(from, &connection, send, receive, services).await;
+        });
     }
 }
 
@@ -539,6 +570,7 @@ impl Mesh {
     async fn serve_stream(
         self: &Arc<Self>,
         from: u64,
+        connection: &Connection,
         send: SendStream,
         mut receive: RecvStream,
         services: Arc<dyn Serve>,
@@ -547,6 +579,7 @@ impl Mesh {
         let read = timeout(CLASS_WITHIN, receive.read_exact(&mut first)).await;
         let Ok(Ok(())) = read else { return };
         let (from, class) = match first[0] {
+            hello::HELLO => return self.answer(from, connection, send, receive).await,
             relay::RELAY => return self.relay(from, send, receive).await,
             // The neighbour says who it is from.
             relay::RELAYED => match relay::header(&mut receive).await {

@@ -56,9 +56,10 @@ use crate::{
     register::Register,
     service::{Service, ServiceError, ServiceSecrets},
     slots,
+    starts::Memory,
     steps::Steps,
     store::{
-        Engine, Role, StoreError,
+        Engine, Role, StoreError, Table,
         health::{Health, Limits},
         writer::{self, LogWriter, OnFatal},
     },
@@ -501,6 +502,7 @@ impl Opened {
         let writer_ended = engine.spawn_writer(Box::pin(task));
         let watching = Arc::clone(writer.disk()).run(Arc::clone(&engine), parts.disk);
         let watching = tokio::spawn(watching);
+        remember(parts, &*log, &writer).await.map_err(NodeError::Log)?;
         let mesh = parts.mesh.clone();
         let courier = NodeCourier::new(parts.number, mesh, Arc::clone(&parts.known));
         let root =
@@ -548,6 +550,18 @@ impl Opened {
         let hosting = hosting.await?;
         Ok(Self { hosting, groups, history, failing, watching, writer_ended })
     }
+}
+
+/// Writes this start down, before it is told to anybody.
+async fn remember(
+    parts: &NodeParts,
+    log: &dyn Table,
+    writer: &LogWriter,
+) -> Result<(), StoreError> {
+    if let Some(mesh) = &parts.mesh {
+        mesh.remember(Memory::begin(log, writer.clone(), &*parts.entropy).await?);
+    }
+    Ok(())
 }
 
 /// Reads all that is stored before anything is opened for writing, so that a start that is refused

@@ -325,7 +325,10 @@ async fn started(
         None => Ok(()),
     });
     match ready {
-        Ok(()) => Ok(node),
+        Ok(()) => {
+            mesh.taken_in().await;
+            Ok(node)
+        }
         Err(error) => {
             node.stop().await;
             Err(error)

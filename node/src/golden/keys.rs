@@ -34,7 +34,12 @@ fn of_the_log() {
         ("77", log::vote_range().1),
         ("6c", log::left_range().0),
         ("6d", log::left_range().1),
+        ("73", log::starts()),
+        ("68 0000000000000102", log::heard(0x102)),
+        ("68", log::heard_range().0),
+        ("69", log::heard_range().1),
     ]);
+    assert_eq!(log::heard_of(&log::heard(0x102)), Some(0x102));
     assert_eq!(log::group_of(&log::entry(0x0102_0304, 1)), Some(0x0102_0304));
     assert_eq!(log::group_of(&log::round()), None);
 }

@@ -1,10 +1,12 @@
 //! A node whose peers want it to end, and why: they know what its own directory does not.
 //!
 //! **Invariant:** only a member is heeded, which has proven that it is one. **Not here:** who is sent away (`mesh`,
-//! `twin`), how a node ends (`server`).
+//! `twin`, `crate::starts`), how a node ends (`server`).
+
+use std::sync::PoisonError;
 
 use fieldmesh_device::wire::close;
-use fieldmesh_domain::placement::Phase;
+use fieldmesh_domain::{EntityId, placement::Phase};
 use fieldmesh_pki::Usage;
 use quinn::{Connection, ConnectionError, VarInt};
 use rustls::pki_types::CertificateDer;
@@ -31,6 +33,11 @@ pub enum SentAway {
         "this node's certificate is not believed any more: {0}; take the node out with `fieldmesh cluster remove`, where it is not out yet, and let the machine join anew, with a node.number that was never used and a directory of its own"
     )]
     Revoked(String),
+    /// It has forgotten what it promised.
+    #[error(
+        "this node's directory is older than what the cluster knows of it: {0}; start the directory that the node had last, or remove the node (`fieldmesh cluster remove`) and let a new one join: the others fill it"
+    )]
+    Older(String),
 }
 
 impl SentAway {
@@ -40,6 +47,7 @@ impl SentAway {
         match code {
             _ if is(close::THERE_TWICE) => Some(Self::ThereTwice(said)),
             _ if is(close::REMOVED) => Some(Self::Removed(said)),
+            _ if is(close::OLDER) => Some(Self::Older(said)),
             _ => None,
         }
     }
@@ -62,20 +70,36 @@ impl Mesh {
         }
     }
 
+    /// Whether this is the identity of one that was removed.
+    pub(super) fn was_member(&self, identity: &[u8; 16]) -> bool {
+        let gone = self.gone.read().unwrap_or_else(PoisonError::into_inner);
+        EntityId::from_bytes(*identity).is_ok_and(|identity| gone.contains(&identity))
+    }
+
+    /// This node serves: whoever refused its directory before is not to be heeded at its next start.
+    pub async fn taken_in(&self) {
+        if let Some(memory) = self.memory.get() {
+            memory.taken_in().await;
+        }
+    }
+
     /// Listens to why a peer ended a connection.
-    pub(super) fn heed(&self, number: u64, connection: &Connection) {
+    pub(super) async fn heed(&self, number: u64, connection: &Connection) {
         let Some(ConnectionError::ApplicationClosed(closed)) = connection.close_reason() else {
             return;
         };
         let said = String::from_utf8_lossy(&closed.reason);
         let why = SentAway::by(closed.error_code, format!("node {number} says: {said}"));
         let Some(why) = why else { return };
+        if let (SentAway::Older(_), Some(memory)) = (&why, self.memory.get()) {
+            memory.refused().await;
+        }
         self.sent_away.send_replace(Some(why));
     }
 
     /// The same of one that lets this node in nowhere: its certificate, which TLS believed before, says which member
     /// it is.
-    pub(super) fn heed_refusal(
+    pub(super) async fn heed_refusal(
         &self,
         connection: &Connection,
         shown: Option<&CertificateDer<'static>>,
@@ -90,7 +114,7 @@ impl Mesh {
                     self.sent_away.send_replace(Some(SentAway::Revoked(why)));
                 }
             }
-            _ => self.heed(number, connection),
+            _ => self.heed(number, connection).await,
         }
     }
 

@@ -4,7 +4,8 @@
 //! Who copies a node's directory and starts it elsewhere has two nodes with one vote: the copy knows less than
 //! the other has promised since, so that two leaders could be elected in one term. **Invariants:** who answers
 //! stays; who was moved, or whose machine is dead, is let in once the connection from where it was is found
-//! silent. **Not here:** who is a member (`mesh`), what a node does that was sent away (`server`).
+//! silent. **Not here:** a copy that is started when the other is gone (`hello`), who is a member (`mesh`), what a node
+//! does that was sent away (`server`).
 
 use std::{
     collections::BTreeMap,

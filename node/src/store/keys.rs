@@ -49,6 +49,8 @@ pub mod log {
     const PURGED: u8 = b'p';
     const ROUND: u8 = b'r';
     const LEFT: u8 = b'l';
+    const STARTS: u8 = b's';
+    const HEARD: u8 = b'h';
 
     /// How many rounds of the writer the table has.
     pub fn round() -> Vec<u8> {
@@ -73,6 +75,21 @@ pub mod log {
     /// There while the state of a group that this node has left is still to be removed.
     pub fn left(group: GroupId) -> Vec<u8> {
         Key::of(LEFT).u32(group).done()
+    }
+    /// The last starts of this directory's node.
+    pub fn starts() -> Vec<u8> {
+        Key::of(STARTS).done()
+    }
+    /// What was heard last of another node's starts.
+    pub fn heard(node: u64) -> Vec<u8> {
+        Key::of(HEARD).u64(node).done()
+    }
+    pub fn heard_range() -> (Vec<u8>, Vec<u8>) {
+        (vec![HEARD], vec![HEARD + 1])
+    }
+    /// Of which node something was heard.
+    pub fn heard_of(key: &[u8]) -> Option<u64> {
+        Some(u64::from_be_bytes(key.get(1..)?.try_into().ok()?))
     }
     pub fn vote_range() -> (Vec<u8>, Vec<u8>) {
         (vec![VOTE], vec![VOTE + 1])

@@ -9,7 +9,13 @@
 //! a failed write or sync is final: the process ends, because a retried fsync lies (USENIX ATC'20,
 //! Rebello et al.). **Not here:** what an entry is (`consensus`).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use fieldmesh_domain::mutant::{Mutant, is_planted};
 use tokio::sync::mpsc;
@@ -48,6 +54,7 @@ struct Job {
 pub struct LogWriter {
     jobs: mpsc::Sender<Job>,
     disk: Arc<DiskWatch>,
+    synced: Arc<AtomicU64>,
 }
 
 impl LogWriter {
@@ -63,8 +70,15 @@ impl LogWriter {
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
         let round = rows::read_u64(&*table, &log::round())?.unwrap_or(0);
         let disk = Arc::<DiskWatch>::default();
-        let writer = Writer { table, engine, on_fatal, round, pulse: disk.pulse() };
-        Ok((Self { jobs, disk }, writer.run(queue)))
+        let (pulse, synced) = (disk.pulse(), Arc::new(AtomicU64::new(round)));
+        let told = Arc::clone(&synced);
+        let writer = Writer { table, engine, on_fatal, round, synced: told, pulse };
+        Ok((Self { jobs, disk, synced }, writer.run(queue)))
+    }
+
+    /// Rounds that are on disk; those that an earlier process wrote, once one of this one is.
+    pub fn synced(&self) -> &Arc<AtomicU64> {
+        &self.synced
     }
 
     /// The watch over the disk that this writes to.
@@ -117,6 +131,8 @@ struct Writer {
     on_fatal: OnFatal,
     /// Rounds written so far; the table and, after the sync, the engine's mark say so too.
     round: u64,
+    /// The last of them that was synced.
+    synced: Arc<AtomicU64>,
     pulse: Pulse,
 }
 
@@ -144,7 +160,10 @@ impl Writer {
             let result = write_round(&self.table, batch, &mut waiting).await;
             drop(waits);
             match &result {
-                Ok(()) => self.engine.set_mark(self.round),
+                Ok(()) => {
+                    self.synced.store(self.round, Ordering::Release);
+                    self.engine.set_mark(self.round);
+                }
                 Err(error) => (self.on_fatal)(error),
             }
             for done in waiting {

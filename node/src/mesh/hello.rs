@@ -1,0 +1,126 @@
+//! What two nodes say to each other first on a connection, and again while it lives: their starts, and how far their
+//! logs are.
+//!
+//! The stream begins with `HELLO`; a frame from whoever opened it and one back are all there is. An older release ends
+//! such a stream unread. **Invariants:** nothing else is sent on a connection before both have judged each other; who
+//! says nothing of its starts is not judged. **Not here:** what is judged (`crate::starts`).
+
+use std::{convert::Infallible, time::Duration};
+
+use fieldmesh_device::wire::close;
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use tokio::time::{sleep, timeout};
+
+use super::{CLASS_WITHIN, Mesh, Receiving, Sending};
+use crate::{
+    starts::{Hello, Memory},
+    store::rows,
+};
+
+/// First byte of the stream.
+pub(super) const HELLO: u8 = 7;
+/// Some times what sixteen starts take.
+const BYTES_MAX: usize = 4 << 10;
+/// The other side may first have to find out that this node is not elsewhere ([`super::twin`]).
+const ANSWERED_WITHIN: Duration = CLASS_WITHIN;
+/// How often it is said again, where the log has grown: what a node promised within its last second is all that an
+/// older directory of it could have forgotten unseen.
+const AGAIN_EVERY: Duration = Duration::from_secs(1);
+
+impl Mesh {
+    /// Tells whoever was dialed of this node's starts, and hears of its.
+    ///
+    /// # Errors
+    /// Where one of both finds the other's directory older, or nothing is answered at all.
+    pub(super) async fn greet(&self, number: u64, connection: &Connection) -> Result<(), String> {
+        let Some(memory) = self.memory.get() else { return Ok(()) };
+        let answer = timeout(ANSWERED_WITHIN, exchange(memory, connection)).await;
+        let answer = answer.map_err(|_| "no answer to the hello in time".to_owned())?;
+        match answer.map_err(|error| error.to_string())? {
+            Some(hello) => hear(memory, number, &hello, connection).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Tells it again whenever the log has grown.
+    pub(super) async fn keep_greeting(&self, number: u64, connection: &Connection) -> Infallible {
+        let Some(memory) = self.memory.get() else { return std::future::pending().await };
+        let mut told = memory.rounds();
+        loop {
+            sleep(AGAIN_EVERY).await;
+            let rounds = memory.rounds();
+            if rounds > told && self.greet(number, connection).await.is_ok() {
+                told = rounds;
+            }
+        }
+    }
+
+    /// Hears of the starts of whoever dialed, and tells of this node's.
+    pub(super) async fn answer(
+        &self,
+        from: u64,
+        connection: &Connection,
+        send: SendStream,
+        receive: RecvStream,
+    ) {
+        // A stream that is dropped ends without an answer.
+        let Some(memory) = self.memory.get() else { return };
+        let (mut send, mut receive) = (Sending(send), Receiving(receive));
+        let read = timeout(CLASS_WITHIN, receive.frame(BYTES_MAX)).await;
+        let Ok(Ok(Some(bytes))) = read else { return };
+        let Ok(hello) = rows::whole(&bytes) else { return };
+        if hear(memory, from, &hello, connection).await.is_ok() {
+            drop(send.frame(&rows::encode(&memory.hello())).await);
+            send.finish();
+        }
+    }
+}
+
+/// What the other end answers; none where it does not know how.
+///
+/// # Errors
+/// Where the connection has ended meanwhile.
+async fn exchange(
+    memory: &Memory,
+    connection: &Connection,
+) -> Result<Option<Hello>, ConnectionError> {
+    let (mut send, receive) = connection.open_bi().await?;
+    // Whoever does not read it says so by what is read here.
+    drop(send.write_all(&[HELLO]).await);
+    let (mut send, mut receive) = (Sending(send), Receiving(receive));
+    drop(send.frame(&rows::encode(&memory.hello())).await);
+    send.finish();
+    let answer = receive.frame(BYTES_MAX).await;
+    match connection.close_reason() {
+        Some(ended) => Err(ended),
+        None => Ok(answer.ok().flatten().and_then(|bytes| rows::whole(&bytes).ok())),
+    }
+}
+
+/// Takes in what a node says; ends the connection where its directory is older than what is known of it.
+async fn hear(
+    memory: &Memory,
+    number: u64,
+    hello: &Hello,
+    connection: &Connection,
+) -> Result<(), String> {
+    let heard = memory.hear(number, hello).await;
+    if let Err(why) = &heard {
+        metrics::counter!("fieldmesh_mesh_refused_total").increment(1);
+        tracing::warn!(number, %why, "a node was refused");
+        connection.close(close::OLDER.into(), why.as_bytes());
+    }
+    heard
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Class, *};
+
+    /// Nodes of two releases are in one cluster while it is upgraded.
+    #[test]
+    fn the_byte_that_a_hello_begins_with_is_frozen() {
+        assert_eq!((HELLO, Class::of(HELLO)), (7, None));
+        assert_eq!(close::OLDER, 0x107);
+    }
+}
