@@ -1,14 +1,18 @@
-//! A node's directory: made in steps that may be cut short anywhere, and started at one place only.
+//! A node's directory: made in steps that may be cut short anywhere, started at one place only, and never as it was
+//! before.
 //!
 //! **Not here:** who may not join at all (the parent).
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use fieldmesh_tests::process::nodes::Nodes;
+use fieldmesh_tests::{
+    live::until,
+    process::{handheld::Handheld, nodes::Nodes},
+};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::{people, served};
+use crate::{people, presence, served};
 
 /// How long the first attempt to join may take, and by which part each longer than the one before: all together take
 /// some eight times what one takes that is not killed.
@@ -59,23 +63,119 @@ async fn a_copy_of_a_nodes_directory_runs_only_in_its_place() {
     let mut nodes = Nodes::start(3).await;
     let dir = TempDir::new().unwrap();
     let (customer, technician) = people(&nodes, dir.path()).await;
-    let (original, copy) = (3, 13);
-    nodes.set(copy, "node.number", "3");
+    let (original, moved) = (3, 13);
+    nodes.set(moved, "node.number", "3");
     nodes.terminate(original).await;
-    let (from, to) = (nodes.dir(original), nodes.dir(copy));
-    let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
-    assert!(copied.success());
+    copy(&nodes.dir(original), &nodes.dir(moved));
     nodes.restart(original).await;
     let before = nodes.settle().await["members"].clone();
-    is_there_twice(&nodes, copy, &nodes.address(original)).await;
+    is_there_twice(&nodes, moved, &nodes.address(original)).await;
     let after = nodes.cluster(&["status"]).await.expect_code(0).json()["members"].clone();
     assert_eq!(after, before, "nobody was told of another place");
     served(&nodes, &customer, &technician, "beside the copy").await;
-    // In its place it is let in, and gets what it has not: what was asked for meanwhile. Then it is where it was before
-    // that it is sent away from.
+    // In its place it is refused too: what its node did meanwhile is not in it.
     nodes.kill(original).await;
-    nodes.restart(copy).await;
-    is_there_twice(&nodes, original, &nodes.address(copy)).await;
+    is_older(&nodes, moved).await;
+    // What was moved is let in. Then it is where it was before that it is sent away from.
+    std::fs::remove_dir_all(nodes.dir(moved)).unwrap();
+    copy(&nodes.dir(original), &nodes.dir(moved));
+    nodes.restart(moved).await;
+    nodes.settle().await;
+    is_there_twice(&nodes, original, &nodes.address(moved)).await;
     nodes.settle().await;
     served(&nodes, &customer, &technician, "after the move").await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success());
+}
+
+/// Its start is refused by the other nodes, because they know more of the node than its directory has.
+async fn is_older(nodes: &Nodes, number: u64) {
+    let refused = nodes.launch(number).refused().await.expect_code(3);
+    for word in
+        ["older than what the cluster knows of it", "of node 3", "`fieldmesh cluster remove`"]
+    {
+        assert!(refused.stderr.contains(word), "{word:?} is not said by {refused}");
+    }
+}
+
+/// Rounds of its log that node 3 told each of the others.
+async fn told(nodes: &Nodes) -> [f64; 2] {
+    let mut told = [0.0; 2];
+    for (number, told) in (1..).zip(&mut told) {
+        let metrics = nodes.node(number).metrics().await;
+        let line = "fieldmesh_mesh_peer_log_rounds{peer=\"3\"} ";
+        let rounds = metrics.lines().find_map(|text| text.strip_prefix(line));
+        *told = rounds.unwrap_or_else(|| panic!("no {line} in {metrics}")).parse().unwrap();
+    }
+    told
+}
+
+/// Goes on until node 3 has told both of the others twice that its log has grown: the first time may be of what it had
+/// before.
+async fn go_on(nodes: &Nodes, customer: &Handheld, technician: &Handheld) {
+    for text in ["once more", "and again"] {
+        let before = told(nodes).await;
+        served(nodes, customer, technician, text).await;
+        until("both hear that the log has grown", async || {
+            let now = told(nodes).await;
+            before.iter().zip(now).all(|(before, now)| *before < now).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Node 3 with another directory than its own, which is put aside meanwhile.
+async fn in_its_place(nodes: &Nodes, other: &Path) {
+    let (own, aside) = (nodes.dir(3), nodes.beside("aside"));
+    std::fs::rename(&own, &aside).unwrap();
+    copy(other, &own);
+    // A service manager starts it again.
+    for _ in 0..2 {
+        is_older(nodes, 3).await;
+    }
+    std::fs::remove_dir_all(&own).unwrap();
+    std::fs::rename(&aside, &own).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_before_is_refused_and_a_new_node_takes_its_place() {
+    let mut nodes = Nodes::start(3).await;
+    let dir = TempDir::new().unwrap();
+    let (customer, technician) = people(&nodes, dir.path()).await;
+    // As a snapshot of its machine has it, which went on.
+    let before = nodes.beside("before");
+    nodes.signal(3, "STOP").await;
+    copy(&nodes.dir(3), &before);
+    nodes.signal(3, "CONT").await;
+    go_on(&nodes, &customer, &technician).await;
+    nodes.kill(3).await;
+    in_its_place(&nodes, &before).await;
+    served(&nodes, &customer, &technician, "without it").await;
+    // The directory that it had last is taken in, however the node ended.
+    nodes.restart(3).await;
+    nodes.settle().await;
+    nodes.kill(3).await;
+    nodes.restart(3).await;
+    nodes.settle().await;
+    nodes.terminate(3).await;
+    nodes.restart(3).await;
+    nodes.settle().await;
+    served(&nodes, &customer, &technician, "with it").await;
+    // The others are started again while it is away: they have it in writing.
+    nodes.kill(3).await;
+    for number in [1, 2] {
+        nodes.kill(number).await;
+        nodes.restart(number).await;
+    }
+    in_its_place(&nodes, &before).await;
+    // Where nothing else is left of it, a new node takes its place, and gets from the others what it had.
+    std::fs::remove_dir_all(nodes.dir(3)).unwrap();
+    nodes.join(4).await.expect_code(0);
+    nodes.restart(4).await;
+    let removed = nodes.cluster(&["remove", "3"]).await.expect_code(0).json();
+    assert_eq!(presence(&removed, 3), "gone");
+    served(&nodes, &customer, &technician, "with the new one").await;
 }
