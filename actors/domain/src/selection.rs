@@ -51,7 +51,7 @@ pub enum Exclusion {
     /// Its device was not connected for long.
     #[n(17)]
     Unreachable,
-    /// Had the skill, until it expired.
+    /// Had the skill, or one that a rule requires, until it expired.
     #[n(18)]
     SkillExpired,
     /// Too little is left of its shift for the way and the work.
@@ -86,7 +86,7 @@ impl Exclusion {
             Self::Asked => "asked already",
             Self::OnBreak => "at a break of its roster",
             Self::Unreachable => "its device is not heard",
-            Self::SkillExpired => "its skill has expired, or will before it arrives",
+            Self::SkillExpired => "a skill that is needed has expired, or will before it arrives",
             Self::ShiftEnds => "its shift ends before the way there and half an hour of work",
             Self::CertificateEnds => "its device's certificate ends before it arrives",
             Self::Blocked => "the customer does not want it",
@@ -259,7 +259,7 @@ pub(crate) fn cheapest(need: &Need, fit: &[Fit<'_>], most: usize, now: Millis) -
     best
 }
 
-/// The first required skill that somebody has not.
+/// The first required skill that somebody has not, be it expired: that is another exclusion.
 fn lacking(need: &Need, skills: &[Skill]) -> Option<Skill> {
     let has = |wanted: &Skill| {
         skills.iter().any(|skill| skill.category == wanted.category && skill.level >= wanted.level)
@@ -285,9 +285,13 @@ fn level(need: &Need, skills: &[Skill]) -> Option<u8> {
     skills.iter().filter(|skill| skill.category == need.category).map(|skill| skill.level).max()
 }
 
-/// Whether the skill that it asks for still counts then.
+/// Whether all skills that it asks for still count then: that of its category, and those that rules require.
 pub fn is_skilled_at(need: &Need, skills: &[Skill], at: Millis) -> bool {
-    level_at(need, skills, at).is_some()
+    let counts = |wanted: &Skill| {
+        let mut own = skills.iter().filter(|skill| skill.counts_at(at));
+        own.any(|skill| skill.category == wanted.category && skill.level >= wanted.level)
+    };
+    level_at(need, skills, at).is_some() && need.skills.iter().flatten().all(counts)
 }
 
 /// The best level that still counts then.
@@ -359,7 +363,7 @@ pub fn shortage(need: &Need, option: &Fit<'_>, now: Millis) -> Option<Exclusion>
         return None;
     }
     let travel_s = distance_m(need.location, option.home) / METRES_PER_S;
-    if level_at(need, option.skills, now.after_s(u64::from(travel_s))).is_none() {
+    if !is_skilled_at(need, option.skills, now.after_s(u64::from(travel_s))) {
         return Some(Exclusion::SkillExpired);
     }
     option.circumstances.and_then(|known| known.shortage(travel_s, now))

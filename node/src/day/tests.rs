@@ -204,6 +204,12 @@ fn whom_the_desk_would_not_choose_no_plan_chooses() {
         hand.summary.skills[0].expires = Some(NOW.after_s(60));
     };
     goes_to_the_other(expires, Exclusion::SkillExpired);
+    let required = |hand: &mut Hand, job: &mut Job| {
+        let expires = Some(NOW.after_s(60));
+        hand.summary.skills.push(Skill { expires, ..Skill::new(7, 2) });
+        job.need.skills = Some(vec![Skill::new(7, 2)]);
+    };
+    goes_to_the_other(required, Exclusion::SkillExpired);
     let ends = |hand: &mut Hand, _: &mut Job| shift(hand, 29, &[]);
     goes_to_the_other(ends, Exclusion::ShiftEnds);
 }

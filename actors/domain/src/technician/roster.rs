@@ -134,15 +134,15 @@ impl Technician {
             return Ok(events);
         };
         check(roster)?;
-        self.check_skills(roster)?;
+        self.check_skills(roster, ctx.now)?;
         let mut events = self.drop_swaps();
         events.push(Step::RosterSet { roster: Some(roster.clone()), by: by.to_owned() }.into());
         events.extend(self.look(roster, None, ctx.now, None));
         Ok(events)
     }
 
-    /// A shift that needs a skill is for whoever has it.
-    fn check_skills(&self, roster: &Roster) -> Result<(), Rejection> {
+    /// A shift that needs a skill is for whoever has it, and has it still.
+    fn check_skills(&self, roster: &Roster, now: Millis) -> Result<(), Rejection> {
         let rows = roster.rows.iter().zip(1..);
         let rows = rows.map(|(row, number)| (format!("row {number}"), &row.shift));
         let dates = roster.overrides.iter().flat_map(|(date, one)| {
@@ -153,11 +153,11 @@ impl Technician {
             shifts.iter().map(move |shift| (format!("the override of {date}"), shift))
         });
         for (place, shift) in rows.chain(dates) {
-            let lacks = shift.skill.filter(|skill| !self.has_skill(*skill));
+            let lacks = shift.skill.filter(|skill| !self.has_skill(*skill, now));
             if let Some(skill) = lacks {
                 let text = format!(
-                    "{place}: it needs skill {skill}, which the technician does not have; give it \
-                     the skill first, or leave the shift to somebody else"
+                    "{place}: it needs skill {skill}, which the technician does not have, or no longer; \
+                     give it the skill first, or leave the shift to somebody else"
                 );
                 return Rejection::new(RejectionCode::Invalid, text);
             }
@@ -165,8 +165,8 @@ impl Technician {
         Ok(())
     }
 
-    fn has_skill(&self, category: u16) -> bool {
-        self.skills.iter().any(|skill| skill.category == category)
+    fn has_skill(&self, category: u16, at: Millis) -> bool {
+        self.skills.iter().any(|skill| skill.category == category && skill.counts_at(at))
     }
 
     /// What a roster has at an instant, and what follows from it. `due` is what else has to be looked at.

@@ -75,6 +75,17 @@ impl Known {
         required.copied().find(|wanted| !has(&wanted))
     }
 
+    /// Every skill that is asked for counts when it arrives, the required ones at their level.
+    fn is_skilled_on_arrival(&self, need: &Need) -> bool {
+        let arrival_ms = NOW.0 + self.travel_s(need) * 1000;
+        let lasting = self.skills.iter().copied();
+        let lasting: Vec<Skill> = lasting
+            .filter(|skill| skill.expires.is_none_or(|expires| expires.0 > arrival_ms))
+            .collect();
+        let lasting = Self { skills: lasting, ..self.clone() };
+        self.level(need, true).is_some() && lasting.lacks(need).is_none()
+    }
+
     fn has_parts(&self, need: &Need) -> bool {
         let on_van = |part: &Part| {
             let stock = self.circumstances.clone().unwrap_or_default().stock.unwrap_or_default();
@@ -105,7 +116,7 @@ impl Known {
                 Exclusion::TooFar,
             ),
             (need.priority > 1 && self.is_paced, Exclusion::Paced),
-            (self.level(need, true).is_none(), Exclusion::SkillExpired),
+            (!self.is_skilled_on_arrival(need), Exclusion::SkillExpired),
             (ends_too_soon, Exclusion::ShiftEnds),
             (
                 known.certified_until.is_some_and(|until| until <= arrives_s),
@@ -314,6 +325,33 @@ fn haversine_m(a: Location, b: Location) -> f64 {
     let cosines = radians(a.lat_e6).cos() * radians(b.lat_e6).cos();
     let haversine = lat.sin().powi(2) + cosines * lon.sin().powi(2);
     12_742_018.0 * haversine.sqrt().min(1.0).asin()
+}
+
+/// A kilometre away, with a skill of its own and one that a rule requires.
+#[test]
+fn a_required_skill_that_expires_on_the_way_does_not_count() {
+    let required = Some(vec![Skill::new(26, 4)]);
+    let need = Need { skills: required, ..Need::plain(1, 3, Location::default(), vec![]) };
+    let excluded = |expires_s: u64| {
+        let expires = Some(NOW.after_s(expires_s));
+        let skills = vec![Skill::new(1, 1), Skill { expires, ..Skill::new(26, 5) }];
+        let home = Location { lat_e6: 9_000, lon_e6: 0 };
+        let one = Known {
+            id: technician(0),
+            on_shift: true,
+            skills,
+            home,
+            capacity: 1,
+            load: 0,
+            assigned: 0,
+            circumstances: None,
+            is_paced: false,
+        };
+        chosen(&need, &[one]).excluded
+    };
+    assert_eq!(excluded(0), [(technician(0), Exclusion::SkillExpired)]);
+    assert_eq!(excluded(60), [(technician(0), Exclusion::SkillExpired)]);
+    assert_eq!(excluded(80), []);
 }
 
 #[test]

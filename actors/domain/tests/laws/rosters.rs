@@ -12,7 +12,7 @@ use fieldmesh_domain::{
     selection::Away,
     technician::{
         Command, Duty, Event, Shift as Working, Skill, Technician,
-        life::{Step, Word},
+        life::{Revision, Step, Word},
     },
     time::Millis,
 };
@@ -279,4 +279,19 @@ fn a_roster_that_cannot_be_meant_is_refused_with_its_row() {
     let skilled = Shift { skill: Some(9), ..Shift::day(time("08:00"), time("17:00")) };
     let skilled = refused(berlin(skilled));
     assert!(skilled.contains("row 1: it needs skill 9"), "{skilled}");
+}
+
+#[test]
+fn a_shift_needs_a_skill_that_still_counts() {
+    let skilled = Shift { skill: Some(9), ..Shift::day(time("08:00"), time("17:00")) };
+    let set = |expires: Millis| {
+        let mut kept = Kept::new();
+        kept.now = at("2026-06-01T05:00");
+        let skills = Some(vec![Skill { expires: Some(expires), ..Skill::new(9, 1) }]);
+        kept.ask(&Command::Life(Word::Revise(Revision { skills, ..Revision::default() })));
+        let roster = Some(berlin(skilled.clone()));
+        kept.ask(&Command::Life(Word::SetRoster { roster, by: "op".into() }))
+    };
+    assert_eq!(set(at("2026-06-01T05:00")), Some(RejectionCode::Invalid));
+    assert_eq!(set(at("2026-06-02T05:00")), None);
 }
