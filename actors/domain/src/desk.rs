@@ -27,7 +27,7 @@ use crate::{
     Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, Rejection, RejectionCode,
     TimerName,
     message::Location,
-    selection::{self, Choice, Circumstances, Fit, Need},
+    selection::{self, CANDIDATES_MAX, Choice, Circumstances, Fit, Need},
     technician::Skill,
     ticket,
     time::Millis,
@@ -66,7 +66,7 @@ pub struct Known {
     pub summary: Summary,
     #[n(1)]
     pub load: u16,
-    /// Tickets given so far, for fairness.
+    /// Tickets given so far, for fairness; what is long behind others is made up to ten of them.
     #[n(2)]
     pub assigned: u32,
     /// When it was chosen lately, oldest first; none while nobody counts.
@@ -223,6 +223,9 @@ pub enum Event {
         /// Where offers are counted.
         #[n(6)]
         at: Option<Millis>,
+        /// What the technician counts as given from now on, where that is not one more.
+        #[n(7)]
+        assigned: Option<u32>,
     },
     #[n(2)]
     NobodyFits {
@@ -359,14 +362,18 @@ impl Desk {
         now: Millis,
     ) -> Vec<Event> {
         let held_by = self.given.get(&ticket);
-        let choice = selection::choose(need, self.options(ticket, pace, now), rule_version, now);
+        let (fit, choice) =
+            selection::sift(need, self.options(ticket, pace, now), rule_version, now);
+        let candidates = selection::cheapest(need, &fit, CANDIDATES_MAX, now);
+        let choice = Choice { candidates, ..choice };
         let at = pace.map(|_| now);
         let mut events: Vec<Event> =
             held_by.map(|_| Event::TakenBack { ticket }).into_iter().collect();
         events.push(match choice.candidates.first() {
             Some(best) => {
                 let technician = best.technician;
-                Event::Chosen { ticket, technician, choice, question, offer: None, at }
+                let assigned = selection::caught_up(technician, &fit);
+                Event::Chosen { ticket, technician, choice, question, offer: None, at, assigned }
             }
             None => Event::NobodyFits { ticket, choice, question },
         });
@@ -473,9 +480,9 @@ impl Aggregate for Desk {
             Event::TechnicianChanged { id, summary } => {
                 self.technicians.entry(*id).or_default().summary.clone_from(summary);
             }
-            Event::Chosen { ticket, technician, question, offer, at, .. } => {
+            Event::Chosen { ticket, technician, question, offer, at, assigned, .. } => {
                 let known = self.given(*ticket, *technician, *question);
-                known.assigned = known.assigned.saturating_add(1);
+                known.assigned = assigned.unwrap_or(known.assigned.saturating_add(1));
                 if let Some(at) = at {
                     known.count_chosen(*at);
                 }

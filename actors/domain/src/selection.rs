@@ -28,8 +28,10 @@ const FLOOR_SLACK_M: u32 = 20;
 pub(crate) const LOAD_S: u32 = 1800;
 /// Seconds that each unneeded skill level weighs: experts are for what only they can do.
 const LEVEL_S: u32 = 300;
-/// Seconds that each assignment more than the least busy candidate's weighs.
+/// Seconds that each assignment more than the least busy candidate's weighs, and how many count: so that all get
+/// as much, nobody is sent more than ten minutes (8 km) farther, a third of what a ticket already held weighs.
 const FAIRNESS_S: u32 = 60;
+const FAIRNESS_MAX: u32 = 10;
 /// The most that lateness costs: a week, which no other term outweighs.
 const LATENESS_S_MAX: u32 = 7 * 24 * 3600;
 
@@ -259,6 +261,16 @@ pub(crate) fn cheapest(need: &Need, fit: &[Fit<'_>], most: usize, now: Millis) -
     best
 }
 
+/// What the chosen one counts as given from now on, where it was given far fewer than others who fit: ten are made up
+/// and the rest is forgiven. Whoever is new, or comes back after months, would otherwise get every ticket until it had
+/// as many as those who were there all the time.
+pub(crate) fn caught_up(technician: EntityId, fit: &[Fit<'_>]) -> Option<u32> {
+    let own = fit.iter().find(|option| option.id == technician)?.assigned;
+    let most = fit.iter().map(|option| option.assigned).max()?;
+    let behind = most.saturating_sub(FAIRNESS_MAX);
+    (own < behind).then_some(behind.saturating_add(1))
+}
+
 /// The first required skill that somebody has not, be it expired: that is another exclusion.
 fn lacking(need: &Need, skills: &[Skill]) -> Option<Skill> {
     let has = |wanted: &Skill| {
@@ -401,7 +413,7 @@ fn costs(
         travel_s,
         load_s,
         over_qualification_s: spare * LEVEL_S,
-        fairness_s: (option.assigned - least).saturating_mul(FAIRNESS_S),
+        fairness_s: (option.assigned - least).min(FAIRNESS_MAX) * FAIRNESS_S,
         preferred_s: is_preferred.then_some(PREFERRED_S),
         lateness_s: lateness_s(need, travel_s, load_s, now),
     }

@@ -93,6 +93,8 @@ mod saga;
 mod schedule;
 #[path = "laws/slots.rs"]
 mod slots;
+#[path = "laws/spread.rs"]
+mod spread;
 #[path = "laws/swaps.rs"]
 mod swaps;
 #[path = "laws/terms.rs"]

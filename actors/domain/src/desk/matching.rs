@@ -137,13 +137,10 @@ impl Desk {
         } else {
             found.choice.candidates = selection::cheapest(need, &found.fit, CANDIDATES_MAX, now);
             let how = found.how(Mode::AtOnce, competing);
-            events.extend(chosen(
-                ticket,
-                need,
-                question,
-                Choice { how: Some(how), ..found.choice },
-                (now, pace),
-            ));
+            let best = found.choice.candidates.first().map(|best| best.technician);
+            let choice = Choice { how: Some(how), ..found.choice };
+            let of = (ticket, need, question);
+            events.extend(best.map(|best| chosen(best, of, choice, &found.fit, (now, pace))));
         }
         if makes_room {
             events.push(Event::Closes { due: now });
@@ -275,8 +272,8 @@ impl Desk {
             how.displaced =
                 displacing.filter(|one| one.technician == technician).map(|one| one.ticket);
             choice.how = Some(how);
-            let at = (ctx.now, entry.waiting.pace);
-            events.extend(chosen_as(technician, ticket, need, *question, choice, at));
+            let (of, at) = ((ticket, need, *question), (ctx.now, entry.waiting.pace));
+            events.push(chosen(technician, of, choice, &entry.found.fit, at));
         }
         events
     }
@@ -355,25 +352,13 @@ impl Event {
 }
 
 fn chosen(
-    ticket: EntityId,
-    need: &Need,
-    question: u32,
-    choice: Choice,
-    at: (Millis, Option<u16>),
-) -> Option<Event> {
-    let technician = choice.candidates.first()?.technician;
-    chosen_as(technician, ticket, need, question, choice, at)
-}
-
-fn chosen_as(
     technician: EntityId,
-    ticket: EntityId,
-    need: &Need,
-    question: u32,
+    (ticket, need, question): (EntityId, &Need, u32),
     choice: Choice,
+    fit: &[Fit<'_>],
     (now, pace): (Millis, Option<u16>),
-) -> Option<Event> {
+) -> Event {
     let offer = Some(Offer { category: need.category, priority: need.priority, at: now });
-    let at = pace.map(|_| now);
-    Some(Event::Chosen { ticket, technician, choice, question, offer, at })
+    let (at, assigned) = (pace.map(|_| now), selection::caught_up(technician, fit));
+    Event::Chosen { ticket, technician, choice, question, offer, at, assigned }
 }

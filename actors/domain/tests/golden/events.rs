@@ -264,6 +264,19 @@ fn of_a_desk() {
                 question: 4,
                 offer: None,
                 at: None,
+                assigned: None,
+            },
+        ),
+        (
+            "820188<tkt><tec>848186<tec>01020304058182<tec>02090604f6f6f61903df",
+            Event::Chosen {
+                ticket,
+                technician,
+                choice: choice.clone(),
+                question: 4,
+                offer: None,
+                at: None,
+                assigned: Some(991),
             },
         ),
         (
@@ -292,7 +305,15 @@ fn of_a_desk() {
         (
             "820185<tkt><tec>858186<tec>01020304058182<tec>0209068601020304\
              8182<tkt><tec><tkt>04830b03<noon>",
-            Event::Chosen { ticket, technician, choice: together, question: 4, offer, at },
+            Event::Chosen {
+                ticket,
+                technician,
+                choice: together,
+                question: 4,
+                offer,
+                at,
+                assigned: None,
+            },
         ),
         ("821480", Event::Gathered),
         (
@@ -312,6 +333,7 @@ fn of_a_desk() {
                 question: 0,
                 offer: None,
                 at: None,
+                assigned: None,
             },
         ),
         (

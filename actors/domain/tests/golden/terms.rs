@@ -113,7 +113,7 @@ fn events_of_terms() {
     let at = Some(NOON);
     are_frozen(&[(
         "820187<tkt><tec>848186<tec>01020304058182<tec>02090604f6f6<noon>",
-        desk::Event::Chosen { ticket, technician, choice, question, offer: None, at },
+        desk::Event::Chosen { ticket, technician, choice, question, offer: None, at, assigned: None },
     )]);
 }
 

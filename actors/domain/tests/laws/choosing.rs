@@ -127,14 +127,14 @@ impl Known {
     }
 
     /// Seconds on the road at 14 m/s, half an hour for each ticket held, five minutes for each
-    /// level above the first, a minute for each assignment more than the least busy one's; an hour less,
+    /// level above the first, a minute for each of ten assignments more than the least busy one's; an hour less,
     /// but not less than nothing, for whom the customer prefers.
     fn cost_s(&self, need: &Need, least: u32) -> u64 {
         let above = u64::from(self.level(need, true).unwrap()) - 1;
         let cost = self.travel_s(need)
             + u64::from(self.load) * 1800
             + above * 300
-            + u64::from(self.assigned - least) * 60
+            + u64::from(self.assigned - least).min(10) * 60
             + need.finish_by.map_or(0, |by| self.lateness_s(need, by));
         let is_preferred =
             need.wishes.as_ref().is_some_and(|wishes| wishes.preferred.contains(&self.id));
@@ -187,7 +187,8 @@ fn expiring(skills: Vec<Skill>, ends: &[Option<u64>]) -> Vec<Skill> {
 }
 
 fn known() -> impl Strategy<Value = Vec<Known>> {
-    let numbers = (0_u16..4, 0_u16..3, 0_u32..20_000, any::<bool>());
+    let assigned = prop_oneof![0_u32..20, 0_u32..20_000];
+    let numbers = (0_u16..4, 0_u16..3, assigned, any::<bool>());
     let ends = vec(option::of(0_u64..20_000), 0..3);
     let skills = (skills(), ends).prop_map(|(skills, ends)| expiring(skills, &ends));
     let more = option::of(circumstances());

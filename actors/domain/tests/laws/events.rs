@@ -244,6 +244,7 @@ pub(crate) fn desk_event() -> BoxedStrategy<desk::Event> {
                 question,
                 offer,
                 at: None,
+                assigned: (question % 3 == 0).then_some(question),
             }
         ),
         Just(Event::Gathered),
