@@ -5,15 +5,17 @@
 //! moment for each other and are answered together.
 //!
 //! **Invariant:** a ticket is given to at most one technician here; a new question takes it back
-//! first, and the same question again changes nothing. After a promotion it knows only what it is told anew. **Not here:** granting (`technician`), deadlines and retries (`ticket`), what waits (`board`) and how it is
-//! answered (`matching`, `batch`).
+//! first, and the same question again changes nothing. After a promotion it knows only what it is told anew. **Not here:** granting (`technician`), deadlines and retries (`ticket`), what waits (`board`), whom nobody
+//! fits (`queue`) and how what waits is answered (`matching`, `batch`).
 
 pub mod batch;
 mod board;
 mod matching;
+mod queue;
 
 pub use batch::BATCH_MAX;
 pub use board::{Board, Displaced, Offer, QUIET_MS, WAITING_MAX, WINDOW_MS, Waiting};
+pub use queue::{QUEUE_MAX, REVIEW_S};
 
 mod claims;
 
@@ -80,6 +82,11 @@ impl Known {
         let lately = |at: &&Millis| at.after_s(PACE_S) > now;
         let count = self.chosen_at.iter().flatten().filter(lately).count();
         count >= usize::from(pace)
+    }
+
+    /// As it is when a ticket that it has is with nobody.
+    fn without(&self, _ticket: EntityId) -> Self {
+        Self { load: self.load.saturating_sub(1), ..self.clone() }
     }
 
     fn count_chosen(&mut self, at: Millis) {
@@ -303,6 +310,9 @@ pub enum Event {
         /// Offers that a technician may have in a minute, where that is bounded.
         #[n(5)]
         pace: Option<u16>,
+        /// It was answered that nobody fits, and is in the queue.
+        #[n(6)]
+        is_unfilled: Option<bool>,
     },
     /// What waits is answered then.
     #[n(22)]
@@ -387,13 +397,39 @@ impl Desk {
     }
 
     /// What a ticket says of itself; whatever else was given to somebody is taken back.
-    fn give(&self, ticket: EntityId, technician: EntityId, question: u32) -> Vec<Event> {
+    fn give(
+        &self,
+        ticket: EntityId,
+        technician: EntityId,
+        question: u32,
+        now: Millis,
+    ) -> Vec<Event> {
         let held_by = self.given.get(&ticket);
         if held_by == Some(&technician) && self.answered.get(&ticket) == Some(&question) {
             return vec![];
         }
         let before = held_by.map(|_| Event::TakenBack { ticket });
-        before.into_iter().chain([Event::Given { ticket, technician, question }]).collect()
+        let makes_room = held_by != Some(&technician) && self.makes_room(ticket, now);
+        let closes = makes_room.then_some(Event::Closes { due: now });
+        let given = Event::Given { ticket, technician, question };
+        before.into_iter().chain([given]).chain(closes).collect()
+    }
+
+    /// A technician is otherwise than it was; those who waited for that are matched now.
+    fn changed(&self, id: EntityId, summary: &Summary, now: Millis) -> Vec<Event> {
+        let known = self.technicians.get(&id).cloned().unwrap_or_default();
+        let known = Known { summary: summary.clone(), ..known };
+        let closes = self.is_awaited(id, &known, now).then_some(Event::Closes { due: now });
+        let changed = Event::TechnicianChanged { id, summary: summary.clone() };
+        [changed].into_iter().chain(closes).collect()
+    }
+
+    fn done(&self, ticket: EntityId, now: Millis) -> Vec<Event> {
+        if !self.given.contains_key(&ticket) && !self.is_waiting(ticket) {
+            return vec![];
+        }
+        let closes = self.makes_room(ticket, now).then_some(Event::Closes { due: now });
+        [Event::TakenBack { ticket }].into_iter().chain(closes).collect()
     }
 
     fn given(&mut self, ticket: EntityId, technician: EntityId, question: u32) -> &mut Known {
@@ -437,7 +473,7 @@ impl Aggregate for Desk {
                 None if self.technicians.len() >= TECHNICIANS_MAX => {
                     Rejection::new(RejectionCode::Limit, "the desk knows 100,000 technicians")
                 }
-                _ => Ok(vec![Event::TechnicianChanged { id: *id, summary: summary.clone() }]),
+                _ => Ok(self.changed(*id, summary, ctx.now)),
             },
             Command::Match { ticket, question, .. } if self.is_answered(*ticket, *question) => {
                 Ok(vec![])
@@ -449,17 +485,14 @@ impl Aggregate for Desk {
                     self.choose(*ticket, need, *question, (rules, pace), ctx.now)
                 }
             }),
-            Command::Done { ticket } => {
-                let is_known = self.given.contains_key(ticket) || self.is_waiting(*ticket);
-                Ok(if is_known { vec![Event::TakenBack { ticket: *ticket }] } else { vec![] })
-            }
+            Command::Done { ticket } => Ok(self.done(*ticket, ctx.now)),
             Command::Reconcile { promotion } => Ok(if self.promotion >= Some(*promotion) {
                 vec![]
             } else {
                 vec![Event::Reconciled { promotion: *promotion }]
             }),
             Command::Given { ticket, technician, question } => {
-                Ok(self.give(*ticket, *technician, *question))
+                Ok(self.give(*ticket, *technician, *question, ctx.now))
             }
             Command::Gather => Ok(match self.board {
                 Some(_) => vec![],
@@ -502,10 +535,11 @@ impl Aggregate for Desk {
             Event::TakenBack { ticket } => self.take_back(*ticket),
             Event::NobodyFits { ticket, .. } => self.forget_waiting(*ticket),
             Event::Gathered => self.board = Some(Board::default()),
-            Event::Waits { ticket, need, question, at, due, pace } => {
+            Event::Waits { ticket, need, question, at, due, pace, is_unfilled } => {
                 let board = self.board.get_or_insert_default();
                 let (need, question, since, pace) = (need.clone(), *question, *at, *pace);
-                let waiting = Waiting { need, question, since, displacing: None, pace };
+                let (displacing, is_unfilled) = (None, *is_unfilled);
+                let waiting = Waiting { need, question, since, displacing, pace, is_unfilled };
                 board.waits(*ticket, waiting, *due);
             }
             Event::Closes { due } => self.board.get_or_insert_default().closes(*due),

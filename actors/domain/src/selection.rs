@@ -197,13 +197,30 @@ pub struct Need {
     /// What a technician must have on its van.
     #[n(10)]
     pub parts: Option<Vec<Part>>,
+    /// Seconds that an offer of it waits for an answer, where its policy says so.
+    #[n(11)]
+    pub life_s: Option<u32>,
+    /// Since when it is open: who waits for longer comes first. None from an earlier release.
+    #[n(12)]
+    pub opened_at: Option<Millis>,
 }
 
 impl Need {
     /// A need of which nothing more is known.
     pub fn plain(category: u16, priority: u8, location: Location, asked: Vec<EntityId>) -> Self {
-        let (skills, wishes, radius_m, finish_by, parts) = (None, None, None, None, None);
-        Self { category, priority, location, asked, skills, wishes, radius_m, finish_by, parts }
+        Self {
+            category,
+            priority,
+            location,
+            asked,
+            skills: None,
+            wishes: None,
+            radius_m: None,
+            finish_by: None,
+            parts: None,
+            life_s: None,
+            opened_at: None,
+        }
     }
 }
 

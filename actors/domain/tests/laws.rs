@@ -67,6 +67,8 @@ mod places;
 mod policy;
 #[path = "laws/promoted.rs"]
 mod promoted;
+#[path = "laws/queueing.rs"]
+mod queueing;
 #[path = "laws/reached.rs"]
 mod reached;
 #[path = "laws/reconciling.rs"]

@@ -2,11 +2,12 @@
 //! one that costs least in all.
 //!
 //! A technician with room for two is two columns, the second dearer by the work in front of it. Each ticket
-//! has columns of its own that stand for nobody: to leave out one ticket costs as much as sixteen of the
-//! next lower priority, and the least urgent more than any way.
+//! has columns of its own that stand for nobody: to leave one out costs more the earlier it comes, and the last one
+//! more than all ways. How much more makes no difference: sets of tickets that can be served together are such that
+//! whoever comes later gets nothing that one before it could have.
 //!
 //! **Invariants:** nobody gets a technician that is out of the question for it, and no technician more than
-//! it has room for; the same input gives the same result. **Not here:** what a pair costs (`selection`),
+//! it has room for; nobody is left out for one that comes later; the same input gives the same result. **Not here:** what a pair costs (`selection`),
 //! the search for the cheapest way (`assignment`).
 
 use std::collections::BTreeMap;
@@ -24,22 +25,17 @@ pub const BATCH_MAX: usize = 128;
 pub const OPTIONS_MAX: usize = 30;
 /// Seconds that a way counts for at most: four months.
 const WAY_MAX_S: u64 = 10_000_000;
-/// The lowest priority, and what each step above it weighs.
-const LEAST_URGENT: u8 = 5;
-const STEP: u64 = 16;
 
-/// A ticket of a batch.
+/// A ticket of a batch: rows come in the order in which tickets are to be served.
 #[derive(Debug, Clone)]
 pub struct Row {
-    pub priority: u8,
     /// The cheapest that fit.
     pub options: Vec<Candidate>,
 }
 
-/// What it costs to leave a ticket without anybody.
-pub fn absence_cost(priority: u8) -> u64 {
-    let steps = u32::from(LEAST_URGENT.saturating_sub(priority.max(1)));
-    WAY_MAX_S * (BATCH_MAX as u64 + 1) * STEP.pow(steps)
+/// What it costs to leave a ticket without anybody that so many come after.
+pub fn absence_cost(after: usize) -> u64 {
+    WAY_MAX_S * (BATCH_MAX as u64 + 1) * (after.min(BATCH_MAX) as u64 + 1)
 }
 
 /// What a way costs with so many others before it.
@@ -63,7 +59,7 @@ pub fn match_all(rows: &[Row], room: impl Fn(EntityId) -> u16) -> Vec<Option<Ent
         .collect();
     let costs = Costs::new(rows.len(), places.len() + rows.len(), |row, column| {
         let Some((technician, ahead)) = places.get(column) else {
-            return Some(absence_cost(rows[row].priority));
+            return Some(absence_cost(rows.len() - row - 1));
         };
         ways[row].get(technician).map(|candidate| way_cost(candidate, *ahead))
     });

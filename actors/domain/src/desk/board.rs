@@ -1,5 +1,8 @@
 //! What waits at a desk, and what it offered: the state that matching together needs.
 //!
+//! What waits is there for some moments, to be matched with others, or in the queue (`queue`), behind the answer that
+//! nobody fits.
+//!
 //! **Invariants:** a ticket that waits is with nobody; only what this desk chose is known as an offer, and
 //! only as long as an offer lives; each change of the time at which the batch closes has a number of its
 //! own. **Not here:** who gets whom (`matching`, `batch`).
@@ -15,7 +18,7 @@ pub const WINDOW_MS: u64 = 2_000;
 /// A batch closes when nothing came for so long: tickets of one cause come within some tens of
 /// milliseconds, and one that is alone need not wait longer.
 pub const QUIET_MS: u64 = 100;
-/// Tickets that wait: a moment of what a region can be asked. Beyond, each is answered by itself.
+/// Tickets that wait: a moment of what a region can be asked, and the queue. Beyond, each is answered by itself.
 pub const WAITING_MAX: usize = 4_096;
 
 /// A question that waits for others.
@@ -33,6 +36,9 @@ pub struct Waiting {
     /// Offers that a technician may have in a minute, where that is bounded.
     #[n(4)]
     pub pace: Option<u16>,
+    /// It was answered that nobody fits, and waits until somebody does.
+    #[n(5)]
+    pub is_unfilled: Option<bool>,
 }
 
 /// An offer that was asked back.
@@ -56,12 +62,15 @@ pub struct Offer {
     pub priority: u8,
     #[n(2)]
     pub at: Millis,
+    /// Seconds that it waits for an answer, where its ticket's policy says so.
+    #[n(3)]
+    pub life_s: Option<u32>,
 }
 
 impl Offer {
     /// When it has expired or was accepted: the desk is not told which.
     pub(super) fn ends(&self) -> Millis {
-        self.at.after_s(triage::offer_life_s(self.priority))
+        self.at.after_s(self.life_s.map_or_else(|| triage::offer_life_s(self.priority), u64::from))
     }
 }
 
@@ -87,10 +96,10 @@ pub struct Board {
 }
 
 impl Board {
-    /// Tickets by category that want somebody: those that wait, and as many as came lately.
-    pub(super) fn wanted(&self, now: Millis) -> BTreeMap<u16, u32> {
+    /// Tickets by category that want somebody, but for one: those that wait, and as many as came lately.
+    pub(super) fn wanted(&self, but_for: Option<EntityId>, now: Millis) -> BTreeMap<u16, u32> {
         let mut wanted = if self.is_in_moment(now) { self.lately.clone() } else { BTreeMap::new() };
-        for waiting in self.waiting.values() {
+        for (_, waiting) in self.waiting.iter().filter(|(ticket, _)| Some(**ticket) != but_for) {
             let count = wanted.entry(waiting.need.category).or_default();
             *count = count.saturating_add(1);
         }
@@ -101,9 +110,14 @@ impl Board {
         now.0 < self.moment.0.saturating_add(WINDOW_MS)
     }
 
-    /// An offer is to be taken back for one that waits.
-    pub(super) fn has_urgent(&self) -> bool {
-        self.waiting.values().any(|one| one.displacing.is_some())
+    /// Those that wait for others, and not in the queue.
+    pub(super) fn gathered(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.values().filter(|one| !one.is_queued())
+    }
+
+    /// The batch is to close now, for one of the queue: that is not put off.
+    pub(super) fn is_closing(&self, now: Millis) -> bool {
+        self.due <= now && self.waiting.values().any(Waiting::is_queued)
     }
 
     pub(super) fn waits(&mut self, ticket: EntityId, waiting: Waiting, due: Millis) {

@@ -249,6 +249,8 @@ impl Ticket {
             radius_m: self.radius_m(),
             finish_by: self.finish_by(),
             parts: self.required_parts(),
+            life_s: self.policys_life_s().and_then(|life_s| u32::try_from(life_s).ok()),
+            opened_at: Some(self.opened_at),
         }
     }
 

@@ -212,9 +212,13 @@ impl Ticket {
 
     /// Seconds that an offer made now waits for an answer.
     pub(super) fn offer_life_s(&self) -> u64 {
-        let built_in = triage::offer_life_s(self.priority);
-        let own = self.escalation.as_ref();
-        own.and_then(|one| one.policy.offer_life_s(one.at, self.priority)).unwrap_or(built_in)
+        self.policys_life_s().unwrap_or_else(|| triage::offer_life_s(self.priority))
+    }
+
+    /// The same, where its policy says so.
+    pub(super) fn policys_life_s(&self) -> Option<u64> {
+        let own = self.escalation.as_ref()?;
+        own.policy.offer_life_s(own.at, self.priority)
     }
 
     pub(super) fn radius_m(&self) -> Option<u32> {

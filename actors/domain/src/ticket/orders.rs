@@ -452,7 +452,7 @@ impl Ticket {
         Ok((!self.is_pinned()).then(|| self.released_beside().into_iter().collect()))
     }
 
-    /// A desk that is asked already is asked anew: it may choose another one.
+    /// A desk that is asked already, or has it in its queue, is asked anew: it may choose another one.
     fn amend(&self, amendment: &Amendment, now: Millis) -> Result<Option<Vec<Event>>, Rejection> {
         if self.stage == Stage::Completed || self.stage.is_final() {
             return not_now("the work is done, or the ticket has ended: reopen it, then amend it");
@@ -462,7 +462,8 @@ impl Ticket {
         let changes = text.as_ref().is_some_and(|text| *text != body.text)
             || priority.is_some_and(|priority| priority != self.priority)
             || location.is_some_and(|location| location != body.location);
-        let asked = (self.stage == Stage::Matching).then(|| self.matching(now));
+        let is_sought = matches!(self.stage, Stage::Matching | Stage::Unfilled);
+        let asked = is_sought.then(|| self.matching(now));
         Ok(changes.then(|| asked.into_iter().collect()))
     }
 

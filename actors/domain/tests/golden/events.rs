@@ -297,7 +297,7 @@ fn of_a_desk() {
         pace: None,
     };
     let together = Choice { how: Some(how), ..choice.clone() };
-    let offer = Some(desk::Offer { category: 11, priority: 3, at: NOON });
+    let offer = Some(desk::Offer { category: 11, priority: 3, at: NOON, life_s: None });
     let need = Need::plain(11, 1, PLACE, vec![]);
     let (at, pace) = (None, None);
     let displaced = desk::Displaced { ticket, technician, until: NOON };
@@ -318,7 +318,27 @@ fn of_a_desk() {
         ("821480", Event::Gathered),
         (
             "821585<tkt>840b01<place>8004<noon><noon>",
-            Event::Waits { ticket, need, question: 4, at: NOON, due: NOON, pace },
+            Event::Waits {
+                ticket,
+                need: need.clone(),
+                question: 4,
+                at: NOON,
+                due: NOON,
+                pace,
+                is_unfilled: None,
+            },
+        ),
+        (
+            "821587<tkt>840b01<place>8004<noon><noon>f6f5",
+            Event::Waits {
+                ticket,
+                need,
+                question: 4,
+                at: NOON,
+                due: NOON,
+                pace,
+                is_unfilled: Some(true),
+            },
         ),
         ("821681<noon>", Event::Closes { due: NOON }),
         ("821782<tkt>83<tkt><tec><noon>", Event::Displacing { by: ticket, displaced }),

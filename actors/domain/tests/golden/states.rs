@@ -196,10 +196,14 @@ fn of_a_desk() {
     };
     let need = Need::plain(11, 1, PLACE, vec![technician()]);
     let displacing = Some(Displaced { ticket: ticket(), technician: technician(), until: NOON });
-    let waiting = Waiting { need, question: 4, since: NOON, displacing, pace: None };
+    let (pace, is_unfilled) = (None, None);
+    let waiting = Waiting { need, question: 4, since: NOON, displacing, pace, is_unfilled };
+    let queued = Waiting { displacing: None, is_unfilled: Some(true), ..waiting.clone() };
+    let queue = Board { waiting: [(ticket(), queued)].into(), due: NOON, ..Board::default() };
+    let offer = Offer { category: 11, priority: 3, at: NOON, life_s: None };
     let board = Board {
         waiting: [(ticket(), waiting)].into(),
-        offers: [(ticket(), Offer { category: 11, priority: 3, at: NOON })].into(),
+        offers: [(ticket(), offer)].into(),
         generation: 5,
         due: NOON,
         moment: NOON,
@@ -210,6 +214,10 @@ fn of_a_desk() {
         (
             "85a0a0a0f686a1<tkt>84840b01<place>81<tec>04<noon>83<tkt><tec><noon>a1<tkt>830b03<noon>05<noon><noon>a10b06",
             Desk { board: Some(board), ..Desk::default() },
+        ),
+        (
+            "85a0a0a0f686a1<tkt>86840b01<place>81<tec>04<noon>f6f6f5a000<noon>00a0",
+            Desk { board: Some(queue), ..Desk::default() },
         ),
         ("83a0a0a0", Desk::default()),
         ("83a1<tec>8384f581820b04<place>020107a1<tkt><tec>a1<tkt>04", giving.clone()),

@@ -90,6 +90,16 @@ fn commands_of_terms() {
         "820187<tkt>8a0b01<place>80f6f6f6f607<noon>04f6f6f606",
         desk::Command::Match { ticket, need, question, pace: Some(6) },
     )]);
+    let (life_s, opened_at) = (Some(600), Some(NOON));
+    let need = Need { life_s, opened_at, ..Need::plain(11, 1, PLACE, vec![]) };
+    are_frozen(&[(
+        "820183<tkt>8d0b01<place>80f6f6f6f6f6f6f6190258<noon>04",
+        desk::Command::Match { ticket, need, question, pace: None },
+    )]);
+    are_frozen(&[(
+        "840b03<noon>190258",
+        desk::Offer { category: 11, priority: 3, at: NOON, life_s },
+    )]);
 }
 
 #[test]

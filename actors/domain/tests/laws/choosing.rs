@@ -236,6 +236,8 @@ fn need() -> impl Strategy<Value = Need> {
                 radius_m,
                 finish_by: left_ms.map(|left_ms| Millis(NOW.0 + left_ms)),
                 parts,
+                life_s: None,
+                opened_at: None,
             }
         },
     )

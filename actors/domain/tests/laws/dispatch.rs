@@ -130,6 +130,7 @@ impl World {
         }
         self.lists_show_the_state();
         self.whoever_waits_is_answered_soon();
+        self.nobody_is_idle_for_long();
         self.the_desk_counts_what_it_gave();
     }
 

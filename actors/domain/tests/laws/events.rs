@@ -224,11 +224,9 @@ fn invited() -> impl Strategy<Value = ticket::Invited> {
 }
 
 fn desk_offer() -> impl Strategy<Value = desk::Offer> {
-    (1_u16..4, 1_u8..=5, millis()).prop_map(|(category, priority, at)| desk::Offer {
-        category,
-        priority,
-        at,
-    })
+    (1_u16..4, 1_u8..=5, millis(), option::of(1_u32..900)).prop_map(
+        |(category, priority, at, life_s)| desk::Offer { category, priority, at, life_s },
+    )
 }
 
 pub(crate) fn desk_event() -> BoxedStrategy<desk::Event> {
@@ -251,7 +249,8 @@ pub(crate) fn desk_event() -> BoxedStrategy<desk::Event> {
         (ticket_id(), need(), any::<u32>(), millis(), millis()).prop_map(
             |(ticket, need, question, at, due)| {
                 let pace = (question % 3 == 0).then_some(2);
-                Event::Waits { ticket, need, question, at, due, pace }
+                let is_unfilled = (question % 2 == 0).then_some(true);
+                Event::Waits { ticket, need, question, at, due, pace, is_unfilled }
             }
         ),
         millis().prop_map(|due| Event::Closes { due }),

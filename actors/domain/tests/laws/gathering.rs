@@ -6,7 +6,8 @@
 
 use fieldmesh_domain::{
     Aggregate, Command, EntityId,
-    desk::{self, QUIET_MS, WINDOW_MS},
+    desk::{self, QUIET_MS, REVIEW_S, WINDOW_MS},
+    escalation::{Act, Policy, Step},
     message::Answer,
     selection::{How, Mode},
     technician::Skill,
@@ -25,14 +26,14 @@ const THIRD: u8 = 2;
 
 impl World {
     /// Everything arrives that is on its way; what waits at the desk goes on waiting.
-    fn arrive(&mut self) {
+    pub(crate) fn arrive(&mut self) {
         while let Some((from, to)) = self.lanes.keys().next().copied() {
             self.deliver(from, to);
         }
     }
 
     /// A ticket of priority 3 is a request of the second customer with urgency 3.
-    fn asks(&mut self, category: u16, priority: u8) -> EntityId {
+    pub(crate) fn asks(&mut self, category: u16, priority: u8) -> EntityId {
         let ticket = self.request(1, category, priority);
         self.arrive();
         assert_eq!(self.tickets[&ticket].state.priority, priority);
@@ -49,7 +50,10 @@ impl World {
         for (ticket, waiting) in &board.waiting {
             assert!(!self.desk.state.given.contains_key(ticket), "{ticket} waits and is given");
             // A step that closes a batch may be late by as much as its timer is.
-            let latest = self.now.0.max(waiting.since.0 + WINDOW_MS);
+            let latest = match waiting.is_queued() {
+                true => self.now.after_s(REVIEW_S).0,
+                false => self.now.0.max(waiting.since.0 + WINDOW_MS),
+            };
             assert!(board.due.0 <= latest, "{ticket}: {board:?}");
         }
     }
@@ -80,11 +84,13 @@ impl World {
         choice.unwrap().how.clone().unwrap()
     }
 
+    /// Those that wait for others, and not in the queue.
     fn waiting(&self) -> Vec<EntityId> {
-        self.desk.state.board.as_ref().unwrap().waiting.keys().copied().collect()
+        let waiting = self.desk.state.board.as_ref().unwrap().waiting.iter();
+        waiting.filter(|(_, one)| !one.is_queued()).map(|(ticket, _)| *ticket).collect()
     }
 
-    fn holder(&self, ticket: EntityId) -> Option<EntityId> {
+    pub(crate) fn holder(&self, ticket: EntityId) -> Option<EntityId> {
         self.tickets[&ticket].state.technician
     }
 }
@@ -284,6 +290,26 @@ fn an_offer_of_long_ago_is_not_asked_back() {
     let urgent = world.asks(1, 1);
     assert_eq!(world.waiting(), [], "it was accepted, or its end is on its way");
     assert_eq!((world.holder(other), world.holder(urgent)), (Some(technician(BEST)), None));
+}
+
+/// Longer than offers wait where no policy says how long.
+#[test]
+fn an_offer_is_asked_back_as_long_as_its_policy_lets_it_wait() {
+    let offers = Act::Offer { technicians: 3, radius_m: None, at_once: None };
+    let steps = vec![
+        Step { act: offers, within_s: vec![600] },
+        Step { act: Act::Repeat { from: 0 }, within_s: vec![] },
+    ];
+    let policy = Some(Policy { name: "p".into(), version: 1, steps });
+    let mut world = World { policy, ..World::gathering(&hands(1)) };
+    let other = world.asks(1, 3);
+    world.deliver_all();
+    assert_eq!(world.holder(other), Some(technician(BEST)));
+    world.now = world.now.after_s(500);
+    let urgent = world.asks(1, 1);
+    world.deliver_all();
+    assert_eq!((world.holder(other), world.holder(urgent)), (None, Some(technician(BEST))));
+    world.only_offers_gave_way();
 }
 
 #[test]

@@ -179,8 +179,12 @@ impl World {
         world
     }
 
+    /// Something waits for others, or for a batch that closes now. Who is in the queue goes on waiting.
     fn is_gathering(&self) -> bool {
-        self.desk.state.board.as_ref().is_some_and(|board| !board.waiting.is_empty())
+        self.desk.state.board.as_ref().is_some_and(|board| {
+            let mut waiting = board.waiting.values();
+            waiting.any(|one| !one.is_queued() || board.due <= self.now)
+        })
     }
 
     /// Asks an entity, and takes in what follows.
@@ -351,7 +355,7 @@ impl World {
         Some(self.ask(to, command))
     }
 
-    /// Until nothing is on its way, and nothing waits at the desk.
+    /// Until nothing is on its way, and nothing waits at the desk but for somebody to have room.
     pub(crate) fn deliver_all(&mut self) {
         for _ in 0..ROWS_MAX {
             let next = self.lanes.keys().next().copied();
