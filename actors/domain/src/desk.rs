@@ -406,7 +406,7 @@ impl Desk {
     ) -> Vec<Event> {
         let held_by = self.given.get(&ticket);
         if held_by == Some(&technician) && self.answered.get(&ticket) == Some(&question) {
-            return vec![];
+            return self.does_not_give_way(ticket, now).into_iter().collect();
         }
         let before = held_by.map(|_| Event::TakenBack { ticket });
         let makes_room = held_by != Some(&technician) && self.makes_room(ticket, now);

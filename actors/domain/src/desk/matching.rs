@@ -10,8 +10,8 @@
 //! ticket, 28 % with about as many technicians as tickets: it pays where supply is tight.
 //!
 //! Whatever is of priority 1 and fits nobody but technicians who are full waits while an offer of a lower
-//! priority is asked back: a ticket that is accepted or pinned does not give way and does not answer, so the
-//! next one is asked after half a second.
+//! priority is asked back: a ticket that is accepted or pinned does not give way and says so, or nothing where an
+//! earlier release serves it, and the next one is asked, after half a second at the latest.
 //!
 //! **Invariants:** a question is answered within two seconds; an offer is asked back once; what a step
 //! decides follows from the state, the command and the time alone, so that it can be decided again. **Not
@@ -339,6 +339,18 @@ impl Desk {
         let displaced = self.displaceable(board, &entry.waiting.need, asked_back, now)?;
         asked_back.push(displaced.ticket);
         Some(Some(Event::Displacing { by: entry.ticket, displaced }))
+    }
+
+    /// A ticket keeps its technician although it was asked back: the next one is asked. Where there is none, the one
+    /// that waits is answered when its moment is over.
+    pub(super) fn does_not_give_way(&self, ticket: EntityId, now: Millis) -> Option<Event> {
+        let board = self.board.as_ref()?;
+        let mut waiting = board.waiting.iter();
+        let is_asked = |one: &Waiting| one.displacing.is_some_and(|asked| asked.ticket == ticket);
+        let (by, one) = waiting.find(|(_, one)| is_asked(one))?;
+        let is_over = now >= later(one.since, WINDOW_MS);
+        let displaced = self.displaceable(board, &one.need, &[], now).filter(|_| !is_over)?;
+        Some(Event::Displacing { by: *by, displaced })
     }
 
     /// The offer of a lower priority whose technician would cost least; of several of one technician the

@@ -131,7 +131,8 @@ pub enum Event {
         #[n(3)]
         due: Option<Millis>,
     },
-    /// A technician has it by an offer that was made in the history that is lost.
+    /// A technician has it: by an offer that was made in the history that is lost, or for good although the desk asked
+    /// the offer back.
     #[n(14)]
     Adopted {
         #[n(0)]

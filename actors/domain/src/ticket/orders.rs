@@ -493,14 +493,24 @@ impl Ticket {
         self.reopen(now)
     }
 
-    /// The desk needs the technician more urgently: an offer is taken back, a promise is not.
+    /// The desk needs the technician more urgently: an offer is taken back, a promise is not, and the desk hears so.
     pub(super) fn displace(&self, by_ticket: EntityId, question: u32, now: Millis) -> Vec<Event> {
-        let may = self.stage == Stage::Offered
-            && self.question == question
-            && self.priority > 1
-            && !self.is_pinned();
-        let taken_back = self.take_back(false, Some(by_ticket)).filter(|_| may);
-        taken_back.map_or(vec![], |taken_back| vec![taken_back, self.matching(now)])
+        if self.question != question {
+            return vec![];
+        }
+        let may = self.stage == Stage::Offered && self.priority > 1 && !self.is_pinned();
+        match self.take_back(false, Some(by_ticket)).filter(|_| may) {
+            Some(taken_back) => vec![taken_back, self.matching(now)],
+            None => self.stays().into_iter().collect(),
+        }
+    }
+
+    /// Who has it is said once more. Where several are asked at once, nobody is sure of it yet.
+    fn stays(&self) -> Option<Event> {
+        let is_had = self.stage.phase().is_some() && self.others().is_empty();
+        let technician = self.technician.filter(|_| is_had)?;
+        let (epoch, seq) = (self.epoch, self.others.as_ref().map(|others| others.seq));
+        Some(Event::Adopted { technician, epoch, seq })
     }
 
     pub(super) fn ordered(&mut self, order: &Order, at: Millis) {

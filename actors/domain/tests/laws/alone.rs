@@ -215,6 +215,7 @@ impl Laws for Ticket {
             event,
             Event::LateAcceptRefused { .. }
                 | Event::Kept { .. }
+                | Event::Adopted { .. }
                 | Event::OrderRefused { .. }
                 | Event::ChildAnswered { .. }
         )

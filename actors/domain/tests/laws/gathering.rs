@@ -282,6 +282,27 @@ fn where_one_does_not_give_way_the_next_is_asked() {
 }
 
 #[test]
+fn what_does_not_give_way_says_so_and_no_time_is_lost() {
+    let mut world = World::gathering(&hands(3));
+    let others = [world.asks(1, 3), world.asks(1, 3), world.asks(1, 3)];
+    world.deliver_all();
+    for number in [BEST, SECOND] {
+        let (ticket, offer) =
+            world.alerts(technician(number)).last().map(|alert| (alert.ticket, alert.offer)).unwrap();
+        world.answer(technician(number), ticket, offer, Answer::Accept { eta_min: 9 });
+    }
+    world.arrive();
+    let (began, open) = (world.now, world.alerts(technician(THIRD))[0].ticket);
+    assert!(others.contains(&open));
+    let urgent = world.asks(1, 1);
+    world.deliver_all();
+    world.all_agree();
+    assert_eq!(world.holder(urgent), Some(technician(THIRD)));
+    assert_eq!((world.how(urgent).displaced, world.now), (Some(open), began));
+    world.only_offers_gave_way();
+}
+
+#[test]
 fn an_offer_of_long_ago_is_not_asked_back() {
     let mut world = World::gathering(&hands(1));
     let other = world.asks(1, 3);

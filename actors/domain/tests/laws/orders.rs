@@ -234,7 +234,9 @@ fn what_is_pinned_is_not_displaced_and_a_pin_ends_with_its_technician() {
     let displace = |world: &mut World, ticket| {
         let (by_ticket, question) = (ticket, world.state(ticket).question);
         let command = ticket::Command::Displace { by_ticket, question };
-        world.ask(ticket, Command::Ticket(command)).is_empty()
+        let before = world.stands(ticket);
+        world.ask(ticket, Command::Ticket(command));
+        world.stands(ticket) == before
     };
     let (mut world, ticket) = opened(2);
     assert!(displace(&mut world, ticket), "of priority 1 itself");
