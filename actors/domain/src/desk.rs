@@ -74,6 +74,9 @@ pub struct Known {
     /// When it was chosen lately, oldest first; none while nobody counts.
     #[n(6)]
     pub chosen_at: Option<Vec<Millis>>,
+    /// Where the tickets are that it has, in the order in which they were given; none where it has none.
+    #[n(7)]
+    pub sites: Option<Vec<(EntityId, Location)>>,
 }
 
 impl Known {
@@ -85,8 +88,29 @@ impl Known {
     }
 
     /// As it is when a ticket that it has is with nobody.
-    fn without(&self, _ticket: EntityId) -> Self {
-        Self { load: self.load.saturating_sub(1), ..self.clone() }
+    fn without(&self, ticket: EntityId) -> Self {
+        let mut without = self.clone();
+        without.gives_up(ticket);
+        without
+    }
+
+    fn gives_up(&mut self, ticket: EntityId) {
+        self.load = self.load.saturating_sub(1);
+        self.leaves(ticket);
+    }
+
+    fn leaves(&mut self, ticket: EntityId) {
+        if let Some(sites) = &mut self.sites {
+            sites.retain(|(known, _)| *known != ticket);
+        }
+        if self.sites.as_ref().is_some_and(Vec::is_empty) {
+            self.sites = None;
+        }
+    }
+
+    fn goes_to(&mut self, ticket: EntityId, place: Location) {
+        self.leaves(ticket);
+        self.sites.get_or_insert_default().push((ticket, place));
     }
 
     fn count_chosen(&mut self, at: Millis) {
@@ -174,6 +198,9 @@ pub enum Command {
         /// The ticket's last question.
         #[n(2)]
         question: u32,
+        /// Where it is; none from an earlier release.
+        #[n(3)]
+        place: Option<Location>,
     },
     /// Every node knows of tickets that wait for each other: from now on they may.
     #[n(20)]
@@ -261,6 +288,8 @@ pub enum Event {
         technician: EntityId,
         #[n(2)]
         question: u32,
+        #[n(3)]
+        place: Option<Location>,
     },
     /// A ticket has keys, or is like one that has them.
     #[n(10)]
@@ -333,17 +362,36 @@ pub enum Event {
 impl Known {
     /// With so many offers in a minute at most, where there is such a bound.
     fn fit(&self, id: EntityId, pace: Option<u16>, now: Millis) -> Fit<'_> {
+        let last = self.sites.as_ref().and_then(|sites| sites.last());
         let Summary { on_shift, skills, home, capacity, circumstances } = &self.summary;
         Fit {
             id,
             on_shift: *on_shift,
             skills,
             home: *home,
+            from: last.map(|(_, place)| *place),
             capacity: *capacity,
             load: self.load,
             assigned: self.assigned,
             circumstances: circumstances.as_ref(),
             is_paced: pace.is_some_and(|pace| self.is_paced(pace, now)),
+        }
+    }
+
+    /// The same as if a ticket that it has were with nobody.
+    fn fit_without(
+        &self,
+        ticket: EntityId,
+        id: EntityId,
+        pace: Option<u16>,
+        now: Millis,
+    ) -> Fit<'_> {
+        let mut others = self.sites.iter().flatten().rev().filter(|(known, _)| *known != ticket);
+        let fit = self.fit(id, pace, now);
+        Fit {
+            load: fit.load.saturating_sub(1),
+            from: others.next().map(|(_, place)| *place),
+            ..fit
         }
     }
 }
@@ -357,9 +405,9 @@ impl Desk {
         now: Millis,
     ) -> impl Iterator<Item = Fit<'_>> {
         let held_by = self.given.get(&ticket);
-        self.technicians.iter().map(move |(id, known)| {
-            let fit = known.fit(*id, pace, now);
-            Fit { load: fit.load.saturating_sub(u16::from(held_by == Some(id))), ..fit }
+        self.technicians.iter().map(move |(id, known)| match held_by == Some(id) {
+            true => known.fit_without(ticket, *id, pace, now),
+            false => known.fit(*id, pace, now),
         })
     }
 
@@ -401,7 +449,7 @@ impl Desk {
         &self,
         ticket: EntityId,
         technician: EntityId,
-        question: u32,
+        (question, place): (u32, Option<Location>),
         now: Millis,
     ) -> Vec<Event> {
         let held_by = self.given.get(&ticket);
@@ -411,7 +459,7 @@ impl Desk {
         let before = held_by.map(|_| Event::TakenBack { ticket });
         let makes_room = held_by != Some(&technician) && self.makes_room(ticket, now);
         let closes = makes_room.then_some(Event::Closes { due: now });
-        let given = Event::Given { ticket, technician, question };
+        let given = Event::Given { ticket, technician, question, place };
         before.into_iter().chain([given]).chain(closes).collect()
     }
 
@@ -432,11 +480,20 @@ impl Desk {
         [Event::TakenBack { ticket }].into_iter().chain(closes).collect()
     }
 
-    fn given(&mut self, ticket: EntityId, technician: EntityId, question: u32) -> &mut Known {
+    fn given(
+        &mut self,
+        ticket: EntityId,
+        technician: EntityId,
+        question: u32,
+        place: Option<Location>,
+    ) -> &mut Known {
         self.given.insert(ticket, technician);
         self.answered.insert(ticket, question);
         let known = self.technicians.entry(technician).or_default();
         known.load = known.load.saturating_add(1);
+        if let Some(place) = place {
+            known.goes_to(ticket, place);
+        }
         known
     }
 
@@ -446,7 +503,7 @@ impl Desk {
         if let Some(technician) = self.given.remove(&ticket)
             && let Some(known) = self.technicians.get_mut(&technician)
         {
-            known.load = known.load.saturating_sub(1);
+            known.gives_up(ticket);
         }
     }
 
@@ -491,8 +548,8 @@ impl Aggregate for Desk {
             } else {
                 vec![Event::Reconciled { promotion: *promotion }]
             }),
-            Command::Given { ticket, technician, question } => {
-                Ok(self.give(*ticket, *technician, *question, ctx.now))
+            Command::Given { ticket, technician, question, place } => {
+                Ok(self.give(*ticket, *technician, (*question, *place), ctx.now))
             }
             Command::Gather => Ok(match self.board {
                 Some(_) => vec![],
@@ -514,7 +571,8 @@ impl Aggregate for Desk {
                 self.technicians.entry(*id).or_default().summary.clone_from(summary);
             }
             Event::Chosen { ticket, technician, question, offer, at, assigned, .. } => {
-                let known = self.given(*ticket, *technician, *question);
+                let place = offer.and_then(|offer| offer.place);
+                let known = self.given(*ticket, *technician, *question, place);
                 known.assigned = assigned.unwrap_or(known.assigned.saturating_add(1));
                 if let Some(at) = at {
                     known.count_chosen(*at);
@@ -523,9 +581,9 @@ impl Aggregate for Desk {
                     board.offered(*ticket, offer);
                 }
             }
-            Event::Given { ticket, technician, question } => {
+            Event::Given { ticket, technician, question, place } => {
                 self.forget_waiting(*ticket);
-                self.given(*ticket, *technician, *question);
+                self.given(*ticket, *technician, *question, *place);
             }
             // Nobody tells it of technicians and tickets that are lost: it begins anew.
             Event::Reconciled { promotion } => {

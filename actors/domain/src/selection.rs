@@ -162,12 +162,25 @@ pub struct Fit<'a> {
     pub on_shift: bool,
     pub skills: &'a [Skill],
     pub home: Location,
+    /// Where it goes on from: the place of the last ticket that it has; none is home.
+    pub from: Option<Location>,
     pub capacity: u16,
     pub load: u16,
     pub assigned: u32,
     pub circumstances: Option<&'a Circumstances>,
     /// It had its offers of this minute.
     pub is_paced: bool,
+}
+
+impl Fit<'_> {
+    /// How far it has to a ticket: once it is done with what it has, which costs time of its own.
+    fn distance_m(&self, need: &Need) -> u32 {
+        distance_m(need.location, self.begins_at())
+    }
+
+    fn begins_at(&self) -> Location {
+        self.from.unwrap_or(self.home)
+    }
 }
 
 /// What a ticket needs.
@@ -364,6 +377,7 @@ fn unwanted(need: &Need, option: &Fit<'_>) -> Option<Exclusion> {
     } else if need.wishes.as_ref().is_some_and(|wishes| wishes.blocked.contains(&option.id)) {
         Some(Exclusion::Blocked)
     } else {
+        // A radius is how far away somebody is based, wherever it is now.
         let is_far = need.radius_m.is_some_and(|max| distance_m(need.location, option.home) > max);
         is_far.then_some(Exclusion::TooFar)
     }
@@ -372,14 +386,14 @@ fn unwanted(need: &Need, option: &Fit<'_>) -> Option<Exclusion> {
 /// No more than what it costs, without the distance: what lies between two latitudes is travelled at least, and
 /// only a skill that never expires surely still counts on arrival.
 fn cost_floor_s(need: &Need, option: &Fit<'_>, least: u32, now: Millis) -> u32 {
-    let apart_e6 = need.location.lat_e6.abs_diff(option.home.lat_e6);
+    let apart_e6 = need.location.lat_e6.abs_diff(option.begins_at().lat_e6);
     let floor_m = (apart_e6 / 100 * LATITUDE_M).saturating_sub(FLOOR_SLACK_M);
     let level = level_at(need, option.skills, Millis(u64::MAX)).unwrap_or(1);
     costs(need, option, least, (floor_m, level), now).cost_s()
 }
 
 pub(crate) fn cost(need: &Need, option: &Fit<'_>, least: u32, now: Millis) -> Candidate {
-    let distance_m = distance_m(need.location, option.home);
+    let distance_m = option.distance_m(need);
     let arrives = now.after_s(u64::from(distance_m / METRES_PER_S));
     let level = level_at(need, option.skills, arrives).unwrap_or(1);
     costs(need, option, least, (distance_m, level), now)
@@ -391,7 +405,7 @@ pub fn shortage(need: &Need, option: &Fit<'_>, now: Millis) -> Option<Exclusion>
     if option.circumstances.is_none() && !expires {
         return None;
     }
-    let travel_s = distance_m(need.location, option.home) / METRES_PER_S;
+    let travel_s = option.distance_m(need) / METRES_PER_S;
     if !is_skilled_at(need, option.skills, now.after_s(u64::from(travel_s))) {
         return Some(Exclusion::SkillExpired);
     }

@@ -66,6 +66,7 @@ impl Worker<'_> {
             on_shift: true,
             skills: &summary.skills,
             home: summary.home,
+            from: None,
             capacity: summary.capacity,
             load: 0,
             assigned: 0,

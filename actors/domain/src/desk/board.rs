@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
 
-use crate::{Effect, EntityId, TimerName, selection::Need, time::Millis, triage};
+use crate::{
+    Effect, EntityId, TimerName, message::Location, selection::Need, time::Millis, triage,
+};
 
 /// The longest that a ticket waits for others.
 pub const WINDOW_MS: u64 = 2_000;
@@ -65,6 +67,9 @@ pub struct Offer {
     /// Seconds that it waits for an answer, where its ticket's policy says so.
     #[n(3)]
     pub life_s: Option<u32>,
+    /// Where its ticket is; none from an earlier release.
+    #[n(4)]
+    pub place: Option<Location>,
 }
 
 impl Offer {

@@ -369,8 +369,7 @@ impl Desk {
         let options = live.filter_map(|(ticket, offer)| {
             let technician = self.given.get(ticket)?;
             let known = self.technicians.get(technician)?;
-            let fit =
-                Fit { load: known.load.saturating_sub(1), ..known.fit(*technician, None, now) };
+            let fit = known.fit_without(*ticket, *technician, None, now);
             if selection::exclusion(need, &fit, now).is_some() {
                 return None;
             }
@@ -408,8 +407,9 @@ fn chosen(
     fit: &[Fit<'_>],
     (now, pace): (Millis, Option<u16>),
 ) -> Event {
-    let &Need { category, priority, life_s, .. } = need;
-    let offer = Some(Offer { category, priority, at: now, life_s });
+    let &Need { category, priority, life_s, location, .. } = need;
+    let place = Some(location);
+    let offer = Some(Offer { category, priority, at: now, life_s, place });
     let (at, assigned) = (pace.map(|_| now), selection::caught_up(technician, fit));
     Event::Chosen { ticket, technician, choice, question, offer, at, assigned }
 }

@@ -155,6 +155,7 @@ impl Ticket {
 
     pub(super) fn given(&self, id: EntityId, technician: EntityId) -> Effect {
         let question = self.question;
-        self.tell_desk(id, desk::Command::Given { ticket: id, technician, question })
+        let place = self.body.as_ref().map(|body| body.location);
+        self.tell_desk(id, desk::Command::Given { ticket: id, technician, question, place })
     }
 }

@@ -222,7 +222,14 @@ fn to_a_desk() {
         ("820281<tkt>", Desk::Done { ticket }),
         ("8203820008", Desk::Timer { name: TIMER, generation: 8 }),
         ("82048107", Desk::Reconcile { promotion: 7 }),
-        ("820583<tkt><tec>04", Desk::Given { ticket, technician: id, question: 4 }),
+        (
+            "820583<tkt><tec>04",
+            Desk::Given { ticket, technician: id, question: 4, place: None },
+        ),
+        (
+            "820584<tkt><tec>04<place>",
+            Desk::Given { ticket, technician: id, question: 4, place: Some(PLACE) },
+        ),
         ("821480", Desk::Gather),
     ]);
     let asked = Desk::Match { ticket, need, question: 0, pace };

@@ -185,7 +185,12 @@ fn of_a_ticket() {
 fn of_a_desk() {
     let skills = vec![Skill::new(11, 4)];
     let summary = Summary { on_shift: true, skills, home: PLACE, capacity: 2, circumstances: None };
-    let known = Known { summary, load: 1, assigned: 7, chosen_at: None };
+    let known = Known { summary, load: 1, assigned: 7, chosen_at: None, sites: None };
+    let at_work = Known { sites: Some(vec![(ticket(), PLACE)]), ..known.clone() };
+    are_frozen(&[(
+        "8884f581820b04<place>020107f6f6f6f68182<tkt><place>",
+        at_work,
+    )]);
     let giving = Desk {
         technicians: [(technician(), known)].into(),
         given: [(ticket(), technician())].into(),
@@ -200,7 +205,7 @@ fn of_a_desk() {
     let waiting = Waiting { need, question: 4, since: NOON, displacing, pace, is_unfilled };
     let queued = Waiting { displacing: None, is_unfilled: Some(true), ..waiting.clone() };
     let queue = Board { waiting: [(ticket(), queued)].into(), due: NOON, ..Board::default() };
-    let offer = Offer { category: 11, priority: 3, at: NOON, life_s: None };
+    let offer = Offer { category: 11, priority: 3, at: NOON, life_s: None, place: None };
     let board = Board {
         waiting: [(ticket(), waiting)].into(),
         offers: [(ticket(), offer)].into(),

@@ -96,10 +96,17 @@ fn commands_of_terms() {
         "820183<tkt>8d0b01<place>80f6f6f6f6f6f6f6190258<noon>04",
         desk::Command::Match { ticket, need, question, pace: None },
     )]);
-    are_frozen(&[(
-        "840b03<noon>190258",
-        desk::Offer { category: 11, priority: 3, at: NOON, life_s },
-    )]);
+    let (category, priority, at) = (11, 3, NOON);
+    are_frozen(&[
+        (
+            "840b03<noon>190258",
+            desk::Offer { category, priority, at, life_s, place: None },
+        ),
+        (
+            "850b03<noon>190258<place>",
+            desk::Offer { category, priority, at, life_s, place: Some(PLACE) },
+        ),
+    ]);
 }
 
 #[test]
@@ -150,7 +157,7 @@ fn states_of_terms() {
     let summary = Summary { on_shift: true, skills, home: PLACE, capacity: 2, circumstances };
     are_frozen(&[(
         "8784f580<place>020107f6f6f681<noon>",
-        Known { summary, load: 1, assigned: 7, chosen_at },
+        Known { summary, load: 1, assigned: 7, chosen_at, sites: None },
     )]);
     let standing = Standing {
         due: Some(NOON),

@@ -29,6 +29,8 @@ struct Known {
     on_shift: bool,
     skills: Vec<Skill>,
     home: Location,
+    /// The place of the last ticket that it has.
+    from: Option<Location>,
     capacity: u16,
     load: u16,
     assigned: u32,
@@ -38,9 +40,10 @@ struct Known {
 
 impl Known {
     fn fit(&self) -> Fit<'_> {
-        let Self { id, on_shift, ref skills, home, capacity, load, assigned, is_paced, .. } = *self;
+        let Self { id, on_shift, ref skills, home, from, capacity, load, .. } = *self;
+        let (assigned, is_paced) = (self.assigned, self.is_paced);
         let circumstances = self.circumstances.as_ref();
-        Fit { id, on_shift, skills, home, capacity, load, assigned, circumstances, is_paced }
+        Fit { id, on_shift, skills, home, from, capacity, load, assigned, circumstances, is_paced }
     }
 
     fn level(&self, need: &Need, is_to_last: bool) -> Option<u8> {
@@ -51,7 +54,7 @@ impl Known {
     }
 
     fn travel_s(&self, need: &Need) -> u64 {
-        u64::from(distance_m(need.location, self.home) / 14)
+        u64::from(distance_m(need.location, self.from.unwrap_or(self.home)) / 14)
     }
 
     /// Millisecond by millisecond would be the definition; breaks lie within the shift and apart.
@@ -192,17 +195,19 @@ fn known() -> impl Strategy<Value = Vec<Known>> {
     let ends = vec(option::of(0_u64..20_000), 0..3);
     let skills = (skills(), ends).prop_map(|(skills, ends)| expiring(skills, &ends));
     let more = option::of(circumstances());
-    let one = (prop::bool::weighted(0.8), skills, location(), numbers, more);
+    let places = (location(), option::weighted(0.3, location()));
+    let one = (prop::bool::weighted(0.8), skills, places, numbers, more);
     vec(one, 0..12).prop_map(|all| {
         let named = all.into_iter().zip(0_u8..);
         named
-            .map(|((on_shift, skills, home, numbers, circumstances), number)| {
+            .map(|((on_shift, skills, (home, from), numbers, circumstances), number)| {
                 let (id, (capacity, load, assigned, is_paced)) = (technician(number), numbers);
                 Known {
                     id,
                     on_shift,
                     skills,
                     home,
+                    from,
                     capacity,
                     load,
                     assigned,
@@ -344,6 +349,7 @@ fn a_required_skill_that_expires_on_the_way_does_not_count() {
             on_shift: true,
             skills,
             home,
+            from: None,
             capacity: 1,
             load: 0,
             assigned: 0,
@@ -370,6 +376,7 @@ fn what_is_written_down_is_bounded() {
             on_shift: number % 2 == 0,
             skills: &skills,
             home: Location::default(),
+            from: None,
             capacity: 1,
             load: 0,
             assigned: u32::MAX - u32::from(number),

@@ -208,8 +208,13 @@ pub(crate) fn desk_command() -> BoxedStrategy<desk::Command> {
         2 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
         1 => Just(Command::Gather),
         1 => (0_u64..3).prop_map(|promotion| Command::Reconcile { promotion }),
-        2 => (ticket_id(), technician_id(), 0_u32..4).prop_map(
-            |(ticket, technician, question)| Command::Given { ticket, technician, question }
+        2 => (ticket_id(), technician_id(), 0_u32..4, option::of(location())).prop_map(
+            |(ticket, technician, question, place)| Command::Given {
+                ticket,
+                technician,
+                question,
+                place,
+            }
         ),
     ]
     .boxed()

@@ -219,6 +219,8 @@ impl World {
         for (id, known) in &desk.technicians {
             let given = desk.given.values().filter(|technician| *technician == id).count();
             assert_eq!(usize::from(known.load), given, "{id}");
+            let mut sites = known.sites.iter().flatten();
+            assert!(sites.all(|(ticket, _)| desk.given.get(ticket) == Some(id)), "{id}: {known:?}");
         }
     }
 

@@ -224,9 +224,10 @@ fn invited() -> impl Strategy<Value = ticket::Invited> {
 }
 
 fn desk_offer() -> impl Strategy<Value = desk::Offer> {
-    (1_u16..4, 1_u8..=5, millis(), option::of(1_u32..900)).prop_map(
-        |(category, priority, at, life_s)| desk::Offer { category, priority, at, life_s },
-    )
+    let more = (option::of(1_u32..900), option::of(location()));
+    (1_u16..4, 1_u8..=5, millis(), more).prop_map(|(category, priority, at, (life_s, place))| {
+        desk::Offer { category, priority, at, life_s, place }
+    })
 }
 
 pub(crate) fn desk_event() -> BoxedStrategy<desk::Event> {
@@ -264,9 +265,14 @@ pub(crate) fn desk_event() -> BoxedStrategy<desk::Event> {
             .prop_map(|(ticket, choice, question)| Event::NobodyFits { ticket, choice, question }),
         ticket_id().prop_map(|ticket| Event::TakenBack { ticket }),
         any::<u64>().prop_map(|promotion| Event::Reconciled { promotion }),
-        (ticket_id(), technician_id(), any::<u32>()).prop_map(|(ticket, technician, question)| {
-            Event::Given { ticket, technician, question }
-        }),
+        (ticket_id(), technician_id(), any::<u32>(), option::of(location())).prop_map(
+            |(ticket, technician, question, place)| Event::Given {
+                ticket,
+                technician,
+                question,
+                place,
+            }
+        ),
         (
             (ticket_id(), keys(), any::<bool>(), millis()),
             (option::of(ticket_id()), any::<bool>()),

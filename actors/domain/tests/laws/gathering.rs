@@ -148,6 +148,19 @@ impl World {
     }
 }
 
+/// A hundred kilometres to the one, twice as many to the other, who has a ticket there already.
+#[test]
+fn who_is_at_work_beside_it_is_nearer_than_who_lives_nearer() {
+    let hand = |lon_e6| Hand { capacity: 2, skills: vec![Skill::new(1, 1)], lon_e6 };
+    let mut world = World::gathering(&[hand(1_800_000), hand(900_000)]);
+    world.order_next_to(BEST);
+    let beside = world.asks(1, 3);
+    world.deliver_all();
+    assert_eq!(world.holder(beside), Some(technician(BEST)));
+    assert_eq!(world.alerts(technician(BEST)).last().unwrap().distance_m, 0);
+    world.all_agree();
+}
+
 #[test]
 fn those_that_go_on_coming_wait_no_longer_than_two_seconds() {
     let mut world = World::gathering(&hands(1));

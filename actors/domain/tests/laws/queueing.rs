@@ -271,6 +271,7 @@ impl World {
                 on_shift: known.summary.on_shift,
                 skills: &known.summary.skills,
                 home: known.summary.home,
+                from: None,
                 capacity: known.summary.capacity,
                 load: known.load,
                 assigned: known.assigned,

@@ -109,6 +109,7 @@ fn exclusion(hand: &Hand, need: &Need, from: Location, left_s: u64) -> Option<Ex
         on_shift: true,
         skills,
         home,
+        from: None,
         capacity: *capacity,
         load: 0,
         assigned: 0,
