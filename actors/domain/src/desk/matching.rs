@@ -302,6 +302,7 @@ impl Desk {
             how.displaced =
                 displacing.filter(|one| one.technician == technician).map(|one| one.ticket);
             choice.how = Some(how);
+            queue.leaves(ticket);
             events.push(chosen(technician, of, choice, &entry.found.fit, at));
         }
         events

@@ -65,6 +65,10 @@ impl Queue {
         Self { ranks: queued.map(|(ticket, one)| one.rank(*ticket)).collect(), due }
     }
 
+    pub(super) fn leaves(&mut self, ticket: EntityId) {
+        self.ranks.retain(|(_, _, known)| *known != ticket);
+    }
+
     /// Nobody fits a ticket: it hears so, and is in the queue, unless that is full of those that come before it.
     pub(super) fn nobody_fits(
         &mut self,
@@ -74,7 +78,7 @@ impl Queue {
     ) -> Vec<Event> {
         let answer = Event::NobodyFits { ticket, choice, question };
         let own = rank(ticket, need, now);
-        self.ranks.retain(|(_, _, known)| *known != ticket);
+        self.leaves(ticket);
         self.ranks.insert(own);
         let is_full = self.ranks.len() > QUEUE_MAX;
         let last = if is_full { self.ranks.pop_last() } else { None };
