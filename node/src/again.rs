@@ -14,13 +14,13 @@
 mod tests;
 mod waypoints;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use fieldmesh_actors::{commit::Cause, seams::JournalError};
 use fieldmesh_domain::{
     Aggregate, Command as AnyCommand, Ctx, EntityId, TimerName,
     desk::{Command, Desk, Event},
-    selection::{Choice, Need},
+    selection::{Choice, Exclusion, Need},
     ticket::{self, Stage, Ticket},
     time::Millis,
 };
@@ -31,6 +31,8 @@ use crate::journal::HistoryEntry;
 
 /// Steps of the desk that are read at once.
 pub const PAGE: usize = 256;
+/// Who was out of the question is told up to so many: a megabyte for each choice.
+pub const EXCLUDED_MAX: usize = 10_000;
 /// So much the clocks of the ticket's and the desk's leaders may differ, and a message may wait.
 const SLACK_MS: u64 = 10 * 60_000;
 
@@ -59,10 +61,18 @@ pub enum Verdict {
     Unknown,
 }
 
+/// An answer that was decided again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    pub verdict: Verdict,
+    /// Who was out of the question, where the choice does not name all: so many as [`EXCLUDED_MAX`].
+    pub excluded: Option<Arc<[(EntityId, Exclusion)]>>,
+}
+
 /// What came of going through a desk's history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Again {
-    Decided(Vec<Verdict>),
+    Decided(Vec<Judged>),
     /// It was ended before the answers were found; the desk's history was gone through up to this version.
     UnderWay(u64),
 }
@@ -116,30 +126,30 @@ pub fn decide<R: Fn(u64) -> Result<Vec<HistoryEntry>, JournalError>>(
     goes_on: impl Fn() -> bool,
 ) -> Result<Again, JournalError> {
     let Course { desk, waypoints, .. } = course;
-    let mut verdicts = Vec::with_capacity(answers.len());
+    let mut all = Vec::with_capacity(answers.len());
     for answer in answers {
         let name = (ticket, answer.question, answer.answered_at);
-        let verdict = match waypoints.verdict(*desk, name) {
-            Some(verdict) => verdict,
-            None => match course.verdict(ticket, answer, &goes_on)? {
-                Ok(verdict) => verdict,
+        let judged = match waypoints.known(*desk, name) {
+            Some(judged) => judged,
+            None => match course.judged(ticket, answer, &goes_on)? {
+                Ok(judged) => judged,
                 Err(version) => return Ok(Again::UnderWay(version)),
             },
         };
-        waypoints.judged(*desk, name, verdict.clone());
-        verdicts.push(verdict);
+        waypoints.judged(*desk, name, judged.clone());
+        all.push(judged);
     }
-    Ok(Again::Decided(verdicts))
+    Ok(Again::Decided(all))
 }
 
 impl<R: Fn(u64) -> Result<Vec<HistoryEntry>, JournalError>> Course<'_, R> {
     /// One answer, or how far it was gone.
-    fn verdict(
+    fn judged(
         &self,
         ticket: EntityId,
         answer: &Answered,
         goes_on: impl Fn() -> bool,
-    ) -> Result<Result<Verdict, u64>, JournalError> {
+    ) -> Result<Result<Judged, u64>, JournalError> {
         let begin = answer.asked_at.0.saturating_sub(SLACK_MS);
         let end = answer.answered_at.0.saturating_add(SLACK_MS);
         let mut at = self.waypoints.before(self.desk, begin);
@@ -172,7 +182,7 @@ impl<R: Fn(u64) -> Result<Vec<HistoryEntry>, JournalError>> Course<'_, R> {
                 at.passes(entry);
             }
         }
-        Ok(Ok(Verdict::Unknown))
+        Ok(Ok(Judged { verdict: Verdict::Unknown, excluded: None }))
     }
 }
 
@@ -200,27 +210,30 @@ fn again(
     (ticket, answer): (EntityId, &Answered),
     (desk, entry): (EntityId, &HistoryEntry),
     events: &[Event],
-) -> Verdict {
+) -> Judged {
     let record = &entry.record;
+    let now = Millis(record.at_ms);
+    let pace = answer.choice.how.as_ref().and_then(|how| how.pace);
+    let is_cut = answer.choice.excluded.len() < answer.choice.excluded_count as usize;
+    let excluded = || state.excluded(ticket, &answer.need, pace, now).take(EXCLUDED_MAX).collect();
+    let excluded = is_cut.then(excluded);
     let command = match record.cause {
         Cause::Timer { generation, .. } => Command::Timer { name: TimerName::Batch, generation },
         _ => {
             let (need, question) = (answer.need.clone(), answer.question);
-            let pace = answer.choice.how.as_ref().and_then(|how| how.pace);
             Command::Match { ticket, need, question, pace }
         }
     };
-    let now = Millis(record.at_ms);
     let ctx = Ctx { now, id: desk, rule_version: record.rule_version };
     let decided = state.decide(&command, &ctx).unwrap_or_default();
     if decided == events {
-        return Verdict::Same;
+        return Judged { verdict: Verdict::Same, excluded };
     }
     let chosen = decided.iter().find_map(|event| match event {
         Event::Chosen { ticket: of, technician, .. } if *of == ticket => Some(*technician),
         _ => None,
     });
-    Verdict::Differs { chosen }
+    Judged { verdict: Verdict::Differs { chosen }, excluded }
 }
 
 fn decode<T: for<'b> minicbor::Decode<'b, ()>>(bytes: &[u8]) -> Result<T, JournalError> {

@@ -31,7 +31,7 @@ use crate::{
     Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, Rejection, RejectionCode,
     TimerName,
     message::Location,
-    selection::{self, CANDIDATES_MAX, Choice, Fit, Need},
+    selection::{self, CANDIDATES_MAX, Choice, Exclusion, Fit, Need},
     ticket,
     time::Millis,
 };
@@ -290,6 +290,18 @@ impl Desk {
             true => known.fit_without(ticket, *id, pace, now),
             false => known.fit(*id, pace, now),
         })
+    }
+
+    /// Who is out of the question for a ticket, and why; what is written down of a choice names only some.
+    pub fn excluded(
+        &self,
+        ticket: EntityId,
+        need: &Need,
+        pace: Option<u16>,
+        now: Millis,
+    ) -> impl Iterator<Item = (EntityId, Exclusion)> {
+        let options = self.options(ticket, pace, now);
+        options.filter_map(move |fit| Some((fit.id, selection::exclusion(need, &fit, now)?)))
     }
 
     fn choose(

@@ -109,7 +109,10 @@ fn explained(
         let goes_on = || left.replace(left.get().saturating_sub(1)) > 0;
         let answers = std::slice::from_ref(answer);
         match decide(id(EntityKind::Ticket, number), answers, &course, goes_on).unwrap() {
-            Again::Decided(verdicts) => return (verdicts, asks, read_steps.get()),
+            Again::Decided(judged) => {
+                let verdicts = judged.into_iter().map(|one| one.verdict).collect();
+                return (verdicts, asks, read_steps.get());
+            }
             Again::UnderWay(_) => {}
         }
     }
@@ -149,6 +152,33 @@ fn what_the_history_does_not_have_is_unknown_without_going_to_its_end() {
     let (verdicts, _, steps) = explained(&told, &Waypoints::default(), (100, &other), usize::MAX);
     assert_eq!(verdicts, [Verdict::Unknown]);
     assert!(steps <= 2 * PAGE, "{steps} steps");
+}
+
+#[test]
+fn everybody_who_was_out_of_the_question_is_told() {
+    let (mut told, _) = told(0);
+    for number in 3..903 {
+        let skills = vec![Skill::new(1, 1)];
+        let summary = Summary { skills, capacity: 1, ..Summary::default() };
+        told.step(&Command::Technician { id: id(EntityKind::Technician, number), summary }, 2);
+    }
+    let answer = told.ticket(1, MINUTE);
+    assert_eq!((answer.choice.excluded.len(), answer.choice.excluded_count), (512, 900));
+    let read = |version| {
+        let from = told.history.partition_point(|entry| entry.version < version);
+        Ok(told.history[from..].iter().take(PAGE).cloned().collect())
+    };
+    let waypoints = Waypoints::default();
+    let course = Course { desk: desk(), waypoints: &waypoints, read };
+    for _ in 0..2 {
+        let ticket = id(EntityKind::Ticket, 1);
+        let found = decide(ticket, std::slice::from_ref(&answer), &course, || true).unwrap();
+        let Again::Decided(judged) = found else { panic!("{found:?}") };
+        assert_eq!(judged[0].verdict, Verdict::Same);
+        let all = judged[0].excluded.as_deref().unwrap();
+        assert_eq!(all.len(), 900);
+        assert!(all.starts_with(&answer.choice.excluded));
+    }
 }
 
 #[test]

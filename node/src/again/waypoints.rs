@@ -14,7 +14,7 @@ use std::{
 use fieldmesh_actors::seams::JournalError;
 use fieldmesh_domain::{EntityId, desk::Desk, time::Millis};
 
-use super::Verdict;
+use super::{Judged, Verdict};
 use crate::journal::HistoryEntry;
 
 /// Events between two points at first: read in a tenth of a second or so.
@@ -25,8 +25,10 @@ const BYTES_MAX: usize = 128 << 20;
 /// Then points are four million events apart: a walk of a minute.
 const THINNED_MAX: u32 = 8;
 
-/// Verdicts that are kept, so that whoever asks again has those of before.
+/// Verdicts that are kept, so that whoever asks again has those of before, and who was out of the question for all of
+/// them: more than for any ticket, in 24 MB.
 const VERDICTS_MAX: usize = 4_096;
+const EXCLUDED_MAX: usize = 1 << 20;
 
 /// A ticket's answer: which question it is to, and when it came.
 pub(super) type Name = (EntityId, u32, Millis);
@@ -76,7 +78,9 @@ struct Kept {
     bytes: usize,
     /// How often every second one was forgotten.
     thinned: u32,
-    verdicts: BTreeMap<Name, Verdict>,
+    verdicts: BTreeMap<Name, Judged>,
+    /// How many are out of the question in all verdicts.
+    excluded: usize,
 }
 
 impl Waypoints {
@@ -109,20 +113,23 @@ impl Waypoints {
         self.with(desk, |kept| kept.put(point, BYTES_MAX));
     }
 
-    pub(super) fn verdict(&self, desk: EntityId, name: Name) -> Option<Verdict> {
+    pub(super) fn known(&self, desk: EntityId, name: Name) -> Option<Judged> {
         self.with(desk, |kept| kept.verdicts.get(&name).cloned())
     }
 
     /// What is not in the history now may be in it after a replica has caught up.
-    pub(super) fn judged(&self, desk: EntityId, name: Name, verdict: Verdict) {
-        if verdict == Verdict::Unknown {
+    pub(super) fn judged(&self, desk: EntityId, name: Name, judged: Judged) {
+        if judged.verdict == Verdict::Unknown {
             return;
         }
         self.with(desk, |kept| {
-            if kept.verdicts.len() >= VERDICTS_MAX {
-                kept.verdicts.clear();
+            if kept.verdicts.len() >= VERDICTS_MAX || kept.excluded >= EXCLUDED_MAX {
+                (kept.verdicts, kept.excluded) = (BTreeMap::new(), 0);
             }
-            kept.verdicts.insert(name, verdict);
+            let excluded = |one: &Judged| one.excluded.as_ref().map_or(0, |all| all.len());
+            kept.excluded += excluded(&judged);
+            let before = kept.verdicts.insert(name, judged);
+            kept.excluded -= before.as_ref().map_or(0, excluded);
         });
     }
 

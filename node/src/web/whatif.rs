@@ -9,7 +9,11 @@ use std::time::Duration;
 
 use actix_web::web;
 use fieldmesh_domain::{
-    Ctx, EntityId, EntityKind, Region, desk::Desk, message::Location, selection::Need, time::Millis,
+    Ctx, EntityId, EntityKind, Region,
+    desk::Desk,
+    message::Location,
+    selection::{Choice, Need},
+    time::Millis,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -22,7 +26,7 @@ use super::{
     rest::{Point, ReadQuery, elsewhere, history, latest},
 };
 use crate::{
-    again::{self, Again, Course, Verdict, WhatIf},
+    again::{self, Again, Course, Judged, Verdict, WhatIf},
     journal::ShardJournal,
     story::{self, ChoiceStory},
 };
@@ -181,15 +185,26 @@ pub async fn decide_again(
         let read = |version| journal.history_page(desk, version, again::PAGE);
         let course = Course { desk, waypoints: &shared.waypoints, read };
         let found = again::decide(ticket, &answers, &course, goes_on)?;
-        let verdicts = match found {
-            Again::Decided(verdicts) => verdicts,
+        let judged = match found {
+            Again::Decided(judged) => judged,
             Again::UnderWay(version) => return Err(under_way(version)),
         };
-        let mut verdicts = verdicts.into_iter();
+        let mut answers = answers.iter().zip(judged);
         let choices = story::choices(&history)?.into_iter();
-        let stories = choices.map(|choice| {
+        let stories = choices.map(|mut choice| {
             // An operator's choice is nothing that the desk decided.
-            let verdict = if choice.by.is_none() { verdicts.next() } else { None };
+            let answer = if choice.by.is_none() { answers.next() } else { None };
+            let (verdict, excluded) = match answer {
+                Some((answer, Judged { verdict, excluded })) => {
+                    (Some(verdict), excluded.map(|all| (answer, all)))
+                }
+                None => (None, None),
+            };
+            if let Some((answer, all)) = excluded {
+                let lacking = answer.choice.lacking.clone();
+                let all = Choice { excluded: all.to_vec(), lacking, ..Choice::default() };
+                choice.excluded = story::explain(choice.at_ms, None, &all).excluded;
+            }
             let same = match verdict {
                 None | Some(Verdict::Unknown) => None,
                 Some(Verdict::Same) => Some(true),

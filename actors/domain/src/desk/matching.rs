@@ -23,8 +23,8 @@ use std::{
 };
 
 use super::{
-    BATCH_MAX, Board, Desk, Displaced, Event, MOST_URGENT, Offer, QUIET_MS, REVIEW_S, WAITING_MAX, WINDOW_MS,
-    Waiting,
+    BATCH_MAX, Board, Desk, Displaced, Event, MOST_URGENT, Offer, QUIET_MS, REVIEW_S, WAITING_MAX,
+    WINDOW_MS, Waiting,
     batch::{OPTIONS_MAX, Row, match_all},
     queue::{Queue, rank},
 };

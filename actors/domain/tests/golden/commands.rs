@@ -222,10 +222,7 @@ fn to_a_desk() {
         ("820281<tkt>", Desk::Done { ticket }),
         ("8203820008", Desk::Timer { name: TIMER, generation: 8 }),
         ("82048107", Desk::Reconcile { promotion: 7 }),
-        (
-            "820583<tkt><tec>04",
-            Desk::Given { ticket, technician: id, question: 4, place: None },
-        ),
+        ("820583<tkt><tec>04", Desk::Given { ticket, technician: id, question: 4, place: None }),
         (
             "820584<tkt><tec>04<place>",
             Desk::Given { ticket, technician: id, question: 4, place: Some(PLACE) },

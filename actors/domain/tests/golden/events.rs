@@ -285,10 +285,7 @@ fn of_a_desk() {
         ),
         ("820381<tkt>", Event::TakenBack { ticket }),
         ("82048107", Event::Reconciled { promotion: 7 }),
-        (
-            "820583<tkt><tec>04",
-            Event::Given { ticket, technician, question: 4, place: None },
-        ),
+        ("820583<tkt><tec>04", Event::Given { ticket, technician, question: 4, place: None }),
         (
             "820584<tkt><tec>04<place>",
             Event::Given { ticket, technician, question: 4, place: Some(PLACE) },
@@ -304,7 +301,8 @@ fn of_a_desk() {
         pace: None,
     };
     let together = Choice { how: Some(how), ..choice.clone() };
-    let offer = Some(desk::Offer { category: 11, priority: 3, at: NOON, life_s: None, place: None });
+    let offer =
+        Some(desk::Offer { category: 11, priority: 3, at: NOON, life_s: None, place: None });
     let need = Need::plain(11, 1, PLACE, vec![]);
     let (at, pace) = (None, None);
     let displaced = desk::Displaced { ticket, technician, until: NOON };

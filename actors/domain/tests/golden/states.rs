@@ -187,10 +187,7 @@ fn of_a_desk() {
     let summary = Summary { on_shift: true, skills, home: PLACE, capacity: 2, circumstances: None };
     let known = Known { summary, load: 1, assigned: 7, chosen_at: None, sites: None };
     let at_work = Known { sites: Some(vec![(ticket(), PLACE)]), ..known.clone() };
-    are_frozen(&[(
-        "8884f581820b04<place>020107f6f6f6f68182<tkt><place>",
-        at_work,
-    )]);
+    are_frozen(&[("8884f581820b04<place>020107f6f6f6f68182<tkt><place>", at_work)]);
     let giving = Desk {
         technicians: [(technician(), known)].into(),
         given: [(ticket(), technician())].into(),

@@ -98,10 +98,7 @@ fn commands_of_terms() {
     )]);
     let (category, priority, at) = (11, 3, NOON);
     are_frozen(&[
-        (
-            "840b03<noon>190258",
-            desk::Offer { category, priority, at, life_s, place: None },
-        ),
+        ("840b03<noon>190258", desk::Offer { category, priority, at, life_s, place: None }),
         (
             "850b03<noon>190258<place>",
             desk::Offer { category, priority, at, life_s, place: Some(PLACE) },
@@ -130,7 +127,15 @@ fn events_of_terms() {
     let at = Some(NOON);
     are_frozen(&[(
         "820187<tkt><tec>848186<tec>01020304058182<tec>02090604f6f6<noon>",
-        desk::Event::Chosen { ticket, technician, choice, question, offer: None, at, assigned: None },
+        desk::Event::Chosen {
+            ticket,
+            technician,
+            choice,
+            question,
+            offer: None,
+            at,
+            assigned: None,
+        },
     )]);
 }
 

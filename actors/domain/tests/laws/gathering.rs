@@ -300,8 +300,11 @@ fn what_does_not_give_way_says_so_and_no_time_is_lost() {
     let others = [world.asks(1, 3), world.asks(1, 3), world.asks(1, 3)];
     world.deliver_all();
     for number in [BEST, SECOND] {
-        let (ticket, offer) =
-            world.alerts(technician(number)).last().map(|alert| (alert.ticket, alert.offer)).unwrap();
+        let (ticket, offer) = world
+            .alerts(technician(number))
+            .last()
+            .map(|alert| (alert.ticket, alert.offer))
+            .unwrap();
         world.answer(technician(number), ticket, offer, Answer::Accept { eta_min: 9 });
     }
     world.arrive();
