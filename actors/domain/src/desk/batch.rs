@@ -7,8 +7,8 @@
 //! whoever comes later gets nothing that one before it could have.
 //!
 //! **Invariants:** nobody gets a technician that is out of the question for it, and no technician more than
-//! it has room for; nobody is left out for one that comes later; the same input gives the same result. **Not here:** what a pair costs (`selection`),
-//! the search for the cheapest way (`assignment`).
+//! it has room for; nobody is left out for one that comes later; the same input gives the same result.
+//! **Not here:** what a pair costs (`selection`), the search for the cheapest way (`assignment`).
 
 use std::collections::BTreeMap;
 

@@ -9,8 +9,8 @@
 //! An earlier release takes such a ticket for one that waits for others, and answers it once more, which the ticket
 //! does not hear: it has that answer.
 //!
-//! **Invariants:** whoever is in the queue fits nobody with room, or the batch closes at once; only that somebody had its
-//! offers of a minute ends by time alone, and is looked at each minute. The queue is bounded: whoever comes last leaves it.
+//! **Invariants:** whoever is in the queue fits nobody with room, or the batch closes at once; what ends otherwise, as
+//! that somebody had its offers of a minute, is looked at each minute. The queue is bounded: whoever comes last leaves it.
 //! **Not here:** who of those that are matched together gets whom (`matching`, `batch`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +25,7 @@ use crate::{
 /// Tickets of the queue: each is looked at whenever a batch closes, in some milliseconds for all of them. In a
 /// larger shortage the rest asks by itself, and comes in as others are served.
 pub const QUEUE_MAX: usize = 512;
-/// What ends by time alone is looked at so often: it is a minute in which offers are counted.
+/// What ends by time, or by where somebody goes next, is looked at so often: in a minute offers are counted.
 pub const REVIEW_S: u64 = 60;
 
 /// Who comes before whom: priority, since when it is open, and the identifier.
