@@ -47,7 +47,9 @@ mod rule;
 mod serve;
 mod shifts;
 mod silence;
+mod standing;
 mod strikes;
+mod submit;
 mod tally;
 mod unlock;
 mod verify;
@@ -108,10 +110,10 @@ enum Verb {
     /// Breaks a cluster on purpose and says whether its promises held; docs/chaos.md.
     #[command(subcommand)]
     Chaos(chaos::ChaosVerb),
-    /// Tickets: list, show, explain, watch, and what operators order of them.
+    /// Tickets: list, submit, show, explain, watch, and what operators order of them.
     #[command(subcommand)]
     Ticket(lists::TicketVerb),
-    /// Technicians: list, import, set, health.
+    /// Technicians: list, show, import, set, suspend, health.
     #[command(subcommand)]
     Tech(lists::TechVerb),
     /// What the desk would answer, and the plan of a day.
@@ -120,7 +122,7 @@ enum Verb {
     /// What is told outside: targets, deliveries, dead letters.
     #[command(subcommand)]
     Webhook(webhook::WebhookVerb),
-    /// Customers: list, import, prefer.
+    /// Customers: list, show, import, set, prefer, suspend.
     #[command(subcommand)]
     Customer(lists::CustomerVerb),
     /// Technicians' rosters: set, import, export, who works when, swaps.

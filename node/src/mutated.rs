@@ -481,6 +481,18 @@ fn what_operators_send() {
         &[r#"{"category":11,"priority":2,"location":{"lat_e6":1,"lon_e6":2},"without":["x"]}"#],
         |_| {},
     );
+    bodies::<web::submit::NewTicket>(
+        &[
+            r#"{"customer":"cus_eu1_0","category":11,"text":"leak"}"#,
+            r#"{"customer":"cus_eu1_0","category":11,"subcategory":2,"impact":1,"urgency":3,
+                "location":{"lat_e6":1,"lon_e6":2},"text":"leak"}"#,
+        ],
+        |_| {},
+    );
+    bodies::<web::standing::NewCustomerRevision>(
+        &[r#"{"name":"Bo","location":{"lat_e6":1,"lon_e6":2},"tier":3}"#],
+        |_| {},
+    );
     bodies::<web::areas::NewAreas>(
         &[r#"{"areas":[{"south_e6":1,"west_e6":-2,"north_e6":3,"east_e6":4}]}"#],
         |_| {},

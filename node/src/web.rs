@@ -35,6 +35,8 @@ pub mod rules;
 pub mod sealed;
 pub mod shifts;
 pub mod slots;
+pub mod standing;
+pub mod submit;
 pub mod watch;
 pub mod whatif;
 

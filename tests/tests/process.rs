@@ -28,6 +28,8 @@ mod matching;
 mod notices;
 #[path = "process/orders.rs"]
 mod orders;
+#[path = "process/people.rs"]
+mod people;
 #[path = "process/policy.rs"]
 mod policy;
 #[path = "process/refusals.rs"]

@@ -3,11 +3,16 @@
 //! None of these states has a deadline: they last until somebody acts. **Invariant:** a request, and what a customer
 //! does with a ticket, is one event with the ticket's name in it. **Not here:** whether the ticket lets it (`ticket`).
 
+mod acts;
 mod cases;
+mod profile;
 mod site;
+mod submitted;
 mod wishes;
 
 pub use cases::{Cases, Spokesman};
+pub use profile::{Revision, TIER_MAX};
+pub use submitted::Submission;
 pub use wishes::WISHES_MAX;
 
 use std::collections::BTreeSet;
@@ -21,9 +26,9 @@ use crate::{
     device::{Change, Device},
     encoded,
     integration::Reported,
-    message::{Act, Amendment, CustomerActBody, Location, ReceiptBody, ReceiptStatus, RequestBody},
+    message::{CustomerActBody, Location, ReceiptBody, ReceiptStatus, RequestBody},
     selection::Wishes,
-    ticket::{self, Order, Party, Reader},
+    ticket::{self, Party},
     time::Millis,
 };
 
@@ -96,6 +101,9 @@ pub struct Customer {
     /// The time that its clocks show; none where nobody said.
     #[n(10)]
     pub zone: Option<Zone>,
+    /// What operators asked for in its name, oldest first; none before the first.
+    #[n(11)]
+    pub submitted: Option<Vec<Submission>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -145,9 +153,16 @@ pub enum Command {
         ticket: EntityId,
     },
     #[n(6)]
-    Suspend,
+    Suspend {
+        /// The operator.
+        #[n(0)]
+        by: Option<String>,
+    },
     #[n(7)]
-    Resume,
+    Resume {
+        #[n(0)]
+        by: Option<String>,
+    },
     /// Its device got a certificate.
     #[n(9)]
     FindDevice,
@@ -192,6 +207,15 @@ pub enum Command {
         #[n(1)]
         by: String,
     },
+    /// What is otherwise of who and where it is.
+    #[n(22)]
+    Revise {
+        #[n(0)]
+        revision: Revision,
+        /// The operator.
+        #[n(1)]
+        by: String,
+    },
     /// An integration reports something for it.
     #[n(30)]
     Report {
@@ -209,6 +233,18 @@ pub enum Command {
         by: Spokesman,
         #[cbor(n(1), with = "minicbor::bytes")]
         case: [u8; 32],
+    },
+    /// An operator asks for something in its name.
+    #[n(32)]
+    Submit {
+        /// The same for what is asked again.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        id: [u8; 16],
+        #[n(1)]
+        asked: Reported,
+        /// The operator.
+        #[n(2)]
+        by: String,
     },
 }
 
@@ -247,9 +283,16 @@ pub enum Event {
         ticket: EntityId,
     },
     #[n(4)]
-    Suspended,
+    Suspended {
+        /// The operator.
+        #[n(0)]
+        by: Option<String>,
+    },
     #[n(5)]
-    Resumed,
+    Resumed {
+        #[n(0)]
+        by: Option<String>,
+    },
     #[n(6)]
     Acted {
         #[cbor(n(0), with = "minicbor::bytes")]
@@ -275,6 +318,13 @@ pub enum Event {
     ZoneSet {
         #[n(0)]
         zone: Option<Zone>,
+        #[n(1)]
+        by: String,
+    },
+    #[n(22)]
+    Revised {
+        #[n(0)]
+        revision: Revision,
         #[n(1)]
         by: String,
     },
@@ -306,6 +356,21 @@ pub enum Event {
         #[n(3)]
         at: Millis,
     },
+    /// By an operator.
+    #[n(32)]
+    Submitted {
+        /// Which the ticket's name follows from.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        message_id: [u8; 16],
+        #[n(1)]
+        ticket: EntityId,
+        #[n(2)]
+        body: RequestBody,
+        #[n(3)]
+        at: Millis,
+        #[n(4)]
+        by: String,
+    },
 }
 
 fn changes(changes: Vec<Change>) -> Vec<Event> {
@@ -313,36 +378,6 @@ fn changes(changes: Vec<Change>) -> Vec<Event> {
 }
 
 impl Customer {
-    fn register(
-        &self,
-        name: &str,
-        location: Location,
-        tier: u8,
-        zone: Option<&(Zone, String)>,
-    ) -> Result<Vec<Event>, Rejection> {
-        if self.standing != Standing::Unknown {
-            let same = self.name == name && self.location == location && self.tier == tier;
-            return if same {
-                Ok(vec![])
-            } else {
-                let text = "the customer exists with another name, place or tier: give it another \
-                            key, or what is there";
-                Rejection::new(RejectionCode::Exists, text)
-            };
-        }
-        if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            return Rejection::new(RejectionCode::Invalid, "a name has 1 to 256 bytes");
-        }
-        if !location.is_on_earth() {
-            return Rejection::new(RejectionCode::Invalid, "the location is not on earth");
-        }
-        let mut events = vec![Event::Registered { name: name.to_owned(), location, tier }];
-        if let Some((zone, by)) = zone {
-            events.extend(self.set_zone(Some(zone), by)?);
-        }
-        Ok(events)
-    }
-
     fn request(
         &self,
         message_id: [u8; 16],
@@ -370,14 +405,6 @@ impl Customer {
         }])
     }
 
-    fn asked_at(&mut self, at: Millis) {
-        let recent = self.recent.get_or_insert_default();
-        let old = recent.iter().take_while(|before| before.after_s(WINDOWS_S[3]) < at).count();
-        let excess = (recent.len() + 1).saturating_sub(RECENT_MAX);
-        recent.drain(..old.max(excess).min(recent.len()));
-        recent.push(at);
-    }
-
     fn check_served(&self) -> Result<(), Rejection> {
         match self.standing {
             Standing::Enrolled | Standing::Active => Ok(()),
@@ -390,35 +417,6 @@ impl Customer {
         }
     }
 
-    /// A ticket that has ended is not known here any more, but its identifier shows whose group it is
-    /// of; the ticket itself knows its customer.
-    fn act(
-        &self,
-        message_id: [u8; 16],
-        content_hash: [u8; 32],
-        body: &CustomerActBody,
-        ctx: &Ctx,
-    ) -> Result<Vec<Event>, Rejection> {
-        self.check_served()?;
-        if self.acted_by == Some(message_id) {
-            return Ok(vec![]);
-        }
-        body.check()?;
-        let ticket = body.ticket;
-        let may_be_own = ticket.kind() == EntityKind::Ticket
-            && (ticket.slot(), ticket.region()) == (ctx.id.slot(), ctx.id.region());
-        if !may_be_own {
-            return Rejection::new(RejectionCode::Invalid, "this is no ticket of the customer");
-        }
-        let is_more = matches!(body.act, Act::Reopen { .. }) && !self.open.contains(&ticket);
-        if is_more && self.open.len() >= OPEN_TICKETS_MAX {
-            return Rejection::new(RejectionCode::Limit, "the customer has 4096 open tickets");
-        }
-        Ok(vec![Event::Acted { message_id, content_hash, body: body.clone() }])
-    }
-}
-
-impl Customer {
     /// What its ticket is told at first.
     fn open(
         &self,
@@ -438,20 +436,6 @@ impl Customer {
             background,
             counted: None,
         }
-    }
-}
-
-/// What an act orders of its ticket.
-fn order(act: &Act) -> Order {
-    match act.clone() {
-        Act::Cancel { reason } => Order::Cancel { reason },
-        Act::Confirm => Order::Confirm,
-        Act::Object { reason } => Order::Object { reason },
-        Act::Amend { text, location } => Order::Amend(Amendment { text, priority: None, location }),
-        Act::Message { text, enclosure } => {
-            Order::Message { to: Reader::Technician, text, enclosure }
-        }
-        Act::Reopen { reason } => Order::Reopen { reason },
     }
 }
 
@@ -492,10 +476,12 @@ impl Aggregate for Customer {
                 let open = self.open.contains(ticket);
                 Ok(if open { vec![Event::TicketClosed { ticket: *ticket }] } else { vec![] })
             }
-            Command::Suspend if self.standing == Standing::Suspended => Ok(vec![]),
-            Command::Suspend => Ok(vec![Event::Suspended]),
-            Command::Resume if self.standing == Standing::Suspended => Ok(vec![Event::Resumed]),
-            Command::Resume | Command::Timer { .. } => Ok(vec![]),
+            Command::Suspend { .. } if self.standing == Standing::Suspended => Ok(vec![]),
+            Command::Suspend { by } => Ok(vec![Event::Suspended { by: by.clone() }]),
+            Command::Resume { by } if self.standing == Standing::Suspended => {
+                Ok(vec![Event::Resumed { by: by.clone() }])
+            }
+            Command::Resume { .. } | Command::Timer { .. } => Ok(vec![]),
             Command::Act { message_id, content_hash, body } => {
                 self.act(*message_id, *content_hash, body, ctx)
             }
@@ -507,6 +493,8 @@ impl Aggregate for Customer {
             }
             Command::SetPreferences { wishes, by } => self.set_wishes(wishes, by, ctx.id),
             Command::SetZone { zone, by } => self.set_zone(zone.as_ref(), by),
+            Command::Revise { revision, by } => self.revise(revision, by),
+            Command::Submit { id, asked, by } => self.submit(*id, asked, by, ctx),
         }
     }
 
@@ -546,8 +534,12 @@ impl Aggregate for Customer {
             Event::Acted { message_id, .. } => self.acted_by = Some(*message_id),
             Event::PreferencesSet { wishes, .. } => self.wishes_set(wishes),
             Event::ZoneSet { zone, .. } => self.zone.clone_from(zone),
-            Event::Suspended => self.standing = Standing::Suspended,
-            Event::Resumed => {
+            Event::Revised { revision, .. } => self.revised(revision),
+            Event::Submitted { message_id, ticket, body, at, .. } => {
+                self.submitted(*message_id, *ticket, body, *at);
+            }
+            Event::Suspended { .. } => self.standing = Standing::Suspended,
+            Event::Resumed { .. } => {
                 let enrolled = self.device.present;
                 self.standing = if enrolled { Standing::Active } else { Standing::Invited };
             }
@@ -565,7 +557,8 @@ impl Aggregate for Customer {
                     Effect::Index(IndexRow::Customer { id, state: self.standing }),
                 ]
             }
-            Event::Reported { message_id, ticket, body, at, .. } => {
+            Event::Reported { message_id, ticket, body, at, .. }
+            | Event::Submitted { message_id, ticket, body, at, .. } => {
                 let open = self.open(id, *message_id, body, Some(self.background(*at)));
                 vec![
                     Effect::Tell { to: *ticket, command: AnyCommand::Ticket(open) },
@@ -574,14 +567,14 @@ impl Aggregate for Customer {
             }
             Event::Resolved { by, case, ticket, at } => cases::end(by, *case, *ticket, *at),
             Event::Registered { .. }
-            | Event::Suspended
-            | Event::Resumed
+            | Event::Suspended { .. }
+            | Event::Resumed { .. }
             | Event::Device(Change::Found | Change::Lost) => {
                 vec![Effect::Index(IndexRow::Customer { id, state: self.standing })]
             }
             Event::Acted { message_id, body, .. } => {
                 let order = ticket::Command::Order {
-                    order: order(&body.act),
+                    order: acts::order(&body.act),
                     by: Party::Customer(id),
                     id: *message_id,
                 };
@@ -594,7 +587,8 @@ impl Aggregate for Customer {
             | Event::TicketClosed { .. }
             | Event::TicketReopened { .. }
             | Event::PreferencesSet { .. }
-            | Event::ZoneSet { .. } => vec![],
+            | Event::ZoneSet { .. }
+            | Event::Revised { .. } => vec![],
         }
     }
 }

@@ -19,6 +19,8 @@ mod astray;
 mod attachments;
 #[path = "laws/bundles.rs"]
 mod bundles;
+#[path = "laws/called.rs"]
+mod called;
 #[path = "laws/choosing.rs"]
 mod choosing;
 #[path = "laws/commands.rs"]

@@ -1,4 +1,6 @@
 //! `ticket`, `tech`, `customer`: what operators read and register.
+//!
+//! **Not here:** one of them (`standing`, `submit`, `orders`), registering many (`import`).
 
 use std::path::PathBuf;
 
@@ -11,7 +13,7 @@ use super::{
     attachments::{self, AttachmentVerb},
     import, import_shifts,
     orders::{self, OrderVerb},
-    people, watch,
+    people, standing, submit, watch,
 };
 use crate::{
     story::{
@@ -34,6 +36,21 @@ pub(crate) struct ListArgs {
     /// Only rows in this state.
     #[arg(long)]
     state: Option<String>,
+    /// The asked node's own unless given.
+    #[arg(long)]
+    region: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TicketListArgs {
+    #[command(flatten)]
+    list: ListArgs,
+    /// Only tickets of this priority; 1 is the highest.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=5))]
+    priority: Option<u8>,
+    /// Only tickets of which a promise was not kept; "false" for the others.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    breached: Option<bool>,
 }
 
 #[derive(Debug, Args)]
@@ -84,7 +101,9 @@ pub(crate) struct ImportArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TicketVerb {
     /// Lists tickets.
-    List(ListArgs),
+    List(TicketListArgs),
+    /// Opens a ticket for a customer who calls.
+    Submit(submit::SubmitArgs),
     /// Shows a ticket with its history.
     Show(ReadArgs),
     /// Shows why its technicians were chosen.
@@ -101,6 +120,12 @@ pub(crate) enum TicketVerb {
 pub(crate) enum TechVerb {
     /// Lists technicians.
     List(ListArgs),
+    /// Shows a technician.
+    Show(standing::ShowArgs),
+    /// It is offered nothing until it is resumed.
+    Suspend(standing::SuspendArgs),
+    /// It is offered work again.
+    Resume(standing::SuspendArgs),
     /// Registers technicians: name,lat,lon,capacity,skills (category:level, space-separated) and key.
     Import(ImportArgs),
     /// Changes what a technician can do and has.
@@ -113,11 +138,17 @@ pub(crate) enum TechVerb {
 pub(crate) enum CustomerVerb {
     /// Lists customers.
     List(ListArgs),
+    /// Shows a customer.
+    Show(standing::ShowArgs),
+    /// Its requests are refused until it is resumed.
+    Suspend(standing::SuspendArgs),
+    /// Its requests are taken again.
+    Resume(standing::SuspendArgs),
     /// Registers customers: name,lat,lon,tier, zone and key.
     Import(ImportArgs),
     /// Sets which technicians a customer would like to see, and which not.
     Prefer(people::PreferArgs),
-    /// Sets which time its clocks show.
+    /// Changes its name, its place, its tier, and which time its clocks show.
     Set(people::CustomerArgs),
 }
 
@@ -142,7 +173,8 @@ impl ReadArgs {
 impl TicketVerb {
     pub(crate) fn common(&self) -> &Common {
         match self {
-            Self::List(args) => &args.common,
+            Self::List(args) => &args.list.common,
+            Self::Submit(args) => &args.common,
             Self::Show(args) => &args.common,
             Self::Explain(args) => &args.read.common,
             Self::Watch(args) => &args.common,
@@ -164,6 +196,8 @@ impl TechVerb {
     pub(crate) fn common(&self) -> &Common {
         match self {
             Self::List(args) => &args.common,
+            Self::Show(args) => &args.common,
+            Self::Suspend(args) | Self::Resume(args) => &args.common,
             Self::Import(args) => &args.common,
             Self::Set(args) => &args.common,
             Self::Health(args) => &args.common,
@@ -175,6 +209,8 @@ impl CustomerVerb {
     pub(crate) fn common(&self) -> &Common {
         match self {
             Self::List(args) => &args.common,
+            Self::Show(args) => &args.common,
+            Self::Suspend(args) | Self::Resume(args) => &args.common,
             Self::Import(args) => &args.common,
             Self::Prefer(args) => &args.common,
             Self::Set(args) => &args.common,
@@ -192,9 +228,11 @@ pub(super) fn plain(text: &str) -> Result<&str, CliError> {
     }
 }
 
-async fn list(kind: &str, args: &ListArgs, output: &Output) -> Result<(), CliError> {
-    let mut path = format!("/v1/{kind}?limit={}", args.limit);
-    for (key, value) in [("after", &args.after), ("state", &args.state)] {
+/// `more` is what only this kind is asked.
+async fn list(kind: &str, args: &ListArgs, more: &str, output: &Output) -> Result<(), CliError> {
+    let mut path = format!("/v1/{kind}?limit={}{more}", args.limit);
+    let ListArgs { after, state, region, .. } = args;
+    for (key, value) in [("after", after), ("state", state), ("region", region)] {
         if let Some(value) = value {
             path = format!("{path}&{key}={}", plain(value)?);
         }
@@ -219,7 +257,13 @@ async fn list(kind: &str, args: &ListArgs, output: &Output) -> Result<(), CliErr
 
 pub(crate) async fn ticket(verb: &TicketVerb, output: &Output) -> Result<(), CliError> {
     match verb {
-        TicketVerb::List(args) => list("tickets", args, output).await,
+        TicketVerb::List(TicketListArgs { list: args, priority, breached }) => {
+            let priority = priority.map(|priority| format!("&priority={priority}"));
+            let breached = breached.map(|breached| format!("&breached={breached}"));
+            let more: String = priority.into_iter().chain(breached).collect();
+            list("tickets", args, &more, output).await
+        }
+        TicketVerb::Submit(args) => submit::run(args, output).await,
         TicketVerb::Show(args) => {
             let path = args.path("")?;
             let story: TicketStory = Api::from_common(&args.common)?.get(&path).await?;
@@ -379,7 +423,10 @@ pub(super) fn explain(choice: &ChoiceStory, output: &Output) {
 
 pub(crate) async fn tech(verb: &TechVerb, output: &Output) -> Result<(), CliError> {
     match verb {
-        TechVerb::List(args) => list("technicians", args, output).await,
+        TechVerb::List(args) => list("technicians", args, "", output).await,
+        TechVerb::Show(args) => standing::technician(args, output).await,
+        TechVerb::Suspend(args) => standing::suspend("technicians", args, true, output).await,
+        TechVerb::Resume(args) => standing::suspend("technicians", args, false, output).await,
         TechVerb::Import(args) => import::technicians(args, output).await,
         TechVerb::Set(args) => people::set(args, output).await,
         TechVerb::Health(args) => people::health(args, output).await,
@@ -388,7 +435,10 @@ pub(crate) async fn tech(verb: &TechVerb, output: &Output) -> Result<(), CliErro
 
 pub(crate) async fn customer(verb: &CustomerVerb, output: &Output) -> Result<(), CliError> {
     match verb {
-        CustomerVerb::List(args) => list("customers", args, output).await,
+        CustomerVerb::List(args) => list("customers", args, "", output).await,
+        CustomerVerb::Show(args) => standing::customer(args, output).await,
+        CustomerVerb::Suspend(args) => standing::suspend("customers", args, true, output).await,
+        CustomerVerb::Resume(args) => standing::suspend("customers", args, false, output).await,
         CustomerVerb::Import(args) => import::customers(args, output).await,
         CustomerVerb::Prefer(args) => people::prefer(args, output).await,
         CustomerVerb::Set(args) => people::set_customer(args, output).await,

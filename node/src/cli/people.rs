@@ -13,6 +13,7 @@ use super::{
     import::skill,
     lists::plain,
     shifts::{encoded, say_outcome},
+    submit::place,
 };
 use crate::{
     dates::date,
@@ -20,6 +21,7 @@ use crate::{
         health::{Complaint, Health},
         people::{NewPreferences, NewRevision, NewZone},
         shifts::Outcome,
+        standing::NewCustomerRevision,
     },
 };
 
@@ -73,9 +75,19 @@ pub(crate) struct CustomerArgs {
     #[command(flatten)]
     pub(super) common: Common,
     customer: String,
+    #[arg(long)]
+    name: Option<String>,
+    /// Degrees, as 48.85.
+    #[arg(long, allow_hyphen_values = true, requires = "lon")]
+    lat: Option<String>,
+    #[arg(long, allow_hyphen_values = true, requires = "lat")]
+    lon: Option<String>,
+    /// 1 is the best service level.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=5))]
+    tier: Option<u8>,
     /// The IANA zone of its place, as Europe/Berlin; "none" for that of the region.
     #[arg(long)]
-    zone: String,
+    zone: Option<String>,
     /// Say what would change, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -117,10 +129,32 @@ pub(crate) async fn prefer(args: &PreferArgs, output: &Output) -> Result<(), Cli
 
 pub(crate) async fn set_customer(args: &CustomerArgs, output: &Output) -> Result<(), CliError> {
     let (customer, dry_run) = (plain(&args.customer)?, args.dry_run);
-    let path = format!("/v1/customers/{customer}/zone?dry_run={dry_run}");
-    let zone = Some(args.zone.clone()).filter(|zone| zone != "none");
-    let outcome: Outcome = Api::from_common(&args.common)?.put(&path, &NewZone { zone }).await?;
-    say_outcome(&outcome, output);
+    let location = place(args.lat.as_deref(), args.lon.as_deref())?;
+    let revision = NewCustomerRevision { name: args.name.clone(), location, tier: args.tier };
+    let is_revised = revision != NewCustomerRevision::default();
+    if !is_revised && args.zone.is_none() {
+        return Err(CliError::usage(
+            "say what is otherwise: --name, --lat and --lon, --tier, --zone",
+        ));
+    }
+    let api = Api::from_common(&args.common)?;
+    let mut told: Option<Outcome> = None;
+    if is_revised {
+        let path = format!("/v1/customers/{customer}/revision?dry_run={dry_run}");
+        told = Some(api.post(&path, &revision).await?);
+    }
+    if let Some(zone) = &args.zone {
+        let path = format!("/v1/customers/{customer}/zone?dry_run={dry_run}");
+        let zone = Some(zone.clone()).filter(|zone| zone != "none");
+        let zoned: Outcome = api.put(&path, &NewZone { zone }).await?;
+        told = Some(match told {
+            Some(told) if told.outcome != "unchanged" => told,
+            told => Outcome { warning: told.and_then(|told| told.warning), ..zoned },
+        });
+    }
+    if let Some(outcome) = told {
+        say_outcome(&outcome, output);
+    }
     Ok(())
 }
 

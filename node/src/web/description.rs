@@ -21,7 +21,7 @@ use utoipa::{
 use super::{
     areas, attachments, backup, ca, chaos, cluster, est, health, intake, integrations, notices,
     orders, people, plan, policies, probes, problem::Problem, promotion, public, rest, rules,
-    shifts, slots, watch, whatif,
+    shifts, slots, standing, submit, watch, whatif,
 };
 
 /// Where enrollment is; a label may stand before what is asked (RFC 7030 §3.2.2).
@@ -47,6 +47,11 @@ const EST: &str = "/.well-known/est/";
         people::revise,
         people::set_preferences,
         people::set_zone,
+        standing::customer,
+        standing::revise_customer,
+        standing::suspend_customer,
+        standing::technician,
+        standing::suspend_technician,
         shifts::roster,
         shifts::set_roster,
         shifts::calendar,
@@ -60,6 +65,7 @@ const EST: &str = "/.well-known/est/";
         rest::ticket,
         rest::explanation,
         rest::triage,
+        submit::submit,
         orders::order,
         attachments::attachments,
         attachments::show,

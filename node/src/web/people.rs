@@ -3,7 +3,7 @@
 //!
 //! **Invariants:** the same key names the same entity of the node's region, so that an import may be
 //! repeated; a dry run writes nothing; an address that is nobody's is not written. **Not here:** bounds (`domain`),
-//! areas (`areas`), reading files (`cli::import`).
+//! areas (`areas`), one as it is (`standing`), reading files (`cli::import`).
 #![allow(unused_qualifications, reason = "the path macro repeats the query's type")]
 
 use std::collections::BTreeMap;
@@ -74,7 +74,7 @@ fn named(shared: &Shared, kind: EntityKind, key: Option<&str>) -> Result<EntityI
 }
 
 /// 201 for what is there for the first time, otherwise 200.
-fn answer(outcome: Outcome) -> HttpResponse {
+pub(super) fn answer(outcome: Outcome) -> HttpResponse {
     let is_new = outcome.outcome == "created" && !outcome.dry_run;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     HttpResponse::build(status).json(outcome)
@@ -131,7 +131,7 @@ fn zone_of(zone: Option<&str>, shared: &Shared) -> Result<Option<Zone>, Problem>
     Ok(zone)
 }
 
-fn created(outcome: &'static str) -> &'static str {
+pub(super) fn created(outcome: &'static str) -> &'static str {
     if outcome == "changed" { "created" } else { outcome }
 }
 

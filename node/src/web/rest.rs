@@ -14,8 +14,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Shared, areas, attachments, backup, ca, chaos, cluster, delivery, description, health, intake,
-    integrations, notices, operator::Operator, orders, people, plan, policies, problem::Problem,
-    promotion, rules, shifts, slots, watch, whatif,
+    integrations, notices,
+    operator::Operator,
+    orders, people, plan, policies,
+    problem::Problem,
+    promotion, rules,
+    shifts::{self, own_region},
+    slots, standing, submit, watch, whatif,
 };
 use crate::{
     courier::wire::{WANTED_MAX, Wanted},
@@ -47,6 +52,9 @@ pub fn routes(scope: &mut web::ServiceConfig) {
         .configure(people::routes)
         .configure(shifts::routes)
         .configure(health::routes)
+        // Behind what has a name of its own below the same paths.
+        .configure(standing::routes)
+        .configure(submit::routes)
         .configure(policies::routes)
         .configure(intake::routes)
         .configure(integrations::routes)
@@ -74,7 +82,7 @@ pub async fn info(_operator: Operator, shared: web::Data<Shared>) -> web::Json<I
 }
 
 /// A point on the earth in millionths of a degree.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Point {
     pub lat_e6: i32,
@@ -84,6 +92,12 @@ pub struct Point {
 impl From<Point> for Location {
     fn from(point: Point) -> Self {
         Self { lat_e6: point.lat_e6, lon_e6: point.lon_e6 }
+    }
+}
+
+impl From<Location> for Point {
+    fn from(Location { lat_e6, lon_e6 }: Location) -> Self {
+        Self { lat_e6, lon_e6 }
     }
 }
 
@@ -158,6 +172,56 @@ pub struct ListQuery {
     limit: Option<usize>,
     /// Only rows in this state.
     state: Option<String>,
+    /// Of the node's own region unless given; another's node is asked for it.
+    region: Option<String>,
+}
+
+/// Which tickets of a list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct TicketQuery {
+    /// Rows behind this identifier.
+    after: Option<String>,
+    limit: Option<usize>,
+    /// Only rows in this state.
+    state: Option<String>,
+    /// Of the node's own region unless given; another's node is asked for it.
+    region: Option<String>,
+    /// Only rows of this priority; 1 is the highest, 5 the lowest.
+    priority: Option<u8>,
+    /// Only tickets of which a promise was not kept; false for the others.
+    breached: Option<bool>,
+}
+
+/// What rows must be to be shown.
+#[derive(Debug, Default)]
+struct Filter {
+    state: Option<String>,
+    priority: Option<u8>,
+    breached: Option<bool>,
+}
+
+impl ListQuery {
+    fn filter(&self) -> Filter {
+        Filter { state: self.state.clone(), ..Filter::default() }
+    }
+}
+
+impl Filter {
+    fn fits(&self, row: &IndexRow) -> bool {
+        let (state, priority, is_broken) = match row {
+            IndexRow::Ticket { state, priority, standing, .. } => {
+                let is_broken = standing.is_some_and(|standing| standing.is_broken);
+                (state.name(), Some(*priority), is_broken)
+            }
+            IndexRow::Technician { state, .. } => (state.name(), None, false),
+            IndexRow::Customer { state, .. } => (state.name(), None, false),
+            _ => return false,
+        };
+        self.state.as_deref().is_none_or(|wanted| wanted == state)
+            && self.priority.is_none_or(|wanted| Some(wanted) == priority)
+            && self.breached.is_none_or(|wanted| wanted == is_broken)
+    }
 }
 
 /// A row of a list.
@@ -279,7 +343,9 @@ async fn list(
     shared: &Shared,
     kind: EntityKind,
     query: &ListQuery,
+    filter: &Filter,
 ) -> Result<web::Json<Page>, Problem> {
+    own_region(shared, query.region.as_deref())?;
     let after = query
         .after
         .as_deref()
@@ -289,7 +355,7 @@ async fn list(
     let limit = query.limit.unwrap_or(PAGE_ROWS).clamp(1, PAGE_ROWS_MAX);
     let mut rows = Vec::new();
     for shard in shared.node.known.own_groups() {
-        rows.extend(matching(shared, shard, kind, after, limit, query.state.as_deref()).await?);
+        rows.extend(matching(shared, shard, kind, after, limit, filter).await?);
     }
     rows.sort_by_key(IndexRow::id);
     let more = rows.len() > limit;
@@ -304,7 +370,7 @@ async fn matching(
     kind: EntityKind,
     after: Option<EntityId>,
     limit: usize,
-    state: Option<&str>,
+    filter: &Filter,
 ) -> Result<Vec<IndexRow>, Problem> {
     let (mut found, mut from) = (Vec::new(), after);
     loop {
@@ -314,9 +380,7 @@ async fn matching(
         let is_last = page.len() < WANTED_MAX as usize;
         let wanted = page.into_iter().filter(|row| {
             // The page begins with the one that the page before ended with.
-            from != Some(row.id())
-                && state
-                    .is_none_or(|state| RowView::of(row).is_some_and(|view| view.state == state))
+            from != Some(row.id()) && filter.fits(row)
         });
         found.extend(wanted.take(limit - found.len()));
         if is_last || found.len() == limit {
@@ -336,13 +400,19 @@ pub(super) async fn rows(shared: &Shared, wanted: Wanted) -> Result<Vec<IndexRow
 }
 
 /// Lists tickets.
-#[utoipa::path(get, path = "/v1/tickets", params(ListQuery), responses((status = 200, body = Page)))]
+#[utoipa::path(get, path = "/v1/tickets", params(TicketQuery), responses((status = 200, body = Page)))]
 pub async fn tickets(
     _operator: Operator,
-    query: web::Query<ListQuery>,
+    query: web::Query<TicketQuery>,
     shared: web::Data<Shared>,
 ) -> Result<web::Json<Page>, Problem> {
-    list(&shared, EntityKind::Ticket, &query).await
+    let TicketQuery { after, limit, state, region, priority, breached } = query.into_inner();
+    if priority.is_some_and(|priority| !(1..=5).contains(&priority)) {
+        return Err(Problem::invalid("a priority is 1, the highest, to 5"));
+    }
+    let filter = Filter { state, priority, breached };
+    let query = ListQuery { after, limit, state: None, region };
+    list(&shared, EntityKind::Ticket, &query, &filter).await
 }
 
 /// Lists customers.
@@ -352,7 +422,7 @@ pub async fn customers(
     query: web::Query<ListQuery>,
     shared: web::Data<Shared>,
 ) -> Result<web::Json<Page>, Problem> {
-    list(&shared, EntityKind::Customer, &query).await
+    list(&shared, EntityKind::Customer, &query, &query.filter()).await
 }
 
 /// Lists technicians.
@@ -362,7 +432,7 @@ pub async fn technicians(
     query: web::Query<ListQuery>,
     shared: web::Data<Shared>,
 ) -> Result<web::Json<Page>, Problem> {
-    list(&shared, EntityKind::Technician, &query).await
+    list(&shared, EntityKind::Technician, &query, &query.filter()).await
 }
 
 /// An entity whose history no replica here has.

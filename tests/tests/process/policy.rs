@@ -250,6 +250,11 @@ async fn silences_hold_tickets_and_promises_stand_meanwhile() {
         })
         .await;
     assert_eq!(stand.row(&ticket).await["standing"]["is_breached"], true);
+    for (wanted, is_listed) in [("true", true), ("false", false)] {
+        let list = stand.server.ask(&["ticket", "list", "--breached", wanted]).await;
+        let mut rows = list["rows"].as_array().unwrap().iter();
+        assert_eq!(rows.any(|row| row["id"] == ticket.as_str()), is_listed, "{list}");
+    }
 }
 
 /// The storm is there before the window is opened.

@@ -78,7 +78,8 @@ impl Customer {
         Ok(vec![Event::Reported { by, case, message_id, ticket, body, at: ctx.now }])
     }
 
-    fn body(&self, reported: &Reported) -> RequestBody {
+    /// Where the customer is, unless it says where.
+    pub(super) fn body(&self, reported: &Reported) -> RequestBody {
         let Reported { category, subcategory, impact, urgency, location, text } = reported;
         let location: Location = location.unwrap_or(self.location);
         RequestBody {

@@ -8,7 +8,7 @@
 
 use fieldmesh_calendar::zone::Zone;
 
-use super::{Customer, Event, WINDOWS_S};
+use super::{Customer, Event, RECENT_MAX, WINDOWS_S};
 use crate::{Rejection, RejectionCode, ticket, time::Millis};
 
 impl Customer {
@@ -21,6 +21,14 @@ impl Customer {
             return Ok(vec![]);
         }
         Ok(vec![Event::ZoneSet { zone, by: by.to_owned() }])
+    }
+
+    pub(super) fn asked_at(&mut self, at: Millis) {
+        let recent = self.recent.get_or_insert_default();
+        let old = recent.iter().take_while(|before| before.after_s(WINDOWS_S[3]) < at).count();
+        let excess = (recent.len() + 1).saturating_sub(RECENT_MAX);
+        recent.drain(..old.max(excess).min(recent.len()));
+        recent.push(at);
     }
 
     /// What its ticket may tell rules of it; the state is that after the request.

@@ -23,7 +23,7 @@ use crate::{EntityId, EntityKind, IndexRow, Region, Rejection, RejectionCode, ti
 
 /// What a program understands of commands, events and log entries. Raised with each kind that an older one
 /// would not know: nobody writes it before every node says that it knows it.
-pub const LEVEL: u32 = MARKS;
+pub const LEVEL: u32 = PEOPLE;
 /// The level of entries that name the history that they go on from, and of regions with a policy.
 pub const HISTORIES: u32 = 1;
 /// The level of slots that move.
@@ -50,7 +50,9 @@ pub const AREAS: u32 = 11;
 pub const COUNTS: u32 = 12;
 /// The level of tickets that are marked as overdue, of moves that name the offer that they were planned by, of keys
 /// whose tickets have a priority, and of alarms that are acknowledged.
-pub const MARKS: u32 = 15;
+pub const MARKS: u32 = 13;
+/// The level of people who are revised and suspended, and of requests that operators make for them.
+pub const PEOPLE: u32 = 14;
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;
 /// The numbers of groups that each region has for itself.

@@ -74,6 +74,18 @@ pub enum Word {
         #[n(1)]
         is_done: bool,
     },
+    /// It is offered nothing until it is resumed.
+    #[n(9)]
+    Suspend {
+        /// The operator.
+        #[n(0)]
+        by: String,
+    },
+    #[n(10)]
+    Resume {
+        #[n(0)]
+        by: String,
+    },
 }
 
 /// What is otherwise of a technician; what is none stays.
@@ -182,6 +194,16 @@ pub enum Step {
         #[n(1)]
         by: EntityId,
     },
+    #[n(13)]
+    Suspended {
+        #[n(0)]
+        by: String,
+    },
+    #[n(14)]
+    Resumed {
+        #[n(0)]
+        by: String,
+    },
 }
 
 impl From<Step> for Event {
@@ -204,6 +226,8 @@ impl Technician {
                 Ok(self.shift_answered(*swap, *by, refused.as_deref(), ctx))
             }
             Word::ShiftSettled { swap, is_done } => Ok(self.shift_settled(*swap, *is_done, ctx)),
+            Word::Suspend { by } => Ok(self.suspend(by, ctx.now)),
+            Word::Resume { by } => Ok(self.resume(by)),
         }
     }
 
@@ -223,6 +247,8 @@ impl Technician {
             Step::SwapEnded { swap, ended } => self.swap_ended(*swap, ended),
             Step::ShiftTaken { lent, taken } => self.shift_taken(lent, taken),
             Step::ShiftSettled { swap, is_done } => self.settled(*swap, *is_done),
+            Step::Suspended { .. } => self.suspended = true,
+            Step::Resumed { .. } => self.suspended = false,
             Step::ShiftRefused { .. } | Step::LateSwapRefused { .. } => {}
         }
     }
@@ -232,7 +258,9 @@ impl Technician {
             Step::OverrodeRoster(_)
             | Step::Revised(_)
             | Step::WentSilent { .. }
-            | Step::HeardAgain => vec![self.tell_desk(id), self.index(id)],
+            | Step::HeardAgain
+            | Step::Suspended { .. }
+            | Step::Resumed { .. } => vec![self.tell_desk(id), self.index(id)],
             Step::Certified { .. } => vec![self.tell_desk(id)],
             Step::RosterSet { roster: None, .. } | Step::Planned { .. } => {
                 vec![self.shift_timer(), self.tell_desk(id), self.index(id)]

@@ -1,5 +1,5 @@
 //! What operators and the authority say of a technician that is registered: what it can do and has, whether its
-//! device is heard, until when it may be believed.
+//! device is heard, until when it may be believed, whether it is offered anything.
 //!
 //! **Invariants:** a revision keeps the bounds of a registration; what is so already is no event. **Not
 //! here:** who notices that a device is silent (`node`).
@@ -7,10 +7,12 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Event, LEVEL_MAX, SKILLS_MAX, Skill, Technician,
+    Event, LEVEL_MAX, Phase, SKILLS_MAX, Skill, Technician,
     life::{Revision, Step},
 };
-use crate::{Rejection, RejectionCode, customer::NAME_BYTES_MAX, time::Millis};
+use crate::{
+    Rejection, RejectionCode, customer::NAME_BYTES_MAX, ticket::RefusalReason, time::Millis,
+};
 
 /// Kinds of parts on a van: each is a drawer.
 pub const STOCK_MAX: usize = 512;
@@ -85,6 +87,25 @@ impl Technician {
         }
         self.home = home.unwrap_or(self.home);
         self.capacity = capacity.unwrap_or(self.capacity);
+    }
+
+    /// What it has accepted it keeps: only a person knows whether somebody else is to go there. Offers that it has
+    /// not answered go on at once.
+    pub(super) fn suspend(&self, by: &str, now: Millis) -> Vec<Event> {
+        if self.suspended {
+            return vec![];
+        }
+        let open = self.holdings.iter().filter(|(_, held)| held.phase == Phase::Reserved);
+        let given_up = open.flat_map(|(ticket, held)| {
+            let (ticket, offer, reason) = (*ticket, held.offer, RefusalReason::OffShift);
+            [held.released(ticket, now), Event::Refused { ticket, offer, reason }]
+        });
+        [Event::from(Step::Suspended { by: by.to_owned() })].into_iter().chain(given_up).collect()
+    }
+
+    pub(super) fn resume(&self, by: &str) -> Vec<Event> {
+        let by = by.to_owned();
+        self.suspended.then(|| Step::Resumed { by }.into()).into_iter().collect()
     }
 
     /// Whoever is off shift owes nobody an answer.

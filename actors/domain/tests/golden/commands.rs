@@ -239,7 +239,7 @@ fn to_any_entity() {
     let to_authority = authority::Command::Timer { name: TIMER, generation: 8 };
     let to_placement = placement::Command::Timer { name: TIMER, generation: 8 };
     are_frozen(&[
-        ("820081820680", Command::Customer(customer::Command::Suspend)),
+        ("820081820680", Command::Customer(customer::Command::Suspend { by: None })),
         ("820181820480", Command::Technician(technician::Command::GoOnShift)),
         ("820281820680", Command::Ticket(ticket::Command::Cancel)),
         ("820381820281<tkt>", Command::Desk(desk::Command::Done { ticket: ticket() })),

@@ -55,8 +55,10 @@ fn of_a_customer() {
             },
         ),
         ("820381<tkt>", Event::TicketClosed { ticket: ticket() }),
-        ("820480", Event::Suspended),
-        ("820580", Event::Resumed),
+        ("820480", Event::Suspended { by: None }),
+        ("820580", Event::Resumed { by: None }),
+        ("820481626f70", Event::Suspended { by: Some("op".into()) }),
+        ("820581626f70", Event::Resumed { by: Some("op".into()) }),
         (
             "820683<msg><hash>82<tkt>820180",
             Event::Acted {

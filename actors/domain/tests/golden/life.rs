@@ -9,6 +9,7 @@ use fieldmesh_calendar::{
 use fieldmesh_domain::{
     customer::{self, Customer},
     desk::{self, Summary},
+    integration::Reported,
     selection::{Away, Candidate, Circumstances, Exclusion, Need, ShiftTime, Wishes},
     technician::{
         self, Duty, Skill, Technician,
@@ -84,6 +85,8 @@ fn words() {
             Life(Word::ShiftAnswered { swap: MESSAGE, by: technician(), refused: None }),
         ),
         ("821481820882<msg>f5", Life(Word::ShiftSettled { swap: MESSAGE, is_done: true })),
+        ("821481820981626f70", Life(Word::Suspend { by: "op".into() })),
+        ("821481820a81626f70", Life(Word::Resume { by: "op".into() })),
     ]);
 }
 
@@ -126,6 +129,8 @@ fn steps() {
         ),
         ("821481820b82<msg>f4", Life(Step::ShiftSettled { swap: MESSAGE, is_done: false })),
         ("821481820c82<msg><tec>", Life(Step::LateSwapRefused { swap: MESSAGE, by: technician() })),
+        ("821481820d81626f70", Life(Step::Suspended { by: "op".into() })),
+        ("821481820e81626f70", Life(Step::Resumed { by: "op".into() })),
     ]);
 }
 
@@ -262,6 +267,42 @@ fn wishes_on_their_way() {
     are_frozen(&[(
         "820086<cus><msg>860b0c0102<place>646c65616b<noon>f68281<tec>80",
         ticket::Event::Opened { customer, message_id, body, at: NOON, wishes, counted: None },
+    )]);
+}
+
+#[test]
+fn what_operators_say_of_a_customer_and_ask_for_it() {
+    let revision = || customer::Revision { name: Some("Bo".into()), location: None, tier: Some(1) };
+    let by = || "op".to_owned();
+    let asked = Reported {
+        category: 11,
+        subcategory: 12,
+        impact: 1,
+        urgency: 2,
+        location: None,
+        text: "leak".into(),
+    };
+    are_frozen(&[
+        ("8216828362426ff601626f70", customer::Command::Revise { revision: revision(), by: by() }),
+        ("820681626f70", customer::Command::Suspend { by: Some(by()) }),
+        ("820781626f70", customer::Command::Resume { by: Some(by()) }),
+        (
+            "82182083<msg>860b0c0102f6646c65616b626f70",
+            customer::Command::Submit { id: MESSAGE, asked, by: by() },
+        ),
+    ]);
+    let (message_id, ticket, body, at) = (MESSAGE, ticket(), request(), NOON);
+    are_frozen(&[
+        ("8216828362426ff601626f70", customer::Event::Revised { revision: revision(), by: by() }),
+        (
+            "82182085<msg><tkt>860b0c0102<place>646c65616b<noon>626f70",
+            customer::Event::Submitted { message_id, ticket, body, at, by: by() },
+        ),
+    ]);
+    let submitted = Some(vec![customer::Submission { id: MESSAGE.into(), hash: 7 }]);
+    are_frozen(&[(
+        "8c0060820000008200f480f6f6f6f6f68182<msg>07",
+        Customer { submitted, ..Customer::default() },
     )]);
 }
 

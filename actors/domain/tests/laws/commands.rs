@@ -65,8 +65,11 @@ pub(crate) fn customer_command() -> BoxedStrategy<customer::Command> {
         2 => (spokesman(), hash(), reported())
             .prop_map(|(by, case, reported)| Command::Report { by, case, reported }),
         1 => (spokesman(), hash()).prop_map(|(by, case)| Command::Resolve { by, case }),
-        1 => Just(Command::Suspend),
-        1 => Just(Command::Resume),
+        1 => Just(Command::Suspend { by: None }),
+        1 => Just(Command::Resume { by: None }),
+        1 => life::revised().prop_map(|revision| Command::Revise { revision, by: "op".into() }),
+        3 => (message_id(), reported())
+            .prop_map(|(id, asked)| Command::Submit { id, asked, by: "op".into() }),
         2 => wishes().prop_map(|wishes| Command::SetPreferences { wishes, by: "op".into() }),
         1 => option::of(zone()).prop_map(|zone| Command::SetZone { zone, by: "op".into() }),
         1 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),

@@ -98,12 +98,12 @@ fn who_is_suspended_stays_so_whatever_becomes_of_the_device() {
     let register = customer::Command::Register { name, location, tier: 1, zone: None };
     assert_eq!(ask(register), Standing::Invited);
     assert_eq!(ask(keys()), Standing::Enrolled);
-    assert_eq!(ask(customer::Command::Suspend), Standing::Suspended);
+    assert_eq!(ask(customer::Command::Suspend { by: None }), Standing::Suspended);
     assert_eq!(ask(customer::Command::LoseDevice), Standing::Suspended);
-    assert_eq!(ask(customer::Command::Resume), Standing::Invited);
-    assert_eq!(ask(customer::Command::Suspend), Standing::Suspended);
+    assert_eq!(ask(customer::Command::Resume { by: None }), Standing::Invited);
+    assert_eq!(ask(customer::Command::Suspend { by: None }), Standing::Suspended);
     assert_eq!(ask(keys()), Standing::Suspended);
-    assert_eq!(ask(customer::Command::Resume), Standing::Active);
+    assert_eq!(ask(customer::Command::Resume { by: None }), Standing::Active);
 }
 
 #[test]

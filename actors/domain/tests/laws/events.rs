@@ -50,8 +50,18 @@ pub(crate) fn customer_event() -> BoxedStrategy<customer::Event> {
             content_hash,
             body
         }),
-        Just(Event::Suspended),
-        Just(Event::Resumed),
+        Just(Event::Suspended { by: None }),
+        Just(Event::Resumed { by: None }),
+        life::revised().prop_map(|revision| Event::Revised { revision, by: "op".into() }),
+        (message_id(), ticket_id(), request(), millis()).prop_map(
+            |(message_id, ticket, body, at)| Event::Submitted {
+                message_id,
+                ticket,
+                body,
+                at,
+                by: "op".into(),
+            }
+        ),
     ]
     .boxed()
 }

@@ -291,7 +291,7 @@ fn work_that_is_done_when_the_alarm_is_over_is_confirmed() {
 #[test]
 fn a_suspended_customer_gets_no_tickets() {
     let (mut world, mut lived) = (World::new(&[]), registered());
-    world.ask(world::customer(0), Command::Customer(customer::Command::Suspend));
+    world.ask(world::customer(0), Command::Customer(customer::Command::Suspend { by: None }));
     passes(&mut world, &mut lived, trigger(3, facts(&[], &[])));
     assert!(world.tickets.is_empty());
 }

@@ -9,6 +9,7 @@ use fieldmesh_calendar::{
     zone::Zone,
 };
 use fieldmesh_domain::{
+    customer,
     selection::ShiftTime,
     technician::{
         life::{Revision, Step, Word},
@@ -88,6 +89,12 @@ fn revision() -> impl Strategy<Value = Revision> {
         })
 }
 
+/// What an operator may say of a customer, right or not.
+pub(crate) fn revised() -> impl Strategy<Value = customer::Revision> {
+    (option::of("[ab]{0,1}"), option::of(location()), option::of(0_u8..7))
+        .prop_map(|(name, location, tier)| customer::Revision { name, location, tier })
+}
+
 fn given() -> impl Strategy<Value = Given> {
     (message_id(), date(), technician_id()).prop_map(|(swap, date, to)| Given {
         swap,
@@ -115,6 +122,8 @@ pub(crate) fn word() -> impl Strategy<Value = Word> {
             .prop_map(|(swap, by, refused)| Word::ShiftAnswered { swap, by, refused }),
         1 => (message_id(), any::<bool>())
             .prop_map(|(swap, is_done)| Word::ShiftSettled { swap, is_done }),
+        1 => Just(Word::Suspend { by: "op".into() }),
+        1 => Just(Word::Resume { by: "op".into() }),
     ]
 }
 
@@ -152,5 +161,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         (message_id(), any::<bool>())
             .prop_map(|(swap, is_done)| Step::ShiftSettled { swap, is_done }),
         (message_id(), technician_id()).prop_map(|(swap, by)| Step::LateSwapRefused { swap, by }),
+        Just(Step::Suspended { by: "op".into() }),
+        Just(Step::Resumed { by: "op".into() }),
     ]
 }

@@ -427,7 +427,7 @@ fn an_act_has_its_receipt_and_counts_once() {
     let acted = customer::Event::Acted { message_id, content_hash, body };
     assert_eq!(world.customers[&customer(0)].events.last(), Some(&acted));
     assert_eq!(world.ask(customer(0), Command::Customer(act)), []);
-    world.ask(customer(0), Command::Customer(customer::Command::Suspend));
+    world.ask(customer(0), Command::Customer(customer::Command::Suspend { by: None }));
     let events = world.customers[&customer(0)].events.len();
     world.act(customer(0), ticket, Act::Confirm);
     assert_eq!(world.customers[&customer(0)].events.len(), events, "it is suspended");

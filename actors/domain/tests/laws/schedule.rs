@@ -266,10 +266,16 @@ impl World {
                 }
             }
             Step::Suspend(number) => {
-                self.ask(customer(number), Command::Customer(customer::Command::Suspend));
+                self.ask(
+                    customer(number),
+                    Command::Customer(customer::Command::Suspend { by: None }),
+                );
             }
             Step::Resume(number) => {
-                self.ask(customer(number), Command::Customer(customer::Command::Resume));
+                self.ask(
+                    customer(number),
+                    Command::Customer(customer::Command::Resume { by: None }),
+                );
             }
         }
     }
