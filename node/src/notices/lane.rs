@@ -3,15 +3,17 @@
 //! A notice is tried at once, and after each failure later than before, for about a day. A target that fails
 //! again and again is left alone for a while as a whole, and then tried with one request; when that succeeds,
 //! all that waited goes out. What is old by then goes as one digest: after an outage nobody wants a hundred
-//! messages.
+//! messages. Whoever is called to a ticket and is not needed any more by then is not called: what calls somebody,
+//! and what calls that off, overtake each other in no case.
 //!
 //! **Invariants:** a notice is in at most one request at a time; a target has few requests under way; each
-//! notice ends. **Not here:** requests (`client`), other targets (`worker`).
+//! notice ends; what is over is not begun. **Not here:** requests (`client`), other targets (`worker`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fieldmesh_domain::{
-    notifier::{Outcome, SETTLED_MAX, Settled},
+    EntityId,
+    notifier::{Notice, Outcome, SETTLED_MAX, Settled, What},
     time::Millis,
 };
 
@@ -30,6 +32,8 @@ const REST_MIN_MS: u64 = 10_000;
 const REST_MAX_MS: u64 = 900_000;
 /// Notices of one digest.
 const DIGEST_MAX: usize = SETTLED_MAX;
+/// Why somebody is not called any more.
+const OVER: &str = "over before it was taken: what was told later says otherwise";
 
 /// How long to wait.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +44,25 @@ pub struct Pace {
     pub digest_after_ms: u64,
 }
 
+/// What a notice says of whether somebody is needed for a ticket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Call {
+    pub(super) ticket: EntityId,
+    pub(super) is_needed: bool,
+}
+
+impl Call {
+    /// None of one that calls nobody, and calls nothing off.
+    pub(super) fn of(notice: &Notice) -> Option<Self> {
+        let is_needed = match notice.what {
+            What::Escalated => true,
+            What::Accepted | What::Held | What::Grouped | What::Cancelled | What::Closed => false,
+            _ => return None,
+        };
+        Some(Self { ticket: notice.ticket, is_needed })
+    }
+}
+
 /// A notice that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Waiting {
@@ -47,6 +70,9 @@ pub(super) struct Waiting {
     pub(super) next_ms: u64,
     /// Begun so far.
     pub(super) attempts: u8,
+    pub(super) call: Option<Call>,
+    /// It is not tried again.
+    pub(super) is_over: bool,
 }
 
 /// One request.
@@ -107,10 +133,35 @@ impl Lane {
         self.requests < most
     }
 
+    /// What may begin: nothing overtakes what is under way of the same ticket.
+    fn free(&self) -> impl Iterator<Item = (u64, &Waiting)> {
+        let called = self.under_way.values().filter_map(|waiting| Some(waiting.call?.ticket));
+        let called: BTreeSet<EntityId> = called.collect();
+        let is_free =
+            move |waiting: &Waiting| waiting.call.is_none_or(|call| !called.contains(&call.ticket));
+        let waiting = self.waiting.iter().map(|(number, waiting)| (*number, waiting));
+        waiting.filter(move |(_, waiting)| is_free(waiting))
+    }
+
     /// When something is to begin next; none where nothing is before another request has ended.
     pub(super) fn due_ms(&self) -> Option<u64> {
-        let next = self.waiting.values().map(|waiting| waiting.next_ms).min()?;
+        let next = self.free().map(|(_, waiting)| waiting.next_ms).min()?;
         self.room().then(|| next.max(self.rests_until_ms))
+    }
+
+    /// Ends what is over, by its number and what it says.
+    pub(super) fn call_off(&mut self, is_over: impl Fn(u64, Call) -> bool) -> Vec<Settled> {
+        let is_off =
+            |number: u64, waiting: &Waiting| waiting.call.is_some_and(|call| is_over(number, call));
+        for (number, waiting) in &mut self.under_way {
+            waiting.is_over |= is_off(*number, waiting);
+        }
+        let off = self.waiting.extract_if(.., |number, waiting| is_off(*number, waiting));
+        let settled = |(number, waiting): (u64, Waiting)| {
+            let outcome = Outcome::Dead { reason: OVER.into() };
+            Settled { number, attempt: waiting.attempts, outcome }
+        };
+        off.map(settled).collect()
     }
 
     /// What ends without another attempt.
@@ -136,16 +187,15 @@ impl Lane {
         if self.closed.is_some() || self.due_ms().is_none_or(|due| due > now_ms) {
             return None;
         }
-        let is_due = |(_, waiting): &(&u64, &Waiting)| waiting.next_ms <= now_ms;
-        let is_old = |(_, waiting): &(&u64, &Waiting)| {
+        let is_due = |(_, waiting): &(u64, &Waiting)| waiting.next_ms <= now_ms;
+        let is_old = |(_, waiting): &(u64, &Waiting)| {
             now_ms.saturating_sub(waiting.told_ms) > pace.digest_after_ms
         };
-        let old = self.waiting.iter().filter(is_due).filter(is_old);
-        let mut numbers: Vec<u64> = old.map(|(number, _)| *number).take(DIGEST_MAX).collect();
+        let old = self.free().filter(is_due).filter(is_old);
+        let mut numbers: Vec<u64> = old.map(|(number, _)| number).take(DIGEST_MAX).collect();
         let is_digest = numbers.len() > 1;
         if !is_digest {
-            numbers =
-                self.waiting.iter().find(is_due).map(|(number, _)| *number).into_iter().collect();
+            numbers = self.free().find(is_due).map(|(number, _)| number).into_iter().collect();
         }
         let mut notices = Vec::with_capacity(numbers.len());
         for number in numbers {
@@ -182,6 +232,7 @@ impl Lane {
                 Met::Failed { reason, .. } if *attempt >= ATTEMPTS_MAX => {
                     Outcome::Dead { reason: format!("{attempt} attempts; the last: {reason}") }
                 }
+                Met::Failed { .. } if waiting.is_over => Outcome::Dead { reason: OVER.into() },
                 Met::Failed { reason, .. } => {
                     let next_ms = now_ms + pause_ms(*attempt, chance, pace);
                     let next_ms = next_ms.max(self.rests_until_ms);

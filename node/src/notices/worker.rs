@@ -25,7 +25,7 @@ use super::{
     Delivering, Targets,
     client::{Answer, PostError, RETRY_AFTER_MAX_S, Way},
     document::Target,
-    lane::{Attempt, Lane, Met, Waiting},
+    lane::{Attempt, Call, Lane, Met, Waiting},
     payload,
     roots::Roots,
     signing::Secret,
@@ -49,6 +49,14 @@ pub(super) enum Ended {
     Relieved,
     #[error(transparent)]
     Journal(#[from] JournalError),
+}
+
+/// Whether who is called to a ticket is called off by another notice to the same target, or the other way round. A
+/// program that counts what happens misses nothing of what calls off: only people are told no more that they are not
+/// needed once they are.
+fn is_over(to: &Recipient, (number, call): (u64, Call), by: (u64, Call)) -> bool {
+    let is_other = call.ticket == by.1.ticket && call.is_needed != by.1.is_needed;
+    is_other && number < by.0 && (call.is_needed || matches!(to, Recipient::Person(_)))
 }
 
 /// A request that was made.
@@ -196,16 +204,28 @@ impl<'n> Worker<'n> {
     /// Looks at all rows.
     fn scan(&mut self) -> Result<(), Ended> {
         let journal = self.journal()?;
+        // What calls off may have been delivered, by whoever led before.
+        let mut said: BTreeMap<(Recipient, EntityId), (u64, Call)> = BTreeMap::new();
         let mut page = journal.rows(self.notifier.kind() as u8, None, PAGE)?;
         while let Some(last) = page.last().map(IndexRow::key) {
             let is_last = page.len() < PAGE;
             for row in page {
-                self.take(&journal, &row)?;
+                let Some((to, number, Some(call))) = self.take(&journal, &row)? else { continue };
+                let last = said.entry((to, call.ticket)).or_insert((number, call));
+                if last.0 < number {
+                    *last = (number, call);
+                }
             }
             if is_last {
                 break;
             }
             page = journal.rows(last.kind, Some(&last), PAGE)?;
+        }
+        for (to, lane) in &mut self.lanes {
+            let by = |call: Call| said.get(&(to.clone(), call.ticket));
+            let off =
+                |number, call| by(call).is_some_and(|last| is_over(to, (number, call), *last));
+            self.unsettled.extend(lane.call_off(off));
         }
         Ok(())
     }
@@ -219,30 +239,39 @@ impl<'n> Worker<'n> {
         let journal = self.journal()?;
         // It may have been heard of before, and be over by now.
         let Some(row) = journal.row(&row.key())? else { return Ok(()) };
-        if let Some(to) = self.take(&journal, &row)?
-            && self.lanes.get(&to).is_some_and(|lane| lane.closed.is_some())
-        {
+        let Some((to, number, call)) = self.take(&journal, &row)? else { return Ok(()) };
+        let Some(lane) = self.lanes.get_mut(&to) else { return Ok(()) };
+        if let Some(by) = call {
+            let off = |other, call| is_over(&to, (other, call), (number, by));
+            self.unsettled.extend(lane.call_off(off));
+        }
+        if lane.closed.is_some() {
             // The notifier queues nothing for a target that is closed.
             self.reopen()?;
         }
         Ok(())
     }
 
-    /// Queues what the row says is pending; for whom.
-    fn take(&mut self, journal: &ShardJournal, row: &IndexRow) -> Result<Option<Recipient>, Ended> {
+    /// Queues what the row says is pending; for whom, its number, and what it says of whether they are needed.
+    fn take(
+        &mut self,
+        journal: &ShardJournal,
+        row: &IndexRow,
+    ) -> Result<Option<(Recipient, u64, Option<Call>)>, Ended> {
         let IndexRow::Delivery { number, state, attempts, next, .. } = row else {
             return Ok(None);
         };
-        if !state.is_pending() {
-            return Ok(None);
-        }
         let key = RowKey::notice(self.notifier, *number);
         let Some(IndexRow::Notice { to, notice, .. }) = journal.row(&key)? else {
             return Ok(None);
         };
-        let waiting = Waiting { told_ms: notice.at.0, next_ms: next.0, attempts: *attempts };
-        self.lanes.entry(to.clone()).or_default().add(*number, waiting);
-        Ok(Some(to))
+        let call = Call::of(&notice);
+        if state.is_pending() {
+            let (told_ms, next_ms, attempts) = (notice.at.0, next.0, *attempts);
+            let waiting = Waiting { told_ms, next_ms, attempts, call, is_over: false };
+            self.lanes.entry(to.clone()).or_default().add(*number, waiting);
+        }
+        Ok(Some((to, *number, call)))
     }
 
     fn sleep(&self) -> Duration {

@@ -248,3 +248,50 @@ async fn whoever_was_told_that_nobody_comes_is_told_who_does() {
     assert!(detail.contains(&stand.technician.id), "{detail}");
     assert!(lead.received().is_empty(), "who was not told of it hears nothing");
 }
+
+impl Stand {
+    /// How far what was told a target came, oldest first: what, its state, why.
+    async fn log(&self, target: &str) -> Vec<[String; 3]> {
+        let shown = self.ask(&["log", "--target", target]).await;
+        let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+        let notices = shown["notices"].as_array().unwrap().iter();
+        notices.map(|one| ["what", "state", "reason"].map(|key| text(one, key))).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_not_reached_before_somebody_comes_is_not_called_any_more() {
+    let stand = Stand::new().await;
+    let duty = Sink::start(&[Manner::status(503)]).await;
+    let person =
+        |url: &str| format!("[[person]]\nname = \"duty\"\nurl = \"{url}\"\nallow_private = true\n");
+    stand.apply(&person(&duty.url()), 0).await;
+    let policies = NamedTempFile::new().unwrap();
+    std::fs::write(policies.path(), PATIENT).unwrap();
+    let server = &stand.server.dir;
+    fieldmesh(server, &["policy", "apply", text(policies.path())]).await.expect_code(0);
+    let ticket = stand.customer.request("the door of the freezer does not close").await;
+    let alert = stand.technician.alert(&ticket).await;
+    fieldmesh(server, &["ticket", "escalate", &ticket]).await.expect_code(0);
+    until("the dispatcher is tried", async || (!duty.received().is_empty()).then_some(())).await;
+    stand.technician.accept(&alert).await;
+    let log = until("the call is over", async || {
+        let log = stand.log("duty").await;
+        (log.len() == 2 && log[0][1] == "dead").then_some(log)
+    })
+    .await;
+    assert_eq!([log[0][0].as_str(), log[1][0].as_str()], ["ticket.escalated", "ticket.accepted"]);
+    assert!(log[0][2].starts_with("over before it was taken"), "{log:?}");
+    // Its target is well again, and written down anew: what waits goes out at once.
+    let before = duty.types().len();
+    duty.behave(Manner::status(204));
+    let anew = format!("{}# anew\n", person(&duty.url()));
+    stand.apply(&anew, 0).await;
+    until("the dispatcher is told who comes", async || {
+        let log = stand.log("duty").await;
+        (log[1][1] == "delivered").then_some(())
+    })
+    .await;
+    let types = duty.types().split_off(before);
+    assert!(types.iter().all(|is| is == "ticket.accepted"), "{types:?}");
+}

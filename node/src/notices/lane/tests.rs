@@ -15,7 +15,23 @@ fn failed(retry_after_s: Option<u64>) -> Met {
 }
 
 fn told(now_ms: u64) -> Waiting {
-    Waiting { told_ms: now_ms, next_ms: now_ms, attempts: 0 }
+    Waiting { told_ms: now_ms, next_ms: now_ms, attempts: 0, call: None, is_over: false }
+}
+
+fn calling(number: u8, is_needed: bool) -> Call {
+    let region = "eu1".parse().unwrap();
+    let ticket = EntityId::new(fieldmesh_domain::EntityKind::Ticket, region, [number; 10]);
+    Call { ticket, is_needed }
+}
+
+/// What calls somebody to a ticket, or off.
+fn call(number: u8, is_needed: bool) -> Waiting {
+    Waiting { call: Some(calling(number, is_needed)), ..told(0) }
+}
+
+/// Calls to the first ticket are over that were told before the one with this number.
+fn before(last: u64) -> impl Fn(u64, Call) -> bool {
+    move |number, one| one == calling(1, true) && number < last
 }
 
 /// What a simulated target does, and for how long.
@@ -153,4 +169,53 @@ fn a_target_that_goes_takes_what_waits_with_it() {
     lane.end(&attempt, &Met::Gone { reason: "410".into() }, (10, 0), PACE);
     assert_eq!(lane.begin(10, PACE), None);
     assert_eq!(lane.give_up(10).len(), 2);
+}
+
+#[test]
+fn whoever_is_not_needed_any_more_is_not_called() {
+    let mut lane = Lane::default();
+    for (number, of) in [(1, 1), (2, 2)] {
+        lane.add(number, call(of, true));
+    }
+    let [first, other] = [0, 0].map(|now| lane.begin(now, PACE).unwrap());
+    for attempt in [&first, &other] {
+        lane.end(attempt, &failed(None), (10, 0), PACE);
+    }
+    lane.add(3, call(1, false));
+    let over = lane.call_off(before(3));
+    let [Settled { number: 1, attempt: 1, outcome: Outcome::Dead { reason } }] = &over[..] else {
+        panic!("{over:?}");
+    };
+    assert_eq!(reason, OVER);
+    let begun: Vec<(u64, u8)> = std::iter::from_fn(|| {
+        let attempt = lane.begin(20, PACE)?;
+        lane.end(&attempt, &Met::Taken, (20, 0), PACE);
+        Some(attempt.notices[0])
+    })
+    .collect();
+    assert_eq!(begun, [(3, 1), (2, 2)], "of another ticket it is called still");
+    // Who is needed again is called.
+    lane.add(4, call(1, true));
+    assert_eq!(lane.call_off(before(3)), []);
+    assert_eq!(lane.begin(30, PACE).unwrap().notices, [(4, 1)]);
+}
+
+#[test]
+fn what_calls_off_does_not_overtake_the_call() {
+    for met in [failed(None), Met::Taken] {
+        let mut lane = Lane::default();
+        lane.add(1, call(1, true));
+        let attempt = lane.begin(0, PACE).unwrap();
+        lane.add(2, call(1, false));
+        lane.add(3, told(0));
+        assert_eq!(lane.call_off(before(2)), [], "it is under way");
+        let aside = lane.begin(0, PACE).unwrap();
+        assert_eq!((&aside.notices[..], lane.begin(0, PACE)), (&[(3, 1)][..], None));
+        assert_eq!(lane.due_ms(), None, "nothing is to do before it has ended");
+        lane.end(&aside, &Met::Taken, (10, 0), PACE);
+        let ended = lane.end(&attempt, &met, (20, 0), PACE);
+        let is_dead = matches!(ended[0].outcome, Outcome::Dead { .. });
+        assert_eq!(is_dead, met != Met::Taken, "{ended:?}");
+        assert_eq!(lane.begin(20, PACE).unwrap().notices, [(2, 1)]);
+    }
 }
