@@ -1,8 +1,8 @@
 //! Whom documents name, and whether another document has them: a policy that tells somebody who cannot be told
 //! would end silently.
 //!
-//! **Invariants:** where no document of targets was ever written there is no webhook, and people are not compared:
-//! a console may tell them. **Not here:** what a document may say (its reader), writing it (`web`).
+//! **Invariants:** where no document of targets was ever written there is no webhook, and whoever names people is
+//! warned: the policy may be written first. **Not here:** what a document may say (its reader), writing it (`web`).
 
 use std::collections::BTreeSet;
 
@@ -28,6 +28,24 @@ fn recipients_of(targets: &Targets) -> Recipients {
         };
     }
     Recipients { people: Some(people), webhooks }
+}
+
+/// Why no person hears of some tickets that nobody takes, where that is so; without names, because whoever watches a
+/// node from outside is told it.
+pub(crate) fn silence(known: &Known) -> Option<&'static str> {
+    let Some(policies) = &known.policies else {
+        return Some(
+            "no escalation policy is in force: nobody is told of a ticket that no technician takes",
+        );
+    };
+    let now = known.webhooks.as_ref().map(|targets| recipients_of(&targets.content));
+    // Without a document of them there is nobody.
+    let nobody = || Recipients { people: Some(BTreeSet::new()), webhooks: BTreeSet::new() };
+    let there = There { now: now.unwrap_or_else(nobody), before: None };
+    let untold = untold_by_policies(&policies.content, &there);
+    (!untold.is_empty()).then_some(
+        "an escalation policy tells somebody who is not in the document of webhooks, and hears nothing",
+    )
 }
 
 /// Those who are there, and those who were.
@@ -174,6 +192,8 @@ repeat = { from = 2 }
         let none = There { now: recipients(&Known::default()), before: None };
         let missing = untold(rules.set(), &none);
         assert!(missing.len() == 1 && missing[0].contains("room"), "{missing:?}");
+        // A node says so of itself as long as somebody is not there whom a policy tells.
+        assert!(silence(&Known::default()).unwrap().contains("no escalation policy"));
         // Who was not there before either is not lost.
         there.before =
             Some(Recipients { people: Some(["chief".into()].into()), webhooks: [].into() });

@@ -127,6 +127,13 @@ fn tell<'a, 'd>(
         fields.error(findings, span.start, format!("there is no {what} `{name}`{meant}"));
         return None;
     }
+    if known.is_some_and(|known| role.is_person() && known.people.is_none()) {
+        let text = format!(
+            "nobody has written a document of webhooks, so that `{name}` cannot be told: write one with \
+             that person, or the policy calls nobody"
+        );
+        fields.warn(findings, span.start, text);
+    }
     Some(Act::Tell { role, name: name.to_owned() })
 }
 

@@ -240,6 +240,9 @@ async fn show(path: &str, args: &VersionArgs, output: &Output) -> Result<(), Cli
     let found = document(&Api::from_common(&args.common)?, path, args.version).await?;
     if found.version == 0 {
         output.say(format_args!("nobody has written {} yet: the built-in ones hold", found.kind));
+        if path == POLICIES {
+            output.say("they tell no person: nobody hears of a ticket that no technician takes");
+        }
     } else {
         output.say(format_args!("# version {} by {}", found.version, found.by));
         output.say(found.text.trim_end());

@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Shared;
-use crate::{auditor::Pass, store::health::Health};
+use crate::{auditor::Pass, named, store::health::Health};
 
 pub fn routes(app: &mut web::ServiceConfig) {
     app.route("/healthz", web::get().to(alive))
@@ -31,6 +31,9 @@ pub struct Readiness {
     pub disk: &'static str,
     pub shards: Vec<ShardView>,
     pub audits: Vec<AuditView>,
+    /// What keeps people from hearing of tickets, though the node can serve.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<&'static str>,
 }
 
 /// A shard of the node's region.
@@ -74,7 +77,8 @@ pub async fn ready(shared: web::Data<Shared>) -> HttpResponse {
     let shards = shared.node.known.own_groups().map(led).collect();
     let passes = shared.node.audits().passes();
     let audits = passes.iter().map(|(shard, pass)| audited(*shard, *pass)).collect();
-    let readiness = Readiness { ready, disk, shards, audits };
+    let warnings = named::silence(&shared.node.documents.known()).into_iter().collect();
+    let readiness = Readiness { ready, disk, shards, audits, warnings };
     std::future::ready(HttpResponse::build(status).json(readiness)).await
 }
 
@@ -93,6 +97,8 @@ fn audited(shard: ShardId, pass: Option<Pass>) -> AuditView {
 #[utoipa::path(get, path = "/metrics", security(()), responses((status = 200, body = String, content_type = "text/plain")))]
 pub async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
     shared.node.measure();
+    let is_silent = named::silence(&shared.node.documents.known()).is_some();
+    metrics::gauge!("fieldmesh_nobody_told").set(if is_silent { 1.0 } else { 0.0 });
     let text = shared.metrics.render();
     std::future::ready(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text))
         .await

@@ -292,8 +292,31 @@ async fn a_webhook_that_is_unknown_is_refused_with_its_place() {
     }
     // People are told by whoever asks for it, and offline nobody knows.
     let people = file(SHORT);
-    stand.run(&["policy", "lint", text(people.path()), "--ask"]).await.expect_code(0);
+    let people = text(people.path());
+    let warned = stand.run(&["policy", "lint", people, "--ask"]).await.expect_code(0).json();
+    let found = &warned["findings"][0];
+    assert_eq!((&found["line"], &found["severity"]), (&10.into(), &"warning".into()), "{warned}");
+    assert!(found["text"].as_str().unwrap().contains("`duty` cannot be told"), "{warned}");
     run("fieldmesh", &["policy", "lint", path]).await.expect_code(0);
+
+    // Whoever watches the node sees that nobody would be told, until somebody can be.
+    let url = format!("https://{}/readyz", stand.server.https);
+    let told = async || {
+        let answer = run("/usr/bin/curl", &["-sSfk", &url]).await.expect_code(0).json();
+        answer["warnings"][0].as_str().unwrap_or_default().to_owned()
+    };
+    assert!(told().await.starts_with("no escalation policy is in force"));
+    let applied = stand.run(&["policy", "apply", people]).await.expect_code(0).json();
+    assert_eq!(applied["warnings"][0]["line"], 10, "{applied}");
+    until("the policy is in force", async || {
+        told().await.contains("not in the document of webhooks").then_some(())
+    })
+    .await;
+    assert!(stand.server.metrics().await.contains("\nfieldmesh_nobody_told 1\n"));
+    let targets = file("[[person]]\nname = \"duty\"\nurl = \"https://pager.example.com/in\"\n");
+    stand.run(&["webhook", "apply", text(targets.path())]).await.expect_code(0);
+    until("somebody can be told", async || told().await.is_empty().then_some(())).await;
+    assert!(stand.server.metrics().await.contains("\nfieldmesh_nobody_told 0\n"));
 }
 
 #[tokio::test]

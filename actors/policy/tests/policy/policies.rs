@@ -184,6 +184,17 @@ fn who_is_told_is_known() {
     assert_all(&read("{ person = \"xyz\" }"), &[("7:19: error: ", nobody)]);
 }
 
+/// It may be written before the people are, and is in force meanwhile.
+#[test]
+fn a_policy_whose_people_cannot_be_told_yet_says_so() {
+    let end = "[[policy.step]]\nrepeat = { from = 2 }\n";
+    let text = document(&format!("{OFFER}{TELL}{end}"));
+    let warned = found(read_policies(&text, Some(&Recipients::default())));
+    let nobody = "nobody has written a document of webhooks, so that `l` cannot be told";
+    assert_all(&warned, &[("7:17: warning: policy `p`: ", nobody)]);
+    assert_eq!(found(read_policies(&text, None)), Vec::<String>::new(), "nobody knows");
+}
+
 #[test]
 fn policies_that_no_ticket_has_are_doubted() {
     let steps = format!("{OFFER}{TELL}[[policy.step]]\nrepeat = {{ from = 2 }}\n");

@@ -45,6 +45,10 @@ impl<'a, 'd> Fields<'a, 'd> {
         findings.error(at, self.within, text);
     }
 
+    pub fn warn(&self, findings: &mut Findings<'_>, at: usize, text: String) {
+        findings.warn(at, self.within, text);
+    }
+
     pub fn place(&self) -> usize {
         self.at
     }
