@@ -22,7 +22,7 @@ use fieldmesh_domain::{
     Command, EntityId, EntityKind, IndexRow,
     effect::RowKey,
     placement::TRIGGERS,
-    technician::{self, Duty, life::Word},
+    technician::{self, Duty, Technician, life::Word},
     time::Millis,
 };
 use tokio::time::Instant;
@@ -98,7 +98,13 @@ impl Watch {
             for row in &page {
                 let IndexRow::Technician { id, state, .. } = row else { continue };
                 seen.insert(*id);
-                let words = self.words(known, *id, *state, connected.contains(id));
+                let one = known.entry(*id).or_insert_with(|| Known {
+                    since: None,
+                    is_silent: is_silent(journal, *id, *state),
+                    certified_until: None,
+                    reads_in: 0,
+                });
+                let words = self.words(one, *id, *state, connected.contains(id));
                 for word in words {
                     if said < SAID_MAX {
                         said += 1;
@@ -118,20 +124,8 @@ impl Watch {
     }
 
     /// What is to be said of a technician.
-    fn words(
-        &self,
-        known: &mut BTreeMap<EntityId, Known>,
-        id: EntityId,
-        duty: Duty,
-        is_connected: bool,
-    ) -> Vec<Word> {
+    fn words(&self, known: &mut Known, id: EntityId, duty: Duty, is_connected: bool) -> Vec<Word> {
         let is_silent = duty == Duty::Unreachable;
-        let known = known.entry(id).or_insert(Known {
-            since: None,
-            is_silent,
-            certified_until: None,
-            reads_in: 0,
-        });
         let mut words = Vec::new();
         let is_missed = !is_connected && is_on_shift(duty);
         let now = || (Instant::now(), Millis(self.clock.now_ms()));
@@ -183,6 +177,18 @@ impl Watch {
             IndexRow::Registration { not_after, .. } => not_after,
             _ => None,
         }
+    }
+}
+
+/// Whether it was said to be silent, by whoever led before. The row of one that has work tells only of the work; one
+/// that cannot be read is looked at as if it were heard.
+fn is_silent(journal: &ShardJournal, id: EntityId, duty: Duty) -> bool {
+    match duty {
+        Duty::Unreachable => true,
+        Duty::Reserved | Duty::Committed | Duty::EnRoute | Duty::OnSite => {
+            journal.state::<Technician>(id).is_ok_and(|known| known.silent_since.is_some())
+        }
+        Duty::Unknown | Duty::OffShift | Duty::Available | Duty::Suspended | Duty::Break => false,
     }
 }
 

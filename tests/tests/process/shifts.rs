@@ -326,3 +326,29 @@ async fn a_technician_that_is_not_heard_gets_no_offers_until_it_is() {
     let alert = technician.alert(&ticket).await;
     assert_eq!(alert["alert"], ticket.as_str(), "it connects, and the next try finds it");
 }
+
+/// Whoever leads after another knows who is silent, with work or without.
+#[tokio::test]
+async fn a_silent_technician_with_work_is_heard_again_by_whoever_leads_then() {
+    let unheard = |launch: Launch| launch.env("FIELDMESH__CLUSTER__UNHEARD_AFTER_S", "10");
+    let stand = Stand::of(unheard).await;
+    let devices = stand.dirs.path().join("devices");
+    std::fs::create_dir(&devices).unwrap();
+    let address = stand.server.devices.clone();
+    let (customer, technician) = stand.server.pair(&devices, ["Ada", "Grace"], &address).await;
+    let ticket = customer.request("somebody comes").await;
+    technician.accept(&technician.alert(&ticket).await).await;
+    let is_silent = async |server: &Server| {
+        let shown = server.ask(&["tech", "show", &technician.id]).await;
+        assert_eq!(shown["holds"][0]["ticket"], ticket.as_str(), "{shown}");
+        shown["silent_since_ms"].is_u64()
+    };
+    let patience = Duration::from_secs(60);
+    until_within(patience, "silence", async || is_silent(&stand.server).await.then_some(())).await;
+    let again = unheard(stand.server.again());
+    stand.server.kill().await;
+    let server = again.ready().await;
+    let listening = technician.start(&["listen", "--seconds", "120"]);
+    until_within(patience, "its voice", async || (!is_silent(&server).await).then_some(())).await;
+    listening.end_with("TERM").await;
+}
