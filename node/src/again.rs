@@ -252,13 +252,17 @@ pub struct WhatIf {
     pub displaces: Option<(EntityId, EntityId)>,
 }
 
-/// Asks a copy of a desk, and closes its batch.
-pub fn what_if(mut desk: Desk, ticket: EntityId, need: Need, id: EntityId, ctx: &Ctx) -> WhatIf {
+/// Asks a copy of a desk for a ticket with this need, under this pace, and closes its batch. The context is the desk's.
+pub fn what_if(
+    mut desk: Desk,
+    ticket: EntityId,
+    (need, pace): (Need, Option<u16>),
+    ctx: &Ctx,
+) -> WhatIf {
     let mut found =
         WhatIf { choice: Choice::default(), chosen: None, waits: false, displaces: None };
-    let mut command = Command::Match { ticket, need, question: 1, pace: None };
+    let mut command = Command::Match { ticket, need, question: 1, pace };
     let mut ctx = *ctx;
-    ctx.id = id;
     // Its question, and the close of the batch that it may wait for.
     for _ in 0..2 {
         let events = desk.decide(&command, &ctx).unwrap_or_default();

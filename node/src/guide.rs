@@ -61,21 +61,35 @@ impl NodeGuide {
         self.known.known().level() >= TRIGGERS
     }
 
-    /// What the rules say of a ticket that is opened. It is counted whether there are any or not.
+    /// What the rules say of a ticket that is opened. It is counted whether there are any or not, if there is one.
     fn triage(
         &self,
         known: &Known,
         opened: &Opened<'_>,
         counted: ticket::Counted,
+        is_real: bool,
     ) -> Option<Box<ticket::Triage>> {
-        let before = self.history.count(opened.ticket, counted, opened.now);
+        let before = match is_real {
+            true => self.history.count(opened.ticket, counted, opened.now),
+            false => self.history.look(opened.ticket, counted, opened.now),
+        };
         let rules = known.rules.as_ref().filter(|_| self.may_add())?;
         let facts = facts::gather(opened, &before);
         Some(Box::new(rules::triage(rules, &facts)))
     }
 
+    /// Adds to the command that would open a ticket what documents say of it now.
+    pub(crate) fn what_if(&self, to: EntityId, command: &mut ticket::Command, now: Millis) {
+        self.ticket(to, command, now, false);
+    }
+
+    /// How many offers a technician may have in a minute.
+    pub(crate) fn pace(&self) -> Option<u16> {
+        terms::pace_of(&self.documents.known()).filter(|_| self.may_add())
+    }
+
     /// Adds to a ticket's command what documents say of it.
-    fn ticket(&self, to: EntityId, command: &mut ticket::Command, now: Millis) {
+    fn ticket(&self, to: EntityId, command: &mut ticket::Command, now: Millis, is_real: bool) {
         let known = self.documents.known();
         match command {
             ticket::Command::Open {
@@ -93,7 +107,7 @@ impl NodeGuide {
                 let opened = Opened { ticket: to, customer, body, tier, background, zone, now };
                 let by = self.history.counted(body.category, opened.site());
                 *counted = (self.known.known().level() >= COUNTS).then_some(by);
-                *triage = self.triage(&known, &opened, by);
+                *triage = self.triage(&known, &opened, by, is_real);
                 if !self.may_add() {
                     return;
                 }
@@ -120,7 +134,7 @@ impl NodeGuide {
 impl Guide for NodeGuide {
     fn guide(&self, to: EntityId, mut command: Command, now: Millis) -> Command {
         match &mut command {
-            Command::Ticket(command) => self.ticket(to, command, now),
+            Command::Ticket(command) => self.ticket(to, command, now, true),
             Command::Desk(desk::Command::Claim { priority, held_until, .. }) => {
                 let is_known = self.known.known().level() >= MARKS;
                 *priority = priority.filter(|_| is_known);

@@ -164,6 +164,8 @@ pub struct Node {
     pub known: Arc<Cluster>,
     /// What operators wrote for dispatch.
     pub documents: Arc<Documents>,
+    /// What they add to commands.
+    pub(crate) guide: Arc<NodeGuide>,
     /// Of chaos, by operators.
     pub agreement: Arc<Agreement>,
     /// What rules are tried on.
@@ -192,7 +194,7 @@ impl Node {
         let service = Arc::new(Service::new(service, clock.now_ms() / 1000)?);
         let steps = Steps::new(clock.now_ms());
         let documents = Documents::new();
-        let Opened { hosting, groups, history, failing, watching, writer_ended } =
+        let Opened { hosting, groups, history, guide, failing, watching, writer_ended } =
             Opened::open(&parts, &service, &steps, &documents).await?;
         let courier = Arc::clone(hosting.courier());
         let authority = hosting.journal(parts.known.own().authority());
@@ -241,6 +243,7 @@ impl Node {
             register,
             known,
             documents,
+            guide,
             agreement,
             past: Past::default(),
             zone: parts.zone.unwrap_or_else(Zone::utc),
@@ -479,6 +482,7 @@ struct Opened {
     hosting: Arc<Hosting>,
     groups: Arc<Members>,
     history: Arc<History>,
+    guide: Arc<NodeGuide>,
     failing: watch::Receiver<Option<Failing>>,
     watching: JoinHandle<()>,
     writer_ended: oneshot::Receiver<()>,
@@ -512,13 +516,13 @@ impl Opened {
         parts.entropy.fill(&mut seed);
         let groups = Members::new(Arc::clone(&engine), u64::from_be_bytes(seed));
         let history = Arc::new(History::new(service.region_key()));
-        let guide = NodeGuide::new(
+        let guide = Arc::new(NodeGuide::new(
             Arc::clone(documents),
             Arc::clone(&parts.known),
             parts.zone.clone().unwrap_or_else(Zone::utc),
             Arc::clone(&history),
             Arc::clone(&courier),
-        );
+        ));
         let hosting = Hosting::start(HostingOptions {
             log,
             writer,
@@ -538,7 +542,7 @@ impl Opened {
             documents: Arc::clone(documents),
             agreement: Arc::clone(&parts.agreement),
             actor_faults: Arc::clone(&parts.actor_faults),
-            guide: Arc::new(guide),
+            guide: Arc::<NodeGuide>::clone(&guide),
             history: Arc::clone(&history),
             mesh: parts.mesh.clone(),
             peers: Arc::clone(&groups),
@@ -548,7 +552,7 @@ impl Opened {
             fails,
         });
         let hosting = hosting.await?;
-        Ok(Self { hosting, groups, history, failing, watching, writer_ended })
+        Ok(Self { hosting, groups, history, guide, failing, watching, writer_ended })
     }
 }
 

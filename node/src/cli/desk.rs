@@ -11,7 +11,7 @@ use crate::web::{
     orders::{NewOrder, Ordered},
     plan::{MoveStory, NewPlan, PlanStory},
     rest::Point,
-    whatif::{NewWhatIf, WhatIfStory},
+    whatif::{BeginningStory, NewWhatIf, WhatIfStory},
 };
 
 /// What is kept with a ticket that a plan moved.
@@ -32,13 +32,25 @@ pub(crate) struct WhatifArgs {
     #[arg(long)]
     category: u16,
     /// 1 is the highest, 5 the lowest.
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=5))]
-    priority: u8,
-    /// Degrees, to the millionth.
-    #[arg(long, allow_hyphen_values = true, value_parser = micro_degrees)]
-    lat: i32,
-    #[arg(long, allow_hyphen_values = true, value_parser = micro_degrees)]
-    lon: i32,
+    #[arg(long, required_unless_present = "customer", conflicts_with = "customer", value_parser = clap::value_parser!(u8).range(1..=5))]
+    priority: Option<u8>,
+    /// Degrees, to the millionth; where the customer is unless given.
+    #[arg(long, required_unless_present = "customer", requires = "lon", allow_hyphen_values = true, value_parser = micro_degrees)]
+    lat: Option<i32>,
+    #[arg(long, requires = "lat", allow_hyphen_values = true, value_parser = micro_degrees)]
+    lon: Option<i32>,
+    /// Whose request it would be, under the rules, policies and promises in force.
+    #[arg(long)]
+    customer: Option<String>,
+    #[arg(long, default_value_t = 0, requires = "customer")]
+    subcategory: u16,
+    /// 1 is the highest, 3 the lowest.
+    #[arg(long, requires = "customer", value_parser = clap::value_parser!(u8).range(1..=3))]
+    impact: Option<u8>,
+    #[arg(long, requires = "customer", value_parser = clap::value_parser!(u8).range(1..=3))]
+    urgency: Option<u8>,
+    #[arg(long, default_value = "", requires = "customer")]
+    text: String,
     /// A technician that is not to be counted on; may be given several times.
     #[arg(long)]
     without: Vec<String>,
@@ -132,12 +144,24 @@ async fn what_if(args: &WhatifArgs, output: &Output) -> Result<(), CliError> {
     let body = NewWhatIf {
         category: args.category,
         priority: args.priority,
-        location: Point { lat_e6: args.lat, lon_e6: args.lon },
+        location: args.lat.zip(args.lon).map(|(lat_e6, lon_e6)| Point { lat_e6, lon_e6 }),
+        customer: args.customer.clone(),
+        subcategory: args.subcategory,
+        impact: args.impact,
+        urgency: args.urgency,
+        text: args.text.clone(),
         without: args.without.clone(),
         at_ms: args.at,
         region: args.region.clone(),
     };
     let found: WhatIfStory = Api::from_common(&args.common)?.post("/v1/whatif", &body).await?;
+    if let Some(BeginningStory { state, priority, rules, policy }) = &found.begins {
+        let policy = policy.as_deref().unwrap_or("no policy");
+        output.say(format_args!("it would be {state}, priority {priority}, under {policy}"));
+        for rule in rules {
+            output.say(format_args!("  rule {rule} acts"));
+        }
+    }
     if let (Some(ticket), Some(from)) = (&found.displaces, &found.displaced_from) {
         output.say(format_args!(
             "nobody has room: the offer of {ticket} to {from} would be taken back"

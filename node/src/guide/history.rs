@@ -256,6 +256,11 @@ impl History {
         before
     }
 
+    /// The same before a ticket that there is not: nothing is counted.
+    pub(crate) fn look(&self, ticket: EntityId, counted: Counted, now: Millis) -> Before {
+        self.table().before(ticket, counted, now)
+    }
+
     /// Takes in rows of a shard of the region.
     pub(crate) fn applied(&self, rows: &[IndexRow], now: Millis) {
         let mut table = self.table();

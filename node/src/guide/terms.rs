@@ -76,6 +76,11 @@ pub(super) fn reconsider(
 /// Says how many offers a technician may have in a minute.
 pub(super) fn pace(known: &Known, command: &mut desk::Command) {
     if let desk::Command::Match { pace, .. } = command {
-        *pace = known.policies.as_ref().and_then(|one| one.content.offers_per_minute);
+        *pace = pace_of(known);
     }
+}
+
+/// How many there may be.
+pub(super) fn pace_of(known: &Known) -> Option<u16> {
+    known.policies.as_ref().and_then(|one| one.content.offers_per_minute)
 }

@@ -8,11 +8,15 @@
 use std::time::Duration;
 
 use actix_web::web;
+use fieldmesh_actors::AskError;
 use fieldmesh_domain::{
-    Ctx, EntityId, EntityKind, Region,
+    Aggregate as _, Command, Ctx, Effect, EntityId, EntityKind, Region,
+    customer::{self, Customer},
     desk::Desk,
+    integration::Reported,
     message::Location,
     selection::{Choice, Need},
+    ticket::{self, Ticket},
     time::Millis,
 };
 use serde::{Deserialize, Serialize};
@@ -22,8 +26,11 @@ use utoipa::ToSchema;
 use super::{
     Shared,
     operator::Operator,
+    orders::id_of,
     problem::Problem,
     rest::{Point, ReadQuery, elsewhere, history, latest},
+    shifts::replica,
+    submit::NewTicket,
 };
 use crate::{
     again::{self, Again, Course, Judged, Verdict, WhatIf},
@@ -48,9 +55,25 @@ pub fn routes(scope: &mut web::ServiceConfig) {
 #[serde(deny_unknown_fields)]
 pub struct NewWhatIf {
     pub category: u16,
-    /// 1 is the highest, 5 the lowest.
-    pub priority: u8,
-    pub location: Point,
+    /// 1 is the highest, 5 the lowest; with a customer it is what rules, or impact and urgency, make of the request.
+    #[serde(default)]
+    pub priority: Option<u8>,
+    /// Where the customer is unless given.
+    #[serde(default)]
+    pub location: Option<Point>,
+    /// Whose request it would be: rules, the escalation policy, what is promised and what the customer wishes count as if
+    /// it were made. Without one nothing but the category, the priority and the place is known.
+    #[serde(default)]
+    pub customer: Option<String>,
+    #[serde(default)]
+    pub subcategory: u16,
+    /// 1 is the highest, 3 the lowest; 2 unless given, as is urgency.
+    #[serde(default)]
+    pub impact: Option<u8>,
+    #[serde(default)]
+    pub urgency: Option<u8>,
+    #[serde(default)]
+    pub text: String,
     /// Technicians that are not to be counted on.
     #[serde(default)]
     pub without: Vec<String>,
@@ -72,6 +95,21 @@ pub struct WhatIfStory {
     pub displaces: Option<String>,
     /// From whom.
     pub displaced_from: Option<String>,
+    /// How the ticket would begin, where a customer was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins: Option<BeginningStory>,
+}
+
+/// How a ticket would begin.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct BeginningStory {
+    /// `matching`; `triaged`, where it is first compared with others of its keys; `held`, before anybody is sought.
+    pub state: String,
+    pub priority: u8,
+    /// The rules that would act.
+    pub rules: Vec<String>,
+    /// The escalation policy that it would be under.
+    pub policy: Option<String>,
 }
 
 /// A choice with what comes of deciding it again.
@@ -119,41 +157,114 @@ pub async fn what_if(
     body: web::Json<NewWhatIf>,
     shared: web::Data<Shared>,
 ) -> Result<web::Json<WhatIfStory>, Problem> {
-    let NewWhatIf { category, priority, location, without, at_ms, region } = body.into_inner();
-    if !(1..=5).contains(&priority) {
-        return Err(Problem::invalid("a priority is 1 to 5"));
-    }
-    if without.len() > WITHOUT_MAX {
+    let new = body.into_inner();
+    if new.without.len() > WITHOUT_MAX {
         let text = format_args!("at most {WITHOUT_MAX} technicians can be left out");
         return Err(Problem::invalid(text));
     }
     let without: Vec<EntityId> =
-        without.iter().map(|text| technician(text)).collect::<Result<_, _>>()?;
+        new.without.iter().map(|text| technician(text)).collect::<Result<_, _>>()?;
+    let now = Millis(new.at_ms.unwrap_or_else(|| shared.node.clock.now_ms()));
+    let of = |text: &String| id_of(text, EntityKind::Customer, "customer");
+    let customer = new.customer.as_ref().map(of).transpose()?;
+    let region = customer.map(|customer| customer.region().to_string()).or(new.region.clone());
+    let (need, begins) = match customer {
+        None => (plain(&new)?, None),
+        Some(customer) => asked_for(&shared, customer, new, now).await?,
+    };
     let (id, journal) = desk(&shared, region.as_deref()).await?;
-    let now = Millis(at_ms.unwrap_or_else(|| shared.node.clock.now_ms()));
-    let location: Location = location.into();
-    if !location.is_on_earth() {
-        return Err(Problem::invalid("the location is not on earth"));
-    }
-    let need = Need::plain(category, priority, location, Vec::new());
+    let need = (need, shared.node.guide.pace());
     beside(move || {
         let mut desk: Desk = journal.state(id)?;
         desk.technicians.retain(|technician, _| !without.contains(technician));
         let ctx = Ctx { now, id, rule_version: fieldmesh_actors::RULE_VERSION };
         // No ticket has this identifier: theirs are hashes.
         let ticket = EntityId::new(EntityKind::Ticket, id.region(), [0xff; 10]);
-        Ok(web::Json(tell(&again::what_if(desk, ticket, need, id, &ctx), now)))
+        Ok(web::Json(tell(&again::what_if(desk, ticket, need, &ctx), begins, now)))
     })
     .await
 }
 
-fn tell(found: &WhatIf, now: Millis) -> WhatIfStory {
+/// What is asked for without a customer.
+fn plain(new: &NewWhatIf) -> Result<Need, Problem> {
+    let lacking = || Problem::invalid("say a priority and a location, or for which customer");
+    let (priority, location) = new.priority.zip(new.location).ok_or_else(lacking)?;
+    let location = Location::from(location);
+    if !(1..=5).contains(&priority) {
+        return Err(Problem::invalid("a priority is 1 to 5"));
+    }
+    if !location.is_on_earth() {
+        return Err(Problem::invalid("the location is not on earth"));
+    }
+    Ok(Need::plain(new.category, priority, location, Vec::new()))
+}
+
+/// What a customer's ticket would ask the desk for, and how it would begin: the customer and the ticket decide so, and
+/// nothing of it is written.
+async fn asked_for(
+    shared: &Shared,
+    id: EntityId,
+    new: NewWhatIf,
+    now: Millis,
+) -> Result<(Need, Option<BeginningStory>), Problem> {
+    if new.priority.is_some() {
+        let text = "the priority of a customer's request follows from it: leave it out";
+        return Err(Problem::invalid(text));
+    }
+    let mut customer: Customer = replica(shared, id).await?.state(id)?;
+    let NewWhatIf { category, subcategory, text, .. } = new;
+    let asked = Reported {
+        category,
+        subcategory,
+        impact: new.impact.unwrap_or(NewTicket::MIDDLE),
+        urgency: new.urgency.unwrap_or(NewTicket::MIDDLE),
+        location: new.location.map(Location::from),
+        text,
+    };
+    // No operator has this key: theirs are hashes.
+    let submit = customer::Command::Submit { id: [0xff; 16], asked, by: String::new() };
+    let ctx = Ctx { now, id, rule_version: fieldmesh_actors::RULE_VERSION };
+    let mut told = None;
+    for event in customer.decide(&submit, &ctx).map_err(AskError::Rejected)? {
+        customer.evolve(&event);
+        told = customer.react(&event, id).into_iter().find_map(|effect| match effect {
+            Effect::Tell { to, command: Command::Ticket(command) } => Some((to, command)),
+            _ => None,
+        });
+    }
+    let nothing = || Problem::invalid("the customer would ask for nothing");
+    let (ticket, mut open) = told.ok_or_else(nothing)?;
+    shared.node.guide.what_if(ticket, &mut open, now);
+    let mut one = Ticket::default();
+    let ctx = Ctx { id: ticket, ..ctx };
+    for event in one.decide(&open, &ctx).map_err(AskError::Rejected)? {
+        one.evolve(&event);
+    }
+    let begins = begins(&one, &open);
+    Ok((one.need(), Some(begins)))
+}
+
+fn begins(one: &Ticket, open: &ticket::Command) -> BeginningStory {
+    let (rules, policy) = match open {
+        ticket::Command::Open { triage, terms, .. } => {
+            let acted = triage.iter().flat_map(|triage| &triage.acted);
+            let policy = terms.as_ref().and_then(|terms| terms.policy.as_ref());
+            let policy = policy.map(|policy| policy.name.clone());
+            (acted.map(|acted| acted.rule.clone()).collect(), policy)
+        }
+        _ => (Vec::new(), None),
+    };
+    BeginningStory { state: one.stage.name().to_owned(), priority: one.priority, rules, policy }
+}
+
+fn tell(found: &WhatIf, begins: Option<BeginningStory>, now: Millis) -> WhatIfStory {
     let WhatIf { choice, chosen, waits, displaces } = found;
     WhatIfStory {
         choice: story::explain(now.0, *chosen, choice),
         waits: *waits,
         displaces: displaces.map(|(ticket, _)| ticket.to_string()),
         displaced_from: displaces.map(|(_, technician)| technician.to_string()),
+        begins,
     }
 }
 

@@ -223,3 +223,47 @@ async fn a_question_about_a_place_that_is_not_on_earth_is_refused() {
         assert!(problem["detail"].as_str().unwrap().contains("not on earth"), "{problem}");
     }
 }
+
+const COLD: &str = r#"version = 1
+
+[[rule]]
+name = "cold"
+when = 'ticket.text.contains("cold")'
+actions = [{ set_priority = 1 }]
+"#;
+
+/// Whoever says for which customer is told what would come of its request, and then it comes so.
+#[tokio::test]
+async fn what_would_come_of_a_customers_request_comes_of_it() {
+    let region = Region::new().await;
+    let (near, far) = (region.technician("Bo", 0, 5).await, region.technician("Cy", 50, 5).await);
+    let rules = region.devices.path().join("rules.toml");
+    std::fs::write(&rules, COLD).unwrap();
+    region.server.ask(&["rule", "apply", rules.to_str().unwrap()]).await;
+    let ada = region.customer.id.as_str();
+    region.server.ask(&["customer", "prefer", ada, "--blocked", &near.id]).await;
+    assert_eq!(region.what_if(3, 0, &[]).await["choice"]["chosen"], near.id.as_str());
+    let args = ["dispatch", "whatif", "--category", CATEGORY, "--customer", ada];
+    let would = ["--impact", "2", "--urgency", "2", "--text", "it is cold"];
+    let found = until("the rules are in force", async || {
+        let found = region.server.ask(&[args, would].concat()).await;
+        (found["begins"]["rules"][0] == "cold").then_some(found)
+    })
+    .await;
+    let begins = &found["begins"];
+    assert_eq!((&begins["state"], &begins["priority"]), (&"matching".into(), &1.into()), "{found}");
+    let choice = &found["choice"];
+    assert_eq!(choice["chosen"], far.id.as_str(), "{found}");
+    let mut excluded = choice["excluded"].as_array().unwrap().iter();
+    assert!(excluded.any(|one| one["technician"] == near.id.as_str()), "{found}");
+    // Nothing came of asking.
+    let list = region.server.ask(&["ticket", "list"]).await;
+    assert_eq!(list["rows"].as_array().unwrap().len(), 0, "{list}");
+    let ticket = region.request(0, 2).await;
+    region.is_with(&ticket, &far).await;
+    let shown = region.server.ask(&["ticket", "show", &ticket]).await;
+    assert_eq!(shown["priority"], 1, "{shown}");
+    // A priority of its own is of no request.
+    let both = [&args[..], &["--priority", "2"]].concat();
+    fieldmesh(&region.server.dir, &both).await.expect_code(2);
+}
