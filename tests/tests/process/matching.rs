@@ -4,7 +4,7 @@
 use fieldmesh_tests::{
     live::{Live, until},
     process::{
-        Launch, Server,
+        Launch, Server, fieldmesh,
         handheld::{CATEGORY, Handheld},
     },
 };
