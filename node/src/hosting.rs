@@ -21,7 +21,7 @@ use fieldmesh_actors::{
     seams::{Clock, Entropy, Guide, JournalError},
 };
 use fieldmesh_domain::{
-    EntityKind, IndexRow,
+    EntityId, EntityKind, IndexRow,
     effect::RowKey,
     placement::{PLACEMENT, Policy},
     time::Millis,
@@ -49,6 +49,7 @@ use crate::{
     leading::{self, Failing},
     mesh::Mesh,
     node::{NodeError, Timing},
+    open::OpenTickets,
     replicas,
     service::Service,
     slots,
@@ -109,6 +110,7 @@ struct Running {
     group: Group,
     /// Of what is served here.
     journal: Option<ShardJournal>,
+    open: Arc<OpenTickets>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -215,6 +217,19 @@ impl Hosting {
         }
     }
 
+    /// The open tickets of a shard that has a replica here, behind one; none without a replica. What a slot left behind
+    /// is among them.
+    pub(crate) fn open_rows(
+        &self,
+        shard: ShardId,
+        after: Option<EntityId>,
+        limit: usize,
+    ) -> Option<Result<Vec<IndexRow>, JournalError>> {
+        let journal = self.journal(shard).filter(|_| self.options.courier.has_replica(shard))?;
+        let open = self.with(|running| Some(Arc::clone(&running.get(&shard)?.open)))?;
+        Some(open.rows(&journal, after, limit))
+    }
+
     /// What was opened lately in a shard that has a replica here; none without one.
     pub(crate) fn opened(&self, wanted: &OpenedWanted) -> Option<Vec<Opened>> {
         self.journal(wanted.shard).filter(|_| self.options.courier.has_replica(wanted.shard))?;
@@ -296,7 +311,8 @@ impl Hosting {
         }
         let mut seed = [0; 8];
         entropy.fill(&mut seed);
-        let group = self.group(shard, u64::from_be_bytes(seed)).await?;
+        let open: Arc<OpenTickets> = Arc::default();
+        let group = self.group(shard, u64::from_be_bytes(seed), &open).await?;
         courier.add_group(shard, group.clone());
         let mut tasks = vec![
             tokio::spawn(replicas::tend(group.clone(), Arc::clone(courier), *number)),
@@ -307,10 +323,10 @@ impl Hosting {
             tasks.push(self.serve(&group, &journal));
             let carried = slots::carry(group.clone(), Arc::clone(courier), Arc::clone(entropy));
             tasks.push(tokio::spawn(carried));
-            tasks.push(self.audit(&group, &journal));
+            tasks.push(self.audit(&group, &journal, &open));
             journal
         });
-        let running = Running { group, journal, tasks };
+        let running = Running { group, journal, open, tasks };
         self.running.write().unwrap_or_else(PoisonError::into_inner).insert(shard, running);
         Ok(())
     }
@@ -328,7 +344,12 @@ impl Hosting {
     }
 
     /// Audits the group's tickets whenever this node leads it.
-    fn audit(&self, group: &Group, journal: &ShardJournal) -> JoinHandle<()> {
+    fn audit(
+        &self,
+        group: &Group,
+        journal: &ShardJournal,
+        open: &Arc<OpenTickets>,
+    ) -> JoinHandle<()> {
         let HostingOptions { clock, courier, entropy, documents, .. } = &self.options;
         tokio::spawn(auditor::audit(AuditorOptions {
             group: group.clone(),
@@ -338,6 +359,7 @@ impl Hosting {
             clock: Arc::clone(clock),
             entropy: Arc::clone(entropy),
             audits: Arc::clone(&self.audits),
+            open: Arc::clone(open),
         }))
     }
 
@@ -372,7 +394,7 @@ impl Hosting {
 
     /// Who hears what a group applies: whom to believe, who is where, what operators wrote and agreed; and of
     /// the region's shards which tickets were opened, whoever leads them.
-    fn observer(&self, shard: ShardId) -> Option<Observer> {
+    fn observer(&self, shard: ShardId, open: &Arc<OpenTickets>) -> Option<Observer> {
         let (trust, known) = (Arc::clone(&self.options.trust), Arc::clone(&self.options.known));
         let all = |show: RowObserver| Some(Observer { show, kind: None });
         if shard == PLACEMENT {
@@ -389,12 +411,20 @@ impl Hosting {
             return all(Arc::new(move |rows: &[IndexRow]| trust.applied(rows)));
         }
         let (history, clock) = (Arc::clone(&self.options.history), Arc::clone(&self.options.clock));
-        let show: RowObserver =
-            Arc::new(move |rows: &[IndexRow]| history.applied(rows, Millis(clock.now_ms())));
+        let open = Arc::clone(open);
+        let show: RowObserver = Arc::new(move |rows: &[IndexRow]| {
+            open.applied(rows);
+            history.applied(rows, Millis(clock.now_ms()));
+        });
         known.is_own(shard).then_some(Observer { show, kind: Some(EntityKind::Ticket) })
     }
 
-    async fn group(&self, shard: ShardId, seed: u64) -> Result<Group, NodeError> {
+    async fn group(
+        &self,
+        shard: ShardId,
+        seed: u64,
+        open: &Arc<OpenTickets>,
+    ) -> Result<Group, NodeError> {
         let HostingOptions { number, engine, peers, .. } = &self.options;
         let Timing { heartbeat, mut election_min, mut election_max } = self.timing(shard);
         if !self.options.known.is_own(shard) {
@@ -415,7 +445,7 @@ impl Hosting {
             // release wrote, which says nothing: such a follower is filled, where whoever leads would otherwise end at
             // the sight of it.
             fills_forgetful: true,
-            observer: self.observer(shard),
+            observer: self.observer(shard, open),
             voters: self.begins(shard).then_some(*number).into_iter().collect(),
             peers: self.options.mesh.clone().map(|mesh| (mesh, Arc::clone(peers))),
         };

@@ -43,6 +43,7 @@ mod mutated;
 mod named;
 pub mod node;
 pub mod notices;
+mod open;
 pub mod os;
 pub mod own;
 pub mod peers;

@@ -342,6 +342,16 @@ impl Node {
         }
     }
 
+    /// The open tickets of a shard behind one, from the replica here; none where there is no replica.
+    pub fn open_rows(
+        &self,
+        shard: ShardId,
+        after: Option<EntityId>,
+        limit: usize,
+    ) -> Option<Result<Vec<IndexRow>, JournalError>> {
+        self.hosting.open_rows(shard, after, limit)
+    }
+
     /// The journal of a group.
     pub fn journal(&self, shard: ShardId) -> Option<ShardJournal> {
         self.hosting.journal(shard)

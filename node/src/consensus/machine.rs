@@ -170,7 +170,14 @@ impl Machine {
                     | Proposal::ClearSlot(_)
                     | Proposal::Redirect { .. }
                     | Proposal::TakeVoid { .. }),
-                ) => Outcome::Decided(self.carry(proposal, &mut batch)?),
+                ) => {
+                    let listed = slots::listed(&proposal);
+                    let verdict = self.carry(proposal, &mut batch)?;
+                    if matches!(verdict, Verdict::Applied { .. }) {
+                        shown = listed;
+                    }
+                    Outcome::Decided(verdict)
+                }
                 // The others may well understand it: to pass over it would make this replica another one.
                 Err(_) => return Err(StoreError::Newer { entry: entry.log_id.to_string() }),
             },

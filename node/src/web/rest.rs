@@ -7,7 +7,7 @@ use fieldmesh_domain::{
     EntityId, EntityKind, IndexRow, Region,
     message::Location,
     mutant::{Mutant, is_planted},
-    ticket::Standing,
+    ticket::{Stage, Standing},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -208,6 +208,12 @@ impl ListQuery {
 }
 
 impl Filter {
+    /// Whether what has ended cannot fit.
+    fn is_of_open(&self) -> bool {
+        let final_ones = [Stage::Closed, Stage::Cancelled].map(Stage::name);
+        self.state.as_deref().is_some_and(|state| !final_ones.contains(&state))
+    }
+
     fn fits(&self, row: &IndexRow) -> bool {
         let (state, priority, is_broken) = match row {
             IndexRow::Ticket { state, priority, standing, .. } => {
@@ -373,14 +379,23 @@ async fn matching(
     filter: &Filter,
 ) -> Result<Vec<IndexRow>, Problem> {
     let (mut found, mut from) = (Vec::new(), after);
+    let only_open = kind == EntityKind::Ticket && filter.is_of_open();
     loop {
-        let page =
-            rows(shared, Wanted { shard, kind: kind as u8, from, limit: WANTED_MAX }).await?;
+        let wanted = Wanted { shard, kind: kind as u8, from, limit: WANTED_MAX };
+        // Whoever asks for some that are open waits for no row of the others, where that is known here.
+        let open = only_open.then(|| shared.node.open_rows(shard, from, WANTED_MAX as usize));
+        let page = match open.flatten() {
+            Some(page) => page?,
+            None => rows(shared, wanted).await?,
+        };
         let last = page.last().map(IndexRow::id);
         let is_last = page.len() < WANTED_MAX as usize;
+        let known = shared.node.known.known();
         let wanted = page.into_iter().filter(|row| {
+            // What a slot left behind is listed where it is now.
+            let is_own = known.group_of(row.id()).is_none_or(|group| group == shard);
             // The page begins with the one that the page before ended with.
-            from != Some(row.id()) && filter.fits(row)
+            from != Some(row.id()) && is_own && filter.fits(row)
         });
         found.extend(wanted.take(limit - found.len()));
         if is_last || found.len() == limit {

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use fieldmesh_actors::commit::{Cause, Proposal, ShardId, SlotMove, SlotPage, Tell, Verdict};
-use fieldmesh_domain::{EntityId, EntityKind};
+use fieldmesh_domain::{EntityId, EntityKind, IndexRow};
 
 use super::Machine;
 use crate::store::{
@@ -73,6 +73,15 @@ pub(crate) fn is_consumed(
         }
         Cause::Device { .. } | Cause::Timer { .. } | Cause::Operator { .. } => Ok(false),
     }
+}
+
+/// The rows of lists that a page of a slot brings: whoever counts them is shown them as any others.
+pub(super) fn listed(proposal: &Proposal) -> Vec<IndexRow> {
+    let Proposal::TakeSlot(page) = proposal else { return Vec::new() };
+    let (from, until) = state::indexes();
+    let is_listed = |key: &[u8]| from.as_slice() <= key && key < until.as_slice();
+    let listed = page.rows.iter().filter(|(key, _)| is_listed(key.as_slice()));
+    listed.filter_map(|(key, value)| rows::decode(key.as_slice(), value.as_slice()).ok()).collect()
 }
 
 impl Machine {
