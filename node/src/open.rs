@@ -112,7 +112,7 @@ mod tests {
         assert_eq!((open.behind(None, 1), open.behind(Some(low), 9)), (vec![low], vec![high]));
         open.applied(&[row(1, Stage::Cancelled), row(3, Stage::Closed)]);
         assert!(open.behind(None, 9).is_empty() && !open.has(first.id()));
-        open.applied(&[first.clone()]);
+        open.applied(std::slice::from_ref(&first));
         assert!(open.has(first.id()));
     }
 }
