@@ -4,8 +4,8 @@
 //! with the rows of timers, page by page at a bounded rate: each has its deadline, one whose escalation policy
 //! runs has that timer too, and one with a promise that may be broken that one. Which tickets are open is known
 //! (`open`); that nothing is left out of that is proven beside it, by a part of all rows in each pass. A ticket that
-//! lacks a timer is looked at twice, counted and logged loudly, and told so: it sets its timers anew. One of which a timer was due
-//! long ago waits as well: it is counted and logged, and what to do about it is for a person.
+//! lacks a timer is looked at twice, counted and logged loudly, and told so: it sets its timers anew. One of which a
+//! timer was due long ago waits as well: it is counted and logged, and what to do about it is for a person.
 //!
 //! Tickets that are silenced are told on the same way when silences change, and once by whoever begins to
 //! lead. Those that somebody is sought for are told where a silence fits them by now: it began, or the search did.
