@@ -122,7 +122,8 @@ impl Api {
     ) -> Result<T, CliError> {
         let key = key.map(|key| format!("Idempotency-Key: {key}\r\n")).unwrap_or_default();
         let body = serde_json::to_vec(body).map_err(CliError::failed)?;
-        let (status, answer) = self.answer_to("POST", path, &key, &body).await?;
+        let headers = format!("{JSON}{key}");
+        let (status, answer) = self.answer_to("POST", path, &headers, &body).await?;
         parse("POST", path, status, &answer)
     }
 
@@ -174,8 +175,8 @@ impl Api {
         key: &str,
     ) -> Result<u16, CliError> {
         let body = serde_json::to_vec(body).map_err(CliError::failed)?;
-        let more = format!("Idempotency-Key: {key}\r\n");
-        self.answer_to("POST", path, &more, &body).await.map(|(status, _)| status)
+        let headers = format!("{JSON}Idempotency-Key: {key}\r\n");
+        self.answer_to("POST", path, &headers, &body).await.map(|(status, _)| status)
     }
 
     /// Asks again as long as the node is under way and says how far.
@@ -220,19 +221,18 @@ impl Api {
         path: &str,
         body: &[u8],
     ) -> Result<(u16, Vec<u8>), CliError> {
-        self.answer_to(method, path, "", body).await
+        let headers = if body.is_empty() { "" } else { JSON };
+        self.answer_to(method, path, headers, body).await
     }
 
-    /// The same, with more headers; from this node, or one that it names.
+    /// From this node, or one that it names.
     async fn answer_to(
         &self,
         method: &str,
         path: &str,
-        more: &str,
+        headers: &str,
         body: &[u8],
     ) -> Result<(u16, Vec<u8>), CliError> {
-        let kind = if body.is_empty() { "" } else { JSON };
-        let headers = &format!("{kind}{more}");
         let (mut status, mut answer) = self.exchange(method, path, headers, body).await?;
         for server in elsewhere(status, &answer) {
             let other = Self { server, ..self.clone() };
