@@ -351,7 +351,7 @@ fn what_nodes_say_to_each_other() {
     let (device, ticket) = (id(EntityKind::Technician), id(EntityKind::Ticket));
     let question = courier::Question {
         to: id(EntityKind::Customer),
-        command: Command::Customer(customer::Command::Suspend),
+        command: Command::Customer(customer::Command::Suspend { by: None }),
         cause: Cause::Operator { command_id: [1; 16] },
         shard: Some(2),
     };

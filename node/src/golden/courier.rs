@@ -15,7 +15,7 @@ use crate::courier::wire::{
 };
 
 fn question(shard: Option<u32>) -> Box<Question> {
-    let command = Command::Customer(OfCustomer::Suspend);
+    let command = Command::Customer(OfCustomer::Suspend { by: None });
     let cause = Cause::Operator { command_id: MESSAGE };
     Box::new(Question { to: customer(), command, cause, shard })
 }
