@@ -38,8 +38,8 @@ fn to_a_customer() {
         ("82038209420102", Customer::PublishKeys { serial: 9, bundle: vec![1, 2] }),
         ("820484<msg><hash>860b0c0102<place>646c65616b<noon>", request),
         ("820581<tkt>", Customer::TicketClosed { ticket: ticket() }),
-        ("820680", Customer::Suspend),
-        ("820780", Customer::Resume),
+        ("820680", Customer::Suspend { by: None }),
+        ("820780", Customer::Resume { by: None }),
         ("8208820008", Customer::Timer { name: TIMER, generation: 8 }),
         (
             "820a83<msg><hash>82<tkt>820180",

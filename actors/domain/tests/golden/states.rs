@@ -35,6 +35,7 @@ fn of_a_customer() {
         cases: None,
         recent: None,
         zone: None,
+        submitted: None,
     };
     let acting = Customer { acted_by: Some(MESSAGE), ..active.clone() };
     let asking = Customer { recent: Some(vec![NOON]), ..active.clone() };

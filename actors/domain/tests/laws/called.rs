@@ -125,8 +125,8 @@ fn who_is_suspended_is_offered_nothing_and_keeps_what_it_accepted() {
     say(&mut world, 0, Word::Suspend { by: by() });
     // What it has not answered goes on at once, and its device hears so.
     assert_eq!(world.stands(ticket), (Stage::Offered, Some(technician(1)), 2));
-    let told = world.mail.iter().filter(|mail| mail.to == technician(0));
-    assert_eq!(told.last().unwrap().kind, MessageKind::Receipt);
+    let mut told = world.mail.iter().filter(|mail| mail.to == technician(0));
+    assert_eq!(told.next_back().unwrap().kind, MessageKind::Receipt);
     let row = &world.index[&technician(0)];
     assert!(matches!(row, IndexRow::Technician { state: Duty::Suspended, load: 0, .. }), "{row:?}");
     world.accepts(1, ticket, 2);
