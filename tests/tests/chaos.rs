@@ -1,9 +1,10 @@
-//! `fieldmesh chaos` and `fieldmesh-lab`: a run breaks a cluster and judges it, a history is judged again, and what cannot be run is
-//! refused before anything starts.
+//! `fieldmesh chaos` and `fieldmesh-lab`: a run breaks a cluster and judges it, a history is judged again, and what
+//! cannot be run is refused before anything starts.
 #![allow(
     clippy::disallowed_methods,
+    clippy::print_stderr,
     clippy::unwrap_used,
-    reason = "tests fail by panicking, and look at files that a run left"
+    reason = "tests fail by panicking, look at files that a run left, and say what they pass by"
 )]
 
 #[path = "chaos/disks.rs"]

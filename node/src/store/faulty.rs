@@ -45,8 +45,8 @@ impl Engine for FaultyEngine {
         let inner = self.inner.open(table, role)?;
         Ok(match role {
             Role::Log => {
-                let (faults, is_unsynced) = (Arc::clone(&self.faults), Arc::default());
-                Arc::new(FaultyLog { inner, faults, is_unsynced })
+                let (faults, power) = (Arc::clone(&self.faults), Arc::default());
+                Arc::new(FaultyLog { inner, faults, power })
             }
             Role::State => inner,
         })
@@ -81,36 +81,55 @@ impl Engine for FaultyEngine {
 struct FaultyLog {
     inner: Arc<dyn Table>,
     faults: Arc<DiskFaults>,
-    /// Something was written since the power began to fail, and is not synced.
-    is_unsynced: Arc<AtomicBool>,
+    power: Arc<Power>,
 }
 
-/// Of which the process has to end: nothing may be written any more.
+/// The power of a log's disk. Others than the log's writer write to it, too, where a group is let go of.
+#[derive(Default)]
+struct Power {
+    /// Something was written since it began to fail, and is not synced.
+    is_unsynced: AtomicBool,
+    /// What was not synced is gone: nothing may come behind that, whatever becomes of the lease.
+    is_cut: AtomicBool,
+}
+
+impl Power {
+    fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Relaxed)
+    }
+
+    /// Of what is returned the process has to end.
+    fn cut(&self, log: &dyn Table) -> StoreError {
+        if !self.is_cut.swap(true, Ordering::Relaxed)
+            && let Err(error) = log.lose_unsynced()
+        {
+            return error;
+        }
+        failed("the power is cut on purpose, and what was not synced is gone")
+    }
+}
+
 fn failed(reason: &str) -> StoreError {
     StoreError::Write { table: "log".into(), reason: format!("CHAOS: {reason}, by a lease") }
-}
-
-fn cut_power(log: &dyn Table) -> StoreError {
-    match log.lose_unsynced() {
-        Ok(()) => failed("the power is cut on purpose, and what was not synced is gone"),
-        Err(error) => error,
-    }
 }
 
 /// The power is cut while a sync is under way, unless the lease ends before.
 async fn fading(
     inner: Arc<dyn Table>,
     faults: Arc<DiskFaults>,
-    is_unsynced: Arc<AtomicBool>,
+    power: Arc<Power>,
 ) -> Result<(), StoreError> {
     let began = Instant::now();
-    while faults.is_losing_power() {
+    while faults.is_losing_power() && !power.is_cut() {
         if began.elapsed() >= CUT_AFTER {
-            return Err(cut_power(&*inner));
+            return Err(power.cut(&*inner));
         }
         sleep(LOOK_EVERY).await;
     }
-    is_unsynced.store(false, Ordering::Relaxed);
+    if power.is_cut() {
+        return Err(power.cut(&*inner));
+    }
+    power.is_unsynced.store(false, Ordering::Relaxed);
     inner.sync().await
 }
 
@@ -135,9 +154,10 @@ impl Table for FaultyLog {
 
     fn write(&self, batch: Batch) -> Result<(), StoreError> {
         let is_losing_power = self.faults.is_losing_power();
-        if self.is_unsynced.swap(is_losing_power, Ordering::Relaxed) && is_losing_power {
-            // Whoever wrote the one before waits for no sync: none will come.
-            return Err(cut_power(&*self.inner));
+        let was_unsynced = self.power.is_unsynced.swap(is_losing_power, Ordering::Relaxed);
+        // Whoever wrote the one before and waits for no sync has as much to lose as there will be.
+        if self.power.is_cut() || (was_unsynced && is_losing_power) {
+            return Err(self.power.cut(&*self.inner));
         }
         self.inner.write(batch)
     }
@@ -147,8 +167,8 @@ impl Table for FaultyLog {
         if faults.is_broken() {
             return Box::pin(std::future::ready(Err(failed("a sync fails on purpose"))));
         }
-        if faults.is_losing_power() {
-            return Box::pin(fading(inner, faults, Arc::clone(&self.is_unsynced)));
+        if faults.is_losing_power() || self.power.is_cut() {
+            return Box::pin(fading(inner, faults, Arc::clone(&self.power)));
         }
         if faults.delay().is_zero() {
             return inner.sync();
@@ -225,6 +245,10 @@ mod tests {
         chaos.lease(1, Fault::PowerCut, LEASE_MAX).unwrap();
         write(&*log, 3).unwrap();
         write(&*log, 4).unwrap_err();
+        // Nothing comes behind a cut, also where nobody wants it any more.
+        chaos.end(1);
+        write(&*log, 5).unwrap_err();
+        log.sync().await.unwrap_err();
         assert_eq!(keys(&*disk.inspect("log", Role::Log).unwrap().unwrap()), [1]);
     }
 

@@ -219,10 +219,12 @@ impl Shared {
         files::lengths(&self.path, AHEAD).map_err(|error| write_error(self, &error))
     }
 
-    /// Only the log's one writer writes and syncs: nothing is written between a sync and this.
+    /// What others than the log's writer write between a sync and this is called synced, too: a disk may have it. It
+    /// is looked at under the lock, so that nothing that was called synced is not any more.
     fn note_synced(&self) -> Result<(), StoreError> {
         if let Some(synced) = &self.synced {
-            *synced.lock().unwrap_or_else(PoisonError::into_inner) = self.ahead()?;
+            let mut synced = synced.lock().unwrap_or_else(PoisonError::into_inner);
+            *synced = self.ahead()?;
         }
         Ok(())
     }

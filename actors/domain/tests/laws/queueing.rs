@@ -292,7 +292,7 @@ impl World {
         self.arrive();
     }
 
-    fn completes(&mut self, ticket: EntityId) {
+    fn completes_last(&mut self, ticket: EntityId) {
         let offer = self.alerts(technician(0)).last().unwrap().offer;
         self.answer(technician(0), ticket, offer, Answer::Completed { note: "done".into() });
         self.deliver_all();
@@ -325,7 +325,7 @@ fn the_queue_is_served_in_its_order_and_at_once() {
     let mut done = first;
     for next in [3, 1, 0, 2] {
         let began = world.now;
-        world.completes(done);
+        world.completes_last(done);
         let next = waiting[next];
         assert_eq!(world.stands(next).1, Some(technician(0)), "{next}");
         assert_eq!(world.now, began, "nobody waited for a ticket to ask again");
@@ -363,10 +363,10 @@ fn what_is_changed_in_the_queue_counts_there() {
     world.order(waiting[2], Order::Amend(Amendment { priority, ..Amendment::default() }));
     world.order(waiting[0], Order::Cancel { reason: "so".into() });
     world.deliver_all();
-    world.completes(first);
+    world.completes_last(first);
     assert_eq!(world.stands(waiting[2]).1, Some(technician(0)));
     world.accepts_next(waiting[2]);
-    world.completes(waiting[2]);
+    world.completes_last(waiting[2]);
     assert_eq!(world.stands(waiting[1]).1, Some(technician(0)), "the other one is cancelled");
     world.all_agree();
 }
