@@ -17,7 +17,7 @@ use std::{
 use actix_web::{http::StatusCode, web};
 use fieldmesh_dispatch::search::WHOLE;
 use fieldmesh_domain::{
-    EntityId, EntityKind, IndexRow,
+    EntityId, IndexRow,
     desk::Desk,
     ticket::{Stage, Ticket},
     time::Millis,
@@ -26,9 +26,9 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::Instant};
 use utoipa::ToSchema;
 
-use super::{Shared, operator::Operator, problem::Problem, rest::rows, whatif::desk};
+use super::{Shared, operator::Operator, problem::Problem, rest::open_page, whatif::desk};
 use crate::{
-    courier::wire::{WANTED_MAX, Wanted},
+    courier::wire::WANTED_MAX,
     day::{self, Day, DayPlan, Hand, Job, PLACES_MAX},
     node::Node,
 };
@@ -219,14 +219,17 @@ async fn open_tickets(shared: &Shared, desk: EntityId) -> Result<Vec<EntityId>, 
     for shard in shared.node.known.own_groups() {
         let mut from = None;
         loop {
-            let wanted = Wanted { shard, kind: EntityKind::Ticket as u8, from, limit: WANTED_MAX };
-            let page = rows(shared, wanted).await?;
+            let page = open_page(shared, shard, from).await?;
             let last = page.last().map(IndexRow::id);
             looked_at += page.len();
             let is_open = |row: &&IndexRow| matches!(row, IndexRow::Ticket { state, .. } if is_planned(*state));
             // The page begins with the one that the page before ended with.
             let new = page.iter().filter(|row| from != Some(row.id())).filter(is_open);
-            open.extend(new.map(IndexRow::id).filter(|id| id.region() == desk.region()));
+            let is_own = |id: &EntityId| {
+                let group = shared.node.known.group_of(*id);
+                id.region() == desk.region() && group.is_none_or(|group| group == shard)
+            };
+            open.extend(new.map(IndexRow::id).filter(is_own));
             if page.len() < WANTED_MAX as usize || looked_at > ROWS_MAX {
                 break;
             }

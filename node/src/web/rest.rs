@@ -381,12 +381,11 @@ async fn matching(
     let (mut found, mut from) = (Vec::new(), after);
     let only_open = kind == EntityKind::Ticket && filter.is_of_open();
     loop {
-        let wanted = Wanted { shard, kind: kind as u8, from, limit: WANTED_MAX };
-        // Whoever asks for some that are open waits for no row of the others, where that is known here.
-        let open = only_open.then(|| shared.node.open_rows(shard, from, WANTED_MAX as usize));
-        let page = match open.flatten() {
-            Some(page) => page?,
-            None => rows(shared, wanted).await?,
+        let page = match only_open {
+            true => open_page(shared, shard, from).await?,
+            false => {
+                rows(shared, Wanted { shard, kind: kind as u8, from, limit: WANTED_MAX }).await?
+            }
         };
         let last = page.last().map(IndexRow::id);
         let is_last = page.len() < WANTED_MAX as usize;
@@ -402,6 +401,22 @@ async fn matching(
             return Ok(found);
         }
         from = last;
+    }
+}
+
+/// A page of a shard's tickets, in which none is missing that is open; the others are not in it where a replica of the
+/// shard is here. What a slot left behind may be.
+pub(super) async fn open_page(
+    shared: &Shared,
+    shard: ShardId,
+    from: Option<EntityId>,
+) -> Result<Vec<IndexRow>, Problem> {
+    match shared.node.open_rows(shard, from, WANTED_MAX as usize) {
+        Some(page) => Ok(page?),
+        None => {
+            let kind = EntityKind::Ticket as u8;
+            rows(shared, Wanted { shard, kind, from, limit: WANTED_MAX }).await
+        }
     }
 }
 
