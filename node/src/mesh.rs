@@ -343,23 +343,7 @@ impl Mesh {
         let connection = connected.map_err(|error| failed(error.to_string()))?;
         match self.admit(&connection, Usage::ServerAuth) {
             Ok(admitted) if admitted.number == number => {
-                let (clock, ends) = (Arc::clone(&options.clock), connection.clone());
-                let mesh = Arc::clone(&self);
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = admitted.until_expired(&*clock, &ends) => {}
-                        never = mesh.keep_greeting(number, &ends) => match never {},
-                    }
-                    mesh.heed(number, &ends).await;
-                });
-                // Before anything else is said on it, by whoever it is handed to.
-                match self.greet(number, &connection).await {
-                    Ok(()) => Ok(connection),
-                    Err(why) => {
-                        connection.close(close::SHUTTING_DOWN.into(), b"not greeted");
-                        Err(failed(why))
-                    }
-                }
+                self.greeted(admitted, connection).await.map_err(failed)
             }
             Ok(Admitted { number: found, .. }) => {
                 connection.close(close::WRONG_PROFILE.into(), b"another node was meant");

@@ -5,13 +5,13 @@
 //! such a stream unread. **Invariants:** nothing else is sent on a connection before both have judged each other; who
 //! says nothing of its starts is not judged. **Not here:** what is judged (`crate::starts`).
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use fieldmesh_device::wire::close;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::time::{sleep, timeout};
 
-use super::{CLASS_WITHIN, Mesh, Receiving, Sending};
+use super::{Admitted, CLASS_WITHIN, Class, Mesh, Receiving, Sending};
 use crate::{
     starts::{Hello, Memory},
     store::rows,
@@ -28,6 +28,35 @@ const ANSWERED_WITHIN: Duration = CLASS_WITHIN;
 const AGAIN_EVERY: Duration = Duration::from_secs(1);
 
 impl Mesh {
+    /// The connection to whoever was dialed, once both have judged each other: before anything else is said on it, by
+    /// whoever it is handed to.
+    ///
+    /// # Errors
+    /// Where the greeting failed: the connection has ended.
+    pub(super) async fn greeted(
+        self: Arc<Self>,
+        admitted: Admitted,
+        connection: Connection,
+    ) -> Result<Connection, String> {
+        let (number, ends, mesh) = (admitted.number, connection.clone(), Arc::clone(&self));
+        tokio::spawn(async move {
+            tokio::select! {
+                () = admitted.until_expired(&*mesh.options.clock, &ends) => {}
+                never = mesh.keep_greeting(number, &ends) => match never {},
+            }
+            mesh.heed(number, &ends).await;
+        });
+        let greeted = self.greet(number, &connection).await;
+        if greeted.is_err() {
+            // Both tasks learn at once that the peer ended it, and a close of this side would hide why.
+            self.heed(number, &connection).await;
+            if connection.close_reason().is_none() {
+                connection.close(close::SHUTTING_DOWN.into(), b"not greeted");
+            }
+        }
+        greeted.map(|()| connection)
+    }
+
     /// Tells whoever was dialed of this node's starts, and hears of its.
     ///
     /// # Errors
