@@ -61,6 +61,10 @@ pub enum Event<'a> {
         request_id: &'a str,
         why: &'a str,
     },
+    /// Somebody at this machine had its node forget what it heard of another node's starts.
+    StartsForgotten {
+        node: u64,
+    },
     /// An operator broke this node on purpose, ended that, or had a part in allowing it.
     Chaos {
         by: &'a str,
@@ -159,6 +163,16 @@ impl Audit {
             metrics::counter!("fieldmesh_audit_lines_missing_total").increment(1);
         }
     }
+}
+
+/// Records an event of a node that does not run.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn note_at_once(dir: &Path, at_ms: u64, event: Event<'_>) -> io::Result<()> {
+    let mut line = serde_json::to_vec(&Line { at_ms, missing: 0, event })?;
+    line.push(b'\n');
+    files::open_append(&dir.join("audit.jsonl"), Access::Owner)?.append(&line).map(drop)
 }
 
 async fn write(path: PathBuf, mut file: files::Appending, mut queue: mpsc::Receiver<Vec<u8>>) {

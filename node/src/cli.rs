@@ -19,6 +19,7 @@ mod dispatch;
 mod failover;
 mod field;
 mod fleet;
+mod forget;
 mod found;
 mod grow;
 mod herd;
@@ -96,6 +97,9 @@ enum Verb {
     Join(join::JoinArgs),
     /// Runs the node of a deployment.
     Node(serve::NodeArgs),
+    /// Has this machine's node, which must not be running, forget what it heard of another one's starts, so that it
+    /// refuses no directory of that one as older; docs/runbook.md says when.
+    ForgetStarts(forget::ForgetArgs),
     /// Gives a sealed node of this machine its passphrase or PIN.
     Unseal(serve::UnsealArgs),
     /// Runs one node with everything embedded; makes the deployment where there is none.
@@ -178,6 +182,7 @@ impl Verb {
             Self::Init(args) => &args.common,
             Self::Join(args) => &args.common,
             Self::Node(args) => &args.common,
+            Self::ForgetStarts(args) => &args.common,
             Self::Unseal(args) => &args.common,
             Self::Dev(args) => &args.common,
             Self::Demo(args) => &args.common,
@@ -216,6 +221,7 @@ fn run(verb: Verb, output: &Output) -> Result<(), CliError> {
             Verb::Init(args) => serve::init(&args, output),
             Verb::Join(args) => join::join(&args, output).await,
             Verb::Node(args) => serve::node(&args, output).await,
+            Verb::ForgetStarts(args) => forget::forget(&args, output).await,
             Verb::Unseal(args) => serve::unseal(&args, output).await,
             Verb::Dev(args) => serve::dev(&args, output).await,
             Verb::Demo(args) => demo::run(&args, output).await,

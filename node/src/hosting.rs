@@ -455,8 +455,12 @@ impl Hosting {
     }
 
     /// Gives every group that this node leads to another voter, as far as there is one that is up to
-    /// date: whoever asks then waits for milliseconds and not for an election.
+    /// date: whoever asks then waits for milliseconds and not for an election. Whom the others want to end chooses
+    /// nobody.
     pub(crate) async fn hand_on(&self) {
+        if self.options.mesh.as_ref().is_some_and(|mesh| mesh.is_sent_away().is_some()) {
+            return;
+        }
         let handed = async {
             for group in self.groups().iter().filter(|group| group.leading().borrow().is_some()) {
                 replicas::hand_on(group, &self.options.courier, self.options.number).await;

@@ -276,19 +276,22 @@ impl Mesh {
     ) -> Result<(Sending, Receiving), MeshError> {
         let peer = self.peer(number).ok_or(MeshError::NoMember(number))?;
         match self.open_direct(&peer, class).await {
-            Err(error @ MeshError::Unreachable { .. }) => {
+            Err(error @ MeshError::Unreachable { .. }) if !peer.is_refused() => {
                 self.open_by_relay(&peer.member, class).await.ok_or(error)
             }
             opened => opened,
         }
     }
 
-    /// The other members of this node's region.
+    /// The other members.
+    fn all(&self) -> Vec<Arc<Peer>> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Those of this node's region.
     fn neighbours(&self) -> impl Iterator<Item = Arc<Peer>> + use<> {
         let region = self.options.region;
-        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        let of_region = |peer: &&Arc<Peer>| peer.member.identity.region() == region;
-        peers.values().filter(of_region).cloned().collect::<Vec<_>>().into_iter()
+        self.all().into_iter().filter(move |peer| peer.member.identity.region() == region)
     }
 
     fn neighbour(&self, number: u64) -> Option<Arc<Peer>> {
@@ -567,7 +570,7 @@ impl Mesh {
             relay::RELAY => return self.relay(from, send, receive).await,
             // The neighbour says who it is from.
             relay::RELAYED => match relay::header(&mut receive).await {
-                Some((origin, class)) if self.are_neighbours(&[from, origin]) => (origin, class),
+                Some((origin, class)) if self.takes_relayed(from, origin) => (origin, class),
                 _ => return drop(receive.stop(stream::MALFORMED)),
             },
             byte => match Class::of(byte) {

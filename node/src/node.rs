@@ -437,6 +437,7 @@ impl Node {
         }
         self.hosting.stop().await;
         if let Some(mesh) = &self.mesh {
+            mesh.part().await;
             mesh.shut();
         }
         drop(self.hosting);
@@ -516,7 +517,6 @@ impl Opened {
         let writer_ended = engine.spawn_writer(Box::pin(task));
         let watching = Arc::clone(writer.disk()).run(Arc::clone(&engine), parts.disk);
         let watching = tokio::spawn(watching);
-        remember(parts, &*log, &writer).await.map_err(NodeError::Log)?;
         let mesh = parts.mesh.clone();
         let courier = NodeCourier::new(parts.number, mesh, Arc::clone(&parts.known));
         let root =
@@ -533,6 +533,7 @@ impl Opened {
             Arc::clone(&history),
             Arc::clone(&courier),
         ));
+        remember(parts, &*log, &writer).await.map_err(NodeError::Log)?;
         let hosting = Hosting::start(HostingOptions {
             log,
             writer,
@@ -561,7 +562,9 @@ impl Opened {
             root,
             fails,
         });
-        let hosting = hosting.await?;
+        // What the mesh remembers of starts holds the log's writer.
+        let hosting =
+            hosting.await.inspect_err(|_| parts.mesh.iter().for_each(|mesh| mesh.shut()))?;
         Ok(Self { hosting, groups, history, guide, failing, watching, writer_ended })
     }
 }

@@ -7,7 +7,8 @@
 //! a running node counts as its node does. So each start is written down with a name of its own and with the rounds
 //! that the log had then, and a node tells the others its last starts and the rounds that it has by now. Each of them
 //! remembers what it heard last, and refuses a directory without that start, or in which that start ended with fewer
-//! rounds than it had told.
+//! rounds than it had told. Who knows less than another may take in a copy that the other refuses: the copy then says so,
+//! and what was known before it counts again, so that the directory itself is let in.
 //!
 //! **Invariants:** a round is told once it is on disk, and so is a start: no crash takes back what was heard, and a start
 //! that nobody heard of is a gap that harms nobody; what was heard is in the log's queue before its node is answered, so
@@ -18,7 +19,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -58,6 +59,9 @@ pub struct Hello {
     /// Rounds that its log has on disk.
     #[n(1)]
     pub rounds: u64,
+    /// Somebody refused this start, which was not taken in since: it is not to be remembered. None where nobody did.
+    #[n(2)]
+    pub is_refused: Option<bool>,
 }
 
 /// What a directory remembers of its own node.
@@ -95,9 +99,35 @@ struct Heard {
     /// The most rounds that it told.
     #[n(2)]
     rounds: u64,
+    /// What was known before that start, for the case that others refuse it.
+    #[n(3)]
+    before: Option<Before>,
+}
+
+/// What was heard last of the start before that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+struct Before {
+    #[n(0)]
+    number: u64,
+    #[n(1)]
+    run: u64,
+    #[n(2)]
+    rounds: u64,
 }
 
 impl Heard {
+    /// As it is known once another start is.
+    fn passed(self) -> Before {
+        let Self { number, run, rounds, .. } = self;
+        Before { number, run, rounds }
+    }
+
+    /// What is known where this start does not count; none where nothing was known before.
+    fn without(self) -> Option<Self> {
+        let Before { number, run, rounds } = self.before?;
+        Some(Self { number, run, rounds, before: None })
+    }
+
     /// Whether a directory has what was heard: the same start, which ended no earlier.
     fn is_in(&self, starts: &[Start]) -> bool {
         let at = starts.iter().position(|start| start.run == self.run);
@@ -115,14 +145,16 @@ impl Heard {
 /// # Errors
 /// What is known, where the directory is older than that.
 fn judged(known: Option<Heard>, hello: &Hello, last: Start) -> Result<Heard, Heard> {
-    let now = Heard { number: last.number, run: last.run, rounds: hello.rounds };
+    let now = Heard { number: last.number, run: last.run, rounds: hello.rounds, before: None };
     match known {
         None => Ok(now),
         // The same process, of which one hello may overtake another; or its directory, started again after it was refused.
         Some(known) if known.run == last.run => {
-            Ok(Heard { rounds: known.rounds.max(hello.rounds), ..now })
+            Ok(Heard { rounds: known.rounds.max(hello.rounds), ..known })
         }
-        Some(known) if known.is_in(&hello.starts) => Ok(now),
+        Some(known) if known.is_in(&hello.starts) => {
+            Ok(Heard { before: Some(known.passed()), ..now })
+        }
         Some(known) => Err(known),
     }
 }
@@ -131,7 +163,18 @@ fn judged(known: Option<Heard>, hello: &Hello, last: Start) -> Result<Heard, Hea
 #[derive(Debug, Clone, Copy)]
 struct Kept {
     heard: Heard,
-    written: Heard,
+    /// None once more was heard than may stay unwritten.
+    written: Option<Heard>,
+}
+
+impl Kept {
+    /// With what was heard now.
+    fn of(known: Option<Self>, heard: Heard) -> Self {
+        let written = known.and_then(|known| known.written).filter(|written| {
+            written.run == heard.run && heard.rounds.saturating_sub(written.rounds) < WRITTEN_EVERY
+        });
+        Self { heard, written }
+    }
 }
 
 /// What a node remembers of its own starts and of the others'.
@@ -141,6 +184,10 @@ pub struct Memory {
     heard: Mutex<BTreeMap<u64, Kept>>,
     /// Rounds of this node's log that are on disk.
     rounds: Arc<AtomicU64>,
+    /// This start was taken in: whoever refuses it later is no reason to forget it.
+    is_taken_in: AtomicBool,
+    /// Held while a row is read from memory and queued, so that rows are queued in the order of what they say.
+    queueing: tokio::sync::Mutex<()>,
     /// None once the node ends.
     writer: Mutex<Option<LogWriter>>,
 }
@@ -155,7 +202,7 @@ fn heard(table: &dyn Table) -> Result<BTreeMap<u64, Kept>, StoreError> {
     let mut all = BTreeMap::new();
     for (key, value) in table.scan(&from, &until, HEARD_MAX)? {
         let heard = rows::decode(&key, &value)?;
-        all.extend(log::heard_of(&key).map(|node| (node, Kept { heard, written: heard })));
+        all.extend(log::heard_of(&key).map(|node| (node, Kept { heard, written: Some(heard) })));
     }
     Ok(all)
 }
@@ -164,6 +211,25 @@ fn row(key: Vec<u8>, value: &impl Encode<()>) -> Batch {
     let mut batch = Batch::default();
     batch.put(key, rows::encode(value));
     batch
+}
+
+fn without(key: Vec<u8>) -> Batch {
+    let mut batch = Batch::default();
+    batch.delete(key);
+    batch
+}
+
+/// Removes what was heard of a node from a log that nobody else has open: the next directory of it is taken for its
+/// own. Number of the start that is forgotten, and rounds that it had told; none where nothing was heard.
+///
+/// # Errors
+/// A log that cannot be read or written.
+pub async fn forget(table: &dyn Table, node: u64) -> Result<Option<(u64, u64)>, StoreError> {
+    let known: Option<Heard> = rows::read(table, &log::heard(node))?;
+    let Some(Heard { number, rounds, .. }) = known else { return Ok(None) };
+    table.write(without(log::heard(node)))?;
+    table.sync().await?;
+    Ok(Some((number, rounds)))
 }
 
 impl Memory {
@@ -183,12 +249,15 @@ impl Memory {
         own.begin(u64::from_be_bytes(run), rounds.load(Ordering::Acquire));
         writer.write(row(log::starts(), &own)).await?;
         let (own, heard, writer) = (Mutex::new(own), Mutex::new(heard), Mutex::new(Some(writer)));
-        Ok(Arc::new(Self { own, heard, rounds, writer }))
+        let (is_taken_in, queueing) = Default::default();
+        Ok(Arc::new(Self { own, heard, rounds, is_taken_in, queueing, writer }))
     }
 
     /// What this node says of itself.
     pub fn hello(&self) -> Hello {
-        Hello { starts: lock(&self.own).starts.clone(), rounds: self.rounds() }
+        let own = lock(&self.own).clone();
+        let is_refused = own.is_refused.then_some(true);
+        Hello { starts: own.starts, rounds: self.rounds(), is_refused }
     }
 
     /// Rounds of this node's log that are on disk.
@@ -207,49 +276,84 @@ impl Memory {
     /// What is known of it, where its directory is older than that.
     pub async fn hear(&self, node: u64, hello: &Hello) -> Result<(), String> {
         let Some(last) = hello.starts.last() else { return Ok(()) };
-        let (now, is_due) = {
+        let is_due = {
             let mut heard = lock(&self.heard);
             let known = heard.get(&node).copied();
             let now = judged(known.map(|known| known.heard), hello, *last).map_err(|known| {
                 let Heard { number, rounds, .. } = known;
                 format!("start {number} of node {node} was heard here, up to round {rounds} of its log; its directory has not got that far")
             })?;
-            let written = known.map(|known| known.written).filter(|written| {
-                written.run == now.run && now.rounds.saturating_sub(written.rounds) < WRITTEN_EVERY
-            });
-            heard.insert(node, Kept { heard: now, written: written.unwrap_or(now) });
-            (now, written.is_none())
+            if hello.is_refused == Some(true) {
+                // Not where it is a copy of a start that went on.
+                let is_its = |known: &Kept| {
+                    known.heard.run == last.run && hello.rounds >= known.heard.rounds
+                };
+                let Some(known) = known.filter(is_its) else { return Ok(()) };
+                match known.heard.without() {
+                    Some(before) => heard.insert(node, Kept { heard: before, written: None }),
+                    None => heard.remove(&node),
+                };
+                true
+            } else {
+                let now = Kept::of(known, now);
+                heard.insert(node, now);
+                now.written.is_none()
+            }
         };
         if is_due {
-            self.write(row(log::heard(node), &now)).await;
+            self.write_heard(node).await;
         }
         Ok(())
     }
 
+    async fn write_heard(&self, node: u64) {
+        let _in_order = self.queueing.lock().await;
+        let now = lock(&self.heard).get(&node).map(|kept| kept.heard);
+        let batch = match &now {
+            Some(now) => row(log::heard(node), now),
+            None => without(log::heard(node)),
+        };
+        self.queue(batch).await;
+        if let Some(kept) = lock(&self.heard).get_mut(&node) {
+            // A start that was heard meanwhile is still to be written.
+            kept.written = now;
+        }
+    }
+
     /// Somebody knows more of this node than its directory has.
     pub async fn refused(&self) {
-        self.set_refused(true).await;
+        if !self.is_taken_in() {
+            self.set_refused(true).await;
+        }
     }
 
     /// Its own region has taken the node in, whoever refused it before.
     pub async fn taken_in(&self) {
+        self.is_taken_in.store(true, Ordering::Release);
         self.set_refused(false).await;
     }
 
+    /// Whether this start was taken in.
+    pub fn is_taken_in(&self) -> bool {
+        self.is_taken_in.load(Ordering::Acquire)
+    }
+
+    /// Others hear of it at once, whatever the disk does.
     async fn set_refused(&self, is_refused: bool) {
-        let own = {
+        {
             let mut own = lock(&self.own);
             if own.is_refused == is_refused {
                 return;
             }
             own.is_refused = is_refused;
-            own.clone()
-        };
-        self.write(row(log::starts(), &own)).await;
+        }
+        let _in_order = self.queueing.lock().await;
+        let own = lock(&self.own).clone();
+        self.queue(row(log::starts(), &own)).await;
     }
 
     /// Queues a batch; whoever needs it on disk is behind it in the queue.
-    async fn write(&self, batch: Batch) {
+    async fn queue(&self, batch: Batch) {
         let writer = lock(&self.writer).clone();
         if let Some(writer) = writer {
             writer.submit(batch, Box::new(drop)).await;
@@ -263,159 +367,4 @@ impl Memory {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-
-    use std::time::Duration;
-
-    use super::*;
-    use crate::{
-        golden::are_frozen,
-        os::SystemEntropy,
-        store::{Engine, Role, simulated::Disk, writer::OnFatal},
-    };
-
-    const NODE: u64 = 3;
-
-    fn disk() -> Disk {
-        Disk::new(Duration::ZERO)
-    }
-
-    async fn started(disk: &Disk) -> Arc<Memory> {
-        let log = disk.open("log", Role::Log).unwrap();
-        let engine: Arc<dyn Engine> = Arc::new(disk.clone());
-        let on_fatal: OnFatal = Arc::new(|error| panic!("the log failed: {error}"));
-        let (writer, task) = LogWriter::new(Arc::clone(&log), engine, on_fatal).unwrap();
-        drop(disk.spawn_writer(Box::pin(task)));
-        Memory::begin(&*log, writer, &SystemEntropy::default()).await.unwrap()
-    }
-
-    /// As if the node had voted, or taken entries.
-    async fn writes(memory: &Arc<Memory>, rounds: u64) {
-        let writer = lock(&memory.writer).clone().unwrap();
-        for round in 0..rounds {
-            writer.write(row(b"x".to_vec(), &round)).await.unwrap();
-        }
-    }
-
-    fn copy(disk: &Disk) -> Disk {
-        let (from, copied) = (disk.open("log", Role::Log).unwrap(), self::disk());
-        let mut batch = Batch::default();
-        for (key, value) in from.scan(&[], &[u8::MAX], 1000).unwrap() {
-            batch.put(key, value);
-        }
-        copied.open("log", Role::Log).unwrap().write(batch).unwrap();
-        copied
-    }
-
-    async fn hears(peer: &Arc<Memory>, node: &Arc<Memory>) -> bool {
-        peer.hear(NODE, &node.hello()).await.is_ok()
-    }
-
-    #[tokio::test]
-    async fn a_node_is_known_again_however_often_it_starts() {
-        let (peer, own) = (started(&disk()).await, disk());
-        for unheard in [0, 1, 3, STARTS_TOLD + 1] {
-            for _ in 0..unheard {
-                writes(&started(&own).await, 2).await;
-            }
-            let node = started(&own).await;
-            assert!(hears(&peer, &node).await, "after {unheard} starts that nobody heard of");
-            // It says so again while it runs, and what comes late takes nothing back.
-            let early = node.hello();
-            writes(&node, 3).await;
-            assert!(hears(&peer, &node).await);
-            assert_eq!(peer.hear(NODE, &early).await, Ok(()));
-            assert_eq!(peer.told_by(NODE), Some(node.rounds()));
-        }
-        assert_eq!(started(&own).await.hello().starts.len(), STARTS_TOLD);
-    }
-
-    #[tokio::test]
-    async fn a_copy_from_before_the_last_start_is_older() {
-        let (others, own) = (disk(), disk());
-        let peer = started(&others).await;
-        assert!(hears(&peer, &started(&own).await).await);
-        let before = copy(&own);
-        assert!(hears(&peer, &started(&own).await).await);
-        // Its next start has the number that the node's last one had.
-        let copied = started(&before).await;
-        let why = peer.hear(NODE, &copied.hello()).await.unwrap_err();
-        assert!(why.contains("start 2 of node 3"), "{why}");
-        // A peer that was started again, and one that hears of both for the first time.
-        writes(&peer, 1).await;
-        assert!(!hears(&started(&others).await, &copied).await);
-        assert!(hears(&started(&disk()).await, &copied).await);
-        // The node itself is welcome.
-        assert!(hears(&peer, &started(&own).await).await);
-    }
-
-    #[tokio::test]
-    async fn a_copy_of_a_running_node_is_older_once_that_has_told_more() {
-        let (peer, own) = (started(&disk()).await, disk());
-        let node = started(&own).await;
-        assert!(hears(&peer, &node).await);
-        let before = copy(&own);
-        // Nothing was forgotten: it is as if the node had been killed then.
-        assert!(hears(&peer, &started(&copy(&own)).await).await);
-        let peer = started(&disk()).await;
-        writes(&node, 10).await;
-        assert!(hears(&peer, &node).await);
-        let copied = started(&before).await;
-        assert!(!hears(&peer, &copied).await);
-        // Also where its log has grown beyond the node's since.
-        writes(&copied, 20).await;
-        assert!(copied.rounds() > node.rounds() && !hears(&peer, &copied).await);
-        assert!(!hears(&peer, &started(&before).await).await);
-        assert!(hears(&peer, &started(&own).await).await);
-    }
-
-    #[tokio::test]
-    async fn starts_that_are_refused_do_not_make_a_copy_newer() {
-        let (peer, own) = (started(&disk()).await, disk());
-        let node = started(&own).await;
-        let before = copy(&own);
-        writes(&node, 3).await;
-        assert!(hears(&peer, &node).await);
-        for _ in 0..2 * STARTS_TOLD {
-            let copied = started(&before).await;
-            writes(&copied, 1).await;
-            assert!(!hears(&peer, &copied).await);
-            copied.refused().await;
-            // What was queued is written before what follows.
-            writes(&copied, 1).await;
-        }
-        // Once it is taken in all the same, its starts count again.
-        let copied = started(&before).await;
-        let starts = copied.hello().starts;
-        copied.taken_in().await;
-        writes(&copied, 1).await;
-        assert_eq!(started(&before).await.hello().starts.len(), starts.len() + 1);
-    }
-
-    #[tokio::test]
-    async fn what_is_heard_is_written_down_now_and_then() {
-        let (others, own) = (disk(), disk());
-        let (peer, node) = (started(&others).await, started(&own).await);
-        assert!(hears(&peer, &node).await);
-        let at_first = node.rounds();
-        writes(&node, WRITTEN_EVERY - 1).await;
-        assert!(hears(&peer, &node).await);
-        writes(&peer, 1).await;
-        assert_eq!(started(&others).await.told_by(NODE), Some(at_first));
-        let peer = started(&others).await;
-        writes(&node, 1).await;
-        assert!(hears(&peer, &node).await);
-        writes(&peer, 1).await;
-        assert_eq!(started(&others).await.told_by(NODE), Some(node.rounds()));
-    }
-
-    #[test]
-    fn what_is_said_and_stored_of_starts() {
-        let start = Start { number: 1, run: 2, rounds: 3 };
-        are_frozen(&[("82 81 83 01 02 03 04", Hello { starts: vec![start], rounds: 4 })]);
-        are_frozen(&[("82 81 83 01 02 03 f4", Own { starts: vec![start], is_refused: false })]);
-        are_frozen(&[("82 80 f5", Own { starts: vec![], is_refused: true })]);
-        are_frozen(&[("83 01 02 03", Heard { number: 1, run: 2, rounds: 3 })]);
-    }
-}
+mod tests;

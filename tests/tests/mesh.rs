@@ -10,6 +10,8 @@
 mod away;
 #[path = "mesh/flood.rs"]
 mod flood;
+#[path = "mesh/older.rs"]
+mod older;
 
 use std::{
     io::{self, IoSliceMut},
@@ -27,15 +29,8 @@ use fieldmesh_actors::seams::Pending;
 use fieldmesh_domain::{IndexRow, registration::Revocation, time::Millis};
 use fieldmesh_node::{
     edge,
-    mesh::{Class, Member, Mesh, MeshError, Receiving, Sending, SentAway, Serve},
-    os::SystemEntropy,
+    mesh::{Class, Member, Mesh, MeshError, Receiving, Sending, Serve},
     register,
-    starts::Memory,
-    store::{
-        Engine, Role,
-        simulated::Disk,
-        writer::{LogWriter, OnFatal},
-    },
     trust::Trust,
 };
 use fieldmesh_pki::{Kind, Usage};
@@ -129,57 +124,6 @@ async fn members_know_each_other_by_certificate() {
     three.set_members(&members);
     let refused = asked(&three, 1).await.unwrap_err();
     assert!(refused.contains("not a member"), "{refused}");
-}
-
-/// A node that has a directory, which is started once more.
-async fn started(authority: &Authority, number: u64, disk: &Disk) -> Server {
-    let log = disk.open("log", Role::Log).unwrap();
-    let on_fatal: OnFatal = Arc::new(|error| panic!("the log failed: {error}"));
-    let (writer, task) =
-        LogWriter::new(Arc::clone(&log), Arc::new(disk.clone()), on_fatal).unwrap();
-    drop(disk.spawn_writer(Box::pin(task)));
-    let server = server(authority, number);
-    server.mesh.remember(Memory::begin(&*log, writer, &SystemEntropy::default()).await.unwrap());
-    server
-}
-
-fn meet(one: &Server, two: &Server) {
-    let members = [member(1, one.address), member(2, two.address)];
-    one.mesh.set_members(&members);
-    two.mesh.set_members(&members);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_has_forgotten_a_start_is_sent_away_in_both_directions() {
-    let authority = Authority::new(now_s());
-    let [first, second] = [(); 2].map(|()| Disk::new(Duration::ZERO));
-    let one = started(&authority, 1, &first).await;
-    // Who says nothing, as an older release does, is not judged, before and after.
-    let is_taken_in = async |two: Server| {
-        meet(&one, &two);
-        assert_eq!(asked(&one.mesh, 2).await, Ok(1));
-        assert_eq!(asked(&two.mesh, 1).await, Ok(2));
-        assert_eq!(two.mesh.is_sent_away(), None);
-        two.mesh.shut();
-    };
-    is_taken_in(server(&authority, 2)).await;
-    is_taken_in(started(&authority, 2, &second).await).await;
-    for is_dialed in [true, false] {
-        let older = started(&authority, 2, &Disk::new(Duration::ZERO)).await;
-        meet(&one, &older);
-        let asked = match is_dialed {
-            true => asked(&one.mesh, 2).await,
-            false => asked(&older.mesh, 1).await,
-        };
-        assert!(asked.is_err(), "{asked:?}");
-        let why = tokio::time::timeout(Duration::from_secs(5), older.mesh.sent_away());
-        let why = why.await.expect("it is told");
-        assert!(matches!(&why, SentAway::Older(said) if said.contains("start 1 of node 2")));
-        older.mesh.shut();
-    }
-    assert_eq!(one.mesh.is_sent_away(), None);
-    is_taken_in(started(&authority, 2, &second).await).await;
-    is_taken_in(server(&authority, 2)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -91,10 +91,35 @@ impl Mesh {
         let said = String::from_utf8_lossy(&closed.reason);
         let why = SentAway::by(closed.error_code, format!("node {number} says: {said}"));
         let Some(why) = why else { return };
-        if let (SentAway::Older(_), Some(memory)) = (&why, self.memory.get()) {
+        let is_older = matches!(why, SentAway::Older(_));
+        if is_older && !self.heeds_older(number, &said) {
+            return;
+        }
+        // First, because the log's queue may be full.
+        self.sent_away.send_replace(Some(why));
+        if let Some(memory) = self.memory.get().filter(|_| is_older) {
             memory.refused().await;
         }
-        self.sent_away.send_replace(Some(why));
+    }
+
+    /// Whether this node ends because a peer finds its directory older: at once before it serves; afterwards where most
+    /// of the others that it knows in its region find so, for one that is wrong must not end any node.
+    fn heeds_older(&self, number: u64, said: &str) -> bool {
+        let was_known = self.peer(number).is_some_and(|peer| peer.set_finds_older(true));
+        if !self.memory.get().is_some_and(|memory| memory.is_taken_in()) {
+            return true;
+        }
+        let find_so: Vec<bool> = self.neighbours().map(|peer| peer.finds_older()).collect();
+        let count = find_so.iter().filter(|finds| **finds).count();
+        let is_most = 2 * count > find_so.len();
+        if !is_most && !was_known {
+            tracing::error!(
+                number,
+                said,
+                "another node finds this node's directory older, which serves: it goes on, because most others do not"
+            );
+        }
+        is_most
     }
 
     /// The same of one that lets this node in nowhere: its certificate, which TLS believed before, says which member

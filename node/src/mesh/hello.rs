@@ -9,9 +9,12 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use fieldmesh_device::wire::close;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
-use super::{Admitted, CLASS_WITHIN, Class, Mesh, Receiving, Sending};
+use super::{Admitted, CLASS_WITHIN, Class, Mesh, Receiving, Sending, SentAway};
 use crate::{
     starts::{Hello, Memory},
     store::rows,
@@ -21,8 +24,10 @@ use crate::{
 pub(super) const HELLO: u8 = 7;
 /// Some times what sixteen starts take.
 const BYTES_MAX: usize = 4 << 10;
-/// The other side may first have to find out that this node is not elsewhere ([`super::twin`]).
-const ANSWERED_WITHIN: Duration = CLASS_WITHIN;
+/// The other side may first have to find out that this node is not elsewhere, which takes two seconds ([`super::twin`]).
+const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
+/// A node that is to end waits no longer for others to hear of it.
+const PARTED_WITHIN: Duration = Duration::from_secs(2);
 /// How often it is said again, where the log has grown: what a node promised within its last second is all that an
 /// older directory of it could have forgotten unseen.
 const AGAIN_EVERY: Duration = Duration::from_secs(1);
@@ -66,7 +71,13 @@ impl Mesh {
         let answer = timeout(ANSWERED_WITHIN, exchange(memory, connection)).await;
         let answer = answer.map_err(|_| "no answer to the hello in time".to_owned())?;
         match answer.map_err(|error| error.to_string())? {
-            Some(hello) => hear(memory, number, &hello, connection).await,
+            Some(hello) => {
+                // It answers whom it does not refuse.
+                if let Some(peer) = self.peer(number) {
+                    peer.set_finds_older(false);
+                }
+                self.hear(memory, number, &hello, connection).await
+            }
             None => Ok(()),
         }
     }
@@ -94,13 +105,60 @@ impl Mesh {
     ) {
         // A stream that is dropped ends without an answer.
         let Some(memory) = self.memory.get() else { return };
+        drop(send.set_priority(Class::Consensus.priority()));
         let (mut send, mut receive) = (Sending(send), Receiving(receive));
         let read = timeout(CLASS_WITHIN, receive.frame(BYTES_MAX)).await;
         let Ok(Ok(Some(bytes))) = read else { return };
         let Ok(hello) = rows::whole(&bytes) else { return };
-        if hear(memory, from, &hello, connection).await.is_ok() {
+        if self.hear(memory, from, &hello, connection).await.is_ok() {
             drop(send.frame(&rows::encode(&memory.hello())).await);
             send.finish();
+        }
+    }
+
+    /// Takes in what a node says of itself; ends the connection where its directory is older than what is known of it.
+    /// Nor is anything taken from it or sent to it by way of others then, until it says what is not refused.
+    async fn hear(
+        &self,
+        memory: &Memory,
+        number: u64,
+        hello: &Hello,
+        connection: &Connection,
+    ) -> Result<(), String> {
+        let heard = memory.hear(number, hello).await;
+        if let Some(peer) = self.peer(number) {
+            peer.set_refused(heard.is_err());
+        }
+        if let Err(why) = &heard {
+            metrics::counter!("fieldmesh_mesh_refused_total").increment(1);
+            tracing::warn!(number, %why, "a node was refused");
+            connection.close(close::OLDER.into(), why.as_bytes());
+        }
+        heard
+    }
+
+    /// Tells all others that this node's start is not to be remembered, because one of them knows better; as far as
+    /// they are reached soon.
+    pub async fn part(self: &Arc<Self>) {
+        let is_older = matches!(self.is_sent_away(), Some(SentAway::Older(_)));
+        let is_to_forget = |memory: &&Arc<Memory>| is_older && !memory.is_taken_in();
+        let Some(memory) = self.memory.get().filter(is_to_forget) else { return };
+        let farewell = async {
+            let mut told = JoinSet::new();
+            for peer in self.all() {
+                let mesh = Arc::clone(self);
+                told.spawn(async move {
+                    match peer.up() {
+                        Some(connection) => drop(mesh.greet(peer.member.number, &connection).await),
+                        // By dialing it is told.
+                        None => drop(mesh.direct(&peer).await),
+                    }
+                });
+            }
+            tokio::join!(told.join_all(), memory.refused());
+        };
+        if timeout(PARTED_WITHIN, farewell).await.is_err() {
+            tracing::warn!("not every node was told that this start is not to be remembered");
         }
     }
 }
@@ -114,6 +172,8 @@ async fn exchange(
     connection: &Connection,
 ) -> Result<Option<Hello>, ConnectionError> {
     let (mut send, receive) = connection.open_bi().await?;
+    // Others wait until it was said.
+    drop(send.set_priority(Class::Consensus.priority()));
     // Whoever does not read it says so by what is read here.
     drop(send.write_all(&[HELLO]).await);
     let (mut send, mut receive) = (Sending(send), Receiving(receive));
@@ -126,25 +186,9 @@ async fn exchange(
     }
 }
 
-/// Takes in what a node says; ends the connection where its directory is older than what is known of it.
-async fn hear(
-    memory: &Memory,
-    number: u64,
-    hello: &Hello,
-    connection: &Connection,
-) -> Result<(), String> {
-    let heard = memory.hear(number, hello).await;
-    if let Err(why) = &heard {
-        metrics::counter!("fieldmesh_mesh_refused_total").increment(1);
-        tracing::warn!(number, %why, "a node was refused");
-        connection.close(close::OLDER.into(), why.as_bytes());
-    }
-    heard
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{super::Class, *};
+    use super::*;
 
     /// Nodes of two releases are in one cluster while it is upgraded.
     #[test]

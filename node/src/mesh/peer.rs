@@ -7,7 +7,10 @@
 //! Once it is no member any more, nothing to or from it stays open. **Not here:** who the members are (`mesh`), what is sent.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -68,6 +71,10 @@ pub(super) struct Peer {
     pub(super) member: Member,
     state: watch::Sender<State>,
     counted: Mutex<Counted>,
+    /// Its directory was found older when it last said hello.
+    is_refused: AtomicBool,
+    /// It found this node's directory older when it was last told hello.
+    finds_older: AtomicBool,
 }
 
 /// What was counted already of a connection, whose own counts begin with it.
@@ -82,7 +89,25 @@ struct Counted {
 
 impl Peer {
     pub(super) fn new(member: Member) -> Self {
-        Self { member, state: watch::Sender::new(State::Idle), counted: Mutex::default() }
+        let (counted, is_refused, finds_older) = Default::default();
+        Self { member, state: watch::Sender::new(State::Idle), counted, is_refused, finds_older }
+    }
+
+    pub(super) fn set_refused(&self, is_refused: bool) {
+        self.is_refused.store(is_refused, Ordering::Release);
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Acquire)
+    }
+
+    /// What it was before.
+    pub(super) fn set_finds_older(&self, finds_older: bool) -> bool {
+        self.finds_older.swap(finds_older, Ordering::AcqRel)
+    }
+
+    pub(super) fn finds_older(&self) -> bool {
+        self.finds_older.load(Ordering::Acquire)
     }
 
     /// The connection, which `dial` makes where there is none.
@@ -198,6 +223,8 @@ impl Peer {
         let connection = self.up();
         let is_up = if connection.is_some() { 1.0 } else { 0.0 };
         metrics::gauge!("fieldmesh_mesh_peer_up", "peer" => peer.clone()).set(is_up);
+        let finds_older = if self.finds_older() { 1.0 } else { 0.0 };
+        metrics::gauge!("fieldmesh_mesh_peer_finds_older", "peer" => peer.clone()).set(finds_older);
         let Some(connection) = connection else { return };
         let stats = connection.stats();
         let rtt = stats.path.rtt.as_secs_f64();

@@ -148,6 +148,12 @@ impl Mesh {
         nodes.iter().all(|node| self.neighbour(*node).is_some())
     }
 
+    /// Whether a stream of a neighbour is taken from another one: not of one that this node refuses.
+    pub(super) fn takes_relayed(&self, from: u64, origin: u64) -> bool {
+        let is_refused = self.peer(origin).is_some_and(|peer| peer.is_refused());
+        !is_refused && self.are_neighbours(&[from, origin])
+    }
+
     /// Carries a neighbour's stream on to another one.
     pub(super) async fn relay(
         self: &Arc<Self>,

@@ -7,7 +7,7 @@ use std::{path::Path, time::Duration};
 
 use fieldmesh_tests::{
     live::until,
-    process::{handheld::Handheld, nodes::Nodes},
+    process::{Finished, handheld::Handheld, nodes::Nodes, run},
 };
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -178,4 +178,40 @@ async fn a_directory_of_before_is_refused_and_a_new_node_takes_its_place() {
     let removed = nodes.cluster(&["remove", "3"]).await.expect_code(0).json();
     assert_eq!(presence(&removed, 3), "gone");
     served(&nodes, &customer, &technician, "with the new one").await;
+}
+
+/// Has a node that does not run forget what it heard of node 3.
+async fn forgets(nodes: &Nodes, number: u64) -> Finished {
+    let config = nodes.config(number, &[]);
+    run("fieldmesh", &["forget-starts", "3", "--json", "--config", config.to_str().unwrap()]).await
+}
+
+/// As the runbook has it for a cluster whose nodes would rather go on with what they have.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_directory_is_taken_in_where_the_others_are_told_to_forget() {
+    let mut nodes = Nodes::start(3).await;
+    let dir = TempDir::new().unwrap();
+    let (customer, technician) = people(&nodes, dir.path()).await;
+    let before = nodes.beside("before");
+    nodes.signal(3, "STOP").await;
+    copy(&nodes.dir(3), &before);
+    nodes.signal(3, "CONT").await;
+    go_on(&nodes, &customer, &technician).await;
+    nodes.kill(3).await;
+    std::fs::remove_dir_all(nodes.dir(3)).unwrap();
+    copy(&before, &nodes.dir(3));
+    is_older(&nodes, 3).await;
+    let busy = forgets(&nodes, 1).await.expect_code(2);
+    assert!(busy.stderr.contains("stop this node first"), "{busy}");
+    for number in [1, 2] {
+        nodes.terminate(number).await;
+        let forgot = forgets(&nodes, number).await.expect_code(0);
+        assert!(forgot.json()["start"].is_u64(), "{forgot}");
+        let audit = std::fs::read_to_string(nodes.dir(number).join("audit.jsonl")).unwrap();
+        assert!(audit.contains(r#""event":"starts_forgotten","node":3"#), "{audit}");
+        nodes.restart(number).await;
+    }
+    nodes.restart(3).await;
+    nodes.settle().await;
+    served(&nodes, &customer, &technician, "with the older one").await;
 }
