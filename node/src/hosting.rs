@@ -396,7 +396,7 @@ impl Hosting {
     /// the region's shards which tickets were opened, whoever leads them.
     fn observer(&self, shard: ShardId, open: &Arc<OpenTickets>) -> Option<Observer> {
         let (trust, known) = (Arc::clone(&self.options.trust), Arc::clone(&self.options.known));
-        let all = |show: RowObserver| Some(Observer { show, kind: None });
+        let all = |show: RowObserver| Some(Observer { show, kind: None, filling: None });
         if shard == PLACEMENT {
             let documents = Arc::clone(&self.options.documents);
             let agreement = Arc::clone(&self.options.agreement);
@@ -411,12 +411,12 @@ impl Hosting {
             return all(Arc::new(move |rows: &[IndexRow]| trust.applied(rows)));
         }
         let (history, clock) = (Arc::clone(&self.options.history), Arc::clone(&self.options.clock));
-        let open = Arc::clone(open);
+        let (open, filling) = (Arc::clone(open), Some(open.filling()));
         let show: RowObserver = Arc::new(move |rows: &[IndexRow]| {
             open.applied(rows);
             history.applied(rows, Millis(clock.now_ms()));
         });
-        known.is_own(shard).then_some(Observer { show, kind: Some(EntityKind::Ticket) })
+        known.is_own(shard).then_some(Observer { show, kind: Some(EntityKind::Ticket), filling })
     }
 
     async fn group(

@@ -1,4 +1,5 @@
-//! Carries slots from one shard to another, as the placement group says, one at a time.
+//! Carries slots from one shard to another, as the placement group says, one at a time; what is left behind each shard
+//! removes for itself.
 //!
 //! The leader of the shard that a slot is sent to has it given away by the other one, reads its rows, and
 //! writes them to its own log; then the placement group says that the slot is served there. The leader of the
@@ -101,9 +102,8 @@ impl Carrier<'_> {
     /// The slot that is moving, where this group has the next thing to do with it.
     fn next(&self) -> Option<(Home, Slot)> {
         let home = self.courier.known().own_now();
-        let slot = home.moving()?;
-        let own = self.group.group;
-        (slot.next.or(slot.last) == Some(own)).then_some((home, slot))
+        let slot = home.next_of(self.group.group)?;
+        Some((home, slot))
     }
 
     async fn step(&self, home: &Home, slot: Slot) -> Result<(), &'static str> {

@@ -15,7 +15,7 @@ use crate::{
     files,
     os::SystemClock,
     starts,
-    store::{Engine as _, Role, rocks::Rocks},
+    store::{Engine as _, Role, StoreError, rocks::Rocks},
 };
 
 #[derive(Debug, Args)]
@@ -40,7 +40,7 @@ pub(crate) async fn forget(args: &ForgetArgs, output: &Output) -> Result<(), Cli
         _ => CliError::usage(format!("{at}: {error}")),
     })?;
     let engine = Rocks::new(dir.join("db"));
-    let failed = |error| CliError::failed(chain(&error));
+    let failed = |error: StoreError| CliError::failed(chain(&error));
     if engine.inspect("log", Role::Log).map_err(failed)?.is_none() {
         return Err(CliError::usage(format!("the node of {at} was never started")));
     }

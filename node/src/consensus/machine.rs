@@ -14,7 +14,10 @@ pub(crate) mod slots;
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use fieldmesh_actors::commit::{
@@ -64,6 +67,8 @@ pub struct Observer {
     pub show: RowObserver,
     /// Of the rows that are there already, those of this kind alone; none is all.
     pub kind: Option<EntityKind>,
+    /// Set while rows are in the table that a snapshot brought and that are not all shown yet.
+    pub filling: Option<Arc<AtomicBool>>,
 }
 
 /// One group's state machine.
@@ -115,8 +120,14 @@ impl Machine {
         Ok(self)
     }
 
+    fn set_filling(&self, is_filling: bool) {
+        if let Some(filling) = self.observer.as_ref().and_then(|one| one.filling.as_ref()) {
+            filling.store(is_filling, Ordering::Release);
+        }
+    }
+
     async fn show_all(&self) -> Result<(), StoreError> {
-        let Some(Observer { show, kind }) = &self.observer else { return Ok(()) };
+        let Some(Observer { show, kind, .. }) = &self.observer else { return Ok(()) };
         let (mut from, until) =
             kind.map_or_else(state::indexes, |kind| state::index_of(kind as u8));
         loop {
@@ -472,6 +483,7 @@ impl RaftStateMachine<Types> for Machine {
         meta: &Meta,
         snapshot: Arc<dyn Table>,
     ) -> Result<(), io::Error> {
+        self.set_filling(true);
         if let Err(error) = install::replace(&*self.table, &*snapshot).await {
             // The next start needs it as it is: whoever wants to fill its table again sees it in use.
             std::mem::forget(snapshot);
@@ -486,6 +498,7 @@ impl RaftStateMachine<Types> for Machine {
             a.keep(meta, &frozen);
         });
         self.show_all().await?;
+        self.set_filling(false);
         Ok(())
     }
 

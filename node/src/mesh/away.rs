@@ -3,7 +3,7 @@
 //! **Invariant:** only a member is heeded, which has proven that it is one. **Not here:** who is sent away (`mesh`,
 //! `twin`, `crate::starts`), how a node ends (`server`).
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use fieldmesh_device::wire::close;
 use fieldmesh_domain::{EntityId, placement::Phase};
@@ -11,7 +11,7 @@ use fieldmesh_pki::Usage;
 use quinn::{Connection, ConnectionError, VarInt};
 use rustls::pki_types::CertificateDer;
 
-use super::{Admitted, Mesh, MeshOptions};
+use super::{Admitted, Mesh, MeshOptions, Peer};
 
 /// TLS's word for a certificate that was revoked, as QUIC has it (RFC 8446 §6.2, RFC 9001 §4.8).
 const CERTIFICATE_REVOKED: u64 = 0x100 + 44;
@@ -57,6 +57,12 @@ impl Mesh {
     /// Why a peer wants this node to end, where one does.
     pub fn is_sent_away(&self) -> Option<SentAway> {
         self.sent_away.borrow().clone()
+    }
+
+    /// Which others this node refuses as older by what they said last, and which find so of this one.
+    pub fn found_older(&self) -> Vec<u64> {
+        let found = |peer: &Arc<Peer>| peer.is_refused() || peer.finds_older();
+        self.all().into_iter().filter(found).map(|peer| peer.member.number).collect()
     }
 
     /// Waits until a peer wants this node to end.

@@ -23,7 +23,7 @@ use fieldmesh_node::{
     bucket::Rate,
     cluster::Cluster,
     edge,
-    mesh::{self, Mesh, MeshOptions},
+    mesh::{self, Mesh, MeshOptions, SentAway},
     node::{Node, NodeParts},
     store::{health::Limits, simulated::Disk, writer::OnFatal},
     trust::Trust,
@@ -199,12 +199,19 @@ pub(super) async fn run(machine: Machine, seed: u64) -> turmoil::Result {
     let mut told = machine.told.subscribe();
     let told = told.wait_for(Option::is_some).await?.clone().unwrap_or_default();
     machine.note("starts");
-    let node =
-        Arc::new(Node::start(parts(&machine, told, seed).await?, machine.kit.secrets()).await?);
+    let parts = parts(&machine, told, seed).await?;
+    let mesh = parts.mesh.clone();
+    let node = Arc::new(Node::start(parts, machine.kit.secrets()).await?);
+    if let Some(mesh) = mesh.clone() {
+        tokio::spawn(watch_refusals(machine.clone(), mesh));
+    }
     let (orders, mut inbox) = mpsc::channel(ORDERS_MAX);
     *machine.running.lock().unwrap() =
         Running { node: Arc::downgrade(&node), orders: Some(orders), is_ready: false };
     node.ready().await?;
+    if let Some(mesh) = mesh {
+        mesh.taken_in().await;
+    }
     machine.running.lock().unwrap().is_ready = true;
     machine.note("serves");
     tokio::spawn(introduce(machine.clone(), Arc::clone(&node)));
@@ -285,6 +292,22 @@ fn for_devices(
     let tls = device_server_config(live, Arc::new(verifier), wire::ALPN);
     let tls = tls.map_err(|error| error.to_string())?;
     edge::server_config(tls).map_err(|error| error.to_string())
+}
+
+/// No directory here is ever older than what was heard of it, whatever a crash took: whoever finds so is wrong.
+async fn watch_refusals(machine: Machine, mesh: Arc<Mesh>) {
+    let mut looks = tokio::time::interval(INTRODUCE_EVERY);
+    loop {
+        looks.tick().await;
+        let others = mesh.found_older();
+        let why = mesh.is_sent_away().filter(|why| matches!(why, SentAway::Older(_)));
+        if why.is_none() && others.is_empty() {
+            continue;
+        }
+        let fact =
+            format!("node {} and {others:?}: one finds another older: {why:?}", machine.number);
+        return machine.seen.lock().unwrap().blame(fact);
+    }
 }
 
 /// Says who it is until the cluster knows it as it is.

@@ -67,6 +67,16 @@ impl Home {
         arriving.or_else(|| slots.find(Slot::is_moving))
     }
 
+    /// The slot with which a shard has the next thing to do: the one that is sent to it, when it is that one's turn; where
+    /// none is on its way, the first of which it has something left behind, whoever waits with others.
+    pub fn next_of(&self, shard: u32) -> Option<Slot> {
+        let mut slots = self.slots.iter().copied();
+        match slots.clone().find(|slot| slot.next.is_some()) {
+            Some(arriving) => Some(arriving).filter(|slot| slot.next == Some(shard)),
+            None => slots.find(|slot| slot.last == Some(shard)),
+        }
+    }
+
     fn set(&mut self, slot: Slot) {
         let is_natural = slot.shard == self.natural(slot.slot) && !slot.is_moving();
         match self.slots.binary_search_by_key(&slot.slot, |one| one.slot) {
@@ -169,5 +179,28 @@ impl Members {
 
     pub(super) fn slot_cleared(&mut self, region: Region, slot: u16) {
         self.change_slots(region, &[slot], |slot| Slot { last: None, ..slot });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn each_shard_removes_what_it_left_behind_and_waits_for_no_other() {
+        let mut home = Home::new("eu1".parse().unwrap(), 0, 3);
+        let left = |slot, shard, last| Slot { slot, shard, next: None, last: Some(last), sent: 1 };
+        let (first, second, third) = (left(1, 3, 2), left(4, 3, 2), left(5, 1, 3));
+        for slot in [first, second, third] {
+            home.set(slot);
+        }
+        assert_eq!([1, 2, 3].map(|shard| home.next_of(shard)), [None, Some(first), Some(third)]);
+        // Nobody removes anything while one is on its way.
+        let coming = Slot { slot: 7, shard: 2, next: Some(1), last: None, sent: 2 };
+        home.set(coming);
+        assert_eq!([1, 2, 3].map(|shard| home.next_of(shard)), [Some(coming), None, None]);
+        assert_eq!(home.moving(), Some(coming));
     }
 }

@@ -120,24 +120,33 @@ async fn an_observer_of_one_kind_is_shown_what_is_there_and_what_comes() {
     };
     let observed = async |machine: Machine| {
         let (shown, rows) = std::sync::mpsc::sync_channel(64);
+        let filling = Arc::<AtomicBool>::default();
+        let is_filling = Arc::clone(&filling);
         let show = Arc::new(move |page: &[IndexRow]| {
-            page.iter().for_each(|row| shown.send(row.clone()).unwrap());
+            let is_filling = is_filling.load(Ordering::Acquire);
+            page.iter().for_each(|row| shown.send((row.clone(), is_filling)).unwrap());
         });
-        let observer = Observer { show, kind: Some(EntityKind::Ticket) };
+        let filling = Some(filling);
+        let observer = Observer { show, kind: Some(EntityKind::Ticket), filling };
         (machine.observed(observer).await.unwrap(), rows)
     };
     let machine = machine();
     listed(&machine, 0, customer(1));
     listed(&machine, 1, ticket(1));
     let (mut machine, rows) = observed(machine).await;
-    assert_eq!(Vec::from_iter(rows.try_iter()), [ticket(1)]);
+    assert_eq!(Vec::from_iter(rows.try_iter()), [(ticket(1), false)]);
     listed(&machine, 2, ticket(2));
-    assert_eq!(Vec::from_iter(rows.try_iter()), [ticket(2)]);
+    assert_eq!(Vec::from_iter(rows.try_iter()), [(ticket(2), false)]);
     let snapshot = machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
     let (mut other, rows) = observed(self::machine()).await;
     assert_eq!(rows.try_iter().count(), 0);
     other.install_snapshot(&snapshot.meta, snapshot.snapshot).await.unwrap();
-    let mut numbers = Vec::from_iter(rows.try_iter().map(|row| row.id()));
+    // Whoever looks meanwhile reads all rows.
+    let shown = Vec::from_iter(rows.try_iter());
+    assert!(shown.iter().all(|(_, is_filling)| *is_filling));
+    let filling = other.observer.as_ref().and_then(|one| one.filling.as_ref()).unwrap();
+    assert!(!filling.load(Ordering::Acquire));
+    let mut numbers = Vec::from_iter(shown.iter().map(|(row, _)| row.id()));
     numbers.sort_unstable();
     let mut wanted = [ticket(1).id(), ticket(2).id()];
     wanted.sort_unstable();
