@@ -176,7 +176,7 @@ impl<R: Fn(u64) -> Result<Vec<HistoryEntry>, JournalError>> Course<'_, R> {
                 let events = entry.record.events.iter().map(|bytes| decode(bytes));
                 let events: Vec<Event> = events.collect::<Result<_, _>>()?;
                 if events.iter().any(|event| is_answer(event, ticket, answer)) {
-                    return Ok(Ok(again(&state, (ticket, answer), (self.desk, entry), &events)));
+                    return Ok(Ok(again(&state, (ticket, answer), (self.desk, entry))));
                 }
                 events.iter().for_each(|event| state.evolve(event));
                 at.passes(entry);
@@ -204,12 +204,11 @@ fn is_answer(event: &Event, of: EntityId, answer: &Answered) -> bool {
     }
 }
 
-/// Decides one step again.
+/// Decides one step again: what counts of it is who the ticket was given to.
 fn again(
     state: &Desk,
     (ticket, answer): (EntityId, &Answered),
     (desk, entry): (EntityId, &HistoryEntry),
-    events: &[Event],
 ) -> Judged {
     let record = &entry.record;
     let now = Millis(record.at_ms);
@@ -226,14 +225,17 @@ fn again(
     };
     let ctx = Ctx { now, id: desk, rule_version: record.rule_version };
     let decided = state.decide(&command, &ctx).unwrap_or_default();
-    if decided == events {
-        return Judged { verdict: Verdict::Same, excluded };
-    }
-    let chosen = decided.iter().find_map(|event| match event {
-        Event::Chosen { ticket: of, technician, .. } if *of == ticket => Some(*technician),
+    // Whatever else the step says may be told otherwise by another release.
+    let found = decided.iter().find_map(|event| match event {
+        Event::Chosen { ticket: of, technician, .. } if *of == ticket => Some(Some(*technician)),
+        Event::NobodyFits { ticket: of, .. } if *of == ticket => Some(None),
         _ => None,
     });
-    Judged { verdict: Verdict::Differs { chosen }, excluded }
+    let verdict = match found {
+        Some(chosen) if chosen == answer.chosen => Verdict::Same,
+        _ => Verdict::Differs { chosen: found.flatten() },
+    };
+    Judged { verdict, excluded }
 }
 
 fn decode<T: for<'b> minicbor::Decode<'b, ()>>(bytes: &[u8]) -> Result<T, JournalError> {

@@ -198,3 +198,31 @@ fn another_history_is_gone_through_from_its_beginning() {
     assert_eq!(found.0, [Verdict::Same]);
     assert!(found.2 > second.history.len(), "{} steps", found.2);
 }
+
+/// The release before did not say where the ticket is.
+#[test]
+fn a_choice_of_an_earlier_release_is_the_same_where_it_gives_the_ticket_to_the_same() {
+    let mut told = told(0).0;
+    told.step(&Command::Gather, 2);
+    let mut answer = told.ticket(1, MINUTE);
+    let chosen = answer.chosen;
+    let other = Some(id(EntityKind::Technician, 9));
+    for (written, verdict) in [(chosen, Verdict::Same), (other, Verdict::Differs { chosen })] {
+        answer.chosen = written;
+        let mut rewritten = 0;
+        for entry in &mut told.history {
+            for bytes in &mut entry.record.events {
+                let mut event: Event = minicbor::decode(bytes).unwrap();
+                if let Event::Chosen { technician, offer: Some(offer), .. } = &mut event {
+                    offer.place = None;
+                    *technician = written.unwrap();
+                    rewritten += 1;
+                    *bytes = minicbor::to_vec(&event).unwrap().into();
+                }
+            }
+        }
+        assert_eq!(rewritten, 1);
+        let found = explained(&told, &Waypoints::default(), (1, &answer), usize::MAX);
+        assert_eq!(found.0, [verdict]);
+    }
+}
