@@ -180,15 +180,15 @@ impl Watch {
     }
 }
 
-/// Whether it was said to be silent, by whoever led before. The row of one that has work tells only of the work; one
-/// that cannot be read is looked at as if it were heard.
+/// Whether it was said to be silent, by whoever led before. The row of one that has work, or is suspended, tells only
+/// of that; one that cannot be read is looked at as if it were heard.
 fn is_silent(journal: &ShardJournal, id: EntityId, duty: Duty) -> bool {
     match duty {
         Duty::Unreachable => true,
-        Duty::Reserved | Duty::Committed | Duty::EnRoute | Duty::OnSite => {
+        Duty::Reserved | Duty::Committed | Duty::EnRoute | Duty::OnSite | Duty::Suspended => {
             journal.state::<Technician>(id).is_ok_and(|known| known.silent_since.is_some())
         }
-        Duty::Unknown | Duty::OffShift | Duty::Available | Duty::Suspended | Duty::Break => false,
+        Duty::Unknown | Duty::OffShift | Duty::Available | Duty::Break => false,
     }
 }
 
