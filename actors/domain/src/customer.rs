@@ -370,6 +370,9 @@ pub enum Event {
         at: Millis,
         #[n(4)]
         by: String,
+        /// Of what was asked for: where the customer is may change until the same comes again.
+        #[n(5)]
+        hash: Option<u64>,
     },
 }
 
@@ -535,9 +538,7 @@ impl Aggregate for Customer {
             Event::PreferencesSet { wishes, .. } => self.wishes_set(wishes),
             Event::ZoneSet { zone, .. } => self.zone.clone_from(zone),
             Event::Revised { revision, .. } => self.revised(revision),
-            Event::Submitted { message_id, ticket, body, at, .. } => {
-                self.submitted(*message_id, *ticket, body, *at);
-            }
+            Event::Submitted { .. } => self.submitted(event),
             Event::Suspended { .. } => self.standing = Standing::Suspended,
             Event::Resumed { .. } => {
                 let enrolled = self.device.present;

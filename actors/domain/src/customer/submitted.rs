@@ -8,10 +8,7 @@
 use minicbor::{Decode, Encode, bytes::ByteArray};
 
 use super::{Customer, Event, OPEN_TICKETS_MAX, Standing};
-use crate::{
-    Ctx, EntityId, Rejection, RejectionCode, encoded, ids::fnv1a, integration::Reported,
-    message::RequestBody, time::Millis,
-};
+use crate::{Ctx, EntityId, Rejection, RejectionCode, encoded, ids::fnv1a, integration::Reported};
 
 /// Submissions that are known when they come again: whoever had no answer asks again within minutes.
 const SUBMITTED_MAX: usize = 16;
@@ -26,8 +23,8 @@ pub struct Submission {
     pub hash: u64,
 }
 
-fn hash(body: &RequestBody) -> u64 {
-    fnv1a(&encoded(body))
+fn hash(asked: &Reported) -> u64 {
+    fnv1a(&encoded(asked))
 }
 
 impl Customer {
@@ -46,7 +43,7 @@ impl Customer {
         body.check()?;
         let ticket = EntityId::ticket_of(ctx.id, id);
         let before = self.submitted.iter().flatten().find(|before| *before.id == id);
-        if before.is_some_and(|before| before.hash != hash(&body)) {
+        if before.is_some_and(|before| before.hash != hash(asked)) {
             let text = "something else was asked for under this idempotency key: use another";
             return Rejection::new(RejectionCode::Invalid, text);
         }
@@ -56,26 +53,23 @@ impl Customer {
         if self.open.len() >= OPEN_TICKETS_MAX {
             return Rejection::new(RejectionCode::Limit, "the customer has 4096 open tickets");
         }
-        Ok(vec![Event::Submitted { message_id: id, ticket, body, at: ctx.now, by: by.to_owned() }])
+        let (by, hash) = (by.to_owned(), Some(hash(asked)));
+        Ok(vec![Event::Submitted { message_id: id, ticket, body, at: ctx.now, by, hash }])
     }
 
     /// It is one of the customer's requests as any other is.
-    pub(super) fn submitted(
-        &mut self,
-        id: [u8; 16],
-        ticket: EntityId,
-        body: &RequestBody,
-        at: Millis,
-    ) {
+    pub(super) fn submitted(&mut self, event: &Event) {
+        let Event::Submitted { message_id, ticket, body, at, hash, .. } = event else { return };
         if self.standing == Standing::Enrolled {
             self.standing = Standing::Active;
         }
-        self.open.insert(ticket);
-        self.asked_at(at);
+        self.open.insert(*ticket);
+        self.asked_at(*at);
         let submitted = self.submitted.get_or_insert_default();
         if submitted.len() >= SUBMITTED_MAX {
             submitted.remove(0);
         }
-        submitted.push(Submission { id: id.into(), hash: hash(body) });
+        let hash = hash.unwrap_or_else(|| fnv1a(&encoded(body)));
+        submitted.push(Submission { id: (*message_id).into(), hash });
     }
 }

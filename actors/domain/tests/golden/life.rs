@@ -296,7 +296,18 @@ fn what_operators_say_of_a_customer_and_ask_for_it() {
         ("8216828362426ff601626f70", customer::Event::Revised { revision: revision(), by: by() }),
         (
             "82182085<msg><tkt>860b0c0102<place>646c65616b<noon>626f70",
-            customer::Event::Submitted { message_id, ticket, body, at, by: by() },
+            customer::Event::Submitted {
+                message_id,
+                ticket,
+                body: body.clone(),
+                at,
+                by: by(),
+                hash: None,
+            },
+        ),
+        (
+            "82182086<msg><tkt>860b0c0102<place>646c65616b<noon>626f7007",
+            customer::Event::Submitted { message_id, ticket, body, at, by: by(), hash: Some(7) },
         ),
     ]);
     let submitted = Some(vec![customer::Submission { id: MESSAGE.into(), hash: 7 }]);

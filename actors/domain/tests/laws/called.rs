@@ -53,6 +53,9 @@ fn what_is_asked_for_a_caller_is_one_ticket_under_its_key() {
     assert_eq!((body.location, by.as_str()), (HERE, "op"), "where the customer is");
     assert!(lived.state.open.iter().eq([&ticket]));
     assert_eq!(does(&mut lived, submit(1, asked("leak", None))), Ok(0), "it is there");
+    let revision = Revision { location: Some(THERE), ..Revision::default() };
+    does(&mut lived, customer::Command::Revise { revision, by: "op".into() }).unwrap();
+    assert_eq!(does(&mut lived, submit(1, asked("leak", None))), Ok(0), "whoever moved meanwhile");
     let other = submit(1, asked("smoke", None));
     assert_eq!(does(&mut lived, other), Err(RejectionCode::Invalid), "another request");
     // Its end does not make another of what is asked again.

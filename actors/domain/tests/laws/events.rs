@@ -60,6 +60,7 @@ pub(crate) fn customer_event() -> BoxedStrategy<customer::Event> {
                 body,
                 at,
                 by: "op".into(),
+                hash: None,
             }
         ),
     ]
