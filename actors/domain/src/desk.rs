@@ -347,13 +347,21 @@ impl Desk {
     ) -> Vec<Event> {
         let held_by = self.given.get(&ticket);
         if held_by == Some(&technician) && self.answered.get(&ticket) == Some(&question) {
-            return self.does_not_give_way(ticket, now).into_iter().collect();
+            return self.does_not_give_way(ticket, technician, now);
         }
         let before = held_by.map(|_| Event::TakenBack { ticket });
         let makes_room = held_by != Some(&technician) && self.makes_room(ticket, now);
         let closes = makes_room.then_some(Event::Closes { due: now });
         let given = Event::Given { ticket, technician, question, place };
-        before.into_iter().chain([given]).chain(closes).collect()
+        let mut events: Vec<Event> = before.into_iter().chain([given]).chain(closes).collect();
+        let board = self.board.as_ref();
+        if board.is_some_and(|board| board.asking_back(ticket, technician).next().is_some()) {
+            // Whose offer is asked back next follows from who has what by then. That is rare enough for a copy.
+            let mut after = self.clone();
+            events.iter().for_each(|event| after.evolve(event));
+            events.extend(after.does_not_give_way(ticket, technician, now));
+        }
+        events
     }
 
     /// A technician is otherwise than it was; those who waited for that are matched now.

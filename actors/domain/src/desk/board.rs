@@ -101,10 +101,12 @@ pub struct Board {
 }
 
 impl Board {
-    /// Tickets by category that want somebody, but for one: those that wait, and as many as came lately.
+    /// Tickets by category that want somebody, but for one: those that wait for others, and as many as came lately.
+    /// The queue is none of them: what fits it is gone through before, and whoever comes before one is seen to.
     pub(super) fn wanted(&self, but_for: Option<EntityId>, now: Millis) -> BTreeMap<u16, u32> {
         let mut wanted = if self.is_in_moment(now) { self.lately.clone() } else { BTreeMap::new() };
-        for (_, waiting) in self.waiting.iter().filter(|(ticket, _)| Some(**ticket) != but_for) {
+        let others = self.waiting.iter().filter(|(ticket, _)| Some(**ticket) != but_for);
+        for (_, waiting) in others.filter(|(_, one)| !one.is_queued()) {
             let count = wanted.entry(waiting.need.category).or_default();
             *count = count.saturating_add(1);
         }
@@ -118,6 +120,17 @@ impl Board {
     /// Those that wait for others, and not in the queue.
     pub(super) fn gathered(&self) -> impl Iterator<Item = &Waiting> {
         self.waiting.values().filter(|one| !one.is_queued())
+    }
+
+    /// Those that a ticket's offer to a technician was asked back for last.
+    pub(super) fn asking_back(
+        &self,
+        ticket: EntityId,
+        technician: EntityId,
+    ) -> impl Iterator<Item = (&EntityId, &Waiting)> {
+        let is_asked =
+            move |asked: Displaced| (asked.ticket, asked.technician) == (ticket, technician);
+        self.waiting.iter().filter(move |(_, one)| one.displacing.is_some_and(is_asked))
     }
 
     /// The batch is to close now, for one of the queue: that is not put off.

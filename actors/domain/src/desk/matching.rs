@@ -344,14 +344,24 @@ impl Desk {
 
     /// A ticket keeps its technician although it was asked back: the next one is asked. Where there is none, the one
     /// that waits is answered when its moment is over.
-    pub(super) fn does_not_give_way(&self, ticket: EntityId, now: Millis) -> Option<Event> {
-        let board = self.board.as_ref()?;
-        let mut waiting = board.waiting.iter();
-        let is_asked = |one: &Waiting| one.displacing.is_some_and(|asked| asked.ticket == ticket);
-        let (by, one) = waiting.find(|(_, one)| is_asked(one))?;
-        let is_over = now >= later(one.since, WINDOW_MS);
-        let displaced = self.displaceable(board, &one.need, &[], now).filter(|_| !is_over)?;
-        Some(Event::Displacing { by: *by, displaced })
+    pub(super) fn does_not_give_way(
+        &self,
+        ticket: EntityId,
+        technician: EntityId,
+        now: Millis,
+    ) -> Vec<Event> {
+        let Some(board) = &self.board else { return vec![] };
+        let mut asked_back = vec![ticket];
+        let mut events = Vec::new();
+        for (by, one) in board.asking_back(ticket, technician) {
+            let is_over = now >= later(one.since, WINDOW_MS);
+            let displaced = self.displaceable(board, &one.need, &asked_back, now);
+            if let Some(displaced) = displaced.filter(|_| !is_over) {
+                asked_back.push(displaced.ticket);
+                events.push(Event::Displacing { by: *by, displaced });
+            }
+        }
+        events
     }
 
     /// The offer of a lower priority whose technician would cost least; of several of one technician the

@@ -28,6 +28,11 @@ pub const QUEUE_MAX: usize = 512;
 /// What ends by time, or by where somebody goes next, is looked at so often: in a minute offers are counted.
 pub const REVIEW_S: u64 = 60;
 
+/// Pairs of a ticket and a technician that are looked at for the queue when a batch closes, in the order of the queue:
+/// some milliseconds of the desk's time, however many are free of whom nobody can do what the queue is for. Whoever is
+/// behind that asks by itself within a minute.
+const SCANNED_MAX: usize = 131_072;
+
 /// Who comes before whom: priority, since when it is open, and the identifier.
 pub(super) type Rank = (u8, Millis, EntityId);
 
@@ -115,11 +120,17 @@ impl Desk {
                 }
             }
         }
-        let fits_one = |one: &Waiting| {
-            let mut able = free.get(&one.need.category).into_iter().flatten();
+        let mut left = SCANNED_MAX;
+        let mut fits_one = |one: &Waiting| {
+            let able = free.get(&one.need.category).into_iter().flatten();
+            let mut able = able.take(left).inspect(|_| left -= 1);
             able.any(|(id, known)| is_fit(*id, known, one, now))
         };
-        board.waiting.iter().filter(|(_, one)| !one.is_queued() || fits_one(one)).collect()
+        let (mut queued, mut matchable): (Vec<_>, Vec<_>) =
+            board.waiting.iter().partition(|(_, one)| one.is_queued());
+        queued.sort_by_key(|(ticket, one)| one.rank(**ticket));
+        matchable.extend(queued.into_iter().filter(|(_, one)| fits_one(one)));
+        matchable
     }
 
     /// Somebody as it will be is who one of the queue waits for, or one that an offer is asked back for.

@@ -17,7 +17,7 @@ use fieldmesh_domain::{
 
 use crate::{
     saga::hands,
-    world::{self, Hand, World, technician},
+    world::{self, Hand, World, customer, technician},
 };
 
 const BEST: u8 = 0;
@@ -316,6 +316,39 @@ fn what_does_not_give_way_says_so_and_no_time_is_lost() {
     assert_eq!(world.holder(urgent), Some(technician(THIRD)));
     assert_eq!((world.how(urgent).displaced, world.now), (Some(open), began));
     world.only_offers_gave_way();
+}
+
+/// Whoever is to say so once more is told nothing new, whatever it answered last, and whoever has it.
+#[test]
+fn what_does_not_give_way_says_so_once() {
+    for by_another in [false, true] {
+        let mut world = World::gathering(&hands(2));
+        let others = [world.asks(1, 3), world.asks(1, 3)];
+        world.deliver_all();
+        let urgent = world.request(1, 1, 1);
+        world.deliver(customer(1), urgent);
+        world.deliver(urgent, world::desk());
+        let Some(desk::Event::Displacing { displaced, .. }) = world.desk.events.last() else {
+            panic!("{:?}", world.desk.events.last())
+        };
+        let ticket = displaced.ticket;
+        let number =
+            if (displaced.technician == technician(BEST)) == by_another { SECOND } else { BEST };
+        let (technician, place) = (technician(number), None);
+        let question = world.state(ticket).question + 1;
+        let given = desk::Command::Given { ticket, technician, question, place };
+        let before = world.desk.events.len();
+        world.ask(world::desk(), Command::Desk(given.clone()));
+        let next = world.desk.events[before..].iter().find_map(|event| match event {
+            desk::Event::Displacing { displaced, .. } => Some(displaced.ticket),
+            _ => None,
+        });
+        let other = others.into_iter().find(|other| *other != ticket);
+        assert_eq!(next, other.filter(|_| !by_another));
+        let count = world.desk.events.len();
+        world.ask(world::desk(), Command::Desk(given));
+        assert_eq!(world.desk.events.len(), count);
+    }
 }
 
 #[test]

@@ -371,6 +371,24 @@ fn what_is_changed_in_the_queue_counts_there() {
     world.all_agree();
 }
 
+/// They compete for those who have room, which nobody in the queue does.
+#[test]
+fn a_newcomer_that_there_is_room_for_does_not_wait_for_the_queue() {
+    let mut life = Life::new(&[(vec![1], 2), (vec![1], 2)], false);
+    for _ in 0..5 {
+        let ticket = life.opened(1, 3);
+        life.settle();
+        life.matched(ticket, |need| need.asked.extend([technician(0), technician(1)]));
+    }
+    assert_eq!(life.queue().count(), 5);
+    life.now = life.now.after_s(10);
+    life.close();
+    let newcomer = life.opened(1, 3);
+    assert!(life.lived.state.given.contains_key(&newcomer));
+    assert_eq!(life.queue().count(), 5);
+    life.lived.replay_equals_live();
+}
+
 #[test]
 fn the_queue_is_bounded_and_keeps_who_comes_first() {
     let mut life = Life::new(&[], false);
