@@ -151,9 +151,13 @@ impl Guide for NodeGuide {
         command
     }
 
-    /// A ticket tells of everything that happens to it: a row for what nobody subscribed to would only be work,
+    /// A hold is told to the desk once every node knows of that. A ticket tells of everything that happens to it: a row for what nobody subscribed to would only be work,
     /// and one that an older node is to read would stop it.
     fn tells(&self, _to: EntityId, command: &Command) -> bool {
+        if let Command::Desk(desk::Command::Claim { held_until: Some(_), .. }) = command {
+            // Without the time it would be a question, and the ticket does not ask.
+            return self.known.known().level() >= MARKS;
+        }
         let Command::Notifier(command) = command else { return true };
         if !self.may_add() {
             return false;
