@@ -271,8 +271,12 @@ impl Desk {
                 (Bond::Inhibit, _) | (_, None) => claims.put(asker, key, *at),
                 (_, Some(first)) => {
                     let known = claims.joined.get_mut(&ByteArray::from(key.hash));
-                    if let Some(known) = known.filter(|known| known.ticket == *first) {
-                        known.children = known.children.saturating_add(1);
+                    match known {
+                        Some(known) if known.ticket == *first => {
+                            known.children = known.children.saturating_add(1);
+                        }
+                        Some(own) if own.ticket == ticket => own.held_until = held_until,
+                        _ => {}
                     }
                 }
             }

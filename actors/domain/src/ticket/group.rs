@@ -101,8 +101,13 @@ impl Ticket {
         if has_answered {
             vec![Event::ParentAsked { due: now.after_s(ANSWER_S) }]
         } else {
-            vec![self.matching(now)]
+            vec![self.without_parent(now)]
         }
+    }
+
+    /// It waited under that one last, which did not say that it lives.
+    pub(super) fn has_no_word_of(&self, parent: EntityId) -> bool {
+        self.parent.as_ref().is_some_and(|known| known.id == parent && !known.has_answered)
     }
 
     /// A child asks whether its parent lives.
@@ -181,7 +186,8 @@ impl Ticket {
 
     /// Told with the child that makes it one.
     pub(super) fn storm_begins(&self, id: EntityId, child: EntityId) -> Option<Effect> {
-        let begins = self.waiting() == STORM_CHILDREN;
+        // Those that join one whose work is done waited under it before.
+        let begins = self.waiting() == STORM_CHILDREN && self.stage != Stage::Completed;
         begins.then(|| self.storm(id, child, "begins: tickets that wait under this one are"))
     }
 

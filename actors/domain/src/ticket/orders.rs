@@ -474,7 +474,12 @@ impl Ticket {
             );
         }
         let ended = self.stage == Stage::Completed || self.stage.is_final();
-        Ok(ended.then(|| vec![Event::Reopened, self.matching(now)]))
+        // Its end frees those who wait under it; one whose work is not done after all has them still.
+        let keeps_children = self.stage == Stage::Completed;
+        let children = self.children.iter().flatten().filter(|_| keeps_children);
+        let kept = children.map(|child| Event::ChildJoined { child: *child });
+        let reopened = [Event::Reopened].into_iter().chain(kept).chain([self.matching(now)]);
+        Ok(ended.then(|| reopened.collect()))
     }
 
     fn confirm_ordered(&self) -> Result<Option<Vec<Event>>, Rejection> {

@@ -176,7 +176,8 @@ impl Ticket {
         if self.is_comparing() {
             return Event::ParentSought { due: now.after_s(COMPARE_LIFE_S) };
         }
-        self.matching(now)
+        // The desk believes it held, and may have given its keys to another one.
+        self.without_parent(now)
     }
 
     /// Nothing has the same key: it is held, or somebody is sought.
@@ -218,12 +219,15 @@ impl Ticket {
         if !(is_first || seeks) || self.stage.is_final() {
             return vec![];
         }
+        // One that does not wait under that ticket is worked on by itself.
+        let parent = like.filter(|parent| seeks && !self.has_no_word_of(*parent));
+        let is_silent = is_silent && (like.is_none() || parent.is_some());
         // Whom rules name has heard of it, unless it was silent until now.
         let was_silent = self.ruled.as_ref().is_some_and(|ruled| ruled.is_silent);
         let is_news = is_first || (was_silent && !is_silent);
         let answer = is_news.then_some(Event::Compared { like, is_silent });
         let hold = self.ruled.as_ref().and_then(|ruled| ruled.hold.as_ref());
-        let next = match like {
+        let next = match parent {
             Some(parent) => self.grouped_under(parent, now),
             None => self.alone(hold.filter(|_| is_first), now),
         };

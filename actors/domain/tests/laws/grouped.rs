@@ -97,6 +97,30 @@ fn a_child_goes_on_alone_without_a_parent() {
     assert_eq!(world.stands(child).0, Stage::Offered);
 }
 
+/// Whoever asks meanwhile is one that waited before the work was done.
+#[test]
+fn a_child_waits_for_a_parent_whose_work_was_not_done_after_all() {
+    let (mut world, parent, child) = grouped();
+    world.ends(parent, Order::Object { reason: "it leaks".into() });
+    assert_eq!((world.stands(parent).0, world.children(parent)), (Stage::Offered, 1));
+    assert_eq!(world.stands(child).0, Stage::Grouped);
+    let (_, technician, epoch) = world.stands(parent);
+    let number = (0..3).find(|number| Some(crate::world::technician(*number)) == technician);
+    let number = number.unwrap();
+    world.accepts(number, parent, epoch);
+    world.says(number, parent, epoch, Answer::Completed { note: "another valve".into() });
+    world.deliver_all();
+    assert_eq!(world.stands(parent).0, Stage::Completed);
+    let asks = ticket::Command::ChildAsks { child };
+    world.ask(parent, Command::Ticket(asks));
+    let last = world.tickets[&parent].events.last();
+    assert!(matches!(last, Some(Event::ChildAnswered { word: ParentWord::Lives, .. })), "{last:?}");
+    world.deliver_all();
+    world.carries_out(parent, Order::Confirm);
+    assert_eq!(world.stands(child).0, Stage::Completed);
+    world.replay_equals_live();
+}
+
 #[test]
 fn a_child_leaves() {
     for order in [Order::Ungroup, Order::Cancel { reason: String::new() }] {

@@ -2,16 +2,16 @@
 
 use fieldmesh_domain::{
     Command, EntityId,
-    desk::{Bond, Key},
+    desk::{self, Bond, Key},
     message::Answer,
     notifier::{Notice, Recipient, What},
     technician::Skill,
-    ticket::{self, Acted, Event, Failed, Hold, Order, ParentWord, Stage, Triage},
+    ticket::{self, Acted, Event, Failed, Hold, Order, ParentWord, Silence, Stage, Triage},
 };
 
 use crate::{
     saga::hands,
-    world::{World, desk, technician},
+    world::{World, customer, desk, technician},
 };
 
 const MINUTE_S: u64 = 60;
@@ -360,6 +360,100 @@ fn the_key_of_a_ticket_whose_hold_is_over_is_its_own() {
     assert_eq!(world.stands(first).0, Stage::Offered);
     let under = world.opens(1);
     assert_eq!((world.stands(under).0, world.parent(under)), (Stage::Grouped, Some(first)));
+}
+
+/// A silence that is taken away, or shortened, ends before the time that the desk was told.
+#[test]
+fn the_key_of_a_ticket_whose_silence_is_lifted_is_its_own() {
+    let mut world = ruled(3, grouping());
+    let first = world.opens(0);
+    let subject = world.state(first).subject();
+    let until = world.now.after_s(90 * 24 * 3600);
+    let silence = Some(Silence { name: "flood".into(), version: 1, until });
+    let reconsidered = |silence| {
+        let subject = subject.clone();
+        Command::Ticket(ticket::Command::Reconsider { subject, silence })
+    };
+    world.ask(first, reconsidered(silence));
+    world.deliver_all();
+    assert_eq!((world.stands(first).0, world.keys()), (Stage::Held, 1));
+    world.ask(first, reconsidered(None));
+    world.deliver_all();
+    assert_eq!(world.stands(first).0, Stage::Offered);
+    let under = world.opens(1);
+    assert_eq!((world.stands(under).0, world.parent(under)), (Stage::Grouped, Some(first)));
+    world.all_agree();
+    world.replay_equals_live();
+}
+
+#[test]
+fn a_ticket_that_is_worked_on_by_itself_is_not_silent_for_one_that_it_is_like() {
+    let mut world = ruled(3, same_within(60));
+    world.opens(0);
+    let next = world.request(1, 1, 3);
+    world.deliver(customer(1), next);
+    let until = world.now.after_s(3600);
+    world.order(next, Order::Hold { until, reason: String::new() });
+    world.order(next, Order::Resume);
+    world.deliver_all();
+    assert_eq!((world.stands(next).0, world.is_silent(next)), (Stage::Offered, false));
+}
+
+/// The desk has the other key for another one.
+#[test]
+fn a_hold_ends_for_each_key_of_a_ticket() {
+    let keys = |numbers: &[u8]| {
+        let keys = numbers.iter().map(|number| key(*number, Bond::Group)).collect();
+        Triage { keys, ..Triage::default() }
+    };
+    let mut world = ruled(3, keys(&[1]));
+    let first = world.opens(0);
+    let claim = |keys: Triage, held_until| desk::Command::Claim {
+        ticket: first,
+        keys: keys.keys,
+        inhibits_children: false,
+        priority: Some(3),
+        held_until,
+    };
+    let until = world.now.after_s(3600);
+    world.ask(desk(), Command::Desk(claim(keys(&[1]), Some(until))));
+    world.triages = vec![keys(&[2])];
+    let other = world.opens(1);
+    world.ask(desk(), Command::Desk(claim(keys(&[1, 2]), None)));
+    let joined = world.desk.state.claims.clone().unwrap().joined;
+    let own = joined.values().find(|claimed| claimed.ticket == first).unwrap();
+    assert_eq!((own.held_until, joined.len()), (None, 2));
+    assert!(joined.values().any(|claimed| claimed.ticket == other));
+    world.replay_equals_live();
+}
+
+#[test]
+fn a_child_whose_parent_does_not_answer_asks_for_its_keys() {
+    // They are free, and its own from then on.
+    let mut world = ruled(3, grouping());
+    let child = world.opens(0);
+    let parent = EntityId::ticket_of(customer(0), [99; 16]);
+    world.order(child, Order::Group { parent });
+    world.deliver_all();
+    assert_eq!((world.stands(child).0, world.keys()), (Stage::Grouped, 0));
+    world.fire(child);
+    world.deliver_all();
+    assert_eq!((world.stands(child).0, world.keys()), (Stage::Offered, 1));
+    let under = world.opens(1);
+    assert_eq!((world.stands(under).0, world.parent(under)), (Stage::Grouped, Some(child)));
+    // They are those of the very parent: it is not waited for once more.
+    let mut world = ruled(3, grouping());
+    let parent = world.opens(0);
+    let child = world.request(1, 1, 3);
+    world.deliver(customer(1), child);
+    world.deliver(child, desk());
+    world.deliver(desk(), child);
+    assert_eq!((world.stands(child).0, world.parent(child)), (Stage::Grouped, Some(parent)));
+    world.lanes.remove(&(child, parent));
+    world.deliver_all();
+    world.fire(child);
+    world.deliver_all();
+    assert_eq!((world.stands(child).0, world.parent(child)), (Stage::Offered, None));
 }
 
 /// Each would take a technician for the one cause.
