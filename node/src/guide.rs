@@ -123,7 +123,7 @@ impl NodeGuide {
                 *terms = opening.terms(&known, now).map(Box::new);
             }
             ticket::Command::Reconsider { .. } => terms::reconsider(&known, to, command, now),
-            ticket::Command::Timer { marks, .. } => {
+            ticket::Command::Timer { marks, .. } | ticket::Command::Order { marks, .. } => {
                 *marks = (self.known.known().level() >= MARKS).then_some(true);
             }
             _ => {}

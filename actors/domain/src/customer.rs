@@ -578,6 +578,7 @@ impl Aggregate for Customer {
                     order: acts::order(&body.act),
                     by: Party::Customer(id),
                     id: *message_id,
+                    marks: None,
                 };
                 vec![
                     receipt(id, *message_id, body.ticket),

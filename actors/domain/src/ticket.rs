@@ -159,6 +159,9 @@ pub struct Ticket {
     /// Nothing was heard of promised work when it should have been; none where that is not marked.
     #[n(30)]
     pub overdue_since: Option<Millis>,
+    /// An operator wants somebody for it whatever is silenced; none where that is not marked.
+    #[n(31)]
+    pub is_above: Option<bool>,
 }
 
 impl Ticket {
@@ -455,7 +458,9 @@ impl Ticket {
                 Some(events) => events,
                 None => vec![Event::LateAcceptRefused { technician: *technician, offer: *offer }],
             },
-            Command::Order { order, by, id } => return self.order(order, by, *id, ctx),
+            Command::Order { order, by, id, marks } => {
+                return self.order((order, *marks), by, *id, ctx);
+            }
             Command::Displace { by_ticket, question } => {
                 self.displace(*by_ticket, *question, ctx.now)
             }
@@ -560,9 +565,9 @@ impl Ticket {
             | Event::Switched { .. }
             | Event::OthersReleased { .. } => self.evolve_offers(event),
             Event::Kept { .. } => self.kept(),
-            Event::Ordered { order, at, id, .. } => {
+            Event::Ordered { order, at, id, is_above, .. } => {
                 self.ordered(order, *at);
-                self.obeyed(order, *id);
+                self.obeyed(order, *id, *is_above);
             }
             Event::Held { until } => self.held_until(*until),
             Event::TakenBack { technician, is_excluded, .. } => {

@@ -333,7 +333,7 @@ impl<'a> Play<'a> {
         if let Some((after_s, name)) = answer {
             let (order, by) = (Order::Acknowledge, Party::Operator(name));
             let id = u128::from(self.said).to_be_bytes();
-            self.say(after_s, Command::Order { order, by, id });
+            self.say(after_s, Command::Order { order, by, id, marks: None });
         }
     }
 

@@ -211,7 +211,7 @@ pub async fn order(
     }
     let ordered = Ordered { ticket: ticket.to_string(), order: order.name().to_owned() };
     let by = Party::Operator(operator.name);
-    let command = Command::Ticket(ticket::Command::Order { order, by, id });
+    let command = Command::Ticket(ticket::Command::Order { order, by, id, marks: None });
     shared.node.ask(ticket, command).await?;
     Ok(web::Json(ordered))
 }

@@ -147,6 +147,7 @@ pub(super) fn end(by: &Spokesman, case: [u8; 32], ticket: EntityId, at: Millis) 
             order,
             by: Party::Integration(by.name.clone()),
             id: id_of(case, count),
+            marks: None,
         }),
     };
     if by.acknowledges() {

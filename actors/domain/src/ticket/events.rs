@@ -161,6 +161,9 @@ pub enum Event {
         /// Whoever orders it again under the same id means this one.
         #[n(3)]
         id: Option<ByteArray<16>>,
+        /// An operator wants somebody for it whatever is silenced; none where that is not marked.
+        #[n(4)]
+        is_above: Option<bool>,
     },
     /// Nobody has it until then.
     #[n(17)]

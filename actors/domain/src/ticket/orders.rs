@@ -248,7 +248,7 @@ impl Order {
     }
 }
 
-fn hash(order: &Order) -> u64 {
+pub(super) fn hash(order: &Order) -> u64 {
     fnv1a(&encoded(order))
 }
 
@@ -259,7 +259,7 @@ pub(super) fn not_now<T>(detail: &'static str) -> Result<T, Rejection> {
 impl Ticket {
     pub(super) fn order(
         &self,
-        order: &Order,
+        order: (&Order, Option<bool>),
         by: &Party,
         id: [u8; 16],
         ctx: &Ctx,
@@ -285,7 +285,7 @@ impl Ticket {
 
     fn ordered_by(
         &self,
-        order: &Order,
+        (order, marks): (&Order, Option<bool>),
         by: &Party,
         id: [u8; 16],
         ctx: &Ctx,
@@ -324,25 +324,26 @@ impl Ticket {
             Order::Move { to, epoch, .. } => self.move_planned(*to, *epoch, ctx.now)?,
         };
         Ok(follows.map_or(vec![], |follows| {
+            let is_above = marks.filter(|_| order.is_above_silences(by));
             let (order, by, at) = (order.clone(), by.clone(), ctx.now);
-            let ordered = Event::Ordered { order, by, at, id: Some(id.into()) };
+            let ordered = Event::Ordered { order, by, at, id: Some(id.into()), is_above };
             [ordered].into_iter().chain(follows).collect()
         }))
     }
 
-    pub(super) fn obeyed(&mut self, order: &Order, id: Option<ByteArray<16>>) {
+    pub(super) fn obeyed(
+        &mut self,
+        order: &Order,
+        id: Option<ByteArray<16>>,
+        is_above: Option<bool>,
+    ) {
+        self.is_above = self.is_above.or(is_above);
         let Some(id) = id else { return };
         let obeyed = self.obeyed.get_or_insert_default();
         if obeyed.len() >= OBEYED_MAX {
             obeyed.remove(0);
         }
         obeyed.push(Obeyed { id, hash: hash(order) });
-    }
-
-    /// An operator ended a hold of it, as far as orders are known.
-    pub(super) fn was_resumed(&self) -> bool {
-        let resume = hash(&Order::Resume);
-        self.obeyed.iter().flatten().any(|obeyed| obeyed.hash == resume)
     }
 
     pub fn is_pinned(&self) -> bool {

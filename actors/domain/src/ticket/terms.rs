@@ -11,14 +11,15 @@
 //! nobody has promised to come; whoever serves the ticket looks for such.
 //!
 //! **Invariants:** a ticket that is silenced has a deadline, at which it asks again; an operator's order is
-//! above a silence: what one resumed or pinned is not held again. **Not here:** steps (`escalation`), clocks
-//! (`promises`), which silence matches.
+//! above a silence: what one resumed, pinned, assigned, moved, reopened, ungrouped or escalated is not held
+//! again. **Not here:** steps (`escalation`), clocks (`promises`), which silence matches.
 
 use minicbor::{Decode, Encode};
 
 use super::{
-    Command, Event, Stage, Ticket,
+    Command, Event, Order, Party, Stage, Ticket,
     escalation::Escalation,
+    orders::hash,
     promises::{Promises, Target},
 };
 use crate::{
@@ -86,6 +87,32 @@ pub struct Subject {
     pub priority: u8,
     #[n(3)]
     pub location: Location,
+}
+
+impl Order {
+    /// An operator wants somebody for the ticket, and knows what is silenced.
+    pub(super) fn is_above_silences(&self, by: &Party) -> bool {
+        let wants_somebody = match self {
+            Self::Resume
+            | Self::Reassign { .. }
+            | Self::Move { .. }
+            | Self::Reopen { .. }
+            | Self::Object { .. }
+            | Self::Ungroup
+            | Self::Escalate => true,
+            Self::Hold { .. }
+            | Self::Cancel { .. }
+            | Self::Pin
+            | Self::Unpin
+            | Self::Amend(_)
+            | Self::Confirm
+            | Self::Message { .. }
+            | Self::Group { .. }
+            | Self::Acknowledge
+            | Self::Eta { .. } => false,
+        };
+        wants_somebody && matches!(by, Party::Operator(_))
+    }
 }
 
 impl Ticket {
@@ -208,7 +235,14 @@ impl Ticket {
     /// Nobody has promised to come, and no operator wants somebody to all the same.
     pub fn may_be_silenced(&self) -> bool {
         let is_sought = self.stage == Stage::Triaged || self.is_searching();
-        is_sought && !self.is_pinned() && !self.was_resumed()
+        is_sought && !self.is_pinned() && !self.is_above_silences()
+    }
+
+    /// What was resumed before that was marked is known for as long as its orders are.
+    fn is_above_silences(&self) -> bool {
+        let resume = hash(&Order::Resume);
+        let mut obeyed = self.obeyed.iter().flatten();
+        self.is_above == Some(true) || obeyed.any(|obeyed| obeyed.hash == resume)
     }
 
     /// What silences look at.

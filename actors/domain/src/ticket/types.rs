@@ -342,6 +342,9 @@ pub enum Command {
         /// The message or request that says so.
         #[cbor(n(2), with = "minicbor::bytes")]
         id: [u8; 16],
+        /// What is above a silence is marked, added by whoever serves the ticket; none before every node knows of it.
+        #[n(3)]
+        marks: Option<bool>,
     },
     /// From the desk: the technician that it is offered to is needed for a ticket of priority 1.
     #[n(12)]

@@ -154,7 +154,14 @@ fn to_a_ticket() {
         ("8208830008f5", Ticket::Timer { name: TIMER, generation: 8, marks: Some(true) }),
         ("82098107", Ticket::Reconcile { promotion: 7 }),
         ("820a86<tec>8203010262426f1403", held),
-        ("820b83820480820081626f70<msg>", Ticket::Order { order: Order::Pin, by, id: MESSAGE }),
+        (
+            "820b83820480820081626f70<msg>",
+            Ticket::Order { order: Order::Pin, by: by.clone(), id: MESSAGE, marks: None },
+        ),
+        (
+            "820b84820480820081626f70<msg>f5",
+            Ticket::Order { order: Order::Pin, by, id: MESSAGE, marks: Some(true) },
+        ),
         ("820c82<tkt>04", Ticket::Displace { by_ticket: ticket(), question: 4 }),
         (
             "820d84<tec>820301<msg>626869",

@@ -217,11 +217,27 @@ fn of_a_ticket_that_somebody_ordered() {
         ("820982820580<noon>", Event::Progressed { progress: Progress::Resumed, due }),
         (
             "821083820480820081626f70<noon>",
-            Event::Ordered { order: Order::Pin, by: by.clone(), at: NOON, id: None },
+            Event::Ordered {
+                order: Order::Pin,
+                by: by.clone(),
+                at: NOON,
+                id: None,
+                is_above: None,
+            },
         ),
         (
             "821084820480820081626f70<noon><msg>",
-            Event::Ordered { order: Order::Pin, by, at: NOON, id: Some(MESSAGE.into()) },
+            Event::Ordered {
+                order: Order::Pin,
+                by: by.clone(),
+                at: NOON,
+                id: Some(MESSAGE.into()),
+                is_above: None,
+            },
+        ),
+        (
+            "821085820180820081626f70<noon>f6f5",
+            Event::Ordered { order: Order::Resume, by, at: NOON, id: None, is_above: Some(true) },
         ),
         ("821181<noon>", Event::Held { until: NOON }),
         ("821283<tec>f5f5", taken_back(true, None)),

@@ -121,6 +121,7 @@ fn of_a_ticket() {
         reached: None,
         counted: None,
         overdue_since: None,
+        is_above: None,
     };
     let (parent, children) =
         (Some(Parent { id: ticket(), has_answered: true }), Some([ticket()].into()));

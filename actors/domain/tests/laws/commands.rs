@@ -159,8 +159,8 @@ pub(crate) fn ticket_command() -> BoxedStrategy<ticket::Command> {
                 eta_min,
                 question,
             }),
-        16 => (order(), party(), message_id())
-            .prop_map(|(order, by, id)| Command::Order { order, by, id }),
+        16 => (order(), party(), message_id(), option::of(Just(true)))
+            .prop_map(|(order, by, id, marks)| Command::Order { order, by, id, marks }),
         2 => (ticket_id(), 1_u32..5)
             .prop_map(|(by_ticket, question)| Command::Displace { by_ticket, question }),
         1 => ticket_id().prop_map(|child| Command::ChildAsks { child }),

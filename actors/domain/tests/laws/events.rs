@@ -201,9 +201,11 @@ pub(crate) fn ticket_event() -> BoxedStrategy<ticket::Event> {
             |(invited, epoch, were_asked)| Event::OthersReleased { invited, epoch, were_asked }
         ),
         any::<u32>().prop_map(|answers| Event::Kept { answers }),
-        (order(), party(), millis(), option::of(message_id())).prop_map(|(order, by, at, id)| {
-            Event::Ordered { order, by, at, id: id.map(Into::into) }
-        }),
+        (order(), party(), millis(), option::of(message_id()), option::of(any::<bool>())).prop_map(
+            |(order, by, at, id, is_above)| {
+                Event::Ordered { order, by, at, id: id.map(Into::into), is_above }
+            }
+        ),
         millis().prop_map(|until| Event::Held { until }),
         (technician_id(), any::<[bool; 2]>(), option::of(ticket_id())).prop_map(
             |(technician, [was_promised, is_excluded], displaced_by)| Event::TakenBack {

@@ -104,9 +104,8 @@ fn a_child_waits_for_a_parent_whose_work_was_not_done_after_all() {
     world.ends(parent, Order::Object { reason: "it leaks".into() });
     assert_eq!((world.stands(parent).0, world.children(parent)), (Stage::Offered, 1));
     assert_eq!(world.stands(child).0, Stage::Grouped);
-    let (_, technician, epoch) = world.stands(parent);
-    let number = (0..3).find(|number| Some(crate::world::technician(*number)) == technician);
-    let number = number.unwrap();
+    let (_, holder, epoch) = world.stands(parent);
+    let number = (0..3).find(|number| Some(technician(*number)) == holder).unwrap();
     world.accepts(number, parent, epoch);
     world.says(number, parent, epoch, Answer::Completed { note: "another valve".into() });
     world.deliver_all();

@@ -41,8 +41,12 @@ impl World {
     /// What an order is refused with; it changes nothing.
     pub(crate) fn refusal(&self, ticket: EntityId, order: Order) -> (RejectionCode, String) {
         let ctx = Ctx { now: self.now, id: ticket, rule_version: 1 };
-        let command =
-            ticket::Command::Order { order, by: Party::Operator("op".into()), id: [0; 16] };
+        let command = ticket::Command::Order {
+            order,
+            by: Party::Operator("op".into()),
+            id: [0; 16],
+            marks: None,
+        };
         let refused = self.tickets[&ticket].clone().ask(&command, &ctx).unwrap_err();
         (refused.code, refused.detail.into_owned())
     }
@@ -331,7 +335,7 @@ fn a_customer_confirms_and_the_ticket_closes() {
     world.deliver_all();
     let events = &world.tickets[&ticket].events;
     let by = Party::Customer(customer(0));
-    let ordered = Event::Ordered { order: Order::Confirm, by, at: world.now, id };
+    let ordered = Event::Ordered { order: Order::Confirm, by, at: world.now, id, is_above: None };
     assert_eq!(events[events.len() - 2..], [ordered, Event::Closed]);
     assert!(!world.timers.contains_key(&ticket) && !world.is_open_at_the_customer(ticket));
 }
@@ -413,6 +417,7 @@ fn an_act_has_its_receipt_and_counts_once() {
         order: Order::Cancel { reason: so() },
         by: Party::Customer(customer(0)),
         id: message_id,
+        marks: None,
     };
     let wanted = [
         Effect::Message {
@@ -440,7 +445,7 @@ fn a_customer_acts_on_its_own_tickets_alone() {
     // Of another slot, and, as if by chance of the same one, of another customer.
     world.act(customer(1), ticket, Act::Cancel { reason: so() });
     let (order, by) = (Order::Cancel { reason: so() }, Party::Customer(customer(1)));
-    let command = ticket::Command::Order { order, by, id: [1; 16] };
+    let command = ticket::Command::Order { order, by, id: [1; 16], marks: None };
     world.ask(ticket, Command::Ticket(command));
     world.deliver_all();
     assert_eq!(world.tickets[&ticket].events.len(), events);
@@ -448,7 +453,7 @@ fn a_customer_acts_on_its_own_tickets_alone() {
     let by = Party::Customer(customer(0));
     let orders = [Order::Pin, reassign(None), amend(None, Some(1)), Order::Resume];
     for order in orders {
-        let command = ticket::Command::Order { order, by: by.clone(), id: [1; 16] };
+        let command = ticket::Command::Order { order, by: by.clone(), id: [1; 16], marks: None };
         world.ask(ticket, Command::Ticket(command));
         let last = world.tickets[&ticket].events.last();
         assert!(matches!(last, Some(Event::OrderRefused { .. })), "{last:?}");
@@ -515,8 +520,12 @@ fn a_ticket_goes_on_after_a_promotion_where_it_was() {
 fn an_order_that_comes_again_under_its_key_is_the_same_order() {
     let (mut world, ticket) = accepted(2);
     let mut order = |order: Order, number: u8| {
-        let command =
-            ticket::Command::Order { order, by: Party::Operator("op".into()), id: [number; 16] };
+        let command = ticket::Command::Order {
+            order,
+            by: Party::Operator("op".into()),
+            id: [number; 16],
+            marks: None,
+        };
         let ctx = Ctx { now: world.now, id: ticket, rule_version: 1 };
         world.tickets.get_mut(&ticket).unwrap().ask(&command, &ctx).map(|effects| effects.len())
     };

@@ -4,13 +4,14 @@
 use fieldmesh_domain::{
     IndexRow,
     escalation::Role,
+    message::Amendment,
     notifier::{Recipient, What},
-    ticket::{Command, Event, Order, Progress, Stage, Terms},
+    ticket::{Command, Event, Order, Party, Progress, Stage, Terms},
 };
 
 use crate::{
     terms::{Alone, START, offer, open, policy, repeat, silence, tell},
-    world::technician,
+    world::{customer, technician},
 };
 
 #[test]
@@ -94,6 +95,49 @@ fn a_silence_that_begins_holds_what_somebody_is_sought_for() {
     let mut resumed = Alone::opened(Terms { silence: Some(silence(600)), ..terms() });
     resumed.order(Order::Resume);
     assert_eq!((begins(&mut resumed), resumed.ticket.stage), (vec![], Stage::Matching));
+}
+
+/// Whoever orders that in a window knows of it, however much is ordered later.
+#[test]
+fn what_an_operator_wants_somebody_for_is_not_held_by_a_silence() {
+    let steps = vec![offer(1, None, 60), tell(Role::Lead, "lead", 300), repeat(1)];
+    let terms = || Terms { policy: Some(policy(steps.clone())), ..Terms::default() };
+    let begins = |alone: &mut Alone| {
+        let (subject, silence) = (alone.ticket.subject(), Some(silence(9000)));
+        alone.ask(&Command::Reconsider { subject, silence })
+    };
+    let reason = String::new;
+    let orders = [
+        Order::Reassign { to: Some(technician(1)), reason: reason() },
+        Order::Move { to: technician(1), epoch: 1, reason: reason() },
+        Order::Reassign { to: None, reason: reason() },
+        Order::Escalate,
+    ];
+    for order in orders {
+        let mut alone = Alone::opened(terms());
+        alone.offer_to(0);
+        assert_ne!(alone.order(order.clone()), [], "{order:?}");
+        for number in 0..20 {
+            let priority = Some(2 + number % 2);
+            alone.order(Order::Amend(Amendment { priority, ..Amendment::default() }));
+        }
+        assert_eq!(begins(&mut alone), [], "{order:?}");
+        // As long as some node does not know of that it is as it was.
+        let mut alone = Alone::opened(terms());
+        alone.marks = None;
+        alone.offer_to(0);
+        alone.order(order);
+        begins(&mut alone);
+        assert_eq!(alone.ticket.stage, Stage::Held);
+    }
+    // What a customer wants is no word on silences.
+    let mut alone = Alone::opened(terms());
+    alone.ask(&Command::Cancel);
+    let (by, id, marks) = (Party::Customer(customer(0)), [9; 16], Some(true));
+    alone.ask(&Command::Order { order: Order::Reopen { reason: reason() }, by, id, marks });
+    assert_eq!(alone.ticket.stage, Stage::Matching);
+    begins(&mut alone);
+    assert_eq!(alone.ticket.stage, Stage::Held);
 }
 
 /// Whoever accepted and is not heard of again is no answer for ever: the policy's first person is told, each hour.

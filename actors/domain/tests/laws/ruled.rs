@@ -228,7 +228,7 @@ fn a_ticket_asks_again_and_then_goes_on_alone() {
     let mut world = ruled(3, grouping());
     let first = world.opens(0);
     let ticket = world.request(1, 1, 3);
-    let customer = crate::world::customer(1);
+    let customer = customer(1);
     world.deliver(customer, ticket);
     for _ in 0..2 {
         assert_eq!(world.stands(ticket).0, Stage::Triaged);
@@ -257,7 +257,7 @@ fn an_order_counts_while_the_desk_is_asked() {
         let mut world = ruled(3, grouping());
         world.opens(0);
         let ticket = world.request(1, 1, 3);
-        world.deliver(crate::world::customer(1), ticket);
+        world.deliver(customer(1), ticket);
         let order = match order {
             Order::Hold { reason, .. } => Order::Hold { until: world.now.after_s(3600), reason },
             order => order,
@@ -277,7 +277,7 @@ fn a_full_parent_is_followed_by_another_first_one() {
         let mut random = [0; 10];
         random[..2].copy_from_slice(&number.to_be_bytes());
         let ticket = EntityId::new(first.kind(), first.region(), random);
-        let command = fieldmesh_domain::desk::Command::Claim {
+        let command = desk::Command::Claim {
             ticket,
             keys: grouping().keys,
             inhibits_children: false,
@@ -526,12 +526,12 @@ fn a_customers_requests_of_the_last_week_are_counted_without_the_new_one() {
     assert_eq!((asked.open_tickets, asked.requests), (5, [0, 0, 0, 5]));
     world.now = world.now.after_s(9 * MINUTE_S);
     world.opens(0);
-    let recent = world.customers[&crate::world::customer(0)].state.recent.clone().unwrap();
+    let recent = world.customers[&customer(0)].state.recent.clone().unwrap();
     assert_eq!(recent.len(), 7);
     // Later than a week after the first ones.
     world.now = start.after_s(8 * 24 * 3600);
     world.opens(0);
-    let recent = world.customers[&crate::world::customer(0)].state.recent.clone().unwrap();
+    let recent = world.customers[&customer(0)].state.recent.clone().unwrap();
     assert_eq!(recent.len(), 4);
 }
 
@@ -569,7 +569,7 @@ fn those_whom_rules_name_are_told_once_and_not_of_what_is_silent() {
     // What the desk does not answer for ever is told all the same.
     let mut world = ruled(3, telling(vec![key(1, Bond::Group)]));
     let ticket = world.request(0, 1, 3);
-    world.deliver(crate::world::customer(0), ticket);
+    world.deliver(customer(0), ticket);
     assert_eq!(told(&world, ticket), []);
     world.fire(ticket);
     world.fire(ticket);

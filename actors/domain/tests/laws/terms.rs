@@ -177,7 +177,8 @@ impl Alone {
 
     pub(crate) fn order(&mut self, order: Order) -> Vec<Event> {
         let id = (self.events.len() as u128).to_be_bytes();
-        self.ask(&Command::Order { order, by: Party::Operator("ann".into()), id })
+        let (by, marks) = (Party::Operator("ann".into()), self.marks);
+        self.ask(&Command::Order { order, by, id, marks })
     }
 
     pub(crate) fn at(&self) -> Option<(u8, u32)> {

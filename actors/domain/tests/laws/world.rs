@@ -332,7 +332,10 @@ impl World {
         self.messages += 1;
         let id = u128::from(self.messages).to_be_bytes();
         let by = Party::Operator("op".into());
-        self.ask(ticket, Command::Ticket(ticket::Command::Order { order, by, id }))
+        self.ask(
+            ticket,
+            Command::Ticket(ticket::Command::Order { order, by, id, marks: Some(true) }),
+        )
     }
 
     /// A customer's device acts, with the id of its message.

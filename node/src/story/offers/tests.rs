@@ -111,7 +111,7 @@ impl Told {
 
     fn order(&mut self, order: Order) {
         let (by, id) = (Party::Operator("ann".into()), [2; 16]);
-        self.ask(&Command::Order { order, by, id });
+        self.ask(&Command::Order { order, by, id, marks: None });
     }
 
     fn story(&self) -> TicketStory {
