@@ -65,7 +65,7 @@ pub(super) async fn read(
             recorder.note(what);
         }
     }
-    for replica in replicas(nodes).await? {
+    for replica in replicas(nodes, recorder.patience(EVEN_WITHIN)).await? {
         recorder.note(replica);
     }
     recorder.note(ledger(ground, wanted).await);
@@ -95,8 +95,8 @@ async fn ticket_of(ticket: EntityId, nodes: &Nodes) -> Result<Option<What>, CliE
 }
 
 /// What each replica holds, once those of a group have applied the same, or time is up.
-async fn replicas(nodes: &Nodes) -> Result<Vec<What>, CliError> {
-    let end = Instant::now() + EVEN_WITHIN;
+async fn replicas(nodes: &Nodes, within: Duration) -> Result<Vec<What>, CliError> {
+    let end = Instant::now() + within;
     loop {
         let mut all = Vec::new();
         let mut applied: BTreeMap<u32, Vec<u64>> = BTreeMap::new();

@@ -6,6 +6,7 @@
 use std::{
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use fieldmesh_chaos::{
@@ -19,6 +20,9 @@ use crate::{
     files::{self, Access, Appending},
 };
 
+/// Whatever is waited for in the end comes within this, or not at all, where a node is down: the verdict is there already.
+const WITHOUT_ONE: Duration = Duration::from_secs(5);
+
 /// Takes in what happens, from every task of a run.
 pub(super) struct Recorder {
     begun: Instant,
@@ -30,6 +34,8 @@ struct Inner {
     watch: Watch,
     entries: u64,
     operations: u64,
+    /// Something is down that the run did not take out.
+    is_down: bool,
     is_ended: bool,
     failed: Option<String>,
 }
@@ -40,8 +46,8 @@ impl Recorder {
         let file =
             file.map_err(|error| CliError::failed(format!("{}: {error}", path.display())))?;
         let watch = Watch::new(scenario);
-        let (entries, operations, is_ended, failed) = (0, 0, false, None);
-        let inner = Inner { file, watch, entries, operations, is_ended, failed };
+        let (entries, operations, is_down, is_ended, failed) = (0, 0, false, false, None);
+        let inner = Inner { file, watch, entries, operations, is_down, is_ended, failed };
         Ok(Self { begun: Instant::now(), inner: Mutex::new(inner) })
     }
 
@@ -84,6 +90,11 @@ impl Recorder {
         inner.failed.clone().or_else(|| inner.watch.reason(now_us))
     }
 
+    /// How long it is worth waiting until all is well, for which so long is granted.
+    pub(super) fn patience(&self, granted: Duration) -> Duration {
+        if self.lock().is_down { granted.min(WITHOUT_ONE) } else { granted }
+    }
+
     /// The last entry.
     pub(super) fn end(&self) -> Result<(), CliError> {
         let mut inner = self.lock();
@@ -101,6 +112,7 @@ impl Inner {
             return;
         }
         self.watch.see(entry);
+        self.is_down |= matches!(entry.what, What::Down { .. });
         let written = entry.line().map_err(|error| error.to_string()).and_then(|line| {
             self.file.append(format!("{line}\n").as_bytes()).map_err(|error| error.to_string())
         });

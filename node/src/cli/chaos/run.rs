@@ -12,7 +12,7 @@ use fieldmesh_chaos::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
@@ -46,6 +46,8 @@ const LEDGER: &str = "ledger.jsonl";
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Where nobody more was served within this, once all is healed, nobody will be.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A cluster that was broken is whole again within this.
+const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 
 /// What is run.
 pub(super) struct Work<'a> {
@@ -152,8 +154,8 @@ async fn on(
     tokio::join!(striker.run(timeline, given_up), watching);
     drop(striker);
     asking.iter().for_each(tokio::task::JoinHandle::abort);
-    served(&load).await;
-    if let Err(error) = ground.settled().await {
+    served(&load, recorder).await;
+    if let Err(error) = settled(ground, recorder).await {
         recorder.note(What::Down { node: None, why: error.to_string() });
     }
     probing.abort();
@@ -193,13 +195,21 @@ async fn watch_over(
 }
 
 /// Until every customer heard of a technician, or nobody has for a while: the verdict says who did not.
-async fn served(load: &Load) {
+async fn served(load: &Load, recorder: &Recorder) {
     let (mut open, mut since) = (load.open(), Instant::now());
-    while (open > 0 || load.under_way() > 0) && since.elapsed() < PATIENCE {
+    while (open > 0 || load.under_way() > 0) && since.elapsed() < recorder.patience(PATIENCE) {
         sleep(LOOK_EVERY).await;
         let now = load.open();
         if now != std::mem::replace(&mut open, now) {
             since = Instant::now();
         }
+    }
+}
+
+/// Until the cluster is whole again.
+async fn settled(ground: &Ground<'_>, recorder: &Recorder) -> Result<(), CliError> {
+    match timeout(recorder.patience(SETTLED_WITHIN), ground.settled()).await {
+        Ok(settled) => settled,
+        Err(_) => Err(CliError::failed("the cluster does not settle")),
     }
 }
