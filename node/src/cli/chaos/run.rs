@@ -44,6 +44,8 @@ use crate::{
 const LEDGER: &str = "ledger.jsonl";
 /// How often it is looked whether the run is to be given up, and whether all are served.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Somebody asks for so long behind the last fault: that one is not over before it was mended, however busy the machine is.
+const ASKED_BEHIND: Duration = Duration::from_secs(5);
 /// Where nobody more was served within this, once all is healed, nobody will be.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A cluster that was broken is whole again within this.
@@ -151,8 +153,16 @@ async fn on(
         expired: BTreeMap::new(),
         load: &mut load,
     };
-    tokio::join!(striker.run(timeline, given_up), watching);
+    let striking = async {
+        striker.run(timeline, given_up).await;
+        Instant::now()
+    };
+    let (mended, is_given_up) = tokio::join!(striking, watching);
     drop(striker);
+    if !is_given_up {
+        // What ended later than it was to is to be felt, too.
+        sleep_until(mended + ASKED_BEHIND).await;
+    }
     asking.iter().for_each(tokio::task::JoinHandle::abort);
     served(&load, recorder).await;
     if let Err(error) = settled(ground, recorder).await {
@@ -169,29 +179,30 @@ async fn on(
     read
 }
 
-/// Until the end, or a reason to give up.
+/// Until the end, or a reason to give up; whether there was one.
 async fn watch_over(
     recorder: &Recorder,
     (start, end): (Instant, Instant),
     tell: watch::Sender<bool>,
     output: &Output,
-) {
+) -> bool {
     let bar = progress((end - start).as_secs(), output);
     bar.set_message("seconds");
-    loop {
+    let is_given_up = loop {
         if let Some(why) = recorder.give_up() {
             recorder.note(What::Aborted { why });
             tell.send_replace(true);
-            break;
+            break true;
         }
         let now = Instant::now();
         if now >= end {
-            break;
+            break false;
         }
         bar.set_position((now - start).as_secs());
         sleep_until(end.min(now + LOOK_EVERY)).await;
-    }
+    };
     bar.finish_and_clear();
+    is_given_up
 }
 
 /// Until every customer heard of a technician, or nobody has for a while: the verdict says who did not.
