@@ -287,6 +287,9 @@ impl Lab {
         }
         let mut command = Command::new("ip");
         command.args(["netns", "exec", machine]);
+        // Whoever it is, a release before or a command that ends by itself: nobody is there for longer than this
+        // process. It is of the thread that starts nodes, which is the first one.
+        command.args(["setpriv", "--pdeathsig", "KILL"]);
         if !libraries.is_empty() {
             let libraries: Vec<String> =
                 libraries.iter().map(|path| path.display().to_string()).collect();

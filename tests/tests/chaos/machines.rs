@@ -4,10 +4,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    time::Duration,
 };
 
 use fieldmesh_tests::{
-    live::until,
+    live::{until, until_within},
     process::{Finished, Running, run, run_with},
 };
 use serde_json::Value;
@@ -265,6 +266,11 @@ async fn the_machines_of_a_laboratory_that_was_killed_are_gone_with_the_next_one
     };
     until("its machines and a disk are there", async || {
         (is_there().await && has_mounts(&temporary)).then_some(())
+    })
+    .await;
+    // Then nothing that makes nodes goes on any more: the kernel ends whatever runs.
+    until_within(Duration::from_secs(60), "the run has begun", async || {
+        out.join("history.jsonl").exists().then_some(())
     })
     .await;
     killed.kill().await;

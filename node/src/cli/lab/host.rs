@@ -176,7 +176,7 @@ impl Host {
             Means::Rate => "ether type ip limit rate over 1000 bytes/second burst 3000 bytes drop",
             _ => "iifname \"mesh1\" oifname \"mesh2\" ether type ip drop",
         });
-        let tried = absent(&[("ip", "iproute2"), ("nft", "nftables")])
+        let tried = absent(&[("ip", "iproute2"), ("nft", "nftables"), ("setpriv", "util-linux")])
             .map_or_else(|| machines::tried(&rules.collect::<Vec<_>>()), Err);
         for (at, means) in OF_THE_NETWORK.iter().enumerate() {
             let why = match &tried {
