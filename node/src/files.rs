@@ -39,6 +39,14 @@ pub fn make_private_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Makes a directory that was not there, for its owner alone.
+///
+/// # Errors
+/// As the file system says, also of one that is there.
+pub fn make_own_dir(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(path)
+}
+
 /// Writes a file so that a crash leaves the old or the new one.
 ///
 /// # Errors

@@ -111,9 +111,14 @@ pub(super) struct Fleet {
     spent: Usage,
 }
 
-/// Where the cluster of this process is, unless an operator says where.
-pub(super) fn own_dir() -> PathBuf {
-    std::env::temp_dir().join(format!("fieldmesh-{}", std::process::id()))
+/// Makes the place where the cluster of this process is, unless an operator says where.
+fn made_own_dir() -> Result<PathBuf, CliError> {
+    let dir = std::env::temp_dir().join(format!("fieldmesh-{}", std::process::id()));
+    // Where everybody may make directories, one that is there already may be anybody's.
+    let made = files::make_own_dir(&dir).map_err(|error| {
+        CliError::usage(format!("{}: {error}; remove it, or give --data-dir", dir.display()))
+    });
+    made.map(|()| dir)
 }
 
 /// Does something with a cluster, which ends with that, and its data too unless `--data-dir` says where they
@@ -124,7 +129,10 @@ pub(super) async fn on_cluster(
     output: &Output,
     work: impl AsyncFnOnce(&mut Fleet) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
-    let dir = common.data_dir.clone().unwrap_or_else(own_dir);
+    let dir = match &common.data_dir {
+        Some(dir) => dir.clone(),
+        None => made_own_dir()?,
+    };
     output.say(format_args!("nodes to start: {}, in {}", shape.nodes, dir.display()));
     let done = match Fleet::start(&dir, shape).await {
         Ok(mut fleet) => {

@@ -18,7 +18,7 @@ mod order;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -39,7 +39,7 @@ use self::{
 use super::{
     CliError, Output,
     chaos::{self, Errand, ScenarioArgs},
-    fleet::{ABROAD, fieldmesh, own_dir},
+    fleet::{ABROAD, fieldmesh},
 };
 use crate::files::{self, Access};
 
@@ -47,7 +47,7 @@ use crate::files::{self, Access};
 const DEVICES: u16 = 7443;
 const HTTPS: u16 = 8443;
 const MESH: u16 = 7445;
-/// What a run's directory has in it where it is a laboratory's.
+/// What a run's directory has in it where it is a laboratory's: the processes with clocks of their own, one a line.
 const OURS: &str = "laboratory";
 /// Below so many free MiB a node on a small disk writes nothing.
 const ROOM_MIN_MIB: u64 = 64;
@@ -66,7 +66,8 @@ struct Cli {
 enum Verb {
     /// Runs a scenario on a cluster that is made for it, and judges what happened.
     Run(RunArgs),
-    /// Says of each kind of fault by what it is done here, or what is missing.
+    /// Says of each kind of fault by what it is done here, or what is missing; before, as `run` does, it removes what
+    /// laboratories left behind that were killed.
     Check(CheckArgs),
 }
 
@@ -94,6 +95,9 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let (Verb::Run(RunArgs { json, .. }) | Verb::Check(CheckArgs { json })) = &cli.verb;
     let output = Output::new(*json);
+    // What stays behind is told, and not what clients have against a network that is broken on purpose.
+    let lines = tracing_subscriber::fmt().with_env_filter("fieldmesh_node::cli::lab=warn");
+    lines.with_writer(std::io::stderr).compact().init();
     sweep();
     let host = Host::look();
     let result = match &cli.verb {
@@ -117,10 +121,11 @@ fn sweep() {
     let temporary = std::env::temp_dir();
     for name in files::names(&temporary).unwrap_or_default() {
         let dir = temporary.join(&name);
-        if machines::left_by(&name).is_some()
-            && dir.join(OURS).is_file()
-            && let Err(error) = files::remove_dir(&dir)
-        {
+        if !machines::is_left(&name) || !dir.join(OURS).is_file() {
+            continue;
+        }
+        forget_clocks(started(&dir).into_iter().filter(|process| !machines::is_alive(*process)));
+        if let Err(error) = files::remove_dir(&dir) {
             tracing::warn!(%error, name, "the directory of a run stays");
         }
     }
@@ -166,11 +171,6 @@ fn run(args: &RunArgs, host: Host, output: &Output) -> Result<(), CliError> {
         }
     });
     drop(runtime);
-    if own_dir().exists()
-        && let Err(error) = files::remove_dir(&own_dir())
-    {
-        output.say(format_args!("{} stays: {error}", own_dir().display()));
-    }
     ran
 }
 
@@ -217,8 +217,6 @@ pub(in crate::cli) struct Lab {
     wanted: Wanted,
     /// The run's.
     dir: PathBuf,
-    /// Processes with clocks of their own, one for each start of a node.
-    processes: Mutex<Vec<u32>>,
 }
 
 impl Lab {
@@ -229,15 +227,22 @@ impl Lab {
         let joins = strikes.iter().filter(|strike| strike.fault == Fault::Join).count() as u64;
         let abroad = (scenario.regions > 1).then_some(ABROAD);
         let numbers = || (1..=scenario.nodes + joins).chain(abroad);
-        let (machines, dir) = (Machines::new(numbers())?, own_dir());
-        let lab = Self { machines, host, wanted, dir, processes: Mutex::default() };
-        let made = files::make_private_dir(&lab.dir)
-            .and_then(|()| files::write(&lab.dir.join(OURS), &[], Access::Owner));
-        made.map_err(|error| format!("{}: {error}", lab.dir.display()))?;
+        let machines = Machines::new(numbers())?;
+        let dir = std::env::temp_dir().join(machines::own_name());
+        // Where everybody may make directories, one that is there already may be anybody's.
+        let made = files::make_own_dir(&dir)
+            .and_then(|()| files::write(&dir.join(OURS), &[], Access::Owner));
+        made.map_err(|error| format!("{}: {error}", dir.display()))?;
+        let lab = Self { machines, host, wanted, dir };
         if wanted.clock {
             numbers().try_for_each(|number| lab.set_clock(number, 0))?;
         }
         Ok(lab)
+    }
+
+    /// Where the run has what it needs.
+    pub(in crate::cli) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Where a node listens, and what else its configuration has of it.
@@ -308,7 +313,10 @@ impl Lab {
     ) -> Result<(), CliError> {
         let Some(process) = process else { return Ok(()) };
         if self.wanted.clock {
-            self.processes.lock().unwrap_or_else(PoisonError::into_inner).push(process);
+            let path = self.dir.join(OURS);
+            let noted = files::open_append(&path, Access::Owner)
+                .and_then(|mut file| file.append(format!("{process}\n").as_bytes()));
+            noted.map_err(|error| CliError::failed(format!("{}: {error}", path.display())))?;
         }
         match self.wanted.group {
             true => groups::join(number, process).map_err(CliError::failed),
@@ -362,12 +370,26 @@ impl Drop for Lab {
         if self.wanted.group {
             groups::sweep();
         }
-        // What the library of clocks leaves of a process that was killed.
-        let processes = self.processes.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for process in processes {
-            for name in ["faketime_shm_", "sem.faketime_sem_"] {
-                drop(files::remove(&Path::new("/dev/shm").join(format!("{name}{process}"))));
-            }
+        forget_clocks(started(&self.dir));
+        // Nodes ended before: each has a share of this.
+        if let Err(error) = files::remove_dir(&self.dir) {
+            let dir = self.dir.display();
+            tracing::warn!(%error, %dir, "the directory of the run stays");
+        }
+    }
+}
+
+/// The processes with clocks of their own that a laboratory started, one for each start of a node.
+fn started(dir: &Path) -> Vec<u64> {
+    let noted = files::read(&dir.join(OURS)).unwrap_or_default();
+    String::from_utf8_lossy(&noted).lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// Removes what the library of clocks leaves of a process that was killed.
+fn forget_clocks(processes: impl IntoIterator<Item = u64>) {
+    for process in processes {
+        for name in ["faketime_shm_", "sem.faketime_sem_"] {
+            drop(files::remove(&Path::new("/dev/shm").join(format!("{name}{process}"))));
         }
     }
 }

@@ -133,13 +133,21 @@ async fn passes(scenario: &str, dir: &Path) -> Value {
     results
 }
 
+/// What a laboratory of here begins its names with.
+fn prefix() -> String {
+    use std::os::unix::fs::MetadataExt as _;
+
+    format!("fieldmesh-lab-{}-", std::fs::metadata("/proc/self/ns/pid").unwrap().ino())
+}
+
 /// The namespaces of processes that are no more.
 async fn left() -> BTreeSet<String> {
     let list = tokio::process::Command::new("ip").args(["netns", "list"]).output().await.unwrap();
     let list = String::from_utf8(list.stdout).unwrap();
     let names = list.lines().filter_map(|line| line.split_whitespace().next());
+    let prefix = prefix();
     let is_left = |name: &&str| {
-        let owner = name.strip_prefix("fieldmesh-").and_then(|rest| rest.split('-').next());
+        let owner = name.strip_prefix(&prefix).and_then(|rest| rest.split('-').next());
         owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists())
     };
     names.filter(is_left).map(str::to_owned).collect()
@@ -258,7 +266,7 @@ async fn the_machines_of_a_laboratory_that_was_killed_are_gone_with_the_next_one
     let under = ["env", &format!("TMPDIR={}", text(&temporary))];
     let args = ["run", &scenario, "--out", text(&out)];
     let killed = Running::start_under(&under, "fieldmesh-lab", &args);
-    let last = format!("fieldmesh-{}-3", killed.pid());
+    let last = format!("{}{}-3", prefix(), killed.pid());
     let is_there = async || {
         let list = tokio::process::Command::new("ip").args(["netns", "list"]).output().await;
         let list = String::from_utf8(list.unwrap().stdout).unwrap();

@@ -74,7 +74,8 @@ pub(in crate::cli) async fn run_in_a_lab(
     lab: &Arc<Lab>,
     output: &Output,
 ) -> Result<(), CliError> {
-    let common = Common { config: None, data_dir: None, json: output.is_json() };
+    let dir = Some(lab.dir().to_owned());
+    let common = Common { config: None, data_dir: dir, json: output.is_json() };
     let history = errand.history();
     let work = errand.work(&history, Some(lab));
     let ran = run::on_its_own(&common, &work, output).await;

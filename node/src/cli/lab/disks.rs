@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    machines::left_by,
+    machines::{is_left, own_name},
     order::{done, done_meanwhile},
 };
 use crate::files;
@@ -28,7 +28,7 @@ impl SmallDisk {
     /// A user who may not mount.
     pub fn mount(dir: &Path, mib: u64) -> Result<Self, String> {
         files::make_private_dir(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-        let (size, name) = (format!("size={mib}m,mode=700"), whose());
+        let (size, name) = (format!("size={mib}m,mode=700"), own_name());
         done("mount", &["-t", "tmpfs", "-o", &size, &name, text(dir)?], "")?;
         Ok(Self { dir: dir.to_owned() })
     }
@@ -88,18 +88,13 @@ impl Drop for SmallDisk {
     }
 }
 
-/// What the mount table names a disk of this process by.
-fn whose() -> String {
-    format!("fieldmesh-{}", std::process::id())
-}
-
 /// Unmounts the disks of processes that are no more.
 pub(super) fn sweep() {
     let mounts = files::read("/proc/self/mounts".as_ref()).unwrap_or_default();
     for line in String::from_utf8_lossy(&mounts).lines() {
         let fields: Vec<&str> = line.split(' ').collect();
         if let [name, dir, "tmpfs", ..] = *fields
-            && left_by(name).is_some()
+            && is_left(name)
         {
             // The kernel writes a blank so.
             drop(SmallDisk { dir: PathBuf::from(dir.replace("\\040", " ")) });

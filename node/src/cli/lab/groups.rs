@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::machines::left_by;
+use super::machines::{is_left, named};
 use crate::files::{self, Access};
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -42,7 +42,7 @@ pub(super) fn missing(controller: &str) -> Option<String> {
 
 /// Of a node.
 fn group(number: u64) -> PathBuf {
-    Path::new(ROOT).join(format!("fieldmesh-{}-{number}", std::process::id()))
+    Path::new(ROOT).join(named(number))
 }
 
 /// The kernel takes what is written as an order.
@@ -84,7 +84,7 @@ pub(super) fn limit(number: u64, share: Share) -> Result<(), String> {
 /// Ends the groups of processes that are no more; those of this one too, once its nodes have ended.
 pub(super) fn sweep() {
     for name in files::names(ROOT.as_ref()).unwrap_or_default() {
-        if left_by(&name).is_some()
+        if is_left(&name)
             && let Err(error) = files::remove_empty_dir(&Path::new(ROOT).join(&name))
         {
             tracing::warn!(%error, name, "a control group stays");

@@ -13,8 +13,11 @@ use std::{collections::BTreeMap, fs::File, path::Path, process};
 use super::order::done;
 use crate::files;
 
-/// What all namespaces begin with; behind it is the number of the process whose they are.
-const PREFIX: &str = "fieldmesh-";
+/// What all that a laboratory makes begins with; behind it are the numbers of its process's namespace of processes and
+/// of the process.
+const PREFIX: &str = "fieldmesh-lab-";
+/// What namespaces have behind that, where it is not the number of a node.
+const PARTS: [&str; 2] = ["hub", "probe"];
 /// The networks of the two cables; nobody else sees them.
 const NET: &str = "10.77.0.";
 const MESH: &str = "10.78.0.";
@@ -55,8 +58,19 @@ fn nft_in(namespace: &str, script: &str) -> Result<(), String> {
     done("ip", &["netns", "exec", namespace, "nft", "-f", "-"], script).map(drop)
 }
 
-fn named(what: &str) -> String {
-    format!("{PREFIX}{}-{what}", process::id())
+/// Where processes have their numbers: a laboratory in another container may have the same one, and is not seen here.
+fn process_namespace() -> String {
+    let found = rustix::fs::stat("/proc/self/ns/pid");
+    found.map_or_else(|_| "0".to_owned(), |found| found.st_ino.to_string())
+}
+
+/// What all that is this process's is called, and what it has more than one of begins with.
+pub(super) fn own_name() -> String {
+    format!("{PREFIX}{}-{}", process_namespace(), process::id())
+}
+
+pub(super) fn named(what: impl std::fmt::Display) -> String {
+    format!("{}-{what}", own_name())
 }
 
 /// The script by which a rule stops datagrams between the ends of cables, beside those that are there.
@@ -89,19 +103,35 @@ pub fn tried(rules: &[&str]) -> Result<Vec<Result<(), String>>, String> {
     Ok(tried)
 }
 
-/// Whose something is that is named after a process, where that process is no more, or is this one, which has
-/// nothing yet.
-pub(super) fn left_by(name: &str) -> Option<u32> {
-    let owner: u32 = name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()?;
-    let is_over = owner == process::id() || !Path::new(&format!("/proc/{owner}")).exists();
-    is_over.then_some(owner)
+/// Whether something is named as what a laboratory makes, and its process is no more, or is this one, which has nothing
+/// yet. What another namespace of processes has is left alone: from here nobody knows whether it is in use.
+pub(super) fn is_left(name: &str) -> bool {
+    let Some((at, whose)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')) else {
+        return false;
+    };
+    let (owner, part) = match whose.split_once('-') {
+        Some((owner, part)) => (owner, Some(part)),
+        None => (whose, None),
+    };
+    let is_ours = part.is_none_or(|part| PARTS.contains(&part) || number(part).is_some());
+    let owner = number(owner).filter(|_| is_ours && at == process_namespace());
+    owner.is_some_and(|owner| owner == u64::from(process::id()) || !is_alive(owner))
+}
+
+/// In digits alone.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+pub(super) fn is_alive(process: u64) -> bool {
+    Path::new(&format!("/proc/{process}")).exists()
 }
 
 /// Ends the namespaces of processes that are no more.
 pub(super) fn sweep() -> Result<(), String> {
     for line in ip("netns list")?.lines() {
         let name = line.split_whitespace().next().unwrap_or_default();
-        if left_by(name).is_some() {
+        if is_left(name) {
             // Another one may be at it too.
             drop(ip(&format!("netns delete {name}")));
         }
@@ -135,7 +165,7 @@ impl Machines {
 
     /// Gives a node its machine.
     fn add(&mut self, number: u64) -> Result<(), String> {
-        let (hub, name) = (&self.hub, named(&number.to_string()));
+        let (hub, name) = (&self.hub, named(number));
         ip(&format!("netns add {name}"))?;
         self.machines.insert(number, name.clone());
         ip(&format!("-n {name} link set lo up"))?;
@@ -209,4 +239,31 @@ fn enter(namespace: &File) -> Result<(), String> {
 #[cfg(not(target_os = "linux"))]
 fn enter(_namespace: &File) -> Result<(), String> {
     Err("only Linux has network namespaces".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_laboratory_of_here_made_is_not_taken_for_left() {
+        let (here, own) = (process_namespace(), process::id());
+        for part in ["", "-hub", "-probe", "-3"] {
+            assert!(is_left(&format!("{PREFIX}{here}-{own}{part}")), "{part}: nothing is made yet");
+            assert!(
+                is_left(&format!("{PREFIX}{here}-{}{part}", u32::MAX)),
+                "{part}: it is no more"
+            );
+            assert!(!is_left(&format!("{PREFIX}{here}-1{part}")), "{part}: it is alive");
+            assert!(
+                !is_left(&format!("{PREFIX}1-{}{part}", u32::MAX)),
+                "{part}: another container"
+            );
+            assert!(!is_left(&format!("fieldmesh-{}{part}", u32::MAX)), "{part}: not so named");
+        }
+        for name in ["-else", "-3-4", "-", "x", "-+3"] {
+            assert!(!is_left(&format!("{PREFIX}{here}-{}{name}", u32::MAX)), "{name}");
+        }
+        assert!(!is_left(PREFIX) && !is_left(&format!("{PREFIX}{here}")) && !is_left("else"));
+    }
 }
