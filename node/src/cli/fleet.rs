@@ -324,14 +324,14 @@ impl Fleet {
         Ok(at)
     }
 
-    /// Waits until a node's process has ended by itself.
-    pub(super) async fn ends(&mut self, number: u64) -> Result<(), CliError> {
+    /// Waits until a node's process has ended by itself; its exit code, where it was no signal.
+    pub(super) async fn ends(&mut self, number: u64) -> Result<Option<i32>, CliError> {
         let child = self.node(number)?.child.as_mut();
         let child = child.ok_or_else(|| CliError::failed("the node does not run"))?;
         let ended = tokio::time::timeout(ENDS_WITHIN, child.wait()).await;
-        ended.map_err(|_| CliError::failed("the node goes on"))?.map_err(failed)?;
+        let ended = ended.map_err(|_| CliError::failed("the node goes on"))?.map_err(failed)?;
         self.node(number)?.child = None;
-        Ok(())
+        Ok(ended.code())
     }
 
     /// Has the root of the cluster, whose key is with the first node, sign the request for an issuing CA.

@@ -15,7 +15,7 @@ use crate::{
     web::chaos::{ChaosView, NewLease},
 };
 
-const RENEW_EVERY: Duration = Duration::from_secs(1);
+pub(super) const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// A node that does not answer within this keeps no other waiting for its renewal.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Nodes that a lease's number has room for.
@@ -44,7 +44,18 @@ pub(super) async fn ask(number: u64, api: &Api, fault: Fault) -> Result<(), CliE
     asked.map_err(|_| CliError::unreachable("the node does not answer"))?.map(drop)
 }
 
-fn number(strike: u32, node: u64) -> u64 {
+/// Ends a fault of a node; where the node cannot be asked, it ends by itself meanwhile.
+pub(super) async fn end(number: u64, api: &Api) {
+    let path = format!("/v1/chaos/leases/{number}");
+    let ended = timeout(PATIENCE, api.delete::<ChaosView>(&path)).await;
+    if !matches!(ended, Ok(Ok(_))) {
+        tracing::warn!(number, "a fault cannot be ended: it ends by itself");
+        tokio::time::sleep(LEASE_MAX).await;
+    }
+}
+
+/// By which a node knows the lease of a strike.
+pub(super) fn number(strike: u32, node: u64) -> u64 {
     u64::from(strike) * NODES_MAX + node % NODES_MAX
 }
 
@@ -92,11 +103,6 @@ impl Leases {
     pub(super) async fn end(&self, strike: u32, node: u64) {
         let number = number(strike, node);
         let Some((api, _)) = self.held.lock().await.remove(&number) else { return };
-        let path = format!("/v1/chaos/leases/{number}");
-        let ended = timeout(PATIENCE, api.delete::<ChaosView>(&path)).await;
-        if !matches!(ended, Ok(Ok(_))) {
-            tracing::warn!(number, "a fault cannot be ended: it ends by itself");
-            tokio::time::sleep(LEASE_MAX).await;
-        }
+        end(number, &api).await;
     }
 }

@@ -82,28 +82,48 @@ fn stored(db: &Path) -> Result<Vec<(String, PathBuf, u64)>, CliError> {
     Ok(all)
 }
 
+fn turn_back<'a>(turned: impl IntoIterator<Item = &'a Turned>) -> Result<(), CliError> {
+    for Turned { path, at, bit, .. } in turned {
+        files::turn_bit(path, *at, *bit).map_err(|error| failed(path, &error))?;
+    }
+    Ok(())
+}
+
 impl Rot {
     /// Turns so many bits of what a node stored that does not run.
     ///
     /// # Errors
-    /// Nothing is stored, or a file cannot be read or written.
+    /// Nothing is stored, or a file cannot be read or written: what was turned before is turned back.
     pub(super) fn of(db: &Path, bits: u64, dice: u64) -> Result<Self, CliError> {
         let (stored, mut dice) = (stored(db)?, StdRng::seed_from_u64(dice));
         if stored.is_empty() {
             return Err(CliError::failed(format!("{}: nothing is stored there", db.display())));
         }
         let mut rot = Self::default();
-        for _ in 0..bits {
+        let chosen = (0..bits).map(|_| {
             let (table, path, bytes) = &stored[dice.random_range(0..stored.len())];
-            let (at, bit) = (dice.random_range(0..*bytes), dice.random_range(0..8));
-            files::turn_bit(path, at, bit).map_err(|error| failed(path, &error))?;
-            rot.tables.insert(table.clone());
-            rot.turned.push(Turned { path: path.clone(), at, bit, checksum: 0 });
+            (table.as_str(), path.as_path(), dice.random_range(0..*bytes), dice.random_range(0..8))
+        });
+        match rot.turn(chosen) {
+            Ok(()) => Ok(rot),
+            // Nobody wrote to any of them since.
+            Err(error) => Err(turn_back(&rot.turned).err().unwrap_or(error)),
         }
-        for turned in &mut rot.turned {
+    }
+
+    fn turn<'a>(
+        &mut self,
+        chosen: impl Iterator<Item = (&'a str, &'a Path, u64, u8)>,
+    ) -> Result<(), CliError> {
+        for (table, path, at, bit) in chosen {
+            files::turn_bit(path, at, bit).map_err(|error| failed(path, &error))?;
+            self.tables.insert(table.to_owned());
+            self.turned.push(Turned { path: path.to_owned(), at, bit, checksum: 0 });
+        }
+        for turned in &mut self.turned {
             turned.checksum = checksum(&turned.path)?;
         }
-        Ok(rot)
+        Ok(())
     }
 
     /// Turns all back; what is gone since needs no repair.
@@ -111,16 +131,13 @@ impl Rot {
     /// # Errors
     /// A file cannot be read or written.
     pub(super) fn undo(&self) -> Result<(), CliError> {
-        let mut left: Vec<&Turned> = Vec::new();
+        let mut left = Vec::new();
         for turned in &self.turned {
             if turned.path.exists() && checksum(&turned.path)? == turned.checksum {
                 left.push(turned);
             }
         }
-        for Turned { path, at, bit, .. } in left {
-            files::turn_bit(path, *at, *bit).map_err(|error| failed(path, &error))?;
-        }
-        Ok(())
+        turn_back(left)
     }
 
     /// Whether a node that ended like this said of which of these tables.
@@ -186,6 +203,15 @@ mod tests {
         rot.undo().unwrap();
         assert_eq!(fs::read(fresh).unwrap(), b"another");
         assert!(Rot::of(&db.join("else"), 1, 42).is_err(), "nothing is stored there");
+        // Where a bit cannot be turned, those before it are turned back.
+        let before = contents(db);
+        let (there, gone) = (db.join("log/000002.log"), db.join("log/000001.gone"));
+        let mut half = Rot::default();
+        let chosen = [("log", there.as_path(), 3, 1), ("log", gone.as_path(), 0, 0)];
+        assert!(half.turn(chosen.into_iter()).is_err());
+        assert_ne!(contents(db), before);
+        turn_back(&half.turned).unwrap();
+        assert_eq!(contents(db), before);
         fs::remove_dir_all(db).unwrap();
     }
 

@@ -209,8 +209,12 @@ impl Striker<'_, '_> {
                 self.nodes.is_out(node);
                 // It may end before it answers.
                 let asked = self.plane.begin(strike, node, api, self.ground).await;
-                if let Err(error) = self.ground.fleet()?.ends(node).await {
-                    return asked.and(Err(error));
+                match self.ground.fleet()?.ends(node).await {
+                    Ok(code) => self.is_ended_by_disk(node, code),
+                    Err(error) => {
+                        self.is_back(node)?;
+                        return asked.and(Err(error));
+                    }
                 }
             }
             _ => self.plane.begin(strike, node, api, self.ground).await?,

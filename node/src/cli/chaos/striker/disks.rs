@@ -1,6 +1,6 @@
 //! Disks that end a node: it is asked to have one, or is ended for that, and is started again when the fault ends.
 //!
-//! **Invariants:** a node that is to be started again is; what a damaged one did is told. **Not here:** what is turned
+//! **Invariants:** a node that is to be started again is, once its files are what they were; what a damaged one did is told. **Not here:** what is turned
 //! over (`rot`), how a node fails of its disk (`store::faulty`).
 
 use std::collections::BTreeMap;
@@ -9,16 +9,39 @@ use fieldmesh_chaos::{Phase, Strike, history::What};
 use futures_util::future::join_all;
 
 use super::Striker;
-use crate::cli::{
-    CliError,
-    chaos::{leases, nodes::Reachable, rot::Rot},
-    fleet::Ended,
+use crate::{
+    cli::{
+        CliError,
+        chaos::{leases, nodes::Reachable, rot::Rot},
+        fleet::Ended,
+    },
+    server::EXIT_STORAGE,
 };
+
+fn with_code(code: Option<i32>) -> String {
+    code.map_or("by a signal".to_owned(), |code| format!("with exit code {code}"))
+}
 
 /// How a node ended, for whoever reads the history.
 fn told(Ended { code, said }: &Ended) -> String {
-    let code = code.map_or("by a signal".to_owned(), |code| format!("with exit code {code}"));
-    format!("{code}, and said: {said}")
+    format!("{}, and said: {said}", with_code(*code))
+}
+
+/// Asks all to have such a disk, at the same time.
+async fn ask_each(strike: &Strike, nodes: &[(u64, Reachable)]) -> Vec<Result<(), CliError>> {
+    let asks = nodes.iter().map(|(node, reached)| {
+        leases::ask(leases::number(strike.number, *node), &reached.api, strike.fault)
+    });
+    join_all(asks).await
+}
+
+/// The same from time to time: one that syncs seldom has its disk for longer than a lease.
+async fn ask_again(strike: &Strike, nodes: &[(u64, Reachable)]) {
+    loop {
+        tokio::time::sleep(leases::RENEW_EVERY).await;
+        // Whoever has ended answers no more.
+        ask_each(strike, nodes).await;
+    }
 }
 
 impl Striker<'_, '_> {
@@ -28,22 +51,22 @@ impl Striker<'_, '_> {
         let of = |node: u64| Some((node, there.get(&node)?.clone()));
         let picked: Vec<(u64, Reachable)> = picked.into_iter().filter_map(of).collect();
         picked.iter().for_each(|(node, _)| self.nodes.is_out(*node));
-        let (number, fault) = (u64::from(strike.number), strike.fault);
-        let asks = picked.iter().map(|(_, reached)| leases::ask(number, &reached.api, fault));
-        let asked = join_all(asks).await;
+        let asked = ask_each(strike, &picked).await;
+        let ends = tokio::select! {
+            ends = self.ends(&picked) => ends,
+            () = ask_again(strike, &picked) => Vec::new(),
+        };
         let mut ended = Vec::new();
-        for ((node, reached), asked) in picked.into_iter().zip(asked) {
-            let ends = match self.ground.fleet() {
-                Ok(fleet) => fleet.ends(node).await,
-                Err(error) => Err(error),
-            };
+        for (((node, reached), asked), ends) in picked.into_iter().zip(asked).zip(ends) {
             match ends {
-                Ok(()) => {
+                Ok(code) => {
                     ended.push(node);
                     self.note(strike, Some(node), Phase::Installed, "");
+                    self.is_ended_by_disk(node, code);
                 }
                 // It may have ended before it answered.
                 Err(error) => {
+                    leases::end(leases::number(strike.number, node), &reached.api).await;
                     self.nodes.is_back(node, reached);
                     let why = asked.err().unwrap_or(error);
                     self.note(strike, Some(node), Phase::Failed, why);
@@ -51,6 +74,29 @@ impl Striker<'_, '_> {
             }
         }
         ended
+    }
+
+    /// How each ends, by its exit code; each within a bound.
+    async fn ends(&mut self, nodes: &[(u64, Reachable)]) -> Vec<Result<Option<i32>, CliError>> {
+        let mut all = Vec::new();
+        for (node, _) in nodes {
+            all.push(match self.ground.fleet() {
+                Ok(fleet) => fleet.ends(*node).await,
+                Err(error) => Err(error),
+            });
+        }
+        all
+    }
+
+    /// A node has ended while its disk failed: for nothing else, or it is down.
+    pub(super) fn is_ended_by_disk(&self, node: u64, code: Option<i32>) {
+        if code != Some(EXIT_STORAGE) {
+            let how = with_code(code);
+            self.is_down(
+                node,
+                format!("of a disk that fails it ended {how}, not with {EXIT_STORAGE}"),
+            );
+        }
     }
 
     /// Ends nodes, turns bits of what they stored, and starts them; those that were damaged.
@@ -137,8 +183,10 @@ impl Striker<'_, '_> {
                 }
             }
         }
+        // Of damaged files nothing is started: what it did then would say nothing of the product.
+        let whole: Vec<u64> = came.keys().copied().collect();
         let started = match self.ground.fleet() {
-            Ok(fleet) => fleet.restart_all(nodes).await,
+            Ok(fleet) => fleet.restart_all(&whole).await,
             Err(error) => return self.recorder.note(What::Harness { why: error.to_string() }),
         };
         for (node, started) in started {
