@@ -149,9 +149,11 @@ impl Session {
                 }
                 Some(Event::Receipt { message_id: answered, body })
             }
-            MessageType::Alert => {
-                Some(Event::Alert { message_id, body: minicbor::decode(body).ok()? })
-            }
+            MessageType::Alert => Some(Event::Alert {
+                message_id,
+                sequence: *seq,
+                body: minicbor::decode(body).ok()?,
+            }),
             MessageType::Confirmation => {
                 let body = minicbor::decode(body).ok()?;
                 Some(Event::Confirmation {

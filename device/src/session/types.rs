@@ -26,6 +26,8 @@ pub enum Event {
     /// For a technician: work is offered.
     Alert {
         message_id: [u8; 16],
+        /// Its place in what the service tells the device.
+        sequence: u64,
         body: AlertBody,
     },
     Confirmation {

@@ -80,6 +80,9 @@ pub enum What {
         by: String,
         ticket: String,
         offer: Offer,
+        /// Its place in what the service tells the device.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        position: Option<u64>,
     },
     /// A technician's device was told that a ticket is not its any more.
     Withdrawn {

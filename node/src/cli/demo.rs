@@ -129,7 +129,7 @@ struct Sighting {
 async fn live(mut device: Device, seen: mpsc::Sender<Sighting>) {
     while let Some(event) = device.events.recv().await {
         let alert = match &event {
-            Event::Alert { message_id, body } => Some((*message_id, body.clone())),
+            Event::Alert { message_id, body, .. } => Some((*message_id, body.clone())),
             _ => None,
         };
         let sighting = Sighting { device: device.id, event, at: Instant::now() };

@@ -215,7 +215,7 @@ pub(super) async fn live(mut device: Device, work: Work, seen: mpsc::Sender<Sigh
     while let Some(event) = device.events.recv().await {
         let at = Instant::now();
         match &event {
-            Event::Alert { message_id, body: AlertBody { ticket, offer, .. } }
+            Event::Alert { message_id, body: AlertBody { ticket, offer, .. }, .. }
                 if work != Work::Shows =>
             {
                 let (ticket, offer) = (*ticket, *offer);

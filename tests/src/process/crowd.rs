@@ -350,7 +350,7 @@ async fn live(id: EntityId, client: Client, mut events: mpsc::Receiver<Event>, r
                 let mut requests = requests.lock().unwrap();
                 requests.entry(body.ticket).or_default().dispatched.push(body.technician);
             }
-            Event::Alert { message_id, body } => {
+            Event::Alert { message_id, body, .. } => {
                 let answer = Answer::Accept { eta_min: 30 };
                 let response = ResponseBody { ticket: body.ticket, offer: body.offer, answer };
                 client.respond(Some(message_id), &response).await.unwrap();

@@ -150,7 +150,7 @@ pub(crate) async fn live(
     }
     let mut dice = StdRng::seed_from_u64(seed + 1);
     while let Some(event) = events.recv().await {
-        if let Event::Alert { message_id, body } = &event {
+        if let Event::Alert { message_id, body, .. } = &event {
             let declines = dice.random_range(0..4) == 0;
             let answer = if declines {
                 Answer::Decline { reason: String::new() }

@@ -72,7 +72,7 @@ fn confirmed(ticket: &str) -> What {
 const OFFER: Offer = Offer { epoch: 1, seq: 0 };
 
 fn alerted(ticket: &str) -> What {
-    What::Alerted { by: "t".into(), ticket: ticket.into(), offer: OFFER }
+    What::Alerted { by: "t".into(), ticket: ticket.into(), offer: OFFER, position: None }
 }
 
 fn accepts(op: u64, ticket: &str) -> What {

@@ -2,10 +2,11 @@
 //!
 //! A device has a ticket from the moment that its acceptance was answered with yes until it says that the work is done.
 //! An acceptance that crosses the end of its offer is answered with yes, too, and taken back: what a device was told is
-//! not its any more, it never had. **Invariant:** only what was answered counts, whatever the ticket's own history says.
-//! **Not here:** that history (`tickets`).
+//! not its any more, it never had; nor what its ticket refused as too late, although the word of it may not have come
+//! before the end. **Invariant:** only what was answered counts, whatever else the ticket's own history says. **Not
+//! here:** that history (`tickets`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Fate, Found, Operations, operations::Operated};
 use crate::history::{Answer, History, Offer, Operation, What};
@@ -54,7 +55,7 @@ fn had<'a>(
     history: &'a History,
     operations: &'a Operations<'a>,
 ) -> BTreeMap<&'a str, Vec<Had<'a>>> {
-    let withdrawn = withdrawn(history);
+    let (withdrawn, late) = (withdrawn(history), late(history));
     // By device, ticket and offer: when it said that the work is done, and whether it was told that it is not its.
     let mut said: BTreeMap<(&str, &str, Offer), (u64, bool)> = BTreeMap::new();
     for one in operations.0.values() {
@@ -74,7 +75,8 @@ fn had<'a>(
         let (done_us, is_refused) =
             said.get(&(by, ticket, offer)).copied().unwrap_or((u64::MAX, false));
         // The word of it may come before the answer.
-        let is_taken_back = told.is_some_and(|told_us| *told_us >= accept.invoked_us);
+        let is_taken_back = told.is_some_and(|told_us| *told_us >= accept.invoked_us)
+            || late.contains(&(by, ticket));
         if matches!(accept.fate, Fate::Ok(_)) && !is_refused && !is_taken_back {
             tickets.entry(ticket).or_default().push(Had { by, offer, accept, done_us });
         }
@@ -93,13 +95,30 @@ fn withdrawn(history: &History) -> BTreeMap<(&str, &str), u64> {
     withdrawn
 }
 
-/// I9. Offers of a ticket to a device do not go back.
+/// By device and ticket: what came too late, as the ticket has it in the end.
+fn late(history: &History) -> BTreeSet<(&str, &str)> {
+    let mut late = BTreeSet::new();
+    for entry in &history.entries {
+        let What::Ticket { ticket, events, .. } = &entry.what else { continue };
+        let refused = events.iter().filter(|one| one.event == "late_accept_refused");
+        late.extend(refused.filter_map(|one| Some((one.technician.as_deref()?, ticket.as_str()))));
+    }
+    late
+}
+
+/// I9. Offers of a ticket to a device do not go back. One that did not come for seconds its device tells behind those
+/// that waited for it: by its place it was said before them, and nobody is to have told it sooner.
 pub(super) fn order(history: &History, found: &mut Found) {
-    let mut last: BTreeMap<(&str, &str), (Offer, usize)> = BTreeMap::new();
+    let mut last: BTreeMap<(&str, &str), (Offer, Option<u64>, usize)> = BTreeMap::new();
     for (at, entry) in history.entries.iter().enumerate() {
-        let What::Alerted { by, ticket, offer } = &entry.what else { continue };
+        let What::Alerted { by, ticket, offer, position } = &entry.what else { continue };
         found.see();
-        if let Some((before, before_at)) = last.insert((by, ticket), (*offer, at))
+        let of = (by.as_str(), ticket.as_str());
+        let was_late = |before: Option<u64>| before.zip(*position).is_some_and(|(b, p)| p < b);
+        if last.get(&of).is_some_and(|(before, place, _)| before > offer && was_late(*place)) {
+            continue;
+        }
+        if let Some((before, _, before_at)) = last.insert(of, (*offer, *position, at))
             && before > *offer
         {
             let text = format!(

@@ -141,7 +141,7 @@ impl Load {
             let device = population.connect(population.technician(&technician).await?)?;
             people.push(device.id);
             let (recorder, under_way) = (Arc::clone(recorder), Arc::clone(&shared.under_way));
-            tasks.push(tokio::spawn(technicians::work(device, recorder, under_way)));
+            tasks.push(tokio::spawn(technicians::work(number, device, recorder, under_way)));
         }
         let (mut customers, mut ending) = (Vec::new(), VecDeque::new());
         let lasting =

@@ -1,15 +1,16 @@
 //! The technicians of a run: each takes what it is offered, and says that the work is done as soon as it was told that
-//! it has it.
+//! it has it; some of them a while later, so that tickets are had for longer than a message takes.
 //!
 //! **Invariants:** what a device says is noted before it is sent; what it is told, in the order in which it is told.
 //! **Not here:** whether it may be told so (`fieldmesh_chaos`).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use fieldmesh_chaos::history::{Answer, Offer, Operation, What};
@@ -18,9 +19,14 @@ use fieldmesh_domain::{
     EntityId,
     message::{self, AlertBody, OfferId, ReceiptBody, ReceiptStatus, ResponseBody},
 };
+use tokio::time::{Instant, sleep_until};
 
 use super::recorder::Recorder;
 use crate::cli::population::{Device, respond};
+
+/// One of so many technicians works for a while.
+const WORKS_EACH: u32 = 10;
+const WORK: Duration = Duration::from_secs(1);
 
 /// What was said and not answered yet.
 #[derive(Clone, Copy)]
@@ -37,25 +43,46 @@ struct Technician {
     recorder: Arc<Recorder>,
     /// By its message; what is not answered the device gives up.
     said: BTreeMap<[u8; 16], Said>,
+    /// How long it works.
+    takes: Duration,
+    /// What it works on, with when that is done; one for each ticket that it was told to have, in this order.
+    works: VecDeque<(Instant, (EntityId, OfferId))>,
     under_way: Arc<AtomicUsize>,
 }
 
-/// A technician's device, for as long as it runs; what it said and has no answer to is counted.
-pub(super) async fn work(device: Device, recorder: Arc<Recorder>, under_way: Arc<AtomicUsize>) {
+/// The device of the technician with this number, for as long as it runs; what it said and has no answer to, and what
+/// it works on, is counted.
+pub(super) async fn work(
+    number: u32,
+    device: Device,
+    recorder: Arc<Recorder>,
+    under_way: Arc<AtomicUsize>,
+) {
     let Device { id, client, mut events } = device;
-    let said = BTreeMap::new();
-    let mut technician = Technician { id, client, recorder, said, under_way };
-    while let Some(event) = events.recv().await {
-        technician.sees(event).await;
+    let (said, works) = (BTreeMap::new(), VecDeque::new());
+    let takes = if number.is_multiple_of(WORKS_EACH) { WORK } else { Duration::ZERO };
+    let mut technician = Technician { id, client, recorder, said, takes, works, under_way };
+    loop {
+        let done = technician.works.front().copied();
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => technician.sees(event).await,
+                None => return,
+            },
+            () = sleep_until(done.map_or_else(Instant::now, |(at, _)| at)), if done.is_some() => {
+                technician.is_done().await;
+            }
+        }
     }
 }
 
 impl Technician {
     async fn sees(&mut self, event: Event) {
         match event {
-            Event::Alert { message_id, body: AlertBody { ticket, offer, .. } } => {
-                let by = self.id.to_string();
-                let alerted = What::Alerted { by, ticket: ticket.to_string(), offer: of(offer) };
+            Event::Alert { message_id, sequence, body: AlertBody { ticket, offer, .. } } => {
+                let (by, told, position) = (self.id.to_string(), of(offer), Some(sequence));
+                let ticket_text = ticket.to_string();
+                let alerted = What::Alerted { by, ticket: ticket_text, offer: told, position };
                 self.recorder.note(alerted);
                 self.says(Some(message_id), (ticket, offer), Answer::Accept).await;
             }
@@ -76,6 +103,7 @@ impl Technician {
         let Some(Said { op, ticket, offer, answer }) = self.answered(message_id) else {
             // What it was told before does not hold any more, or it never answered.
             if let (ReceiptStatus::NoLongerYours, Some(ticket)) = (body.status, body.ticket) {
+                self.lets_go_of(ticket);
                 let (by, ticket) = (self.id.to_string(), ticket.to_string());
                 self.recorder.note(What::Withdrawn { by, ticket });
             }
@@ -90,8 +118,26 @@ impl Technician {
             ReceiptStatus::Replay => What::Unknown { op, why: "taken for another".to_owned() },
         });
         if (body.status, answer) == (ReceiptStatus::Received, Answer::Accept) {
-            self.says(None, (ticket, offer), Answer::Complete).await;
+            if self.takes.is_zero() {
+                return self.says(None, (ticket, offer), Answer::Complete).await;
+            }
+            self.under_way.fetch_add(1, Ordering::Relaxed);
+            self.works.push_back((Instant::now() + self.takes, (ticket, offer)));
         }
+    }
+
+    /// What it worked on longest is done.
+    async fn is_done(&mut self) {
+        let Some((_, of)) = self.works.pop_front() else { return };
+        self.says(None, of, Answer::Complete).await;
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Somebody else works on it.
+    fn lets_go_of(&mut self, ticket: EntityId) {
+        let before = self.works.len();
+        self.works.retain(|(_, (of, _))| *of != ticket);
+        self.under_way.fetch_sub(before - self.works.len(), Ordering::Relaxed);
     }
 
     /// Notes it, and then sends it. Its receipt is seen only behind this.

@@ -263,7 +263,7 @@ impl Drive<'_> {
                     self.give_up(sighting.who, ticket);
                 }
             }
-            Event::Alert { message_id, body } => {
+            Event::Alert { message_id, body, .. } => {
                 self.awaited.offers.remove(&body.ticket);
                 self.unfilled.remove(&body.ticket);
                 let (who, number) =

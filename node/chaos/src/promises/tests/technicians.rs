@@ -10,7 +10,11 @@ fn offer(epoch: u32) -> Offer {
 
 impl Told {
     fn alerted(self, ms: u64, by: &str, offer: Offer) -> Self {
-        self.at(ms, What::Alerted { by: by.into(), ticket: "a".into(), offer })
+        self.alerted_as(ms, by, (offer, None))
+    }
+
+    fn alerted_as(self, ms: u64, by: &str, (offer, position): (Offer, Option<u64>)) -> Self {
+        self.at(ms, What::Alerted { by: by.into(), ticket: "a".into(), offer, position })
     }
 
     fn says(self, ms: u64, op: u64, by: &str, (offer, answer): (Offer, Answer)) -> Self {
@@ -74,6 +78,24 @@ fn an_acceptance_that_was_taken_back_is_none() {
 }
 
 #[test]
+fn an_acceptance_that_its_ticket_refused_as_late_is_none() {
+    let told = || Told::new().accepts(10, 1, "s", offer(1)).accepts(20, 2, "t", offer(2));
+    let of = |late: Option<&str>| {
+        let late = late.map(|by| event("late_accept_refused", Some(by), None));
+        let events = [
+            event("offered", Some("s"), Some(1)),
+            event("offer_expired", None, None),
+            event("offered", Some("t"), Some(2)),
+        ];
+        let events = events.into_iter().chain(late).chain([event("accepted", Some("t"), None)]);
+        one(told().ticket(90, "a", events.collect()))
+    };
+    assert_eq!(of(None), Verdict::Broken, "it has it yet");
+    assert_eq!(of(Some("s")), Verdict::Kept, "the word of it is on its way");
+    assert_eq!(of(Some("u")), Verdict::Broken, "of somebody else");
+}
+
+#[test]
 fn a_ticket_that_is_done_may_be_offered_again_and_one_that_is_not_may_not() {
     let first = || Told::new().accepts(10, 1, "s", offer(1));
     let done = || first().completes(18, 3, "s", offer(1));
@@ -112,6 +134,24 @@ fn offers_to_a_device_do_not_go_back() {
     assert_eq!((finding.verdict, finding.broken), (Verdict::Broken, 1));
     assert_eq!(finding.examples[0].entries, [2, 3]);
     assert_eq!(of(good().alerted(3, "u", offer(1))), Verdict::Kept, "it hears of it first");
+}
+
+#[test]
+fn an_offer_that_a_device_had_to_wait_for_is_not_out_of_order() {
+    let of = |places: [u64; 3]| {
+        let told = [(1, places[0]), (3, places[1]), (2, places[2])].into_iter().zip(1..);
+        let told = told.fold(Told::new(), |told, ((epoch, place), ms)| {
+            told.alerted_as(ms, "s", (offer(epoch), Some(place)))
+        });
+        verdict(Promise::Order, &told.whole())
+    };
+    assert_eq!(of([7, 9, 8]), Verdict::Kept, "it was said before, and came late");
+    assert_eq!(of([7, 8, 9]), Verdict::Broken, "it was said behind");
+    let later = Told::new()
+        .alerted_as(1, "s", (offer(3), Some(9)))
+        .alerted_as(2, "s", (offer(1), Some(7)))
+        .alerted_as(3, "s", (offer(2), Some(10)));
+    assert_eq!(verdict(Promise::Order, &later.whole()), Verdict::Broken, "behind the newest one");
 }
 
 /// Technicians who answer have no part in when a run ends.
