@@ -130,8 +130,8 @@ pub async fn run_with(name: &str, args: &[&str], env: &[(&str, &str)]) -> Finish
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
     let group = child.id().unwrap();
-    // A replay takes several starts of a server.
-    match timeout(2 * PATIENCE, child.wait_with_output()).await {
+    // A replay takes several starts of a server, and a chaos run its own time beside.
+    match timeout(4 * PATIENCE, child.wait_with_output()).await {
         Ok(output) => {
             let output = output.unwrap();
             let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -10,7 +10,7 @@ const DISKS: &str = r#"
 name = "disks"
 hypothesis = "A leader loses its power, a node has bits turned, all lose their power: nothing acknowledged is lost."
 seed = 13
-duration = "34s"
+duration = "50s"
 shards = 4
 
 [workload]
@@ -28,14 +28,14 @@ pick = "leader"
 
 [[fault]]
 kind = "disk.flip"
-at = "11s"
+at = "18s"
 for = "4s"
 pick = "random"
 bits = 8
 
 [[fault]]
 kind = "disk.lost"
-at = "22s"
+at = "40s"
 for = "1s"
 pick = "all"
 

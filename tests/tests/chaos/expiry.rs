@@ -9,7 +9,7 @@ const EXPIRY: &str = r#"
 name = "expiry"
 hypothesis = "Two devices are refused from the end of their certificates on, and served again with the next ones."
 seed = 17
-duration = "26s"
+duration = "36s"
 shards = 2
 
 [workload]
@@ -21,8 +21,8 @@ writes = 2
 
 [[fault]]
 kind = "expire"
-at = "4s"
-for = "8s"
+at = "6s"
+for = "10s"
 devices = 2
 
 [check]

@@ -20,7 +20,7 @@ const BROKEN: &str = r#"
 name = "machines"
 hypothesis = "A cable is pulled, a node dies, a disk is full, datagrams are lost and late: nothing is lost."
 seed = 5
-duration = "30s"
+duration = "44s"
 
 [[fault]]
 kind = "partition"
@@ -30,19 +30,19 @@ pick = "leader"
 
 [[fault]]
 kind = "kill"
-at = "10s"
+at = "12s"
 for = "1s"
 pick = "leader"
 
 [[fault]]
 kind = "disk.full"
-at = "16s"
+at = "24s"
 for = "5s"
 pick = "leader"
 
 [[fault]]
 kind = "loss"
-at = "24s"
+at = "38s"
 for = "3s"
 pick = "all"
 direction = "in"
@@ -50,7 +50,7 @@ percent = 3
 
 [[fault]]
 kind = "delay"
-at = "24s"
+at = "38s"
 for = "3s"
 pick = "random"
 delay = "5ms"
@@ -61,17 +61,17 @@ const UNDER: &str = r#"
 name = "under"
 hypothesis = "What is under a node fails, is wrong or is scarce: nothing is lost."
 seed = 6
-duration = "30s"
+duration = "36s"
 "#;
 
 /// What befalls a node there, each as far as this machine can do it.
 const FAULTS_UNDER: &[(&str, &str)] = &[
     ("disk.broken", "at = \"4s\"\nfor = \"3s\"\npick = \"leader\""),
-    ("clock", "at = \"13s\"\nfor = \"3s\"\npick = \"random\"\nahead = \"10m\""),
-    ("drift", "at = \"18s\"\nfor = \"3s\"\npick = \"random\"\nppm = 50000"),
-    ("cpu", "at = \"18s\"\nfor = \"2s\"\npick = \"random\"\nthreads = 1"),
-    ("memory", "at = \"22s\"\nfor = \"2s\"\npick = \"random\"\nmib = 16"),
-    ("bandwidth", "at = \"22s\"\nfor = \"3s\"\npick = \"all\"\nrate_kbit = 4000"),
+    ("clock", "at = \"18s\"\nfor = \"3s\"\npick = \"random\"\nahead = \"10m\""),
+    ("drift", "at = \"23s\"\nfor = \"3s\"\npick = \"random\"\nppm = 50000"),
+    ("cpu", "at = \"23s\"\nfor = \"2s\"\npick = \"random\"\nthreads = 1"),
+    ("memory", "at = \"27s\"\nfor = \"2s\"\npick = \"random\"\nmib = 16"),
+    ("bandwidth", "at = \"27s\"\nfor = \"3s\"\npick = \"all\"\nrate_kbit = 4000"),
 ];
 
 const REST: &str = r#"
