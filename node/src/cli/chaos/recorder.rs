@@ -20,7 +20,7 @@ use crate::{
     files::{self, Access, Appending},
 };
 
-/// Whatever is waited for in the end comes within this, or not at all, where a node is down: the verdict is there already.
+/// Where a node is down, what is waited for in the end comes within this or not at all; the verdict is there already.
 const WITHOUT_ONE: Duration = Duration::from_secs(5);
 
 /// Takes in what happens, from every task of a run.

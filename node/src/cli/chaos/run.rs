@@ -44,7 +44,7 @@ use crate::{
 const LEDGER: &str = "ledger.jsonl";
 /// How often it is looked whether the run is to be given up, and whether all are served.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Somebody asks for so long behind the last fault: that one is not over before it was mended, however busy the machine is.
+/// Somebody asks for so long behind the last fault, which on a busy machine is mended later than it was to be.
 const ASKED_BEHIND: Duration = Duration::from_secs(5);
 /// Where nobody more was served within this, once all is healed, nobody will be.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,7 +1,7 @@
 //! Disks that end a node: it is asked to have one, or is ended for that, and is started again when the fault ends.
 //!
-//! **Invariants:** a node that is to be started again is, once its files are what they were; what a damaged one did is told. **Not here:** what is turned
-//! over (`rot`), how a node fails of its disk (`store::faulty`).
+//! **Invariants:** a node that is to be started again is, once its files are what they were; what a damaged one did is
+//! told. **Not here:** what is turned over (`rot`), how a node fails of its disk (`store::faulty`).
 
 use std::collections::BTreeMap;
 
