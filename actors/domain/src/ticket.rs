@@ -461,9 +461,7 @@ impl Ticket {
             Command::Order { order, by, id, marks } => {
                 return self.order((order, *marks), by, *id, ctx);
             }
-            Command::Displace { by_ticket, question } => {
-                self.displace(*by_ticket, *question, ctx.now)
-            }
+            Command::Displace { by_ticket: by, question } => self.displace(*by, *question, ctx.now),
             Command::Write { technician, offer, id, text, enclosure } => {
                 let said = Said { id: *id, text, enclosure: enclosure.as_ref() };
                 return self.written(*technician, *offer, said);

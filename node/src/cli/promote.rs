@@ -87,10 +87,7 @@ pub(crate) async fn promote(args: &PromoteArgs, output: &Output) -> Result<(), C
     let restoring = restoring.map_err(|error| usage(&error))?;
     let id = new_id();
     let data = Data::of(&lost, &api, &archive, &id).await?;
-    if let Data::Backup(archive) = &data {
-        let misplaced = misplaced_in(archive, &home).map_err(|error| usage(&error))?;
-        misplaced.map_or(Ok(()), |found| Err(CliError::usage(too_old(found))))?;
-    }
+    data.has_all_slots(&home)?;
     data.tell(output);
     if args.dry_run {
         data.end().await;
@@ -187,6 +184,13 @@ impl<'a> Data<'a> {
             }
             other => Err(CliError::failed(format!("policy {other} is of a later release"))),
         }
+    }
+
+    /// A backup that is older than the last move of a slot is of no use, and that is said before anything is changed.
+    fn has_all_slots(&self, home: &Home) -> Result<(), CliError> {
+        let Self::Backup(archive) = self else { return Ok(()) };
+        let misplaced = misplaced_in(archive, home).map_err(|error| usage(&error))?;
+        misplaced.map_or(Ok(()), |found| Err(CliError::usage(too_old(found))))
     }
 
     /// A node that does not hear of it lets go by itself.
