@@ -108,7 +108,8 @@ impl World<'_, '_> {
                 return Some(format!("node {number} is {member:?}"));
             }
         }
-        if let Some(slot) = known.homes.iter().find_map(|home| home.moving()) {
+        let mut slots = known.homes.iter().flat_map(|home| &home.slots);
+        if let Some(slot) = slots.find(|slot| slot.is_moving()) {
             return Some(format!("{slot:?} is moving"));
         }
         let groups = self.lands.len() as u32 * (self.plan.shards + 1) + 1;

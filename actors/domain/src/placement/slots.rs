@@ -59,16 +59,10 @@ impl Home {
         found.map_or(natural, |at| self.slots[at])
     }
 
-    /// The slot that is moving: they go one after the other. What is left behind is removed once all have arrived,
-    /// because that waits for every replica, and one may be gone for long.
-    pub fn moving(&self) -> Option<Slot> {
-        let mut slots = self.slots.iter().copied();
-        let arriving = slots.clone().find(|slot| slot.next.is_some());
-        arriving.or_else(|| slots.find(Slot::is_moving))
-    }
-
-    /// The slot with which a shard has the next thing to do: the one that is sent to it, when it is that one's turn; where
-    /// none is on its way, the first of which it has something left behind, whoever waits with others.
+    /// The slot with which a shard has the next thing to do: the one that is sent to it, when it is that one's turn,
+    /// for they go one after the other; where none is on its way, the first of which it has something left behind,
+    /// whoever waits with others. That is removed last, because it waits for every replica, and one may be gone for
+    /// long.
     pub fn next_of(&self, shard: u32) -> Option<Slot> {
         let mut slots = self.slots.iter().copied();
         match slots.clone().find(|slot| slot.next.is_some()) {
@@ -201,6 +195,5 @@ mod tests {
         let coming = Slot { slot: 7, shard: 2, next: Some(1), last: None, sent: 2 };
         home.set(coming);
         assert_eq!([1, 2, 3].map(|shard| home.next_of(shard)), [Some(coming), None, None]);
-        assert_eq!(home.moving(), Some(coming));
     }
 }
