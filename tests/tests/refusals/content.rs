@@ -5,7 +5,8 @@ use fieldmesh_device::transport::ask;
 use fieldmesh_domain::{
     EntityId,
     message::{
-        Answer, Location, OfferId, ReceiptStatus, RequestBody, ResponseBody, TEXT_BYTES_MAX,
+        Answer, ETA_MIN_MAX, Location, OfferId, ReceiptStatus, RequestBody, ResponseBody,
+        TEXT_BYTES_MAX,
     },
 };
 use fieldmesh_envelope::{Message, MessageType};
@@ -217,6 +218,13 @@ async fn a_technician_answers_offers_and_nothing_else() {
         ("no bytes", device.message(MessageType::Response, Vec::new())),
         ("a byte behind", device.message(MessageType::Response, [&good[..], &[0]].concat())),
         (
+            "an arrival in more than a week",
+            device.message(
+                MessageType::Response,
+                response(Answer::Accept { eta_min: ETA_MIN_MAX + 1 }),
+            ),
+        ),
+        (
             "a long reason",
             device.message(
                 MessageType::Response,
@@ -232,7 +240,7 @@ async fn a_technician_answers_offers_and_nothing_else() {
     let before = state().await;
     for answer in [
         Answer::Accept { eta_min: 5 },
-        Answer::Accept { eta_min: u16::MAX },
+        Answer::Accept { eta_min: ETA_MIN_MAX },
         Answer::Decline { reason: "no".into() },
         Answer::EnRoute,
         Answer::OnSite,
