@@ -7,6 +7,7 @@
 
 mod kept;
 mod order;
+mod pace;
 mod receive;
 mod types;
 
@@ -23,7 +24,11 @@ use fieldmesh_pki::{Kind, TrustStore, Usage};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use self::{kept::Kept, order::Order};
+use self::{
+    kept::Kept,
+    order::Order,
+    pace::{PAUSE_MAX_MS, Pace},
+};
 use crate::{
     Clock, Entropy,
     keys::DeviceKeys,
@@ -35,11 +40,9 @@ use crate::{
 const MESSAGE_LIFE_S: u64 = 7 * 24 * 3600;
 /// First and longest pause between two transmissions of a message.
 const RETRY_MIN_MS: u64 = 500;
-const RETRY_MAX_MS: u64 = 60_000;
+const RETRY_MAX_MS: u64 = PAUSE_MAX_MS;
 /// A durable message is sent again if its receipt does not come by then.
 const RECEIPT_WAIT_MS: u64 = 30_000;
-/// Messages under way at a time: the service allows 16 streams.
-const IN_FLIGHT_MAX: usize = 8;
 /// A session's keys live as long as its connection, and no longer than this.
 const SESSION_LIFE_S: u64 = 24 * 3600;
 
@@ -74,6 +77,7 @@ pub struct Session {
     service: Option<Service>,
     progress: BTreeMap<[u8; 16], Progress>,
     kept: Kept,
+    pace: Pace,
     /// The second in which the whole outbox was last gone through.
     looked_s: u64,
     symmetric: Option<Symmetric>,
@@ -120,6 +124,7 @@ impl Session {
             service: None,
             progress,
             kept: Kept::default(),
+            pace: Pace::default(),
             looked_s: 0,
             symmetric: None,
             receipts_only: false,
@@ -243,6 +248,7 @@ impl Session {
     pub fn disconnected(&mut self) {
         self.symmetric = None;
         self.order.forget();
+        self.pace.reconnected();
         for progress in self.progress.values_mut() {
             progress.in_flight = false;
             progress.next_ms = 0;
@@ -271,11 +277,11 @@ impl Session {
     /// Messages to send now, sealed; and events for those that are given up.
     pub fn due(&mut self) -> (Vec<Transmit>, Vec<Event>) {
         let (now, mut transmits, mut events) = ((self.clock)(), Vec::new(), Vec::new());
-        let mut in_flight = self.progress.values().filter(|progress| progress.in_flight).count();
+        let (mut in_flight, window) = (self.in_flight(), self.pace.window(now));
         // A long outbox is gone through where something may be sent, and once a second for what expires.
         let is_looked = std::mem::replace(&mut self.looked_s, now / 1000) == now / 1000;
         let may_go = self.next_ms().is_some_and(|next| next <= now);
-        if is_looked && (in_flight >= IN_FLIGHT_MAX || !may_go) {
+        if is_looked && !may_go {
             return (transmits, events);
         }
         let mut order: Vec<(u64, [u8; 16])> = self
@@ -296,7 +302,7 @@ impl Session {
                 events.push(Event::Expired { message_id: id });
                 continue;
             }
-            if progress.in_flight || progress.next_ms > now || in_flight >= IN_FLIGHT_MAX {
+            if progress.in_flight || progress.next_ms > now || in_flight >= window {
                 continue;
             }
             let began = Instant::now();
@@ -331,13 +337,16 @@ impl Session {
         Some(Transmit { message_id: id, bytes: framed(service.id, id, wire::SEALED, &outer) })
     }
 
-    /// When [`Self::due`] has something to do next, in Unix milliseconds.
+    fn in_flight(&self) -> usize {
+        self.progress.values().filter(|progress| progress.in_flight).count()
+    }
+
+    /// When [`Self::due`] has something to do next, in Unix milliseconds; never before an answer comes where as much
+    /// is under way as may be.
     pub fn next_ms(&self) -> Option<u64> {
-        self.progress
-            .values()
-            .filter(|progress| !progress.in_flight)
-            .map(|progress| progress.next_ms)
-            .min()
+        let waiting = self.progress.values().filter(|progress| !progress.in_flight);
+        let next_ms = waiting.map(|progress| progress.next_ms).min()?;
+        (self.in_flight() < self.pace.size()).then_some(next_ms.max(self.pace.until_ms()))
     }
 
     /// When [`Self::overdue`] has something to tell, in Unix milliseconds.
@@ -355,9 +364,20 @@ impl Session {
         }
         let now = (self.clock)();
         match reply {
-            Reply::Accepted => self.again_at(id, now + RECEIPT_WAIT_MS),
-            Reply::Busy { retry_after_ms } | Reply::Unavailable { retry_after_ms } => {
-                let pause = self.pause(id).max(u64::from(retry_after_ms));
+            Reply::Accepted => {
+                self.pace.taken(now);
+                self.again_at(id, now + RECEIPT_WAIT_MS);
+            }
+            Reply::Busy { retry_after_ms } => {
+                let [jitter] = self.random();
+                self.pace.busy(now, retry_after_ms, jitter);
+                // It has its turn again when the pause is over: before whatever was said after it.
+                self.again_at(id, now);
+            }
+            // That may be because of this one message, so others do not wait for it.
+            Reply::Unavailable { retry_after_ms } => {
+                let said = u64::from(retry_after_ms).min(RETRY_MAX_MS);
+                let pause = self.pause(id).max(said);
                 self.again_at(id, now + pause);
             }
             Reply::StaleKey { service } => {
@@ -367,6 +387,7 @@ impl Session {
                 self.again_at(id, now + pause);
             }
             Reply::Receipt { sealed } => {
+                self.pace.taken(now);
                 let received = self.receive(&sealed);
                 let pause = self.pause(id);
                 self.again_at(id, now + pause);
