@@ -3,6 +3,8 @@
 //! A shard hands out [`SHARD_CREDITS`] credits for work that comes from outside, and an entity holds
 //! at most [`ENTITY_MAILBOX_MAX`] of them. A credit returns when its ask is answered or dropped.
 
+mod limit;
+
 use std::{
     sync::{
         Arc,
@@ -14,6 +16,9 @@ use std::{
 use fieldmesh_domain::{EntityId, EntityKind};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub use self::limit::LIMIT_MAX;
+use self::limit::{Limit, UnderWay};
+
 /// Asks from devices and operators in one shard at a time. At a measured 10 ms an ask under load
 /// this is 100,000 asks a second, and below the 4,096 entries that the log serves from memory.
 pub const SHARD_CREDITS: usize = 1024;
@@ -21,11 +26,6 @@ pub const SHARD_CREDITS: usize = 1024;
 pub const ENTITY_MAILBOX_MAX: usize = 64;
 /// What a caller is told to wait when there are no credits.
 pub const RETRY_AFTER_MS: u32 = 200;
-
-/// Of the credits of a shard, those that customers may have: what they ask for is a dozen steps behind the one that
-/// they have an answer to, so that a shard that gave them all would take on ever more and end ever less (Welsh and
-/// Culler, *Adaptive overload control for busy Internet servers*, 2003).
-pub const CUSTOMER_CREDITS: usize = 128;
 
 /// How long a row of a shard's outbox may take from which on customers wait: some ten milliseconds are usual, and a
 /// quarter of a second where a majority is in another region.
@@ -39,15 +39,14 @@ const WEIGHT: u64 = 4;
 #[derive(Debug, Clone)]
 pub struct Credits {
     all: Arc<Semaphore>,
-    customers: Arc<Semaphore>,
+    customers: Arc<Limit>,
     backlog: Backlog,
 }
 
 impl Default for Credits {
     fn default() -> Self {
-        let of = |count| Arc::new(Semaphore::new(count));
-        let (all, customers) = (of(SHARD_CREDITS), of(CUSTOMER_CREDITS));
-        Self { all, customers, backlog: Backlog::default() }
+        let all = Arc::new(Semaphore::new(SHARD_CREDITS));
+        Self { all, customers: Arc::default(), backlog: Backlog::default() }
     }
 }
 
@@ -62,7 +61,7 @@ impl Credits {
     pub fn try_take_for(&self, device: EntityId) -> Option<Credit> {
         let of_customers = match is_likely_new(device) {
             true if self.backlog.is_long() => return None,
-            true => Some(Arc::clone(&self.customers).try_acquire_owned().ok()?),
+            true => Some(self.customers.try_take()?),
             false => None,
         };
         Some(Credit { _of_customers: of_customers, ..self.try_take()? })
@@ -116,7 +115,7 @@ pub fn is_likely_new(device: EntityId) -> bool {
 #[derive(Debug)]
 pub struct Credit {
     _of_all: OwnedSemaphorePermit,
-    _of_customers: Option<OwnedSemaphorePermit>,
+    _of_customers: Option<UnderWay>,
 }
 
 /// Counts the asks waiting at an entity: those from outside, and those from within, which are bounded where they
@@ -181,15 +180,15 @@ mod tests {
         assert!(load.is_idle());
     }
 
-    #[test]
-    fn customers_wait_for_each_other_and_nobody_for_them() {
+    #[tokio::test(start_paused = true)]
+    async fn customers_wait_for_each_other_and_nobody_for_them() {
         let of = |kind| EntityId::new(kind, "eu1".parse().unwrap(), [1; 10]);
         let (customer, technician) = (of(EntityKind::Customer), of(EntityKind::Technician));
         let credits = Credits::default();
         let mut held: Vec<_> =
-            (0..CUSTOMER_CREDITS).map(|_| credits.try_take_for(customer).unwrap()).collect();
+            (0..LIMIT_MAX).map(|_| credits.try_take_for(customer).unwrap()).collect();
         assert!(credits.try_take_for(customer).is_none());
-        let others = SHARD_CREDITS - CUSTOMER_CREDITS;
+        let others = SHARD_CREDITS - LIMIT_MAX;
         held.extend((0..others).map(|_| credits.try_take_for(technician).unwrap()));
         assert!(credits.try_take().is_none(), "there is a bound for all");
         held.clear();

@@ -35,7 +35,8 @@ use crate::web::rest::{NewCustomer, NewSkill, NewTechnician, Point};
 const CATEGORY: u16 = 1;
 /// Each has room for a thousand messages that wait.
 const CUSTOMERS: usize = 200;
-const TECHNICIANS: usize = 24;
+/// A device has eight answers under way, each of which takes a commit: of these there are more than are measured.
+const TECHNICIANS: usize = 96;
 /// Requests under way while it is measured what the cluster can do.
 const UNDER_WAY: usize = 128;
 /// Until the rate is a steady one.
