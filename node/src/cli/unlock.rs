@@ -79,3 +79,20 @@ impl Unlock {
         Ok(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A unit that hands it over under another name starts no node: nobody is there to be asked.
+    #[test]
+    fn the_shipped_unit_hands_over_the_credential_that_is_looked_for() {
+        let unit = include_str!("../../../scripts/fieldmesh.service");
+        for line in [
+            format!("\nLoadCredentialEncrypted={CREDENTIAL}:/etc/fieldmesh/passphrase\n"),
+            format!(" systemd-creds encrypt --name={CREDENTIAL} - /etc/fieldmesh/passphrase\n"),
+        ] {
+            assert!(unit.contains(&line), "the unit has no line {line:?}");
+        }
+    }
+}
