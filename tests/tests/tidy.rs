@@ -308,6 +308,32 @@ fn the_text_speaks_of_the_product_alone() {
     report("words about something else", &findings);
 }
 
+/// The metrics that a text names between two of `mark`.
+fn metrics_between(mark: char, text: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let named = text.split(mark).filter(|part| part.starts_with("fieldmesh_"));
+    named.filter(|part| part.chars().all(is_part)).map(str::to_owned).collect()
+}
+
+#[test]
+fn metrics_are_documented_and_those_that_are_documented_are_there() {
+    let (mut counted, mut documented) = (BTreeSet::new(), BTreeSet::new());
+    for (path, text) in text_files() {
+        if allowed(&path, &["node/src/", "actors/src/"]) {
+            counted.append(&mut metrics_between('"', &text));
+        } else if path.starts_with("docs/") {
+            documented.append(&mut metrics_between('`', &text));
+        }
+    }
+    assert!(!counted.is_empty(), "no metric found: the check would pass without checking");
+    let undocumented = counted.difference(&documented);
+    let undocumented = undocumented
+        .map(|name| format!("{name} is in no document; say in docs/operations.md what it tells"));
+    let gone = documented.difference(&counted);
+    let gone = gone.map(|name| format!("{name} is counted nowhere; take it out of docs"));
+    report("metrics", &undocumented.chain(gone).collect::<Vec<_>>());
+}
+
 /// Whether `line` has `folder` as the beginning of an absolute path.
 fn names_folder(line: &str, folder: &str) -> bool {
     line.match_indices(folder).any(|(start, _)| {
