@@ -73,6 +73,7 @@ struct EnrollArgs {
     /// UDP address for messages, host:port; several with commas. The service tells of more.
     #[arg(long)]
     devices: String,
+    /// The user of the token.
     #[arg(long)]
     user: String,
     /// File with the secret; without it the secret is read from standard input.
@@ -93,20 +94,25 @@ struct RenewArgs {
 
 #[derive(Debug, Args)]
 struct RequestArgs {
+    /// The kind of work, as the service numbers it.
     #[arg(long)]
     category: u16,
+    /// The kind within the category.
     #[arg(long, default_value_t = 0)]
     subcategory: u16,
-    /// 1 is the highest.
+    /// 1 is the highest, 3 the lowest.
     #[arg(long, default_value_t = 2)]
     impact: u8,
+    /// 1 is the highest, 3 the lowest.
     #[arg(long, default_value_t = 2)]
     urgency: u8,
     /// Millionths of a degree.
     #[arg(long, allow_hyphen_values = true)]
     lat_e6: i32,
+    /// The same.
     #[arg(long, allow_hyphen_values = true)]
     lon_e6: i32,
+    /// What is wrong.
     #[arg(long)]
     text: String,
     /// Seconds to wait for the receipt.
@@ -126,6 +132,7 @@ struct ListenArgs {
 
 #[derive(Debug, Args)]
 struct RespondArgs {
+    /// The ticket, as the alert says.
     #[arg(long)]
     ticket: EntityId,
     /// The offer, as the alert says.
@@ -140,22 +147,31 @@ struct RespondArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 enum AnswerVerb {
+    /// The technician comes.
     Accept {
-        /// 10080 are 7 days, and more is refused.
+        /// Minutes until the arrival; 10080 are 7 days, and more is refused.
         #[arg(long, value_parser = clap::value_parser!(u16).range(..=10_080))]
         eta_min: u16,
     },
+    /// The technician does not come: somebody else is sought.
     Decline {
+        /// Why.
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// On the way.
     EnRoute,
+    /// There.
     OnSite,
+    /// The work is done.
     Complete {
+        /// What was done; the customer reads it.
         #[arg(long, default_value = "")]
         note: String,
     },
+    /// The work cannot be done by this technician: somebody else is sought.
     CannotComplete {
+        /// Why; the customer reads it.
         #[arg(long, default_value = "")]
         reason: String,
     },
@@ -164,11 +180,14 @@ enum AnswerVerb {
         /// parts, customer, safety or other.
         #[arg(long, value_parser = pause_reason)]
         reason: PauseReason,
+        /// So long.
         #[arg(long)]
         minutes: u16,
+        /// What for.
         #[arg(long, default_value = "")]
         text: String,
     },
+    /// The work goes on after a pause.
     Resume,
     /// A person has looked at the alert, and has not answered yet.
     Seen,
@@ -180,6 +199,7 @@ enum AnswerVerb {
     },
     /// For the customer.
     Message {
+        /// What it says.
         #[arg(long)]
         text: String,
     },
@@ -187,11 +207,13 @@ enum AnswerVerb {
 
 #[derive(Debug, Args)]
 struct AttachArgs {
+    /// The ticket.
     #[arg(long)]
     ticket: EntityId,
     /// At most 8 MiB.
     #[arg(long)]
     file: PathBuf,
+    /// What the message says beside the file.
     #[arg(long, default_value = "")]
     text: String,
     /// The offer, as the alert says: a technician writes under it.
@@ -204,6 +226,7 @@ struct AttachArgs {
 
 #[derive(Debug, Args)]
 struct FetchArgs {
+    /// The ticket.
     #[arg(long)]
     ticket: EntityId,
     /// As the message says.
@@ -216,6 +239,7 @@ struct FetchArgs {
 
 #[derive(Debug, Args)]
 struct ActArgs {
+    /// The ticket.
     #[arg(long)]
     ticket: EntityId,
     /// Seconds to wait for the receipt.
@@ -227,7 +251,9 @@ struct ActArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 enum ActVerb {
+    /// The work is not to be done.
     Cancel {
+        /// Why.
         #[arg(long, default_value = "")]
         reason: String,
     },
@@ -235,11 +261,13 @@ enum ActVerb {
     Confirm,
     /// The work is not done, although the technician says so.
     Object {
+        /// What is not done.
         #[arg(long, default_value = "")]
         reason: String,
     },
     /// Something of the request is to be otherwise; what is not said stays.
     Amend {
+        /// What is asked for.
         #[arg(long)]
         text: Option<String>,
         /// Latitude and longitude in millionths of a degree, with a comma between them.
@@ -248,10 +276,13 @@ enum ActVerb {
     },
     /// For the technician.
     Message {
+        /// What it says.
         #[arg(long)]
         text: String,
     },
+    /// The work is to be done after all, or again: within seven days after the end.
     Reopen {
+        /// Why.
         #[arg(long, default_value = "")]
         reason: String,
     },
@@ -364,6 +395,25 @@ mod tests {
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    /// What of a command has nothing in `--help`.
+    fn unexplained(command: &clap::Command) -> Vec<String> {
+        let name = command.get_name();
+        let silent = command.get_arguments();
+        let silent = silent.filter(|arg| !arg.is_hide_set() && arg.get_help().is_none());
+        let mut found: Vec<String> = silent.map(|arg| format!("{name} {}", arg.get_id())).collect();
+        if command.get_about().is_none() {
+            found.push(name.to_owned());
+        }
+        found.extend(command.get_subcommands().flat_map(unexplained));
+        found
+    }
+
+    #[test]
+    fn every_command_and_argument_is_explained() {
+        use clap::CommandFactory as _;
+        assert_eq!(unexplained(&Cli::command()), [""; 0]);
     }
 
     #[test]

@@ -285,3 +285,33 @@ pub(crate) fn start_logging(config: &Config) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    /// What of a command has nothing in `--help`.
+    fn unexplained(command: &clap::Command) -> Vec<String> {
+        let name = command.get_name();
+        let silent = command.get_arguments();
+        let silent = silent.filter(|arg| !arg.is_hide_set() && arg.get_help().is_none());
+        let mut found: Vec<String> = silent.map(|arg| format!("{name} {}", arg.get_id())).collect();
+        if command.get_about().is_none() {
+            found.push(name.to_owned());
+        }
+        found.extend(command.get_subcommands().flat_map(unexplained));
+        found
+    }
+
+    #[test]
+    fn every_command_and_argument_is_explained() {
+        assert_eq!(unexplained(&Cli::command()), [""; 0]);
+    }
+}

@@ -41,8 +41,10 @@ pub(crate) struct AttachArgs {
     id: String,
     /// At most 8 MiB.
     file: PathBuf,
+    /// Who gets it.
     #[arg(long, value_enum)]
     to: To,
+    /// What it says beside the file.
     #[arg(long, default_value = "")]
     text: String,
 }

@@ -37,6 +37,7 @@ pub(crate) enum AuditVerb {
 pub(crate) struct FileArgs {
     #[command(flatten)]
     common: Common,
+    /// The export to write.
     file: PathBuf,
 }
 
@@ -44,6 +45,7 @@ pub(crate) struct FileArgs {
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     common: Common,
+    /// The export, or the proof, whose name ends in .proof.
     file: PathBuf,
     /// Root certificates, PEM; those of the data directory unless given.
     #[arg(long)]
@@ -61,6 +63,7 @@ pub(crate) struct ProveArgs {
     /// The certificate's serial number in hexadecimal.
     #[arg(long)]
     serial: String,
+    /// The proof to write; `verify` knows it by a name that ends in .proof.
     file: PathBuf,
 }
 

@@ -100,6 +100,7 @@ pub(crate) struct ListArgs {
 pub(crate) struct IdArgs {
     #[command(flatten)]
     common: Common,
+    /// Customer, technician or registration.
     id: String,
 }
 
@@ -107,6 +108,7 @@ pub(crate) struct IdArgs {
 pub(crate) struct WhyArgs {
     #[command(flatten)]
     common: Common,
+    /// Customer, technician or registration.
     id: String,
     /// The reason, for the record.
     #[arg(long)]
@@ -117,6 +119,7 @@ pub(crate) struct WhyArgs {
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     common: Common,
+    /// Customer, technician or registration.
     #[arg(required_unless_present = "serial")]
     id: Option<String>,
     /// A certificate's serial number in hexadecimal.

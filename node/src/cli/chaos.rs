@@ -55,7 +55,7 @@ const REPORT: &str = "report.html";
 pub(crate) enum ChaosVerb {
     /// Says what a scenario would break, when, and how many nodes would be out at a time.
     Plan(PlanArgs),
-    /// Runs a scenario on a cluster that is made for it, and judges what happened.
+    /// Runs a scenario, on a cluster that is made for it or on one that is there, and judges what happened.
     Run(RunArgs),
     /// Judges a history again, and writes its report.
     Report(ReportArgs),

@@ -77,6 +77,7 @@ pub(crate) struct MoveArgs {
 pub(crate) struct PolicyArgs {
     #[command(flatten)]
     wait: WaitArgs,
+    /// The region.
     region: String,
     /// zone: at home alone. standby: a copy of each group in one other region. region: nodes of two other
     /// regions vote too.
@@ -90,6 +91,7 @@ pub(crate) struct PolicyArgs {
 pub(crate) struct SlotsArgs {
     #[command(flatten)]
     wait: WaitArgs,
+    /// The region whose slots they are.
     region: String,
     /// The shard's group, as `cluster status` shows it.
     to: u32,
@@ -102,6 +104,7 @@ pub(crate) struct SlotsArgs {
 pub(crate) struct AreaArgs {
     #[command(flatten)]
     wait: WaitArgs,
+    /// The region.
     region: String,
     /// All its boxes, 16 at most, in degrees: south, west, north, east, as 47.2,5.8,55.1,15.1. Those that it had
     /// before end.

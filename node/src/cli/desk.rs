@@ -29,6 +29,7 @@ pub(crate) enum DispatchVerb {
 pub(crate) struct WhatifArgs {
     #[command(flatten)]
     common: Common,
+    /// The kind of work, as skills and rules number it.
     #[arg(long)]
     category: u16,
     /// 1 is the highest, 5 the lowest.
@@ -37,18 +38,22 @@ pub(crate) struct WhatifArgs {
     /// Degrees, to the millionth; where the customer is unless given.
     #[arg(long, required_unless_present = "customer", requires = "lon", allow_hyphen_values = true, value_parser = micro_degrees)]
     lat: Option<i32>,
+    /// The same.
     #[arg(long, requires = "lat", allow_hyphen_values = true, value_parser = micro_degrees)]
     lon: Option<i32>,
     /// Whose request it would be, under the rules, policies and promises in force.
     #[arg(long)]
     customer: Option<String>,
+    /// The kind within the category.
     #[arg(long, default_value_t = 0, requires = "customer")]
     subcategory: u16,
     /// 1 is the highest, 3 the lowest.
     #[arg(long, requires = "customer", value_parser = clap::value_parser!(u8).range(1..=3))]
     impact: Option<u8>,
+    /// 1 is the highest, 3 the lowest.
     #[arg(long, requires = "customer", value_parser = clap::value_parser!(u8).range(1..=3))]
     urgency: Option<u8>,
+    /// What the customer would write.
     #[arg(long, default_value = "", requires = "customer")]
     text: String,
     /// A technician that is not to be counted on; may be given several times.

@@ -26,6 +26,7 @@ pub(crate) struct CreateArgs {
     /// Whom it reports for.
     #[arg(long)]
     customer: String,
+    /// In whose form it reports.
     #[arg(long, value_enum)]
     kind: Form,
     /// As events call it.
@@ -34,6 +35,7 @@ pub(crate) struct CreateArgs {
     /// The category of what it reports.
     #[arg(long)]
     category: u16,
+    /// The kind within the category.
     #[arg(long, default_value_t = 0)]
     subcategory: u16,
     /// SEVERITY=IMPACT/URGENCY, the worst first; critical=1/1, error=1/2, warning=2/2 and info=3/3 unless

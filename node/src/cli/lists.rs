@@ -57,6 +57,7 @@ pub(crate) struct TicketListArgs {
 pub(crate) struct ReadArgs {
     #[command(flatten)]
     common: Common,
+    /// The ticket.
     id: String,
     /// What the asked node has, even where it cannot tell whether that is the last word.
     #[arg(long)]

@@ -64,6 +64,7 @@ pub(crate) enum OrderVerb {
     Amend {
         #[command(flatten)]
         of: Of,
+        /// What the customer asks for.
         #[arg(long)]
         text: Option<String>,
         /// 1 is the highest, 5 the lowest.
@@ -72,6 +73,7 @@ pub(crate) enum OrderVerb {
         /// Millionths of a degree.
         #[arg(long, allow_hyphen_values = true, requires = "lon_e6")]
         lat_e6: Option<i32>,
+        /// The same.
         #[arg(long, allow_hyphen_values = true, requires = "lat_e6")]
         lon_e6: Option<i32>,
     },
@@ -83,8 +85,10 @@ pub(crate) enum OrderVerb {
     Message {
         #[command(flatten)]
         of: Of,
+        /// Who reads it.
         #[arg(long, value_enum)]
         to: To,
+        /// What it says.
         #[arg(long)]
         text: String,
     },
@@ -92,6 +96,7 @@ pub(crate) enum OrderVerb {
     Group {
         #[command(flatten)]
         of: Of,
+        /// The ticket that is worked on.
         #[arg(long)]
         parent: String,
     },

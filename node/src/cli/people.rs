@@ -29,6 +29,7 @@ use crate::{
 pub(crate) struct SetArgs {
     #[command(flatten)]
     pub(super) common: Common,
+    /// The technician.
     technician: String,
     /// All its skills, as category:level, or category:level@2027-01-31 for one that ends with that day
     /// in UTC.
@@ -58,6 +59,7 @@ pub(crate) struct HealthArgs {
 pub(crate) struct PreferArgs {
     #[command(flatten)]
     pub(super) common: Common,
+    /// The customer.
     customer: String,
     /// All technicians that it would like to see.
     #[arg(long, num_args = 1.., value_name = "TECHNICIAN")]
@@ -74,12 +76,15 @@ pub(crate) struct PreferArgs {
 pub(crate) struct CustomerArgs {
     #[command(flatten)]
     pub(super) common: Common,
+    /// The customer.
     customer: String,
+    /// Its name, which technicians see.
     #[arg(long)]
     name: Option<String>,
     /// Degrees, as 48.85.
     #[arg(long, allow_hyphen_values = true, requires = "lon")]
     lat: Option<String>,
+    /// The same.
     #[arg(long, allow_hyphen_values = true, requires = "lat")]
     lon: Option<String>,
     /// 1 is the best service level.

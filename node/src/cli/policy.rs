@@ -69,8 +69,10 @@ pub(crate) struct SimulateArgs {
     /// 1 is the highest, 5 the lowest.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=5))]
     priority: u8,
+    /// The kind of work.
     #[arg(long, default_value_t = 0)]
     category: u16,
+    /// The customer's; 1 is the best service level.
     #[arg(long, default_value_t = 2)]
     tier: u8,
     /// A technician, in the order in which the desk would choose: its distance in km, and `never`,

@@ -48,14 +48,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct ReplayArgs {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// CSV with: incident, opened_at, caller, location, category, subcategory, impact, urgency,
-    /// assignee.
+    /// CSV with: opened_at, caller, location, category, subcategory, impact, urgency, assignee.
     file: PathBuf,
     /// How many times faster than the log, or "max".
     #[arg(long, default_value = "max")]
     speed: String,
-    /// Requests at most.
-    #[arg(long, default_value_t = usize::MAX)]
+    /// Requests at most; all of the log unless given.
+    #[arg(long, default_value_t = usize::MAX, hide_default_value = true)]
     limit: usize,
     /// CSV of cities with latitude and longitude; default: cities.csv beside the log, if there.
     #[arg(long)]

@@ -1,9 +1,8 @@
 //! The log of a service desk as the replay reads it.
 //!
-//! Needed columns: `incident, opened_at (YYYY-MM-DDTHH:MM), caller, location, category, subcategory,
-//! impact, urgency, assignee`. A report also reads `incident, resolved_at, priority, reassignments,
-//! met_sla` where they are there, for what really happened; others are ignored. An empty field was unknown;
-//! impact and urgency are 1 to 3.
+//! Needed columns: `opened_at (YYYY-MM-DDTHH:MM), caller, location, category, subcategory, impact, urgency,
+//! assignee`. A report also reads `incident, resolved_at, reassignments, met_sla` where they are there, for what
+//! really happened; others are ignored. An empty field was unknown; impact and urgency are 1 to 3.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -91,6 +91,7 @@ pub(crate) struct RemoveArgs {
 pub(crate) struct ForgetArgs {
     #[command(flatten)]
     common: Common,
+    /// The node's number.
     number: u64,
 }
 

@@ -39,6 +39,7 @@ const SWAP_PATIENCE: Duration = Duration::from_secs(660);
 pub(crate) struct Whose {
     #[command(flatten)]
     common: Common,
+    /// The technician.
     technician: String,
 }
 
@@ -48,6 +49,7 @@ pub(crate) enum ShiftVerb {
     Set {
         #[command(flatten)]
         whose: Whose,
+        /// The roster.
         file: PathBuf,
         /// Of a calendar file: where times are meant that name no zone.
         #[arg(long, default_value = "UTC")]

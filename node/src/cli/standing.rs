@@ -19,6 +19,7 @@ use crate::{
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     pub(super) common: Common,
+    /// The customer or technician.
     id: String,
 }
 
@@ -26,6 +27,7 @@ pub(crate) struct ShowArgs {
 pub(crate) struct SuspendArgs {
     #[command(flatten)]
     pub(super) common: Common,
+    /// The customer or technician.
     id: String,
     /// Say what would change, and change nothing.
     #[arg(long)]

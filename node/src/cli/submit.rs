@@ -15,8 +15,10 @@ pub(crate) struct SubmitArgs {
     pub(super) common: Common,
     /// The customer.
     customer: String,
+    /// The kind of work, as skills and rules number it.
     #[arg(long)]
     category: u16,
+    /// The kind within the category.
     #[arg(long, default_value_t = 0)]
     subcategory: u16,
     /// 1 is the highest, 3 the lowest.
@@ -31,6 +33,7 @@ pub(crate) struct SubmitArgs {
     /// Degrees, as 48.85; where the customer is unless given.
     #[arg(long, allow_hyphen_values = true, requires = "lon")]
     lat: Option<String>,
+    /// The same.
     #[arg(long, allow_hyphen_values = true, requires = "lat")]
     lon: Option<String>,
     /// The same key again is the same ticket, as the number of the call.

@@ -25,22 +25,28 @@ pub(crate) struct NewArgs {
     /// How long it lasts from now, at most 30 days.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=43_200))]
     minutes: u64,
+    /// Regions; all unless given. May be given several times, as what follows.
     #[arg(long = "region")]
     regions: Vec<String>,
+    /// Kinds of work; all unless given.
     #[arg(long = "category")]
     categories: Vec<u16>,
     /// 1 is the highest, 5 the lowest; all unless given.
     #[arg(long = "priority", value_parser = clap::value_parser!(u8).range(1..=5))]
     priorities: Vec<u8>,
+    /// All customers unless given.
     #[arg(long = "customer")]
     customers: Vec<String>,
     /// The middle of an area, in millionths of a degree.
     #[arg(long, allow_hyphen_values = true, requires = "lon_e6", requires = "radius_km")]
     lat_e6: Option<i32>,
+    /// The same.
     #[arg(long, allow_hyphen_values = true, requires = "lat_e6")]
     lon_e6: Option<i32>,
+    /// How far the area goes from there.
     #[arg(long, requires = "lat_e6")]
     radius_km: Option<u32>,
+    /// Why; operators read it.
     #[arg(long, default_value = "")]
     reason: String,
 }
@@ -50,6 +56,7 @@ pub(crate) struct NewArgs {
 pub(crate) struct NamedArgs {
     #[command(flatten)]
     common: Common,
+    /// Its name, as the list shows it.
     name: String,
 }
 
