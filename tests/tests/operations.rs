@@ -2,7 +2,8 @@
 //! shrunk by its shell blocks, in one bash.
 //!
 //! The document's addresses are changed to some that no other test has; so are those of `scripts/cluster`, which
-//! is run here too. **Not here:** what devices notice of it (`cluster`).
+//! is run here too, alone and with `docs/first-ticket.md` on what it starts. **Not here:** what devices notice of it
+//! (`cluster`).
 #![allow(
     clippy::disallowed_methods,
     clippy::expect_used,
@@ -39,16 +40,16 @@ async fn the_operations_guide_runs_from_its_first_line_to_its_last() {
 
 const CLUSTER: &str = "scripts/cluster";
 
-/// The script that starts a cluster for trying it, which ends once it has said what there is.
-fn cluster_script() -> String {
-    // Not those of the guide, where both run in one process.
-    let mut text = document(CLUSTER).replace("127.0.0.", &format!("{}10", network()));
+/// The script that starts a cluster for trying it, on addresses that begin so, with another last command than to wait.
+fn cluster_script(addresses: &str, last: &str) -> String {
+    let mut text = document(CLUSTER).replace("127.0.0.", addresses);
+    let last = format!("\n{last}\n");
     for (what, instead) in [
         // The programs are those that are tested.
         ("source \"$(dirname \"${BASH_SOURCE[0]}\")/setup\"\n", ""),
         ("cargo build --locked --workspace --bin fieldmesh\n", ""),
         ("fieldmesh=$CARGO_TARGET_DIR/debug/fieldmesh\n", "fieldmesh=fieldmesh\n"),
-        ("\nwait\n", "\n\"$fieldmesh\" cluster status --json --config node-1.toml\n"),
+        ("\nwait\n", last.as_str()),
     ] {
         assert_eq!(text.matches(what).count(), 1, "{CLUSTER} has {what:?} once");
         text = text.replace(what, instead);
@@ -70,7 +71,11 @@ async fn tried(scratch: &Path, script: &Path) -> Value {
 async fn the_script_for_trying_a_cluster_starts_two_regions_and_the_same_again() {
     let scratch = TempDir::new().unwrap();
     let script = scratch.path().join("cluster.sh");
-    std::fs::write(&script, cluster_script()).unwrap();
+    // Not the addresses of the guide, where both run in one process.
+    let addresses = format!("{}10", network());
+    let text =
+        cluster_script(&addresses, "\"$fieldmesh\" cluster status --json --config node-1.toml");
+    std::fs::write(&script, text).unwrap();
     let mut numbers = Vec::new();
     for _ in 0..2 {
         let view = tried(scratch.path(), &script).await;
@@ -84,4 +89,22 @@ async fn the_script_for_trying_a_cluster_starts_two_regions_and_the_same_again()
     }
     let expected = BTreeMap::from([("eu1".to_owned(), vec![1, 2]), ("us1".to_owned(), vec![3])]);
     assert_eq!(numbers, [expected.clone(), expected]);
+}
+
+const FIRST: &str = "docs/first-ticket.md";
+/// Below this, the document was cut or its fences are no longer found.
+const FIRST_BLOCKS_MIN: usize = 7;
+
+#[tokio::test]
+async fn the_first_ticket_is_confirmed_and_done_on_what_the_script_starts() {
+    let addresses = format!("{}11", network());
+    let script = Script::of(FIRST, &document(FIRST).replace("127.0.0.", &addresses));
+    assert!(script.blocks >= FIRST_BLOCKS_MIN, "{FIRST} has {} blocks only", script.blocks);
+    let scratch = TempDir::new().unwrap();
+    let (cluster, guide) = (scratch.path().join("cluster.sh"), scratch.path().join("guide.sh"));
+    std::fs::write(&cluster, cluster_script(&addresses, "bash \"$GUIDE\"")).unwrap();
+    std::fs::write(&guide, &script.text).unwrap();
+    let mut shell = shell(scratch.path(), &cluster);
+    shell.arg("cluster").env("GUIDE", &guide);
+    run(FIRST, &script, shell).await;
 }
