@@ -23,11 +23,17 @@ use fieldmesh_domain::{
 };
 use serde_json::{Value, json};
 
+/// What a command ends with; README.md has the same.
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 usage, or the device's directory; 3 refused by the service; \
+                          75 no answer yet: a message waits in the outbox and is sent by the next command, anything else \
+                          is to be repeated";
+
 #[derive(Debug, Parser)]
 #[command(
     name = "fieldmesh-device",
     version,
-    about = "A device that asks for service, or gives it"
+    about = "A device that asks for service, or gives it",
+    after_help = EXIT_CODES
 )]
 struct Cli {
     #[command(subcommand)]

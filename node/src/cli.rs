@@ -1,8 +1,7 @@
 //! The command line: arguments, output, exit codes.
 //!
-//! Exit codes: 0 done; 1 the operation failed or a promise was broken; 2 usage or configuration;
-//! 3 refused by the server; 69 the server cannot be reached; 74 storage failed; a run of chaos has its own
-//! (`chaos`). With `--json` the last line of standard output is one object.
+//! How it ends is in `EXIT_CODES`; a run of chaos has codes of its own (`chaos`). With `--json` the last line of
+//! standard output is one object.
 
 mod api;
 mod attachments;
@@ -67,9 +66,14 @@ use output::Output;
 
 use crate::config::{Config, LogFormat};
 
+/// What a command ends with; README.md has the same.
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or a promise was broken; 2 usage, configuration, or a node that \
+                          cannot start; 3 refused by the service, or by the other nodes; 69 server not reachable; \
+                          74 storage failed while the node ran";
+
 /// Confidential service requests, dispatched.
 #[derive(Debug, Parser)]
-#[command(name = "fieldmesh", version)]
+#[command(name = "fieldmesh", version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
