@@ -57,6 +57,7 @@ pub struct ChaosView {
     pub proposal: Option<ChaosProposalView>,
 }
 
+/// A fault that the node does to itself, and for how long yet unless it is renewed.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LeaseView {
     pub number: u64,

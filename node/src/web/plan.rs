@@ -101,6 +101,7 @@ pub struct PlanStory {
     pub greedy_working_s: u64,
 }
 
+/// A technician's route.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct RouteStory {
     pub technician: String,
@@ -123,12 +124,14 @@ pub struct LegStory {
     pub in_window: Option<bool>,
 }
 
+/// A ticket in no route, and why.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct LeftStory {
     pub ticket: String,
     pub reason: String,
 }
 
+/// A ticket that another technician is to have than has it now, or that nobody has.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct MoveStory {
     pub ticket: String,

@@ -35,6 +35,7 @@ pub struct AuthoritiesView {
     pub proposal: Option<ProposalView>,
 }
 
+/// An issuing CA or a root.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AuthorityView {
     /// SHA-256 of its certificate.
@@ -58,6 +59,7 @@ pub struct AuthorityView {
     pub certificates: Option<u64>,
 }
 
+/// How far a node has come in believing them.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = AuthorityNode)]
 pub struct NodeView {
@@ -70,6 +72,7 @@ pub struct NodeView {
     pub behind: bool,
 }
 
+/// A step that waits for a second operator.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ProposalView {
     pub sha256: String,
