@@ -45,7 +45,7 @@ pub(crate) async fn customer(args: &ShowArgs, output: &Output) -> Result<(), Cli
     let zone = zone.as_deref().unwrap_or("the region's zone");
     output.say(format_args!("{id} is {state}: {name}, tier {tier}"));
     output.say(format_args!("  at {}, {zone}", degrees(*location)));
-    output.say(format_args!("  {} a device", if shown.has_device { "has" } else { "has not" }));
+    output.say(format_args!("  has {} device", if shown.has_device { "a" } else { "no" }));
     for (what, whom) in [("prefers", &shown.preferred), ("never wants", &shown.blocked)] {
         for technician in whom {
             output.say(format_args!("  {what} {technician}"));

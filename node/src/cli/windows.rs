@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{CliError, Common, Output, api::Api, policy::said};
 use crate::{
+    dates::date,
     os::SystemClock,
     web::{
         policies::{AreaView, SilenceView, SilencesView, WrittenView},
@@ -145,8 +146,8 @@ async fn list(common: &Common, output: &Output) -> Result<(), CliError> {
             "{:<24} {:<12} {state:<6} {} to {}  {}",
             one.name,
             one.kind,
-            one.from_ms.unwrap_or_default(),
-            one.until_ms,
+            date(one.from_ms.unwrap_or_default() / 1000),
+            date(one.until_ms / 1000),
             one.reason
         ));
     }
