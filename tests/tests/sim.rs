@@ -11,6 +11,7 @@
     reason = "tests fail by panicking"
 )]
 
+use fieldmesh_domain::mutant;
 use fieldmesh_tests::world::{Plan, run};
 
 /// Seeds of the sweep unless told otherwise.
@@ -62,7 +63,10 @@ fn the_same_seed_gives_the_same_trace() {
 }
 
 fn sweep(from: u64, until: u64) {
-    let failed: Vec<String> = (from..until).filter_map(|seed| check(seed).err()).collect();
+    let failed = (from..until).filter_map(|seed| check(seed).err());
+    // One seed that finds a planted bug is enough.
+    let enough = if mutant::planted().is_some() { 1 } else { usize::MAX };
+    let failed: Vec<String> = failed.take(enough).collect();
     println!("{} seeds, {} failed", until - from, failed.len());
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }
