@@ -15,8 +15,9 @@
 //! a running [`TimerName::Deadline`]. **Not here:** choosing (`desk`), granting (`technician`), what
 //! people order (`orders`) and write (`notes`), how far alerts come (`reached`), tickets of one cause (`group`),
 //! what rules said (`ruled`), what operators' documents say besides (`terms`), what follows from an event
-//! (`effects`), agreeing again after a promotion (`reconcile`).
+//! (`effects`), being asked for again (`again`), agreeing again after a promotion (`reconcile`).
 
+mod again;
 mod arrival;
 mod effects;
 mod escalation;
@@ -414,7 +415,7 @@ impl Ticket {
     /// What is decided but for what the terms add.
     fn decided(&self, command: &Command, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
         Ok(match command {
-            Command::Open { .. } if self.stage != Stage::Unknown => vec![],
+            Command::Open { .. } if self.stage != Stage::Unknown => self.opened_again(command),
             Command::Open { .. } => self.opens(command, ctx.now),
             Command::Offer { technician, choice, question } if self.is_wanted(*question) => {
                 let offered = Event::Offered {

@@ -3,7 +3,8 @@
 //! Nobody signed for it: the event names the operator, and the ticket's name follows from the operator's key.
 //!
 //! **Invariants:** what is submitted again under its key is the same ticket, whether that has ended or not, as long
-//! as the key is remembered; another request under it is refused. **Not here:** who may (`node`).
+//! as the key is remembered; another request under it is refused. Where it is forgotten and the ticket has ended, the
+//! ticket says so (`ticket::again`). **Not here:** who may (`node`).
 
 use minicbor::{Decode, Encode, bytes::ByteArray};
 

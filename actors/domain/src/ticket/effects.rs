@@ -200,8 +200,14 @@ impl Ticket {
         effects
     }
 
-    /// The customer's device has the receipt of its message already; this one says what came of it.
+    /// The customer's device has the receipt of its message already; this one says what came of it. What was asked for
+    /// again it may not have sent: that is between its customer and the ticket.
     fn refuse(&self, id: EntityId, message: [u8; 16], why: &str) -> Vec<Effect> {
+        if self.is_ended_request(message) {
+            return Vec::from_iter(
+                self.tell_customer(customer::Command::TicketClosed { ticket: id }),
+            );
+        }
         let (status, ticket) = (ReceiptStatus::Invalid, Some(id));
         let body = encoded(&ReceiptBody { status, ticket, reason: why.to_owned() });
         let (kind, correlation) = (MessageKind::Receipt, Some(message));

@@ -202,7 +202,8 @@ pub enum Event {
     /// Somebody wrote to somebody.
     #[n(21)]
     Noted(#[n(0)] Note),
-    /// What the customer wants cannot be; its device hears why.
+    /// What the customer wants cannot be; its device hears why. Or it is asked for again after its end, by the very message
+    /// that it was opened by, and its customer hears that it has ended.
     #[n(22)]
     OrderRefused {
         #[cbor(n(0), with = "minicbor::bytes")]

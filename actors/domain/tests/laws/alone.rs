@@ -97,7 +97,9 @@ pub(crate) fn what_nobody_ordered_is_known(commands: &[(ticket::Command, u64)]) 
         );
         let has_rules = matches!(command, Command::Open { triage: Some(_), .. });
         let marks = matches!(command, Command::Timer { marks: Some(_), .. });
-        if !is_new && !says_new && !has_rules && !marks {
+        // A person asked for it again, under a key.
+        let is_again = matches!(command, Command::Open { .. }) && lived.state.stage.is_final();
+        if !is_new && !says_new && !has_rules && !marks && !is_again {
             drop(lived.ask(command, &ctx));
         }
     }

@@ -1,12 +1,12 @@
 //! What operators say of people: requests that they make for a customer who calls, revisions, suspensions.
 
 use fieldmesh_domain::{
-    Command, Ctx, IndexRow, MessageKind, Rejection, RejectionCode,
+    Command, Ctx, EntityId, IndexRow, MessageKind, Rejection, RejectionCode,
     customer::{self, Customer, Event, Revision, Standing},
     integration::Reported,
     message::{Answer, Location},
     technician::{self, Duty, life::Word},
-    ticket::Stage,
+    ticket::{Order, Stage},
     time::Millis,
 };
 
@@ -84,6 +84,38 @@ fn the_ticket_of_a_caller_is_sought_somebody_for() {
     world.accepts(0, ticket, 1);
     world.deliver_all();
     assert_eq!(world.confirmations(ticket).len(), 1, "its device hears who comes");
+    world.replay_equals_live();
+}
+
+#[test]
+fn what_is_asked_again_after_its_end_and_its_key_is_not_open() {
+    // As many as a customer remembers.
+    const OTHERS: u8 = 16;
+    let mut world = World::new(&hands(1));
+    let submitted = |world: &mut World, key: u8| {
+        let command = submit(key, asked("leak", None));
+        let effects = world.ask(customer(0), Command::Customer(command));
+        world.deliver_all();
+        !effects.is_empty()
+    };
+    assert!(submitted(&mut world, 0));
+    let ticket = EntityId::ticket_of(customer(0), [0; 16]);
+    let open = |world: &World| world.customers[&customer(0)].state.open.clone();
+    assert!(open(&world).contains(&ticket));
+    world.order(ticket, Order::Cancel { reason: "it stopped".into() });
+    world.deliver_all();
+    assert!(!submitted(&mut world, 0), "its key is known");
+    for key in 1..=OTHERS {
+        assert!(submitted(&mut world, key));
+    }
+    let (others, mail) = (open(&world), world.mail.len());
+    assert_eq!(others.len(), usize::from(OTHERS));
+    for _ in 0..2 {
+        submitted(&mut world, 0);
+        assert_eq!(open(&world), others, "it has ended");
+        assert_eq!(world.stands(ticket).0, Stage::Cancelled);
+        assert_eq!(world.mail.len(), mail, "nobody sent anything");
+    }
     world.replay_equals_live();
 }
 
