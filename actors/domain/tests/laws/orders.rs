@@ -477,6 +477,26 @@ fn a_desk_that_was_asked_is_asked_anew_about_what_was_amended() {
 }
 
 #[test]
+fn somebody_is_sought_for_where_a_ticket_is_when_its_hold_ends() {
+    for ends_early in [true, false] {
+        let (mut world, ticket) = opened(2);
+        let until = world.now.after_s(DAY_S);
+        world.carries_out(ticket, Order::Hold { until, reason: so() });
+        let location = Some(Location { lat_e6: 0, lon_e6: 20_000 });
+        world.carries_out(ticket, Order::Amend(Amendment { location, ..Amendment::default() }));
+        assert_eq!(world.stands(ticket), (Stage::Held, None, 1));
+        if ends_early {
+            world.carries_out(ticket, Order::Resume);
+        } else {
+            world.fire(ticket);
+            world.deliver_all();
+        }
+        // Beside the second one by now.
+        assert_eq!(world.stands(ticket), (Stage::Offered, Some(technician(SECOND)), 2));
+    }
+}
+
+#[test]
 fn an_amendment_is_within_bounds_and_before_the_end() {
     let (world, ticket) = opened(1);
     for order in [amend(None, Some(0)), amend(None, Some(6)), amend(Some(&"x".repeat(4097)), None)]

@@ -4,7 +4,7 @@
 use fieldmesh_domain::{
     IndexRow,
     escalation::Role,
-    message::Amendment,
+    message::{Amendment, Location},
     notifier::{Recipient, What},
     ticket::{Command, Event, Order, Party, Progress, Stage, Terms},
 };
@@ -45,6 +45,24 @@ fn a_silence_ends_and_the_ticket_goes_on() {
     late.now = START.after_s(600);
     late.ask(&open(terms()));
     assert_eq!(late.ticket.stage, Stage::Matching);
+}
+
+/// Both whoever looks for silences and the desk hear of the place that it has by then.
+#[test]
+fn what_is_amended_under_a_silence_counts_when_it_ends() {
+    let terms = Terms { silence: Some(silence(600)), ..Terms::default() };
+    let mut alone = Alone::opened(terms);
+    let location = Location { lat_e6: 1_000, lon_e6: 2_000 };
+    let amended = Amendment { location: Some(location), ..Amendment::default() };
+    alone.order(Order::Amend(amended));
+    assert_eq!((alone.ticket.stage, alone.need.as_ref()), (Stage::Held, None));
+    alone.fire_next();
+    let Some(Command::Reconsider { subject, silence: None }) = alone.told_itself.pop() else {
+        panic!()
+    };
+    assert_eq!(subject.location, location);
+    alone.ask(&Command::Reconsider { subject, silence: None });
+    assert_eq!(alone.need.as_ref().map(|(need, _)| need.location), Some(location));
 }
 
 /// The storm is there before the window is opened.
