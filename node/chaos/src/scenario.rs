@@ -40,6 +40,8 @@ mod probes;
 use fieldmesh_rules::reading::{Read, Refused, read};
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+pub(crate) use chance::POOL;
 pub(crate) use chance::by_chance;
 pub(crate) use faults::Planned;
 pub use faults::Refuses;

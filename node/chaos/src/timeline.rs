@@ -123,6 +123,13 @@ impl Timeline {
 }
 
 impl Strike {
+    /// Whether it is not to begin before an earlier one is over, which was to be by then and may have begun late: two
+    /// nodes would be out at a time that the plan has one for.
+    pub fn waits_for(&self, earlier: &Self) -> bool {
+        let both = self.fault.takes_a_node() && earlier.fault.takes_a_node();
+        both && earlier.until_ms <= self.at_ms
+    }
+
     /// A node that was started again is not yet one that serves.
     fn out_until_ms(&self) -> u64 {
         match self.fault {

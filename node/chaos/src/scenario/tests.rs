@@ -277,3 +277,28 @@ fn what_whoever_runs_it_cannot_do_is_refused_unless_the_node_is_to_do_it_to_itse
     // What ends its process is done by whoever started it.
     assert!(read(&format!("{text}plane = \"inside\"\n")).is_err());
 }
+
+#[test]
+fn chance_says_what_it_does_not_choose_and_how_long_a_disk_takes() {
+    let chance = |head: &str, rest: &str| {
+        format!(
+            "name = \"x\"\nduration = \"60s\"\n{head}workload = {{ rate = 1 }}\n[random]\n{rest}\n"
+        )
+    };
+    for kind in ["expire", "revoke"] {
+        let text = refused(&chance("", &format!("pool = [\"{kind}\"]")));
+        for word in [kind, "uses devices up", "[[fault]]", "disk.flip"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+    }
+    assert!(refused(&chance("", "pool = [\"kil\"]")).contains("kill"));
+    for kind in ["disk.lost", "disk.flip"] {
+        let pool = format!("pool = [\"delay\", \"{kind}\"]");
+        assert!(read_scenario(&chance("", &pool)).is_ok(), "{kind}");
+        assert!(read_scenario(&chance("", &format!("{pool}\nshift = \"10s\""))).is_ok(), "{kind}");
+        let short = refused(&chance("", &format!("{pool}\nshift = \"9s\"")));
+        assert!(short.contains(kind) && short.contains("`shift` of 10s"), "{short}");
+        let there = refused(&chance("target = \"staging\"\n", &pool));
+        assert!(there.contains(kind) && there.contains("processes"), "{there}");
+    }
+}

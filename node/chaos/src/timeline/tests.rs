@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::read_scenario;
+use crate::{read_scenario, scenario::POOL};
 
 fn scenario(rest: &str) -> Scenario {
     let text = format!("name = \"x\"\nduration = \"2m\"\n{rest}\n[workload]\nrate = 1\n");
@@ -76,6 +76,53 @@ proptest! {
         prop_assert!(timeline.0.is_sorted_by_key(|strike| strike.at_ms));
         prop_assert!(timeline.0.iter().all(|strike| strike.at_ms <= strike.until_ms));
     }
+}
+
+proptest! {
+    #[test]
+    fn chance_makes_a_plan_of_every_kind(seed in 0_u64..i64::MAX as u64, nodes in 3_u64..=7, inside in any::<bool>()) {
+        let plane = if inside { ", plane = \"inside\"" } else { "" };
+        let of = |pool: &str| {
+            scenario(&format!(
+                "seed = {seed}\nnodes = {nodes}\nrandom = {{ pool = [{pool}], quiet = 0, shift = \"10s\"{plane} }}"
+            ))
+        };
+        let quoted: Vec<String> = POOL.iter().map(|kind| format!("\"{kind}\"")).collect();
+        for (pool, kind) in quoted.iter().zip(POOL) {
+            let timeline = Timeline::of(&of(pool), nodes).unwrap();
+            // Each shift has it, is over with it, and no more than one node is out at a time.
+            prop_assert_eq!(timeline.0.len(), 12);
+            for (strike, begins) in timeline.0.iter().zip((0..).step_by(10_000)) {
+                prop_assert_eq!(strike.fault.name(), *kind);
+                prop_assert!(strike.fault.is_in_range() && !strike.fault.has_no_pick());
+                prop_assert!(matches!(strike.pick, Pick::Leader(None) | Pick::Random));
+                prop_assert!(begins <= strike.at_ms && strike.until_ms < begins + 10_000);
+            }
+            prop_assert!(timeline.most_out(nodes).0 <= 1);
+        }
+        let timeline = Timeline::of(&of(&quoted.join(", ")), nodes).unwrap();
+        prop_assert!(timeline.most_out(nodes).0 <= 1);
+    }
+}
+
+#[test]
+fn what_takes_a_node_waits_for_what_was_to_be_over() {
+    let one = |kind: &str, at: &str, node: u64| {
+        let delay = if kind == "delay" { ", delay = \"20ms\"" } else { "" };
+        format!(
+            "{{ kind = \"{kind}\", at = \"{at}\", for = \"10s\", pick = \"node:{node}\"{delay} }}"
+        )
+    };
+    let two = |first: &str, second: &str| {
+        let rest = format!("fault = [{}, {}]", one(first, "10s", 1), one(second, "20s", 2));
+        let timeline = Timeline::of(&scenario(&rest), 3).unwrap();
+        let [first, second] = timeline.0[..] else { panic!("{timeline:?}") };
+        assert!(!first.waits_for(&second), "nothing waits for what comes later");
+        second.waits_for(&first)
+    };
+    assert!(two("disk.flip", "kill"));
+    assert!(two("kill", "disk.lost"));
+    assert!(!two("delay", "kill") && !two("kill", "delay"), "a slow node is not out");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Breaks what a timeline says, when it says, and mends it again.
 //!
 //! **Invariants:** what was broken is noted once it is, and mended in the end whatever happens; a fault that
-//! could not be is noted as that. **Not here:** when (`fieldmesh_chaos::Timeline`), whether a node does it to
+//! could not be is noted as that; one that was to be over and began late holds up the next that takes a node. **Not here:** when (`fieldmesh_chaos::Timeline`), whether a node does it to
 //! itself or the kernel to the node (`plane`), processes (`fleet`).
 
 mod certificates;
@@ -64,8 +64,8 @@ impl Striker<'_, '_> {
     pub(super) async fn run(&mut self, timeline: &Timeline, mut given_up: watch::Receiver<bool>) {
         let mut coming = timeline.0.iter().copied().peekable();
         loop {
-            let begin =
-                coming.peek().map(|strike| self.start + Duration::from_millis(strike.at_ms));
+            let may_begin = coming.peek().filter(|strike| !self.waits(strike));
+            let begin = may_begin.map(|strike| self.start + Duration::from_millis(strike.at_ms));
             let over = self.under_way.iter().map(|(number, one)| (one.until, *number)).min();
             let Some(next) = over.map(|(until, _)| until).into_iter().chain(begin).min() else {
                 break;
@@ -88,6 +88,10 @@ impl Striker<'_, '_> {
         for number in left {
             self.end(number).await;
         }
+    }
+
+    fn waits(&self, strike: &Strike) -> bool {
+        self.under_way.values().any(|one| strike.waits_for(&one.strike))
     }
 
     fn note(&self, strike: &Strike, node: Option<u64>, phase: Phase, why: impl ToString) {
