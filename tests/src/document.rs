@@ -54,6 +54,33 @@ impl Script {
         lines.push(LAST_LINE);
         Self { text: lines.join("\n"), blocks }
     }
+
+    /// Runs a file in the same shell where the document has this heading; every line keeps its number.
+    ///
+    /// # Panics
+    /// Where the document has no such heading, or more than one.
+    pub fn insert(&mut self, document: &str, heading: &str, file: &Path) {
+        let headings = document.lines().enumerate().filter(|(_, line)| *line == heading);
+        let found: Vec<usize> = headings.map(|(number, _)| number).collect();
+        let [at] = found[..] else { panic!("{heading:?} is there {} times", found.len()) };
+        let source = format!(". '{}'", text(file));
+        let mut lines: Vec<&str> = self.text.lines().collect();
+        assert_eq!(lines[at], "", "{heading:?} is in a block");
+        lines[at] = &source;
+        self.text = lines.join("\n");
+    }
+}
+
+/// The block of a document that has these words.
+///
+/// # Panics
+/// Where none has them, or more than one.
+pub fn block<'a>(name: &str, document: &'a str, words: &str) -> &'a str {
+    let begun = document.split("\n```sh\n").skip(1);
+    let blocks = begun.filter_map(|rest| rest.split_once("\n```")).map(|(block, _)| block);
+    let found: Vec<&str> = blocks.filter(|block| block.contains(words)).collect();
+    let [block] = found[..] else { panic!("{name} has {} blocks with {words:?}", found.len()) };
+    block
 }
 
 /// The text of a document of this repository.

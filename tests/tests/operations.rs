@@ -1,6 +1,8 @@
 //! `docs/operations.md` does what it says: a cluster is started, grown, upgraded, robbed of a node and
 //! shrunk by its shell blocks, in one bash.
 //!
+//! The runbook's block by which a node forgets another one's starts is run there too, where it changes nothing.
+//!
 //! The document's addresses are changed to some that no other test has; so are those of `scripts/cluster`, which
 //! is run here too, alone and with `docs/first-ticket.md` on what it starts. **Not here:** what devices notice of it
 //! (`cluster`).
@@ -14,7 +16,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use fieldmesh_tests::{
-    document::{Script, document, run, shell},
+    document::{Script, block, document, run, shell},
     process::{PATIENCE, nodes::network},
 };
 use serde_json::Value;
@@ -24,13 +26,26 @@ use tokio::time::timeout;
 const DOCUMENT: &str = "docs/operations.md";
 /// Below this, the document was cut or its fences are no longer found.
 const BLOCKS_MIN: usize = 12;
+const RUNBOOK: &str = "docs/runbook.md";
+/// Three nodes run then, and each has heard of the others' starts.
+const FORGETS_BEFORE: &str = "## A machine is lost";
+/// What it is known by that a node forgot, and that all is well again.
+const FORGOT: &str = r#"
+grep -q '"event":"starts_forgotten","node":3' node-1/audit.jsonl
+fieldmesh cluster rebalance --config node-1.toml | tee status.txt
+grep -q '^ *3 .* active ' status.txt
+"#;
 
 #[tokio::test]
 async fn the_operations_guide_runs_from_its_first_line_to_its_last() {
     let text = document(DOCUMENT).replace("127.0.0.", &network());
-    let script = Script::of(DOCUMENT, &text);
+    let mut script = Script::of(DOCUMENT, &text);
     assert!(script.blocks >= BLOCKS_MIN, "{DOCUMENT} has {} blocks only", script.blocks);
     let scratch = TempDir::new().unwrap();
+    let (runbook, forgets) = (document(RUNBOOK), scratch.path().join("forget.sh"));
+    let forget = block(RUNBOOK, &runbook, "fieldmesh forget-starts");
+    std::fs::write(&forgets, format!("{forget}\n{FORGOT}")).unwrap();
+    script.insert(&text, FORGETS_BEFORE, &forgets);
     let file = scratch.path().join("operations.sh");
     // Whatever happens, the nodes that it started end with it.
     let ended = "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT; ";
