@@ -22,7 +22,7 @@ use fieldmesh_calendar::zone::Zone;
 use fieldmesh_domain::{
     Command, EntityId, customer, desk,
     notifier::{self, Notice, Recipient},
-    placement::{COUNTS, MARKS, TRIGGERS},
+    placement::{COUNTS, MARKS, SITES, TRIGGERS},
     ticket,
     time::Millis,
 };
@@ -151,14 +151,21 @@ impl Guide for NodeGuide {
         command
     }
 
-    /// A hold is told to the desk once every node knows of that. A ticket tells of everything that happens to it: a row for what nobody subscribed to would only be work,
-    /// and one that an older node is to read would stop it.
+    /// A hold, and another place, are told to the desk once every node knows of that. A ticket tells of everything that
+    /// happens to it: a row for what nobody subscribed to would only be work, and one that an older node is to read
+    /// would stop it.
     fn tells(&self, _to: EntityId, command: &Command) -> bool {
-        if let Command::Desk(desk::Command::Claim { held_until: Some(_), .. }) = command {
+        let command = match command {
             // Without the time it would be a question, and the ticket does not ask.
-            return self.known.known().level() >= MARKS;
-        }
-        let Command::Notifier(command) = command else { return true };
+            Command::Desk(desk::Command::Claim { held_until: Some(_), .. }) => {
+                return self.known.known().level() >= MARKS;
+            }
+            Command::Desk(desk::Command::Moved { .. }) => {
+                return self.known.known().level() >= SITES;
+            }
+            Command::Notifier(command) => command,
+            _ => return true,
+        };
         if !self.may_add() {
             return false;
         }

@@ -120,6 +120,14 @@ pub enum Command {
         #[n(3)]
         place: Option<Location>,
     },
+    /// From a ticket that a technician has: it is there by now.
+    #[n(12)]
+    Moved {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        place: Location,
+    },
     /// Every node knows of tickets that wait for each other: from now on they may.
     #[n(20)]
     Gather,
@@ -237,6 +245,14 @@ pub enum Event {
         ticket: EntityId,
         #[n(1)]
         keys: Vec<Key>,
+    },
+    /// A ticket that was given to somebody is elsewhere.
+    #[n(12)]
+    Moved {
+        #[n(0)]
+        ticket: EntityId,
+        #[n(1)]
+        place: Location,
     },
     /// From now on tickets may wait for each other.
     #[n(20)]
@@ -381,6 +397,13 @@ impl Desk {
         [Event::TakenBack { ticket }].into_iter().chain(closes).collect()
     }
 
+    fn moved(&self, ticket: EntityId, place: Location) -> Vec<Event> {
+        let known = self.given.get(&ticket).and_then(|id| self.technicians.get(id));
+        let before = known.and_then(|known| known.place_of(ticket));
+        let is_news = before.is_some_and(|before| before != place);
+        is_news.then_some(Event::Moved { ticket, place }).into_iter().collect()
+    }
+
     fn given(
         &mut self,
         ticket: EntityId,
@@ -452,6 +475,7 @@ impl Aggregate for Desk {
             Command::Given { ticket, technician, question, place } => {
                 Ok(self.give(*ticket, *technician, (*question, *place), ctx.now))
             }
+            Command::Moved { ticket, place } => Ok(self.moved(*ticket, *place)),
             Command::Gather => Ok(match self.board {
                 Some(_) => vec![],
                 None => vec![Event::Gathered],
@@ -485,6 +509,12 @@ impl Aggregate for Desk {
             Event::Given { ticket, technician, question, place } => {
                 self.forget_waiting(*ticket);
                 self.given(*ticket, *technician, *question, *place);
+            }
+            Event::Moved { ticket, place } => {
+                let given = self.given.get(ticket);
+                if let Some(known) = given.and_then(|id| self.technicians.get_mut(id)) {
+                    known.is_elsewhere(*ticket, *place);
+                }
             }
             // Nobody tells it of technicians and tickets that are lost: it begins anew.
             Event::Reconciled { promotion } => {
@@ -539,6 +569,7 @@ impl Aggregate for Desk {
             | Event::TechnicianChanged { .. }
             | Event::TakenBack { .. }
             | Event::Given { .. }
+            | Event::Moved { .. }
             | Event::Gathered
             | Event::Reconciled { .. } => vec![],
         }

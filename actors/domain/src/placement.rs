@@ -31,7 +31,7 @@ pub use self::documents::{DOCUMENT_BYTES_MAX, Document, DocumentKind, VERSIONS_K
 pub use self::members::{
     ALLOWANCES, AREAS, ARRIVALS, AUTHORITY, COUNTS, DELIVERIES, GROUPS_PER_REGION, HISTORIES, Home,
     LEVEL, MARKS, Member, Members, ORDERS, PEOPLE, PLACEMENT, Placed, Presence, SHARDS_MAX,
-    SHARED_KEYS, SLOTS_MOVE, TALLIES, TRIGGERS, ZONES,
+    SHARED_KEYS, SITES, SLOTS_MOVE, TALLIES, TRIGGERS, ZONES,
 };
 pub use self::policy::Policy;
 use self::rotation::{introduction, note};

@@ -95,6 +95,8 @@ mod ruled;
 mod saga;
 #[path = "laws/schedule.rs"]
 mod schedule;
+#[path = "laws/sites.rs"]
+mod sites;
 #[path = "laws/slots.rs"]
 mod slots;
 #[path = "laws/spread.rs"]

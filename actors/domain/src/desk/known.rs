@@ -87,6 +87,21 @@ impl Known {
         self.sites.get_or_insert_default().push((ticket, place));
     }
 
+    /// Where a ticket is that it has, if somebody said.
+    pub(super) fn place_of(&self, ticket: EntityId) -> Option<Location> {
+        let mut sites = self.sites.iter().flatten();
+        sites.find(|(known, _)| *known == ticket).map(|(_, place)| *place)
+    }
+
+    /// It is elsewhere; its turn is the same.
+    pub(super) fn is_elsewhere(&mut self, ticket: EntityId, place: Location) {
+        for (known, site) in self.sites.iter_mut().flatten() {
+            if *known == ticket {
+                *site = place;
+            }
+        }
+    }
+
     pub(super) fn count_chosen(&mut self, at: Millis) {
         let chosen_at = self.chosen_at.get_or_insert_default();
         chosen_at.retain(|before| before.after_s(PACE_S) > at);

@@ -23,7 +23,7 @@ use crate::{EntityId, EntityKind, IndexRow, Region, Rejection, RejectionCode, ti
 
 /// What a program understands of commands, events and log entries. Raised with each kind that an older one
 /// would not know: nobody writes it before every node says that it knows it.
-pub const LEVEL: u32 = PEOPLE;
+pub const LEVEL: u32 = SITES;
 /// The level of entries that name the history that they go on from, and of regions with a policy.
 pub const HISTORIES: u32 = 1;
 /// The level of slots that move.
@@ -53,6 +53,8 @@ pub const COUNTS: u32 = 12;
 pub const MARKS: u32 = 13;
 /// The level of people who are revised and suspended, and of requests that operators make for them.
 pub const PEOPLE: u32 = 14;
+/// The level of desks that hear where a ticket is by now that somebody has.
+pub const SITES: u32 = 15;
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;
 /// The numbers of groups that each region has for itself.

@@ -191,7 +191,11 @@ impl Ticket {
             Order::Hold { until, .. } => effects.extend(self.claim(id, Some(*until))),
             _ => {}
         }
-        if matches!(order, Order::Amend(_)) {
+        if let Order::Amend(amendment) = order {
+            // The desk reckons from there how far whoever has it is from the next one.
+            let place = amendment.location.filter(|_| self.stage.phase().is_some());
+            let moved = place.map(|place| desk::Command::Moved { ticket: id, place });
+            effects.extend(moved.map(|moved| self.tell_desk(id, moved)));
             let beside = self.others().iter().map(|one| self.write_invited(one, body.clone()));
             effects.extend(beside);
             effects.extend(self.write_technician(body));

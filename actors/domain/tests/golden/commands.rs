@@ -234,6 +234,7 @@ fn to_a_desk() {
             "820584<tkt><tec>04<place>",
             Desk::Given { ticket, technician: id, question: 4, place: Some(PLACE) },
         ),
+        ("820c82<tkt><place>", Desk::Moved { ticket, place: PLACE }),
         ("821480", Desk::Gather),
     ]);
     let asked = Desk::Match { ticket, need, question: 0, pace };

@@ -308,6 +308,7 @@ fn of_a_desk() {
             "820584<tkt><tec>04<place>",
             Event::Given { ticket, technician, question: 4, place: Some(PLACE) },
         ),
+        ("820c82<tkt><place>", Event::Moved { ticket, place: PLACE }),
     ]);
     let how = How {
         mode: Mode::Batched,

@@ -209,6 +209,8 @@ pub(crate) fn desk_command() -> BoxedStrategy<desk::Command> {
         ),
         3 => (ticket_id(), keys()).prop_map(|(ticket, keys)| Command::Unclaim { ticket, keys }),
         2 => timer().prop_map(|(name, generation)| Command::Timer { name, generation }),
+        1 => (ticket_id(), location())
+            .prop_map(|(ticket, place)| Command::Moved { ticket, place }),
         1 => Just(Command::Gather),
         1 => (0_u64..3).prop_map(|promotion| Command::Reconcile { promotion }),
         2 => (ticket_id(), technician_id(), 0_u32..4, option::of(location())).prop_map(

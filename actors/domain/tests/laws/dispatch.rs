@@ -243,6 +243,11 @@ impl World {
             assert_eq!(customer.open.contains(id), is_waiting(ticket.stage), "{id}");
             assert_ne!(ticket.stage, Stage::Matching, "the desk left {id} without an answer");
         }
+        let known = self.desk.state.technicians.values();
+        for (id, place) in known.flat_map(|known| known.sites.iter().flatten()) {
+            let body = self.tickets[id].state.body.as_ref();
+            assert_eq!(body.map(|body| body.location), Some(*place), "{id} is elsewhere");
+        }
         for (id, lived) in self.technicians.iter().filter(|(_, lived)| lived.state.registered) {
             let technician = &lived.state;
             let known = &self.desk.state.technicians[id].summary;

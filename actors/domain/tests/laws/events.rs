@@ -277,6 +277,7 @@ pub(crate) fn desk_event() -> BoxedStrategy<desk::Event> {
         (ticket_id(), choice(), any::<u32>())
             .prop_map(|(ticket, choice, question)| Event::NobodyFits { ticket, choice, question }),
         ticket_id().prop_map(|ticket| Event::TakenBack { ticket }),
+        (ticket_id(), location()).prop_map(|(ticket, place)| Event::Moved { ticket, place }),
         any::<u64>().prop_map(|promotion| Event::Reconciled { promotion }),
         (ticket_id(), technician_id(), any::<u32>(), option::of(location())).prop_map(
             |(ticket, technician, question, place)| Event::Given {
