@@ -16,6 +16,7 @@ pub mod log_store;
 pub mod machine;
 pub mod network;
 pub mod outcome;
+pub mod packed;
 mod recent;
 pub mod replicas;
 pub mod restore;

@@ -283,6 +283,12 @@ impl Mesh {
         }
     }
 
+    /// Up to what a member reads that the first release did not ([`crate::starts`]), for a stream that was opened
+    /// a moment ago. Nothing where it is not reached directly: another release may have said what it said before.
+    pub fn reads(&self, number: u64) -> u32 {
+        self.peer(number).map_or(0, |peer| peer.reads())
+    }
+
     /// The other members.
     fn all(&self) -> Vec<Arc<Peer>> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()

@@ -28,7 +28,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     backup::{archive, cut::Edges},
-    consensus::{codec, transfer, wire},
+    consensus::{codec, packed, transfer, wire},
     courier::wire as courier,
     deployment::{HandOver, Welcome},
     journal::Record,
@@ -233,6 +233,25 @@ fn what_a_group_keeps() {
         let write = |(id, members): &(Option<_>, _)| codec::encode_applied(id.as_ref(), members);
         again(read, bytes.len(), write, codec::decode_applied)
     });
+}
+
+#[test]
+fn what_comes_packed() {
+    const MAX: usize = 64 << 10;
+    let repetitive = (0..8192).map(|at| (1 + at / 7 % 50) as u8).collect();
+    let frames = [packed::pack(repetitive), unhex("02 00000019 4c61626364 0400 50767778797a")];
+    survives(
+        "packed frame",
+        &frames,
+        as_it_is,
+        &|bytes| match packed::unpack(bytes.to_vec(), MAX) {
+            Ok(plain) => {
+                assert!(plain.len() <= MAX.max(bytes.len()));
+                true
+            }
+            Err(_) => false,
+        },
+    );
 }
 
 #[test]

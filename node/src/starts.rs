@@ -36,6 +36,9 @@ const HEARD_MAX: usize = 4096;
 /// each of two writes for the other. What was heard since is known for as long as this process runs.
 const WRITTEN_EVERY: u64 = 256;
 
+/// Up to what a node reads that the first release did not: frames that are packed (`consensus::packed`).
+pub const PACKED_FRAMES: u32 = 1;
+
 /// A start of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Start {
@@ -62,6 +65,9 @@ pub struct Hello {
     /// Somebody refused this start, which was not taken in since: it is not to be remembered. None where nobody did.
     #[n(2)]
     pub is_refused: Option<bool>,
+    /// Up to what it reads that the first release did not. None where it does not say: nothing of it.
+    #[n(3)]
+    pub reads: Option<u32>,
 }
 
 /// What a directory remembers of its own node.
@@ -257,7 +263,8 @@ impl Memory {
     pub fn hello(&self) -> Hello {
         let own = lock(&self.own).clone();
         let is_refused = own.is_refused.then_some(true);
-        Hello { starts: own.starts, rounds: self.rounds(), is_refused }
+        let reads = Some(PACKED_FRAMES);
+        Hello { starts: own.starts, rounds: self.rounds(), is_refused, reads }
     }
 
     /// Rounds of this node's log that are on disk.

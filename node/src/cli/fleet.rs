@@ -10,6 +10,7 @@ mod process;
 mod processors;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -294,15 +295,24 @@ impl Fleet {
 
     /// What the others have sent to a node.
     pub(super) async fn sent_bytes(&self, to: u64) -> Result<u64, CliError> {
-        let of = format!("fieldmesh_mesh_peer_sent_bytes_total{{peer=\"{to}\"}} ");
-        let mut sent = 0;
-        for node in self.nodes.iter().filter(|node| node.child.is_some()) {
-            let metrics = node.api()?.text("/metrics").await?;
-            let values =
-                metrics.lines().filter_map(|line| line.strip_prefix(&of)?.parse::<u64>().ok());
-            sent += values.sum::<u64>();
+        self.counted(&format!("fieldmesh_mesh_peer_sent_bytes_total{{peer=\"{to}\"}}")).await
+    }
+
+    /// What all nodes that run have counted together.
+    pub(super) async fn counted(&self, metric: &str) -> Result<u64, CliError> {
+        let metrics = self.metrics().await?;
+        let lines = metrics.values().flat_map(|metrics| metrics.lines());
+        let value = |line: &str| line.strip_prefix(metric)?.strip_prefix(' ')?.parse::<u64>().ok();
+        Ok(lines.filter_map(value).sum())
+    }
+
+    /// What each node that runs says of itself.
+    pub(super) async fn metrics(&self) -> Result<BTreeMap<u64, String>, CliError> {
+        let mut metrics = BTreeMap::new();
+        for (number, node) in (1..).zip(&self.nodes).filter(|(_, node)| node.child.is_some()) {
+            metrics.insert(number, node.api()?.text("/metrics").await?);
         }
-        Ok(sent)
+        Ok(metrics)
     }
 
     fn node(&mut self, number: u64) -> Result<&mut NodeProcess, CliError> {

@@ -1,7 +1,9 @@
 //! `bench grow`: a node added to three that hold data, and how much is moved until the groups are even again.
 //!
-//! What it must have is what it stores in the end, log and states. **Invariant:** what is moved is counted by
-//! those who send. **Not here:** the nodes (`fleet`), where groups are to live (`domain::placement`).
+//! What it must have is what its disk has in the end, log and states. The engine packs a table's rows when 16 MiB of
+//! them have come together: before that the log is there as it came, and a state not yet. **Invariant:** what is moved
+//! is counted by those who send, and with it all else that they say to the node meanwhile. **Not here:** the nodes
+//! (`fleet`), where groups are to live (`domain::placement`).
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -25,6 +27,8 @@ use crate::{
 const NODES: u64 = 3;
 /// Registrations under way.
 const AT_ONCE: usize = 32;
+/// What packing kept from being sent, to any node.
+const SAVED: &str = "fieldmesh_mesh_saved_bytes_total";
 
 #[derive(Debug, Args)]
 pub(crate) struct GrowArgs {
@@ -46,6 +50,7 @@ pub(crate) async fn run(args: &GrowArgs, output: &Output) -> Result<(), CliError
 async fn measure(args: &GrowArgs, fleet: &mut Fleet, output: &Output) -> Result<(), CliError> {
     fill(args, fleet, output).await?;
     let before = replicas(&fleet.settled().await?);
+    let saved = fleet.counted(SAVED).await?;
     let (number, began) = (NODES + 1, Instant::now());
     fleet.grow().await?;
     let after = replicas(&fleet.settled().await?);
@@ -53,7 +58,11 @@ async fn measure(args: &GrowArgs, fleet: &mut Fleet, output: &Output) -> Result<
     let sent = fleet.sent_bytes(number).await?;
     let given: Vec<u32> =
         after.iter().filter(|(_, node)| *node == number).map(|(group, _)| *group).collect();
-    let stored = stored(&fleet.data_of(number)?, &given)?;
+    let saved = fleet.counted(SAVED).await?.saturating_sub(saved);
+    let data = fleet.data_of(number)?;
+    let states = stored(&data, given.iter().map(|group| format!("state-{group}")))?;
+    let log = stored(&data, ["log".to_owned()])?;
+    let stored = states + log;
     let moved = after.difference(&before);
     let result = json!({
         "customers": args.customers,
@@ -62,18 +71,20 @@ async fn measure(args: &GrowArgs, fleet: &mut Fleet, output: &Output) -> Result<
         "replicas_on_new_node": given.len(),
         "replicas_moved_elsewhere": moved.filter(|(_, node)| *node != number).count(),
         "sent_bytes": sent,
+        "saved_bytes": saved,
         "stored_bytes": stored,
+        "stored_log_bytes": log,
+        "stored_state_bytes": states,
         "sent_to_stored": sent as f64 / stored.max(1) as f64,
     });
     output.figures(result);
     Ok(())
 }
 
-/// Bytes of the log and of these groups' states; what is kept in reserve for a full disk is no data.
-fn stored(data: &Path, groups: &[u32]) -> Result<u64, CliError> {
-    let states = groups.iter().map(|group| format!("state-{group}"));
+/// Bytes of these tables; what is kept in reserve for a full disk is no data.
+fn stored(data: &Path, tables: impl IntoIterator<Item = String>) -> Result<u64, CliError> {
     let mut bytes = 0;
-    for name in states.chain(["log".to_owned()]) {
+    for name in tables {
         let dir = data.join(name);
         bytes += files::size_of(&dir)
             .map_err(|error| CliError::failed(format!("{}: {error}", dir.display())))?;

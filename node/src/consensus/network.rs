@@ -30,12 +30,13 @@ use openraft::{
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    LogId, Runtime, Types, Vote,
+    LogId, Runtime, Types, Vote, packed,
     transfer::{self, TransferError},
     wire::{self, Answer, Request},
 };
 use crate::{
     mesh::{Class, Mesh, Receiving, Sending},
+    starts,
     store::{Table, keys::GroupId},
 };
 
@@ -94,6 +95,12 @@ impl Client {
         let mesh = self.peers.mesh.as_ref();
         let mesh = mesh.ok_or_else(|| unreachable_peer(&"this cluster has one node"))?;
         mesh.open(self.target, class).await.map_err(|error| unreachable_peer(&error))
+    }
+
+    /// Whether the other end of a stream that was opened a moment ago reads packed frames.
+    fn packs(&self) -> bool {
+        let mesh = self.peers.mesh.as_ref();
+        mesh.is_some_and(|mesh| mesh.reads(self.target) >= starts::PACKED_FRAMES)
     }
 
     /// A stream for requests of entries.
@@ -167,11 +174,11 @@ fn span(request: &AppendEntriesRequest<Types>) -> Span {
 }
 
 /// Sends requests for as long as somebody waits for their answers.
-async fn send_all<S>(input: S, mut send: Sending, tell: mpsc::Sender<Span>)
+async fn send_all<S>(input: S, mut send: Sending, packs: bool, tell: mpsc::Sender<Span>)
 where
     S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
 {
-    let (waited_for, sent) = (tell.clone(), send_each(input, &mut send, tell));
+    let (waited_for, sent) = (tell.clone(), send_each(input, &mut send, packs, tell));
     let is_whole = tokio::select! {
         biased;
         // Also where a follower takes nothing: what was not sent yet goes with the stream.
@@ -186,7 +193,12 @@ where
 }
 
 /// Sends requests until there are no more; false where the stream fails before.
-async fn send_each<S>(mut input: S, send: &mut Sending, tell: mpsc::Sender<Span>) -> bool
+async fn send_each<S>(
+    mut input: S,
+    send: &mut Sending,
+    packs: bool,
+    tell: mpsc::Sender<Span>,
+) -> bool
 where
     S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
 {
@@ -194,7 +206,11 @@ where
         if tell.send(span(&request)).await.is_err() {
             return false;
         }
-        if let Err(error) = send.frame(&Request::Append(request).encode()).await {
+        let mut frame = Request::Append(request).encode();
+        if packs {
+            frame = packed::pack(frame);
+        }
+        if let Err(error) = send.frame(&frame).await {
             tracing::debug!(%error, "a stream of entries ended");
             return false;
         }
@@ -256,7 +272,7 @@ impl RaftNetworkV2<Types> for Client {
             let opened = timeout(option.soft_ttl(), self.open_for_entries());
             let (send, receive) = opened.await.map_err(late)??;
             let (tell, sent) = mpsc::channel(PIPELINE);
-            drop(Runtime::spawn(send_all(input, send, tell)));
+            drop(Runtime::spawn(send_all(input, send, self.packs(), tell)));
             let answers = stream::unfold(Some((sent, receive)), async |state| {
                 let (mut sent, mut receive) = state?;
                 let span = sent.recv().await?;
@@ -305,7 +321,8 @@ impl RaftNetworkV2<Types> for Client {
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let sent = async {
             let (send, mut receive) = self.open(Class::Snapshot).await?;
-            let sent = transfer::send(send, self.peers.group, &vote, &snapshot).await;
+            let group = self.peers.group;
+            let sent = transfer::send(send, group, &vote, &snapshot, self.packs()).await;
             sent.map_err(|error| match error {
                 TransferError::Store(error) => unreachable_peer(&error),
                 error => unreachable_peer(&error),

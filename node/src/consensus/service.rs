@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    Raft, Runtime, Types, install,
+    Raft, Runtime, Types, install, packed,
     runtime::Beat,
     transfer,
     wire::{self, Answer, Request},
@@ -298,7 +298,7 @@ async fn next_append(
     receive: &mut Receiving,
 ) -> Result<Option<AppendEntriesRequest<Types>>, Fault> {
     let Some(bytes) = receive.frame(wire::APPEND_BYTES_MAX).await? else { return Ok(None) };
-    let request = Request::decode(&bytes)?;
+    let request = Request::decode(&packed::unpack(bytes, wire::APPEND_BYTES_MAX)?)?;
     in_own_name(from, request.sender())?;
     match request {
         Request::Append(append) => Ok(Some(append)),

@@ -1,7 +1,8 @@
 //! A snapshot of a group on its way from one node to another: a head, pages of rows, an end.
 //!
 //! Every piece is a record with its checksum; the end says how many rows there were. **Invariant:** what
-//! was received is given on only when it is whole. **Not here:** taking and installing it (`machine`).
+//! was received is given on only when it is whole. **Not here:** taking and installing it (`machine`), what makes
+//! pieces shorter on their way (`packed`).
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +16,7 @@ use super::{
         CodecError, EncodeResult, get_membership, get_optional_log_id, get_vote, put_membership,
         put_optional_log_id, put_vote, record, whole,
     },
-    wire,
+    packed, wire,
 };
 use crate::{
     mesh::{FrameError, Receiving, Sending},
@@ -121,7 +122,7 @@ fn get_head(d: &mut Decoder<'_>) -> Result<(Vote, Meta), CodecError> {
     Ok((vote, Meta { last_log_id, last_membership }))
 }
 
-/// Sends a snapshot whole.
+/// Sends a snapshot whole; its pieces are packed where whoever gets it reads them so.
 ///
 /// # Errors
 /// Rows that cannot be read; a stream that fails.
@@ -130,6 +131,7 @@ pub async fn send(
     group: GroupId,
     vote: &Vote,
     snapshot: &TableSnapshot,
+    packs: bool,
 ) -> Result<(), TransferError> {
     let head = record(|e| put_head(e, vote, &snapshot.meta));
     frame(&mut stream, &wire::addressed(group, &head)).await?;
@@ -141,7 +143,10 @@ pub async fn send(
         from.push(0);
         sent += page.len() as u64;
         for rows in pieces(page) {
-            let piece = Piece::Rows(rows).encode();
+            let mut piece = Piece::Rows(rows).encode();
+            if packs {
+                piece = packed::pack(piece);
+            }
             metrics::counter!("fieldmesh_snapshot_sent_bytes_total").increment(piece.len() as u64);
             frame(&mut stream, &piece).await?;
         }
@@ -218,7 +223,7 @@ pub async fn receive(stream: &mut Receiving, table: &dyn Table) -> Result<u64, T
     loop {
         let piece = timeout(PIECE_WITHIN, stream.frame(PIECE_BYTES_MAX)).await;
         let piece = piece.map_err(|_| TransferError::Late)??.ok_or(TransferError::Cut)?;
-        match Piece::decode(&piece)? {
+        match Piece::decode(&packed::unpack(piece, PIECE_BYTES_MAX)?)? {
             Piece::Rows(rows) => {
                 found += rows.len() as u64;
                 let mut batch = Batch::default();

@@ -1,5 +1,5 @@
-//! What two nodes say to each other first on a connection, and again while it lives: their starts, and how far their
-//! logs are.
+//! What two nodes say to each other first on a connection, and again while it lives: their starts, how far their
+//! logs are, and what they read that older releases do not.
 //!
 //! The stream begins with `HELLO`; a frame from whoever opened it and one back are all there is. An older release ends
 //! such a stream unread. **Invariants:** nothing else is sent on a connection before both have judged each other; who
@@ -70,10 +70,16 @@ impl Mesh {
         let Some(memory) = self.memory.get() else { return Ok(()) };
         let answer = timeout(ANSWERED_WITHIN, exchange(memory, connection)).await;
         let answer = answer.map_err(|_| "no answer to the hello in time".to_owned())?;
-        match answer.map_err(|error| error.to_string())? {
+        let answer = answer.map_err(|error| error.to_string())?;
+        let peer = self.peer(number);
+        if let Some(peer) = &peer {
+            // An older release was started in its place, where it does not say any more.
+            peer.set_reads(answer.as_ref().and_then(|hello| hello.reads).unwrap_or(0));
+        }
+        match answer {
             Some(hello) => {
                 // It answers whom it does not refuse.
-                if let Some(peer) = self.peer(number) {
+                if let Some(peer) = peer {
                     peer.set_finds_older(false);
                 }
                 self.hear(memory, number, &hello, connection).await

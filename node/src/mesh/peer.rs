@@ -9,7 +9,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -75,6 +75,8 @@ pub(super) struct Peer {
     is_refused: AtomicBool,
     /// It found this node's directory older when it was last told hello.
     finds_older: AtomicBool,
+    /// Up to what it reads that the first release did not, as it said last.
+    reads: AtomicU32,
 }
 
 /// What was counted already of a connection, whose own counts begin with it.
@@ -89,8 +91,9 @@ struct Counted {
 
 impl Peer {
     pub(super) fn new(member: Member) -> Self {
-        let (counted, is_refused, finds_older) = Default::default();
-        Self { member, state: watch::Sender::new(State::Idle), counted, is_refused, finds_older }
+        let (counted, is_refused, finds_older, reads) = Default::default();
+        let state = watch::Sender::new(State::Idle);
+        Self { member, state, counted, is_refused, finds_older, reads }
     }
 
     pub(super) fn set_refused(&self, is_refused: bool) {
@@ -108,6 +111,15 @@ impl Peer {
 
     pub(super) fn finds_older(&self) -> bool {
         self.finds_older.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_reads(&self, reads: u32) {
+        self.reads.store(reads, Ordering::Release);
+    }
+
+    /// Up to what it reads that the first release did not, while there is a connection on which it said so.
+    pub(super) fn reads(&self) -> u32 {
+        self.up().map_or(0, |_| self.reads.load(Ordering::Acquire))
     }
 
     /// The connection, which `dial` makes where there is none.

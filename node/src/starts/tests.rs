@@ -196,10 +196,13 @@ fn what_is_said_and_stored_of_starts() {
     let start = Start { number: 1, run: 2, rounds: 3 };
     are_frozen(&[(
         "82 81 83 01 02 03 04",
-        Hello { starts: vec![start], rounds: 4, is_refused: None },
+        Hello { starts: vec![start], rounds: 4, is_refused: None, reads: None },
     )]);
-    let refused = Hello { starts: vec![start], rounds: 4, is_refused: Some(true) };
+    let refused = Hello { starts: vec![start], rounds: 4, is_refused: Some(true), reads: None };
     are_frozen(&[("83 81 83 01 02 03 04 f5", refused)]);
+    let reads = Some(PACKED_FRAMES);
+    let packs = Hello { starts: vec![start], rounds: 4, is_refused: None, reads };
+    are_frozen(&[("84 81 83 01 02 03 04 f6 01", packs)]);
     are_frozen(&[("82 81 83 01 02 03 f4", Own { starts: vec![start], is_refused: false })]);
     are_frozen(&[("82 80 f5", Own { starts: vec![], is_refused: true })]);
     let heard = Heard { number: 1, run: 2, rounds: 3, before: None };

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use fieldmesh_node::{
     mesh::{Member, SentAway},
     os::SystemEntropy,
-    starts::Memory,
+    starts::{Memory, PACKED_FRAMES},
     store::{
         Engine, Role,
         simulated::Disk,
@@ -87,6 +87,27 @@ async fn is_sent_away_in_both_directions() {
     assert_eq!(one.mesh.is_sent_away(), None);
     is_taken_in(started(&authority, 2, &second).await).await;
     is_taken_in(server(&authority, 2)).await;
+}
+
+/// The first releases say nothing on a connection: they are sent what they read.
+#[tokio::test]
+async fn who_does_not_say_what_it_reads_is_sent_what_every_release_does() {
+    let authority = Authority::new(now_s());
+    let (one, same) = (started(&authority, 1, &disk()).await, disk());
+    let reads = async |two: &Server| {
+        meet(&one, two);
+        assert_eq!(one.mesh.reads(2), 0, "nothing was said on a connection");
+        assert_eq!(asked(&one.mesh, 2).await, Ok(1));
+        one.mesh.reads(2)
+    };
+    let two = started(&authority, 2, &same).await;
+    assert_eq!(reads(&two).await, PACKED_FRAMES);
+    two.mesh.shut();
+    // An older release in its place.
+    let two = server(&authority, 2);
+    assert_eq!(reads(&two).await, 0);
+    two.mesh.shut();
+    assert_eq!(reads(&started(&authority, 2, &same).await).await, PACKED_FRAMES);
 }
 
 fn disk() -> Disk {

@@ -27,11 +27,15 @@ async fn ask_for_long(crowd: &Crowd) {
     }
 }
 
-async fn installed(server: &Server) -> u64 {
+async fn counted(server: &Server, name: &str) -> u64 {
     let metrics = server.metrics().await;
     let mut lines = metrics.lines();
-    let count = lines.find_map(|line| line.strip_prefix("fieldmesh_snapshots_installed_total "));
+    let count = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     count.map_or(0, |count| count.parse().unwrap())
+}
+
+async fn installed(server: &Server) -> u64 {
+    counted(server, "fieldmesh_snapshots_installed_total").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,6 +62,11 @@ async fn who_was_away_for_long_and_who_is_new_get_snapshots_under_load() {
     nodes.restart(4).await;
     nodes.settle().await;
     assert!(installed(nodes.node(4)).await > 0, "the logs do not reach back to the beginning");
+    let mut saved = 0;
+    for sender in 1..=3 {
+        saved += counted(nodes.node(sender), "fieldmesh_mesh_saved_bytes_total").await;
+    }
+    assert!(saved > 0, "nothing went packed, and each node reads what is");
     // What the late ones have is all that there is, where the others are gone.
     ask_for_long(&crowd).await;
     nodes.kill(1).await;
