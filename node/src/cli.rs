@@ -21,6 +21,7 @@ mod fleet;
 mod forget;
 mod found;
 mod grow;
+mod handover;
 mod herd;
 mod idle;
 mod import;

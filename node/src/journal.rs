@@ -7,6 +7,7 @@
 //! used only after the commit that stores it. **Not here:** deciding (`domain`), applying
 //! (`consensus::machine`).
 
+mod commits;
 mod digest;
 pub mod faulty;
 mod read;
@@ -26,6 +27,7 @@ use fieldmesh_actors::{
 };
 use fieldmesh_domain::{EntityId, placement::PLACEMENT};
 
+use commits::Commits;
 pub use read::{HistoryEntry, Record};
 
 use crate::{
@@ -59,6 +61,7 @@ struct Inner {
     keys: Mutex<BTreeMap<EntityId, Key>>,
     /// The next mail number of each recipient, once one was given in this term.
     mail_next: Mutex<BTreeMap<EntityId, u64>>,
+    commits: Commits,
 }
 
 /// What a journal needs.
@@ -77,6 +80,7 @@ impl ShardJournal {
         let JournalOptions { group, known, service, clock, entropy, steps } = options;
         let table = group.table();
         let (keys, mail_next) = Default::default();
+        let commits = Commits::new(group.group);
         Self {
             inner: Arc::new(Inner {
                 group,
@@ -88,6 +92,7 @@ impl ShardJournal {
                 steps,
                 keys,
                 mail_next,
+                commits,
             }),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Each customer asks again and again, whatever happens; what is measured is the time from the death of a
 //! node that led a shard to the first receipt, on any device, for a request that was made afterwards in
-//! that shard; and how long the shard was silent at most while somebody waited, against the same before.
+//! that shard; and how long the shard was silent at most while somebody waited, against the same before. Of a node
+//! that is drained also how long each shard that it led committed nothing (`handover`).
 //! **Invariant:** the load goes on until the last kill is over, and every request is accounted for. **Not
 //! here:** the nodes (`fleet`), silences (`silence`), what became of each request (`tally`).
 
@@ -26,10 +27,11 @@ use tokio::{
 use super::{
     CliError, Common, Output,
     fleet::{Fleet, NODES_MAX, Shape, on_cluster},
+    handover::{Handovers, Said},
     import::progress,
     population::{Population, Work, live, place},
     silence::{Receipt, Silences},
-    tally::{Sighting, Tally, percentiles},
+    tally::{Sighting, Tally, percentiles, spread},
 };
 use crate::web::{
     cluster::ClusterView,
@@ -206,6 +208,7 @@ async fn measure(args: &FailoverArgs, fleet: &mut Fleet, output: &Output) -> Res
     for kill in 0..args.kills {
         let view = settled(fleet, &mut load).await?;
         load.silences.take(&BTreeSet::new());
+        let was = Said::by(fleet).await?;
         load.until(WARM, |_| false).await;
         let victim = kill as u64 % args.nodes + 1;
         let mut shards = led_by(&view, victim);
@@ -221,6 +224,7 @@ async fn measure(args: &FailoverArgs, fleet: &mut Fleet, output: &Output) -> Res
             // What is asked before a shard's turn is answered by who led it.
             drained(fleet, victim, &mut load).await?;
             load.until(WARM, |_| false).await;
+            found.handovers.given(victim, &shards, &was, &Said::by(fleet).await?);
             let path = format!("/v1/cluster/members/{victim}/resume");
             let _: Value = fleet.api()?.post(&path, &json!({})).await?;
         } else {
@@ -245,6 +249,8 @@ struct Found {
     silences: Vec<f64>,
     /// The same in the second before.
     before: Vec<f64>,
+    /// Of drains.
+    handovers: Handovers,
 }
 
 /// The groups that a node leads.
@@ -311,11 +317,6 @@ async fn first_replies(
     Ok(replies)
 }
 
-fn spread(of: Vec<f64>) -> Value {
-    let [p50, p99, max] = percentiles(of);
-    json!({ "p50": p50, "p99": p99, "max": max })
-}
-
 fn report(
     args: &FailoverArgs,
     tally: &Tally,
@@ -323,7 +324,7 @@ fn report(
     unfilled: usize,
     output: &Output,
 ) -> Result<(), CliError> {
-    let Found { replies, silences, before } = found;
+    let Found { replies, silences, before, handovers } = found;
     let count = replies.len();
     let [p50, p99, max] = percentiles(replies);
     let lost = tally.open().saturating_sub(unfilled);
@@ -337,6 +338,7 @@ fn report(
         "first_reply_ms_max": max,
         "silence_ms": spread(silences),
         "silence_before_ms": spread(before),
+        "handovers": handovers.told(),
         "requests": tally.requests(),
         "confirmed": tally.confirmed(),
         "refused": tally.refused(),

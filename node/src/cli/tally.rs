@@ -37,6 +37,12 @@ pub(super) fn percentiles(mut of: Vec<f64>) -> [Option<f64>; 3] {
     })
 }
 
+/// The same, told.
+pub(super) fn spread(of: Vec<f64>) -> Value {
+    let [p50, p99, max] = percentiles(of);
+    json!({ "p50": p50, "p99": p99, "max": max })
+}
+
 /// All requests by their ticket.
 #[derive(Default)]
 pub(super) struct Tally {

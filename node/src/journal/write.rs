@@ -62,6 +62,7 @@ impl Inner {
         let outcome = self.group.submit(&content).await.map_err(propose_error)?;
         let done = async move {
             let numbers = applied(outcome.await.map_err(propose_error)?)?;
+            self.commits.done(*self.group.leading().borrow(), self.clock.now_ms());
             if is_barrier {
                 self.remember(owner, key);
             }
