@@ -158,8 +158,9 @@ mod tests {
     #[test]
     fn a_bomb_is_refused_before_anything_is_reserved_for_it() {
         let bomb = |length: u32, more: usize| {
-            // One byte, repeated; each byte of 255 says that it is 255 times more.
-            let block = [&[0x1f, 7, 1, 0][..], &vec![255; more], &[0, 0x00]].concat();
+            // One byte, repeated; each byte of 255 says that it is 255 times more. A block ends with five that are not.
+            let block =
+                [&[0x1f, 7, 1, 0][..], &vec![255; more], &[0, 0x50, 7, 7, 7, 7, 7]].concat();
             [&[PACKED][..], &length.to_be_bytes(), &block].concat()
         };
         let refused = |frame: Vec<u8>, max| match unpack(frame, max) {
@@ -167,7 +168,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         // It would be true.
-        let whole = 1 + 19 + 255 * 100;
+        let whole = 1 + 19 + 255 * 100 + 5;
         assert_eq!(unpack(bomb(whole, 100), MAX).unwrap(), vec![7; whole as usize]);
         let longer = "a packed frame longer than it may be";
         assert_eq!(refused(bomb(whole, 100), whole as usize - 1), longer);
