@@ -10,8 +10,8 @@ use std::{
 
 use fieldmesh_domain::EntityId;
 
-/// Those whose rate is remembered: 100 bytes each.
-const RATES_MAX: usize = 4096;
+/// Of operators and senders, whose rate is remembered, as many as any cluster has.
+pub const PEOPLE_MAX: usize = 4096;
 
 /// A rate with a burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +67,14 @@ impl Bucket {
 /// A bucket for each of those who ask.
 pub struct Rates {
     rate: Rate,
+    /// Those whose rate is remembered at most: 100 bytes each.
+    remembered: usize,
     buckets: Mutex<BTreeMap<EntityId, Bucket>>,
 }
 
 impl Rates {
-    pub fn new(rate: Rate) -> Self {
-        Self { rate, buckets: Mutex::default() }
+    pub fn new(rate: Rate, remembered: usize) -> Self {
+        Self { rate, remembered, buckets: Mutex::default() }
     }
 
     /// Takes a token of somebody's.
@@ -80,20 +82,32 @@ impl Rates {
     /// # Errors
     /// The seconds to wait, where that was too often.
     pub fn take(&self, who: EntityId, now_ms: u64) -> Result<(), u32> {
+        self.take_ms(who, now_ms).map_err(|wait_ms| wait_ms.div_ceil(1000))
+    }
+
+    /// The same, in milliseconds.
+    ///
+    /// # Errors
+    /// The milliseconds to wait.
+    pub fn take_ms(&self, who: EntityId, now_ms: u64) -> Result<(), u32> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= RATES_MAX && !buckets.contains_key(&who) {
+        if buckets.len() >= self.remembered && !buckets.contains_key(&who) {
             buckets.retain(|_, bucket| !bucket.is_full(now_ms));
-            if buckets.len() >= RATES_MAX {
-                return Err(1);
+            if buckets.len() >= self.remembered {
+                return Err(1000);
             }
         }
         let bucket = buckets.entry(who).or_insert_with(|| Bucket::full(self.rate, now_ms));
-        bucket.take(now_ms).map_err(|wait_ms| wait_ms.div_ceil(1000))
+        bucket.take(now_ms)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use fieldmesh_domain::EntityKind;
+
     use super::*;
 
     #[test]
@@ -107,5 +121,18 @@ mod tests {
         // A clock that was set back does not fill it, and one far ahead not beyond the burst.
         assert_eq!(bucket.take(5), Err(100));
         assert_eq!([0; 4].map(|_| bucket.take(u64::MAX)), [Ok(()), Ok(()), Ok(()), Err(100)]);
+    }
+
+    #[test]
+    fn each_has_a_rate_of_its_own_and_a_full_table_forgets_only_who_has_recovered() {
+        let of = |number| EntityId::new(EntityKind::Customer, "eu1".parse().unwrap(), [number; 10]);
+        let rates = Rates::new(Rate { per_second: 10, burst: 1 }, 2);
+        assert_eq!(rates.take_ms(of(1), 1000), Ok(()));
+        assert_eq!(rates.take_ms(of(1), 1000), Err(100), "however often it comes back");
+        assert_eq!(rates.take_ms(of(2), 1050), Ok(()));
+        assert_eq!(rates.take_ms(of(3), 1050), Err(1000), "there is no room for it yet");
+        assert_eq!(rates.take_ms(of(3), 1100), Ok(()), "the first needs none any more");
+        assert_eq!(rates.take_ms(of(2), 1100), Err(50));
+        assert_eq!(rates.take(of(2), 1100), Err(1), "whole seconds, rounded up");
     }
 }

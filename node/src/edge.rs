@@ -6,6 +6,7 @@
 //! **Invariants:** a connection without a device certificate of this cluster and region is closed
 //! with a code of its own before any frame is read; every read has a limit and a deadline.
 
+mod places;
 mod session;
 
 use std::{
@@ -29,11 +30,12 @@ use quinn::{
 };
 pub use quinn::{Endpoint, crypto::rustls::NoInitialCipherSuite};
 use quinn_proto::HashedConnectionIdGenerator;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
+use self::places::Places;
 use crate::{
     audit::Event,
-    bucket::Rate,
+    bucket::{Rate, Rates},
     cluster::Cluster,
     contact::Contact,
     intake::{Intake, Peer},
@@ -41,10 +43,11 @@ use crate::{
     trust::{Listed, Trust},
 };
 
-/// Handshakes under way at a time; more are refused, and devices come back.
-const HANDSHAKES_MAX: usize = 256;
 /// A peer that does not finish the handshake by then is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Devices whose rate is remembered: five times what a node is measured with, some six megabytes.
+const DEVICES_MAX: usize = 1 << 16;
 
 /// Nodes that a device of another region is told: it keeps no more.
 const ELSEWHERE_MAX: usize = 16;
@@ -124,7 +127,7 @@ pub struct EdgeOptions {
     pub number: u64,
     /// Whether the node hears its region: devices are served only while it does.
     pub contact: Contact,
-    /// What one connection may ask to be opened.
+    /// What one device may ask to be opened, over whatever connections.
     pub rate: Rate,
     /// Whenever it changes, all devices are sent away: they come again.
     pub dismissed: watch::Receiver<u64>,
@@ -133,30 +136,30 @@ pub struct EdgeOptions {
 /// The device edge of a node.
 pub struct Edge {
     options: EdgeOptions,
+    rates: Rates,
     sessions: AtomicU64,
 }
 
 impl Edge {
     pub fn new(options: EdgeOptions) -> Arc<Self> {
-        Arc::new(Self { options, sessions: AtomicU64::new(0) })
+        let rates = Rates::new(options.rate, DEVICES_MAX);
+        Arc::new(Self { options, rates, sessions: AtomicU64::new(0) })
     }
 
     /// Accepts connections until the endpoint is closed.
     pub async fn run(self: Arc<Self>) {
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        let places = Arc::new(Places::default());
         while let Some(incoming) = self.options.endpoint.accept().await {
             // Under pressure an address is proven first (RFC 9000 §8.1.2), so that forged ones
             // cannot take the places of devices.
-            if handshakes.available_permits() < HANDSHAKES_MAX / 2
-                && !incoming.remote_address_validated()
-            {
+            if places.are_short() && !incoming.remote_address_validated() {
                 metrics::counter!("fieldmesh_edge_retries_total").increment(1);
                 if let Err(error) = incoming.retry() {
                     error.into_incoming().ignore();
                 }
                 continue;
             }
-            let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
+            let Some(place) = places.take(incoming.remote_address().ip()) else {
                 metrics::counter!("fieldmesh_edge_refused_total", "why" => "busy").increment(1);
                 incoming.refuse();
                 continue;
@@ -164,7 +167,7 @@ impl Edge {
             let edge = Arc::clone(&self);
             tokio::spawn(async move {
                 let connected = edge.handshake(incoming).await;
-                drop(permit);
+                drop(place);
                 if let Some((connection, admitted)) = connected {
                     let number = edge.sessions.fetch_add(1, Ordering::Relaxed);
                     session::run(&edge, connection, admitted, number).await;

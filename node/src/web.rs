@@ -4,12 +4,13 @@
 //! with an operator certificate; enrolling devices with a one-time token; everybody else gets
 //! health, metrics (no identities), the interface's description and the CA certificates.
 //!
-//! **Invariants:** bodies are limited before they are read; every error is an RFC 9457
+//! **Invariants:** bodies are limited, in bytes and in time, before they are read; every error is an RFC 9457
 //! problem. **Not here:** rules of any kind.
 
 pub mod areas;
 pub mod attachments;
 pub mod backup;
+mod body;
 pub mod ca;
 pub mod chaos;
 pub mod cluster;
@@ -50,6 +51,7 @@ use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::{
     App, HttpServer,
     dev::{Extensions, Server, ServerHandle},
+    middleware::from_fn,
     rt::net::TcpStream,
     web,
 };
@@ -120,15 +122,17 @@ impl Web {
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let handle = run(address, move || {
-            HttpServer::new(move || App::new().configure(|app| routes(app, &shared)))
-                .workers(workers)
-                .max_connections(CONNECTIONS_MAX)
-                .tcp_nodelay(true)
-                .disable_signals()
-                .shutdown_timeout(2)
-                .on_connect(remember_peer)
-                .listen_rustls_0_23(listener, tls)
-                .map(HttpServer::run)
+            HttpServer::new(move || {
+                App::new().wrap(from_fn(body::in_time)).configure(|app| routes(app, &shared))
+            })
+            .workers(workers)
+            .max_connections(CONNECTIONS_MAX)
+            .tcp_nodelay(true)
+            .disable_signals()
+            .shutdown_timeout(2)
+            .on_connect(remember_peer)
+            .listen_rustls_0_23(listener, tls)
+            .map(HttpServer::run)
         })?;
         Ok(Self { address, handle })
     }
@@ -140,13 +144,15 @@ impl Web {
     pub fn start_public(listener: TcpListener, shared: Shared) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let handle = run(address, move || {
-            HttpServer::new(move || App::new().configure(|app| public::only(app, &shared)))
-                .workers(1)
-                .max_connections(CONNECTIONS_MAX)
-                .disable_signals()
-                .shutdown_timeout(2)
-                .listen(listener)
-                .map(HttpServer::run)
+            HttpServer::new(move || {
+                App::new().wrap(from_fn(body::in_time)).configure(|app| public::only(app, &shared))
+            })
+            .workers(1)
+            .max_connections(CONNECTIONS_MAX)
+            .disable_signals()
+            .shutdown_timeout(2)
+            .listen(listener)
+            .map(HttpServer::run)
         })?;
         Ok(Self { address, handle })
     }

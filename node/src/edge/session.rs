@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
@@ -23,7 +23,6 @@ use tokio::{
 use super::{Admitted, Edge, Refusal};
 use crate::{
     audit::Event,
-    bucket::Bucket,
     channel::Channel,
     courier::{SESSION_MAIL_MAX, Session},
     intake::Peer,
@@ -40,7 +39,6 @@ struct Open {
     connection: Connection,
     peer: Peer,
     channel: Channel,
-    bucket: Mutex<Bucket>,
     /// Which of the service's certificates the device has heard of.
     heard: AtomicU64,
     /// What the device says that it understands; 0 where it says nothing of it.
@@ -53,13 +51,11 @@ pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, admitted: Admi
     let (mail, queue) = mpsc::channel(SESSION_MAIL_MAX);
     let ends = tokio::spawn(close_in_time(Arc::clone(edge), connection.clone(), not_after_s));
     let device = peer.entity;
-    let bucket = Bucket::full(edge.options.rate, edge.options.intake.clock.now_ms());
     let open = Arc::new(Open {
         edge: Arc::clone(edge),
         connection,
         peer,
         channel: Channel::default(),
-        bucket: Mutex::new(bucket),
         heard: AtomicU64::new(0),
         understands: AtomicU32::new(0),
     });
@@ -121,7 +117,7 @@ impl Open {
         };
         let payload = &bytes[header..];
         if matches!(frame.class, wire::HELLO | wire::SEALED)
-            && let Err(retry_after_ms) = self.take_token()
+            && let Err(retry_after_ms) = self.may_ask()
         {
             metrics::counter!("fieldmesh_edge_throttled_total").increment(1);
             return Reply::Busy { retry_after_ms };
@@ -138,10 +134,10 @@ impl Open {
         }
     }
 
-    fn take_token(&self) -> Result<(), u32> {
+    /// Whoever connects anew may ask for no more than before.
+    fn may_ask(&self) -> Result<(), u32> {
         let now_ms = self.edge.options.intake.clock.now_ms();
-        // A bucket is whole after each step.
-        self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now_ms)
+        self.edge.rates.take_ms(self.peer.entity, now_ms)
     }
 
     async fn hello(&self, payload: &[u8]) -> Reply {

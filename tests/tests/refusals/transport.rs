@@ -1,20 +1,40 @@
 //! Abuse of the connection itself: nobody else suffers from it, and it ends.
 
-use std::time::Duration;
+use std::{
+    io::{self, IoSliceMut},
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use fieldmesh_device::{
-    transport::{Connection, ask},
+    transport::{Connection, ask, connect},
     wire::{self, Ack, Reply, STREAM_BYTES_MAX, close},
 };
 use fieldmesh_domain::{customer::Customer, message::ReceiptStatus};
 use fieldmesh_envelope::{SoftwareSigner, sign_bundle};
+use fieldmesh_node::edge;
 use fieldmesh_pki::KeyMaterial;
 use fieldmesh_tests::live::{
     Live, now_s, random,
     raw::{Raw, closed, framed, refused},
     until,
 };
-use tokio::{net::UdpSocket, time::Instant};
+use quinn::{
+    AsyncUdpSocket, Endpoint, EndpointConfig, TokioRuntime, UdpPoller,
+    udp::{RecvMeta, Transmit},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UdpSocket},
+    task::JoinSet,
+    time::Instant,
+};
 
 use super::{REFUSED, alert, application};
 
@@ -254,4 +274,103 @@ async fn acknowledgements_of_what_was_never_sent_change_nothing() {
         assert_eq!(ask(&connection, &frame).await.unwrap(), expected);
     }
     assert_eq!(live.snapshot().await, before);
+}
+
+/// On it nothing is heard but that an address is to be proven.
+#[derive(Debug)]
+struct Stalled {
+    socket: Arc<dyn AsyncUdpSocket>,
+    came: Arc<AtomicUsize>,
+}
+
+impl AsyncUdpSocket for Stalled {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Arc::clone(&self.socket).create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.socket.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let came = ready!(self.socket.poll_recv(cx, bufs, meta))?;
+        for (bytes, of) in bufs.iter().zip(&mut meta[..came]) {
+            self.came.fetch_add(of.len.div_ceil(of.stride.max(1)), Ordering::SeqCst);
+            // A long header of the type Retry (RFC 9000 §17.2.5).
+            if bytes[0] & 0xf0 != 0xf0 {
+                of.len = 0;
+            }
+        }
+        Poll::Ready(Ok(came))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_begins_many_connections_from_one_address_keeps_nobody_else_out() {
+    const BEGUN: usize = 400;
+    let live = Live::start().await;
+    let (begins, device) =
+        (live.raw(live.customer().await).await, live.raw(live.customer().await).await);
+    let (came, any) = (Arc::new(AtomicUsize::new(0)), SocketAddr::from(([127, 0, 0, 2], 0)));
+    let socket = Stalled { socket: edge::socket(any).unwrap(), came: Arc::clone(&came) };
+    let (config, runtime) = (EndpointConfig::default(), Arc::new(TokioRuntime));
+    let endpoint = Endpoint::new_with_abstract_socket(config, None, Arc::new(socket), runtime);
+    let endpoint = endpoint.unwrap();
+    let (tls, address) = (Arc::new(begins.tls(wire::ALPN)), live.devices);
+    let mut begun = JoinSet::new();
+    for _ in 0..BEGUN {
+        let (endpoint, tls) = (endpoint.clone(), Arc::clone(&tls));
+        begun.spawn(async move { connect(&endpoint, address, "localhost", tls).await.is_ok() });
+    }
+    let answered = async || (came.load(Ordering::SeqCst) >= BEGUN).then_some(());
+    until("each is answered, or some are often", answered).await;
+    is_served(&live, &device).await;
+    drop(begun);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_connects_anew_may_send_no_more_than_before() {
+    let (per_s, burst) = ("listen.device_messages_per_s", "listen.device_messages_burst");
+    let live = Live::start_with(&[(per_s, "1"), (burst, "20")]).await;
+    let device = live.raw(live.customer().await).await;
+    let throttled = live.counted("fieldmesh_edge_throttled_total").await;
+    let mut taken = 0;
+    // Over four connections twice as many as it may send at once.
+    for _ in 0..4 {
+        let connection = device.connect(live.devices).await;
+        for _ in 0..10 {
+            // Nothing of it is opened: before the hello there is no key.
+            let bytes = framed([0; 16], random(), wire::SEALED, b"nothing");
+            let reply = ask(&connection, &bytes).await.unwrap();
+            taken += usize::from(!matches!(reply, Reply::Busy { .. }));
+        }
+    }
+    assert!((20..30).contains(&taken), "{taken} of 40 were taken");
+    assert!(live.counted("fieldmesh_edge_throttled_total").await > throttled);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_is_never_whole_holds_no_connection_for_long() {
+    let live = Live::start().await;
+    let mut stream = TcpStream::connect(live.server().http).await.unwrap();
+    let head = "POST /ocsp HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\nhalf";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let began = Instant::now();
+    // It ends, and says why, though whoever sends it does not.
+    tokio::time::timeout(Duration::from_secs(25), stream.read_to_end(&mut answer))
+        .await
+        .unwrap()
+        .ok();
+    assert!(began.elapsed() > Duration::from_secs(8), "after {:?}", began.elapsed());
+    assert!(answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
 }
