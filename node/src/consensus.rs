@@ -17,6 +17,7 @@ pub mod machine;
 pub mod network;
 pub mod outcome;
 pub mod packed;
+mod piece;
 mod recent;
 pub mod replicas;
 pub mod restore;

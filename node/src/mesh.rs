@@ -11,6 +11,7 @@
 
 mod away;
 pub mod faults;
+mod head;
 mod hello;
 mod peer;
 mod relay;
@@ -47,6 +48,8 @@ use crate::{
     trust::{self, Listed, Trust},
 };
 pub use away::SentAway;
+pub use head::Class;
+use head::First;
 use peer::Peer;
 pub use stream::{FrameError, Receiving, Sending};
 use twin::Twins;
@@ -74,34 +77,6 @@ const STREAM_WINDOW: u32 = 4 << 20;
 /// A peer that is silent for so long is gone; one that lives says so several times meanwhile.
 const IDLE: Duration = Duration::from_secs(3);
 const KEEP_ALIVE: Duration = Duration::from_millis(700);
-
-/// What a stream carries: its first byte. A number once given stays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// One question of consensus with its answer: votes, and who is to lead.
-    Consensus = 1,
-    /// Log entries, one request after the other; heartbeats are requests without entries.
-    Replication = 2,
-    Snapshot = 3,
-    Application = 4,
-}
-
-impl Class {
-    fn of(byte: u8) -> Option<Self> {
-        let all = [Self::Consensus, Self::Replication, Self::Snapshot, Self::Application];
-        all.into_iter().find(|class| *class as u8 == byte)
-    }
-
-    /// What is sent first where both wait.
-    fn priority(self) -> i32 {
-        match self {
-            Self::Consensus => 3,
-            Self::Replication => 2,
-            Self::Application => 1,
-            Self::Snapshot => 0,
-        }
-    }
-}
 
 /// A node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -571,18 +546,16 @@ impl Mesh {
         let mut first = [0];
         let read = timeout(CLASS_WITHIN, receive.read_exact(&mut first)).await;
         let Ok(Ok(())) = read else { return };
-        let (from, class) = match first[0] {
-            hello::HELLO => return self.answer(from, connection, send, receive).await,
-            relay::RELAY => return self.relay(from, send, receive).await,
+        let (from, class) = match First::of(first[0]) {
+            Some(First::Hello) => return self.answer(from, connection, send, receive).await,
+            Some(First::Relay) => return self.relay(from, send, receive).await,
             // The neighbour says who it is from.
-            relay::RELAYED => match relay::header(&mut receive).await {
+            Some(First::Relayed) => match relay::header(&mut receive).await {
                 Some((origin, class)) if self.takes_relayed(from, origin) => (origin, class),
                 _ => return drop(receive.stop(stream::MALFORMED)),
             },
-            byte => match Class::of(byte) {
-                Some(class) => (from, class),
-                None => return drop(receive.stop(stream::MALFORMED)),
-            },
+            Some(First::Class(class)) => (from, class),
+            None => return drop(receive.stop(stream::MALFORMED)),
         };
         drop(send.set_priority(class.priority()));
         services.serve(from, class, Sending(send), Receiving(receive)).await;

@@ -1,10 +1,10 @@
 //! Valid bytes with changes into each decoder that only the node has: none panics, and what one of them takes
 //! is written and read again as the same, and is not much longer than it was.
 //!
-//! What other crates decode is fuzzed there, guided by coverage. The node links its storage engine, which a
-//! sanitizer would compile for a quarter of an hour: here changes are by chance, so many rounds for each
-//! decoder, or `FIELDMESH_FUZZ_ROUNDS`. The number of a round is its seed. **Not here:** what is opened
-//! with a key first, where every changed byte is refused.
+//! What other crates decode is fuzzed there, guided by coverage, and what nodes say to each other in `node/fuzz`. The
+//! node links its storage engine, which a sanitizer would compile for a quarter of an hour: here changes are by chance,
+//! so many rounds for each decoder, or `FIELDMESH_FUZZ_ROUNDS`. The number of a round is its seed. **Not here:** what is
+//! opened with a key first, where every changed byte is refused.
 
 #![cfg(test)]
 #![allow(

@@ -15,6 +15,8 @@
 //! that it is on disk before all that is promised to that node afterwards. Who does not say is not judged, and nobody
 //! waits for a judgement. **Not here:** how it is said (`mesh::hello`), what becomes of whoever is refused (`server`).
 
+mod said;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -27,6 +29,7 @@ use fieldmesh_actors::seams::Entropy;
 use minicbor::{Decode, Encode};
 
 use crate::store::{Batch, StoreError, Table, keys::log, rows, writer::LogWriter};
+pub use said::{Hello, Start};
 
 /// Starts that are told: a node that was away for more of them judges by the rounds alone.
 const STARTS_TOLD: usize = 16;
@@ -38,37 +41,6 @@ const WRITTEN_EVERY: u64 = 256;
 
 /// Up to what a node reads that the first release did not: frames that are packed (`consensus::packed`).
 pub const PACKED_FRAMES: u32 = 1;
-
-/// A start of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct Start {
-    /// How many there were in this directory, with this one.
-    #[n(0)]
-    pub number: u64,
-    /// Drawn by chance: two starts of one directory and its copy have the same number.
-    #[n(1)]
-    pub run: u64,
-    /// Rounds that the log had: where the start before this one ended.
-    #[n(2)]
-    pub rounds: u64,
-}
-
-/// What a node says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Hello {
-    /// Its last starts, the present one at the end.
-    #[n(0)]
-    pub starts: Vec<Start>,
-    /// Rounds that its log has on disk.
-    #[n(1)]
-    pub rounds: u64,
-    /// Somebody refused this start, which was not taken in since: it is not to be remembered. None where nobody did.
-    #[n(2)]
-    pub is_refused: Option<bool>,
-    /// Up to what it reads that the first release did not. None where it does not say: nothing of it.
-    #[n(3)]
-    pub reads: Option<u32>,
-}
 
 /// What a directory remembers of its own node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]

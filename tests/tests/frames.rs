@@ -3,9 +3,13 @@
 //! Frames of each kind are cut, doubled, spliced and changed; those that carry a checksum get a right one in
 //! half of the cases, so that what is behind it is reached. **Not here:** what a stream does with a refusal
 //! (`mesh`, `groups`).
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests fail by panicking, and read what is committed"
+)]
 
-use std::fmt::Debug;
+use std::{collections::BTreeSet, fmt::Debug};
 
 use fieldmesh_actors::commit::{Cause, SlotMove};
 use fieldmesh_domain::{Command, EntityId, EntityKind, RejectionCode, desk};
@@ -15,10 +19,12 @@ use fieldmesh_node::{
         wire::{Answer, Request, addressee},
     },
     courier::wire::{
-        self, Gift, Notice, Opening, Post, Question, Recorded, Said, Seen, SlotWanted, Void, Wanted,
+        self, Audited, Gift, Notice, Opened, Opening, Post, Question, Recorded, Said, Seen,
+        SentAlert, SlotRows, SlotWanted, Void, Wanted,
     },
+    starts::Hello,
 };
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Encode, bytes::ByteVec};
 use proptest::{collection::vec, prelude::*};
 
 /// What happens to a frame on its way.
@@ -253,4 +259,67 @@ fn what_is_changed_was_understood() {
         let bytes = minicbor::to_vec(&opening).unwrap();
         assert_eq!(wire::decode::<Opening>(&bytes).unwrap(), opening);
     }
+}
+
+/// What an input of `node/fuzz` is, by its first byte: all but whole streams.
+fn is_understood(choice: u8, bytes: &[u8]) -> bool {
+    match choice {
+        1 => Request::decode(bytes).is_ok(),
+        2 => Answer::decode(bytes).is_ok(),
+        3 => transfer::head(bytes).is_ok(),
+        4 => transfer::read_piece(bytes).is_ok(),
+        5 => wire::decode::<Hello>(bytes).is_ok(),
+        6 => wire::decode::<Opening>(bytes).is_ok(),
+        7 => wire::decode::<Notice>(bytes).is_ok(),
+        8 => wire::decode::<Said>(bytes).is_ok(),
+        9 => wire::decode::<Seen>(bytes).is_ok(),
+        10 => wire::decode::<Audited>(bytes).is_ok(),
+        11 => wire::decode::<Vec<SentAlert>>(bytes).is_ok(),
+        12 => wire::decode::<Vec<Opened>>(bytes).is_ok(),
+        13 => wire::decode::<SlotRows>(bytes).is_ok(),
+        14 => wire::decode::<bool>(bytes).is_ok(),
+        15 => wire::decode::<ByteVec>(bytes).is_ok(),
+        _ => false,
+    }
+}
+
+/// Each frame behind a stream's head is one of those, or is for a group; and the last one is whole.
+fn is_stream(bytes: &[u8]) -> bool {
+    let mut rest = match bytes {
+        [1..=4 | 7, rest @ ..] => rest,
+        [5 | 6, _, _, _, _, _, _, _, _, 1..=4, rest @ ..] => rest,
+        _ => return false,
+    };
+    while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+        let length = u32::from_be_bytes(*length) as usize;
+        let Some((frame, behind)) = behind.split_at_checked(length) else { return false };
+        let is_for_group =
+            addressee(frame).is_some_and(|(_, rest)| rest.is_empty() || is_one(&[1, 3], rest));
+        if !is_for_group && !is_one(&[1, 4, 5, 6, 7], frame) {
+            return false;
+        }
+        rest = behind;
+    }
+    rest.is_empty()
+}
+
+fn is_one(choices: &[u8], bytes: &[u8]) -> bool {
+    choices.iter().any(|choice| is_understood(*choice, bytes))
+}
+
+/// What coverage guides on from is understood, but for what is named as bad; so none is lost when a message changes.
+#[test]
+fn what_fuzzing_begins_with_is_understood() {
+    let package = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+    let corpus = std::path::Path::new(&package).join("../node/fuzz/corpus/mesh");
+    let mut kinds = BTreeSet::new();
+    for file in std::fs::read_dir(corpus).unwrap() {
+        let path = file.unwrap().path();
+        let (name, bytes) = (path.file_name().unwrap().to_owned(), std::fs::read(&path).unwrap());
+        let (choice, rest) = bytes.split_first().unwrap();
+        let is_good = is_understood(*choice, rest) || (*choice == 0 && is_stream(rest));
+        assert_eq!(is_good, !name.to_string_lossy().starts_with("bad-"), "{name:?}");
+        kinds.insert(*choice);
+    }
+    assert_eq!(kinds, (0..=15).collect());
 }

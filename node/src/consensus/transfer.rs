@@ -1,22 +1,20 @@
 //! A snapshot of a group on its way from one node to another: a head, pages of rows, an end.
 //!
-//! Every piece is a record with its checksum; the end says how many rows there were. **Invariant:** what
-//! was received is given on only when it is whole. **Not here:** taking and installing it (`machine`), what makes
-//! pieces shorter on their way (`packed`).
+//! **Invariant:** what was received is given on only when it is whole. **Not here:** its bytes (`piece`), what makes
+//! them fewer on their way (`packed`), taking and installing it (`machine`).
 
 use std::{sync::Arc, time::Duration};
 
-use minicbor::{Decoder, Encoder, encode::Write};
-use openraft::{Snapshot, alias::CommittedLeaderIdOf, impls::EmptyNode, storage::SnapshotMeta};
+use openraft::{Snapshot, alias::CommittedLeaderIdOf, impls::EmptyNode};
 use tokio::{task::yield_now, time::timeout};
 
+pub use super::piece::{Meta, end_piece, head, read_piece};
 use super::{
     Types, Vote,
-    codec::{
-        CodecError, EncodeResult, get_membership, get_optional_log_id, get_vote, put_membership,
-        put_optional_log_id, put_vote, record, whole,
-    },
-    packed, wire,
+    codec::CodecError,
+    packed,
+    piece::{self, Piece},
+    wire,
 };
 use crate::{
     mesh::{FrameError, Receiving, Sending},
@@ -26,7 +24,6 @@ use crate::{
     },
 };
 
-pub type Meta = SnapshotMeta<CommittedLeaderIdOf<Types>, u64, EmptyNode>;
 pub type TableSnapshot = Snapshot<CommittedLeaderIdOf<Types>, u64, EmptyNode, Arc<dyn Table>>;
 
 /// Rows of a piece, and their bytes: a row above that travels alone.
@@ -57,71 +54,6 @@ pub enum TransferError {
     Foreign,
 }
 
-enum Piece {
-    Rows(Vec<Row>),
-    /// How many rows there were.
-    End(u64),
-}
-
-impl Piece {
-    fn encode(&self) -> Vec<u8> {
-        record(|e| match self {
-            Self::Rows(rows) => {
-                e.array(2)?.u8(0)?.array(rows.len() as u64)?;
-                rows.iter().try_for_each(|(key, value)| {
-                    e.array(2)?.bytes(key)?.bytes(value)?;
-                    Ok(())
-                })
-            }
-            Self::End(rows) => {
-                e.array(2)?.u8(1)?.u64(*rows)?;
-                Ok(())
-            }
-        })
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        whole(bytes, |d| {
-            let (length, kind) = (d.array()?, d.u8()?);
-            Ok(match (kind, length) {
-                (0, Some(2)) => {
-                    let mut rows = Vec::new();
-                    for _ in 0..d.array()?.unwrap_or(0) {
-                        d.array()?;
-                        rows.push((d.bytes()?.to_vec(), d.bytes()?.to_vec()));
-                    }
-                    Self::Rows(rows)
-                }
-                (1, Some(2)) => Self::End(d.u64()?),
-                (kind, _) => return Err(CodecError::Kind(kind)),
-            })
-        })
-    }
-}
-
-fn put_head<W: Write>(e: &mut Encoder<W>, vote: &Vote, meta: &Meta) -> EncodeResult<W> {
-    e.array(4)?;
-    put_vote(e, vote)?;
-    put_optional_log_id(e, meta.last_log_id.as_ref())?;
-    put_optional_log_id(e, meta.last_membership.log_id().as_ref())?;
-    put_membership(e, meta.last_membership.membership())
-}
-
-fn get_head(d: &mut Decoder<'_>) -> Result<(Vote, Meta), CodecError> {
-    d.array()?;
-    let (vote, last_log_id) = (get_vote(d)?, get_optional_log_id(d)?);
-    let (at, membership) = (get_optional_log_id(d)?, get_membership(d)?);
-    // openraft takes these for granted, and ends where they are not so.
-    let is_of_its_leader = vote.committed
-        && last_log_id.is_some_and(|last| last.leader_id.term <= vote.leader_id.term)
-        && at <= last_log_id;
-    if !is_of_its_leader {
-        return Err(CodecError::Impossible("a snapshot that no leader can have"));
-    }
-    let last_membership = super::StoredMembership::new(at, membership);
-    Ok((vote, Meta { last_log_id, last_membership }))
-}
-
 /// Sends a snapshot whole; its pieces are packed where whoever gets it reads them so.
 ///
 /// # Errors
@@ -133,7 +65,7 @@ pub async fn send(
     snapshot: &TableSnapshot,
     packs: bool,
 ) -> Result<(), TransferError> {
-    let head = record(|e| put_head(e, vote, &snapshot.meta));
+    let head = piece::encode_head(vote, &snapshot.meta);
     frame(&mut stream, &wire::addressed(group, &head)).await?;
     let (mut from, end, mut sent) = (Vec::new(), vec![u8::MAX], 0);
     loop {
@@ -188,30 +120,6 @@ pub fn piece_behind(table: &dyn Table, behind: &[u8]) -> Result<Vec<u8>, StoreEr
     let from = if behind.is_empty() { Vec::new() } else { [behind, &[0]].concat() };
     let page = table.page(&from, &[u8::MAX], PIECE_ROWS, PIECE_BYTES)?;
     Ok(Piece::Rows(pieces(page).into_iter().next().unwrap_or_default()).encode())
-}
-
-/// The piece behind the last one, which says how many rows there were.
-pub fn end_piece(rows: u64) -> Vec<u8> {
-    Piece::End(rows).encode()
-}
-
-/// What a piece holds: rows, or how many there were.
-///
-/// # Errors
-/// Bytes that are not one whole piece.
-pub fn read_piece(bytes: &[u8]) -> Result<Result<Vec<Row>, u64>, CodecError> {
-    Ok(match Piece::decode(bytes)? {
-        Piece::Rows(rows) => Ok(rows),
-        Piece::End(rows) => Err(rows),
-    })
-}
-
-/// Reads whose vote a snapshot comes with, and what it is of, from the bytes behind the group's number.
-///
-/// # Errors
-/// Bytes that are not one whole head.
-pub fn head(bytes: &[u8]) -> Result<(Vote, Meta), CodecError> {
-    whole(bytes, get_head)
 }
 
 /// Receives the rows behind the head into an empty table; returns how many there are.

@@ -14,16 +14,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Admitted, CLASS_WITHIN, Class, Mesh, Receiving, Sending, SentAway};
+use super::{
+    Admitted, CLASS_WITHIN, Class, Mesh, Receiving, Sending, SentAway,
+    head::{HELLO, HELLO_BYTES_MAX},
+};
 use crate::{
     starts::{Hello, Memory},
     store::rows,
 };
 
-/// First byte of the stream.
-pub(super) const HELLO: u8 = 7;
-/// Some times what sixteen starts take.
-const BYTES_MAX: usize = 4 << 10;
 /// The other side may first have to find out that this node is not elsewhere, which takes two seconds ([`super::twin`]).
 const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 /// A node that is to end waits no longer for others to hear of it.
@@ -113,7 +112,7 @@ impl Mesh {
         let Some(memory) = self.memory.get() else { return };
         drop(send.set_priority(Class::Consensus.priority()));
         let (mut send, mut receive) = (Sending(send), Receiving(receive));
-        let read = timeout(CLASS_WITHIN, receive.frame(BYTES_MAX)).await;
+        let read = timeout(CLASS_WITHIN, receive.frame(HELLO_BYTES_MAX)).await;
         let Ok(Ok(Some(bytes))) = read else { return };
         let Ok(hello) = rows::whole(&bytes) else { return };
         if self.hear(memory, from, &hello, connection).await.is_ok() {
@@ -185,7 +184,7 @@ async fn exchange(
     let (mut send, mut receive) = (Sending(send), Receiving(receive));
     drop(send.frame(&rows::encode(&memory.hello())).await);
     send.finish();
-    let answer = receive.frame(BYTES_MAX).await;
+    let answer = receive.frame(HELLO_BYTES_MAX).await;
     match connection.close_reason() {
         Some(ended) => Err(ended),
         None => Ok(answer.ok().flatten().and_then(|bytes| rows::whole(&bytes).ok())),

@@ -15,15 +15,14 @@ use std::{sync::Arc, time::Duration};
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{CLASS_WITHIN, Class, Member, Mesh, Receiving, Sending, stream};
+use super::{
+    CLASS_WITHIN, Class, Member, Mesh, Receiving, Sending,
+    head::{RELAY, RELAYED, ROUTE_BYTES, begin, route},
+    stream,
+};
 
-/// First byte of a stream that is for another node.
-pub(super) const RELAY: u8 = 5;
-/// First byte of a stream that is from another node.
-pub(super) const RELAYED: u8 = 6;
 /// What the relay says when it has the way.
 const OPENED: u8 = 1;
-const HEADER_BYTES: usize = 9;
 /// Two round trips within a region.
 const OPENED_WITHIN: Duration = Duration::from_secs(1);
 /// Long enough that looking for the direct way costs nothing, short enough that nobody minds the detour. A
@@ -41,19 +40,11 @@ async fn open(relay: &Connection, to: u64, class: Class) -> Option<(Sending, Rec
     (opened == [OPENED]).then_some((Sending(send), Receiving(receive)))
 }
 
-fn begin(kind: u8, node: u64, class: Class) -> Vec<u8> {
-    let mut bytes = vec![kind];
-    bytes.extend(node.to_be_bytes());
-    bytes.push(class as u8);
-    bytes
-}
-
 /// Whom the stream is for or from, and what it carries; none where it is malformed or late.
 pub(super) async fn header(receive: &mut RecvStream) -> Option<(u64, Class)> {
-    let mut bytes = [0; HEADER_BYTES];
+    let mut bytes = [0; ROUTE_BYTES];
     timeout(CLASS_WITHIN, receive.read_exact(&mut bytes)).await.ok()?.ok()?;
-    let (node, class) = bytes.split_first_chunk::<8>()?;
-    Some((u64::from_be_bytes(*node), Class::of(class[0])?))
+    route(&bytes)
 }
 
 /// Carries a stream of one node on to another, by a connection to that one, until it ends.
@@ -182,14 +173,7 @@ mod tests {
 
     /// Nodes of two releases are in one cluster while it is upgraded.
     #[test]
-    fn the_bytes_that_streams_begin_with_are_frozen() {
-        let classes = [Class::Consensus, Class::Replication, Class::Snapshot, Class::Application];
-        for (byte, class) in (1..).zip(classes) {
-            assert_eq!((class as u8, Class::of(byte)), (byte, Some(class)));
-            assert_eq!(begin(RELAY, 0x102, class), [5, 0, 0, 0, 0, 0, 0, 1, 2, byte]);
-            assert_eq!(begin(RELAYED, 0x102, class), [6, 0, 0, 0, 0, 0, 0, 1, 2, byte]);
-        }
-        assert_eq!([0, RELAY, RELAYED].map(Class::of), [None; 3]);
-        assert_eq!((HEADER_BYTES, OPENED), (9, 1));
+    fn what_a_relay_says_is_frozen() {
+        assert_eq!((ROUTE_BYTES, OPENED), (9, 1));
     }
 }

@@ -1,16 +1,16 @@
-//! The two halves of a mesh stream, in frames: a length of four bytes, big-endian, then so many bytes.
+//! The two halves of a mesh stream, in frames ([`head`](super::head)).
 //!
 //! **Invariant:** a length above the reader's limit ends the stream before anything is reserved for it.
 //! **Not here:** what is in a frame.
 
 use quinn::{ReadError, ReadExactError, RecvStream, SendStream, VarInt, WriteError};
 
+use super::head::Arriving;
+
 /// Reset code of a stream that does not hold frames.
 pub(super) const MALFORMED: VarInt = VarInt::from_u32(1);
 /// Reset code of a stream whose sender wants no answer any more.
 pub(super) const GIVEN_UP: VarInt = VarInt::from_u32(2);
-/// What is read at once: a length that is not followed by its bytes costs no more.
-const PIECE: usize = 64 << 10;
 /// What a length of four bytes can say.
 const MAX: usize = u32::MAX as usize;
 
@@ -88,18 +88,14 @@ impl Receiving {
             Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
             Err(error) => return Err(failed(error)),
         }
-        let length = u32::from_be_bytes(length) as usize;
-        if length > max {
+        let mut arriving = Arriving::new(length, max).map_err(|length| {
             drop(self.0.stop(MALFORMED));
-            return Err(FrameError::TooLong { length, max });
+            FrameError::TooLong { length, max }
+        })?;
+        while let Some(room) = arriving.room() {
+            self.0.read_exact(room).await.map_err(failed)?;
         }
-        let mut body = Vec::new();
-        while body.len() < length {
-            let from = body.len();
-            body.resize(length.min(from + PIECE), 0);
-            self.0.read_exact(&mut body[from..]).await.map_err(failed)?;
-        }
-        Ok(Some(body))
+        Ok(Some(arriving.whole()))
     }
 }
 
