@@ -40,7 +40,7 @@ use fieldmesh_tests::{
     pki::Authority,
 };
 use quinn::{
-    AsyncUdpSocket, UdpPoller,
+    AsyncUdpSocket, RecvStream, SendStream, UdpPoller,
     udp::{RecvMeta, Transmit},
 };
 
@@ -252,16 +252,30 @@ async fn a_revoked_node_is_cut_off_and_stays_out() {
     assert!(refused.contains("revoked"), "{refused}");
 }
 
+/// Node 3 says something on an open stream of its own, and hears it back.
+async fn goes_on(send: &mut SendStream, receive: &mut RecvStream) {
+    send.write_all(b"\0\0\0\x04live").await.unwrap();
+    let mut answer = [0; 16];
+    let heard = tokio::time::timeout(Duration::from_secs(8), receive.read_exact(&mut answer));
+    heard.await.expect("it is answered").unwrap();
+    assert_eq!(&answer, b"\0\0\0\x0c\0\0\0\0\0\0\0\x03live");
+}
+
+/// Neither others' streams end with it, nor others of the same connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_understood_ends_its_stream_alone() {
     let authority = Authority::new(now_s());
-    let (one, two) = (server(&authority, 1), server(&authority, 2));
+    // Which understands what is said of starts.
+    let two = older::started(&authority, 2, &older::disk()).await;
+    let one = server(&authority, 1);
     let members = [member(1, one.address), member(2, two.address), member(3, any())];
     one.mesh.set_members(&members);
     two.mesh.set_members(&members);
     let (mut good, mut answers) = one.mesh.open(2, Class::Application).await.unwrap();
     let raw = mesh::raw(&authority, identity(3), two.address).await;
     let class = Class::Application as u8;
+    let (mut beside, mut heard) = raw.open_bi().await.unwrap();
+    beside.write_all(&[class]).await.unwrap();
     for bad in [
         &[][..],
         &[0],
@@ -270,6 +284,16 @@ async fn what_is_not_understood_ends_its_stream_alone() {
         &[class, 0, 0, 4, 1],
         &[class, 0, 0, 0, 9, 1, 2],
         &[class, 0, 0],
+        // Hellos: too long, of something else, cut.
+        &[7, 0, 0, 0x10, 1],
+        &[7, 0, 0, 0, 2, 0xff, 0xff],
+        &[7, 0, 0, 0, 9, 0x82],
+        // For another node: cut, for nobody, of no class; and from another node.
+        &[5, 0, 0],
+        &[5, 0, 0, 0, 0, 0, 0, 0, 9, class],
+        &[5, 0, 0, 0, 0, 0, 0, 0, 1, 9],
+        &[6, 0, 0, 0, 0, 0, 0, 0, 9, class],
+        &[6, 0, 0, 0, 0, 0, 0, 0, 1, 0],
     ] {
         let (mut send, mut receive) = raw.open_bi().await.unwrap();
         send.write_all(bad).await.unwrap();
@@ -278,6 +302,7 @@ async fn what_is_not_understood_ends_its_stream_alone() {
         assert!(!end.await.expect("it ends").is_ok_and(|bytes| !bytes.is_empty()), "{bad:?}");
         good.frame(b"still here").await.unwrap();
         assert_eq!(&answers.frame(64).await.unwrap().unwrap()[8..], b"still here");
+        goes_on(&mut beside, &mut heard).await;
     }
 }
 

@@ -23,7 +23,7 @@ use fieldmesh_tests::{
 use super::{Server, asked, member, server};
 
 /// A node that has a directory, which is started once more.
-async fn started(authority: &Authority, number: u64, disk: &Disk) -> Server {
+pub(super) async fn started(authority: &Authority, number: u64, disk: &Disk) -> Server {
     let log = disk.open("log", Role::Log).unwrap();
     let on_fatal: OnFatal = Arc::new(|error| panic!("the log failed: {error}"));
     let (writer, task) =
@@ -110,7 +110,7 @@ async fn who_does_not_say_what_it_reads_is_sent_what_every_release_does() {
     assert_eq!(reads(&started(&authority, 2, &same).await).await, PACKED_FRAMES);
 }
 
-fn disk() -> Disk {
+pub(super) fn disk() -> Disk {
     Disk::new(Duration::ZERO)
 }
 
