@@ -6,8 +6,8 @@
 //! **Invariants:** who is at the other end is proven by certificate at each connect, in both
 //! directions: a node, of this cluster, a member, and the one that was meant, which is nowhere else at the same
 //! time and has forgotten nothing that is known here; a connection ends when its certificate is revoked or has expired,
-//! and when it is no member any more. A stream that is not read holds up no other. **Not here:** what is said
-//! (`consensus`, `courier`), who is a member (`placement`).
+//! and when it is no member any more. A stream that is not read holds up no other, and what may be buffered for a node
+//! has a bound. **Not here:** what is said (`consensus`, `courier`), who is a member (`placement`).
 
 mod away;
 pub mod faults;
@@ -17,6 +17,7 @@ mod peer;
 mod relay;
 pub mod stream;
 mod twin;
+mod windows;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,13 +34,13 @@ use fieldmesh_pki::{
     tls::{LiveCredentials, PeerVerifier, device_server_config, peer_client_config},
 };
 use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, IdleTimeout, Incoming, RecvStream,
-    SendStream, ServerConfig, StoppedError, TransportConfig, VarInt,
+    ClientConfig, Connection, ConnectionError, Endpoint, Incoming, RecvStream, SendStream,
+    ServerConfig, StoppedError,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rustls::pki_types::CertificateDer;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::timeout,
 };
 
@@ -53,6 +54,7 @@ use head::First;
 use peer::Peer;
 pub use stream::{FrameError, Receiving, Sending};
 use twin::Twins;
+use windows::limits;
 
 /// Version of what nodes say to each other.
 pub const ALPN: &[u8] = b"fieldmesh/1";
@@ -68,15 +70,6 @@ const INCOMING_BUFFER: u64 = 64 << 10;
 const INCOMING_BUFFER_TOTAL: u64 = 16 << 20;
 /// A stream that does not say within this time what it carries is ended.
 const CLASS_WITHIN: Duration = Duration::from_secs(5);
-/// Streams that one peer may have open: groups, and requests under way.
-const STREAMS_MAX: u32 = 1024;
-/// What may be on its way on a stream: 20 MB/s where a round trip takes 200 ms. A connection as a whole
-/// has no such bound, because a stream that is not read would use it up for all others; few streams
-/// carry much at a time, one for each group and one for its snapshot.
-const STREAM_WINDOW: u32 = 4 << 20;
-/// A peer that is silent for so long is gone; one that lives says so several times meanwhile.
-const IDLE: Duration = Duration::from_secs(3);
-const KEEP_ALIVE: Duration = Duration::from_millis(700);
 
 /// A node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,20 +137,6 @@ fn verifier(trust: &Arc<Trust>, clock: &Arc<dyn Clock>) -> Arc<PeerVerifier> {
         client_may_be_unknown: false,
         lapsed: None,
     })
-}
-
-fn limits() -> TransportConfig {
-    let mut limits = TransportConfig::default();
-    limits
-        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::MAX)
-        .send_window(u64::from(STREAM_WINDOW) * u64::from(STREAMS_MAX))
-        .datagram_receive_buffer_size(None)
-        .keep_alive_interval(Some(KEEP_ALIVE))
-        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE.as_millis() as u32))));
-    limits
 }
 
 /// The side of an endpoint that other nodes connect to.
@@ -382,6 +361,7 @@ impl Mesh {
             peer: Arc::clone(peer),
             not_after_s: certificate.not_after,
             _listed: listed.ok_or(revoked)?,
+            _place: None,
         })
     }
 
@@ -452,7 +432,8 @@ impl Mesh {
                 return None;
             }
         };
-        match self.admit(&connection, Usage::ClientAuth) {
+        let admitted = self.admit(&connection, Usage::ClientAuth);
+        match admitted.and_then(Admitted::placed) {
             Ok(admitted) => Some((connection, admitted)),
             Err(Refusal { code, why }) => {
                 refused(from, why);
@@ -497,9 +478,19 @@ struct Admitted {
     /// Unix seconds.
     not_after_s: u64,
     _listed: Listed,
+    /// Of one that dialed.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Admitted {
+    /// The same with a place among the connections that it made, for as long as this one lives.
+    fn placed(self) -> Result<Self, Refusal> {
+        let why = "the node has too many connections here";
+        let full = Refusal { code: close::SHUTTING_DOWN, why };
+        let place = Arc::clone(&self.peer.places).try_acquire_owned().map_err(|_| full)?;
+        Ok(Self { _place: Some(place), ..self })
+    }
+
     /// Closes the connection when its certificate has expired; ends with it.
     async fn until_expired(&self, clock: &dyn Clock, connection: &Connection) {
         tokio::select! {

@@ -90,19 +90,36 @@ pub fn listening(authority: &Authority, id: EntityId, socket: Arc<dyn AsyncUdpSo
     edge::listen(socket, config, &[7; 32]).unwrap()
 }
 
-/// A connection to a node by somebody who keeps to no rules.
+/// Somebody with a node's certificate who keeps to no rules, at an address of its own.
+pub struct Rogue {
+    endpoint: Endpoint,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+impl Rogue {
+    pub fn new(authority: &Authority, id: EntityId) -> Self {
+        let credentials = authority.credentials(Kind::Node, id.to_bytes());
+        let tls = client_config(verifier(&authority.root), Some(&credentials), mesh::ALPN).unwrap();
+        let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self { endpoint, tls: Arc::new(tls) }
+    }
+
+    /// A connection to a node; none where it is refused at once, or the handshake is lost.
+    pub async fn connect(&self, address: SocketAddr) -> Option<Connection> {
+        let tls = Arc::clone(&self.tls);
+        let connection = connect(&self.endpoint, address, CLUSTER, tls).await.ok()?;
+        // As a mesh does; a handshake may yet fail.
+        mesh::confirmed(connection).await.ok()
+    }
+}
+
+/// A connection to a node by such a one.
 pub async fn raw(authority: &Authority, id: EntityId, address: SocketAddr) -> Connection {
-    let credentials = authority.credentials(Kind::Node, id.to_bytes());
-    let tls = client_config(verifier(&authority.root), Some(&credentials), mesh::ALPN).unwrap();
-    let (endpoint, tls) =
-        (Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap(), Arc::new(tls));
+    let rogue = Rogue::new(authority, id);
     // A handshake may be lost, on a way where packets are.
     for _ in 0..TRIES {
-        if let Ok(connection) = connect(&endpoint, address, CLUSTER, Arc::clone(&tls)).await {
-            // As a mesh does; a handshake may yet fail.
-            if let Ok(connection) = mesh::confirmed(connection).await {
-                return connection;
-            }
+        if let Some(connection) = rogue.connect(address).await {
+            return connection;
         }
     }
     panic!("{address} does not answer")

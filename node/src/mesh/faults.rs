@@ -38,7 +38,7 @@ use tokio::{
 use crate::config::chaos::{ChaosConfig, Rule, Way};
 
 /// Datagrams that may be delayed in one direction; more are lost, as in a router. A stream's window
-/// (`STREAM_WINDOW`) in datagrams of the smallest size that QUIC allows: one transfer at full
+/// (`windows::STREAM_WINDOW`) in datagrams of the smallest size that QUIC allows: one transfer at full
 /// speed fits, and it is 5 MB.
 pub const WAITING_MAX: usize = 4096;
 /// Datagrams that have arrived and may wait to be read; more are lost, as in a kernel.

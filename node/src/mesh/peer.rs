@@ -17,7 +17,7 @@ use std::{
 use fieldmesh_device::wire::close;
 use quinn::Connection;
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{Instant, timeout},
 };
 
@@ -29,6 +29,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// A connection that ends within this time was refused: the longest round trip, with room.
 const REFUSED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Connections that one node may have to this one: the one that it uses, and those before it of which nobody has
+/// noticed yet that they have ended. Each may have a window's bytes buffered ([`super::windows`]).
+const CONNECTIONS_MAX: usize = 4;
 
 /// What a node hears that is no member any more.
 pub(super) const NO_MEMBER: &[u8] = b"not a member here";
@@ -70,6 +74,8 @@ fn is_lost(connection: &Connection, since: Instant) -> bool {
 pub(super) struct Peer {
     pub(super) member: Member,
     state: watch::Sender<State>,
+    /// A place for each connection that it made.
+    pub(super) places: Arc<Semaphore>,
     counted: Mutex<Counted>,
     /// Its directory was found older when it last said hello.
     is_refused: AtomicBool,
@@ -93,7 +99,8 @@ impl Peer {
     pub(super) fn new(member: Member) -> Self {
         let (counted, is_refused, finds_older, reads) = Default::default();
         let state = watch::Sender::new(State::Idle);
-        Self { member, state, counted, is_refused, finds_older, reads }
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Self { member, state, places, counted, is_refused, finds_older, reads }
     }
 
     pub(super) fn set_refused(&self, is_refused: bool) {

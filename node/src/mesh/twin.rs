@@ -18,7 +18,7 @@ use fieldmesh_device::wire::close;
 use quinn::Connection;
 use tokio::time::{Instant, sleep};
 
-/// A peer that lives sends something at least twice meanwhile ([`super::KEEP_ALIVE`]).
+/// A peer that lives sends something at least twice meanwhile ([`super::windows::KEEP_ALIVE`]).
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
