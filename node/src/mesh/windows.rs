@@ -7,8 +7,8 @@
 //!
 //! **Invariant:** the streams of a node that keeps to the protocol fit the connection's window together, those with
 //! much to say with their whole windows, so that none waits because another one is not read. One that does not keep to
-//! it has no more buffered than that window, and stands in its own way alone. **Not here:** what is sent first
-//! (`head`), how many ask at a time (`courier`).
+//! it has no more than that window unread here, besides the frames that are being read, and stands in its own way
+//! alone. **Not here:** what is sent first (`head`), how many ask at a time (`courier`).
 
 use std::time::Duration;
 
