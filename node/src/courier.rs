@@ -33,7 +33,7 @@ use fieldmesh_actors::{
 use fieldmesh_domain::{Command, EntityId, placement::Home};
 use tokio::time::Instant;
 
-use crate::{cluster::Cluster, consensus::Group, mesh::Mesh};
+use crate::{cluster::Cluster, consensus::Group, mesh::Mesh, replicas::step};
 use admission::Far;
 use notices::Notices;
 pub use sessions::Session;
@@ -421,13 +421,25 @@ impl NodeCourier {
         let group = self.running(shard)?;
         let committed = group.read_index().await?;
         let (replicas, behind) = (group.replicas(), group.lag()?);
+        let awaited = self.awaited(shard);
         Some(wire::Seen {
+            is_settled: replicas.is_settled(),
             voters: replicas.voters.into_iter().collect(),
             learners: replicas.learners.into_iter().collect(),
-            is_settled: group.is_settled(),
             committed,
             behind: behind.into_iter().filter(|(node, _)| *node != self.number).collect(),
+            awaited: (!awaited.is_empty()).then_some(awaited),
         })
+    }
+
+    /// The nodes that the next change of a group waits for that this node leads, also where no quorum confirms
+    /// that it does.
+    pub fn awaited(&self, shard: ShardId) -> Vec<u64> {
+        let group = self.running(shard).filter(|group| group.led().is_some());
+        let awaited = group
+            .zip(self.known.placed(shard))
+            .map(|(group, wanted)| step::awaited(&group, self.number, &wanted));
+        awaited.into_iter().flatten().collect()
     }
 }
 

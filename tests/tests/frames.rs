@@ -183,7 +183,7 @@ fn answers() -> Vec<Said> {
 
 fn seen() -> Seen {
     let (voters, learners, behind) = (vec![1, 2, 3], vec![4], vec![(2, 9)]);
-    Seen { voters, learners, is_settled: true, committed: 8, behind }
+    Seen { voters, learners, is_settled: true, committed: 8, behind, awaited: Some(vec![4]) }
 }
 
 /// What is understood is understood whole: said again, it is the same.

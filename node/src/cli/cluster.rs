@@ -360,8 +360,12 @@ fn show_group(group: &GroupView, output: &Output) {
         _ => format!("→ {} | {}", list(&group.wanted_voters), list(&group.wanted_learners)),
     };
     let pinned = if group.pinned { ", pinned" } else { "" };
+    let awaited = match &group.awaited[..] {
+        [] => String::new(),
+        nodes => format!(", waits for {}", list(nodes)),
+    };
     output.say(format_args!(
-        "{:>5}  {:<9}  {leader:>6}  {:<7}  {:<8}  {behind:>6}  {state}{pinned}",
+        "{:>5}  {:<9}  {leader:>6}  {:<7}  {:<8}  {behind:>6}  {state}{awaited}{pinned}",
         group.group,
         group.kind,
         list(&group.voters),

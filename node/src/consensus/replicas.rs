@@ -20,16 +20,27 @@ use super::{
     install,
 };
 
-/// Who is in a group.
+/// Who is in a group by its last configuration, committed or not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Replicas {
+    /// Who votes; while that changes, before it or behind it.
     pub voters: BTreeSet<u64>,
     pub learners: BTreeSet<u64>,
+    /// The voters as they are, or those before a change and those behind it (C_old,new): a majority of each
+    /// must agree.
+    pub halves: Vec<BTreeSet<u64>>,
+    /// Only behind one that is can there be another one.
+    pub is_committed: bool,
 }
 
 impl Replicas {
     pub fn contains(&self, node: u64) -> bool {
         self.voters.contains(&node) || self.learners.contains(&node)
+    }
+
+    /// Whether no change of the configuration is under way.
+    pub fn is_settled(&self) -> bool {
+        self.is_committed && self.halves.len() == 1
     }
 }
 
@@ -115,17 +126,19 @@ impl Group {
     pub fn replicas(&self) -> Replicas {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        let membership = metrics.membership_config.membership();
-        let voters = membership.voter_ids().collect();
-        Replicas { voters, learners: membership.learner_ids().collect() }
+        let (last, committed) = (&metrics.membership_config, &metrics.committed_membership_config);
+        let membership = last.membership();
+        Replicas {
+            voters: membership.voter_ids().collect(),
+            learners: membership.learner_ids().collect(),
+            halves: membership.get_joint_config().clone(),
+            is_committed: last.log_id() == committed.log_id(),
+        }
     }
 
     /// Whether no change of the configuration is under way.
     pub fn is_settled(&self) -> bool {
-        let metrics = self.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        let (last, committed) = (&metrics.membership_config, &metrics.committed_membership_config);
-        last.log_id() == committed.log_id() && last.membership().get_joint_config().len() == 1
+        self.replicas().is_settled()
     }
 
     /// Entries that each other member is behind, as the leader knows; none elsewhere. A member that
@@ -159,7 +172,8 @@ impl Group {
                 .is_some_and(|lag| lag.get(&node).is_some_and(|behind| *behind <= BEHIND_MAX))
     }
 
-    /// Lets nodes follow the group.
+    /// Lets nodes follow the group. Of a change of voters that is under way it would make the half behind it the
+    /// whole, whoever of that half is there: so never then.
     ///
     /// # Errors
     /// See [`NotChanged`].
@@ -168,7 +182,8 @@ impl Group {
         self.change(ChangeMembers::AddNodes(nodes)).await
     }
 
-    /// Makes exactly these members vote; who does not any more follows.
+    /// Makes exactly these members vote; who does not any more follows. While a change is under way, one of its
+    /// halves is a single step, which commits by a majority of that half; others are a change of their own.
     ///
     /// # Errors
     /// See [`NotChanged`].

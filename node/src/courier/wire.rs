@@ -240,6 +240,9 @@ pub struct Seen {
     /// Entries that others are behind, by node.
     #[n(4)]
     pub behind: Vec<(u64, u64)>,
+    /// Nodes that its next change waits for; none where it waits for nobody, or the leader does not say.
+    #[n(5)]
+    pub awaited: Option<Vec<u64>>,
 }
 
 /// What follows [`Opening::Notices`].

@@ -78,8 +78,14 @@ fn answers() {
         is_settled: true,
         committed: 4,
         behind: vec![(2, 9)],
+        awaited: None,
     };
-    are_frozen(&[("85 820102 8103 f5 04 81820209", seen), ("85 80 80 f4 00 80", Seen::default())]);
+    let awaits = Seen { awaited: Some(vec![2]), ..seen.clone() };
+    are_frozen(&[
+        ("85 820102 8103 f5 04 81820209", seen),
+        ("85 80 80 f4 00 80", Seen::default()),
+        ("86 820102 8103 f5 04 81820209 8102", awaits),
+    ]);
     are_frozen(&[("84 01 02 03 04", Audited { age_ms: 1, took_ms: 2, missing: 3, overdue: 4 })]);
     are_read(&[("83 01 02 03", Audited { age_ms: 1, took_ms: 2, missing: 3, overdue: 0 })]);
     let counted = Counted { category: 3, site: 4 };

@@ -100,6 +100,10 @@ pub struct GroupView {
     pub applied: u64,
     /// Entries that others are behind, by node.
     pub behind: Vec<(u64, u64)>,
+    /// Nodes that have to be there, and to have caught up, before its members become those that are wanted. Where
+    /// nobody leads for want of them, only the node says so that led last.
+    #[serde(default)]
+    pub awaited: Vec<u64>,
 }
 
 /// A region.
@@ -252,6 +256,7 @@ async fn group_view(shared: &Shared, placed: &Placed) -> GroupView {
         pinned: placed.pinned,
         applied: seen.committed,
         behind: seen.behind,
+        awaited: seen.awaited.unwrap_or_else(|| shared.node.courier.awaited(placed.group)),
     }
 }
 

@@ -1,0 +1,126 @@
+//! The next step from how a group is to how it is wanted.
+//!
+//! A change of voters is two configurations: one in which a majority of the old and of the new voters must
+//! agree, then the new ones alone. A leader that is lost between them leaves the first, and meanwhile others
+//! may be wanted. One half of it is always a step away, also where nodes are wanted that are in neither half
+//! and could follow only behind it; from there it goes on as from any other configuration.
+//!
+//! **Invariants:** no step makes voters of those of whom no majority is there, nor, where another way out of
+//! two halves is there, of fewer than are wanted; whatever is there and wanted is reached, and nothing then
+//! changes any more. **Not here:** doing it (`replicas`).
+
+use std::collections::BTreeSet;
+
+use fieldmesh_domain::placement::Placed;
+
+use crate::consensus::{Group, replicas::Replicas};
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    Nothing,
+    /// These have to be there first: to answer, and to have caught up.
+    Wait(BTreeSet<u64>),
+    AddLearners(BTreeSet<u64>),
+    SetVoters(BTreeSet<u64>),
+    RemoveLearners(BTreeSet<u64>),
+    HandTo(u64),
+}
+
+/// How a group is, as its leader sees it.
+struct Seen<'a> {
+    me: u64,
+    replicas: &'a Replicas,
+    has_caught_up: &'a dyn Fn(u64) -> bool,
+}
+
+impl Seen<'_> {
+    fn is_there(&self, node: u64) -> bool {
+        node == self.me || (self.has_caught_up)(node)
+    }
+
+    /// Those of some voters who are not there, where the others are no majority; otherwise nobody.
+    fn missing(&self, voters: &BTreeSet<u64>) -> BTreeSet<u64> {
+        let away: BTreeSet<u64> =
+            voters.iter().copied().filter(|node| !self.is_there(*node)).collect();
+        if 2 * away.len() < voters.len() { BTreeSet::new() } else { away }
+    }
+
+    fn missing_of_halves(&self) -> BTreeSet<u64> {
+        self.replicas.halves.iter().flat_map(|half| self.missing(half)).collect()
+    }
+}
+
+/// What is next in a group that this node leads.
+pub(super) fn next_of(group: &Group, me: u64, wanted: &Placed, preferred: Option<u64>) -> Step {
+    let (replicas, has_caught_up) = (group.replicas(), |node| group.has_caught_up(node));
+    next(&Seen { me, replicas: &replicas, has_caught_up: &has_caught_up }, wanted, preferred)
+}
+
+/// The nodes without which a group that this node leads does not come to be as it is wanted.
+pub(crate) fn awaited(group: &Group, me: u64, wanted: &Placed) -> BTreeSet<u64> {
+    match next_of(group, me, wanted, None) {
+        Step::Wait(nodes) => nodes,
+        _ => BTreeSet::new(),
+    }
+}
+
+fn next(seen: &Seen<'_>, wanted: &Placed, preferred: Option<u64>) -> Step {
+    let Seen { me, replicas, .. } = seen;
+    let voters: BTreeSet<u64> = wanted.voters.iter().copied().collect();
+    let learners: BTreeSet<u64> = wanted.learners.iter().copied().collect();
+    if !replicas.is_committed {
+        // Nothing takes it back, and nothing can follow: its own majorities must have it.
+        return wait(seen.missing_of_halves());
+    }
+    if replicas.halves.len() != 1 {
+        return leave(seen, &voters);
+    }
+    let all: BTreeSet<u64> = voters.union(&learners).copied().collect();
+    let strangers: BTreeSet<u64> =
+        all.iter().copied().filter(|node| !replicas.contains(*node)).collect();
+    if !strangers.is_empty() {
+        return Step::AddLearners(strangers);
+    }
+    let mut awaited = BTreeSet::new();
+    if voters != replicas.voters {
+        // A majority that is not there could not agree to it, and not to anything that would take it back.
+        awaited = seen.missing(&voters);
+        let fresh = voters.difference(&replicas.voters).copied();
+        awaited.extend(fresh.filter(|node| !seen.is_there(*node)));
+        if awaited.is_empty() {
+            // A leader that is to go hands over first, where there is somebody to hand to.
+            let mut stay = voters.intersection(&replicas.voters).copied();
+            return match stay.find(|one| seen.is_there(*one)) {
+                Some(next) if !voters.contains(me) => Step::HandTo(next),
+                _ => Step::SetVoters(voters),
+            };
+        }
+    } else {
+        let gone = &replicas.learners - &all;
+        if !gone.is_empty() {
+            return Step::RemoveLearners(gone);
+        }
+    }
+    let better = preferred.filter(|node| node != me && replicas.voters.contains(node));
+    better.filter(|node| (seen.has_caught_up)(*node)).map_or_else(|| wait(awaited), Step::HandTo)
+}
+
+fn wait(nodes: BTreeSet<u64>) -> Step {
+    if nodes.is_empty() { Step::Nothing } else { Step::Wait(nodes) }
+}
+
+/// Out of two halves: to the one that is wanted, or to the one of which the most can stay, if a majority of it
+/// is there to agree. The other half's is not needed for that: who leads has both behind it by what is committed.
+fn leave(seen: &Seen<'_>, wanted: &BTreeSet<u64>) -> Step {
+    let stand = seen.replicas.halves.iter().filter(|half| seen.missing(half).is_empty());
+    let best = stand.max_by_key(|half| {
+        let (enough, stay) = (half.len().min(wanted.len()), half.intersection(wanted).count());
+        let there = half.iter().filter(|node| seen.is_there(**node)).count();
+        (*half == wanted, enough, stay, there)
+    });
+    best.map_or_else(|| wait(seen.missing_of_halves()), |half| Step::SetVoters(half.clone()))
+}
+
+#[cfg(test)]
+mod tests;
