@@ -7,6 +7,7 @@
 //! committed entry never falls. **Not here:** what a proposal means to entities (`actors`), the
 //! sealing of its payloads (`journal`).
 
+mod backlog;
 pub mod codec;
 pub mod freeze;
 pub mod group;

@@ -110,6 +110,11 @@ pub trait Table: Send + Sync + 'static {
     }
     /// The last row with `from <= key < until`.
     fn last(&self, from: &[u8], until: &[u8]) -> Result<Option<Row>, StoreError>;
+    /// Ends when the next write is not held up any more; none where it is not. A disk that holds up who writes by
+    /// blocking its thread says nothing here.
+    fn held_up(&self) -> Option<Pending<()>> {
+        None
+    }
     /// Visible on return, durable after the next [`Table::sync`].
     fn write(&self, batch: Batch) -> Result<(), StoreError>;
     /// Every write before the call is durable when the future ends. May block its thread.

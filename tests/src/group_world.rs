@@ -151,7 +151,18 @@ pub fn run(plan: Plan) -> Seen {
 /// Runs a plan in which nobody is struck, but the disk of whoever leads stands still for a while. Nobody changes
 /// who votes: with two voters of three nodes nothing would be written before the disk goes on.
 pub fn run_stalled(plan: Plan) -> Seen {
-    with(plan, false, faults::stand_still)
+    run_held_up(plan, Disk::set_sync_takes)
+}
+
+/// The same where the log is written as ever, and what is committed is not applied.
+pub fn run_unapplied(plan: Plan) -> Seen {
+    run_held_up(plan, Disk::hold_up_states)
+}
+
+fn run_held_up(plan: Plan, hold_up: fn(&Disk, Duration)) -> Seen {
+    with(plan, false, |sim, disks, plan, seen| {
+        faults::stand_still(sim, disks, plan, seen, hold_up);
+    })
 }
 
 fn with(

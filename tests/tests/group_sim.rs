@@ -10,7 +10,7 @@
 )]
 
 use fieldmesh_domain::mutant;
-use fieldmesh_tests::group_world::{Plan, Seen, run, run_stalled};
+use fieldmesh_tests::group_world::{Plan, Seen, run, run_stalled, run_unapplied};
 
 /// Seeds of the sweep unless told otherwise: together more than five thousand crashes of a leader.
 const SEEDS: u64 = 600;
@@ -65,11 +65,9 @@ fn one_seed() {
     }
 }
 
-/// A leader whose disk takes no writes any more gives the lead away, and does not take it again.
-#[test]
-fn who_cannot_write_does_not_lead() {
+fn nobody_leads_who_is_held_up(run: fn(Plan) -> Seen) {
     for seed in [0, 1, 2, 3, 4, 31] {
-        let seen = run_stalled(Plan { seed, nodes: 3, sync_ms: [1; 5], pause_ms: 1000 });
+        let seen = run(Plan { seed, nodes: 3, sync_ms: [1; 5], pause_ms: 1000 });
         assert!(
             seen.broken.is_empty(),
             "seed {seed}: {:#?}\n{}",
@@ -77,6 +75,18 @@ fn who_cannot_write_does_not_lead() {
             seen.trace.join("\n")
         );
     }
+}
+
+/// A leader whose disk takes no writes any more gives the lead away, and does not take it again.
+#[test]
+fn who_cannot_write_does_not_lead() {
+    nobody_leads_who_is_held_up(run_stalled);
+}
+
+/// So does one whose log is written, and that does not come to apply what is committed.
+#[test]
+fn who_cannot_apply_does_not_lead() {
+    nobody_leads_who_is_held_up(run_unapplied);
 }
 
 #[test]

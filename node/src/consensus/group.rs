@@ -26,7 +26,9 @@ use tokio::{
 };
 
 use super::{
-    LogId, Outcome, Proposal, Raft, Runtime, Types, install,
+    LogId, Outcome, Proposal, Raft, Runtime, Types,
+    backlog::Backlog,
+    install,
     log_store::{self, LogStore},
     machine::{Machine, Observer},
     network::Peers,
@@ -149,8 +151,8 @@ pub struct Group {
     pub(super) gate: Arc<RwLock<()>>,
     /// Where its peers find it.
     members: Option<Arc<Members>>,
-    /// Ends the watch on leadership when the last handle goes.
-    _watching: Arc<WatchChangeHandle<Types>>,
+    /// End the watch on leadership, and on what waits to be applied, when the last handle goes.
+    _watching: (Arc<WatchChangeHandle<Types>>, Arc<Backlog>),
 }
 
 impl Group {
@@ -172,9 +174,11 @@ impl Group {
         install::resume(group, engine, &*table).await.map_err(store)?;
         // What an earlier run of the group left in the queue is in the log before it is read.
         writer.write(Batch::default()).await.map_err(store)?;
-        let (health, pulse) = (writer.disk().health(), writer.disk().pulse());
+        let disk = Arc::clone(writer.disk());
+        let (health, pulse) = (disk.health(), disk.pulse());
         let log_store = LogStore::open(group, log, writer).map_err(store)?;
-        let mut machine = Machine::open(options.shard, Arc::clone(&table), pulse).map_err(store)?;
+        let mut machine =
+            Machine::open(options.shard, Arc::clone(&table), pulse.clone()).map_err(store)?;
         if let Some(observer) = options.observer.clone() {
             machine = machine.observed(observer).await.map_err(store)?;
         }
@@ -204,7 +208,7 @@ impl Group {
                 },
             )
         });
-        let watching = Arc::new(watching.await);
+        let _watching = (Arc::new(watching.await), Backlog::watched_by(&disk, &raft, pulse));
         let fresh = !raft.is_initialized().await.map_err(|error| raft_error(error.to_string()))?;
         if fresh && options.voters.is_empty() {
             tracing::info!(group, "waiting to be let into the group");
@@ -223,7 +227,7 @@ impl Group {
             members.add(group, raft.clone(), health.clone());
         }
         tracing::info!(group, fresh, "group started");
-        let (gate, _watching) = (Arc::default(), watching);
+        let gate = Arc::default();
         Ok(Self { group, raft, table, leading, health, on_fatal, gate, members, _watching })
     }
 

@@ -18,6 +18,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use fieldmesh_actors::commit::{
@@ -57,6 +58,10 @@ type TableSnapshot = Snapshot<
 /// Rows shown at a time, and about their bytes.
 const PAGE: usize = 1024;
 const PAGE_BYTES: usize = 1 << 20;
+
+/// To freeze a state writes down what is in memory alone: some dozen MiB, which take a slow disk seconds. Nothing
+/// is applied meanwhile, and that alone is no reason to lead no more; what takes longer stands still.
+const FROZEN_WITHIN: Duration = Duration::from_secs(15);
 
 /// Is shown the rows of each commit once they are in the table, on every replica.
 pub type RowObserver = Arc<dyn Fn(&[IndexRow]) + Send + Sync>;
@@ -204,9 +209,7 @@ impl Machine {
         } else {
             batch.put(state::applied(), applied);
         }
-        let waits = self.pulse.begin();
         self.table.write(batch)?;
-        drop(waits);
         if let Some(observer) = self.observer.as_ref().filter(|_| !shown.is_empty()) {
             (observer.show)(&shown);
         }
@@ -462,20 +465,29 @@ impl RaftStateMachine<Types> for Machine {
     where
         S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
     {
-        while let Some(next) = entries.next().await {
+        loop {
+            // It is read from the log, and what it is decided by from the table: these wait for the disk, too.
+            let waits = self.pulse.begin();
+            let Some(next) = entries.next().await else { return Ok(()) };
             let (entry, responder) = next?;
+            if let Some(held_up) = self.table.held_up() {
+                held_up.await;
+            }
             let outcome = self.apply_one(entry)?;
+            drop(waits);
             if let Some(responder) = responder {
                 responder.send(outcome);
             }
         }
-        Ok(())
     }
 
     /// Freezes the state here, where entries are applied and snapshots installed one after the other: what
     /// is built beside them is of one moment, and never of half an installation.
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder { frozen: self.table.checkpoint(), machine: self.clone() }
+        let waits = self.pulse.begin_long(FROZEN_WITHIN);
+        let frozen = self.table.checkpoint();
+        drop(waits);
+        Builder { frozen, machine: self.clone() }
     }
 
     async fn install_snapshot(

@@ -1,8 +1,8 @@
 //! How a node's disk does: well, standing still, or full.
 //!
-//! Whoever waits for the disk keeps a [`Pulse`]; one watch looks at all of them, and at the room that is
-//! left. A disk that stood still is called well again only after a while without it, so that nobody leads
-//! by turns.
+//! Whoever waits for the disk keeps a [`Pulse`], or says in another way since when it [`Waits`]; one watch looks
+//! at all of them, and at the room that is left. A disk that stood still is called well again only after a while
+//! without it, so that nobody leads by turns.
 //!
 //! **Invariant:** looking never waits for the disk. **Not here:** what follows from it: who leads
 //! (`replicas`), what is refused (`consensus`).
@@ -40,6 +40,12 @@ pub struct Limits {
     pub room_min: u64,
 }
 
+/// What may wait for the disk.
+pub trait Waits: Send + Sync {
+    /// From when on it waits, as it is now; what is yet to come does not count yet.
+    fn since(&self, now: Instant) -> Option<Instant>;
+}
+
 /// Whether somebody waits for the disk, and since when; for one that waits for one thing at a time.
 #[derive(Debug, Clone, Default)]
 pub struct Pulse(Arc<Mutex<Option<Instant>>>);
@@ -47,8 +53,24 @@ pub struct Pulse(Arc<Mutex<Option<Instant>>>);
 impl Pulse {
     /// A wait begins; it ends when what is returned is dropped.
     pub fn begin(&self) -> Waiting<'_> {
-        *lock(&self.0) = Some(Instant::now());
+        self.begin_long(Duration::ZERO)
+    }
+
+    /// The same of what is much at once: it may take so long before it is waited for at all.
+    pub fn begin_long(&self, takes: Duration) -> Waiting<'_> {
+        *lock(&self.0) = Some(Instant::now() + takes);
         Waiting(self)
+    }
+
+    /// Whether something goes on that may take longer.
+    pub fn is_excused(&self, now: Instant) -> bool {
+        lock(&self.0).is_some_and(|from| from > now)
+    }
+}
+
+impl Waits for Mutex<Option<Instant>> {
+    fn since(&self, _now: Instant) -> Option<Instant> {
+        *lock(self)
     }
 }
 
@@ -68,15 +90,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// The watch over a node's disk.
-#[derive(Debug)]
 pub struct DiskWatch {
-    pulses: Mutex<Vec<Weak<Mutex<Option<Instant>>>>>,
+    waits: Mutex<Vec<Weak<dyn Waits>>>,
     health: watch::Sender<Health>,
 }
 
 impl Default for DiskWatch {
     fn default() -> Self {
-        Self { pulses: Mutex::default(), health: watch::Sender::new(Health::Well) }
+        Self { waits: Mutex::default(), health: watch::Sender::new(Health::Well) }
     }
 }
 
@@ -84,10 +105,16 @@ impl DiskWatch {
     /// A pulse that is looked at for as long as it is kept.
     pub fn pulse(&self) -> Pulse {
         let pulse = Pulse::default();
-        let mut pulses = lock(&self.pulses);
-        pulses.retain(|known| known.strong_count() > 0);
-        pulses.push(Arc::downgrade(&pulse.0));
+        self.look_at(&pulse.0);
         pulse
+    }
+
+    /// Looks at what may wait for as long as it is kept.
+    pub fn look_at<T: Waits + 'static>(&self, what: &Arc<T>) {
+        let mut waits = lock(&self.waits);
+        waits.retain(|known| known.strong_count() > 0);
+        let what: Weak<T> = Arc::downgrade(what);
+        waits.push(what);
     }
 
     /// How the disk does, and when that changes.
@@ -142,9 +169,9 @@ impl DiskWatch {
     }
 
     fn longest_wait(&self, now: Instant) -> Duration {
-        let pulses = lock(&self.pulses);
-        let since = pulses.iter().filter_map(Weak::upgrade).filter_map(|pulse| *lock(&pulse));
-        since.map(|since| now - since).max().unwrap_or_default()
+        let waits = lock(&self.waits);
+        let since = waits.iter().filter_map(Weak::upgrade).filter_map(|one| one.since(now));
+        since.map(|since| now.saturating_duration_since(since)).max().unwrap_or_default()
     }
 }
 
@@ -179,6 +206,12 @@ mod tests {
         assert_eq!(after(500).await, Health::Stalled);
         drop(again);
         assert_eq!(after(4000).await, Health::Well);
+        let much = pulse.begin_long(Duration::from_secs(15));
+        assert!(pulse.is_excused(Instant::now()));
+        assert_eq!(after(15_900).await, Health::Well, "it may take so long");
+        assert!(!pulse.is_excused(Instant::now()));
+        assert_eq!(after(200).await, Health::Stalled);
+        drop(much);
         drop(pulse);
         assert_eq!(after(60_000).await, Health::Well, "nobody waits any more");
     }

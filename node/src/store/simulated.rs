@@ -26,6 +26,8 @@ pub struct Disk {
     /// Of logs and of states, apart: a machine may have them on two disks.
     log_takes: Arc<Mutex<Duration>>,
     state_takes: Arc<Mutex<Duration>>,
+    /// So long a write of a state is held up.
+    holds_up: Arc<Mutex<Duration>>,
     mark: Arc<Mutex<Option<u64>>>,
     /// Bytes that it says are left.
     room: Arc<Mutex<Option<u64>>>,
@@ -36,6 +38,8 @@ pub struct Disk {
 pub struct SimulatedTable {
     state: Mutex<State>,
     sync_takes: Arc<Mutex<Duration>>,
+    /// None of a log, whose writer waits for the sync.
+    holds_up: Option<Arc<Mutex<Duration>>>,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +77,12 @@ impl Disk {
     /// The same of logs alone, or of states.
     pub fn set_sync_takes_of(&self, role: Role, sync_takes: Duration) {
         *lock(self.takes(role)) = sync_takes;
+    }
+
+    /// Each write of a state that begins from now on is held up for so long; not those by which a snapshot is put in
+    /// its place.
+    pub fn hold_up_states(&self, takes: Duration) {
+        *lock(&self.holds_up) = takes;
     }
 
     /// From now on it says that so many bytes are left.
@@ -117,7 +127,8 @@ impl Engine for Disk {
         let mut tables = lock(&self.tables);
         let found = tables.entry(table.to_owned()).or_insert_with(|| {
             let sync_takes = Arc::clone(self.takes(role));
-            Arc::new(SimulatedTable { state: Mutex::default(), sync_takes })
+            let holds_up = (role == Role::State).then(|| Arc::clone(&self.holds_up));
+            Arc::new(SimulatedTable { state: Mutex::default(), sync_takes, holds_up })
         });
         Ok(Arc::new(Arc::clone(found)))
     }
@@ -217,6 +228,11 @@ impl Table for Arc<SimulatedTable> {
         Ok(range.next_back().map(|(k, v)| (k.clone(), v.clone())))
     }
 
+    fn held_up(&self) -> Option<Pending<()>> {
+        let takes = *lock(self.holds_up.as_ref()?);
+        (!takes.is_zero()).then(|| Box::pin(tokio::time::sleep(takes)) as _)
+    }
+
     fn write(&self, batch: Batch) -> Result<(), StoreError> {
         let mut state = lock(&self.state);
         apply(&mut state.visible, &batch);
@@ -251,6 +267,7 @@ impl Table for Arc<SimulatedTable> {
         Ok(Arc::new(Self::new(SimulatedTable {
             state: Mutex::new(state),
             sync_takes: Arc::clone(&self.sync_takes),
+            holds_up: None,
         })))
     }
 

@@ -66,12 +66,18 @@ pub(super) fn drive(sim: &mut Sim<'_>, disks: &[Disk], plan: &Plan, seen: &Share
 /// election where the disk stood in the way of a transfer.
 const GIVEN_AWAY_WITHIN: Duration = Duration::from_millis(3000);
 
-/// The disk of whoever leads stands still until another one leads and serves; then all must agree.
-pub(super) fn stand_still(sim: &mut Sim<'_>, disks: &[Disk], plan: &Plan, seen: &Shared) {
+/// A part of the disk of whoever leads stands still until another one leads and serves; then all must agree.
+pub(super) fn stand_still(
+    sim: &mut Sim<'_>,
+    disks: &[Disk],
+    plan: &Plan,
+    seen: &Shared,
+    hold_up: fn(&Disk, Duration),
+) {
     let dice = StdRng::seed_from_u64(plan.seed);
     let (later, down) = (Vec::new(), Vec::new());
     let mut faults = Faults { sim, disks, plan, seen, dice, later, down };
-    // Of the last term: one that cannot write does not come to know that it leads no more.
+    // Of the last term: one that cannot write its log does not come to know that it leads no more.
     let leader = |seen: &Shared| {
         let seen = seen.lock().unwrap();
         seen.leaders.last_key_value().and_then(|(_, leaders)| leaders.first().copied())
@@ -79,7 +85,7 @@ pub(super) fn stand_still(sim: &mut Sim<'_>, disks: &[Disk], plan: &Plan, seen: 
     let is_led = faults.until(Duration::from_secs(10), |seen| leader(seen).is_some());
     let Some(stalled) = leader(seen).filter(|_| is_led) else { return };
     let disk = &disks[stalled as usize - 1];
-    disk.set_sync_takes(Duration::from_secs(30));
+    hold_up(disk, Duration::from_secs(30));
     let before = seen.lock().unwrap().acknowledged();
     let served = |seen: &Shared| seen.lock().unwrap().acknowledged() > before + 20;
     let within = STALL + GIVEN_AWAY_WITHIN;
@@ -98,7 +104,7 @@ pub(super) fn stand_still(sim: &mut Sim<'_>, disks: &[Disk], plan: &Plan, seen: 
     if leader(seen) == Some(stalled) {
         seen.lock().unwrap().broken.push(format!("node {stalled} leads again, and cannot write"));
     }
-    disk.set_sync_takes(Duration::ZERO);
+    hold_up(disk, Duration::ZERO);
     while !faults.is_well() {
         if faults.sim.elapsed() > FAULTS + PATIENCE {
             return seen.lock().unwrap().broken.push("the nodes do not come to agree".into());
