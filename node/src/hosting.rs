@@ -23,7 +23,7 @@ use fieldmesh_actors::{
 use fieldmesh_domain::{
     EntityId, EntityKind, IndexRow,
     effect::RowKey,
-    placement::{PLACEMENT, Policy},
+    placement::{PLACEMENT, Policy, Presence},
     time::Millis,
 };
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
@@ -123,10 +123,25 @@ impl Hosting {
         hosting.know_members();
         hosting.start_group(PLACEMENT).await?;
         hosting.know_members();
-        for shard in hosting.wanted() {
+        for shard in &hosting.wanted() | &hosting.not_let_go()? {
             hosting.start_group(shard).await?;
         }
         Ok(hosting)
+    }
+
+    /// What is on disk, also where it is to live elsewhere by now: it goes on here until this node is let go, for
+    /// nobody else may have it yet. Who was removed has nothing to go on with.
+    fn not_let_go(&self) -> Result<BTreeSet<ShardId>, NodeError> {
+        if self.is_gone() {
+            return Ok(BTreeSet::new());
+        }
+        let begun = left::begun(&*self.options.log).map_err(NodeError::Log)?;
+        Ok(begun.into_iter().filter(|shard| *shard != PLACEMENT).collect())
+    }
+
+    fn is_gone(&self) -> bool {
+        let HostingOptions { known, number, .. } = &self.options;
+        known.presence(*number) == Some(Presence::Gone)
     }
 
     fn know_members(&self) {
@@ -137,11 +152,13 @@ impl Hosting {
         }
     }
 
-    /// Where the placement group says nothing yet, it is the first node's to have all groups.
+    /// Where the placement group says nothing yet, it is the first node's to have all groups. The region's authority
+    /// is on every node that was not removed: one that is away, or is leaving, runs too, and no node does without it.
     fn wanted(&self) -> BTreeSet<ShardId> {
         let HostingOptions { known, number, .. } = &self.options;
         let begun = known.own_groups().filter(|shard| self.begins(*shard));
-        let all = known.placed_on(*number).into_iter().chain(begun);
+        let authority = (!self.is_gone()).then(|| known.own().authority());
+        let all = known.placed_on(*number).into_iter().chain(begun).chain(authority);
         all.filter(|shard| *shard != PLACEMENT).collect()
     }
 

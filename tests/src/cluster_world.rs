@@ -13,6 +13,7 @@
 mod authority;
 mod faults;
 mod growth;
+mod handed;
 mod laws;
 mod node;
 mod peace;
@@ -322,6 +323,15 @@ impl World<'_, '_> {
 
 /// Runs a plan to its end.
 pub fn run(plan: Plan) -> Seen {
+    run_as(plan, |world| world.live())
+}
+
+/// Runs a plan in which a group's only voter fails while the group is given to a node that is away.
+pub fn run_handed(plan: Plan) -> Seen {
+    run_as(plan, |world| world.live_handed())
+}
+
+fn run_as(plan: Plan, live: impl FnOnce(&mut World<'_, '_>) -> Result<(), String>) -> Seen {
     let told = Shared::default();
     let mut sim = turmoil::Builder::new()
         .rng_seed(plan.seed)
@@ -345,14 +355,16 @@ pub fn run(plan: Plan) -> Seen {
     let mut world =
         World { sim: &mut sim, plan, lands, machines, told: Arc::clone(&told), sight, seen };
     // A node that panics ends its host's runtime, and with it the run; what was seen until then is told.
-    let lived = catch_unwind(AssertUnwindSafe(|| world.live()));
+    let lived = catch_unwind(AssertUnwindSafe(|| live(&mut world)));
     if let Err(panic) = &lived {
         let said = panic.downcast_ref::<String>().cloned();
         let said = said.or_else(|| panic.downcast_ref::<&str>().map(|said| (*said).to_owned()));
         world.blame(format!("a node panicked: {}", said.unwrap_or_default()));
     }
-    if matches!(lived, Ok(Ok(()))) {
-        world.judge();
+    match lived {
+        Ok(Ok(())) => world.judge(),
+        Ok(Err(why)) => world.blame(format!("at {} ms: {why}", world.now())),
+        Err(_) => {}
     }
     let World { sight, mut seen, .. } = world;
     seen.simulated = sim.elapsed();

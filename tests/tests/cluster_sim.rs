@@ -13,7 +13,7 @@
 
 use std::time::{Duration, Instant};
 
-use fieldmesh_tests::cluster_world::{Plan, Seen, run};
+use fieldmesh_tests::cluster_world::{Plan, Seen, run, run_handed};
 
 /// Seeds of the sweep unless told otherwise; a third of them are of two regions.
 const SEEDS: u64 = 72;
@@ -28,9 +28,12 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// What was seen, where no law was broken.
 fn check(plan: Plan) -> Result<Seen, String> {
-    let seen = run(plan);
+    judged(plan, run(plan))
+}
+
+/// What was seen, where no law was broken.
+fn judged(plan: Plan, seen: Seen) -> Result<Seen, String> {
     if seen.broken.is_empty() {
         return Ok(seen);
     }
@@ -82,6 +85,16 @@ fn a_cluster_in_peace_serves() {
     for seed in [0, 1] {
         let began = Instant::now();
         let seen = check(Plan::of(seed).quiet()).unwrap_or_else(|report| panic!("{report}"));
+        println!("{}", tell(&[seen], began.elapsed()));
+    }
+}
+
+/// What nobody else has yet goes on where it is, whatever is wanted by then.
+#[test]
+fn a_group_goes_on_where_its_only_voter_fails_while_it_is_given_away() {
+    for seed in [1, 2, 4] {
+        let (plan, began) = (Plan::of(seed).quiet(), Instant::now());
+        let seen = judged(plan, run_handed(plan)).unwrap_or_else(|report| panic!("{report}"));
         println!("{}", tell(&[seen], began.elapsed()));
     }
 }

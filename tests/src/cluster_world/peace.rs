@@ -20,14 +20,12 @@ const LOOK_MS: u64 = 1000;
 impl World<'_, '_> {
     /// From the first node to the end.
     pub(super) fn live(&mut self) -> Result<(), String> {
-        let lived = self.grow().and_then(|()| self.suffer()).and_then(|()| self.recover());
-        if let Err(why) = &lived {
-            self.blame(format!("at {} ms: {why}", self.now()));
-        }
-        lived
+        self.grow()?;
+        self.suffer()?;
+        self.recover()
     }
 
-    fn recover(&mut self) -> Result<(), String> {
+    pub(super) fn recover(&mut self) -> Result<(), String> {
         self.until(PATIENCE, SEEN_MS, |world| {
             if world.is_due(LOOK_MS) {
                 world.restore();
