@@ -2,8 +2,9 @@
 //!
 //! Nodes and devices run as they are: nodes with mesh, groups and placement, devices that know several
 //! nodes. Node 1 begins and lets the others in (`growth`), who take their places as the product has it; then
-//! faults come one after the other, and operators' commands go on meanwhile (`faults`); then all is mended
-//! and must come to be what is wanted, with everything served (`peace`).
+//! faults come one after the other, and operators' commands go on meanwhile (`faults`), by which in some runs a
+//! machine joins and another one leaves (`moves`); then all is mended and must come to be what is wanted, with
+//! everything served (`peace`).
 //!
 //! Laws: what was acknowledged is confirmed to its customer, once, with one technician (`world::people`); a
 //! term of a group has one leader (`sight`); whoever leads can read what its group stored (`node`); in the end
@@ -15,8 +16,10 @@ mod faults;
 mod growth;
 mod handed;
 mod laws;
+mod moves;
 mod node;
 mod peace;
+mod plan;
 mod sight;
 
 use std::{
@@ -31,7 +34,8 @@ use fieldmesh_pki::{Kind, tls::Credentials};
 use tokio::sync::watch;
 use turmoil::Sim;
 
-use self::{node::Machine, sight::Sight};
+pub use self::plan::Plan;
+use self::{moves::Moves, node::Machine, sight::Sight};
 use crate::{
     mesh::identity_in,
     pki::{Authority, ServiceKit},
@@ -42,13 +46,6 @@ use crate::{
     },
 };
 
-/// A step of the simulation. Within it a host goes on by itself, to the millisecond; what others sent comes at its
-/// beginning, and between two steps all is looked at and machines fail. Each step costs something for each host and
-/// each pair of hosts, also where there is nothing to do: in steps twice as long a cluster at rest costs about half.
-/// In much longer ones, what was sent at different times would come at once, in the order of sending.
-const STEP_MS: u64 = 2;
-/// The shortest time that the product itself counts in.
-const FINE_STEP_MS: u64 = 1;
 /// How often it is looked whether all is well, where it is not looked in each step.
 const SEEN_MS: u64 = 50;
 /// How long faults go on.
@@ -59,87 +56,8 @@ const SIMULATED_MAX: Duration = Duration::from_secs(600);
 const REGIONS: [&str; 2] = ["eu1", "us1"];
 /// Numbers of nodes that each region has for itself.
 const NUMBERS: u64 = 10;
-/// Customers and technicians are behind each.
-const LINES: usize = 2;
 /// Tickets that a technician takes at a time: nobody waits because all hands are full.
 const CAPACITY: u16 = 40;
-
-/// What a run is like.
-#[derive(Debug, Clone, Copy)]
-pub struct Plan {
-    pub seed: u64,
-    /// Milliseconds from one step to the next.
-    pub step_ms: u64,
-    /// Whether devices are there before anybody is taken in, and it is looked in each step how the cluster grows.
-    pub eager: bool,
-    /// Hosts that the devices of a region share, each of which may be cut off; none where each device is one. A
-    /// simulation's cost grows with the square of its hosts.
-    pub lines: Option<usize>,
-    /// Nodes of each region.
-    pub nodes: &'static [u64],
-    /// Shards of each region.
-    pub shards: u32,
-    /// Milliseconds that a sync of each node's disk takes, in turn.
-    pub sync_ms: [u64; 5],
-    /// The longest pause between two faults; none without any.
-    pub pause_ms: Option<u64>,
-    /// Whether disks become full, and slow for logs or for states alone.
-    pub disks: bool,
-    /// Of each region.
-    pub customers: usize,
-    pub technicians: usize,
-    /// Of each customer.
-    pub requests: usize,
-}
-
-impl Plan {
-    /// The plan of the sweep: every third one has two regions, of which now and then neither has a node to
-    /// spare; every eighth one has fine steps, with disks of each speed.
-    pub fn of(seed: u64) -> Self {
-        let found = Self::as_found(seed);
-        let nodes: &[u64] = if matches!(seed % 24, 6 | 15) { &[2, 1] } else { found.nodes };
-        let step_ms = if matches!(seed % 32, 5 | 14 | 20 | 31) { FINE_STEP_MS } else { STEP_MS };
-        // Of a sync that begins with a step and ends within it no failing machine would lose anything.
-        let sync_ms = found.sync_ms.map(|ms| if ms == 0 { 0 } else { ms.max(step_ms) });
-        Self { step_ms, eager: false, lines: Some(LINES), nodes, sync_ms, disks: true, ..found }
-    }
-
-    /// The plan of a seed that found something before disks had faults of their own: what is drawn for those
-    /// would make another run of it, and so would other steps, or devices that come later.
-    pub fn as_found(seed: u64) -> Self {
-        let sync_ms = match seed % 4 {
-            0 => [0; 5],
-            1 => [1, 2, 5, 20, 1],
-            2 => [2; 5],
-            _ => [30, 1, 1, 50, 1],
-        };
-        let nodes: &[u64] = if seed.is_multiple_of(3) { &[3, 2] } else { &[3] };
-        let pause_ms = Some([1200, 2500][(seed / 12) as usize % 2]);
-        Self {
-            seed,
-            step_ms: FINE_STEP_MS,
-            eager: true,
-            lines: None,
-            nodes,
-            shards: 2,
-            sync_ms,
-            pause_ms,
-            disks: false,
-            customers: 3,
-            technicians: 3,
-            requests: 4,
-        }
-    }
-
-    /// Nothing befalls it.
-    pub fn quiet(self) -> Self {
-        Self { pause_ms: None, ..self }
-    }
-
-    fn all_requests(&self) -> usize {
-        self.nodes.len() * self.customers * self.requests
-    }
-}
 
 /// What happened in a run.
 #[derive(Debug, Default)]
@@ -158,6 +76,9 @@ pub struct Seen {
     /// Commands that say where a region's data are besides.
     pub policies: usize,
     pub slots_moved: usize,
+    /// Machines that were there to join while faults went on, and that were removed.
+    pub joins: usize,
+    pub leaves: usize,
     pub full_disks: usize,
     /// Disks that were slow for logs alone, and for states alone while those were written down.
     pub slow_logs: usize,
@@ -255,7 +176,11 @@ struct World<'a, 'sim> {
     sim: &'a mut Sim<'sim>,
     plan: Plan,
     lands: Vec<Arc<Land>>,
+    /// By the order in which they came.
     machines: Vec<Machine>,
+    /// Those that were removed.
+    departed: Vec<Machine>,
+    moves: Option<Moves>,
     /// What devices and nodes say.
     told: Shared,
     sight: Sight,
@@ -268,7 +193,14 @@ impl World<'_, '_> {
     }
 
     fn machine(&self, number: u64) -> &Machine {
-        self.machines.iter().find(|machine| machine.number == number).unwrap()
+        let mut all = self.machines.iter().chain(&self.departed);
+        all.find(|machine| machine.number == number).unwrap()
+    }
+
+    /// The nodes of a region, without those that were removed.
+    fn numbers_of(&self, land: &Land) -> Vec<u64> {
+        let own = self.machines.iter().filter(|machine| machine.land.index == land.index);
+        own.map(|machine| machine.number).collect()
     }
 
     fn note(&self, what: impl std::fmt::Display) {
@@ -286,6 +218,7 @@ impl World<'_, '_> {
             self.blame(format!("a node ended: {why}"));
             return false;
         }
+        self.end_removed();
         let now = self.now();
         self.sight.look(&self.machines, &mut self.told.lock().unwrap(), now);
         true
@@ -351,9 +284,17 @@ fn run_as(plan: Plan, live: impl FnOnce(&mut World<'_, '_>) -> Result<(), String
     if plan.eager {
         growth::host_devices(&mut sim, &plan, &lands, &told);
     }
-    let (sight, seen) = (Sight::default(), Seen::default());
-    let mut world =
-        World { sim: &mut sim, plan, lands, machines, told: Arc::clone(&told), sight, seen };
+    let mut world = World {
+        sim: &mut sim,
+        plan,
+        lands,
+        machines,
+        departed: Vec::new(),
+        moves: None,
+        told: Arc::clone(&told),
+        sight: Sight::default(),
+        seen: Seen::default(),
+    };
     // A node that panics ends its host's runtime, and with it the run; what was seen until then is told.
     let lived = catch_unwind(AssertUnwindSafe(|| live(&mut world)));
     if let Err(panic) = &lived {

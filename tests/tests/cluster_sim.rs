@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use fieldmesh_tests::cluster_world::{Plan, Seen, run, run_handed};
 
-/// Seeds of the sweep unless told otherwise; a third of them are of two regions.
+/// Seeds of the sweep unless told otherwise; a third of them are of two regions, and in a fifth machines come and go.
 const SEEDS: u64 = 72;
 /// Seeds that found something, as they were when they did. 1005: a node of another region than the first led the
 /// placement group and could not read it. 1015: a leader that may not write fired a timer again and again
@@ -45,7 +45,7 @@ fn tell(runs: &[Seen], took: Duration) -> String {
     let simulated: Duration = runs.iter().map(|seen| seen.simulated).sum();
     format!(
         "{} runs: {} of {} requests confirmed; {} crashes, {} of a leader, {} terms; {} cuts; {} drains, {} \
-         assignments, {} policies, {} slots moved; {} disks full, {} slow for logs, {} for states; {:.0} s simulated in {:.0} s, {:.1} a second",
+         assignments, {} policies, {} slots moved; {} machines joined, {} left; {} disks full, {} slow for logs, {} for states; {:.0} s simulated in {:.0} s, {:.1} a second",
         runs.len(),
         sum(|seen| seen.confirmed),
         sum(|seen| seen.requests),
@@ -57,6 +57,8 @@ fn tell(runs: &[Seen], took: Duration) -> String {
         sum(|seen| seen.assignments),
         sum(|seen| seen.policies),
         sum(|seen| seen.slots_moved),
+        sum(|seen| seen.joins),
+        sum(|seen| seen.leaves),
         sum(|seen| seen.full_disks),
         sum(|seen| seen.slow_logs),
         sum(|seen| seen.slow_states),
@@ -100,7 +102,8 @@ fn a_group_goes_on_where_its_only_voter_fails_while_it_is_given_away() {
 }
 
 /// A trace that comes twice; nearly always that is the first one. The lengths of signatures in handshakes
-/// are chance, so that now and then there is a datagram more or less (RFC 9000 §8.1).
+/// are chance, so that now and then there is a datagram more or less (RFC 9000 §8.1). With the second seed machines come
+/// and go.
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     const RUNS_MAX: usize = 5;
@@ -136,7 +139,12 @@ fn what_once_found_something_finds_nothing() {
 fn half(part: u64) {
     let seeds = number("FIELDMESH_SEEDS").unwrap_or(SEEDS);
     let plans = (1000..1000 + seeds).filter(|seed| seed % 2 == part).map(Plan::of);
+    let moving = plans.clone().filter(|plan| plan.moves).count();
     let runs = sweep(plans);
+    let moves: [fn(&Seen) -> usize; 2] = [|seen| seen.joins, |seen| seen.leaves];
+    for count in moves {
+        assert_eq!(runs.iter().map(count).sum::<usize>(), moving, "machines that came, and went");
+    }
     let crashes: usize = runs.iter().map(|seen| seen.leader_crashes).sum();
     let wanted = LEADER_CRASHES * runs.len();
     assert!(crashes >= wanted, "{crashes} crashes of a leader, {wanted} wanted");

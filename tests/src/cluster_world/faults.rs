@@ -5,7 +5,7 @@
 //! it. What befalls disks alone has its own dice and its own hours, so that the rest of a run is drawn as it
 //! would be without. **Not here:** what comes afterwards (`peace`).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use fieldmesh_domain::{
     EntityId,
@@ -55,6 +55,9 @@ impl World<'_, '_> {
         let disk_dice = StdRng::seed_from_u64(self.plan.seed ^ 0xd15c);
         let (mut next, mut next_disk) = (began + FIRST_MS, began + FIRST_MS);
         let (later, down) = (Vec::new(), BTreeSet::new());
+        if self.plan.moves && pause_ms.is_some() {
+            self.draw_moves();
+        }
         let mut faults = Faults { world: self, dice, disk_dice, later, down };
         loop {
             let now = faults.world.now();
@@ -71,6 +74,7 @@ impl World<'_, '_> {
                 faults.strike_disk(now);
                 next_disk = now + faults.disk_dice.random_range(50..DISK_PAUSE_MS);
             }
+            faults.world.make_moves();
             if !faults.world.step() {
                 return Err("the simulation does not go on".into());
             }
@@ -84,9 +88,9 @@ impl Faults<'_, '_, '_> {
         machines[self.dice.random_range(0..machines.len())].number
     }
 
-    fn land(&mut self) -> &Land {
+    fn land(&mut self) -> Arc<Land> {
         let at = self.dice.random_range(0..self.world.lands.len());
-        &self.world.lands[at]
+        Arc::clone(&self.world.lands[at])
     }
 
     fn strike(&mut self, now: u64) {
@@ -142,7 +146,10 @@ impl Faults<'_, '_, '_> {
         let side: Vec<u64> = match self.dice.random_range(0..4) {
             0 => vec![self.any()],
             1 => all[..all.len() / 2].to_vec(),
-            2 if self.world.lands.len() > 1 => self.land().numbers().collect(),
+            2 if self.world.lands.len() > 1 => {
+                let land = self.land();
+                self.world.numbers_of(&land)
+            }
             _ => Vec::new(),
         };
         let mut links: Vec<(u64, u64)> = if side.is_empty() {
@@ -166,8 +173,8 @@ impl Faults<'_, '_, '_> {
     /// Cuts somebody's device, or those on one line, off a node.
     fn cut_device(&mut self, now: u64) {
         let land = self.land();
-        let (lines, numbers): (Vec<String>, Vec<u64>) =
-            (land.lines().into_iter().map(|(line, _)| line).collect(), land.numbers().collect());
+        let lines: Vec<String> = land.lines().into_iter().map(|(line, _)| line).collect();
+        let numbers = self.world.numbers_of(&land);
         let line = lines[self.dice.random_range(0..lines.len())].clone();
         let number = numbers[self.dice.random_range(0..numbers.len())];
         self.world.note(format_args!("nothing passes between {line} and node {number}"));
@@ -265,9 +272,8 @@ impl Faults<'_, '_, '_> {
     fn assignment(&mut self, by: String) -> placement::Command {
         let alone = self.dice.random::<bool>();
         let shard = self.dice.random_range(1..=self.world.plan.shards);
-        let at = self.dice.random_range(0..self.world.lands.len());
-        let land = &self.world.lands[at];
-        let numbers: Vec<u64> = land.numbers().collect();
+        let land = self.land();
+        let numbers = self.world.numbers_of(&land);
         let voters = match (alone, numbers.len()) {
             (false, 3..) => numbers[..3].to_vec(),
             (_, many) => vec![numbers[self.dice.random_range(0..many)]],

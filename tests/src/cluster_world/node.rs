@@ -89,6 +89,8 @@ struct Running {
     node: Weak<Node>,
     orders: Option<mpsc::Sender<Order>>,
     is_ready: bool,
+    /// Another node told it that it was removed.
+    is_removed: bool,
 }
 
 impl Machine {
@@ -123,6 +125,11 @@ impl Machine {
     pub(super) fn ready(&self) -> Option<Arc<Node>> {
         let running = self.running.lock().unwrap();
         running.node.upgrade().filter(|_| running.is_ready)
+    }
+
+    /// Whether the node knows that it was removed, so that it is to end.
+    pub(super) fn is_removed(&self) -> bool {
+        self.running.lock().unwrap().is_removed
     }
 
     /// Gives the node an order; whether there is one that takes it.
@@ -206,8 +213,8 @@ pub(super) async fn run(machine: Machine, seed: u64) -> turmoil::Result {
         tokio::spawn(watch_refusals(machine.clone(), mesh));
     }
     let (orders, mut inbox) = mpsc::channel(ORDERS_MAX);
-    *machine.running.lock().unwrap() =
-        Running { node: Arc::downgrade(&node), orders: Some(orders), is_ready: false };
+    let (here, orders) = (Arc::downgrade(&node), Some(orders));
+    *machine.running.lock().unwrap() = Running { node: here, orders, ..Running::default() };
     node.ready().await?;
     if let Some(mesh) = mesh {
         mesh.taken_in().await;
@@ -294,13 +301,19 @@ fn for_devices(
     edge::server_config(tls).map_err(|error| error.to_string())
 }
 
-/// No directory here is ever older than what was heard of it, whatever a crash took: whoever finds so is wrong.
+/// Looks whether others refuse the node. No directory here is ever older than what was heard of it, whatever a crash
+/// took: whoever finds so is wrong.
 async fn watch_refusals(machine: Machine, mesh: Arc<Mesh>) {
     let mut looks = tokio::time::interval(INTRODUCE_EVERY);
     loop {
         looks.tick().await;
-        let others = mesh.found_older();
-        let why = mesh.is_sent_away().filter(|why| matches!(why, SentAway::Older(_)));
+        let (others, why) = (mesh.found_older(), mesh.is_sent_away());
+        if matches!(why, Some(SentAway::Removed(_))) {
+            machine.note("is told that it was removed");
+            machine.running.lock().unwrap().is_removed = true;
+            return;
+        }
+        let why = why.filter(|why| matches!(why, SentAway::Older(_)));
         if why.is_none() && others.is_empty() {
             continue;
         }

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fieldmesh_domain::placement::{self, Members, PLACEMENT, Placed, Policy, Presence};
+use fieldmesh_domain::placement::{self, Member, Members, PLACEMENT, Placed, Policy, Presence};
 
 use super::{SEEN_MS, World, laws, node::Order};
 
@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(150);
 const AFTERWARDS: Duration = Duration::from_secs(8);
 /// How often operators look at what is not yet as it was.
 const LOOK_MS: u64 = 1000;
+/// Voters of a shard whose region has the nodes for them.
+const VOTERS: usize = 3;
 
 impl World<'_, '_> {
     /// From the first node to the end.
@@ -27,6 +29,7 @@ impl World<'_, '_> {
 
     pub(super) fn recover(&mut self) -> Result<(), String> {
         self.until(PATIENCE, SEEN_MS, |world| {
+            world.make_moves();
             if world.is_due(LOOK_MS) {
                 world.restore();
             }
@@ -57,18 +60,25 @@ impl World<'_, '_> {
         let Some(known) = self.latest() else { return };
         let by = || "operator".to_owned();
         let mut orders = Vec::new();
-        for member in known.members.iter().filter(|one| one.presence == Presence::Draining) {
+        let leaving = self.leaving();
+        let is_drained = |one: &&Member| one.presence == Presence::Draining;
+        for member in known.members.iter().filter(is_drained) {
+            if Some(member.number) == leaving {
+                continue;
+            }
             orders.push(placement::Command::Resume { number: member.number, by: by() });
         }
         for home in known.homes.iter().filter(|home| home.policy != Policy::Zone) {
             let (region, policy) = (home.region, Policy::Zone);
             orders.push(placement::Command::SetPolicy { region, policy, by: by() });
         }
-        for land in self.lands.iter().filter(|land| land.nodes >= 3) {
-            let all: Vec<u64> = land.numbers().take(3).collect();
+        for land in &self.lands {
+            let mut all = self.numbers_of(land);
+            all.retain(|number| Some(*number) != leaving);
+            let Some(last) = all.last_chunk::<VOTERS>() else { continue };
             for group in (1..=land.shards).map(|shard| land.group(shard)) {
-                if known.placed(group).is_some_and(|placed| placed.voters != all) {
-                    let voters = all.clone();
+                if known.placed(group).is_some_and(|placed| placed.voters.len() < VOTERS) {
+                    let voters = last.to_vec();
                     orders.push(placement::Command::Assign { group, voters, by: by() });
                 }
             }
@@ -105,6 +115,9 @@ impl World<'_, '_> {
             if !is_whole {
                 return Some(format!("node {number} is {member:?}"));
             }
+        }
+        if let Some(what) = self.unmoved(&known) {
+            return Some(what);
         }
         let mut slots = known.homes.iter().flat_map(|home| &home.slots);
         if let Some(slot) = slots.find(|slot| slot.is_moving()) {
