@@ -130,7 +130,7 @@ impl Serving {
 
 /// How groups are run.
 pub struct TrialOptions<'a> {
-    pub db: &'a Path,
+    pub engine: Arc<dyn Engine>,
     pub groups: &'a [u32],
     pub home: Home,
     pub node: u64,
@@ -145,8 +145,7 @@ impl Trial {
     /// # Errors
     /// Damaged storage; keys that cannot be used.
     pub async fn start(options: TrialOptions<'_>) -> Result<Self, TrialError> {
-        let TrialOptions { db, groups, home, node, service, clock, entropy } = options;
-        let engine: Arc<dyn Engine> = Arc::new(Rocks::new(db));
+        let TrialOptions { engine, groups, home, node, service, clock, entropy } = options;
         let failed = Arc::new(Mutex::new(None));
         let on_fatal: OnFatal = {
             let failed = Arc::clone(&failed);

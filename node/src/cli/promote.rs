@@ -455,7 +455,7 @@ impl Promoting<'_> {
         let failed = |error: &TrialError| CliError::failed(chain(error));
         let groups: Vec<u32> = self.home.groups().collect();
         let trial = Trial::start(TrialOptions {
-            db,
+            engine: Arc::new(Rocks::new(db)),
             groups: &groups,
             home: self.home.clone(),
             node,

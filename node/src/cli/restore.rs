@@ -30,7 +30,7 @@ use crate::{
     deployment::{Deployment, DeploymentError, HandOver, Restoring},
     files,
     os::{SystemClock, SystemEntropy},
-    store::{keys::state, rows},
+    store::{keys::state, rocks::Rocks, rows},
     web::cluster::NewMember,
 };
 
@@ -182,7 +182,7 @@ async fn place(
         level: LEVEL,
     };
     let trial = Trial::start(TrialOptions {
-        db: &db,
+        engine: Arc::new(Rocks::new(&db)),
         groups: &[PLACEMENT],
         home: archive
             .manifest

@@ -26,6 +26,7 @@ use crate::{
     deployment::{HandOver, Restoring},
     files,
     os::{SystemClock, SystemEntropy},
+    store::rocks::Rocks,
 };
 
 /// The number of the node that reads: it never meets another.
@@ -100,7 +101,7 @@ async fn replay(
     trial::fill(archive, scratch, READER).await.map_err(|error| failed(&error))?;
     let groups: Vec<u32> = manifest.groups.iter().map(|part| part.group).collect();
     let trial = Trial::start(TrialOptions {
-        db: scratch,
+        engine: Arc::new(Rocks::new(scratch)),
         groups: &groups,
         home: manifest.home().ok_or_else(|| CliError::usage("the backup's region has no name"))?,
         node: READER,
