@@ -3,7 +3,7 @@
 //! Nodes and devices run as they are: nodes with mesh, groups and placement, devices that know several
 //! nodes. Node 1 begins and lets the others in (`growth`), who take their places as the product has it; then
 //! faults come one after the other, and operators' commands go on meanwhile (`faults`), by which in some runs a
-//! machine joins and another one leaves (`moves`); then all is mended and must come to be what is wanted, with
+//! machine joins and another one leaves (`moves`), or a region is lost and begins again (`loss`); then all is mended and must come to be what is wanted, with
 //! everything served (`peace`).
 //!
 //! Laws: what was acknowledged is confirmed to its customer, once, with one technician (`world::people`); a
@@ -16,6 +16,7 @@ mod faults;
 mod growth;
 mod handed;
 mod laws;
+mod loss;
 mod moves;
 mod node;
 mod peace;
@@ -29,13 +30,16 @@ use std::{
 };
 
 use fieldmesh_actors::seams::Clock;
-use fieldmesh_domain::{EntityKind, Region, placement::GROUPS_PER_REGION};
+use fieldmesh_domain::{
+    EntityKind, Region,
+    placement::{self, GROUPS_PER_REGION},
+};
 use fieldmesh_pki::{Kind, tls::Credentials};
 use tokio::sync::watch;
 use turmoil::Sim;
 
 pub use self::plan::Plan;
-use self::{moves::Moves, node::Machine, sight::Sight};
+use self::{loss::Loss, moves::Moves, node::Machine, sight::Sight};
 use crate::{
     mesh::identity_in,
     pki::{Authority, ServiceKit},
@@ -54,6 +58,8 @@ const FAULTS: Duration = Duration::from_secs(20);
 const SIMULATED_MAX: Duration = Duration::from_secs(600);
 /// The names of regions, in the order in which they begin.
 const REGIONS: [&str; 2] = ["eu1", "us1"];
+/// Which of them may be lost.
+const LOST: usize = 1;
 /// Numbers of nodes that each region has for itself.
 const NUMBERS: u64 = 10;
 /// Tickets that a technician takes at a time: nobody waits because all hands are full.
@@ -76,6 +82,8 @@ pub struct Seen {
     /// Commands that say where a region's data are besides.
     pub policies: usize,
     pub slots_moved: usize,
+    /// Regions that were lost while faults went on, and began again.
+    pub promotions: usize,
     /// Machines that were there to join while faults went on, and that were removed.
     pub joins: usize,
     pub leaves: usize,
@@ -94,6 +102,8 @@ struct Land {
     /// The number of its first node.
     first: u64,
     nodes: u64,
+    /// The node that begins again with it, where it is to be lost.
+    successor: Option<u64>,
     shards: u32,
     authority: Arc<Authority>,
     kit: ServiceKit,
@@ -113,10 +123,12 @@ impl Land {
         let technicians =
             (0..plan.technicians).map(|one| somebody(EntityKind::Technician, one + 40));
         let people = customers.chain(technicians).collect();
+        let (first, nodes) = (index as u64 * NUMBERS + 1, plan.nodes[index]);
         Arc::new(Self {
             index: index as u32,
-            first: index as u64 * NUMBERS + 1,
-            nodes: plan.nodes[index],
+            first,
+            nodes,
+            successor: (plan.loses && index == LOST).then_some(first + nodes),
             shards: plan.shards,
             kit: ServiceKit::new(&authority),
             people,
@@ -166,6 +178,15 @@ fn host(number: u64) -> String {
     format!("n{number}")
 }
 
+/// A command, as the trace has it.
+fn told(command: &placement::Command) -> String {
+    match command {
+        // It holds a certificate, which is another one in each process.
+        placement::Command::Introduce { ca, .. } => format!("Introduce {}", ca.authority.region()),
+        command => format!("{command:?}"),
+    }
+}
+
 /// Adds to the trace what happens on a host.
 fn note(seen: &Shared, what: impl std::fmt::Display) {
     seen.lock().unwrap().tell(SimClock.now_ms() - EPOCH_MS, what);
@@ -178,9 +199,10 @@ struct World<'a, 'sim> {
     lands: Vec<Arc<Land>>,
     /// By the order in which they came.
     machines: Vec<Machine>,
-    /// Those that were removed.
+    /// Those that were removed, or lost.
     departed: Vec<Machine>,
     moves: Option<Moves>,
+    loss: Option<Loss>,
     /// What devices and nodes say.
     told: Shared,
     sight: Sight,
@@ -280,7 +302,11 @@ fn run_as(plan: Plan, live: impl FnOnce(&mut World<'_, '_>) -> Result<(), String
         .zip(plan.sync_ms)
         .map(|((number, land), sync_ms)| Machine::new(number, land, sync_ms, &told))
         .collect();
+    let succeeds =
+        |land: &Arc<Land>| Some(Machine::new(land.successor?, land, plan.sync_ms[LOST], &told));
+    let successor = lands.iter().find_map(succeeds);
     growth::host_nodes(&mut sim, &plan, &machines);
+    growth::host_nodes(&mut sim, &plan, successor.as_slice());
     if plan.eager {
         growth::host_devices(&mut sim, &plan, &lands, &told);
     }
@@ -291,6 +317,7 @@ fn run_as(plan: Plan, live: impl FnOnce(&mut World<'_, '_>) -> Result<(), String
         machines,
         departed: Vec::new(),
         moves: None,
+        loss: successor.map(|machine| Loss::new(plan.seed, machine)),
         told: Arc::clone(&told),
         sight: Sight::default(),
         seen: Seen::default(),

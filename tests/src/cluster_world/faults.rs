@@ -14,10 +14,7 @@ use fieldmesh_domain::{
 use fieldmesh_node::store::Role;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::{
-    FAULTS, Land, World, host,
-    node::{Order, told},
-};
+use super::{FAULTS, Land, World, host, node::Order, told};
 
 /// The first fault comes so long after everybody is there.
 const FIRST_MS: u64 = 500;
@@ -58,6 +55,7 @@ impl World<'_, '_> {
         if self.plan.moves && pause_ms.is_some() {
             self.draw_moves();
         }
+        self.begin_loss();
         let mut faults = Faults { world: self, dice, disk_dice, later, down };
         loop {
             let now = faults.world.now();
@@ -75,6 +73,7 @@ impl World<'_, '_> {
                 next_disk = now + faults.disk_dice.random_range(50..DISK_PAUSE_MS);
             }
             faults.world.make_moves();
+            faults.world.make_loss();
             if !faults.world.step() {
                 return Err("the simulation does not go on".into());
             }
@@ -124,7 +123,7 @@ impl Faults<'_, '_, '_> {
     }
 
     fn crash(&mut self, now: u64, number: u64) {
-        if !self.down.insert(number) {
+        if self.world.awaits_copies() || !self.down.insert(number) {
             return;
         }
         let led = self.world.sight.leaders().get(&number).copied().unwrap_or(0);
@@ -175,6 +174,9 @@ impl Faults<'_, '_, '_> {
         let land = self.land();
         let lines: Vec<String> = land.lines().into_iter().map(|(line, _)| line).collect();
         let numbers = self.world.numbers_of(&land);
+        if numbers.is_empty() {
+            return;
+        }
         let line = lines[self.dice.random_range(0..lines.len())].clone();
         let number = numbers[self.dice.random_range(0..numbers.len())];
         self.world.note(format_args!("nothing passes between {line} and node {number}"));
@@ -276,6 +278,7 @@ impl Faults<'_, '_, '_> {
         let numbers = self.world.numbers_of(&land);
         let voters = match (alone, numbers.len()) {
             (false, 3..) => numbers[..3].to_vec(),
+            (_, 0) => vec![land.first],
             (_, many) => vec![numbers[self.dice.random_range(0..many)]],
         };
         placement::Command::Assign { group: land.group(shard), voters, by }
@@ -286,6 +289,7 @@ impl Faults<'_, '_, '_> {
         let at = self.dice.random_range(0..self.world.lands.len());
         let [region, other] = [at, 1 - at].map(|at| self.world.lands[at].region());
         let policy = if self.dice.random() { Policy::Standby(other) } else { Policy::Zone };
+        let policy = self.world.kept_policy(&self.world.lands[at]).unwrap_or(policy);
         self.world.seen.policies += 1;
         placement::Command::SetPolicy { region, policy, by }
     }
@@ -316,7 +320,10 @@ impl Faults<'_, '_, '_> {
             match mend {
                 Mend::Start(number) => {
                     self.down.remove(&number);
-                    self.world.sim.bounce(host(number));
+                    // One that was lost meanwhile stays so.
+                    if self.world.machines.iter().any(|machine| machine.number == number) {
+                        self.world.sim.bounce(host(number));
+                    }
                 }
                 Mend::Join(links) => {
                     for (from, to) in links {

@@ -91,7 +91,8 @@ pub(super) fn host_devices(sim: &mut Sim<'_>, plan: &Plan, lands: &[Arc<Land>], 
     for land in lands {
         let habits = |person: &Person| {
             let index = land.people.iter().position(|one| one.id == person.id).unwrap();
-            let mut nodes: Vec<String> = land.numbers().map(host).collect();
+            // People know where the region will be if it is lost.
+            let mut nodes: Vec<String> = land.numbers().chain(land.successor).map(host).collect();
             let first = index % nodes.len();
             nodes.rotate_left(first);
             let pause_ms = FAULTS.as_millis() as u64 * 3 / 2 / plan.requests as u64;

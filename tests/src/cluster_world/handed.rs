@@ -7,12 +7,9 @@ use std::{sync::Arc, time::Duration};
 
 use fieldmesh_domain::placement::{Command, Members, Presence};
 
-use super::{
-    SEEN_MS, World, host,
-    node::{Order, told},
-};
+use super::{SEEN_MS, World, host, node::Order, told};
 
-/// The cluster has what an operator wants, or everything is where it is to be.
+/// The cluster has what an operator wants.
 const STEP_WITHIN: Duration = Duration::from_secs(20);
 
 impl World<'_, '_> {
@@ -35,7 +32,10 @@ impl World<'_, '_> {
         };
         let (command, is_so) = votes(voter);
         self.say(voter, &command, is_so)?;
-        self.until(STEP_WITHIN, SEEN_MS, |world| world.unsettled())?;
+        self.until(STEP_WITHIN, SEEN_MS, |world| {
+            let is_alone = world.votes_alone(voter, group);
+            (!is_alone).then(|| format!("group {group} has other voters than node {voter}"))
+        })?;
         self.fail(heir);
         let (command, is_so) = votes(heir);
         self.say(voter, &command, is_so)?;
@@ -69,6 +69,16 @@ impl World<'_, '_> {
                 machine.order(Order::Say(command.clone()));
             }
             Some(format!("{} is not so", told(command)))
+        })
+    }
+
+    /// Whether a node leads a group as its only voter.
+    fn votes_alone(&self, number: u64, group: u32) -> bool {
+        let Some(node) = self.machine(number).node() else { return false };
+        let running = node.groups().into_iter().find(|one| one.group == group);
+        running.is_some_and(|group| {
+            let is_led = group.led().is_some() && group.is_settled();
+            is_led && group.replicas().voters.iter().eq([&number])
         })
     }
 

@@ -70,7 +70,7 @@ impl World<'_, '_> {
         number
     }
 
-    fn one_to_leave(&mut self, dice: &mut StdRng) -> u64 {
+    fn one_to_leave(&self, dice: &mut StdRng) -> u64 {
         let able: Vec<u64> = self
             .lands
             .iter()
@@ -102,7 +102,7 @@ impl World<'_, '_> {
     }
 
     /// Gives some node that serves an order.
-    fn ask_some(&self, dice: &mut StdRng, may: impl Fn(&Machine) -> bool, order: Order) {
+    pub(super) fn ask_some(&self, dice: &mut StdRng, may: impl Fn(&Machine) -> bool, order: Order) {
         let serves = |by: &&Machine| may(by) && by.ready().is_some();
         let able: Vec<&Machine> = self.machines.iter().filter(serves).collect();
         if !able.is_empty() {

@@ -32,7 +32,11 @@ use fieldmesh_pki::tls::{Credentials, LiveCredentials, PeerVerifier, device_serv
 use quinn::ServerConfig;
 use tokio::sync::{mpsc, watch};
 
-use super::{Land, authority, host};
+use super::{
+    Land, authority, host,
+    loss::{self, Copies, Given},
+    told,
+};
 use crate::{
     mesh::identity_in,
     pki::{CLUSTER, ServiceKit},
@@ -65,6 +69,10 @@ pub(super) enum Order {
     Populate,
     /// The states that the node has go to its disk, and its logs end there.
     Compact,
+    /// The machine takes the place of those that its region has lost.
+    Restore(Box<Machine>),
+    /// What the node has of a lost region's group is frozen.
+    Freeze(u32, Copies),
 }
 
 /// A machine of a region.
@@ -76,9 +84,11 @@ pub(super) struct Machine {
     pub(super) clock: WrongClock,
     sync_takes: Duration,
     credentials: Credentials,
-    kit: Arc<ServiceKit>,
+    pub(super) kit: Arc<ServiceKit>,
     /// What the node was told when it joined; nothing before.
     told: Arc<watch::Sender<Option<Members>>>,
+    /// What its region begins again with here; nothing of most machines.
+    pub(super) begins: Arc<watch::Sender<Option<Given>>>,
     running: Arc<Mutex<Running>>,
     seen: Shared,
 }
@@ -107,6 +117,7 @@ impl Machine {
             credentials: land.node_credentials(number),
             kit: Arc::new(land.kit.of_another_node()),
             told: Arc::new(watch::Sender::new(is_first.then(Members::default))),
+            begins: Arc::default(),
             running: Arc::default(),
             seen: Arc::clone(seen),
         }
@@ -114,6 +125,10 @@ impl Machine {
 
     pub(super) fn is_told(&self) -> bool {
         self.told.borrow().is_some()
+    }
+
+    pub(super) fn be_told(&self, known: Members) {
+        self.told.send_replace(Some(known));
     }
 
     /// The node, for one look.
@@ -149,7 +164,7 @@ impl Machine {
         self.disk.set_sync_takes(self.sync_takes);
     }
 
-    fn note(&self, what: impl std::fmt::Display) {
+    pub(super) fn note(&self, what: impl std::fmt::Display) {
         super::note(&self.seen, format_args!("node {} {what}", self.number));
     }
 
@@ -195,6 +210,12 @@ impl Machine {
         placement::Command::Found { member, shards, issuer, by }
     }
 
+    /// What it is told where the node takes the place of those that its region has lost.
+    fn restoration(&self) -> placement::Command {
+        let (member, shards, by) = (self.member(0), self.land.shards, "operator".to_owned());
+        placement::Command::Restore { member, shards, by }
+    }
+
     fn joins(&self, level: u32) -> placement::Command {
         let (member, shards) = (self.member(level), self.land.shards);
         placement::Command::Join { member, shards, by: format!("node {}", self.number) }
@@ -203,6 +224,11 @@ impl Machine {
 
 /// Runs the machine's node until its host crashes.
 pub(super) async fn run(machine: Machine, seed: u64) -> turmoil::Result {
+    if machine.land.successor == Some(machine.number) && !machine.is_told() {
+        let mut begins = machine.begins.subscribe();
+        let given = begins.wait_for(Option::is_some).await?.clone();
+        loss::promote(&machine, given.ok_or("nothing is given")?, seed).await?;
+    }
     let mut told = machine.told.subscribe();
     let told = told.wait_for(Option::is_some).await?.clone().unwrap_or_default();
     machine.note("starts");
@@ -343,7 +369,7 @@ async fn obey(machine: Machine, node: Arc<Node>, order: Order) {
             let joins = Command::Placement(other.admission());
             let asked = node.ask(EntityId::placement(), joins).await;
             if machine.heard(format_args!("lets node {} in", other.number), &asked) {
-                other.told.send_replace(Some((*node.known.known()).clone()));
+                other.be_told((*node.known.known()).clone());
             }
         }
         Order::Say(command) => {
@@ -361,6 +387,15 @@ async fn obey(machine: Machine, node: Arc<Node>, order: Order) {
             machine.note("took everybody in");
             land.is_open.send_replace(true);
         }
+        Order::Restore(other) => {
+            let restore = Command::Placement(other.restoration());
+            let asked = node.ask(EntityId::placement(), restore).await;
+            machine.heard(format_args!("has node {} begin again", other.number), &asked);
+        }
+        Order::Freeze(group, copies) => {
+            let done = loss::freeze(&node, group, &copies).await;
+            machine.note(format_args!("freezes group {group}: {done}"));
+        }
         Order::Compact => {
             for group in node.groups() {
                 // One that leads no more, or has nothing new, is told so.
@@ -368,14 +403,5 @@ async fn obey(machine: Machine, node: Arc<Node>, order: Order) {
                 machine.note(format_args!("compacts group {}: {done}", group.group));
             }
         }
-    }
-}
-
-/// A command, as the trace has it.
-pub(super) fn told(command: &placement::Command) -> String {
-    match command {
-        // It holds a certificate, which is another one in each process.
-        placement::Command::Introduce { ca, .. } => format!("Introduce {}", ca.authority.region()),
-        command => format!("{command:?}"),
     }
 }

@@ -5,7 +5,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fieldmesh_domain::placement::{self, Member, Members, PLACEMENT, Placed, Policy, Presence};
+use fieldmesh_domain::placement::{
+    self, Home, Member, Members, PLACEMENT, Placed, Policy, Presence,
+};
 
 use super::{SEEN_MS, World, laws, node::Order};
 
@@ -30,6 +32,7 @@ impl World<'_, '_> {
     pub(super) fn recover(&mut self) -> Result<(), String> {
         self.until(PATIENCE, SEEN_MS, |world| {
             world.make_moves();
+            world.make_loss();
             if world.is_due(LOOK_MS) {
                 world.restore();
             }
@@ -68,7 +71,14 @@ impl World<'_, '_> {
             }
             orders.push(placement::Command::Resume { number: member.number, by: by() });
         }
-        for home in known.homes.iter().filter(|home| home.policy != Policy::Zone) {
+        let kept: Vec<u32> = self
+            .lands
+            .iter()
+            .filter(|land| self.kept_policy(land).is_some())
+            .map(|land| land.index)
+            .collect();
+        let is_changed = |home: &&Home| home.policy != Policy::Zone && !kept.contains(&home.index);
+        for home in known.homes.iter().filter(is_changed) {
             let (region, policy) = (home.region, Policy::Zone);
             orders.push(placement::Command::SetPolicy { region, policy, by: by() });
         }
@@ -116,7 +126,7 @@ impl World<'_, '_> {
                 return Some(format!("node {number} is {member:?}"));
             }
         }
-        if let Some(what) = self.unmoved(&known) {
+        if let Some(what) = self.unmoved(&known).or_else(|| self.unpromoted()) {
             return Some(what);
         }
         let mut slots = known.homes.iter().flat_map(|home| &home.slots);

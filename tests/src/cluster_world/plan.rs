@@ -12,9 +12,9 @@ const STEP_MS: u64 = 2;
 const FINE_STEP_MS: u64 = 1;
 /// Customers and technicians are behind each.
 const LINES: usize = 2;
-/// Of so many seeds, one has machines that come and go. It has no factor in common with what else is drawn by
-/// remainder, so that each shape of a cluster has some.
-const MOVES_EVERY: u64 = 5;
+/// Of so many seeds, one has machines that come and go, and another one, where there are two regions, loses the second. It
+/// has no factor in common with what else is drawn by remainder, so that each shape of a cluster has some.
+const CHANGES_EVERY: u64 = 5;
 
 /// What a run is like.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +39,8 @@ pub struct Plan {
     pub disks: bool,
     /// Whether a machine joins, and another one leaves for good, while faults go on.
     pub moves: bool,
+    /// Whether the second region is lost while faults go on, and begins again with the copies that the first one has.
+    pub loses: bool,
     /// Of each region.
     pub customers: usize,
     pub technicians: usize,
@@ -48,16 +50,19 @@ pub struct Plan {
 
 impl Plan {
     /// The plan of the sweep: every third one has two regions, of which now and then neither has a node to
-    /// spare; every eighth one has fine steps, with disks of each speed; in every fifth one machines come and go.
+    /// spare; every eighth one has fine steps, with disks of each speed; in every fifth one machines come and go, and
+    /// in every fifth one with two regions the second of them is lost.
     pub fn of(seed: u64) -> Self {
         let found = Self::as_found(seed);
         let nodes: &[u64] = if matches!(seed % 24, 6 | 15) { &[2, 1] } else { found.nodes };
         let step_ms = if matches!(seed % 32, 5 | 14 | 20 | 31) { FINE_STEP_MS } else { STEP_MS };
         // Of a sync that begins with a step and ends within it no failing machine would lose anything.
         let sync_ms = found.sync_ms.map(|ms| if ms == 0 { 0 } else { ms.max(step_ms) });
-        let moves = seed % MOVES_EVERY == 2;
+        let moves = seed % CHANGES_EVERY == 2;
+        // The placement group goes on without the second region's voters.
+        let loses = seed % CHANGES_EVERY == 4 && nodes.len() > 1 && nodes[0] > 2;
         let (eager, lines, disks) = (false, Some(LINES), true);
-        Self { step_ms, eager, lines, nodes, sync_ms, disks, moves, ..found }
+        Self { step_ms, eager, lines, nodes, sync_ms, disks, moves, loses, ..found }
     }
 
     /// The plan of a seed that found something before disks had faults of their own: what is drawn for those
@@ -82,6 +87,7 @@ impl Plan {
             pause_ms,
             disks: false,
             moves: false,
+            loses: false,
             customers: 3,
             technicians: 3,
             requests: 4,

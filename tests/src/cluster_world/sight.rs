@@ -87,8 +87,13 @@ impl Sight {
 
     /// Who leads a group: of several, the one of the latest term.
     pub(super) fn leader(&self, group: u32) -> Option<u64> {
+        self.led(group).map(|(number, _)| number)
+    }
+
+    /// The same, with the term.
+    pub(super) fn led(&self, group: u32) -> Option<(u64, u64)> {
         let of_group = self.leading.range((group, 0)..=(group, u64::MAX));
-        of_group.max_by_key(|(_, term)| **term).map(|((_, number), _)| *number)
+        of_group.max_by_key(|(_, term)| **term).map(|((_, number), term)| (*number, *term))
     }
 
     /// Who leads at least one group, with how many.
