@@ -38,6 +38,7 @@ pub mod issuer;
 pub mod journal;
 pub mod leading;
 pub mod ledger;
+pub mod let_in;
 pub mod mesh;
 mod mutated;
 mod named;

@@ -20,6 +20,9 @@ use crate::{
     register,
 };
 
+/// In whose name they are registered: no operator is called that.
+pub const BY: &str = "authority";
+
 /// Tells the authority of certificates that it does not know yet.
 ///
 /// # Errors
@@ -79,7 +82,7 @@ async fn register(node: &Node, id: EntityId, kind: Kind, issued: Issued) -> Resu
     }
     let Proof::Token(hash) = issued.proof else { return Ok(()) };
     let profile = issuer::registered(kind).ok_or("the profile is not registered")?;
-    let (label, by) = (format!("node {}", node.number), "authority".to_owned());
+    let (label, by) = (format!("node {}", node.number), BY.to_owned());
     let token = Token { hash, expires: Millis(u64::MAX), by: by.clone(), approval: Approval::None };
     for command in [
         registration::Command::Register { profile, device: None, label, by },
@@ -103,5 +106,5 @@ async fn list(node: &Node, issued: Issued) -> Result<(), String> {
         approved_by: None,
         renews: None,
     };
-    node.note("authority".to_owned(), deed).await.map_err(|error| error.to_string())
+    node.note(BY.to_owned(), deed).await.map_err(|error| error.to_string())
 }

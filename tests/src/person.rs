@@ -62,8 +62,12 @@ pub struct Person {
 
 impl Person {
     pub fn new(live: &Live, label: &str) -> Self {
-        let base = format!("https://localhost:{}", live.https.port());
-        let (dir, root) = (TempDir::new().unwrap(), live.root_pem());
+        Self::at(&format!("localhost:{}", live.https.port()), live.root_pem(), label)
+    }
+
+    /// The same at any server whose root is in a file.
+    pub fn at(https: &str, root: PathBuf, label: &str) -> Self {
+        let (dir, base) = (TempDir::new().unwrap(), format!("https://{https}"));
         Self { dir, base, label: label.to_owned(), root }
     }
 

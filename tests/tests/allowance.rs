@@ -13,34 +13,68 @@ use fieldmesh_tests::{
     process::{fieldmesh, nodes::Nodes, text},
 };
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const ALLOWANCE: &str = "/v1/chaos/allowance";
 
-/// A second operator of a server.
-struct Second {
+/// An operator who is no machine's.
+struct Duty {
     person: Person,
     certificate: String,
     key: String,
 }
 
-impl Second {
-    async fn of(live: &Live) -> Self {
-        let person = Person::new(live, "operator");
-        let wanted = json!({ "profile": "operator", "label": "duty" });
-        let (_, minted) = live.try_post("/v1/ca/tokens", &wanted).await;
-        let (user, secret) = (minted["user"].as_str().unwrap(), minted["secret"].as_str().unwrap());
+impl Duty {
+    /// One whose token was minted already; whoever has to approve the request does so.
+    async fn enrolled(person: Person, minted: &Value, approve: impl AsyncFn(&str)) -> Self {
+        let (id, secret) = (minted["user"].as_str().unwrap(), minted["secret"].as_str().unwrap());
         let key = person.key("duty", P256);
         let body = person.request_for("duty", &key, &["-subj", "/"]);
-        let certificate = person.certificates("duty", &person.enroll(user, secret, &body));
+        if minted["needs_approval"] == true {
+            assert_eq!(person.enroll(id, secret, &body).status, 202);
+            approve(id).await;
+        }
+        let answer = until("the request is granted", async || {
+            let answer = person.enroll(id, secret, &body);
+            (answer.status == 200).then_some(answer)
+        })
+        .await;
+        let certificate = person.certificates("duty", &answer);
         Self { person, certificate, key }
     }
 
-    fn allows(&self, body: &Value) -> (u16, Value) {
+    /// One whose token was minted by the machine's operator; by that one alone where nobody approves it.
+    async fn of(live: &Live, by: Option<&Duty>) -> Self {
+        let wanted = json!({ "profile": "operator", "label": "duty" });
+        let (_, minted) = live.try_post("/v1/ca/tokens", &wanted).await;
+        assert_eq!(minted["needs_approval"], json!(by.is_some()), "{minted}");
+        let person = Person::new(live, "operator");
+        Self::enrolled(person, &minted, async |id| by.unwrap().approves(id)).await
+    }
+
+    fn posts(&self, path: &str, body: &Value) -> (u16, Value) {
         let (json, body) = ("Content-Type: application/json", body.to_string());
         let credentials = ["--cert", &self.certificate, "--key", &self.key];
         let post = ["-X", "POST", "-H", json, "-d", &body];
-        let answer = self.person.get(ALLOWANCE, &[&post[..], &credentials].concat());
+        let answer = self.person.get(path, &[&post[..], &credentials].concat());
         (answer.status, serde_json::from_slice(&answer.body).unwrap())
+    }
+
+    fn approves(&self, id: &str) {
+        let (status, view) = self.posts(&format!("/v1/ca/registrations/{id}/approve"), &json!({}));
+        assert_eq!(status, 200, "{view}");
+    }
+
+    fn allows(&self, body: &Value) -> (u16, Value) {
+        self.posts(ALLOWANCE, body)
+    }
+
+    /// Told that it is not the second person.
+    #[track_caller]
+    fn may_not_allow(&self, body: &Value, told: &str) {
+        let (status, problem) = self.allows(body);
+        assert_eq!(status, 409, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(told), "{problem}");
     }
 }
 
@@ -78,7 +112,8 @@ async fn recorded(live: &Live, wanted: &[&str]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_operators_allow_what_one_may_not() {
     let live = Live::start().await;
-    let second = Second::of(&live).await;
+    let first = Duty::of(&live, None).await;
+    let second = Duty::of(&live, Some(&first)).await;
     let slow = json!({ "kind": "slow_disk", "delay_ms": 20 });
     let (wanted, other) =
         (json!({ "minutes": 5, "why": "a game" }), json!({ "minutes": 6, "why": "a game" }));
@@ -93,7 +128,12 @@ async fn two_operators_allow_what_one_may_not() {
     assert_eq!(leased(&live, 1, &slow).await.0, 403, "what waits allows nothing");
     assert_eq!(chaos(&live).await["allowance"], Value::Null);
 
-    let (status, view) = live.try_post(ALLOWANCE, &other).await;
+    let (status, problem) = live.try_post(ALLOWANCE, &other).await;
+    assert_eq!(status, 409, "a machine's operator is no second person: {problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("a machine's"), "{problem}");
+    first.may_not_allow(&other, "no person let it in");
+    assert_eq!(live.try_post(ALLOWANCE, &wanted).await.0, 202);
+    let (status, view) = second.allows(&wanted);
     assert_eq!((status, &view["proposal"]), (200, &Value::Null), "{view}");
     let allowance = &view["allowance"];
     assert_eq!(allowance["why"], "a game");
@@ -130,6 +170,7 @@ async fn two_operators_allow_what_one_may_not() {
     .await;
     assert_eq!(leased(&live, 1, &slow).await.0, 403);
     let told = [
+        "allowance_proposed",
         "allowance_proposed",
         "allowance_proposed",
         "allowance_begun",
@@ -202,10 +243,47 @@ fn curl(nodes: &Nodes, number: u64, method: &str, path: &str, body: &Value) -> V
     serde_json::from_slice(&answer).unwrap()
 }
 
-/// Each machine has an operator of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whom_the_proposer_let_in_alone_does_not_approve() {
+    let live = Live::start().await;
+    let first = Duty::of(&live, None).await;
+    let second = Duty::of(&live, Some(&first)).await;
+    let third = Duty::of(&live, Some(&second)).await;
+    let wanted = json!({ "minutes": 5, "why": "a game" });
+    // The machine minted the token: no person but the first one knows the second one.
+    assert_eq!(first.allows(&wanted).0, 202);
+    second.may_not_allow(&wanted, "no person but the one who proposes");
+    let (status, view) = third.allows(&wanted);
+    assert_eq!(status, 200, "{view}");
+    assert!(view["allowance"]["approved_by"].as_str().unwrap().contains("/operator/"), "{view}");
+}
+
+/// An operator of a machine mints the token, that of another one or a person approves it; and a directory from
+/// which the commands are given.
+async fn duty_of(nodes: &Nodes, by: Option<&Duty>) -> (Duty, TempDir) {
+    let minted = nodes.node(1).ask(&["ca", "token", "--profile", "operator"]).await;
+    let person = Person::at(&nodes.node(1).https, nodes.dir(1).join("root.pem"), "operator");
+    let duty = Duty::enrolled(person, &minted, async |id| match by {
+        Some(by) => by.approves(id),
+        None => drop(nodes.node(2).ask(&["ca", "approve", id]).await),
+    })
+    .await;
+    let dir = TempDir::new().unwrap();
+    for name in ["addresses.json", "root.pem"] {
+        std::fs::copy(nodes.dir(1).join(name), dir.path().join(name)).unwrap();
+    }
+    for (from, to) in [(&duty.certificate, "operator.pem"), (&duty.key, "operator.key")] {
+        std::fs::copy(from, dir.path().join(to)).unwrap();
+    }
+    (duty, dir)
+}
+
+/// Each machine has an operator of its own, and two of these are one person with two shells.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_two_operators_allow_is_allowed_on_every_node() {
     let nodes = Nodes::start(2).await;
+    let (first, alone) = duty_of(&nodes, None).await;
+    let (_second, person) = duty_of(&nodes, Some(&first)).await;
     let allow = ["chaos", "allow", "--minutes", "60", "--why", "game day"];
     let proposed = fieldmesh(&nodes.dir(1), &allow).await.expect_code(0).json();
     assert_eq!(
@@ -216,7 +294,11 @@ async fn what_two_operators_allow_is_allowed_on_every_node() {
         .await
         .expect_code(3)
         .expect_one_line(&["second operator", "15 minutes"]);
-    let allowed = fieldmesh(&nodes.dir(2), &allow).await.expect_code(0).json();
+    // The second machine's operator, and whom the operators of both machines let in, are no second person.
+    for no_second in [&nodes.dir(2), alone.path()] {
+        fieldmesh(no_second, &allow).await.expect_code(3).expect_one_line(&["a machine's"]);
+    }
+    let allowed = fieldmesh(person.path(), &allow).await.expect_code(0).json();
     assert_eq!(allowed["allowance"]["why"], "game day");
 
     let lease = json!({ "fault": { "kind": "slow_disk", "delay_ms": 5 }, "lasts_ms": 5000 });

@@ -275,6 +275,9 @@ pub enum Command {
         why: String,
         #[n(2)]
         by: String,
+        /// The persons who let that operator in; none where it is a machine's, or there was no second one.
+        #[n(3)]
+        let_in_by: Option<Vec<String>>,
     },
     /// An operator wants it to be allowed no more.
     #[n(25)]
@@ -482,7 +485,9 @@ impl Aggregate for Placement {
             Command::SlotCleared { region, slot, at } => self.slot_cleared(*region, *slot, *at),
             Command::Recite => Ok(self.recite()),
             Command::Write { kind, text, base, by } => self.write(*kind, text, *base, by, ctx),
-            Command::AllowChaos { minutes, why, by } => self.allow_chaos(*minutes, why, by, ctx),
+            Command::AllowChaos { minutes, why, by, let_in_by } => {
+                self.allow_chaos(*minutes, why, by, let_in_by.as_deref(), ctx)
+            }
             Command::EndChaos { by } => Ok(self.end_chaos(by, ctx)),
             Command::SetAreas(wanted) => self.set_areas(wanted),
             Command::Timer { .. } => Ok(vec![]),

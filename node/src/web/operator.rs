@@ -16,6 +16,8 @@ pub struct Operator {
     pub name: String,
     /// Its registration.
     pub id: EntityId,
+    /// Of the certificate, as DER has it.
+    pub serial: Vec<u8>,
 }
 
 impl FromRequest for Operator {
@@ -26,7 +28,8 @@ impl FromRequest for Operator {
         let request = request.clone();
         Box::pin(async move {
             let (certificate, id) = holder(&request, Kind::Operator).await?;
-            Ok(Self { name: certificate.identity.to_string(), id })
+            let name = certificate.identity.to_string();
+            Ok(Self { name, id, serial: certificate.serial })
         })
     }
 }

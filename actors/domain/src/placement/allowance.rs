@@ -1,7 +1,8 @@
 //! Chaos on a cluster that is in production: what two operators allow together, for a while.
 //!
 //! One operator proposes an allowance, which waits for a quarter of an hour; another one who says the same puts
-//! it in force on every node. It ends by its time, or at once by any one operator. A row says how things are,
+//! it in force on every node, where it is a person whom two operators let in, one of them a person who did not
+//! propose it. It ends by its time, or at once by any one operator. A row says how things are,
 //! and by its times each node knows by itself when it ends.
 //!
 //! **Invariants:** who proposed an allowance and who approved it are two operators; none lasts longer than four
@@ -94,6 +95,22 @@ impl AllowanceProposal {
     pub fn waits(&self, now: Millis) -> bool {
         (self.at.0..=self.until().0).contains(&now.0)
     }
+
+    /// Whether an operator who was let in by these persons is a second person: whoever has the shells of two
+    /// machines has two operators, and with these may let in a third one, who is nobody else either.
+    fn may_be_approved(&self, let_in_by: Option<&[String]>) -> Result<(), Rejection> {
+        let text = match let_in_by {
+            Some(persons) if persons.iter().any(|person| *person != self.by) => return Ok(()),
+            Some([_, ..]) => {
+                "no person but the one who proposes the allowance let this operator in: another one approves it"
+            }
+            _ => {
+                "this operator is a machine's, or no person let it in beside a second operator: it may propose an \
+                 allowance, and a person with an operator's certificate of this region approves it (docs/chaos.md)"
+            }
+        };
+        Rejection::new(RejectionCode::SecondPerson, text)
+    }
 }
 
 impl Allowances {
@@ -114,6 +131,7 @@ impl Placement {
         minutes: u32,
         why: &str,
         by: &str,
+        let_in_by: Option<&[String]>,
         ctx: &Ctx,
     ) -> Result<Vec<Event>, Rejection> {
         self.members.all_understand(ALLOWANCES)?;
@@ -145,6 +163,7 @@ impl Placement {
                  does not approve it",
             );
         }
+        first.may_be_approved(let_in_by)?;
         let until = Millis(since.0.saturating_add(u64::from(minutes) * MINUTE_MS));
         let (why, proposed_by, approved_by) = (first.why.clone(), first.by.clone(), by);
         let allowance = Allowance { since, until, why, proposed_by, approved_by };

@@ -31,7 +31,21 @@ fn commands() {
     are_frozen(&[
         (
             "82181883183c63616263626f70",
-            Command::AllowChaos { minutes: 60, why: "abc".into(), by: "op".into() },
+            Command::AllowChaos {
+                minutes: 60,
+                why: "abc".into(),
+                by: "op".into(),
+                let_in_by: None,
+            },
+        ),
+        (
+            "82181884183c63616263626f70816162",
+            Command::AllowChaos {
+                minutes: 60,
+                why: "abc".into(),
+                by: "op".into(),
+                let_in_by: Some(vec!["b".into()]),
+            },
         ),
         ("82181981626f70", Command::EndChaos { by: "op".into() }),
     ]);

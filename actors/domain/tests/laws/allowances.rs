@@ -54,8 +54,20 @@ impl Life {
     }
 
     fn allow(&mut self, minutes: u32, by: &str) -> Result<usize, RejectionCode> {
+        // Whoever proposes it may have let the other one in, and was not the only one.
+        self.allow_let_in_by(minutes, by, Some(&["ann", "eve"]))
+    }
+
+    fn allow_let_in_by(
+        &mut self,
+        minutes: u32,
+        by: &str,
+        persons: Option<&[&str]>,
+    ) -> Result<usize, RejectionCode> {
         let why = format!("a game of {by}");
-        let asked = self.ask(&Command::AllowChaos { minutes, why, by: by.into() });
+        let let_in_by =
+            persons.map(|persons| persons.iter().map(|name| (*name).to_owned()).collect());
+        let asked = self.ask(&Command::AllowChaos { minutes, why, by: by.into(), let_in_by });
         asked.map(|events| events.len())
     }
 
@@ -118,7 +130,9 @@ proptest! {
 fn one_operator_is_not_two() {
     let mut life = Life::default();
     assert_eq!(life.allow(60, "ann"), Ok(1));
-    let again = Command::AllowChaos { minutes: 60, why: "again".into(), by: "ann".into() };
+    let let_in_by = Some(vec!["eve".into()]);
+    let again =
+        Command::AllowChaos { minutes: 60, why: "again".into(), by: "ann".into(), let_in_by };
     let refused = life.state.decide(&again, &ctx(life.now)).unwrap_err();
     assert_eq!(refused.code, RejectionCode::SecondPerson);
     assert!(refused.detail.contains("second operator") && refused.detail.contains("15 minutes"));
@@ -130,6 +144,20 @@ fn one_operator_is_not_two() {
     let now = life.in_force().unwrap();
     assert_eq!((now.proposed_by.as_str(), now.approved_by.as_str()), ("bob", "ann"));
     assert_eq!(now.why, "a game of bob", "what was proposed is what is agreed to");
+}
+
+#[test]
+fn two_machines_are_not_two_persons_and_nobody_lets_in_who_agrees() {
+    let mut life = Life::default();
+    // Anybody may propose it.
+    assert_eq!(life.allow_let_in_by(60, "ann", None), Ok(1));
+    for let_in_by in [None, Some(&[][..]), Some(&["ann"][..])] {
+        let refused = life.allow_let_in_by(60, "bob", let_in_by);
+        assert_eq!(refused, Err(RejectionCode::SecondPerson), "{let_in_by:?}");
+        assert_eq!(life.in_force(), None);
+    }
+    assert_eq!(life.allow_let_in_by(60, "bob", Some(&["ann", "cid"])), Ok(1));
+    assert_eq!(life.in_force().unwrap().approved_by, "bob");
 }
 
 #[test]
@@ -184,7 +212,8 @@ fn what_is_out_of_bounds_is_refused() {
         assert_eq!(life.allow(minutes, "ann"), Err(RejectionCode::Invalid));
     }
     for why in ["", "  ", "two\nlines", &"a".repeat(WHY_BYTES_MAX + 1)] {
-        let command = Command::AllowChaos { minutes: 1, why: why.into(), by: "ann".into() };
+        let (minutes, by, let_in_by) = (1, "ann".into(), None);
+        let command = Command::AllowChaos { minutes, why: why.into(), by, let_in_by };
         assert_eq!(life.ask(&command), Err(RejectionCode::Invalid), "{why:?}");
     }
     assert_eq!(life.allow(1, ""), Err(RejectionCode::Invalid));

@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{ChaosView, view};
-use crate::web::{Shared, operator::Operator, problem::Problem, rest};
+use crate::{
+    let_in,
+    web::{Shared, operator::Operator, problem::Problem, rest},
+};
 
 /// An allowance that an operator wants.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -99,8 +102,12 @@ pub(super) async fn allow(
         let text = "not every node runs this release yet: upgrade the others first";
         return Err(Problem::new(StatusCode::CONFLICT, "refused", text));
     }
+    let let_in_by = match shared.node.authority() {
+        Some(authority) => let_in::by_persons(&authority, operator.id, &operator.serial)?,
+        None => None,
+    };
     let by = operator.name;
-    let command = placement::Command::AllowChaos { minutes, why, by: by.clone() };
+    let command = placement::Command::AllowChaos { minutes, why, by: by.clone(), let_in_by };
     let view = ask(&shared, command).await?;
     let waits = view.proposal.as_ref().is_some_and(|proposal| proposal.by == by);
     let status = if waits { StatusCode::ACCEPTED } else { StatusCode::OK };
