@@ -13,6 +13,8 @@ mod disks;
 mod expiry;
 #[path = "chaos/inside.rs"]
 mod inside;
+#[path = "chaos/interrupted.rs"]
+mod interrupted;
 #[path = "chaos/lab.rs"]
 mod lab;
 #[path = "chaos/machines.rs"]

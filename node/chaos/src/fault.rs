@@ -275,9 +275,12 @@ impl Fault {
         )
     }
 
-    /// Whether a cluster that serves customers may be asked for it.
+    /// Whether a cluster that serves customers may be asked for it: not for what stays where a run is killed, as a
+    /// drained node does.
     pub fn may_befall_production(&self) -> bool {
-        self.is_inside() && self.may_be_agreed() && !matches!(self, Self::Revoke { .. })
+        self.is_inside()
+            && self.may_be_agreed()
+            && !matches!(self, Self::Revoke { .. } | Self::Drain)
     }
 }
 

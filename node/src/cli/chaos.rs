@@ -13,6 +13,7 @@ mod errand;
 mod finals;
 mod ground;
 mod guards;
+mod interrupt;
 mod kernel;
 mod keys;
 mod leases;
@@ -33,13 +34,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use fieldmesh_chaos::{
-    Fault, History, Judgement, Pick, QUORUM, Refuses, SCENARIO_BYTES_MAX, Scenario, Target,
+    Ending, Fault, History, Judgement, Pick, QUORUM, Refuses, SCENARIO_BYTES_MAX, Scenario, Target,
     Timeline, VOTERS, judge, read_scenario_where,
 };
 use serde_json::json;
 
 pub(super) use self::errand::{Errand, ScenarioArgs, errand, run_in_a_lab};
-use self::ground::There;
+use self::{ground::There, interrupt::Interrupt};
 use super::{CliError, Common, Output, api::Api};
 use crate::{
     files::{self, Access},
@@ -234,10 +235,20 @@ async fn run(args: &RunArgs, output: &Output) -> Result<(), CliError> {
         guards::check(&standing, &errand.scenario, &errand.timeline)?;
     }
     errand.begin()?;
-    let history = errand.history();
-    let ran = match there {
-        None => run::on_its_own(&args.common, &errand.work(&history, None), output).await,
-        Some(there) => run::on_one_that_is_there(there, &errand.work(&history, None), output).await,
+    let (history, interrupt) = (errand.history(), Interrupt::listen()?);
+    let work = errand.work(&history, None, &interrupt);
+    let running = async {
+        match there {
+            None => run::on_its_own(&args.common, &work, output).await,
+            Some(there) => run::on_one_that_is_there(there, &work, output).await,
+        }
+    };
+    let ran = tokio::select! {
+        ran = running => ran,
+        () = interrupt.again() => return Err(CliError::ended(
+            Ending::Aborted as u8,
+            "it was interrupted twice: leases end within 5 s; a drained node and the run's people stay as they are",
+        )),
     };
     errand.judged(ran, output)
 }

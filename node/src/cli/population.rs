@@ -24,6 +24,7 @@ use fieldmesh_pki::{
     KeyMaterial, TrustStore, Usage,
     tls::{self, Credentials, PeerVerifier, client_config},
 };
+use serde::Serialize;
 use tokio::{
     sync::mpsc,
     time::{Duration, Instant, sleep},
@@ -119,17 +120,26 @@ impl Population {
     }
 
     pub async fn customer(&self, customer: &NewCustomer) -> Result<Enrolled, CliError> {
-        let created: Created = self.api.post("/v1/customers", customer).await?;
-        self.enroll(created.id).await
+        self.enroll(self.registered("/v1/customers", customer).await?).await
     }
 
     pub async fn technician(&self, technician: &NewTechnician) -> Result<Enrolled, CliError> {
-        let created: Created = self.api.post("/v1/technicians", technician).await?;
-        self.enroll(created.id).await
+        self.enroll(self.registered("/v1/technicians", technician).await?).await
     }
 
-    async fn enroll(&self, id: String) -> Result<Enrolled, CliError> {
-        let wanted = NewToken { id: Some(id), pre_approved: true, ..NewToken::default() };
+    /// Who was registered, and has no certificate yet.
+    pub(super) async fn registered(
+        &self,
+        path: &str,
+        person: &impl Serialize,
+    ) -> Result<EntityId, CliError> {
+        let created: Created = self.api.post(path, person).await?;
+        created.id.parse().map_err(device_failed)
+    }
+
+    pub(super) async fn enroll(&self, id: EntityId) -> Result<Enrolled, CliError> {
+        let id = Some(id.to_string());
+        let wanted = NewToken { id, pre_approved: true, ..NewToken::default() };
         let token: MintedToken = self.api.post("/v1/ca/tokens", &wanted).await?;
         let key = KeyMaterial::generate().map_err(device_failed)?;
         let secret = Zeroizing::new(token.secret);

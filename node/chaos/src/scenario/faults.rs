@@ -153,8 +153,12 @@ pub(super) fn allowed(
             format!("`{name}` needs whoever runs the nodes' processes; use target = \"lab\"");
         fields.error(findings, at, text);
     } else if head.target == Target::Production && !fault.may_befall_production() {
+        let why = match fault {
+            Fault::Drain => ": it is no lease, and where the run is killed the node stays drained",
+            _ => "",
+        };
         let text =
-            format!("`{name}` is not for a cluster that serves customers; use staging or lab");
+            format!("`{name}` is not for a cluster that serves customers{why}; use staging or lab");
         fields.error(findings, at, text);
     }
 }

@@ -167,10 +167,13 @@ fn a_cluster_in_use_is_not_asked_for_what_it_cannot_have() {
         ("production", "pause", "whoever runs the nodes"),
         ("production", "clock", "serves customers"),
         ("production", "expire", "serves customers"),
+        ("production", "drain", "no lease"),
     ] {
         assert!(refused(&at(target, kind)).contains(told), "{target} {kind}");
     }
-    for (target, kind) in [("staging", "clock"), ("production", "partition"), ("lab", "kill")] {
+    for (target, kind) in
+        [("staging", "clock"), ("staging", "drain"), ("production", "partition"), ("lab", "kill")]
+    {
         assert!(read_scenario(&at(target, kind)).is_ok(), "{target} {kind}");
     }
     let many = at("production", "partition") + "[abort]\nmax_nodes = 2\n";

@@ -12,7 +12,9 @@ use clap::Args;
 use fieldmesh_chaos::{Ending, Fault, Refuses, Scenario, Target, Timeline};
 
 use super::{
-    HISTORY, report,
+    HISTORY,
+    interrupt::Interrupt,
+    report,
     run::{self, Work},
     scenario, timeline,
 };
@@ -77,7 +79,8 @@ pub(in crate::cli) async fn run_in_a_lab(
     let dir = Some(lab.dir().to_owned());
     let common = Common { config: None, data_dir: dir, json: output.is_json() };
     let history = errand.history();
-    let work = errand.work(&history, Some(lab));
+    // A laboratory ends at once, with all that it made.
+    let work = errand.work(&history, Some(lab), &Interrupt::never());
     let ran = run::on_its_own(&common, &work, output).await;
     errand.judged(ran, output)
 }
@@ -109,8 +112,14 @@ impl Errand {
         self.out.join(HISTORY)
     }
 
-    pub(super) fn work<'a>(&'a self, history: &'a Path, lab: Option<&Arc<Lab>>) -> Work<'a> {
+    pub(super) fn work<'a>(
+        &'a self,
+        history: &'a Path,
+        lab: Option<&Arc<Lab>>,
+        interrupt: &Interrupt,
+    ) -> Work<'a> {
         Work {
+            interrupt: interrupt.clone(),
             scenario: &self.scenario,
             document: &self.document,
             timeline: &self.timeline,

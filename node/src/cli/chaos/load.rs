@@ -24,6 +24,7 @@ use fieldmesh_domain::{
     placement::Home,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::{
     sync::mpsc,
@@ -34,6 +35,7 @@ use tokio::{
 use super::{
     endings::{self, Ending},
     ground::Ground,
+    interrupt::Interrupt,
     keys::Chooser,
     nodes::Nodes,
     recorder::Recorder,
@@ -44,7 +46,7 @@ use crate::{
         CliError, Output,
         api::Api,
         import::progress,
-        population::{Population, Work, live, place},
+        population::{Enrolled, Population, Work, live, place},
         tally::Sighting,
     },
     web::{
@@ -107,18 +109,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Load {
-    /// Registers, enrolls and connects everybody; nobody asks yet. Of the last customers the certificates end, at
-    /// these moments of the run.
-    pub(super) async fn prepare(
-        workload: &Workload,
-        moments: &[u64],
+    /// A load of nobody.
+    pub(super) fn new(
         ground: &Ground<'_>,
         recorder: &Arc<Recorder>,
         nodes: &Nodes,
     ) -> Result<Self, CliError> {
         let population = Population::among(ground.api()?, ground.devices(), false)?;
         let (home, (index, shards)) = (ground.home(), ground.shards());
-        let at = |number: u32| home.unwrap_or_else(|| place(number as usize));
         let shared = Arc::new(Shared {
             recorder: Arc::clone(recorder),
             nodes: nodes.clone(),
@@ -132,41 +130,73 @@ impl Load {
             under_way: Arc::default(),
         });
         let (seen, sightings) = mpsc::channel(4096);
-        let mut tasks = vec![tokio::spawn(Arc::clone(&shared).see(sightings))];
-        let mut people = Vec::new();
+        let tasks = vec![tokio::spawn(Arc::clone(&shared).see(sightings))];
+        let (customers, endings, people) = (Vec::new(), VecDeque::new(), Vec::new());
+        Ok(Self { tasks, shared, population, seen, customers, endings, people })
+    }
+
+    /// Registers, enrolls and connects everybody, unless somebody interrupts that; nobody asks yet. Of the last
+    /// customers the certificates end, at these moments of the run.
+    ///
+    /// # Errors
+    /// A cluster that refuses one; those before are of the load all the same.
+    pub(super) async fn prepare(
+        &mut self,
+        workload: &Workload,
+        moments: &[u64],
+        interrupt: &Interrupt,
+    ) -> Result<(), CliError> {
+        let shared = Arc::clone(&self.shared);
+        let at = |number: u32| shared.home.unwrap_or_else(|| place(number as usize));
         for number in 0..workload.technicians {
+            if interrupt.why().is_some() {
+                return Ok(());
+            }
             let skills = vec![NewSkill { category: CATEGORY, level: 3, expires_ms: None }];
             let (name, capacity) = (format!("technician {number}"), u16::MAX);
             let technician = NewTechnician { name, home: at(number), skills, capacity };
-            let device = population.connect(population.technician(&technician).await?)?;
-            people.push(device.id);
-            let (recorder, under_way) = (Arc::clone(recorder), Arc::clone(&shared.under_way));
-            tasks.push(tokio::spawn(technicians::work(number, device, recorder, under_way)));
+            let enrolled = self.enrolled("/v1/technicians", &technician).await?;
+            let device = self.population.connect(enrolled)?;
+            let (recorder, under_way) =
+                (Arc::clone(&shared.recorder), Arc::clone(&shared.under_way));
+            self.tasks.push(tokio::spawn(technicians::work(number, device, recorder, under_way)));
         }
-        let (mut customers, mut ending) = (Vec::new(), VecDeque::new());
         let lasting =
             workload.customers.saturating_sub(u32::try_from(moments.len()).unwrap_or(u32::MAX));
         for number in 0..workload.customers {
+            if interrupt.why().is_some() {
+                break;
+            }
             let (name, location) = (format!("customer {number}"), at(number));
             let customer = NewCustomer { name, location, tier: 2, zone: None };
             let moment = number.checked_sub(lasting).and_then(|at| moments.get(at as usize));
             if let Some(at_ms) = moment {
-                endings::shorten(nodes, *at_ms).await?;
+                endings::shorten(&shared.nodes, *at_ms).await?;
             }
-            let enrolled = population.customer(&customer).await?;
-            let device = population.connect(enrolled.clone())?;
-            people.push(device.id);
+            let enrolled = self.enrolled("/v1/customers", &customer).await?;
+            let device = self.population.connect(enrolled.clone())?;
             lock(&shared.clients).push((device.id, device.client.clone()));
             match moment {
-                None => customers.push(device.id.to_string()),
-                Some(_) => ending.push_back(Ending::of(device.id, enrolled)?),
+                None => self.customers.push(device.id.to_string()),
+                Some(_) => self.endings.push_back(Ending::of(device.id, enrolled)?),
             }
-            tasks.push(tokio::spawn(live(device, Work::Accepts, seen.clone())));
+            self.tasks.push(tokio::spawn(live(device, Work::Accepts, self.seen.clone())));
         }
-        if !ending.is_empty() {
-            endings::lengthen(nodes).await?;
+        if !self.endings.is_empty() {
+            endings::lengthen(&shared.nodes).await?;
         }
-        Ok(Self { tasks, shared, population, seen, customers, endings: ending, people })
+        Ok(())
+    }
+
+    /// Whoever is registered is of the load, also where the rest fails.
+    async fn enrolled(
+        &mut self,
+        path: &str,
+        person: &impl Serialize,
+    ) -> Result<Enrolled, CliError> {
+        let id = self.population.registered(path, person).await?;
+        self.people.push(id);
+        self.population.enroll(id).await
     }
 
     /// A device goes on with its next certificate, which it gets by the one that has ended; what it could not send
@@ -231,7 +261,8 @@ impl Load {
 
     /// Takes away what the run put into a cluster that others use: nobody of it can ask or be asked any more, and
     /// its open tickets are cancelled. What cannot be taken away is said.
-    pub(super) async fn leave(&self, api: &Api, tickets: &[EntityId], output: &Output) {
+    pub(super) async fn leave(&self, api: &Api, output: &Output) {
+        let tickets = self.tickets();
         let bar = progress((self.people.len() + tickets.len()) as u64, output);
         bar.set_message("taken away again");
         let mut left = 0;
@@ -239,7 +270,7 @@ impl Load {
             left += usize::from(retire(api, *person).await.is_err());
             bar.inc(1);
         }
-        for ticket in tickets {
+        for ticket in &tickets {
             let reason = "its customer was one of a chaos run".to_owned();
             let path = format!("/v1/tickets/{ticket}/orders");
             // One that is over, or was never acknowledged, is refused.
@@ -271,8 +302,11 @@ async fn retire(api: &Api, person: EntityId) -> Result<(), CliError> {
     }
     let registration = EntityId::registration_of(person);
     let path = format!("/v1/ca/registrations/{registration}/revoke");
-    let _: Value = api.post(&path, &json!({ "reason": "cessationOfOperation" })).await?;
-    Ok(())
+    match api.post_status(&path, &json!({ "reason": "cessationOfOperation" })).await? {
+        // It never had one.
+        200..300 | 404 => Ok(()),
+        status => Err(CliError::failed(format!("its certificate is not revoked: {status}"))),
+    }
 }
 
 /// Ticks so many times a second; those that were missed are made up for.

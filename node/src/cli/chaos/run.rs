@@ -19,6 +19,7 @@ use super::{
     endings,
     finals::{self, Wanted},
     ground::{Ground, There},
+    interrupt::Interrupt,
     kernel::Kernel,
     leases::Leases,
     load::Load,
@@ -63,6 +64,17 @@ pub(super) struct Work<'a> {
     pub(super) program: Option<&'a Path>,
     /// Where each node has a machine of its own.
     pub(super) lab: Option<Arc<Lab>>,
+    /// Whether somebody gives it up.
+    pub(super) interrupt: Interrupt,
+}
+
+impl Work<'_> {
+    /// Whether somebody gives it up, which is then in the history.
+    fn is_interrupted(&self, recorder: &Recorder) -> bool {
+        let Some(why) = self.interrupt.why() else { return false };
+        recorder.note(What::Aborted { why });
+        true
+    }
 }
 
 /// Runs a scenario on a cluster that is made for it.
@@ -127,15 +139,19 @@ async fn on(
     let file = work.history.with_file_name(LEDGER);
     let before = if ground.is_shared() { finals::entries(ground, &file).await? } else { 0 };
     let moments = endings::moments(timeline);
-    let prepared = Load::prepare(&scenario.workload, &moments, ground, recorder, &nodes);
-    let mut load = prepared.await?;
+    let mut load = Load::new(ground, recorder, &nodes)?;
+    let prepared = load.prepare(&scenario.workload, &moments, &work.interrupt).await;
+    if work.is_interrupted(recorder) || prepared.is_err() {
+        left(ground, &mut load, output).await?;
+        return prepared;
+    }
     let probing = tokio::spawn(prober::look(nodes.clone(), Arc::clone(recorder)));
     let revocable = load.customers.clone();
     let asking = load.start(&scenario.workload, scenario.seed);
     let (tell, given_up) = watch::channel(false);
     let start = Instant::now();
     let end = start + Duration::from_millis(scenario.duration_ms);
-    let watching = watch_over(recorder, (start, end), tell, output);
+    let watching = watch_over(work, recorder, (start, end), tell, output);
     let leases = Leases::new(Arc::clone(recorder), nodes.clone());
     let plane = match &work.lab {
         None => Plane::Inside(leases),
@@ -172,15 +188,25 @@ async fn on(
     let tickets = load.tickets();
     let wanted = Wanted { file, before, people: load.people().len() as u64 };
     let read = finals::read(ground, &tickets, &wanted, (recorder, &nodes), output).await;
+    if !is_given_up {
+        work.is_interrupted(recorder);
+    }
+    left(ground, &mut load, output).await?;
+    read
+}
+
+/// Nobody of the run is left in a cluster that others use, however far it came.
+async fn left(ground: &Ground<'_>, load: &mut Load, output: &Output) -> Result<(), CliError> {
     if ground.is_shared() {
-        load.leave(&ground.api()?, &tickets, output).await;
+        load.leave(&ground.api()?, output).await;
     }
     load.end();
-    read
+    Ok(())
 }
 
 /// Until the end, or a reason to give up; whether there was one.
 async fn watch_over(
+    work: &Work<'_>,
     recorder: &Recorder,
     (start, end): (Instant, Instant),
     tell: watch::Sender<bool>,
@@ -189,7 +215,7 @@ async fn watch_over(
     let bar = progress((end - start).as_secs(), output);
     bar.set_message("seconds");
     let is_given_up = loop {
-        if let Some(why) = recorder.give_up() {
+        if let Some(why) = recorder.give_up().or_else(|| work.interrupt.why()) {
             recorder.note(What::Aborted { why });
             tell.send_replace(true);
             break true;
