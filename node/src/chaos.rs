@@ -273,8 +273,7 @@ impl Chaos {
         if is_abroad && self.abroad().is_empty() {
             return Err(LeaseError::NoOtherRegion(fault.name()));
         }
-        let stopped = *self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        if stopped.is_some_and(|until| Instant::now() < until) {
+        if self.is_stopped() {
             return Err(LeaseError::Stopped);
         }
         if leases.len() >= LEASES_MAX && !leases.contains_key(&number) {
@@ -307,6 +306,12 @@ impl Chaos {
         let until = Instant::now() + STOPPED_FOR;
         *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
         self.end_all()
+    }
+
+    /// Whether it takes no lease, because somebody stopped it.
+    pub fn is_stopped(&self) -> bool {
+        let stopped = *self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        stopped.is_some_and(|until| Instant::now() < until)
     }
 
     fn end_all(&self) -> usize {

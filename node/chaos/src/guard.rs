@@ -35,6 +35,8 @@ pub struct Node {
     pub is_active: bool,
     /// None where it does not answer.
     pub asked: Option<(Permission, usize)>,
+    /// Somebody ended chaos there, and it takes no lease for a while.
+    pub is_stopped: bool,
 }
 
 /// A group before a run.
@@ -102,6 +104,23 @@ impl Standing {
         refusals
     }
 
+    /// Why a run that goes on strikes nobody more; of the nodes that it takes out itself it is not asked how they are.
+    /// Leases are those of others.
+    pub fn refusals_amid(
+        &self,
+        target: Target,
+        until_ms: u64,
+        taken: &BTreeSet<u64>,
+    ) -> Vec<String> {
+        let others = self.nodes.iter().filter(|node| !taken.contains(&node.number));
+        others.flat_map(|node| node.refusals(target, until_ms, self.now_ms)).collect()
+    }
+
+    /// Groups that could not lose a node now, each with why.
+    pub fn without_margin(&self) -> Vec<String> {
+        self.groups.iter().filter_map(Group::refusal).collect()
+    }
+
     /// Whom a fault of this pick may reach.
     pub fn reach(&self, pick: Pick) -> Reach {
         let leads = |node: u64| self.groups.iter().any(|group| group.leader == Some(node));
@@ -159,6 +178,10 @@ impl Node {
             refusals.push(format!("node {node} does not answer: whatever ails it comes first"));
             return refusals;
         };
+        if self.is_stopped {
+            let text = "for a minute it takes no lease: whoever did so had a reason";
+            refusals.push(format!("chaos was stopped on node {node}, and {text}"));
+        }
         if leases > 0 {
             let text = "an earlier fault is not healed: wait five seconds, or `fieldmesh chaos stop` there";
             refusals.push(format!("node {node} has {leases} leases of chaos: {text}"));

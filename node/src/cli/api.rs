@@ -136,6 +136,22 @@ impl Api {
         self.call("PUT", path, &body).await
     }
 
+    /// What came of it, or why it is refused where the problem has one of these titles.
+    pub(crate) async fn put_unless<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        titles: &[&str],
+    ) -> Result<Result<T, String>, CliError> {
+        let body = serde_json::to_vec(body).map_err(CliError::failed)?;
+        let (status, answer) = self.answer("PUT", path, &body).await?;
+        let problem: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+        if problem["title"].as_str().is_some_and(|title| titles.contains(&title)) {
+            return Ok(Err(detail(&answer)));
+        }
+        parse("PUT", path, status, &answer).map(Ok)
+    }
+
     /// What came of what was sent, or why it is refused for what it says itself; an error where the answer is about
     /// something else.
     pub(crate) async fn judged<T: DeserializeOwned>(

@@ -49,6 +49,9 @@ pub struct ChaosView {
     /// Whether the node's configuration allows it, whatever operators agree on.
     pub allowed: bool,
     pub leases: Vec<LeaseView>,
+    /// Whether it was stopped here less than a minute ago: no lease is taken.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
     /// What operators allow on every node, while it is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowance: Option<AllowanceView>,
@@ -66,10 +69,15 @@ pub struct LeaseView {
     pub left_ms: u64,
 }
 
+/// Titles of what ends whoever runs chaos.
+pub const STOPPED: &str = "chaos-stopped";
+pub const NOT_ALLOWED: &str = "chaos-not-allowed";
+
 fn refused(error: LeaseError) -> Problem {
     match error {
-        LeaseError::Many | LeaseError::Stopped => Problem::busy(error),
-        LeaseError::NotAllowed => Problem::new(StatusCode::FORBIDDEN, "chaos-not-allowed", error),
+        LeaseError::Many => Problem::busy(error),
+        LeaseError::Stopped => Problem { title: STOPPED, ..Problem::busy(error) },
+        LeaseError::NotAllowed => Problem::new(StatusCode::FORBIDDEN, NOT_ALLOWED, error),
         LeaseError::Guarded(_) => Problem::new(StatusCode::FORBIDDEN, "chaos-guarded", error),
         LeaseError::Outside(_) | LeaseError::Range(_) | LeaseError::NoOtherRegion(_) => {
             Problem::invalid(error)
@@ -84,7 +92,8 @@ fn view(shared: &Shared) -> ChaosView {
         leases.map(|(number, fault, left)| LeaseView { number, fault, left_ms: millis(left) });
     let (allowed, leases) = (shared.chaos.is_enabled(), leases.collect());
     let (allowance, proposal) = allowance::views(shared);
-    ChaosView { allowed, leases, allowance, proposal }
+    let stopped = shared.chaos.is_stopped();
+    ChaosView { allowed, leases, stopped, allowance, proposal }
 }
 
 fn record(shared: &Shared, event: Event<'_>) {

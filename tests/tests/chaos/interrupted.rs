@@ -89,3 +89,60 @@ async fn a_run_that_is_interrupted_mends_what_it_broke_and_takes_its_people_away
     assert_eq!(results["ending"], json!("aborted"), "{results}");
     assert!(out.join("report.html").is_file());
 }
+
+/// Two faults of one node, the second one long after the first one began.
+const SLOWED: &str = r#"
+name = "slowed"
+target = "staging"
+duration = "5m"
+
+[workload]
+rate = 10
+customers = 4
+technicians = 3
+reads = 2
+
+[[fault]]
+kind = "disk.slow"
+at = "2s"
+for = "4m"
+pick = "node:2"
+delay = "20ms"
+
+[[fault]]
+kind = "delay"
+every = "15s"
+from = "60s"
+for = "5s"
+pick = "node:3"
+delay = "20ms"
+
+[check]
+recover_within = "30s"
+promises = ["I1", "I2", "I3", "I4", "I6", "I7", "I8", "I9"]
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_fault_somebody_stops_on_the_node_is_given_up_and_strikes_nobody_more() {
+    let nodes = Nodes::start_in(None, 3, &[("chaos.enabled", "true")]).await;
+    let dir = TempDir::new().unwrap();
+    let (scenario, out) = (written(dir.path(), "slowed.toml", SLOWED), dir.path().join("out"));
+    let run = begun(&nodes, &scenario, text(&out));
+    let history = out.join("history.jsonl");
+    let strikes = |phase: &str| {
+        let history = std::fs::read_to_string(&history).unwrap_or_default();
+        history.lines().filter(|line| line.contains(&format!(r#""phase":"{phase}""#))).count()
+    };
+    until("the first fault is there", async || (strikes("installed") > 0).then_some(())).await;
+    let stopped = fieldmesh(&nodes.dir(2), &["chaos", "stop"]).await.expect_code(0).json();
+    assert_eq!(stopped, json!({ "ended": 1, "left": 0 }));
+    let ended = run.finish().await.expect_code(2).json();
+    let error = ended["error"].as_str().unwrap();
+    assert!(error.contains("node 2") && error.contains("stopped"), "{error}");
+    assert_eq!(strikes("installed"), 1, "nobody is struck once somebody said no");
+    // Nor does one begin that would meet with it.
+    let node = nodes.dir(2);
+    fieldmesh(&node, &["chaos", "stop"]).await.expect_code(0);
+    let refused = fieldmesh(&node, &["chaos", "plan", &scenario]).await.expect_code(2).json();
+    assert!(refused["error"].as_str().unwrap().contains("stopped on node 2"), "{refused}");
+}

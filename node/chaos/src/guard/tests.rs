@@ -9,7 +9,8 @@ const NOW: u64 = 1_000_000;
 
 fn standing() -> Standing {
     let allowed = Permission { configured: false, until_ms: Some(NOW + 3_600_000) };
-    let node = |number| Node { number, is_active: true, asked: Some((allowed, 0)) };
+    let node =
+        |number| Node { number, is_active: true, asked: Some((allowed, 0)), is_stopped: false };
     let group = |number, leader| Group {
         number,
         voters: vec![1, 2, 3],
@@ -50,7 +51,7 @@ fn a_whole_cluster_whose_operators_agreed_may_be_broken() {
 #[test]
 fn each_missing_guard_is_named() {
     type Break = fn(&mut Standing);
-    let cases: [(&str, Break, &str); 9] = [
+    let cases: [(&str, Break, &str); 10] = [
         ("production", |it| it.nodes[1].asked.as_mut().unwrap().0.until_ms = None, "no allowance"),
         (
             "production",
@@ -72,6 +73,7 @@ fn each_missing_guard_is_named() {
             "ends before the run",
         ),
         ("staging", |it| it.nodes[1].asked.as_mut().unwrap().1 = 2, "not healed"),
+        ("staging", |it| it.nodes[1].is_stopped = true, "stopped on node 2"),
         ("staging", |it| it.nodes[1].asked = None, "does not answer"),
         ("staging", |it| it.nodes[1].is_active = false, "draining"),
         ("staging", |it| it.groups[2].voters = vec![1, 2], "group 2 has 2 voters"),
@@ -99,6 +101,40 @@ fn each_missing_guard_is_named() {
     for fault in [CUT, full] {
         assert_eq!(refused(&configured, "staging", fault), Vec::<String>::new());
     }
+}
+
+#[test]
+fn a_run_that_goes_on_strikes_nobody_more_once_a_guard_is_gone() {
+    type Break = fn(&mut Standing);
+    let cases: [(Break, &str); 5] = [
+        (|it| it.nodes[1].is_stopped = true, "stopped on node 2"),
+        (|it| it.nodes[1].asked.as_mut().unwrap().0.until_ms = None, "does not allow"),
+        (|it| it.nodes[1].asked.as_mut().unwrap().1 = 1, "not healed"),
+        (|it| it.nodes[1].asked = None, "does not answer"),
+        (|it| it.nodes[1].is_active = false, "draining"),
+    ];
+    let none = BTreeSet::new();
+    let amid =
+        |standing: &Standing, taken| standing.refusals_amid(Target::Staging, NOW + 5_000, taken);
+    assert_eq!(amid(&standing(), &none), Vec::<String>::new());
+    for (break_it, told) in cases {
+        let mut standing = standing();
+        break_it(&mut standing);
+        let refusals = amid(&standing, &none);
+        assert!(refusals.len() == 1 && refusals[0].contains(told), "{told}: {refusals:?}");
+        // How a node is that the run itself takes out is no surprise.
+        assert_eq!(amid(&standing, &[2].into()), Vec::<String>::new(), "{told}");
+    }
+    // It lasts for the strike, if not for the whole run.
+    let mut short = standing();
+    for node in &mut short.nodes {
+        node.asked.as_mut().unwrap().0.until_ms = Some(NOW + 4_999);
+    }
+    assert_eq!(amid(&short, &none).len(), 4);
+    let mut leaderless = standing();
+    assert_eq!(leaderless.without_margin(), Vec::<String>::new());
+    leaderless.groups[1].leader = None;
+    assert_eq!(leaderless.without_margin().len(), 1);
 }
 
 #[test]

@@ -92,11 +92,15 @@ impl There {
         node.ok_or_else(|| CliError::failed(format!("there is no node {number}")))
     }
 
+    /// How it is now.
+    pub(super) async fn look(&self) -> Result<ClusterView, CliError> {
+        self.api.get("/v1/cluster").await
+    }
+
     async fn settled(&self) -> Result<(), CliError> {
         let until = Instant::now() + SETTLED_WITHIN;
         loop {
-            let view = self.api.get::<ClusterView>("/v1/cluster").await;
-            if view.is_ok_and(|view| view.settled) {
+            if self.look().await.is_ok_and(|view| view.settled) {
                 return Ok(());
             }
             if Instant::now() > until {

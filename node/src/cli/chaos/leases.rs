@@ -3,7 +3,11 @@
 //! **Invariant:** what is renewed was begun and has not been ended; where this program ends, nothing is renewed
 //! and all ends by itself. **Not here:** what a node does (`chaos`).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use fieldmesh_chaos::{Fault, history::What};
 use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
@@ -12,7 +16,7 @@ use super::{nodes::Nodes, recorder::Recorder};
 use crate::{
     chaos::LEASE_MAX,
     cli::{CliError, api::Api},
-    web::chaos::{ChaosView, NewLease},
+    web::chaos::{ChaosView, NOT_ALLOWED, NewLease, STOPPED},
 };
 
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(1);
@@ -26,6 +30,7 @@ type Held = BTreeMap<u64, (Api, Fault)>;
 /// The leases of a run.
 pub(super) struct Leases {
     held: Arc<Mutex<Held>>,
+    recorder: Arc<Recorder>,
     renews: JoinHandle<()>,
 }
 
@@ -35,13 +40,33 @@ impl Drop for Leases {
     }
 }
 
+/// Why a node does not take a lease.
+#[derive(Debug)]
+pub(super) enum NoLease {
+    /// Somebody stopped chaos there, or what allowed it is over: nobody goes on as if nothing had been said.
+    Over(String),
+    Failed(CliError),
+}
+
+impl From<NoLease> for CliError {
+    fn from(no: NoLease) -> Self {
+        match no {
+            NoLease::Over(why) => Self::refused(why),
+            NoLease::Failed(error) => error,
+        }
+    }
+}
+
 /// Begins a fault of a node, or goes on with it.
-pub(super) async fn ask(number: u64, api: &Api, fault: Fault) -> Result<(), CliError> {
+pub(super) async fn ask(number: u64, api: &Api, fault: Fault) -> Result<(), NoLease> {
     let lasts_ms = u64::try_from(LEASE_MAX.as_millis()).unwrap_or(u64::MAX);
     let path = format!("/v1/chaos/leases/{number}");
     let wanted = NewLease { fault, lasts_ms };
-    let asked = timeout(PATIENCE, api.put::<ChaosView>(&path, &wanted)).await;
-    asked.map_err(|_| CliError::unreachable("the node does not answer"))?.map(drop)
+    let titles = [STOPPED, NOT_ALLOWED];
+    let asked = timeout(PATIENCE, api.put_unless::<ChaosView>(&path, &wanted, &titles)).await;
+    let silent = |_| NoLease::Failed(CliError::unreachable("the node does not answer"));
+    let told = asked.map_err(silent)?.map_err(NoLease::Failed)?;
+    told.map(drop).map_err(NoLease::Over)
 }
 
 /// Ends a fault of a node; where the node cannot be asked, it ends by itself meanwhile.
@@ -62,7 +87,7 @@ pub(super) fn number(strike: u32, node: u64) -> u64 {
 impl Leases {
     pub(super) fn new(recorder: Arc<Recorder>, nodes: Nodes) -> Self {
         let held = Arc::<Mutex<Held>>::default();
-        let renewed = Arc::clone(&held);
+        let (renewed, own) = (Arc::clone(&held), Arc::clone(&recorder));
         let renews = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(RENEW_EVERY).await;
@@ -72,18 +97,25 @@ impl Leases {
                     let asked = ask(*number, api, *fault).await;
                     // A node that something else took out has lost its leases with it.
                     let node = *number % NODES_MAX;
-                    if let Err(error) = asked
-                        && nodes.all().contains_key(&node)
-                    {
-                        let kind = fault.name();
-                        let why = format!("{kind} of node {node} is not renewed: {error}");
-                        recorder.note(What::Harness { why });
+                    if !nodes.all().contains_key(&node) {
+                        return;
+                    }
+                    let kind = fault.name();
+                    match asked {
+                        Ok(()) => {}
+                        Err(NoLease::Over(why)) => {
+                            recorder.is_over(format!("{kind} of node {node} is refused: {why}"));
+                        }
+                        Err(NoLease::Failed(error)) => {
+                            let why = format!("{kind} of node {node} is not renewed: {error}");
+                            recorder.note(What::Harness { why });
+                        }
                     }
                 });
                 futures_util::future::join_all(asks).await;
             }
         });
-        Self { held, renews }
+        Self { held, recorder: own, renews }
     }
 
     pub(super) async fn begin(
@@ -94,9 +126,19 @@ impl Leases {
         fault: Fault,
     ) -> Result<(), CliError> {
         let number = number(strike, node);
-        ask(number, &api, fault).await?;
+        if let Err(no) = ask(number, &api, fault).await {
+            if let NoLease::Over(why) = &no {
+                self.recorder.is_over(format!("{} of node {node} is refused: {why}", fault.name()));
+            }
+            return Err(no.into());
+        }
         self.held.lock().await.insert(number, (api, fault));
         Ok(())
+    }
+
+    /// The numbers of those that are in force.
+    pub(super) async fn numbers(&self) -> BTreeSet<u64> {
+        self.held.lock().await.keys().copied().collect()
     }
 
     /// Where the node cannot be asked, the lease ends by itself.

@@ -37,7 +37,7 @@ impl Plane {
         self.kernel(strike).map_or("", |_| by(strike))
     }
 
-    fn leases(&self) -> &Leases {
+    pub(super) fn leases(&self) -> &Leases {
         match self {
             Self::Inside(leases) | Self::Kernel(_, leases) => leases,
         }

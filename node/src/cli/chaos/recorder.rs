@@ -38,6 +38,8 @@ struct Inner {
     is_down: bool,
     is_ended: bool,
     failed: Option<String>,
+    /// Why nobody is to be struck any more.
+    over: Option<String>,
 }
 
 impl Recorder {
@@ -46,8 +48,9 @@ impl Recorder {
         let file =
             file.map_err(|error| CliError::failed(format!("{}: {error}", path.display())))?;
         let watch = Watch::new(scenario);
-        let (entries, operations, is_down, is_ended, failed) = (0, 0, false, false, None);
-        let inner = Inner { file, watch, entries, operations, is_down, is_ended, failed };
+        let (entries, operations, is_down, is_ended) = (0, 0, false, false);
+        let (failed, over) = (None, None);
+        let inner = Inner { file, watch, entries, operations, is_down, is_ended, failed, over };
         Ok(Self { begun: Instant::now(), inner: Mutex::new(inner) })
     }
 
@@ -87,7 +90,13 @@ impl Recorder {
     pub(super) fn give_up(&self) -> Option<String> {
         let now_us = self.now_us();
         let mut inner = self.lock();
-        inner.failed.clone().or_else(|| inner.watch.reason(now_us))
+        let told = inner.failed.clone().or_else(|| inner.over.clone());
+        told.or_else(|| inner.watch.reason(now_us))
+    }
+
+    /// The run is to be given up, for the first reason that is told.
+    pub(super) fn is_over(&self, why: String) {
+        self.lock().over.get_or_insert(why);
     }
 
     /// How long it is worth waiting until all is well, for which so long is granted.

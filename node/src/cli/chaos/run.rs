@@ -160,6 +160,7 @@ async fn on(
     let mut striker = Striker {
         ground,
         recorder,
+        target: scenario.target,
         start,
         nodes: nodes.clone(),
         plane,

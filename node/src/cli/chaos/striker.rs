@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use fieldmesh_chaos::{Fault, Phase, Pick, Strike, Timeline, history::What};
+use fieldmesh_chaos::{Fault, Phase, Pick, Strike, Target, Timeline, history::What};
 use serde_json::{Value, json};
 use tokio::{
     sync::watch,
@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     endings::Ending,
     ground::Ground,
+    guards::{self, Amid},
     load::Load,
     nodes::{Nodes, Reachable},
     plane::Plane,
@@ -35,6 +36,7 @@ use crate::cli::CliError;
 pub(super) struct Striker<'a, 'g> {
     pub(super) ground: &'a mut Ground<'g>,
     pub(super) recorder: &'a Recorder,
+    pub(super) target: Target,
     /// From when times count.
     pub(super) start: Instant,
     pub(super) nodes: Nodes,
@@ -71,14 +73,18 @@ impl Striker<'_, '_> {
                 break;
             };
             tokio::select! {
-                () = sleep_until(next) => {}
+                biased;
                 _ = given_up.wait_for(|is_so| *is_so) => break,
+                () = sleep_until(next) => {}
             }
             // What is over makes room for what begins.
             match over.filter(|(until, _)| *until <= next) {
                 Some((_, number)) => self.end(number).await,
                 None => {
                     if let Some(strike) = coming.next() {
+                        if !self.may_strike(&strike).await {
+                            break;
+                        }
                         self.begin(strike).await;
                     }
                 }
@@ -94,6 +100,29 @@ impl Striker<'_, '_> {
         self.under_way.values().any(|one| strike.waits_for(&one.strike))
     }
 
+    /// Whether the run goes on; else it is given up.
+    async fn may_strike(&self, strike: &Strike) -> bool {
+        if self.recorder.give_up().is_some() {
+            return false;
+        }
+        let Ground::There(there) = &*self.ground else { return true };
+        let (own, is_under_way) = (self.plane.leases().numbers().await, !self.under_way.is_empty());
+        let amid = Amid { target: self.target, own, taken: self.taken(), is_under_way };
+        match guards::amid(there, strike, &amid).await {
+            None => true,
+            Some(why) => {
+                self.recorder.is_over(why);
+                false
+            }
+        }
+    }
+
+    /// Nodes that strikes under way take out.
+    fn taken(&self) -> BTreeSet<u64> {
+        let taking = self.under_way.values().filter(|one| one.strike.fault.takes_a_node());
+        taking.flat_map(|one| one.nodes.iter().copied()).collect()
+    }
+
     fn note(&self, strike: &Strike, node: Option<u64>, phase: Phase, why: impl ToString) {
         let (number, fault, why) = (strike.number, strike.fault, why.to_string());
         self.recorder.note(What::Fault { strike: number, fault, node, phase, why });
@@ -101,12 +130,7 @@ impl Striker<'_, '_> {
 
     /// Whom a strike befalls now.
     fn picked(&self, strike: &Strike) -> Vec<u64> {
-        let taken: BTreeSet<u64> = self
-            .under_way
-            .values()
-            .filter(|one| one.strike.fault.takes_a_node())
-            .flat_map(|one| one.nodes.iter().copied())
-            .collect();
+        let taken = self.taken();
         let there: Vec<u64> =
             self.nodes.all().into_keys().filter(|node| !taken.contains(node)).collect();
         let one_of = |all: Vec<u64>| {

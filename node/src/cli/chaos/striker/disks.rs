@@ -29,8 +29,9 @@ fn told(Ended { code, said }: &Ended) -> String {
 
 /// Asks all to have such a disk, at the same time.
 async fn ask_each(strike: &Strike, nodes: &[(u64, Reachable)]) -> Vec<Result<(), CliError>> {
-    let asks = nodes.iter().map(|(node, reached)| {
-        leases::ask(leases::number(strike.number, *node), &reached.api, strike.fault)
+    let asks = nodes.iter().map(async |(node, reached)| {
+        let number = leases::number(strike.number, *node);
+        leases::ask(number, &reached.api, strike.fault).await.map_err(CliError::from)
     });
     join_all(asks).await
 }
