@@ -93,7 +93,7 @@ impl Standing {
             .filter_map(|strike| missing(strike.pick, &numbers, &groups))
             .collect();
         refusals.extend(picks);
-        let takes_out = timeline.0.iter().any(|strike| strike.fault.takes_a_node());
+        let takes_out = timeline.0.iter().any(|strike| strike.fault.may_take_a_node());
         for group in self.groups.iter().filter(|_| takes_out) {
             refusals.extend(group.refusal());
         }

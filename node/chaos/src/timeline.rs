@@ -98,7 +98,7 @@ impl Timeline {
 
     fn out_at(&self, at_ms: u64, nodes: u64) -> u64 {
         let under_way = self.0.iter().filter(|strike| {
-            strike.fault.takes_a_node() && strike.at_ms <= at_ms && at_ms < strike.out_until_ms()
+            strike.fault.may_take_a_node() && strike.at_ms <= at_ms && at_ms < strike.out_until_ms()
         });
         let mut named: Vec<u64> = Vec::new();
         let mut others = 0;

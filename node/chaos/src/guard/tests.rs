@@ -90,6 +90,9 @@ fn each_missing_guard_is_named() {
     // A fault that takes nobody out asks for no margin.
     let herd = "kind = \"herd\", at = \"1s\", pick = \"all\"";
     assert_eq!(refused(&leaderless, "staging", herd), Vec::<String>::new());
+    // One that nearly takes a node asks for it.
+    let lossy = "kind = \"loss\", percent = 60, at = \"1s\", for = \"5s\", pick = \"leader\"";
+    assert_eq!(refused(&leaderless, "staging", lossy).len(), 1);
     let full = "kind = \"disk.full\", at = \"1s\", for = \"5s\", pick = \"leader\"";
     let refusals = refused(&standing(), "staging", full);
     assert!(refusals.len() == 4 && refusals[0].contains("for labs"), "{refusals:?}");

@@ -61,6 +61,32 @@ fn more_nodes_than_are_allowed_are_never_out_together() {
     assert!(matches!(Timeline::of(&scenario(restarts), 3), Err(PlanError::Overlap { .. })));
 }
 
+#[test]
+fn nodes_of_which_little_comes_through_count_as_out() {
+    for fault in [
+        "kind = \"loss\", percent = 99",
+        "kind = \"corrupt\", percent = 50",
+        "kind = \"delay\", delay = \"10s\"",
+        "kind = \"bandwidth\", rate_kbit = 8",
+        "kind = \"disk.slow\", delay = \"10s\"",
+        "kind = \"actor.stall\", percent = 100",
+    ] {
+        for target in ["lab", "production"] {
+            let all = format!(
+                "target = \"{target}\"\nfault = [{{ {fault}, at = \"10s\", for = \"10s\", pick = \"all\" }}]"
+            );
+            let refused = Timeline::of(&scenario(&all), 3);
+            assert!(matches!(refused, Err(PlanError::Overlap { out: 3, .. })), "{target} {fault}");
+        }
+        let beside = format!(
+            "fault = [{{ kind = \"kill\", at = \"10s\", for = \"10s\", pick = \"node:1\" }}, \
+             {{ {fault}, at = \"15s\", for = \"10s\", pick = \"node:2\" }}]"
+        );
+        let refused = Timeline::of(&scenario(&beside), 3);
+        assert!(matches!(refused, Err(PlanError::Overlap { out: 2, .. })), "{fault}");
+    }
+}
+
 proptest! {
     #[test]
     fn chance_keeps_a_quorum_and_is_the_same_for_the_same_seed(seed in 0_u64..i64::MAX as u64, quiet in 0_u32..=90) {

@@ -91,7 +91,7 @@ pub(super) async fn amid(there: &There, strike: &Strike, amid: &Amid) -> Option<
             return Some(refusals.join("; "));
         }
         // Groups that lack something amid a fault of the run lack it by that.
-        let asks = strike.fault.takes_a_node() && !amid.is_under_way;
+        let asks = strike.fault.may_take_a_node() && !amid.is_under_way;
         let without = if asks { standing.without_margin() } else { Vec::new() };
         if without.is_empty() {
             return None;

@@ -1,0 +1,87 @@
+//! Every fault has a kind, and counts as what it takes out.
+
+use super::*;
+
+#[test]
+fn every_fault_has_a_name_that_scenarios_know() {
+    let network = Network::default();
+    for fault in [
+        Fault::Network(Network { loss_percent: 100, ..network }),
+        Fault::Network(Network { delay_ms: 1, ..network }),
+        Fault::Network(Network { delay_ms: 1, reorder_percent: 1, ..network }),
+        Fault::Network(Network { loss_percent: 99, ..network }),
+        Fault::Network(Network { duplicate_percent: 1, ..network }),
+        Fault::Network(Network { corrupt_percent: 1, ..network }),
+        Fault::Network(Network { rate_kbit: Some(1), ..network }),
+        Fault::Abroad(Network { loss_percent: 100, ..network }),
+        Fault::Kill,
+        Fault::Pause,
+        Fault::Drain,
+        Fault::Restart,
+        Fault::Upgrade,
+        Fault::SlowDisk { delay_ms: 1 },
+        Fault::FullDisk,
+        Fault::BrokenDisk,
+        Fault::PowerCut,
+        Fault::FlippedBits { bits: 1 },
+        Fault::Clock { offset_ms: -1 },
+        Fault::Drift { ppm: -1 },
+        Fault::FailingActors { percent: 1 },
+        Fault::SlowActors { percent: 1, delay_ms: 1 },
+        Fault::StalledActors { percent: 1 },
+        Fault::BusyProcessor { threads: 1 },
+        Fault::HeldMemory { mib: 1 },
+        Fault::Herd,
+        Fault::Revoke { devices: 1 },
+        Fault::Expire { devices: 1 },
+        Fault::ShortLives { life_s: 1 },
+        Fault::Join,
+        Fault::Rotate,
+    ] {
+        assert!(KINDS.iter().any(|(name, _)| *name == fault.name()), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_node_is_out_where_little_of_it_comes_through_in_time() {
+    let network = Network::default();
+    let of = Fault::Network;
+    let one_way = Network { direction: Direction::In, ..network };
+    let reorders = |percent| Network { reorder_percent: percent, delay_ms: 150, ..network };
+    for (fault, is_out) in [
+        (of(network), false),
+        (of(Network { loss_percent: 29, ..network }), false),
+        (of(Network { loss_percent: 30, ..network }), true),
+        (of(Network { loss_percent: 99, ..network }), true),
+        (of(Network { loss_percent: 100, flap_ms: Some(700), ..network }), true),
+        (of(Network { corrupt_percent: 29, ..network }), false),
+        (of(Network { corrupt_percent: 30, ..network }), true),
+        (of(Network { loss_percent: 15, corrupt_percent: 15, ..network }), true),
+        (of(Network { duplicate_percent: 100, ..network }), false),
+        (of(Network { delay_ms: 149, ..network }), false),
+        (of(Network { delay_ms: 150, ..network }), true),
+        (of(Network { delay_ms: 150, ..one_way }), false),
+        (of(Network { delay_ms: 300, ..one_way }), true),
+        (of(reorders(29)), false),
+        (of(reorders(30)), true),
+        (of(Network { rate_kbit: Some(256), ..network }), false),
+        (of(Network { rate_kbit: Some(255), ..network }), true),
+        // The nodes of one region have each other.
+        (Fault::Abroad(Network { loss_percent: 100, ..network }), false),
+        (Fault::SlowDisk { delay_ms: 299 }, false),
+        (Fault::SlowDisk { delay_ms: 300 }, true),
+        (Fault::StalledActors { percent: 49 }, false),
+        (Fault::StalledActors { percent: 50 }, true),
+        (Fault::SlowActors { percent: 100, delay_ms: 999 }, false),
+        (Fault::SlowActors { percent: 49, delay_ms: 1_000 }, false),
+        (Fault::SlowActors { percent: 50, delay_ms: 1_000 }, true),
+        (Fault::FailingActors { percent: 100 }, false),
+        (Fault::FullDisk, true),
+        (Fault::Kill, true),
+        (Fault::Herd, false),
+        (Fault::Join, false),
+    ] {
+        assert_eq!(fault.may_take_a_node(), is_out, "{fault:?}");
+        assert!(is_out || !fault.takes_a_node(), "{fault:?}");
+    }
+}
