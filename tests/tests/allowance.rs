@@ -326,3 +326,28 @@ async fn what_two_operators_allow_is_allowed_on_every_node() {
     assert_eq!(proposed["allowance"], Value::Null);
     fieldmesh(&nodes.dir(2), &["chaos", "stop"]).await.expect_code(0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_of_a_region_that_is_away_stops_a_node_that_nobody_leads() {
+    let mut nodes = Nodes::start_in(None, 2, &[("chaos.enabled", "true")]).await;
+    nodes.add_region(3, "us1").await;
+    let dir = TempDir::new().unwrap();
+    for (of, name) in
+        [(1, "addresses.json"), (1, "root.pem"), (3, "operator.pem"), (3, "operator.key")]
+    {
+        std::fs::copy(nodes.dir(of).join(name), dir.path().join(name)).unwrap();
+    }
+    nodes.kill(3).await;
+    nodes.kill(2).await;
+    let lease = json!({ "fault": { "kind": "slow_disk", "delay_ms": 5 }, "lasts_ms": 5000 });
+    let view = curl(&nodes, 1, "PUT", "/v1/chaos/leases/1", &lease);
+    assert_eq!(view["leases"][0]["number"], 1, "{view}");
+    // The record of that operator is where nobody can be asked.
+    assert_ne!(fieldmesh(dir.path(), &["cluster", "status"]).await.code, Some(0));
+    let stopped = fieldmesh(dir.path(), &["chaos", "stop"]).await.expect_code(0).json();
+    assert_eq!(stopped["left"], 0, "{stopped}");
+    let view = curl(&nodes, 1, "GET", "/v1/chaos", &Value::Null);
+    assert_eq!((&view["leases"], &view["stopped"]), (&json!([]), &json!(true)), "{view}");
+    let refused = curl(&nodes, 1, "PUT", "/v1/chaos/leases/1", &lease);
+    assert_eq!(refused["title"], "chaos-stopped", "{refused}");
+}

@@ -1,7 +1,8 @@
 //! `/v1/chaos`: what this node does to itself on purpose, for operators who run chaos.
 //!
 //! Each node is asked for itself, because what is asked may be that others cannot reach it. **Invariants:** a
-//! node on which chaos is not allowed refuses it; ending it is never refused; what was begun and ended is in the
+//! node on which chaos is not allowed refuses it; ending it is never refused to an operator, and needs
+//! nobody else: a certificate is enough; what was begun and ended is in the
 //! audit record. **Not here:** what a lease does (`chaos`), when faults come (whoever runs them).
 
 pub mod allowance;
@@ -15,7 +16,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use self::allowance::{AllowanceView, ChaosProposalView};
-use super::{Shared, est::hex, operator::Operator, problem::Problem};
+use super::{
+    Shared,
+    est::hex,
+    operator::{Operator, ShownOperator},
+    problem::Problem,
+};
 use crate::{
     audit::{Deed, Event},
     chaos::LeaseError,
@@ -52,6 +58,9 @@ pub struct ChaosView {
     /// Whether it was stopped here less than a minute ago: no lease is taken.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
+    /// How many leases were ended by this request, which stopped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<u64>,
     /// What operators allow on every node, while it is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowance: Option<AllowanceView>,
@@ -92,8 +101,13 @@ fn view(shared: &Shared) -> ChaosView {
         leases.map(|(number, fault, left)| LeaseView { number, fault, left_ms: millis(left) });
     let (allowed, leases) = (shared.chaos.is_enabled(), leases.collect());
     let (allowance, proposal) = allowance::views(shared);
-    let stopped = shared.chaos.is_stopped();
-    ChaosView { allowed, leases, stopped, allowance, proposal }
+    let (stopped, ended) = (shared.chaos.is_stopped(), None);
+    ChaosView { allowed, leases, stopped, ended, allowance, proposal }
+}
+
+/// Without what operators said to each other: for those of whom there may be no record.
+fn of_this_node(shared: &Shared) -> ChaosView {
+    ChaosView { allowance: None, proposal: None, ..view(shared) }
 }
 
 fn record(shared: &Shared, event: Event<'_>) {
@@ -128,7 +142,7 @@ async fn lease(
 /// Ends a fault of this node.
 #[utoipa::path(delete, path = "/v1/chaos/leases/{number}", responses((status = 200, body = ChaosView)))]
 async fn end(
-    operator: Operator,
+    operator: ShownOperator,
     number: web::Path<u64>,
     shared: web::Data<Shared>,
 ) -> web::Json<ChaosView> {
@@ -138,16 +152,17 @@ async fn end(
         let (fault, proposed_by, until_ms) = (None, None, None);
         record(&shared, Event::Chaos { by, what, lease, fault, proposed_by, until_ms });
     }
-    std::future::ready(web::Json(view(&shared))).await
+    std::future::ready(web::Json(of_this_node(&shared))).await
 }
 
 /// Ends all faults of this node.
 #[utoipa::path(delete, path = "/v1/chaos", responses((status = 200, body = ChaosView)))]
-async fn stop(operator: Operator, shared: web::Data<Shared>) -> HttpResponse {
+async fn stop(operator: ShownOperator, shared: web::Data<Shared>) -> HttpResponse {
     let count = shared.chaos.stop();
     tracing::warn!(by = %operator.name, count, "chaos is stopped");
     record(&shared, Event::chaos(&operator.name, Deed::Stopped));
-    std::future::ready(HttpResponse::Ok().json(view(&shared))).await
+    let view = ChaosView { ended: Some(count as u64), ..of_this_node(&shared) };
+    std::future::ready(HttpResponse::Ok().json(view)).await
 }
 
 /// Sends all devices of this node away at once; they come again.

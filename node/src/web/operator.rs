@@ -1,7 +1,10 @@
-//! Who asks: an extractor that demands an operator certificate, and what it does for certificates of
+//! Who asks: extractors that demand an operator certificate, and what they do for certificates of
 //! other kinds.
 
-use std::{future::Future, pin::Pin};
+use std::{
+    future::{Future, Ready, ready},
+    pin::Pin,
+};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::StatusCode, web::Data};
 use fieldmesh_domain::EntityId;
@@ -31,6 +34,23 @@ impl FromRequest for Operator {
             let name = certificate.identity.to_string();
             Ok(Self { name, id, serial: certificate.serial })
         })
+    }
+}
+
+/// An operator by its certificate alone, which is believed and not known to be revoked: where nobody leads, or the
+/// operator's region is cut off, its record cannot be looked up. Only for what ends harm and tells nothing.
+#[derive(Debug, Clone)]
+pub struct ShownOperator {
+    pub name: String,
+}
+
+impl FromRequest for ShownOperator {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let shown = shown(request, Kind::Operator);
+        ready(shown.map(|(certificate, _)| Self { name: certificate.identity.to_string() }))
     }
 }
 
