@@ -167,11 +167,25 @@ async fn a_run_says_whether_promises_held_and_a_history_that_is_changed_says_oth
 async fn what_cannot_be_run_is_refused_with_its_line_before_anything_starts() {
     let dir = TempDir::new().unwrap();
     let out = dir.path().join("out");
+    let of = |text: &str| SHORT.lines().position(|line| line == text).unwrap() + 1;
+    let (kill, cut) = (of("kind = \"kill\""), of("kind = \"partition\""));
     let duration = SHORT.lines().position(|line| line.starts_with("duration")).unwrap() + 1;
     for (name, from, to, told) in [
         ("unknown", "seed = 7", "sead = 7", "`sead`".to_owned()),
         ("long", "\"28s\"", "\"28h\"", format!("{duration}:")),
-        ("nobody", "pick = \"leader\"", "pick = \"node:9\"", "no node 9".to_owned()),
+        ("nobody", "pick = \"leader\"", "pick = \"node:9\"", format!("\n{}:", kill + 3)),
+        (
+            "crowd",
+            "kind = \"kill\"\nat = \"5s\"\nfor = \"1s\"\npick = \"leader\"",
+            "kind = \"revoke\"\nat = \"5s\"\ndevices = 7",
+            format!("\n{}:", kill + 2),
+        ),
+        (
+            "upgrade",
+            "kind = \"kill\"\nat = \"5s\"\nfor = \"1s\"",
+            "kind = \"upgrade\"\nat = \"5s\"",
+            format!("line {kill}: `upgrade`"),
+        ),
         (
             "elsewhere",
             "seed = 7",
@@ -188,7 +202,7 @@ async fn what_cannot_be_run_is_refused_with_its_line_before_anything_starts() {
             "overlap",
             "kind = \"disk.slow\"\nat = \"11s\"\nfor = \"3s\"\npick = \"random\"\ndelay = \"50ms\"",
             "kind = \"pause\"\nat = \"15s\"\nfor = \"3s\"\npick = \"node:1\"",
-            "2 nodes would be out".to_owned(),
+            format!("line {}: at 15s 2 nodes would be out", cut - 1),
         ),
     ] {
         assert!(SHORT.contains(from), "{from}");

@@ -80,8 +80,9 @@ impl Standing {
                 (guarded, node.asked)
             {
                 let (name, node) = (strike.fault.name(), node.number);
+                let line = scenario.line_of(strike);
                 refusals.push(format!(
-                    "`{name}` is for labs, and node {node} has no [chaos] enabled = true"
+                    "line {line}: `{name}` is for labs, and node {node} has no [chaos] enabled = true"
                 ));
             }
         }
@@ -90,7 +91,10 @@ impl Standing {
         let picks: BTreeSet<String> = timeline
             .0
             .iter()
-            .filter_map(|strike| missing(strike.pick, &numbers, &groups))
+            .filter_map(|strike| {
+                let why = missing(strike.pick, &numbers, &groups)?;
+                Some(format!("line {}: {why}", scenario.line_of(strike)))
+            })
             .collect();
         refusals.extend(picks);
         let takes_out = timeline.0.iter().any(|strike| strike.fault.may_take_a_node());

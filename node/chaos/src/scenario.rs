@@ -51,6 +51,7 @@ use crate::{
     fault::Fault,
     promises::Promise,
     steady::{Comparison, Mode, Query},
+    timeline::Strike,
 };
 
 /// Bytes of a scenario: as much as a person can keep apart.
@@ -84,6 +85,15 @@ pub struct Scenario {
     pub recover_within_ms: u64,
     /// A device that is revoked or whose certificate has ended is refused from so much later on.
     pub revoked_within_ms: u64,
+}
+
+impl Scenario {
+    /// Where in the document the fault is that a strike is of.
+    pub fn line_of(&self, strike: &Strike) -> u32 {
+        let planned = self.faults.iter().find(|planned| planned.has(strike));
+        let by_chance = self.random.as_ref().map(|random| random.line);
+        planned.map(|planned| planned.line).or(by_chance).unwrap_or(0)
+    }
 }
 
 /// Histories of before say nothing of regions.
@@ -140,7 +150,7 @@ pub fn read_scenario_where(text: &str, refuses: Refuses<'_>) -> Result<Read<Scen
         let head = head::head(document, findings)?;
         let workload = head::workload(document, findings);
         let steady = probes::probes(document, findings, &head);
-        let faults = faults::faults(document, findings, &head, refuses);
+        let faults = faults::faults(document, findings, &head, workload, refuses);
         let random = chance::random(document, findings, &head, refuses);
         let (aborts, max_nodes) = head::aborts(document, findings, &head);
         let is_refused = |fault| matches!(fault, Fault::Revoke { .. } | Fault::Expire { .. });

@@ -40,16 +40,18 @@ pub struct Strike {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     #[error(
-        "at {at} {out} nodes would be out at a time, and the scenario allows {max}: move faults apart, or \
-         raise abort.max_nodes"
+        "line {line}: at {at} {out} nodes would be out at a time, and the scenario allows {max}: move faults \
+         apart, or raise abort.max_nodes"
     )]
-    Overlap { at: String, out: u64, max: u64 },
+    Overlap { line: u32, at: String, out: u64, max: u64 },
     #[error(
-        "with those that join there are {0} nodes, and {NODES_MAX} at most: leave out a `join`"
+        "line {line}: with those that join there are {nodes} nodes, and {NODES_MAX} at most: leave out a `join`"
     )]
-    Crowded(u64),
-    #[error("there are more than {STRIKES_MAX} faults: raise `every` or shorten the run")]
-    Many,
+    Crowded { line: u32, nodes: u64 },
+    #[error(
+        "line {line}: with this there are more than {STRIKES_MAX} faults: raise `every` or shorten the run"
+    )]
+    Many { line: u32 },
 }
 
 /// All strikes of a run.
@@ -76,11 +78,13 @@ impl Timeline {
         }
         let timeline = Self(strikes);
         let joins = timeline.0.iter().filter(|strike| strike.fault == Fault::Join);
-        let crowd = nodes + joins.count() as u64;
-        if crowd > NODES_MAX && crowd > nodes {
-            return Err(PlanError::Crowded(crowd));
+        if let Some((count, last)) = (1..).zip(joins).last()
+            && nodes + count > NODES_MAX
+        {
+            let line = scenario.line_of(last);
+            return Err(PlanError::Crowded { line, nodes: nodes + count });
         }
-        timeline.leaves_enough(nodes, scenario.max_nodes)?;
+        timeline.leaves_enough(scenario, nodes)?;
         Ok(timeline)
     }
 
@@ -113,12 +117,16 @@ impl Timeline {
         (named.len() as u64 + others).min(nodes)
     }
 
-    fn leaves_enough(&self, nodes: u64, max: u64) -> Result<(), PlanError> {
-        let (out, at) = self.most_out(nodes);
-        if out > max {
-            return Err(PlanError::Overlap { at: written(at), out, max });
+    fn leaves_enough(&self, scenario: &Scenario, nodes: u64) -> Result<(), PlanError> {
+        let ((out, at), max) = (self.most_out(nodes), scenario.max_nodes);
+        if out <= max {
+            return Ok(());
         }
-        Ok(())
+        // The last one that takes a node then is the one too many.
+        let mut then = self.0.iter().rev().filter(|strike| strike.at_ms == at);
+        let line = then.find(|strike| strike.fault.may_take_a_node());
+        let line = line.map_or(0, |strike| scenario.line_of(strike));
+        Err(PlanError::Overlap { line, at: written(at), out, max })
     }
 }
 
@@ -139,9 +147,9 @@ impl Strike {
     }
 }
 
-fn push(strikes: &mut Vec<Strike>, strike: Strike) -> Result<(), PlanError> {
+fn push(strikes: &mut Vec<Strike>, strike: Strike, line: u32) -> Result<(), PlanError> {
     if strikes.len() >= STRIKES_MAX {
-        return Err(PlanError::Many);
+        return Err(PlanError::Many { line });
     }
     strikes.push(strike);
     Ok(())
@@ -152,12 +160,12 @@ fn repeated(
     strikes: &mut Vec<Strike>,
     dice: &mut StdRng,
 ) -> Result<(), PlanError> {
-    let Planned { fault, pick, at_ms, for_ms, again, inside } = *planned;
+    let Planned { fault, pick, at_ms, for_ms, again, inside, line } = *planned;
     let mut at_ms = at_ms;
     loop {
         let until_ms = at_ms + for_ms;
         let dice = dice.random();
-        push(strikes, Strike { number: 0, fault, pick, at_ms, until_ms, dice, inside })?;
+        push(strikes, Strike { number: 0, fault, pick, at_ms, until_ms, dice, inside }, line)?;
         let Some(again) = again else { return Ok(()) };
         at_ms += again.every_ms;
         // It is over by then.
@@ -189,7 +197,7 @@ fn by_shifts(
         let (number, inside) = (dice.random(), random.inside);
         if !is_quiet {
             let strike = Strike { number: 0, fault, pick, at_ms, until_ms, dice: number, inside };
-            push(strikes, strike)?;
+            push(strikes, strike, random.line)?;
         }
         begins += random.shift_ms;
     }

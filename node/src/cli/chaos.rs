@@ -193,6 +193,9 @@ async fn plan(args: &PlanArgs, output: &Output) -> Result<(), CliError> {
         timeline.0.len(),
         scenario.nodes
     ));
+    if timeline.0.iter().any(|strike| strike.fault == Fault::Upgrade) {
+        output.say("`run` needs the program that nodes begin with: --from PROGRAM");
+    }
     for promise in &scenario.promises {
         output.say(format_args!(
             "checks I{}, {}: {}",

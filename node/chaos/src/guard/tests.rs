@@ -95,7 +95,10 @@ fn each_missing_guard_is_named() {
     assert_eq!(refused(&leaderless, "staging", lossy).len(), 1);
     let full = "kind = \"disk.full\", at = \"1s\", for = \"5s\", pick = \"leader\"";
     let refusals = refused(&standing(), "staging", full);
-    assert!(refusals.len() == 4 && refusals[0].contains("for labs"), "{refusals:?}");
+    assert!(
+        refusals.len() == 4 && refusals[0].contains("line 5: `disk.full` is for labs"),
+        "{refusals:?}"
+    );
     // A lab's configuration is enough for staging.
     let mut configured = standing();
     for node in &mut configured.nodes {
@@ -160,9 +163,12 @@ fn a_target_that_does_not_exist_is_named_once() {
     let nobody = "kind = \"partition\", every = \"10s\", from = \"1s\", until = \"50s\", for = \"5s\", \
                   pick = \"node:9\"";
     let refusals = refused(&standing(), "staging", nobody);
-    assert!(refusals.len() == 1 && refusals[0].contains("no node 9"), "{refusals:?}");
+    assert!(
+        refusals.len() == 1 && refusals[0].contains("line 5: there is no node 9"),
+        "{refusals:?}"
+    );
     let shard = "kind = \"partition\", at = \"1s\", for = \"5s\", pick = \"leader:7\"";
-    assert!(refused(&standing(), "staging", shard)[0].contains("no shard 7"));
+    assert!(refused(&standing(), "staging", shard)[0].contains("line 5: there is no shard 7"));
 }
 
 #[test]

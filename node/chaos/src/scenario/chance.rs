@@ -85,7 +85,8 @@ pub(super) fn random(
         fields.error(findings, fields.place(), text.to_owned());
     }
     let quiet_percent = u32::try_from(quiet).unwrap_or(25);
-    Some(Random { pool, quiet_percent, shift_ms, from_ms, until_ms, inside })
+    let line = findings.place(fields.place()).line;
+    Some(Random { pool, quiet_percent, shift_ms, from_ms, until_ms, inside, line })
 }
 
 /// Why it is not in the pool, and what to do.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     LIST_MAX,
-    head::{Head, Target, number},
+    head::{Head, Target, Workload, number},
 };
 use crate::{
     fault::{
@@ -13,6 +13,7 @@ use crate::{
         Network, OFFSET_MS_MAX, Pick, RATE_KBIT_MAX, THREADS_MAX,
     },
     span::{span, written},
+    timeline::Strike,
 };
 
 /// What every fault has besides its kind's own fields.
@@ -44,6 +45,35 @@ pub(crate) struct Planned {
     /// The node does it to itself, whoever runs the scenario.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) inside: bool,
+    /// Of the document; 0 in a history of before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) line: u32,
+}
+
+/// For what serde leaves out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+pub(super) fn is_zero(line: &u32) -> bool {
+    *line == 0
+}
+
+impl Planned {
+    /// How often it comes.
+    pub(crate) fn times(&self) -> u64 {
+        let again = |again: Again| {
+            let last_ms = again.until_ms.saturating_sub(self.at_ms + self.for_ms);
+            last_ms / again.every_ms.max(1) + 1
+        };
+        self.again.map_or(1, again)
+    }
+
+    /// Whether a strike is one of its own.
+    pub(crate) fn has(&self, strike: &Strike) -> bool {
+        let since_ms = strike.at_ms.checked_sub(self.at_ms);
+        let every_ms = self.again.map_or(u64::MAX, |again| again.every_ms.max(1));
+        let is_its_time = since_ms.is_some_and(|since| since.is_multiple_of(every_ms))
+            && strike.until_ms == strike.at_ms + self.for_ms;
+        is_its_time && (self.fault, self.pick) == (strike.fault, strike.pick)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -56,10 +86,38 @@ pub(super) fn faults(
     document: &Fields<'_, '_>,
     findings: &mut Findings<'_>,
     head: &Head,
+    workload: Option<Workload>,
     refuses: Refuses<'_>,
 ) -> Vec<Planned> {
     let tables = document.tables(findings, "fault", LIST_MAX);
-    tables.iter().filter_map(|fields| planned(fields, findings, head, refuses)).collect()
+    let (mut all, mut devices) = (Vec::new(), 0);
+    for fields in &tables {
+        let Some(planned) = planned(fields, findings, head, refuses) else { continue };
+        if let Fault::Revoke { devices: each } | Fault::Expire { devices: each } = planned.fault {
+            devices = planned.times().saturating_mul(each.into()).saturating_add(devices);
+            enough(fields, findings, devices, workload);
+        }
+        all.push(planned);
+    }
+    all
+}
+
+/// Each device that is refused is another customer's.
+fn enough(
+    fields: &Fields<'_, '_>,
+    findings: &mut Findings<'_>,
+    wanted: u64,
+    workload: Option<Workload>,
+) {
+    let Some(Workload { customers, .. }) = workload else { return };
+    if wanted > u64::from(customers) {
+        let at = fields.value("devices").map_or(fields.place(), |value| value.span().start);
+        let text = format!(
+            "with this {wanted} devices are revoked or expire, each once, and the workload has {customers} \
+             customers; lower `devices`, or raise `customers`"
+        );
+        fields.error(findings, at, text);
+    }
 }
 
 fn planned(
@@ -108,7 +166,8 @@ fn planned(
         fields.error(findings, fields.place(), text);
         return None;
     }
-    Some(Planned { fault, pick, at_ms, for_ms, again, inside })
+    let line = findings.place(at.start).line;
+    Some(Planned { fault, pick, at_ms, for_ms, again, inside, line })
 }
 
 /// Whether a node is to do it to itself, also where whoever runs the scenario has means of its own.

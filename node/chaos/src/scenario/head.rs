@@ -4,7 +4,7 @@
 use fieldmesh_rules::reading::{Fields, Findings, is_name, meant};
 use serde::{Deserialize, Serialize};
 
-use super::LIST_MAX;
+use super::{LIST_MAX, faults::is_zero};
 use crate::{
     promises::Promise,
     span::{millis, span},
@@ -74,6 +74,9 @@ pub struct Random {
     /// Nodes do them to themselves, whoever runs the scenario.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inside: bool,
+    /// Of the document; 0 in a history of before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) line: u32,
 }
 
 /// What ends a run before its time.

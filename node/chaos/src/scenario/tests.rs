@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use super::*;
-use crate::fault::{Direction, Fault, Network, Pick};
+use crate::fault::{Direction, Fault, KINDS, Network, Pick};
 
 const WHOLE: &str = r#"
 name = "leader-loss"
@@ -303,5 +303,87 @@ fn chance_says_what_it_does_not_choose_and_how_long_a_disk_takes() {
         assert!(short.contains(kind) && short.contains("`shift` of 10s"), "{short}");
         let there = refused(&chance("target = \"staging\"\n", &pool));
         assert!(there.contains(kind) && there.contains("processes"), "{there}");
+    }
+}
+
+/// What a kind of fault needs besides when and whom.
+fn own_fields(kind: &str) -> &'static str {
+    match kind {
+        "delay" | "disk.slow" => "delay = \"50ms\"\n",
+        "loss" | "duplicate" | "reorder" | "corrupt" | "actor.fail" | "actor.stall" => {
+            "percent = 10\n"
+        }
+        "actor.slow" => "percent = 10\ndelay = \"50ms\"\n",
+        "bandwidth" => "rate_kbit = 2000\n",
+        "disk.flip" => "bits = 4\n",
+        "clock" => "ahead = \"5m\"\n",
+        "drift" => "ppm = 1000\n",
+        "cpu" => "threads = 2\n",
+        "memory" => "mib = 64\n",
+        "revoke" | "expire" => "devices = 4\n",
+        _ => "",
+    }
+}
+
+/// One fault of a kind; it begins in line 6, and its kind is in line 7.
+fn with_one(kind: &str) -> String {
+    let at_once = ["restart", "upgrade", "herd", "revoke", "join", "rotate"].contains(&kind);
+    let nobodys = ["revoke", "expire", "join", "rotate"].contains(&kind);
+    let lasts = if at_once { "" } else { "for = \"5s\"\n" };
+    let pick = if nobodys { "" } else { "pick = \"node:2\"\n" };
+    format!(
+        "name = \"x\"\nduration = \"60s\"\n[workload]\nrate = 1\ncustomers = 4\n[[fault]]\n\
+         kind = \"{kind}\"\nat = \"1s\"\n{lasts}{pick}{}",
+        own_fields(kind)
+    )
+}
+
+#[test]
+fn whatever_is_wrong_with_a_fault_is_told_with_its_line_for_each_kind() {
+    for (kind, _) in KINDS {
+        let whole = with_one(kind);
+        let read = read_scenario(&whole);
+        let read = read.unwrap_or_else(|refused| panic!("{kind}: {refused}")).value;
+        assert_eq!((read.faults.len(), read.faults[0].line), (1, 7), "{kind}");
+        let last = whole.lines().count();
+        let is_told = |text: &str, told: &str, lines: std::ops::RangeInclusive<usize>| {
+            let refused = refused(text);
+            let line = refused.lines().nth(1).and_then(|first| first.split(':').next());
+            let line: usize = line.unwrap().parse().unwrap();
+            assert!(refused.contains(told) && lines.contains(&line), "{kind}: {refused}");
+        };
+        let unknown = format!("{whole}colour = 1\n");
+        is_told(&unknown, "`colour`", last + 1..=last + 1);
+        let late = whole.replacen("at = \"1s\"", "at = \"61s\"", 1);
+        is_told(&late, "out of range", 8..=8);
+        if whole.contains("for = ") {
+            let long = whole.replacen("at = \"1s\"", "at = \"58s\"", 1);
+            is_told(&long, "ends after the run", 6..=last);
+        }
+        match *kind {
+            "revoke" | "expire" => {
+                let more = whole.replacen("devices = 4", "devices = 5", 1);
+                is_told(&more, "5 devices", last..=last);
+                // One with another.
+                let again = format!("{whole}{}", &whole[whole.find("[[fault]]").unwrap()..]);
+                let twice = last + (last - 5);
+                is_told(&again, "8 devices", twice..=twice);
+            }
+            "join" | "rotate" => {
+                let whom = format!("{whole}pick = \"node:1\"\n");
+                is_told(&whom, "leave out `pick`", 6..=last + 1);
+            }
+            _ => {
+                let pick = whole.lines().position(|line| line.starts_with("pick")).unwrap() + 1;
+                let nobody = whole.replacen("node:2", "node:9", 1);
+                is_told(&nobody, "no node 9", pick..=pick);
+                let shard = whole.replacen("node:2", "leader:99", 1);
+                is_told(&shard, "no shard 99", pick..=pick);
+            }
+        }
+        // Whoever runs it lacks what it takes.
+        let cannot = read_scenario_where(&whole, &|_| Some("this machine lacks it".to_owned()));
+        let cannot = cannot.unwrap_err().to_string();
+        assert!(cannot.contains("\n7:") && cannot.contains("this machine lacks it"), "{cannot}");
     }
 }

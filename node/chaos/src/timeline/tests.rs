@@ -38,7 +38,7 @@ fn more_nodes_than_are_allowed_are_never_out_together() {
         )
     };
     let overlap = Timeline::of(&scenario(&two("15s")), 3);
-    let expected = PlanError::Overlap { at: "15s".into(), out: 2, max: 1 };
+    let expected = PlanError::Overlap { line: 3, at: "15s".into(), out: 2, max: 1 };
     assert_eq!(overlap.map(|_| ()), Err(expected));
     assert!(Timeline::of(&scenario(&two("20s")), 3).is_ok(), "one behind the other");
     let of_five = format!("nodes = 5\n{}", two("15s"));
@@ -158,7 +158,34 @@ fn no_more_nodes_join_than_a_machine_has_room_for() {
         scenario(&format!("fault = [{}]", vec![join; count].join(", ")))
     };
     assert!(Timeline::of(&joins(4), 3).is_ok());
-    assert_eq!(Timeline::of(&joins(5), 3).map(|_| ()), Err(PlanError::Crowded(8)));
+    assert_eq!(
+        Timeline::of(&joins(5), 3).map(|_| ()),
+        Err(PlanError::Crowded { line: 3, nodes: 8 })
+    );
     // A cluster that is there may be larger: nobody joins it.
     assert!(Timeline::of(&joins(0), 9).is_ok());
+}
+
+#[test]
+fn what_does_not_fit_together_is_told_with_the_line_of_the_last_one() {
+    let kill = |at: &str, node: u64| {
+        format!("[[fault]]\nkind = \"kill\"\nat = \"{at}\"\nfor = \"5s\"\npick = \"node:{node}\"\n")
+    };
+    let two = |first: &str, second: &str| {
+        let (first, second) = (kill(first, 1), kill(second, 2));
+        let text =
+            format!("name = \"x\"\nduration = \"2m\"\nworkload = {{ rate = 1 }}\n{first}{second}");
+        read_scenario(&text).unwrap().value
+    };
+    for (first, second, line) in [("10s", "12s", 10), ("12s", "10s", 5)] {
+        let refused = Timeline::of(&two(first, second), 3).unwrap_err();
+        assert!(
+            refused.to_string().starts_with(&format!("line {line}: at 12s 2 nodes")),
+            "{refused}"
+        );
+    }
+    let text = "name = \"x\"\nduration = \"6h\"\nworkload = { rate = 1 }\n\n\n[[fault]]\n\
+                pick = \"all\"\nkind = \"herd\"\nevery = \"1s\"\n";
+    let refused = Timeline::of(&read_scenario(text).unwrap().value, 3).unwrap_err();
+    assert_eq!(refused, PlanError::Many { line: 8 });
 }

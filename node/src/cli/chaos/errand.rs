@@ -147,13 +147,16 @@ fn begins_with<'a>(
     scenario: &Scenario,
     timeline: &Timeline,
 ) -> Result<Option<&'a Path>, CliError> {
-    let upgrades = timeline.0.iter().any(|strike| strike.fault == Fault::Upgrade);
+    let upgrade = timeline.0.iter().find(|strike| strike.fault == Fault::Upgrade);
     let refused = |why: &str| Err(CliError::usage(format!("{}: {why}", args.scenario.display())));
     match &args.from {
-        None if upgrades => refused(
-            "`upgrade` is from one program to this one; give the one before with --from PROGRAM",
-        ),
-        None => Ok(None),
+        None => match upgrade {
+            Some(strike) => refused(&format!(
+                "line {}: `upgrade` is from one program to this one; give the one before with --from PROGRAM",
+                scenario.line_of(strike)
+            )),
+            None => Ok(None),
+        },
         Some(_) if scenario.target != Target::Lab => {
             refused("--from is for a lab; on a cluster that is there, its nodes are what they are")
         }
