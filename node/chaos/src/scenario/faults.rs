@@ -51,7 +51,6 @@ pub(crate) struct Planned {
 }
 
 /// For what serde leaves out.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
 pub(super) fn is_zero(line: &u32) -> bool {
     *line == 0
 }
