@@ -98,11 +98,13 @@ impl AllowanceProposal {
 
     /// Whether an operator who was let in by these persons is a second person: whoever has the shells of two
     /// machines has two operators, and with these may let in a third one, who is nobody else either.
-    fn may_be_approved(&self, let_in_by: Option<&[String]>) -> Result<(), Rejection> {
+    fn may_be_approved(&self, by: &str, let_in_by: Option<&[String]>) -> Result<(), Rejection> {
+        let is_another = |person: &String| *person != self.by && person != by;
         let text = match let_in_by {
-            Some(persons) if persons.iter().any(|person| *person != self.by) => return Ok(()),
+            Some(persons) if persons.iter().any(is_another) => return Ok(()),
             Some([_, ..]) => {
-                "no person but the one who proposes the allowance let this operator in: another one approves it"
+                "no person but the one who proposes the allowance, or itself, let this operator in: another one \
+                 approves it"
             }
             _ => {
                 "this operator is a machine's, or no person let it in beside a second operator: it may propose an \
@@ -163,7 +165,7 @@ impl Placement {
                  does not approve it",
             );
         }
-        first.may_be_approved(let_in_by)?;
+        first.may_be_approved(&by, let_in_by)?;
         let until = Millis(since.0.saturating_add(u64::from(minutes) * MINUTE_MS));
         let (why, proposed_by, approved_by) = (first.why.clone(), first.by.clone(), by);
         let allowance = Allowance { since, until, why, proposed_by, approved_by };

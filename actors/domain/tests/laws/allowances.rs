@@ -151,7 +151,7 @@ fn two_machines_are_not_two_persons_and_nobody_lets_in_who_agrees() {
     let mut life = Life::default();
     // Anybody may propose it.
     assert_eq!(life.allow_let_in_by(60, "ann", None), Ok(1));
-    for let_in_by in [None, Some(&[][..]), Some(&["ann"][..])] {
+    for let_in_by in [None, Some(&[][..]), Some(&["ann"][..]), Some(&["ann", "bob"][..])] {
         let refused = life.allow_let_in_by(60, "bob", let_in_by);
         assert_eq!(refused, Err(RejectionCode::SecondPerson), "{let_in_by:?}");
         assert_eq!(life.in_force(), None);
