@@ -44,7 +44,7 @@ impl Duty {
     }
 
     /// One whose token was minted by the machine's operator; by that one alone where nobody approves it.
-    async fn of(live: &Live, by: Option<&Duty>) -> Self {
+    async fn of(live: &Live, by: Option<&Self>) -> Self {
         let wanted = json!({ "profile": "operator", "label": "duty" });
         let (_, minted) = live.try_post("/v1/ca/tokens", &wanted).await;
         assert_eq!(minted["needs_approval"], json!(by.is_some()), "{minted}");
