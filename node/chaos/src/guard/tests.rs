@@ -120,8 +120,9 @@ fn a_run_that_goes_on_strikes_nobody_more_once_a_guard_is_gone() {
         (|it| it.nodes[1].is_active = false, "draining"),
     ];
     let none = BTreeSet::new();
-    let amid =
-        |standing: &Standing, taken| standing.refusals_amid(Target::Staging, NOW + 5_000, taken);
+    let amid = |standing: &Standing, taken: &BTreeSet<u64>| {
+        standing.refusals_amid(Target::Staging, NOW + 5_000, taken)
+    };
     assert_eq!(amid(&standing(), &none), Vec::<String>::new());
     for (break_it, told) in cases {
         let mut standing = standing();
