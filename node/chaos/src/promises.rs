@@ -42,8 +42,8 @@ pub enum Promise {
     Ledger,
     /// I7: replicas that have applied the same are the same.
     Replicas,
-    /// I8: after the last fault every shard that is asked serves again in time, every group has a leader,
-    /// and no node ended by itself or stays away.
+    /// I8: after the last fault every shard that is asked serves again in time, every request of a device that is
+    /// believed is answered, every group has a leader, and no node ended by itself or stays away.
     Recovery,
     /// I9: what a customer or a technician is told of a ticket comes in order.
     Order,
@@ -137,7 +137,7 @@ impl Promise {
             Self::Revoked => "a revoked or expired device is refused",
             Self::Ledger => "the ledger's chain holds",
             Self::Replicas => "replicas are equal",
-            Self::Recovery => "whoever is asked serves again in time, and no node stays away",
+            Self::Recovery => "whoever asks is served again in time, and no node stays away",
             Self::Order => "what devices are told of a ticket comes in order",
             Self::Bounds => "memory and open files are bounded",
         }

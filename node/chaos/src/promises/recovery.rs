@@ -1,9 +1,9 @@
-//! I8: after the last fault whoever is asked serves again in time, and nobody stays away; and how long each
-//! fault was felt.
+//! I8: after the last fault whoever is asked serves again in time, nobody waits for ever, and nobody stays away; and
+//! how long each fault was felt.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Fate, Found, Operations, revoked};
+use super::{Fate, Found, Operations, operations::Operated, revoked};
 use crate::history::{History, Operation, Phase, What};
 
 /// How long a shard took from the moment of a fault to the first reply for what was asked after it.
@@ -65,8 +65,9 @@ pub(super) fn recovery(history: &History, operations: &Operations<'_>) -> Found 
             found.broken(vec![at], format!("group {group} has no leader in the end"));
         }
     }
-    let Some((at, last_us)) = last else { return found };
     let bound_us = scenario.recover_within_ms.saturating_mul(1000);
+    unanswered(history, operations, bound_us, &mut found);
+    let Some((at, last_us)) = last else { return found };
     for (shard, Asked { since_us, reply }) in asked(history, operations, last_us) {
         found.see();
         match reply {
@@ -82,6 +83,72 @@ pub(super) fn recovery(history: &History, operations: &Operations<'_>) -> Found 
         }
     }
     found
+}
+
+/// Requests that nobody answered, although whoever asked was believed all the time, and nothing was broken any more for
+/// as long as it may take. A confirmation is an answer, too: its receipt may be on its way yet.
+fn unanswered(history: &History, operations: &Operations<'_>, bound_us: u64, found: &mut Found) {
+    // Of a device whose certificate ended what it could not send before its next one stays unsent.
+    let revoked = revoked(history);
+    let told: BTreeSet<&str> =
+        history.entries.iter().filter_map(|entry| told_of(&entry.what)).collect();
+    let waits = |one: &&Operated<'_>| match one.operation {
+        Operation::Request { ticket, .. } => {
+            one.fate == Fate::Unknown
+                && !revoked.contains_key(one.by)
+                && !told.contains(ticket.as_str())
+        }
+        _ => false,
+    };
+    let waiting: Vec<&Operated<'_>> = operations.0.values().filter(waits).collect();
+    if waiting.is_empty() || !history.is_whole {
+        return;
+    }
+    let mended = match mended(history) {
+        Ok(mended) => mended,
+        Err(why) => {
+            return found.unknown(format!("{} requests were not answered: {why}", waiting.len()));
+        }
+    };
+    let since_us = mended.map_or(0, |(_, at_us)| at_us);
+    let end_us = history.entries.last().map_or(0, |entry| entry.at_us);
+    for one in waiting {
+        let Operation::Request { ticket, .. } = one.operation else { continue };
+        if one.invoked_us.max(since_us).saturating_add(bound_us) > end_us {
+            found.unknown(format!("the request of {ticket} was under way when the run ended"));
+            continue;
+        }
+        let entries = mended.map(|(at, _)| at).into_iter().chain(one.entries()).collect();
+        found.broken(entries, format!("the request of {ticket} was never answered"));
+    }
+}
+
+fn told_of(what: &What) -> Option<&str> {
+    match what {
+        What::Confirmed { ticket, .. } => Some(ticket),
+        _ => None,
+    }
+}
+
+/// Where and when the last fault ended; none where there was none. Why somebody may have to wait yet: not all that was
+/// broken was mended, or the run was given up.
+fn mended(history: &History) -> Result<Option<(usize, u64)>, &'static str> {
+    let (mut open, mut last) = (BTreeSet::new(), None);
+    for (at, entry) in history.entries.iter().enumerate() {
+        match &entry.what {
+            What::Fault { strike, node, phase: Phase::Installed, .. } => {
+                open.insert((*strike, *node));
+            }
+            What::Fault { strike, node, phase: Phase::Ended, .. } => {
+                open.remove(&(*strike, *node));
+                last = Some((at, entry.at_us));
+            }
+            What::Down { .. } => return Err("a node stayed away"),
+            What::Aborted { .. } => return Err("the run was given up"),
+            _ => {}
+        }
+    }
+    if open.is_empty() { Ok(last) } else { Err("a fault did not end") }
 }
 
 /// Of each fault that took a node, how long the shards that the node led were not answered.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod one_history;
+mod recovery;
 mod technicians;
 
 use super::*;

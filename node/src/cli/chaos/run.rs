@@ -181,7 +181,7 @@ async fn on(
         sleep_until(mended + ASKED_BEHIND).await;
     }
     asking.iter().for_each(tokio::task::JoinHandle::abort);
-    served(&load, recorder).await;
+    served(&load, recorder, Duration::from_millis(scenario.recover_within_ms)).await;
     if let Err(error) = settled(ground, recorder).await {
         recorder.note(What::Down { node: None, why: error.to_string() });
     }
@@ -232,10 +232,12 @@ async fn watch_over(
     is_given_up
 }
 
-/// Until every customer heard of a technician, or nobody has for a while: the verdict says who did not.
-async fn served(load: &Load, recorder: &Recorder) {
+/// Until every customer heard of a technician, or nobody has for a while, which is no shorter than it may take: the
+/// verdict says who did not.
+async fn served(load: &Load, recorder: &Recorder, within: Duration) {
     let (mut open, mut since) = (load.open(), Instant::now());
-    while (open > 0 || load.under_way() > 0) && since.elapsed() < recorder.patience(PATIENCE) {
+    let patience = PATIENCE.max(within);
+    while (open > 0 || load.under_way() > 0) && since.elapsed() < recorder.patience(patience) {
         sleep(LOOK_EVERY).await;
         let now = load.open();
         if now != std::mem::replace(&mut open, now) {

@@ -1,0 +1,61 @@
+//! I8 by what single requests and shards show: who is never answered, and which shard nobody asked.
+
+use super::*;
+
+/// A fault from the tenth to the eleventh second, behind which the one shard serves.
+fn served() -> Told {
+    let told = Told::new().request(1_000, 1, "a").ok(1_010, 1);
+    let told = told.fault(10_000, Phase::Installed).fault(11_000, Phase::Ended);
+    told.request(12_000, 2, "b").ok(12_900, 2)
+}
+
+/// It is looked at up to here.
+fn until(told: Told, ms: u64) -> Told {
+    told.at(ms, What::Leader { group: 1, node: Some(1) })
+}
+
+#[test]
+fn a_request_that_is_never_answered_is_no_recovery() {
+    let asks = |told: Told, ms, op, ticket: &str| {
+        told.invoked(ms, op, "d", Operation::Request { ticket: ticket.into(), shard: 1 })
+    };
+    let of = |told: Told| verdict(Promise::Recovery, &told.whole());
+    // Another customer of the same shard is served.
+    let waits = || asks(served(), 12_500, 3, "x");
+    let finding = checked(Promise::Recovery, &until(waits(), 17_500).whole());
+    assert_eq!((finding.verdict, finding.broken), (Verdict::Broken, 1));
+    assert!(finding.examples[0].text.contains("x was never answered"), "{finding:?}");
+    assert_eq!(of(until(waits(), 17_499)), Verdict::Unknown, "it might have been yet");
+    // From before the fault: it had to wait, and not for ever.
+    let before = || asks(served(), 9_000, 3, "x");
+    assert_eq!(of(until(before(), 16_000)), Verdict::Broken);
+    assert_eq!(of(until(before(), 15_999)), Verdict::Unknown);
+    assert_eq!(of(until(before().ok(15_000, 3), 30_000)), Verdict::Kept);
+    let refused = What::Refused { op: 3, why: "invalid".into() };
+    assert_eq!(of(until(waits().at(13_000, refused), 30_000)), Verdict::Kept, "that is an answer");
+    assert_eq!(of(until(waits().confirmed(13_000, "x", 2), 30_000)), Verdict::Kept, "so is this");
+    let read = Operation::Read { ticket: "x".into() };
+    assert_eq!(of(until(served().invoked(12_500, 3, "operator", read), 30_000)), Verdict::Kept);
+}
+
+#[test]
+fn whoever_is_not_to_be_served_and_what_was_not_mended_is_no_request_that_was_forgotten() {
+    let asks = || {
+        let request = Operation::Request { ticket: "x".into(), shard: 1 };
+        until(served().invoked(12_500, 3, "d", request), 30_000)
+    };
+    let of = |told: Told| verdict(Promise::Recovery, &told.whole());
+    assert_eq!(of(asks()), Verdict::Broken);
+    let revoked = || asks().at(12_000, What::Revoked { device: "d".into() });
+    assert_eq!(of(revoked()), Verdict::Kept);
+    let renewed = revoked().at(20_000, What::Renewed { device: "d".into() });
+    assert_eq!(of(renewed), Verdict::Kept, "what it said before stays unsaid");
+    assert_eq!(of(asks().fault(13_000, Phase::Installed)), Verdict::Unknown, "it did not end");
+    let given_up = What::Aborted { why: "x".into() };
+    assert_eq!(of(asks().at(20_000, given_up)), Verdict::Unknown);
+    assert_eq!(verdict(Promise::Recovery, &asks().cut()), Verdict::Unknown);
+    // The node that is away is what is broken, and not everybody who waits for it.
+    let down = asks().at(13_000, What::Down { node: Some(1), why: "it ended".into() });
+    let finding = checked(Promise::Recovery, &down.whole());
+    assert_eq!((finding.verdict, finding.broken), (Verdict::Broken, 1));
+}
