@@ -114,13 +114,16 @@ async fn a_run_says_whether_promises_held_and_a_history_that_is_changed_says_oth
     for fault in results["faults"].as_array().unwrap() {
         assert_eq!(fault["installed"], fault["wanted"], "{results}");
     }
-    // All of it was looked at: what technicians' devices were told, and which message is which.
+    // All of it was looked at: what technicians' devices were told, which message is which, and each shard.
     let not_covered = results["not_covered"].as_array().unwrap();
     let in_part = |what: &&Value| {
         let what = what.as_str().unwrap();
-        ["I2:", "I3:", "I9:"].iter().any(|of| what.starts_with(of))
+        ["I2:", "I3:", "I8:", "I9:"].iter().any(|of| what.starts_with(of))
     };
     assert_eq!(not_covered.iter().find(in_part), None);
+    let recovery = results["promises"].as_array().unwrap();
+    let recovery = recovery.iter().find(|one| one["promise"] == "recovery").unwrap();
+    assert_eq!(recovery["checked"], 4, "one for each shard");
     let page = std::fs::read_to_string(out.join("report.html")).unwrap();
     let page = page.strip_prefix("<!DOCTYPE html>").unwrap();
     let parsed = roxmltree::Document::parse(page).unwrap();

@@ -44,6 +44,9 @@ pub enum What {
         nodes: u64,
         /// What is to be broken, as it was laid out.
         strikes: Vec<Strike>,
+        /// Of the region that is broken; none where that was not recorded yet.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        shards: Vec<u32>,
     },
     Invoked {
         op: u64,
@@ -320,6 +323,14 @@ impl History {
         match &self.entries.first()?.what {
             What::Begun { scenario, .. } => Some(scenario),
             _ => None,
+        }
+    }
+
+    /// The shards of the region that was broken; none where that was not recorded.
+    pub(crate) fn shards(&self) -> &[u32] {
+        match self.entries.first().map(|entry| &entry.what) {
+            Some(What::Begun { shards, .. }) => shards,
+            _ => &[],
         }
     }
 

@@ -96,13 +96,9 @@ pub fn judge(history: &History) -> Judgement {
         .filter(|promise| !wanted.contains(promise))
         .map(|promise| format!("I{}: {}", promise.number(), promise.text()))
         .collect();
-    // What was kept as far as it was looked at.
-    not_covered.extend(promises.iter().filter(|one| one.verdict == Verdict::Kept).flat_map(
-        |one| {
-            let why = Some(one.why.as_str()).filter(|why| !why.is_empty());
-            why.map(|why| format!("I{}: {why}", one.promise.number()))
-        },
-    ));
+    // What was kept as far as it was looked at, and what could not be; of a history that is cut off that is all.
+    let in_part = promises.iter().filter(|one| history.is_whole && !one.why.is_empty());
+    not_covered.extend(in_part.map(|one| format!("I{}: {}", one.promise.number(), one.why)));
     let kinds = crate::fault::KINDS.iter().map(|(kind, _)| *kind);
     let unbroken = kinds.filter(|kind| !faults.iter().any(|one| one.kind == *kind));
     not_covered.extend(unbroken.map(|kind| format!("fault {kind}")));

@@ -166,6 +166,9 @@ pub fn read_scenario_where(text: &str, refuses: Refuses<'_>) -> Result<Read<Scen
         if faults.is_empty() && random.is_none() && !findings.has_errors() {
             findings.warn(0, None, "nothing is broken; add [[fault]] or [random]");
         }
+        if let Some(workload) = workload {
+            head::too_few(findings, (&head, &checks), &workload, &faults);
+        }
         Some(Scenario {
             name: head.name,
             hypothesis: head.hypothesis,

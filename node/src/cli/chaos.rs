@@ -26,6 +26,7 @@ mod recorder;
 mod rot;
 mod rotation;
 mod run;
+mod spread;
 mod striker;
 mod technicians;
 mod tickets;

@@ -12,7 +12,7 @@ use actix_web::{HttpResponse, http::StatusCode, web};
 use fieldmesh_actors::Answer;
 use fieldmesh_calendar::zone::Zone;
 use fieldmesh_domain::{
-    Command, EntityId, EntityKind,
+    Command, EntityId, EntityKind, Region,
     customer::{self, Customer},
     message::Location,
     placement::ZONES,
@@ -65,12 +65,15 @@ fn named(shared: &Shared, kind: EntityKind, key: Option<&str>) -> Result<EntityI
         let text = format_args!("a key has 1 to {KEY_BYTES_MAX} bytes");
         return Err(Problem::invalid(text));
     }
+    called(kind, region(shared)?, key).ok_or_else(|| Problem::invalid("no name"))
+}
+
+/// The entity that a key names in a region.
+pub(crate) fn called(kind: EntityKind, region: Region, key: &str) -> Option<EntityId> {
     // With its region: or the same key would give two regions' entities one name to be searched by.
-    let region = region(shared)?;
     let of = format!("{region}/{key}");
     let hash = sha256(&[&[kind as u8][..], of.as_bytes()].concat());
-    let (name, _) = hash.split_first_chunk().ok_or_else(|| Problem::invalid("no name"))?;
-    Ok(EntityId::new(kind, region, *name))
+    hash.split_first_chunk().map(|(name, _)| EntityId::new(kind, region, *name))
 }
 
 /// 201 for what is there for the first time, otherwise 200.

@@ -101,6 +101,7 @@ pub fn history() -> String {
         product: "fieldmesh".into(),
         nodes: 3,
         strikes,
+        shards: vec![1],
     };
     let read = Prefix { events: 1, digest: "opened".into() };
     let story = [

@@ -68,7 +68,9 @@ pub(super) fn recovery(history: &History, operations: &Operations<'_>) -> Found 
     let bound_us = scenario.recover_within_ms.saturating_mul(1000);
     unanswered(history, operations, bound_us, &mut found);
     let Some((at, last_us)) = last else { return found };
-    for (shard, Asked { since_us, reply }) in asked(history, operations, last_us) {
+    let asked = asked(history, operations, last_us);
+    nobody_asked(history, &asked, &mut found);
+    for (shard, Asked { since_us, reply }) in asked {
         found.see();
         match reply {
             None => {
@@ -83,6 +85,19 @@ pub(super) fn recovery(history: &History, operations: &Operations<'_>) -> Found 
         }
     }
     found
+}
+
+/// Of a shard that nobody asked nobody knows whether it serves.
+fn nobody_asked(history: &History, asked: &BTreeMap<u32, Asked>, found: &mut Found) {
+    if history.shards().is_empty() {
+        return found.not_shown("which shards there are is not in this history");
+    }
+    let unasked = history.shards().iter().filter(|shard| !asked.contains_key(shard));
+    let unasked: Vec<String> = unasked.map(u32::to_string).collect();
+    if !unasked.is_empty() {
+        found
+            .unknown(format!("of shards {} nobody asked after the last fault", unasked.join(", ")));
+    }
 }
 
 /// Requests that nobody answered, although whoever asked was believed all the time, and nothing was broken any more for

@@ -34,6 +34,7 @@ impl Told {
             product,
             nodes: 3,
             strikes,
+            shards: vec![1],
         };
         Self(vec![Entry { at_us: 0, what: begun }])
     }

@@ -4,8 +4,9 @@
 use fieldmesh_rules::reading::{Fields, Findings, is_name, meant};
 use serde::{Deserialize, Serialize};
 
-use super::{LIST_MAX, faults::is_zero};
+use super::{LIST_MAX, Planned, faults::is_zero};
 use crate::{
+    fault::Fault,
     promises::Promise,
     span::{millis, span},
     steady::Comparison,
@@ -212,6 +213,29 @@ pub(super) fn workload(document: &Fields<'_, '_>, findings: &mut Findings<'_>) -
         reads: short(number(&fields, findings, "reads", 10, (0, 1_000))),
         writes: short(number(&fields, findings, "writes", 5, (0, 1_000))),
     })
+}
+
+/// Of a shard without a customer who is believed in the end I8 says nothing.
+pub(super) fn too_few(
+    findings: &mut Findings<'_>,
+    (head, checks): (&Head, &Checks),
+    workload: &Workload,
+    faults: &[Planned],
+) {
+    let lost = faults.iter().map(|planned| match planned.fault {
+        Fault::Revoke { devices } | Fault::Expire { devices } => devices,
+        _ => 0,
+    });
+    let lasting = workload.customers.saturating_sub(lost.fold(0, u32::saturating_add));
+    let is_checked = checks.promises.contains(&Promise::Recovery);
+    if is_checked && head.target == Target::Lab && lasting < head.shards {
+        let text = format!(
+            "{lasting} customers are believed to the end, and there are {} shards: I8 will not be known; add customers, \
+             or have fewer shards",
+            head.shards
+        );
+        findings.warn(0, None, text);
+    }
 }
 
 fn keys(text: &str) -> Option<Keys> {

@@ -245,6 +245,21 @@ fn a_scenario_that_breaks_nothing_is_warned_of_and_one_without_load_is_refused()
 }
 
 #[test]
+fn a_scenario_that_leaves_a_shard_without_customers_is_warned_of() {
+    let warnings = |customers: u32, check: &str| {
+        let text = format!(
+            "name = \"x\"\nduration = \"60s\"\nshards = 4\n\
+             workload = {{ rate = 1, customers = {customers} }}\n\
+             fault = [{{ kind = \"revoke\", at = \"10s\", devices = 2 }}]\n{check}"
+        );
+        read_scenario(&text).unwrap().warnings
+    };
+    assert_eq!(warnings(6, ""), []);
+    assert!(warnings(5, "")[0].text.contains("I8 will not be known"));
+    assert_eq!(warnings(5, "[check]\npromises = [\"I1\"]\n"), []);
+}
+
+#[test]
 fn what_whoever_runs_it_cannot_do_is_refused_unless_the_node_is_to_do_it_to_itself() {
     let document = |more: &str| {
         format!(

@@ -127,6 +127,13 @@ impl Ground<'_> {
         }
     }
 
+    /// The groups that these shards are.
+    pub(super) fn groups(&self) -> Vec<u32> {
+        let (index, shards) = self.shards();
+        let first = index.saturating_mul(GROUPS_PER_REGION);
+        (1..=shards).map(|shard| first.saturating_add(shard)).collect()
+    }
+
     /// Whether others use it too: whatever the run put there is to be taken away again.
     pub(super) fn is_shared(&self) -> bool {
         matches!(self, Self::There(_))

@@ -39,6 +39,7 @@ use super::{
     keys::Chooser,
     nodes::Nodes,
     recorder::Recorder,
+    spread::Spread,
     technicians, tickets,
 };
 use crate::{
@@ -92,8 +93,7 @@ struct Shared {
     /// Where they all are, where it matters.
     home: Option<Point>,
     /// The region's position among the regions, and its shards.
-    index: u32,
-    shards: u32,
+    shards: (u32, u32),
     /// Requests without a receipt.
     asked: tokio::sync::Mutex<Asked>,
     /// All tickets that were asked for.
@@ -116,13 +116,12 @@ impl Load {
         nodes: &Nodes,
     ) -> Result<Self, CliError> {
         let population = Population::among(ground.api()?, ground.devices(), false)?;
-        let (home, (index, shards)) = (ground.home(), ground.shards());
+        let (home, shards) = (ground.home(), ground.shards());
         let shared = Arc::new(Shared {
             recorder: Arc::clone(recorder),
             nodes: nodes.clone(),
             clients: Mutex::default(),
             home,
-            index,
             shards,
             asked: tokio::sync::Mutex::default(),
             tickets: Mutex::default(),
@@ -161,6 +160,9 @@ impl Load {
                 (Arc::clone(&shared.recorder), Arc::clone(&shared.under_way));
             self.tasks.push(tokio::spawn(technicians::work(number, device, recorder, under_way)));
         }
+        let region = self.people.first().map(|technician| technician.region());
+        let region = region.ok_or_else(|| CliError::failed("there are no technicians"))?;
+        let spread = Spread::over(region, shared.shards);
         let lasting =
             workload.customers.saturating_sub(u32::try_from(moments.len()).unwrap_or(u32::MAX));
         for number in 0..workload.customers {
@@ -173,7 +175,8 @@ impl Load {
             if let Some(at_ms) = moment {
                 endings::shorten(&shared.nodes, *at_ms).await?;
             }
-            let enrolled = self.enrolled("/v1/customers", &customer).await?;
+            let path = format!("/v1/customers?key={}", spread.key(number));
+            let enrolled = self.enrolled(&path, &customer).await?;
             let device = self.population.connect(enrolled.clone())?;
             lock(&shared.clients).push((device.id, device.client.clone()));
             match moment {
@@ -237,6 +240,18 @@ impl Load {
             asking.push(tokio::spawn(shared().look_at((workload.writes, seed ^ 2), Shared::write)));
         }
         asking
+    }
+
+    /// One customer of each shard asks, however seldom it would otherwise. They are the first ones: of the last ones
+    /// devices are revoked, and certificates end.
+    pub(super) async fn ask_each(&self) {
+        let clients = lock(&self.shared.clients).clone();
+        let mut asked = BTreeSet::new();
+        for (customer, client) in clients {
+            if asked.insert(self.shared.shard_of(customer)) {
+                self.shared.ask_as(customer, &client).await;
+            }
+        }
     }
 
     /// Requests without a receipt, and tickets whose customer heard of nobody.
@@ -355,6 +370,15 @@ impl Shared {
     async fn ask(self: Arc<Self>, workload: Workload, seed: u64) {
         let (mut dice, mut ticks) = (StdRng::seed_from_u64(seed), ticks(workload.rate));
         let chooser = Chooser::new(workload.keys, lock(&self.clients).len());
+        loop {
+            ticks.tick().await;
+            let chosen = lock(&self.clients).get(chooser.choose(&mut dice)).cloned();
+            let Some((customer, client)) = chosen else { return };
+            self.ask_as(customer, &client).await;
+        }
+    }
+
+    async fn ask_as(&self, customer: EntityId, client: &Client) {
         let Point { lat_e6, lon_e6 } = self.home.unwrap_or_else(|| place(0));
         let body = RequestBody {
             category: CATEGORY,
@@ -364,21 +388,20 @@ impl Shared {
             location: Location { lat_e6, lon_e6 },
             text: "a request while things break".into(),
         };
-        loop {
-            ticks.tick().await;
-            let chosen = lock(&self.clients).get(chooser.choose(&mut dice)).cloned();
-            let Some((customer, client)) = chosen else { return };
-            // Held from before it is sent: its receipt may come before it is noted.
-            let mut asked = self.asked.lock().await;
-            let Ok(id) = client.request(&body).await else { continue };
-            let ticket = EntityId::ticket_of(customer, id);
-            let home = Home::new(customer.region(), self.index, self.shards);
-            let shard = home.group_of(customer);
-            let operation = Operation::Request { ticket: ticket.to_string(), shard };
-            asked.insert(id, self.recorder.invoke(&customer.to_string(), operation));
-            drop(asked);
-            lock(&self.tickets).push(ticket);
-        }
+        // Held from before it is sent: its receipt may come before it is noted.
+        let mut asked = self.asked.lock().await;
+        let Ok(id) = client.request(&body).await else { return };
+        let ticket = EntityId::ticket_of(customer, id);
+        let (ticket_text, shard) = (ticket.to_string(), self.shard_of(customer));
+        let operation = Operation::Request { ticket: ticket_text, shard };
+        asked.insert(id, self.recorder.invoke(&customer.to_string(), operation));
+        drop(asked);
+        lock(&self.tickets).push(ticket);
+    }
+
+    fn shard_of(&self, customer: EntityId) -> u32 {
+        let (index, shards) = self.shards;
+        Home::new(customer.region(), index, shards).group_of(customer)
     }
 
     /// One of the newest tickets.

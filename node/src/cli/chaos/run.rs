@@ -117,6 +117,7 @@ async fn recorded(
         product: env!("CARGO_PKG_VERSION").to_owned(),
         nodes: scenario.nodes,
         strikes: timeline.0.clone(),
+        shards: ground.groups(),
     });
     // What the run itself cannot do is in its history, and its verdict says so.
     if let Err(error) = on(ground, work, &recorder, output).await {
@@ -177,6 +178,7 @@ async fn on(
     let (mended, is_given_up) = tokio::join!(striking, watching);
     drop(striker);
     if !is_given_up {
+        load.ask_each().await;
         // What ended later than it was to is to be felt, too.
         sleep_until(mended + ASKED_BEHIND).await;
     }

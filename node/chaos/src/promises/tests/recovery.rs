@@ -59,3 +59,24 @@ fn whoever_is_not_to_be_served_and_what_was_not_mended_is_no_request_that_was_fo
     let finding = checked(Promise::Recovery, &down.whole());
     assert_eq!((finding.verdict, finding.broken), (Verdict::Broken, 1));
 }
+
+#[test]
+fn a_shard_that_nobody_asked_is_named_and_not_called_recovered() {
+    let of = |all: &[u32]| {
+        let mut history = until(served(), 30_000).whole();
+        if let What::Begun { shards, .. } = &mut history.entries[0].what {
+            *shards = all.to_vec();
+        }
+        history
+    };
+    assert_eq!(verdict(Promise::Recovery, &of(&[1])), Verdict::Kept);
+    let finding = checked(Promise::Recovery, &of(&[1, 2, 5]));
+    assert_eq!((finding.verdict, finding.checked), (Verdict::Unknown, 1));
+    assert!(finding.why.contains("of shards 2, 5 nobody asked"), "{finding:?}");
+    let judged = judge(&of(&[1, 2, 5]));
+    assert!(judged.not_covered.contains(&format!("I8: {}", finding.why)), "{judged:?}");
+    // Of a time when it was not recorded: as far as it goes.
+    let finding = checked(Promise::Recovery, &of(&[]));
+    assert_eq!(finding.verdict, Verdict::Kept);
+    assert!(finding.why.contains("not in this history"), "{finding:?}");
+}
