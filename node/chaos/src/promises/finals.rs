@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Fate, Found, Operations, renewed, revoked};
+use super::{Fate, Found, Operations, operations::Operated, renewed, revoked};
 use crate::history::{History, Operation, What};
 
 /// I1. A request that was acknowledged is a ticket in the end, and its customer was told who comes, unless
@@ -53,8 +53,8 @@ pub(super) fn acknowledged(history: &History, operations: &Operations<'_>) -> Fo
     found
 }
 
-/// I5. From the bound on nothing of a revoked device is answered, nothing is told to it, and it was seen to be
-/// turned away; one that was renewed is served again.
+/// I5. From the bound on nothing of a revoked device is answered and nothing is told to it; one that goes on asking is
+/// turned away by then, also by a node that does not hear of it; one that was renewed is served again.
 pub(super) fn revoked_are_refused(history: &History, operations: &Operations<'_>) -> Found {
     let mut found = Found::default();
     let within_us =
@@ -74,7 +74,7 @@ pub(super) fn revoked_are_refused(history: &History, operations: &Operations<'_>
             found.broken([vec![at], operated.entries()].concat(), text);
         }
     }
-    let mut turned = BTreeSet::new();
+    let mut turned = BTreeMap::new();
     for (at, entry) in history.entries.iter().enumerate() {
         match &entry.what {
             What::Confirmed { by, ticket, .. } => {
@@ -88,14 +88,29 @@ pub(super) fn revoked_are_refused(history: &History, operations: &Operations<'_>
                 }
             }
             What::TurnedAway { device } if revoked.contains_key(device.as_str()) => {
-                turned.insert(device.as_str());
+                turned.entry(device.as_str()).or_insert((at, entry.at_us));
             }
             _ => {}
         }
     }
-    found.checked += turned.len() as u64;
-    if let Some(device) = revoked.keys().find(|device| !turned.contains(**device)) {
-        found.unknown(format!("{device} was not seen to be turned away"));
+    let end_us = history.entries.last().map_or(0, |entry| entry.at_us);
+    for (device, (since, since_us)) in &revoked {
+        let until_us = since_us.saturating_add(within_us);
+        let asked = |one: &&Operated<'_>| {
+            one.by == *device && (*since_us..=until_us).contains(&one.invoked_us)
+        };
+        match (turned.get(device), operations.0.values().find(asked)) {
+            (Some((_, turned_us)), _) if *turned_us <= until_us => found.see(),
+            // Whoever serves it on is a node, even where it only lets it ask.
+            (turned, Some(asked)) if end_us > until_us && is_out(device, until_us) => {
+                let ms = within_us / 1000;
+                let text = format!("{device} asked on, and was not turned away within {ms} ms");
+                let turned = turned.map(|(at, _)| *at);
+                found.broken([*since, asked.entry].into_iter().chain(turned).collect(), text);
+            }
+            (Some(_), _) => found.see(),
+            (None, _) => found.unknown(format!("{device} was not seen to be turned away")),
+        }
     }
     for (device, (at, again_us)) in renewed {
         let asked = operations.0.values().filter(|one| one.by == device);

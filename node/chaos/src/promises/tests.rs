@@ -3,6 +3,7 @@
 
 mod one_history;
 mod recovery;
+mod revoked;
 mod technicians;
 
 use super::*;
@@ -176,32 +177,6 @@ fn a_dispatch_is_confirmed_once_and_confirmations_come_in_order() {
     assert_eq!(verdict(Promise::Order, &twice), Verdict::Kept);
     let back = Told::new().confirmed(1, "a", 4).confirmed(2, "a", 2).whole();
     assert_eq!(verdict(Promise::Order, &back), Verdict::Broken);
-}
-
-#[test]
-fn a_revoked_device_is_refused_from_the_bound_on() {
-    let revoked = || Told::new().at(1_000, What::Revoked { device: "c".into() });
-    let turned = || revoked().at(1_100, What::TurnedAway { device: "c".into() });
-    let of = |told: Told| verdict(Promise::Revoked, &told.whole());
-    assert_eq!(of(turned()), Verdict::Kept);
-    assert_eq!(of(revoked()), Verdict::Unknown, "it may just have been asleep");
-    assert_eq!(of(turned().request(2_900, 1, "a").ok(2_950, 1)), Verdict::Kept, "within the bound");
-    assert_eq!(of(turned().request(3_001, 1, "a").ok(3_100, 1)), Verdict::Broken);
-    assert_eq!(of(turned().request(500, 1, "a").ok(3_100, 1)), Verdict::Broken, "taken too late");
-    assert_eq!(of(turned().request(3_001, 1, "a")), Verdict::Kept, "nobody answered it");
-    let no = What::Refused { op: 1, why: "invalid".into() };
-    assert_eq!(of(turned().request(3_001, 1, "a").at(3_100, no)), Verdict::Broken, "it was heard");
-    assert_eq!(of(turned().confirmed(3_001, "a", 2)), Verdict::Broken, "it was told something");
-    let believed = Told::new().request(3_001, 1, "a").ok(3_100, 1);
-    assert_eq!(of(believed), Verdict::Unknown, "nobody was revoked");
-    let renewed = || turned().at(9_000, What::Renewed { device: "c".into() });
-    let again = renewed().request(9_001, 1, "a").ok(9_100, 1).confirmed(9_200, "a", 2);
-    assert_eq!(of(again), Verdict::Kept);
-    let early = turned().request(8_000, 1, "a").ok(8_900, 1);
-    let early = early.at(9_000, What::Renewed { device: "c".into() });
-    assert_eq!(of(early.request(9_001, 2, "b").ok(9_100, 2)), Verdict::Broken, "before its next");
-    assert_eq!(of(renewed().request(9_001, 1, "a")), Verdict::Broken, "it is not served again");
-    assert_eq!(of(renewed()), Verdict::Unknown, "it did not ask");
 }
 
 #[test]

@@ -260,6 +260,22 @@ fn a_scenario_that_leaves_a_shard_without_customers_is_warned_of() {
 }
 
 #[test]
+fn a_node_that_is_cut_off_has_to_fall_silent_long_before_it_hears_of_a_revocation() {
+    let day = include_str!("../../../../tests/scenarios/revoked-in-a-partition.toml");
+    let scenario = read_scenario(day).unwrap().value;
+    let strikes = crate::Timeline::of(&scenario, scenario.nodes).unwrap().0;
+    let of = |kind: &str| strikes.iter().find(|one| one.fault.name() == kind).unwrap();
+    let (cut, revoked) = (of("partition"), of("revoke"));
+    let settings = include_str!("../../../../cluster.toml");
+    let silent = settings.lines().find_map(|line| line.strip_prefix("cut_off_after_s = "));
+    let silent_ms = cut.at_ms + silent.unwrap().parse::<u64>().unwrap() * 1_000;
+    let bound_ms = revoked.at_ms + scenario.revoked_within_ms;
+    assert!(cut.at_ms < revoked.at_ms, "it does not hear of it");
+    assert!(silent_ms + 10_000 < bound_ms, "there is time to notice it");
+    assert!(bound_ms + 10_000 < cut.until_ms, "there is time to be caught");
+}
+
+#[test]
 fn what_whoever_runs_it_cannot_do_is_refused_unless_the_node_is_to_do_it_to_itself() {
     let document = |more: &str| {
         format!(

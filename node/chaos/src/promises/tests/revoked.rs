@@ -1,0 +1,72 @@
+//! I5: devices that are revoked or whose certificates have ended, and what a node that does not hear of it may not do.
+
+use super::*;
+
+#[test]
+fn a_revoked_device_is_refused_from_the_bound_on() {
+    let revoked = || Told::new().at(1_000, What::Revoked { device: "c".into() });
+    let turned = || revoked().at(1_100, What::TurnedAway { device: "c".into() });
+    let of = |told: Told| verdict(Promise::Revoked, &told.whole());
+    assert_eq!(of(turned()), Verdict::Kept);
+    assert_eq!(of(revoked()), Verdict::Unknown, "it may just have been asleep");
+    assert_eq!(of(turned().request(2_900, 1, "a").ok(2_950, 1)), Verdict::Kept, "within the bound");
+    assert_eq!(of(turned().request(3_001, 1, "a").ok(3_100, 1)), Verdict::Broken);
+    assert_eq!(of(turned().request(500, 1, "a").ok(3_100, 1)), Verdict::Broken, "taken too late");
+    assert_eq!(of(turned().request(3_001, 1, "a")), Verdict::Kept, "nobody answered it");
+    let no = What::Refused { op: 1, why: "invalid".into() };
+    assert_eq!(of(turned().request(3_001, 1, "a").at(3_100, no)), Verdict::Broken, "it was heard");
+    assert_eq!(of(turned().confirmed(3_001, "a", 2)), Verdict::Broken, "it was told something");
+    let believed = Told::new().request(3_001, 1, "a").ok(3_100, 1);
+    assert_eq!(of(believed), Verdict::Unknown, "nobody was revoked");
+    let renewed = || turned().at(9_000, What::Renewed { device: "c".into() });
+    let again = renewed().request(9_001, 1, "a").ok(9_100, 1).confirmed(9_200, "a", 2);
+    assert_eq!(of(again), Verdict::Kept);
+    let early = turned().request(8_000, 1, "a").ok(8_900, 1);
+    let early = early.at(9_000, What::Renewed { device: "c".into() });
+    assert_eq!(of(early.request(9_001, 2, "b").ok(9_100, 2)), Verdict::Broken, "before its next");
+    assert_eq!(of(renewed().request(9_001, 1, "a")), Verdict::Broken, "it is not served again");
+    assert_eq!(of(renewed()), Verdict::Unknown, "it did not ask");
+}
+
+/// A device is revoked in the first second, while a node is cut off until the thirtieth.
+fn cut_off() -> Told {
+    let strike = |phase| {
+        let fault = Fault::Network(Network { loss_percent: 100, ..Network::default() });
+        What::Fault { strike: 1, fault, node: Some(2), phase, why: String::new() }
+    };
+    let told = Told::new().at(500, strike(Phase::Installed)).at(30_000, strike(Phase::Ended));
+    told.at(1_000, What::Revoked { device: "c".into() })
+}
+
+#[test]
+fn a_node_that_does_not_hear_of_it_may_not_serve_a_revoked_device_either() {
+    let of = |told: Told| verdict(Promise::Revoked, &told.whole());
+    let turned = |ms| cut_off().at(ms, What::TurnedAway { device: "c".into() });
+    let asks = |told: Told| told.request(1_500, 1, "a");
+    assert_eq!(of(asks(turned(3_000))), Verdict::Kept);
+    assert_eq!(of(asks(turned(3_000)).ok(2_900, 1)), Verdict::Kept, "within the bound");
+    // Long before the partition ends.
+    assert_eq!(of(asks(turned(2_500)).ok(3_100, 1)), Verdict::Broken);
+    assert_eq!(of(turned(2_500).confirmed(3_100, "a", 2)), Verdict::Broken);
+}
+
+#[test]
+fn whoever_asks_on_is_turned_away_in_time() {
+    let of = |told: Told| checked(Promise::Revoked, &told.whole());
+    let asks = || cut_off().request(1_500, 1, "a");
+    let turned = |told: Told, ms| told.at(ms, What::TurnedAway { device: "c".into() });
+    let late = of(turned(asks(), 3_001));
+    assert_eq!((late.verdict, late.broken), (Verdict::Broken, 1));
+    assert!(late.examples[0].text.contains("not turned away within 2000 ms"), "{late:?}");
+    assert_eq!(of(asks()).verdict, Verdict::Broken, "it was never turned away");
+    // Its certificate ends a moment before that is noted.
+    assert_eq!(of(turned(asks(), 900)).verdict, Verdict::Kept);
+    assert_eq!(of(turned(cut_off(), 9_000)).verdict, Verdict::Kept, "it was asleep");
+    let late = turned(cut_off().request(3_500, 1, "a"), 9_000);
+    assert_eq!(of(late).verdict, Verdict::Kept, "it was asleep until then");
+    assert_eq!(of(cut_off()).verdict, Verdict::Unknown);
+    let cut = Told::new().at(1_000, What::Revoked { device: "c".into() }).request(1_500, 1, "a");
+    assert_eq!(of(cut).verdict, Verdict::Unknown, "the bound was not reached");
+    let renewed = asks().at(2_000, What::Renewed { device: "c".into() });
+    assert_ne!(of(renewed.request(2_100, 2, "b").ok(2_200, 2)).verdict, Verdict::Broken);
+}
