@@ -1,10 +1,14 @@
 //! Whether a run that goes on is to be given up.
 //!
 //! **Invariants:** each entry is seen once, and of it stays only what the conditions need: the requests of
-//! the last seconds, who leads, and which tickets were confirmed. **Not here:** the verdict (`judge`).
+//! the last seconds, who leads, and where a broken promise is one (`broken`), what shows it. **Not here:** the verdict
+//! (`judge`).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod broken;
 
+use std::collections::{BTreeMap, VecDeque};
+
+use self::broken::Broken;
 use crate::{
     history::{Entry, Operation, What},
     scenario::{Abort, Scenario},
@@ -21,8 +25,8 @@ pub struct Watch {
     aborts: Vec<Abort>,
     leaderless: BTreeMap<u32, u64>,
     requests: VecDeque<Asked>,
-    confirmed: BTreeSet<String>,
-    broken: Option<String>,
+    /// Where that is a condition.
+    broken: Option<Broken>,
     /// Since when the availability of each condition is as it says.
     poor_since: Vec<Option<u64>>,
 }
@@ -40,8 +44,7 @@ impl Watch {
             aborts: scenario.aborts.clone(),
             leaderless: BTreeMap::new(),
             requests: VecDeque::new(),
-            confirmed: BTreeSet::new(),
-            broken: None,
+            broken: scenario.aborts.contains(&Abort::Broken).then(|| Broken::new(scenario)),
             poor_since: vec![None; scenario.aborts.len()],
         }
     }
@@ -49,6 +52,9 @@ impl Watch {
     /// Takes in what happened.
     pub fn see(&mut self, entry: &Entry) {
         let at_us = entry.at_us;
+        if let Some(broken) = &mut self.broken {
+            broken.see(entry);
+        }
         match &entry.what {
             What::Invoked { op, operation: Operation::Request { .. }, .. } => {
                 self.requests.push_back(Asked { op: *op, at_us, is_ok: false });
@@ -65,9 +71,6 @@ impl Watch {
             What::Leader { group, node: Some(_) } => {
                 self.leaderless.remove(group);
             }
-            What::Confirmed { ticket, number: 2, .. } if !self.confirmed.insert(ticket.clone()) => {
-                self.broken.get_or_insert(format!("{ticket} was confirmed twice"));
-            }
             _ => {}
         }
     }
@@ -82,8 +85,9 @@ impl Watch {
         for (abort, since) in self.aborts.iter().zip(&mut self.poor_since) {
             match abort {
                 Abort::Broken => {
-                    if let Some(broken) = &self.broken {
-                        return Some(broken.clone());
+                    let broken = self.broken.as_ref();
+                    if let Some(why) = broken.and_then(|broken| broken.reason(now_us)) {
+                        return Some(why);
                     }
                 }
                 Abort::NoLeader { for_ms } => {
@@ -121,64 +125,4 @@ impl Watch {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-
-    use super::*;
-    use crate::read_scenario;
-
-    fn watch(when: &str) -> Watch {
-        let text = format!(
-            "name = \"x\"\nduration = \"60s\"\n[workload]\nrate = 1\n[abort]\nwhen = [{when:?}]\n"
-        );
-        Watch::new(&read_scenario(&text).unwrap().value)
-    }
-
-    fn at(seconds: u64, what: What) -> Entry {
-        Entry { at_us: seconds * 1_000_000, what }
-    }
-
-    fn request(op: u64) -> What {
-        let operation = Operation::Request { ticket: format!("t{op}"), shard: 0 };
-        What::Invoked { op, by: "c".into(), operation }
-    }
-
-    #[test]
-    fn a_run_is_given_up_once_its_condition_has_lasted() {
-        let mut watch = watch("availability < 0.7 for 3s");
-        // Every second request is not answered; with those of the last two seconds still under way it is 0.67 from
-        // the sixth second on.
-        for op in 0..10 {
-            watch.see(&at(op, request(op)));
-            if op % 2 == 0 {
-                watch.see(&at(op, What::Ok { op, read: None }));
-            }
-            let reason = watch.reason(op * 1_000_000);
-            assert_eq!(reason.is_some(), op == 9, "second {op}: {reason:?}");
-        }
-        assert_eq!(watch.reason(60_000_000), None, "nobody asks");
-    }
-
-    #[test]
-    fn a_group_without_a_leader_and_a_promise_that_is_broken_end_it() {
-        let mut watch = watch("leaderless for 5s");
-        watch.see(&at(1, What::Leader { group: 2, node: None }));
-        watch.see(&at(3, What::Leader { group: 2, node: None }));
-        assert_eq!(watch.reason(5_000_000), None);
-        assert!(watch.reason(6_000_000).unwrap().contains("group 2"));
-        watch.see(&at(6, What::Leader { group: 2, node: Some(1) }));
-        assert_eq!(watch.reason(60_000_000), None);
-        let mut watch = self::watch("promise.broken");
-        let told = || What::Confirmed {
-            by: "c".into(),
-            ticket: "t".into(),
-            number: 2,
-            technician: None,
-            position: None,
-        };
-        watch.see(&at(1, told()));
-        assert_eq!(watch.reason(2_000_000), None);
-        watch.see(&at(2, told()));
-        assert!(watch.reason(2_000_000).unwrap().contains("twice"));
-    }
-}
+mod tests;

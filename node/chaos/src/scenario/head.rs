@@ -88,7 +88,7 @@ pub enum Abort {
     NoLeader { for_ms: u64 },
     /// Of the requests of ten seconds too few are acknowledged, for so long.
     Availability { comparison: Comparison, value: f64, for_ms: u64 },
-    /// Something was acknowledged and is not so.
+    /// A promise that is checked was broken, as far as that shows before the end.
     Broken,
 }
 
