@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::History;
 
+pub use bounds::Limits;
 pub(crate) use operations::{Fate, Operations, renewed, revoked};
 pub(crate) use recovery::{Recovery, recoveries};
 

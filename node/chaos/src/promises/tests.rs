@@ -1,6 +1,7 @@
 //! Each promise, kept and broken; and histories that are damaged, cut off or of another time.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod bounds;
 mod one_history;
 mod recovery;
 mod revoked;

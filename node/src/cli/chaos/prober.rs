@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use fieldmesh_chaos::history::What;
+use fieldmesh_chaos::{Limits, history::What};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
@@ -22,13 +22,22 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A node that does not answer within this knows of no leader.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Some ten times what a node of a small cluster holds under load.
-const RESIDENT_MAX: u64 = 1 << 30;
-/// As the unit file has it.
-const FILES_MAX: u64 = 65_536;
+
+/// The most memory and files that a node holds now; zero of what cannot be read.
+pub(super) fn held(nodes: &Nodes) -> (u64, u64) {
+    let processes: Vec<u32> = nodes.all().into_values().filter_map(|node| node.process).collect();
+    let resident = processes.iter().filter_map(|process| footprint(*process).ok());
+    let resident = resident.map(|held| held.resident_bytes).max();
+    let files = processes.iter().filter_map(|process| open_files(*process)).max();
+    (resident.unwrap_or(0), files.unwrap_or(0))
+}
+
+fn open_files(process: u32) -> Option<u64> {
+    files::count(format!("/proc/{process}/fd").as_ref())
+}
 
 /// Looks for as long as it runs.
-pub(super) async fn look(nodes: Nodes, recorder: Arc<Recorder>) {
+pub(super) async fn look(nodes: Nodes, recorder: Arc<Recorder>, limits: Limits) {
     loop {
         leaders(&nodes, &recorder).await;
         for (number, node) in nodes.all() {
@@ -48,10 +57,10 @@ pub(super) async fn look(nodes: Nodes, recorder: Arc<Recorder>) {
                 continue;
             }
             if let Ok(held) = held {
-                sample("resident_bytes", held.resident_bytes, RESIDENT_MAX);
+                sample("resident_bytes", held.resident_bytes, limits.resident_bytes);
             }
-            if let Some(open) = files::count(format!("/proc/{process}/fd").as_ref()) {
-                sample("open_files", open, FILES_MAX);
+            if let Some(open) = open_files(process) {
+                sample("open_files", open, limits.open_files);
             }
         }
         tokio::time::sleep(LOOK_EVERY).await;

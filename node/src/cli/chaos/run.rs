@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use fieldmesh_actors::seams::Clock as _;
 use fieldmesh_chaos::{
-    Scenario, Timeline,
+    Limits, Scenario, Timeline,
     history::{VERSION, What},
 };
 use tokio::{
@@ -146,7 +146,8 @@ async fn on(
         left(ground, &mut load, output).await?;
         return prepared;
     }
-    let probing = tokio::spawn(prober::look(nodes.clone(), Arc::clone(recorder)));
+    let limits = Limits::of(scenario, prober::held(&nodes));
+    let probing = tokio::spawn(prober::look(nodes.clone(), Arc::clone(recorder), limits));
     let revocable = load.customers.clone();
     let asking = load.start(&scenario.workload, scenario.seed);
     let (tell, given_up) = watch::channel(false);
