@@ -89,7 +89,7 @@ fn a_node_that_is_away_and_a_bound_that_is_passed_end_it() {
     assert_eq!(reason(broken(""), vec![(3, sample(10))], 3), None);
     let why = reason(broken(""), vec![(3, sample(11))], 3).unwrap();
     assert_eq!(why, "node 1: files is 11, more than 10");
-    let mut other = self::watch("leaderless for 5s");
+    let mut other = watch("leaderless for 5s");
     other.see(&at(3, down()));
     assert_eq!(other.reason(3_000_000), None, "that is no condition there");
 }
