@@ -230,8 +230,8 @@ pub(super) fn too_few(
     let is_checked = checks.promises.contains(&Promise::Recovery);
     if is_checked && head.target == Target::Lab && lasting < head.shards {
         let text = format!(
-            "{lasting} customers are believed to the end, and there are {} shards: I8 will not be known; add customers, \
-             or have fewer shards",
+            "{lasting} customers are believed to the end, and there are {} shards: I8 will not be known; \
+             add customers, or have fewer shards",
             head.shards
         );
         findings.warn(0, None, text);
