@@ -154,11 +154,7 @@ async fn on(
     let start = Instant::now();
     let end = start + Duration::from_millis(scenario.duration_ms);
     let watching = watch_over(work, recorder, (start, end), tell, output);
-    let leases = Leases::new(Arc::clone(recorder), nodes.clone());
-    let plane = match &work.lab {
-        None => Plane::Inside(leases),
-        Some(lab) => Plane::Kernel(Kernel::new(Arc::clone(lab), Arc::clone(recorder)), leases),
-    };
+    let plane = plane_of(work, recorder, &nodes);
     let mut striker = Striker {
         ground,
         recorder,
@@ -197,6 +193,14 @@ async fn on(
     }
     left(ground, &mut load, output).await?;
     read
+}
+
+fn plane_of(work: &Work<'_>, recorder: &Arc<Recorder>, nodes: &Nodes) -> Plane {
+    let leases = Leases::new(Arc::clone(recorder), nodes.clone());
+    match &work.lab {
+        None => Plane::Inside(leases),
+        Some(lab) => Plane::Kernel(Kernel::new(Arc::clone(lab), Arc::clone(recorder)), leases),
+    }
 }
 
 /// Nobody of the run is left in a cluster that others use, however far it came.
