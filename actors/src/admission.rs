@@ -54,17 +54,19 @@ impl Credits {
     /// A credit, or none when the shard is full.
     pub fn try_take(&self) -> Option<Credit> {
         let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
-        Some(Credit { _of_all: permit, _of_customers: None })
+        Some(Credit { _of_all: permit, of_customers: None })
     }
 
     /// A credit for what a device says, or none when the shard is full, or has enough to do for customers.
     pub fn try_take_for(&self, device: EntityId) -> Option<Credit> {
-        let of_customers = match is_likely_new(device) {
-            true if self.backlog.is_long() => return None,
-            true => Some(self.customers.try_take()?),
-            false => None,
-        };
-        Some(Credit { _of_customers: of_customers, ..self.try_take()? })
+        if !is_likely_new(device) {
+            return self.try_take();
+        }
+        if self.backlog.is_long() {
+            return None;
+        }
+        let credit = self.try_take()?;
+        Some(Credit { of_customers: Some(self.customers.try_take()?), ..credit })
     }
 
     /// Where the shard says what it has left to do.
@@ -115,7 +117,17 @@ pub fn is_likely_new(device: EntityId) -> bool {
 #[derive(Debug)]
 pub struct Credit {
     _of_all: OwnedSemaphorePermit,
-    _of_customers: Option<UnderWay>,
+    of_customers: Option<UnderWay>,
+}
+
+impl Credit {
+    /// What it was for is in the log, and answered: how long that took is what the next ones are told by. Whatever
+    /// ends otherwise says nothing of it.
+    pub(crate) fn is_answered(self) {
+        if let Some(under_way) = self.of_customers {
+            under_way.is_answered();
+        }
+    }
 }
 
 /// Counts the asks waiting at an entity: those from outside, and those from within, which are bounded where they

@@ -363,9 +363,14 @@ impl Session {
             return Vec::new();
         }
         let now = (self.clock)();
+        // Acknowledgements and probes are always answered, and say nothing of how much is taken.
+        if matches!(reply, Reply::Accepted | Reply::Receipt { .. })
+            && self.progress.contains_key(&id)
+        {
+            self.pace.taken(now);
+        }
         match reply {
             Reply::Accepted => {
-                self.pace.taken(now);
                 self.again_at(id, now + RECEIPT_WAIT_MS);
             }
             Reply::Busy { retry_after_ms } => {
@@ -387,7 +392,6 @@ impl Session {
                 self.again_at(id, now + pause);
             }
             Reply::Receipt { sealed } => {
-                self.pace.taken(now);
                 let received = self.receive(&sealed);
                 let pause = self.pause(id);
                 self.again_at(id, now + pause);

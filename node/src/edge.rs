@@ -152,14 +152,15 @@ impl Edge {
         while let Some(incoming) = self.options.endpoint.accept().await {
             // Under pressure an address is proven first (RFC 9000 §8.1.2), so that forged ones
             // cannot take the places of devices.
-            if places.are_short() && !incoming.remote_address_validated() {
+            let from = incoming.remote_address().ip();
+            if !incoming.remote_address_validated() && places.want_proof(from) {
                 metrics::counter!("fieldmesh_edge_retries_total").increment(1);
                 if let Err(error) = incoming.retry() {
                     error.into_incoming().ignore();
                 }
                 continue;
             }
-            let Some(place) = places.take(incoming.remote_address().ip()) else {
+            let Some(place) = places.take(from) else {
                 metrics::counter!("fieldmesh_edge_refused_total", "why" => "busy").increment(1);
                 incoming.refuse();
                 continue;

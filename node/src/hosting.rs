@@ -123,8 +123,15 @@ impl Hosting {
         hosting.know_members();
         hosting.start_group(PLACEMENT).await?;
         hosting.know_members();
-        for shard in &hosting.wanted() | &hosting.not_let_go()? {
-            hosting.start_group(shard).await?;
+        let wanted = hosting.wanted();
+        for shard in &wanted | &hosting.not_let_go()? {
+            match hosting.start_group(shard).await {
+                // Nobody waits for what is to be taken away anyway.
+                Err(error) if !wanted.contains(&shard) => {
+                    tracing::error!(shard, %error, "what is left of a group here cannot be started");
+                }
+                started => started?,
+            }
         }
         Ok(hosting)
     }

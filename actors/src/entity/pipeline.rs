@@ -98,13 +98,17 @@ impl Step {
                 (Err(AskError::Journal(error)), true)
             }
         };
+        let is_answered = answer.is_ok();
         if is_stale {
             self.permit.is_broken.store(true, Ordering::Release);
             self.me.stop(Some(STALE.into()));
         }
         // A caller that left does not want the answer.
         drop(self.reply.send(answer));
-        drop((self.permit, self.place, self.credit));
+        drop((self.permit, self.place));
+        if let Some(credit) = self.credit.filter(|_| is_answered) {
+            credit.is_answered();
+        }
     }
 
     /// A neighbour that is gone means that the shard is stopping; its rows are in the log.

@@ -14,6 +14,8 @@ use std::{
 
 /// Handshakes under way at a time; more are refused, and devices come back.
 pub(super) const PLACES: usize = 256;
+/// Of which so many by who has not shown that it has the address.
+const UNPROVEN: usize = PLACES / 16;
 /// What one subscriber has of IPv6 (RFC 6177): the host half of an address is free to choose.
 const SUBSCRIBER: u128 = !0 << 64;
 
@@ -48,9 +50,12 @@ impl Places {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether more than half of them are taken.
-    pub(super) fn are_short(&self) -> bool {
-        free(&self.held()) < PLACES / 2
+    /// Whether whoever says that it comes from there is to prove it first: where more than half of all places are
+    /// taken, and where that address has some. Nobody takes more in another's name.
+    pub(super) fn want_proof(&self, from: IpAddr) -> bool {
+        let held = self.held();
+        let mine = held.get(&prefix(from)).copied().unwrap_or(0);
+        free(&held) < PLACES / 2 || mine >= UNPROVEN
     }
 
     /// A place for who comes from there, or none where it has its share.
@@ -93,17 +98,19 @@ mod tests {
     #[test]
     fn who_takes_all_it_can_leaves_as_much_as_it_has() {
         let places = Arc::new(Places::default());
-        assert!(!places.are_short());
+        let from: IpAddr = [192, 0, 2, 1].into();
+        assert!(!places.want_proof(from));
         let first = all(&places, "192.0.2.1");
         assert_eq!(first.len(), PLACES / 2);
-        assert!(!places.are_short(), "half are free");
+        assert!(places.want_proof(from), "it has many");
+        assert!(!places.want_proof([192, 0, 2, 2].into()), "half are free");
         let mut held = vec![first];
         for number in 2..100 {
             let next = all(&places, &format!("192.0.2.{number}"));
             assert!(!next.is_empty() || free(&places.held()) == 0, "{number}");
             held.push(next);
         }
-        assert!(places.are_short());
+        assert!(places.want_proof([192, 0, 2, 200].into()));
         assert!(held.iter().map(Vec::len).sum::<usize>() <= PLACES);
         drop(held);
         assert_eq!(all(&places, "192.0.2.1").len(), PLACES / 2, "places come back");
