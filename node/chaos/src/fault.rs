@@ -276,6 +276,12 @@ impl Fault {
         matches!(self, Self::Restart | Self::Upgrade)
     }
 
+    /// Whether devices that were connected where it befalls are not any more.
+    pub fn ends_connections(&self) -> bool {
+        let leaves = matches!(self, Self::Pause | Self::Drain | Self::Herd);
+        leaves || self.ends_the_process() || self.starts_again()
+    }
+
     /// Whether it is over as soon as it is done.
     pub fn is_done_at_once(&self) -> bool {
         let lasts = matches!(self, Self::Expire { .. });

@@ -134,7 +134,7 @@ impl Strike {
     /// Whether it is not to begin before an earlier one is over, which was to be by then and may have begun late: two
     /// nodes would be out at a time that the plan has one for.
     pub fn waits_for(&self, earlier: &Self) -> bool {
-        let both = self.fault.takes_a_node() && earlier.fault.takes_a_node();
+        let both = self.fault.may_take_a_node() && earlier.fault.may_take_a_node();
         both && earlier.until_ms <= self.at_ms
     }
 

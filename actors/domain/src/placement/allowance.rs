@@ -10,7 +10,7 @@
 
 use minicbor::{Decode, Encode};
 
-use super::{Event, Placement, members::ALLOWANCES};
+use super::{Event, Placement, members::SITES};
 use crate::{
     Ctx, Effect, IndexRow, Rejection, RejectionCode, customer::NAME_BYTES_MAX, time::Millis,
 };
@@ -136,7 +136,8 @@ impl Placement {
         let_in_by: Option<&[String]>,
         ctx: &Ctx,
     ) -> Result<Vec<Event>, Rejection> {
-        self.members.all_understand(ALLOWANCES)?;
+        // Who let whom in is looked at since then: a leader of before would take two machines for two persons.
+        self.members.all_understand(SITES)?;
         if !(1..=ALLOWED_MINUTES_MAX).contains(&minutes) {
             let text = format!(
                 "chaos is allowed for 1 to {ALLOWED_MINUTES_MAX} minutes, not {minutes}: to go on, allow it again"

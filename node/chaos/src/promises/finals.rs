@@ -1,9 +1,12 @@
 //! What is compared with how things are in the end: I1, I5, I6, I7.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use super::{Fate, Found, Operations, operations::Operated, renewed, revoked};
-use crate::history::{History, Operation, What};
+use crate::history::{History, Operation, Phase, What};
 
 /// I1. A request that was acknowledged is a ticket in the end, and its customer was told who comes, unless
 /// the customer's device was revoked meanwhile. One that was refused is none.
@@ -101,6 +104,9 @@ pub(super) fn revoked_are_refused(history: &History, operations: &Operations<'_>
         };
         match (turned.get(device), operations.0.values().find(asked)) {
             (Some((_, turned_us)), _) if *turned_us <= until_us => found.see(),
+            (_, Some(_)) if lost_its_node(history, *since_us..until_us) => {
+                found.unknown(format!("{device} may have had no node to be turned away by"));
+            }
             // Whoever serves it on is a node, even where it only lets it ask.
             (turned, Some(asked)) if end_us > until_us && is_out(device, until_us) => {
                 let ms = within_us / 1000;
@@ -124,6 +130,15 @@ pub(super) fn revoked_are_refused(history: &History, operations: &Operations<'_>
         }
     }
     found
+}
+
+/// Whether devices may have lost their nodes: they look for others for longer than a revocation may take. Who is cut
+/// off has not lost its devices.
+fn lost_its_node(history: &History, meanwhile: Range<u64>) -> bool {
+    history.entries.iter().any(|entry| {
+        let What::Fault { fault, phase: Phase::Installed, .. } = &entry.what else { return false };
+        fault.ends_connections() && meanwhile.contains(&entry.at_us)
+    })
 }
 
 /// I6. What the run exported of the ledger was verified, and has what the run asked for.

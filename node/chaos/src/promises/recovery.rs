@@ -4,7 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Fate, Found, Operations, operations::Operated, revoked};
-use crate::history::{History, Operation, Phase, What};
+use crate::{
+    fault::Fault,
+    history::{History, Operation, Phase, What},
+};
+
+/// An entity that fails so often within ten minutes is left alone for as long, as the guide says.
+const PARKED_BY: usize = 3;
 
 /// How long a shard took from the moment of a fault to the first reply for what was asked after it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -125,6 +131,12 @@ fn unanswered(history: &History, operations: &Operations<'_>, bound_us: u64, fou
             return found.unknown(format!("{} requests were not answered: {why}", waiting.len()));
         }
     };
+    if failures(history) >= PARKED_BY {
+        let many = waiting.len();
+        return found.unknown(format!(
+            "{many} requests were not answered, and whoever fails {PARKED_BY} times is parked for ten minutes"
+        ));
+    }
     let since_us = mended.map_or(0, |(_, at_us)| at_us);
     let end_us = history.entries.last().map_or(0, |entry| entry.at_us);
     for one in waiting {
@@ -136,6 +148,19 @@ fn unanswered(history: &History, operations: &Operations<'_>, bound_us: u64, fou
         let entries = mended.map(|(at, _)| at).into_iter().chain(one.entries()).collect();
         found.broken(entries, format!("the request of {ticket} was never answered"));
     }
+}
+
+/// Times that entities were made to fail: each time the same ones.
+fn failures(history: &History) -> usize {
+    let failing = |what: &What| match what {
+        What::Fault {
+            strike, fault: Fault::FailingActors { .. }, phase: Phase::Installed, ..
+        } => Some(*strike),
+        _ => None,
+    };
+    let strikes: BTreeSet<u32> =
+        history.entries.iter().filter_map(|entry| failing(&entry.what)).collect();
+    strikes.len()
 }
 
 fn told_of(what: &What) -> Option<&str> {

@@ -70,6 +70,14 @@ pub(super) struct Work<'a> {
 
 impl Work<'_> {
     /// Whether somebody gives it up, which is then in the history.
+    /// Whether the run was to be given up, which is noted then.
+    fn is_stopped(&self, recorder: &Recorder) -> bool {
+        let why = recorder.give_up().or_else(|| self.interrupt.why());
+        let is_stopped = why.is_some();
+        why.into_iter().for_each(|why| recorder.note(What::Aborted { why }));
+        is_stopped
+    }
+
     fn is_interrupted(&self, recorder: &Recorder) -> bool {
         let Some(why) = self.interrupt.why() else { return false };
         recorder.note(What::Aborted { why });
@@ -174,6 +182,8 @@ async fn on(
     };
     let (mended, is_given_up) = tokio::join!(striking, watching);
     drop(striker);
+    // Strikes that began late go on behind the end, and may be stopped there.
+    let is_given_up = is_given_up || work.is_stopped(recorder);
     if !is_given_up {
         load.ask_each().await;
         // What ended later than it was to is to be felt, too.

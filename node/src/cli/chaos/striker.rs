@@ -103,11 +103,13 @@ impl Striker<'_, '_> {
 
     /// Whether the run goes on; else it is given up.
     async fn may_strike(&self, strike: &Strike) -> bool {
-        if self.recorder.give_up().is_some() {
+        if let Some(why) = self.recorder.give_up() {
+            // Whoever watches is told the same, also where it is so no more by then.
+            self.recorder.is_over(why);
             return false;
         }
         let Ground::There(there) = &*self.ground else { return true };
-        let (own, is_under_way) = (self.plane.leases().numbers().await, !self.under_way.is_empty());
+        let (own, is_under_way) = (self.plane.leases().numbers().await, self.may_lack());
         let amid = Amid { target: self.target, own, taken: self.taken(), is_under_way };
         match guards::amid(there, strike, &amid).await {
             None => true,
@@ -116,6 +118,11 @@ impl Striker<'_, '_> {
                 false
             }
         }
+    }
+
+    /// Whether groups may lack a voter by what is under way.
+    fn may_lack(&self) -> bool {
+        self.under_way.values().any(|one| one.strike.fault.may_take_a_node())
     }
 
     /// Nodes that strikes under way take out.

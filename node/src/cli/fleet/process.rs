@@ -208,6 +208,8 @@ impl NodeProcess {
             .env("FIELDMESH__LISTEN__DEVICE_MESSAGES_PER_S", "10000")
             .env("FIELDMESH__LISTEN__DEVICE_MESSAGES_BURST", "10000")
             .stdin(Stdio::null())
+            // Who interrupts a run at a terminal interrupts that alone: its nodes are ended by it.
+            .process_group(0)
             .kill_on_drop(true);
         Ok(command)
     }

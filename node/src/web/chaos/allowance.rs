@@ -6,7 +6,7 @@
 use actix_web::{HttpResponse, http::StatusCode, web};
 use fieldmesh_domain::{
     Command, EntityId,
-    placement::{self, ALLOWANCES, Allowance, AllowanceProposal, Allowances, PLACEMENT},
+    placement::{self, Allowance, AllowanceProposal, Allowances, PLACEMENT, SITES},
     time::Millis,
 };
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,7 @@ pub(super) fn views(shared: &Shared) -> (Option<AllowanceView>, Option<ChaosProp
 
 /// Whether every node understands it: one that leads might not.
 fn is_understood(shared: &Shared) -> bool {
-    shared.node.known.known().level() >= ALLOWANCES
+    shared.node.known.known().level() >= SITES
 }
 
 /// Asks the placement group, and waits until this node knows what came of it.
