@@ -55,7 +55,7 @@ impl World<'_, '_> {
             return Some(format!("{} were asked for, not confirmed: {open:?}", told.requested()));
         }
         drop(told);
-        self.unsettled()
+        self.unsettled().or_else(|| self.unpromoted())
     }
 
     /// Operators take back what they did.
@@ -126,7 +126,7 @@ impl World<'_, '_> {
                 return Some(format!("node {number} is {member:?}"));
             }
         }
-        if let Some(what) = self.unmoved(&known).or_else(|| self.unpromoted()) {
+        if let Some(what) = self.unmoved(&known) {
             return Some(what);
         }
         let mut slots = known.homes.iter().flat_map(|home| &home.slots);
