@@ -110,7 +110,8 @@ mod tests {
         let mut keys = DeviceKeys { signer: Arc::new(signer(b"device")), hpke: Vec::new() };
         keys.rotate(NOW_MS / 1000).unwrap();
         let (service, key) = (signer(b"service"), keys.hpke[0].public.clone());
-        let (now, drawn) = (Arc::clone(clock), AtomicU64::new(0));
+        // Not from nought: by that id acknowledgements are answered.
+        let (now, drawn) = (Arc::clone(clock), AtomicU64::new(1));
         let mut session = Session::new(SessionParts {
             me: EntityId::new(EntityKind::Technician, "eu1".parse().unwrap(), [7; 10]),
             keys,
