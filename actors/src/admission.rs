@@ -123,9 +123,9 @@ pub struct Credit {
 impl Credit {
     /// What it was for is in the log, and answered: how long that took is what the next ones are told by. Whatever
     /// ends otherwise says nothing of it.
-    pub(crate) fn is_answered(self) {
+    pub(crate) fn answered(self) {
         if let Some(under_way) = self.of_customers {
-            under_way.is_answered();
+            under_way.answered();
         }
     }
 }

@@ -86,7 +86,7 @@ impl Limit {
 
 impl UnderWay {
     /// It ends because it was answered.
-    pub(super) fn is_answered(self) {
+    pub(super) fn answered(self) {
         self.of.state().answered(self.since.elapsed(), Instant::now());
     }
 }
@@ -137,7 +137,7 @@ mod tests {
         for _ in 0..rounds {
             let taken: Vec<_> = std::iter::from_fn(|| limit.try_take()).collect();
             tokio::time::advance(took).await;
-            taken.into_iter().for_each(UnderWay::is_answered);
+            taken.into_iter().for_each(UnderWay::answered);
         }
         limit.state().limit
     }
@@ -176,7 +176,7 @@ mod tests {
         for _ in 0..10 * SAMPLE {
             let one = limit.try_take().unwrap();
             tokio::time::advance(LATE * 10).await;
-            one.is_answered();
+            one.answered();
         }
         assert_eq!(limit.state().limit, LIMIT_MAX);
     }

@@ -107,7 +107,7 @@ impl Step {
         drop(self.reply.send(answer));
         drop((self.permit, self.place));
         if let Some(credit) = self.credit.filter(|_| is_answered) {
-            credit.is_answered();
+            credit.answered();
         }
     }
 
