@@ -311,7 +311,9 @@ fn the_text_speaks_of_the_product_alone() {
 /// The metrics that a text names between two of `mark`.
 fn metrics_between(mark: char, text: &str) -> BTreeSet<String> {
     let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    let named = text.split(mark).filter(|part| part.starts_with("fieldmesh_"));
+    // What ends so begins the names of several.
+    let is_name = |part: &&str| part.starts_with("fieldmesh_") && !part.ends_with('_');
+    let named = text.split(mark).filter(is_name);
     named.filter(|part| part.chars().all(is_part)).map(str::to_owned).collect()
 }
 

@@ -1,4 +1,4 @@
-//! The two halves of a mesh stream, in frames ([`head`](super::head)).
+//! The two halves of a mesh stream, in frames (`head`).
 //!
 //! **Invariant:** a length above the reader's limit ends the stream before anything is reserved for it.
 //! **Not here:** what is in a frame.

@@ -118,6 +118,16 @@ pub(super) fn revoked_are_refused(history: &History, operations: &Operations<'_>
             (None, _) => found.unknown(format!("{device} was not seen to be turned away")),
         }
     }
+    served_again(renewed, operations, &mut found);
+    found
+}
+
+/// Who was renewed is to be served again.
+fn served_again(
+    renewed: BTreeMap<&str, (usize, u64)>,
+    operations: &Operations<'_>,
+    found: &mut Found,
+) {
     for (device, (at, again_us)) in renewed {
         let asked = operations.0.values().filter(|one| one.by == device);
         let mut asked = asked.filter(|one| one.invoked_us >= again_us).peekable();
@@ -129,7 +139,6 @@ pub(super) fn revoked_are_refused(history: &History, operations: &Operations<'_>
             found.broken(vec![at], format!("{device} was renewed, and was not served again"));
         }
     }
-    found
 }
 
 /// Whether devices may have lost their nodes: they look for others for longer than a revocation may take. Who is cut
