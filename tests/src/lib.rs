@@ -15,6 +15,7 @@
 
 pub mod cluster_world;
 pub mod crash;
+pub mod deaf;
 pub mod document;
 pub mod group_world;
 pub mod link;

@@ -1,74 +1,27 @@
 //! Connections that are begun from addresses where nobody is, and never finished; and too many of one node.
 
 use std::{
-    io::{self, IoSliceMut},
     net::SocketAddr,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll, ready},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use fieldmesh_device::transport::connect;
-use fieldmesh_node::{
-    edge,
-    mesh::{ALPN, Class},
-};
+use fieldmesh_node::mesh::{ALPN, Class};
 use fieldmesh_pki::tls::client_config;
 use fieldmesh_tests::{
+    deaf::{self, Hears},
     live::{now_s, until, verifier},
     mesh::{Rogue, identity},
     pki::{Authority, CLUSTER},
 };
-use quinn::{
-    AsyncUdpSocket, Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime,
-    UdpPoller,
-    udp::{RecvMeta, Transmit},
-};
+use quinn::{Connection, RecvStream, SendStream};
 use tokio::task::JoinSet;
 
 use super::{any, asked, goes_on, member, server};
 
 /// More than a node has handshakes under way at a time.
 const FORGED: usize = 200;
-
-/// A socket on which nothing is heard, as by who forges its address; what comes is counted.
-#[derive(Debug)]
-struct Deaf {
-    socket: Arc<dyn AsyncUdpSocket>,
-    came: Arc<AtomicUsize>,
-}
-
-impl AsyncUdpSocket for Deaf {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Arc::clone(&self.socket).create_io_poller()
-    }
-
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.socket.try_send(transmit)
-    }
-
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        bufs: &mut [IoSliceMut<'_>],
-        meta: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            let came = ready!(self.socket.poll_recv(cx, bufs, meta))?;
-            // The kernel may hand over several at once.
-            let datagrams = meta[..came].iter().map(|of| of.len.div_ceil(of.stride.max(1)));
-            self.came.fetch_add(datagrams.sum::<usize>(), Ordering::SeqCst);
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_begins_many_connections_and_finishes_none_keeps_no_node_out() {
@@ -77,11 +30,7 @@ async fn who_begins_many_connections_and_finishes_none_keeps_no_node_out() {
     let members = [member(1, one.address), member(2, two.address)];
     one.mesh.set_members(&members);
     two.mesh.set_members(&members);
-    let came = Arc::new(AtomicUsize::new(0));
-    let socket = Deaf { socket: edge::socket(any()).unwrap(), came: Arc::clone(&came) };
-    let (config, runtime) = (EndpointConfig::default(), Arc::new(TokioRuntime));
-    let endpoint = Endpoint::new_with_abstract_socket(config, None, Arc::new(socket), runtime);
-    let endpoint = endpoint.unwrap();
+    let (endpoint, came) = deaf::endpoint(any(), Hears::Nothing);
     let tls = Arc::new(client_config(verifier(&authority.root), None, ALPN).unwrap());
     let (mut forged, address) = (JoinSet::new(), one.address);
     for _ in 0..FORGED {

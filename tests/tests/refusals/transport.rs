@@ -1,14 +1,8 @@
 //! Abuse of the connection itself: nobody else suffers from it, and it ends.
 
 use std::{
-    io::{self, IoSliceMut},
     net::SocketAddr,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll, ready},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -18,16 +12,14 @@ use fieldmesh_device::{
 };
 use fieldmesh_domain::{customer::Customer, message::ReceiptStatus};
 use fieldmesh_envelope::{SoftwareSigner, sign_bundle};
-use fieldmesh_node::edge;
 use fieldmesh_pki::KeyMaterial;
-use fieldmesh_tests::live::{
-    Live, now_s, random,
-    raw::{Raw, closed, framed, refused},
-    until,
-};
-use quinn::{
-    AsyncUdpSocket, Endpoint, EndpointConfig, TokioRuntime, UdpPoller,
-    udp::{RecvMeta, Transmit},
+use fieldmesh_tests::{
+    deaf::{self, Hears},
+    live::{
+        Live, now_s, random,
+        raw::{Raw, closed, framed, refused},
+        until,
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -276,55 +268,14 @@ async fn acknowledgements_of_what_was_never_sent_change_nothing() {
     assert_eq!(live.snapshot().await, before);
 }
 
-/// On it nothing is heard but that an address is to be proven.
-#[derive(Debug)]
-struct Stalled {
-    socket: Arc<dyn AsyncUdpSocket>,
-    came: Arc<AtomicUsize>,
-}
-
-impl AsyncUdpSocket for Stalled {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Arc::clone(&self.socket).create_io_poller()
-    }
-
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.socket.try_send(transmit)
-    }
-
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        bufs: &mut [IoSliceMut<'_>],
-        meta: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        let came = ready!(self.socket.poll_recv(cx, bufs, meta))?;
-        for (bytes, of) in bufs.iter().zip(&mut meta[..came]) {
-            self.came.fetch_add(of.len.div_ceil(of.stride.max(1)), Ordering::SeqCst);
-            // A long header of the type Retry (RFC 9000 §17.2.5).
-            if bytes[0] & 0xf0 != 0xf0 {
-                of.len = 0;
-            }
-        }
-        Poll::Ready(Ok(came))
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_begins_many_connections_from_one_address_keeps_nobody_else_out() {
     const BEGUN: usize = 400;
     let live = Live::start().await;
     let (begins, device) =
         (live.raw(live.customer().await).await, live.raw(live.customer().await).await);
-    let (came, any) = (Arc::new(AtomicUsize::new(0)), SocketAddr::from(([127, 0, 0, 2], 0)));
-    let socket = Stalled { socket: edge::socket(any).unwrap(), came: Arc::clone(&came) };
-    let (config, runtime) = (EndpointConfig::default(), Arc::new(TokioRuntime));
-    let endpoint = Endpoint::new_with_abstract_socket(config, None, Arc::new(socket), runtime);
-    let endpoint = endpoint.unwrap();
+    let elsewhere = SocketAddr::from(([127, 0, 0, 2], 0));
+    let (endpoint, came) = deaf::endpoint(elsewhere, Hears::Retry);
     let (tls, address) = (Arc::new(begins.tls(wire::ALPN)), live.devices);
     let mut begun = JoinSet::new();
     for _ in 0..BEGUN {
