@@ -34,8 +34,6 @@ pub const SHARED_KEYS: u32 = 3;
 pub const ORDERS: u32 = 4;
 /// The level of what operators write for dispatch (rules, policies, rosters), and of what it leads to.
 pub const TRIGGERS: u32 = 5;
-/// The level of allowances of chaos.
-pub const ALLOWANCES: u32 = 6;
 /// The level of nodes that say how their sessions tally.
 pub const TALLIES: u32 = 7;
 /// The level of customers whose zone is known.
@@ -53,7 +51,8 @@ pub const COUNTS: u32 = 12;
 pub const MARKS: u32 = 13;
 /// The level of people who are revised and suspended, and of requests that operators make for them.
 pub const PEOPLE: u32 = 14;
-/// The level of desks that hear where a ticket is by now that somebody has.
+/// The level of desks that hear where a ticket is by now that somebody has, and of allowances of chaos that two persons
+/// agree to; those of level 6 took two machines for them.
 pub const SITES: u32 = 15;
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;
