@@ -196,15 +196,19 @@ impl Herd {
         self.back.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sees one of it come and go.
+    /// Sees one of it come and go. Who tried and was not let in was not connected: that it hears of an end then
+    /// takes nothing away.
     async fn watch(self: Arc<Self>, mut device: Device) {
+        let mut is_connected = false;
         while let Some(event) = device.events.recv().await {
             match event {
-                Event::Connected => {
+                Event::Connected if !is_connected => {
+                    is_connected = true;
                     self.connected.fetch_add(1, Ordering::Relaxed);
                     self.back().push(Instant::now());
                 }
-                Event::Disconnected { .. } => {
+                Event::Disconnected { .. } if is_connected => {
+                    is_connected = false;
                     self.connected.fetch_sub(1, Ordering::Relaxed);
                 }
                 _ => {}
