@@ -13,6 +13,8 @@
     reason = "tests fail by panicking, print what they measure, and say where they cannot run"
 )]
 
+#[path = "crash/calls.rs"]
+mod calls;
 #[path = "crash/damage.rs"]
 mod damage;
 #[path = "crash/disk.rs"]
@@ -31,8 +33,8 @@ use fieldmesh_tests::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
 
-/// Of each kind of death.
-const CYCLES: usize = 80;
+/// Of each kind of death: nine tenths of both and the renames below are more than 150 kills.
+const CYCLES: usize = 85;
 /// More than a process commits before it dies; one that does not die comes to an end all the same.
 const MANY: u64 = 20_000;
 /// A start takes some twenty steps of the store, and an entry alone eight.
@@ -60,6 +62,11 @@ fn dice() -> StdRng {
     let seed = given.unwrap_or_else(|| u64::from_be_bytes(random()));
     println!("FIELDMESH_SEED={seed}");
     StdRng::seed_from_u64(seed)
+}
+
+fn demand_strace() {
+    let is_there = std::process::Command::new("strace").arg("--version").output().is_ok();
+    assert!(is_there, "strace is missing: run scripts/setup");
 }
 
 async fn live(order: &Order, end: &End) -> Finished {
@@ -140,8 +147,7 @@ async fn killed_between_any_two_steps_of_its_store_a_group_has_what_it_acknowled
 /// RocksDB gives a new table its files under other names first: between two of them it is no table yet.
 #[tokio::test]
 async fn killed_while_it_makes_its_tables_a_group_makes_them_anew() {
-    let is_there = std::process::Command::new("strace").arg("--version").output().is_ok();
-    assert!(is_there, "strace is missing: run scripts/setup");
+    demand_strace();
     let mut killed = 0;
     for renamed in 1..=RENAMES_MAX {
         let (dir, mut ledger) = (TempDir::new().unwrap(), Ledger::default());

@@ -22,7 +22,7 @@ const COPIES_OF_A_KIND: usize = 24;
 const NAMES: [&str; 2] = ["table log", "table state"];
 
 /// A directory whose log was made shorter, with sorted files, and entries that are in the write-ahead file alone.
-async fn base() -> (Contents, Ledger) {
+pub(crate) async fn base() -> (Contents, Ledger) {
     let (dir, mut ledger) = (TempDir::new().unwrap(), Ledger::default());
     for (entries, compact_every) in [(150, 60), (60, 40), (40, 0)] {
         let order = Order { entries, compact_every, ..Order::of(dir.path()) };

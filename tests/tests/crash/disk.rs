@@ -1,12 +1,16 @@
 //! Disks that are really full, and disks that fail: the process ends, and everything acknowledged is there once
 //! the disk is well again.
 //!
-//! **Not here:** the floor that keeps a node from it, and what customers see (`disk`); that an acknowledgement
-//! waits for the sync (`durability`).
+//! **Not here:** each call on each file (`calls`); the floor that keeps a node from it, and what customers see
+//! (`disk`); that an acknowledgement waits for the sync (`durability`).
 
 use std::{path::Path, process::Stdio};
 
-use fieldmesh_node::{cli::lab::disks::SmallDisk, server::EXIT_STORAGE};
+use fieldmesh_node::{
+    cli::lab::disks::SmallDisk,
+    server::EXIT_STORAGE,
+    store::{Engine as _, rocks::Rocks},
+};
 use fieldmesh_tests::{
     crash::{Ledger, Order},
     process::{Finished, PATIENCE, text},
@@ -20,6 +24,8 @@ use crate::{MANY, dice, live_on};
 const DISK_MIB: u64 = 192;
 /// How often a disk is filled, and how often each fault comes.
 const ROUNDS: usize = 4;
+/// A device that is broken, and one that is full, by their numbers and as they are said.
+const ERRORS: [(u32, &str); 2] = [(5, "Input/output error"), (28, "No space left on device")];
 
 /// The process ended because of its storage, and says why.
 #[track_caller]
@@ -60,9 +66,9 @@ fn failing<'a>(control: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
     [&["fiu-run", "-x", "-f", text(control)][..], more].concat()
 }
 
-/// From now on a call fails in a process, as on a device that is broken.
-async fn fail(control: &Path, pid: u32, call: &str) {
-    let (pid, order) = (pid.to_string(), format!("enable name=posix/io/{call},failinfo=5"));
+/// From now on a call fails in a process, with the number of an error.
+async fn fail(control: &Path, pid: u32, call: &str, errno: u32) {
+    let (pid, order) = (pid.to_string(), format!("enable name=posix/io/{call},failinfo={errno}"));
     let mut command = Command::new("fiu-ctrl");
     command.args(["-f", text(control), "-c", &order, &pid]);
     command.stdin(Stdio::null()).kill_on_drop(true);
@@ -77,7 +83,10 @@ async fn a_sync_that_fails_even_once_ends_a_group_and_nothing_acknowledged_is_lo
     let control = controls.path().join("control");
     for round in 0..ROUNDS {
         // A second try would succeed, and would have lost what the first one was for.
-        for call in ["sync/fdatasync,onetime", "sync/fdatasync"] {
+        let calls = ["sync/fdatasync,onetime", "sync/fdatasync"];
+        for (call, (errno, says)) in
+            calls.into_iter().flat_map(|call| ERRORS.map(|one| (call, one)))
+        {
             let (entries, together) = (MANY, dice.random_range(1..=8));
             let order = Order { entries, together, ..Order::of(dir.path()) };
             let mut running = order.start(&failing(&control, &[]));
@@ -85,9 +94,9 @@ async fn a_sync_that_fails_even_once_ends_a_group_and_nothing_acknowledged_is_lo
                 let line = running.line_within(PATIENCE).await.unwrap();
                 assert!(line.is_some(), "round {round}: {}", running.stderr());
             }
-            fail(&control, running.pid(), call).await;
+            fail(&control, running.pid(), call, errno).await;
             let ended = running.finish().await;
-            expect_end(&ended, &mut ledger, together, "Input/output error");
+            expect_end(&ended, &mut ledger, together, says);
         }
     }
     live_on(dir.path(), &mut ledger).await;
@@ -99,11 +108,15 @@ async fn a_mark_that_cannot_be_written_refuses_no_start() {
     let controls = TempDir::new().unwrap();
     let control = controls.path().join("control");
     live_on(dir.path(), &mut ledger).await;
-    // The log itself is appended to; what is written in place is the mark of how far it goes.
-    let wrapper = failing(&control, &["-c", "enable name=posix/io/rw/pwrite,failinfo=5"]);
-    let order = Order::of(dir.path());
-    let ended = order.start(&wrapper).finish().await.expect_code(0);
-    ledger.hear(&ended.stdout, order.together).unwrap();
-    ledger.settle();
-    live_on(dir.path(), &mut ledger).await;
+    for (errno, _) in ERRORS {
+        // The log itself is appended to; what is written in place is the mark of how far it goes.
+        let pwrite = format!("enable name=posix/io/rw/pwrite,failinfo={errno}");
+        let (order, before) = (Order::of(dir.path()), Rocks::new(dir.path()).mark());
+        let ended = order.start(&failing(&control, &["-c", &pwrite])).finish().await;
+        let ended = ended.expect_code(0);
+        assert_eq!(Rocks::new(dir.path()).mark(), before, "the fault never came: {ended}");
+        ledger.hear(&ended.stdout, order.together).unwrap();
+        ledger.settle();
+        live_on(dir.path(), &mut ledger).await;
+    }
 }
