@@ -2,9 +2,8 @@
 //! cannot be run is refused before anything starts.
 #![allow(
     clippy::disallowed_methods,
-    clippy::print_stderr,
     clippy::unwrap_used,
-    reason = "tests fail by panicking, look at files that a run left, and say what they pass by"
+    reason = "tests fail by panicking, and look at files that a run left"
 )]
 
 #[path = "chaos/disks.rs"]

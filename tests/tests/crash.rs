@@ -9,8 +9,7 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "tests fail by panicking, print what they measure, and say where they cannot run"
+    reason = "tests fail by panicking, and print what they measure"
 )]
 
 #[path = "crash/calls.rs"]

@@ -1,15 +1,22 @@
-//! Nodes whose disks are full: they say so, write nothing, lead nothing, and go on by themselves.
+//! Nodes whose disks are full: they say so, write nothing, lead nothing, and go on by themselves; where the disk
+//! itself says no, they end by name, and what they acknowledged is there when it has room again.
 #![allow(
     clippy::disallowed_methods,
-    clippy::print_stderr,
     clippy::unwrap_used,
-    reason = "tests fail by panicking; these write a list to import, and say where they cannot run"
+    reason = "tests fail by panicking; these write a list to import"
 )]
 
-use fieldmesh_node::cli::lab::disks::SmallDisk;
+use std::{convert::Infallible, path::Path, sync::Arc};
+
+use fieldmesh_node::{
+    cli::lab::disks::SmallDisk,
+    server::EXIT_STORAGE,
+    store::{Batch, Engine as _, Role, StoreError, Table, rocks::Rocks},
+};
 use fieldmesh_tests::{
     live::until,
-    process::{fieldmesh, handheld::Handheld, nodes::Nodes},
+    process::{Finished, fieldmesh, handheld::Handheld, nodes::Nodes},
+    unchecked,
 };
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
@@ -20,24 +27,40 @@ const ROOM: (&str, &str) = ("disk.room_min_mib", "64");
 const DISK_MIB: u64 = 400;
 /// Free MiB that are left on a full one.
 const LEFT_MIB: u64 = 30;
+/// So little that RocksDB gets no room ahead for its log (17.6 MiB): what is written next needs room of its own.
+const LITTLE_MIB: u64 = 8;
+/// More tables than nodes usually have.
+const STATES: u32 = 12;
 
 /// A disk for a node; loudly none where this user may not mount one.
 fn disk(nodes: &Nodes, number: u64) -> Option<SmallDisk> {
-    let disk = SmallDisk::mount(&nodes.dir(number), DISK_MIB).map_err(|why| {
-        eprintln!(
-            "NOT RUN: mounting a small disk needs root ({why}); the simulated one is tested all the same"
-        );
-    });
-    disk.ok()
+    unchecked::or_say("full disks", SmallDisk::mount(&nodes.dir(number), DISK_MIB))
+}
+
+/// Asks the service to take a customer of that name; one whom it knows it takes without a word of the log.
+async fn import_one(dir: &Path, name: &str) -> Finished {
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("name,lat,lon\n{name},48.85,2.35\n")).unwrap();
+    let path = file.path().to_str().unwrap();
+    fieldmesh(dir, &["customer", "import", path]).await
 }
 
 /// Whether the service takes a customer, and what it says.
 async fn import(nodes: &Nodes, number: u64) -> (Option<i32>, String) {
-    let file = NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "name,lat,lon\nAda,48.85,2.35\n").unwrap();
-    let path = file.path().to_str().unwrap();
-    let done = fieldmesh(&nodes.dir(number), &["customer", "import", path]).await;
+    let done = import_one(&nodes.dir(number), "Ada").await;
     (done.code, done.stderr)
+}
+
+/// Asks it to take one after the other; those that it took.
+async fn import_more(dir: &Path, taken: &mut Vec<String>) -> Infallible {
+    let mut number = 0_u64;
+    loop {
+        number += 1;
+        let done = import_one(dir, &format!("Ada {number}")).await;
+        if done.code == Some(0) {
+            taken.push(done.json()["ids"][0].as_str().unwrap().to_owned());
+        }
+    }
 }
 
 /// What `/readyz` answers whoever spreads load.
@@ -114,4 +137,81 @@ async fn a_node_whose_disk_is_full_leads_nothing_and_nobody_waits_for_it() {
     disk.empty().unwrap();
     let view = nodes.settle().await;
     assert!(led_by(&view, 3) > 0, "{view}");
+}
+
+/// Without the floor, so that the disk itself says no.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_without_any_room_ends_a_node_by_name_and_takes_nothing_acknowledged() {
+    let mut nodes = Nodes::prepare(&[("disk.room_min_mib", "0")]);
+    let Some(disk) = disk(&nodes, 1) else { return };
+    nodes.begin(1).await;
+    let dir = TempDir::new().unwrap();
+    let devices = nodes.node(1).devices.clone();
+    let (customer, _technician) = nodes.node(1).pair(dir.path(), ["Ada", "Ben"], &devices).await;
+    let mut tickets = vec![customer.request("before").await];
+    nodes.terminate(1).await;
+    disk.fill(LITTLE_MIB).await.unwrap();
+    nodes.restart(1).await;
+    tickets.push(customer.request("with little room").await);
+    disk.fill_up().await.unwrap();
+    let (node, mut taken) = (nodes.dir(1), Vec::new());
+    let ended = tokio::select! {
+        ended = nodes.ended(1) => ended,
+        never = import_more(&node, &mut taken) => match never {},
+    };
+    let says = |words: &str| ended.stderr.contains(words);
+    let is_named = says("No space left on device") && says("table ");
+    assert!(ended.code == Some(EXIT_STORAGE) && is_named, "{ended}");
+    // It may be that what it left lying about is room enough to start with.
+    match nodes.launch(1).outcome().await {
+        Ok(server) => drop(server.kill().await),
+        Err(again) => assert!(matches!(again.code, Some(2 | EXIT_STORAGE)), "{again}"),
+    }
+    disk.empty().unwrap();
+    nodes.restart(1).await;
+    for ticket in &tickets {
+        nodes.node(1).ask(&["ticket", "show", ticket]).await;
+    }
+    for customer in &taken {
+        nodes.node(1).ask(&["customer", "show", customer]).await;
+    }
+    tickets.push(customer.request("after").await);
+    let all = nodes.node(1).ask(&["ticket", "list"]).await;
+    assert_eq!(all["rows"].as_array().unwrap().len(), tickets.len(), "{all}");
+}
+
+/// Opens all tables that a node has.
+fn all(rocks: &Rocks) -> Result<Vec<Arc<dyn Table>>, StoreError> {
+    let log = std::iter::once(("log".to_owned(), Role::Log));
+    let states = (0..STATES).map(|number| (format!("state-{number}"), Role::State));
+    log.chain(states).map(|(name, role)| rocks.open(&name, role)).collect()
+}
+
+async fn write(table: &dyn Table, key: u8) -> Result<(), StoreError> {
+    let mut batch = Batch::default();
+    batch.put([key], [key]);
+    table.write(batch)?;
+    table.sync().await
+}
+
+/// What RocksDB takes ahead for itself counts, too.
+#[tokio::test]
+async fn all_tables_of_a_node_open_on_a_disk_without_any_room_once_its_reserve_is_given_up() {
+    let dir = TempDir::new().unwrap();
+    let dir = dir.path().join("disk");
+    let Some(disk) = unchecked::or_say("full disks", SmallDisk::mount(&dir, DISK_MIB)) else {
+        return;
+    };
+    let rocks = Rocks::new(&dir);
+    rocks.keep_reserve(true);
+    for table in all(&rocks).unwrap() {
+        write(&*table, 1).await.unwrap();
+    }
+    disk.fill_up().await.unwrap();
+    assert!(all(&rocks).is_err(), "without any room none opens");
+    rocks.keep_reserve(false);
+    for table in all(&rocks).unwrap() {
+        assert_eq!(table.get(&[1]).unwrap(), Some(vec![1]));
+        write(&*table, 2).await.unwrap();
+    }
 }

@@ -9,7 +9,6 @@
     clippy::unwrap_used,
     clippy::disallowed_methods,
     clippy::print_stdout,
-    clippy::print_stderr,
     reason = "tests fail by panicking, and print what they measure"
 )]
 
@@ -25,6 +24,7 @@ use fieldmesh_domain::EntityId;
 use fieldmesh_tests::{
     live::until,
     process::{Server, crowd::Crowd, fieldmesh, namespaces::Network, nodes::Nodes},
+    unchecked,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -155,13 +155,8 @@ async fn account(crowd: Crowd, server: &Server, others: usize) {
 
 /// A network of namespaces, where this machine can have one.
 fn network(nodes: u64) -> Option<Network> {
-    let network = Network::new(nodes).map_err(|missing| {
-        eprintln!(
-            "!!! NO NAMESPACES HERE ({missing}): nodes are on loopback, and their own faults \
-             ([chaos]) stand for the network's; run as root after scripts/setup for the real test"
-        );
-    });
-    network.ok()
+    // Else nodes are on loopback, and their own faults ([chaos]) stand for the network's.
+    unchecked::or_say("faults of a network of namespaces", Network::new(nodes))
 }
 
 /// The ways that are cut around a node.

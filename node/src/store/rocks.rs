@@ -35,6 +35,8 @@ const BLOCK_CACHE_BYTES: usize = 64 << 20;
 const WRITE_BUFFER_BYTES: usize = 16 << 20;
 /// The log's write-ahead files above which RocksDB flushes the oldest memtable.
 const WAL_BYTES_MAX: u64 = 64 << 20;
+/// What a list of files takes ahead; RocksDB's own 4 MiB for each table are more than the reserve has.
+const MANIFEST_AHEAD_BYTES: usize = 64 << 10;
 /// Open files per table, so that ten groups stay far below the usual limit of 1,024.
 const OPEN_FILES_MAX: i32 = 64;
 /// The same of a checkpoint, which is read once from its first row to its last.
@@ -50,7 +52,8 @@ pub struct Rocks {
 
 /// Name of the file that says how far the log was written.
 const MARK: &str = "log.mark";
-/// The file that keeps room back, and its size: opening a table writes less than a MiB.
+/// The file that keeps room back, and its size: opening a table writes less than a MiB, beside what the log has not put
+/// into sorted files yet.
 const RESERVE: &str = "reserve";
 const RESERVE_BYTES: u64 = 16 << 20;
 /// How the names of write-ahead files end.
@@ -78,6 +81,7 @@ impl Rocks {
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_recycle_log_file_num(0);
         options.set_keep_log_file_num(2);
+        options.set_manifest_preallocation_size(MANIFEST_AHEAD_BYTES);
         options.set_track_and_verify_wals_in_manifest(true);
         options.set_paranoid_checks(true);
         let mut blocks = BlockBasedOptions::default();

@@ -11,6 +11,11 @@ use super::{
 };
 use crate::files;
 
+/// What takes the room of a full one.
+const FILLER: &str = "filler";
+/// Who is on a disk writes now and then, and not all the time.
+const FILL_TRIES: usize = 100;
+
 /// A mounted file system.
 #[derive(Debug)]
 pub struct SmallDisk {
@@ -34,7 +39,7 @@ impl SmallDisk {
     }
 
     fn filler(&self) -> PathBuf {
-        self.dir.join("filler")
+        self.dir.join(FILLER)
     }
 
     /// Fills it up to so many MiB.
@@ -63,6 +68,27 @@ impl SmallDisk {
             left if left <= left_mib << 21 => Ok(()),
             left => Err(format!("{}: {left} bytes are free yet", self.dir.display())),
         }
+    }
+
+    /// Fills it to the last byte, also while others are on it.
+    ///
+    /// # Errors
+    /// Where something is free all the same.
+    pub async fn fill_up(&self) -> Result<(), String> {
+        let named = |error: std::io::Error| format!("{}: {error}", self.dir.display());
+        let mut why = String::new();
+        for _ in 0..FILL_TRIES {
+            let room = files::room(&self.dir).map_err(named)?;
+            if room == 0 {
+                return Ok(());
+            }
+            let taken: u64 = files::lengths(&self.dir, FILLER).map_err(named)?.values().sum();
+            let (size, filler) = ((taken + room).to_string(), self.filler());
+            // Whoever is on it may have taken some of it meanwhile.
+            let filled = done_meanwhile("fallocate", &["-l", &size, text(&filler)?], "").await;
+            why = filled.err().unwrap_or_else(|| "something is free again and again".to_owned());
+        }
+        Err(format!("{}: {why}", self.dir.display()))
     }
 
     /// Gives the room back.
