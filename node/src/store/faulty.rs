@@ -1,7 +1,10 @@
 //! A disk that is slow, full or broken on purpose, or whose power is cut.
 //!
 //! **Invariants:** what is written is what would be written without it, later; a sync that fails has not been
-//! done; behind a power cut nothing is written. **Not here:** when (`chaos`), what a cut takes (the table).
+//! done; behind a power cut nothing is written. **Not here:** when (`chaos`), what a cut takes (the table), what a
+//! state has of it (`states`).
+
+mod states;
 
 use std::{
     sync::{
@@ -16,6 +19,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use self::states::FaultyState;
 use super::{Batch, Engine, Pending, Role, Row, StoreError, Table};
 use crate::chaos::DiskFaults;
 
@@ -24,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// A sync is under way for so long when the power is cut: whoever does not wait for it has answered by then.
 const CUT_AFTER: Duration = Duration::from_millis(500);
 
-/// An engine whose log takes longer or cannot be written, and that says there is no room, while that is wanted.
+/// An engine whose tables take longer or cannot be written, and that says there is no room, while that is wanted.
 pub struct FaultyEngine {
     inner: Arc<dyn Engine>,
     faults: Arc<DiskFaults>,
@@ -48,7 +52,10 @@ impl Engine for FaultyEngine {
                 let (faults, power) = (Arc::clone(&self.faults), Arc::default());
                 Arc::new(FaultyLog { inner, faults, power })
             }
-            Role::State => inner,
+            Role::State => {
+                let (faults, name) = (Arc::clone(&self.faults), table.to_owned());
+                Arc::new(FaultyState { inner, faults, name })
+            }
         })
     }
 
@@ -110,7 +117,20 @@ impl Power {
 }
 
 fn failed(reason: &str) -> StoreError {
-    StoreError::Write { table: "log".into(), reason: format!("CHAOS: {reason}, by a lease") }
+    failed_on("log", reason)
+}
+
+fn failed_on(table: &str, reason: &str) -> StoreError {
+    StoreError::Write { table: table.into(), reason: format!("CHAOS: {reason}, by a lease") }
+}
+
+/// Takes as much longer as a sync is to.
+async fn slow(faults: &DiskFaults) {
+    // Looked at again and again: the lease may end meanwhile.
+    let began = Instant::now();
+    while began.elapsed() < faults.delay() {
+        sleep(LOOK_EVERY.min(faults.delay())).await;
+    }
 }
 
 /// The power is cut while a sync is under way, unless the lease ends before.
@@ -174,11 +194,7 @@ impl Table for FaultyLog {
             return inner.sync();
         }
         Box::pin(async move {
-            // Looked at again and again: the lease may end meanwhile.
-            let began = Instant::now();
-            while began.elapsed() < faults.delay() {
-                sleep(LOOK_EVERY.min(faults.delay())).await;
-            }
+            slow(&faults).await;
             inner.sync().await
         })
     }
