@@ -1,8 +1,8 @@
 //! No acknowledgement leaves before the log is on disk: seen from outside, by tracing the server.
 //!
-//! `strace` writes down the system calls of a real server and holds each `fdatasync` up for a while,
-//! so that an acknowledgement that does not wait for it is always seen. A kill cannot show this: the
-//! kernel keeps what a killed process wrote.
+//! `strace` writes down the system calls of a real server, or of one that follows (`follower`), and holds
+//! each `fdatasync` up for a while, so that an acknowledgement that does not wait for it is always seen.
+//! A kill cannot show this: the kernel keeps what a killed process wrote.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -11,6 +11,8 @@
     reason = "tests fail by panicking, and print what they measure"
 )]
 
+#[path = "durability/follower.rs"]
+mod follower;
 #[path = "durability/phone.rs"]
 mod phone;
 #[path = "durability/trace.rs"]
@@ -28,29 +30,43 @@ use trace::Trace;
 const SYNC_DELAY: Duration = Duration::from_millis(100);
 /// Nothing is under way when nothing was written or sent for so long.
 const QUIET: Duration = Duration::from_millis(800);
+/// By which a log is written and put on disk.
+const LOG_CALLS: &str =
+    "fdatasync,fsync,sync_file_range,msync,write,writev,pwrite64,pwritev,pwritev2";
 /// Requests at once: with the one before, as many as a device may have under way.
 const BURST: usize = 7;
 
-/// A server whose system calls are written to `trace`.
-async fn traced(dir: &Path, trace: &Path) -> Server {
+/// What writes down these system calls of a program behind it to `trace`, and holds its syncs up.
+fn strace(calls: &str, trace: &Path) -> Vec<String> {
     let strace = Command::new("strace").arg("--version").output();
     assert!(strace.is_ok_and(|done| done.status.success()), "strace is missing: run scripts/setup");
-    let calls = "trace=fdatasync,fsync,sync_file_range,msync,write,writev,pwrite64,pwritev,pwritev2,\
-                 sendto,sendmsg,sendmmsg";
+    let calls = format!("trace={calls}");
     let delay = format!("inject=fdatasync,fsync:delay_enter={}", SYNC_DELAY.as_micros());
     // The tracer is the grandchild, so that the server keeps its handle and its signals.
     let wrapper = ["strace", "-D", "-f", "-qq", "-ttt", "-T", "-yy", "-s", "0"];
-    let wrapper = [&wrapper[..], &["-e", calls, "-e", &delay, "-o", text(trace)]].concat();
+    let wrapper = [&wrapper[..], &["-e", &calls, "-e", &delay, "-o", text(trace)]].concat();
+    wrapper.into_iter().map(str::to_owned).collect()
+}
+
+/// A server whose system calls are written to `trace`.
+async fn traced(dir: &Path, trace: &Path) -> Server {
+    let wrapper = strace(&format!("{LOG_CALLS},sendto,sendmsg,sendmmsg"), trace);
+    let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
     Launch::dev(dir).under(&wrapper).ready().await
 }
 
 /// Waits until the server neither writes its log nor sends to devices any more.
 async fn quiet(trace: &Path) {
+    still(trace, QUIET).await;
+}
+
+/// Waits until nothing was traced for so long.
+async fn still(trace: &Path, span: Duration) {
     let began = Instant::now();
     let (mut last, mut since) = (usize::MAX, Instant::now());
-    while since.elapsed() < QUIET {
+    while since.elapsed() < span {
         assert!(began.elapsed() < PATIENCE, "the server does not come to rest");
-        tokio::time::sleep(QUIET / 8).await;
+        tokio::time::sleep(span / 8).await;
         let seen = Trace::read(trace).calls.len();
         if seen != last {
             (last, since) = (seen, Instant::now());

@@ -101,6 +101,11 @@ impl Phone {
     }
 }
 
+/// Sends a request, once more where it was sent before; whether it is accepted.
+pub(crate) async fn is_accepted(connection: &Connection, request: &[u8]) -> bool {
+    matches!(transport::ask(connection, request).await, Ok(Reply::Receipt { .. }))
+}
+
 /// Sends a request; when it was accepted.
 pub(crate) async fn accepted(connection: &Connection, request: Vec<u8>) -> f64 {
     let reply = transport::ask(connection, &request).await.unwrap();
