@@ -99,6 +99,9 @@ struct Shared {
     /// All tickets that were asked for.
     tickets: Mutex<Vec<EntityId>>,
     confirmed: Mutex<BTreeSet<EntityId>>,
+    /// Whose tickets they are, and customers whose devices are not believed any more, for good.
+    whose: Mutex<BTreeMap<EntityId, EntityId>>,
+    out: Mutex<BTreeSet<EntityId>>,
     /// Reads and writes, and what technicians said, without an outcome.
     under_way: Arc<AtomicUsize>,
 }
@@ -126,6 +129,8 @@ impl Load {
             asked: tokio::sync::Mutex::default(),
             tickets: Mutex::default(),
             confirmed: Mutex::default(),
+            whose: Mutex::default(),
+            out: Mutex::default(),
             under_way: Arc::default(),
         });
         let (seen, sightings) = mpsc::channel(4096);
@@ -254,11 +259,18 @@ impl Load {
         }
     }
 
-    /// Requests without a receipt, and tickets whose customer heard of nobody.
+    /// Nobody waits until this customer is served.
+    pub(super) fn leave_out(&self, customer: EntityId) {
+        lock(&self.shared.out).insert(customer);
+    }
+
+    /// Tickets whose customer heard of nobody, and is to hear.
     pub(super) fn open(&self) -> usize {
-        let tickets = lock(&self.shared.tickets).len();
-        let confirmed = lock(&self.shared.confirmed).len();
-        tickets.saturating_sub(confirmed)
+        let (confirmed, out) = (lock(&self.shared.confirmed), lock(&self.shared.out));
+        let whose = lock(&self.shared.whose);
+        let open =
+            whose.iter().filter(|(ticket, of)| !confirmed.contains(ticket) && !out.contains(of));
+        open.count()
     }
 
     /// Reads and writes of operators, and answers of technicians, that are not over.
@@ -392,6 +404,7 @@ impl Shared {
         let mut asked = self.asked.lock().await;
         let Ok(id) = client.request(&body).await else { return };
         let ticket = EntityId::ticket_of(customer, id);
+        lock(&self.whose).insert(ticket, customer);
         let (ticket_text, shard) = (ticket.to_string(), self.shard_of(customer));
         let operation = Operation::Request { ticket: ticket_text, shard };
         asked.insert(id, self.recorder.invoke(&customer.to_string(), operation));

@@ -249,8 +249,8 @@ async fn watch_over(
     is_given_up
 }
 
-/// Until every customer heard of a technician, or nobody has for a while, which is no shorter than it may take: the
-/// verdict says who did not.
+/// Until every customer who is believed heard of a technician, or nobody has for a while, which is no shorter than it
+/// may take: the verdict says who did not.
 async fn served(load: &Load, recorder: &Recorder, within: Duration) {
     let (mut open, mut since) = (load.open(), Instant::now());
     let patience = PATIENCE.max(within);

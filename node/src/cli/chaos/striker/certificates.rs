@@ -19,7 +19,8 @@ impl Striker<'_, '_> {
                 return self.note(&strike, None, Phase::Skipped, "no device is left to be revoked");
             };
             match self.revoked(&device).await {
-                Ok(()) => {
+                Ok(customer) => {
+                    self.load.leave_out(customer);
                     self.recorder.note(What::Revoked { device });
                     self.note(&strike, None, Phase::Installed, "");
                     self.note(&strike, None, Phase::Ended, "");
@@ -29,13 +30,13 @@ impl Striker<'_, '_> {
         }
     }
 
-    async fn revoked(&self, device: &str) -> Result<(), CliError> {
+    async fn revoked(&self, device: &str) -> Result<EntityId, CliError> {
         let api = self.nodes.any(0).ok_or_else(|| CliError::failed("no node can be asked"))?;
         let id: EntityId = device.parse().map_err(CliError::failed)?;
         let registration = EntityId::registration_of(id);
         let path = format!("/v1/ca/registrations/{registration}/revoke");
         let _: Value = api.post(&path, &json!({ "reason": "keyCompromise" })).await?;
-        Ok(())
+        Ok(id)
     }
 
     /// Customers whose devices' certificates end now; they go on asking.
