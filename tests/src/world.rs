@@ -5,6 +5,7 @@
 
 mod clock;
 pub(crate) mod people;
+mod recorded;
 
 use std::{
     sync::{Arc, Mutex},
@@ -126,6 +127,20 @@ struct Machine {
     journals: Arc<Mutex<Vec<ShardJournal>>>,
 }
 
+impl Machine {
+    fn lose_power(&self, sim: &mut turmoil::Sim<'_>) {
+        sim.crash("node");
+        self.disk.crash();
+        sim.bounce("node");
+    }
+
+    /// Whether a request is recorded of which no device has the receipt yet.
+    fn is_ahead(&self, people: &[Person], seen: &Shared) -> bool {
+        let journals = self.journals.lock().unwrap();
+        recorded::is_unheard(&seen.lock().unwrap(), people, &journals)
+    }
+}
+
 /// Runs the node on a disk until its host crashes.
 async fn run_node(
     kit: Arc<ServiceKit>,
@@ -227,7 +242,11 @@ pub fn run(plan: Plan) -> Seen {
         });
     }
     drive(&mut sim, &machine, &plan, &people, &seen);
-    seen.lock().unwrap().read_histories("the node", &machine.journals.lock().unwrap());
+    let journals = machine.journals.lock().unwrap().clone();
+    seen.lock().unwrap().read_histories("the node", &journals);
+    for what in recorded::repeated(&people, &journals) {
+        seen.lock().unwrap().blame(what);
+    }
     drop(sim);
     std::mem::take(&mut *seen.lock().unwrap())
 }
@@ -264,6 +283,9 @@ fn drive(
     crashes.sort_unstable_by_key(|crash| crash.from);
     cuts.sort_unstable();
     let mut steps = clock::steps(plan.clock_steps, &mut dice);
+    // One crash more, when a request is recorded and its device does not know: it asks again.
+    let mut unheard: Option<u64> =
+        Some(StdRng::seed_from_u64(plan.seed ^ 0x0dd5).random_range(300..6000));
     let mut healing: Vec<(u64, usize)> = Vec::new();
     let mut receipts = 0;
     while sim.elapsed() < PATIENCE {
@@ -272,9 +294,16 @@ fn drive(
         let heard = receipts > before;
         if crashes.first().is_some_and(|it| it.from <= now && (heard || !it.on_receipt)) {
             crashes.remove(0);
-            sim.crash("node");
-            machine.disk.crash();
-            sim.bounce("node");
+            machine.lose_power(sim);
+        } else if unheard.is_some_and(|from| from <= now) && machine.is_ahead(people, seen) {
+            unheard = None;
+            machine.lose_power(sim);
+            // Nor does what it had sent arrive; where a line is cut, nothing is on its way.
+            let is_cut = |who: &usize| healing.iter().any(|(_, cut)| cut == who);
+            for who in (0..people.len()).filter(|who| !is_cut(who)) {
+                sim.partition_oneway("node", people[who].name.as_str());
+                sim.repair_oneway("node", people[who].name.as_str());
+            }
         }
         if let Some((_, off)) = steps.first().copied().filter(|(at, _)| *at <= now) {
             steps.remove(0);
@@ -293,7 +322,8 @@ fn drive(
             !healed
         });
         // A crash that waits for a receipt waits in vain once all is done.
-        let crashed = crashes.iter().all(|it| it.from <= now);
+        let crashed =
+            crashes.iter().all(|it| it.from <= now) && unheard.is_none_or(|from| from <= now);
         let healed = cuts.is_empty() && healing.is_empty() && steps.is_empty();
         if crashed && healed && seen.lock().unwrap().is_done(plan.customers * plan.requests) {
             break;

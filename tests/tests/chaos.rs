@@ -219,8 +219,9 @@ async fn what_cannot_be_run_is_refused_with_its_line_before_anything_starts() {
 #[tokio::test]
 async fn the_ready_scenarios_can_be_planned() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let entries = |folder: &Path| std::fs::read_dir(folder).unwrap();
     let mut count = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
+    for entry in entries(&folder).chain(entries(&folder.join("mutants"))) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             continue;

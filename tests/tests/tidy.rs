@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{Metadata, MetadataCommand};
+use fieldmesh_chaos::Promise;
 
 #[path = "tidy/source.rs"]
 mod source;
@@ -334,6 +335,38 @@ fn metrics_are_documented_and_those_that_are_documented_are_there() {
     let gone = documented.difference(&counted);
     let gone = gone.map(|name| format!("{name} is counted nowhere; take it out of docs"));
     report("metrics", &undocumented.chain(gone).collect::<Vec<_>>());
+}
+
+#[test]
+fn each_deliberate_bug_has_something_that_finds_it_and_each_promise_one_that_breaks_it() {
+    let files = text_files();
+    let gate = files["scripts/mutants"].split_once("mutants='\n").map(|(_, rows)| rows);
+    let rows = gate.and_then(|rows| rows.split_once("\n'\n")).map(|(rows, _)| rows);
+    let rows: Vec<Vec<&str>> =
+        rows.unwrap().lines().map(|row| row.split_whitespace().collect()).collect();
+    let named = files["actors/domain/src/mutant.rs"].lines().filter_map(|line| {
+        let (name, _) = line.trim().strip_prefix("(\"")?.split_once("\", Self::")?;
+        Some(name)
+    });
+    let named: Vec<&str> = named.collect();
+    assert!(!named.is_empty(), "no bug found: the check would pass without checking");
+    let unsought = named.iter().filter(|name| !rows.iter().any(|row| row[0] == **name));
+    let mut findings: Vec<String> = unsought
+        .map(|name| format!("scripts/mutants: nothing looks for `{name}`; add what finds it"))
+        .collect();
+    for promise in Promise::ALL {
+        let word = serde_json::to_value(promise).unwrap();
+        if !rows.iter().any(|row| row[1] == "chaos" && word == row[3]) {
+            findings.push(format!("scripts/mutants: no chaos run breaks {word}; add a bug"));
+        }
+    }
+    for row in rows.iter().filter(|row| row[1] == "chaos") {
+        let scenario = format!("tests/scenarios/mutants/{}.toml", row[2]);
+        if !files.contains_key(&scenario) {
+            findings.push(format!("scripts/mutants: there is no {scenario}; write it"));
+        }
+    }
+    report("deliberate bugs", &findings);
 }
 
 /// Whether `line` has `folder` as the beginning of an absolute path.

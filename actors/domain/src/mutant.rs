@@ -19,7 +19,7 @@ pub enum Mutant {
     ApplyNotAtomic,
     /// A commit is applied whatever version of its entity it was decided on.
     FenceOff,
-    /// A message that was seen before is taken for a new one.
+    /// The service takes a message that it has seen before for a new one.
     DedupOff,
     /// Whoever reads gets what this node has, be it old.
     StaleRead,
@@ -33,11 +33,23 @@ pub enum Mutant {
     RevocationIgnored,
     /// The ledger leaves its last entry out.
     LedgerCut,
+    /// A device takes a message that it has seen before for a new one.
+    DeviceDedupOff,
+    /// One offer goes to two technicians, and each of them has the ticket by it.
+    OfferedTwice,
+    /// What is applied depends on the process that applies it.
+    ReplicaDiffers,
+    /// Two messages for a customer change their places.
+    OrderLost,
+    /// A descriptor stays open of each message of a device.
+    DescriptorsLeaked,
+    /// A node that does not hear its region goes on serving devices.
+    ServesCutOff,
 }
 
 #[cfg(debug_assertions)]
 impl Mutant {
-    const ALL: [(&str, Self); 13] = [
+    const ALL: [(&str, Self); 19] = [
         ("ack_before_sync", Self::AckBeforeSync),
         ("sync_skipped", Self::SyncSkipped),
         ("ack_before_quorum", Self::AckBeforeQuorum),
@@ -51,6 +63,12 @@ impl Mutant {
         ("confirmed_twice", Self::ConfirmedTwice),
         ("revocation_ignored", Self::RevocationIgnored),
         ("ledger_cut", Self::LedgerCut),
+        ("device_dedup_off", Self::DeviceDedupOff),
+        ("offered_twice", Self::OfferedTwice),
+        ("replica_differs", Self::ReplicaDiffers),
+        ("order_lost", Self::OrderLost),
+        ("descriptors_leaked", Self::DescriptorsLeaked),
+        ("serves_cut_off", Self::ServesCutOff),
     ];
 }
 

@@ -171,11 +171,6 @@ impl Ticket {
         OfferId { epoch: self.epoch, seq }
     }
 
-    /// The technician that the command is from holds the present offer.
-    fn is_current(&self, technician: EntityId, offer: OfferId) -> bool {
-        self.technician == Some(technician) && self.offer() == offer
-    }
-
     /// The offer answers the last question: after "nobody fits" too, if that was asked twice. The
     /// answer to an earlier one would leave the ticket with one technician and the desk with another.
     fn is_wanted(&self, question: u32) -> bool {

@@ -42,7 +42,7 @@ impl Session {
         }
         let (message_id, number) = (frame.message_id, message.content.seq);
         let is_seen = self.outbox.memory().seen.contains_key(&message_id);
-        if is_seen && !is_planted(Mutant::DedupOff) {
+        if is_seen && !is_planted(Mutant::DeviceDedupOff) {
             let mut received = Received { acknowledge: vec![message_id], events: Vec::new() };
             if number != UNORDERED {
                 let behind = self.order.told(number);

@@ -290,7 +290,10 @@ impl Machine {
                 let seen = commit.seen.clone();
                 let (window, receipt) =
                     seen.map_or_else(Default::default, |s| (s.window, s.receipt));
-                let row = DedupRow { content: *content, receipt, at_ms: commit.at_ms };
+                let mut row = DedupRow { content: *content, receipt, at_ms: commit.at_ms };
+                if is_planted(Mutant::ReplicaDiffers) {
+                    row.at_ms = row.at_ms.wrapping_add(std::process::id().into());
+                }
                 batch.put(key, rows::encode(&row));
                 batch.put(state::dedup_expiry(*expires_s, &device, message_id), []);
                 batch.put(state::window(&device), window);

@@ -11,7 +11,8 @@ use fieldmesh_actors::{
     seams::{Appended, JournalError, MailItem, OutboxItem, Queued},
 };
 use fieldmesh_domain::{
-    Command, EntityId,
+    Command, EntityId, EntityKind,
+    mutant::{Mutant, is_planted},
     placement::{HISTORIES, SHARED_KEYS},
 };
 use fieldmesh_envelope::ReplayWindow;
@@ -235,7 +236,9 @@ impl Inner {
         self.entropy.fill(&mut message_id);
         let (to, about) = (message.to, About::of(message.kind, &message.body));
         let now_s = self.clock.now_ms() / 1000;
-        let signed = self.service.compose(message, message_id, number, now_s).map_err(|error| {
+        let is_swapped = to.kind() == EntityKind::Customer && is_planted(Mutant::OrderLost);
+        let said = if is_swapped { number ^ 1 } else { number };
+        let signed = self.service.compose(message, message_id, said, now_s).map_err(|error| {
             JournalError::Failed(format!("a message cannot be signed: {error}"))
         })?;
         let sealed =

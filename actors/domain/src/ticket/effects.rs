@@ -34,9 +34,7 @@ impl Ticket {
             Event::Triaged { triage, .. } => self.triaged_effects(id, triage.as_deref()),
             Event::Compared { .. } => self.notices(id),
             Event::MatchAsked { .. } => vec![self.ask_desk(id), deadline, self.index(id)],
-            Event::Offered { technician, choice, .. } => {
-                vec![self.reserve(id, *technician, choice), deadline, self.index(id)]
-            }
+            Event::Offered { technician, choice, .. } => self.chosen(id, *technician, choice),
             Event::Unfilled { .. } => vec![deadline, self.index(id)],
             Event::OfferExpired => self.offer_expired(id),
             Event::Accepted { eta_min, .. } => self.accepted(id, *eta_min),
@@ -267,6 +265,17 @@ impl Ticket {
     pub(super) fn ask_desk(&self, id: EntityId) -> Effect {
         let (need, question) = (self.need(), self.question);
         self.tell_desk(id, desk::Command::Match { ticket: id, need, question, pace: None })
+    }
+
+    fn chosen(&self, id: EntityId, technician: EntityId, choice: &Choice) -> Vec<Effect> {
+        let reserved = self.reserve(id, technician, choice);
+        let mut effects = vec![reserved, self.deadline(), self.index(id)];
+        if is_planted(Mutant::OfferedTwice) {
+            let mut others = choice.candidates.iter().map(|one| one.technician);
+            let second = others.find(|other| *other != technician);
+            effects.extend(second.map(|second| self.reserve(id, second, choice)));
+        }
+        effects
     }
 
     fn reserve(&self, id: EntityId, technician: EntityId, choice: &Choice) -> Effect {

@@ -14,6 +14,7 @@ use super::{Event, Stage, Ticket};
 use crate::{
     Effect, EntityId,
     message::OfferId,
+    mutant::{Mutant, is_planted},
     selection::{Choice, Mode},
 };
 
@@ -47,6 +48,12 @@ impl Ticket {
 
     pub(super) fn offer_of(&self, invited: &Invited) -> OfferId {
         OfferId { epoch: self.epoch, seq: invited.seq }
+    }
+
+    /// The technician that the command is from holds the present offer.
+    pub(super) fn is_current(&self, technician: EntityId, offer: OfferId) -> bool {
+        let is_chosen = self.technician == Some(technician) || is_planted(Mutant::OfferedTwice);
+        is_chosen && self.offer() == offer
     }
 
     /// The offer that a technician has beside the one that the ticket counts on.
