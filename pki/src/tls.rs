@@ -90,6 +90,13 @@ impl LiveCredentials {
     }
 }
 
+/// Of a key that signs elsewhere, as in a token. That it fits its certificate is seen to by whoever makes the pair.
+impl From<CertifiedKey> for LiveCredentials {
+    fn from(certified: CertifiedKey) -> Self {
+        Self(RwLock::new(Arc::new(certified)))
+    }
+}
+
 impl ResolvesServerCert for LiveCredentials {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))

@@ -5,7 +5,8 @@
 //! says; [`udp`] puts QUIC on the simulated network; [`world`] runs node and devices under simulated time,
 //! disk and network, with faults, and checks the laws, [`group_world`] one replicated group,
 //! [`cluster_world`] a whole cluster with its devices. [`reception`] stands for nodes that come and go,
-//! [`link`] for the bad network before them. [`crash`] is a group in a process that dies.
+//! [`link`] for the bad network before them. [`crash`] is a group in a process that dies. [`seeds`] says which seeds
+//! simulations have.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -25,6 +26,8 @@ pub mod person;
 pub mod pki;
 pub mod process;
 pub mod reception;
+pub mod seeds;
+mod signature;
 pub mod udp;
 pub mod unchecked;
 pub mod world;

@@ -1,4 +1,4 @@
-//! Certificates of a cluster that exists for one test.
+//! Certificates of a cluster that exists for one test. However often they are made, they have as many bytes.
 
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ use fieldmesh_pki::{
     Identity, IssuingCa, KeyMaterial, Kind, RootCa, TrustStore, Usage, profile, tls::Credentials,
 };
 use zeroize::Zeroizing;
+
+use crate::signature::{self, even};
 
 pub const CLUSTER: &str = "sim.internal";
 pub const REGION: &str = "eu1";
@@ -39,9 +41,11 @@ impl Authority {
 
     /// One for each region, below the same root.
     pub fn of_regions(regions: &[&str], now_s: u64) -> Vec<Self> {
-        let root = RootCa::create(CLUSTER, now_s, [1; 16]).unwrap();
+        let root = || RootCa::create(CLUSTER, now_s, [1; 16]).unwrap();
+        let root = even(signature::P384, root, RootCa::certificate);
         let issuing = |(region, serial): (&&str, u8)| {
-            root.issue_issuing(region, 1, now_s, [serial; 16]).unwrap().0
+            let issuing = || root.issue_issuing(region, 1, now_s, [serial; 16]).unwrap().0;
+            even(signature::P384, issuing, IssuingCa::certificate)
         };
         let issuing: Vec<IssuingCa> = regions.iter().zip(2..).map(issuing).collect();
         let all: Vec<Vec<u8>> = issuing.iter().map(|ca| ca.certificate().to_vec()).collect();
@@ -72,7 +76,9 @@ impl Authority {
         let identity =
             Identity { cluster: CLUSTER.into(), region: self.region.to_string(), kind, id };
         let life = profile(kind).life(self.now_s, 0);
-        let leaf = self.issuing.issue(&key.spki(), &identity, &[], life, id).unwrap();
+        let spki = key.spki();
+        let leaf = || self.issuing.issue(&spki, &identity, &[], life, id).unwrap();
+        let leaf = even(signature::P256, leaf, |leaf| &leaf.der);
         let chain = vec![leaf.der, self.issuing.certificate().to_vec()];
         Credentials { chain, pkcs8: Zeroizing::new(key.pkcs8().to_vec()) }
     }

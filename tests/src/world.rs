@@ -1,7 +1,7 @@
 //! One node and its devices under simulated time, network and disk, with faults; and the laws.
 //!
 //! The node library and the device library run as they are. A run is a function of its seed: the
-//! trace of what devices saw, and when, is the same for the same seed.
+//! trace of what devices saw, and when, to the millisecond, is the same for the same seed.
 
 mod clock;
 pub(crate) mod people;
@@ -30,7 +30,7 @@ use fieldmesh_node::{
 };
 use fieldmesh_pki::{
     Kind,
-    tls::{self, Credentials, LiveCredentials, PeerVerifier, device_server_config},
+    tls::{self, Credentials, PeerVerifier, device_server_config},
 };
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 
@@ -42,7 +42,7 @@ pub use self::{
 };
 use crate::{
     pki::{Authority, CLUSTER, REGION, ServiceKit},
-    udp,
+    signature, udp,
 };
 
 /// So few that logs begin anew several times in a run.
@@ -151,7 +151,7 @@ async fn run_node(
     seed: u64,
 ) -> turmoil::Result {
     let clock: Arc<dyn Clock> = Arc::new(machine.clock.steady());
-    let live = Arc::new(LiveCredentials::new(&credentials).unwrap());
+    let live = signature::live(&credentials);
     let tls = device_server_config(live, verifier(&authority), wire::ALPN).unwrap();
     let endpoint =
         udp::endpoint(PORT, Some(edge::server_config(tls).unwrap()), [seed as u8; 32]).await;

@@ -3,17 +3,21 @@
 //!
 //! The laws are in `fieldmesh_tests::cluster_world`. A failing seed is run again alone by
 //! `FIELDMESH_SEED=<seed> cargo test -p fieldmesh-tests --test cluster_sim one_seed`, one of `FOUND` with
-//! `FIELDMESH_FOUND=1` beside it; `FIELDMESH_SEEDS` sets how many the sweep takes its seeds from. Each run tells how
-//! many seconds it simulated in one. **Not here:** single groups (`group_sim`), one node (`sim`).
+//! `FIELDMESH_FOUND=1` beside it; `FIELDMESH_SEEDS` sets how many the sweep takes its seeds from, `FIELDMESH_BASE` where
+//! it begins (`fieldmesh_tests::seeds`). Each run tells how many seconds it simulated in one. **Not here:** single groups
+//! (`group_sim`), one node (`sim`).
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
-    reason = "tests fail by panicking, and tell what they saw"
+    reason = "tests tell what they saw, and how long it took"
 )]
 
 use std::time::{Duration, Instant};
 
-use fieldmesh_tests::cluster_world::{Plan, Seen, run, run_handed};
+use fieldmesh_tests::{
+    cluster_world::{Plan, Seen, run, run_handed},
+    seeds::{again, first, number, same_trace},
+};
 
 /// Seeds of the sweep unless told otherwise; a third of them are of two regions, and in a fifth machines come and go.
 const SEEDS: u64 = 72;
@@ -24,10 +28,6 @@ const FOUND: &[u64] = &[1005, 1008, 1014, 1015, 1026, 1038, 1041, 1056, 1059];
 /// Crashes of a leader in a run, on average; fewer mean that the faults miss what they are for.
 const LEADER_CRASHES: usize = 5;
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
-
 fn check(plan: Plan) -> Result<Seen, String> {
     judged(plan, run(plan))
 }
@@ -37,7 +37,10 @@ fn judged(plan: Plan, seen: Seen) -> Result<Seen, String> {
     if seen.broken.is_empty() {
         return Ok(seen);
     }
-    Err(format!("seed {}: {:#?}\n{}", plan.seed, seen.broken, seen.trace.join("\n")))
+    let (seed, broken, trace) = (plan.seed, &seen.broken, seen.trace.join("\n"));
+    let found = if plan.eager { "FIELDMESH_FOUND=1 " } else { "" };
+    let again = format!("{found}{}", again("cluster_sim", seed));
+    Err(format!("seed {seed}: {broken:#?}\n{again}\n{trace}"))
 }
 
 fn tell(runs: &[Seen], took: Duration) -> String {
@@ -102,22 +105,12 @@ fn a_group_goes_on_where_its_only_voter_fails_while_it_is_given_away() {
     }
 }
 
-/// A trace that comes twice; nearly always that is the first one. The lengths of signatures in handshakes
-/// are chance, so that now and then there is a datagram more or less (RFC 9000 §8.1). With the second seed machines come
-/// and go, with the third a region is lost.
+/// What devices see and nodes say, to the millisecond. With the second seed machines come and go, with the third a
+/// region is lost.
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    const RUNS_MAX: usize = 5;
     for seed in [1, 2, 9] {
-        let mut seen: Vec<Vec<String>> = Vec::new();
-        loop {
-            let trace = run(Plan::of(seed)).trace;
-            if seen.contains(&trace) {
-                break;
-            }
-            seen.push(trace);
-            assert!(seen.len() < RUNS_MAX, "seed {seed} gave {RUNS_MAX} different traces");
-        }
+        same_trace(seed, |seed| run(Plan::of(seed)).trace);
     }
 }
 
@@ -139,7 +132,9 @@ fn what_once_found_something_finds_nothing() {
 /// Two halves, so that two cores share the sweep.
 fn half(part: u64) {
     let seeds = number("FIELDMESH_SEEDS").unwrap_or(SEEDS);
-    let plans = (1000..1000 + seeds).filter(|seed| seed % 2 == part).map(Plan::of);
+    let first = first();
+    println!("from seed {first}");
+    let plans = (first..first + seeds).filter(|seed| seed % 2 == part).map(Plan::of);
     let moving = plans.clone().filter(|plan| plan.moves).count();
     let losing = plans.clone().filter(|plan| plan.loses).count();
     let runs = sweep(plans);

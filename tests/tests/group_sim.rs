@@ -2,15 +2,15 @@
 //!
 //! The laws are in `fieldmesh_tests::group_world`. A failing seed is run again alone by
 //! `FIELDMESH_SEED=<seed> cargo test -p fieldmesh-tests --test group_sim one_seed`; `FIELDMESH_SEEDS` sets
-//! how many the sweep runs. A seed that once found something stays in `FOUND`.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "tests fail by panicking, and tell what they saw"
-)]
+//! how many the sweep runs, `FIELDMESH_BASE` where it begins (`fieldmesh_tests::seeds`). A seed that once found something
+//! stays in `FOUND`.
+#![allow(clippy::print_stdout, reason = "tests tell what they saw")]
 
 use fieldmesh_domain::mutant;
-use fieldmesh_tests::group_world::{Plan, Seen, run, run_stalled, run_unapplied};
+use fieldmesh_tests::{
+    group_world::{Plan, Seen, run, run_stalled, run_unapplied},
+    seeds::{again, first, number, same_trace},
+};
 
 /// Seeds of the sweep unless told otherwise: together more than five thousand crashes of a leader.
 const SEEDS: u64 = 600;
@@ -24,17 +24,16 @@ const PARTS: u64 = 4;
 /// entries were applied before their sync.
 const FOUND: &[u64] = &[1, 1063, 1100];
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
-
 /// What was seen, where no law was broken.
 fn check(seed: u64) -> Result<Seen, String> {
+    // For one that panics.
+    println!("seed {seed}");
     let seen = run(Plan::of(seed));
     if seen.broken.is_empty() {
         return Ok(seen);
     }
-    Err(format!("seed {seed}: {:#?}\n{}", seen.broken, seen.trace.join("\n")))
+    let (again, trace) = (again("group_sim", seed), seen.trace.join("\n"));
+    Err(format!("seed {seed}: {:#?}\n{again}\n{trace}", seen.broken))
 }
 
 fn tell(runs: &[Seen]) -> String {
@@ -92,7 +91,7 @@ fn who_cannot_apply_does_not_lead() {
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in [1, 3] {
-        assert_eq!(run(Plan::of(seed)).trace, run(Plan::of(seed)).trace, "seed {seed}");
+        same_trace(seed, |seed| run(Plan::of(seed)).trace);
     }
 }
 
@@ -123,7 +122,8 @@ fn what_once_found_something_finds_nothing() {
 
 fn part(part: u64) {
     let seeds = number("FIELDMESH_SEEDS").unwrap_or(SEEDS);
-    let runs = sweep((0..seeds).filter(|seed| seed % PARTS == part).map(|seed| 1000 + seed));
+    let first = first();
+    let runs = sweep((0..seeds).filter(|seed| seed % PARTS == part).map(|seed| first + seed));
     let crashes: usize = runs.iter().map(|seen| seen.leader_crashes).sum();
     let wanted = LEADER_CRASHES * runs.len() / SEEDS as usize;
     assert!(crashes >= wanted, "{crashes} crashes of a leader, {wanted} wanted");

@@ -1,33 +1,31 @@
 //! Simulation: node and devices as they are, under simulated time, network and disk.
 //!
-//! Laws: nothing acknowledged is lost, at most one technician per ticket, each customer sees each
-//! confirmation once. A failing seed is run again alone by `FIELDMESH_SEED=<seed> cargo test -p
-//! fieldmesh-tests --test sim one_seed`. `FIELDMESH_SEEDS` sets how many the sweep runs.
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "tests fail by panicking"
-)]
+//! Laws: nothing acknowledged is lost, at most one technician per ticket, each customer sees each confirmation once. A
+//! failing seed is run again alone by `FIELDMESH_SEED=<seed> cargo test -p fieldmesh-tests --test sim one_seed`. `FIELDMESH_SEEDS` sets how many
+//! the sweep runs, `FIELDMESH_BASE` where it begins (`fieldmesh_tests::seeds`).
+#![allow(clippy::print_stdout, reason = "tests tell what they saw")]
 
 use fieldmesh_domain::mutant;
-use fieldmesh_tests::world::{Plan, run};
+use fieldmesh_tests::{
+    seeds::{again, first, number, same_trace},
+    world::{Plan, run},
+};
 
 /// Seeds of the sweep unless told otherwise.
 const SEEDS: u64 = 200;
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
+/// Seeds that found something; none has yet, so it is the first of the others.
+const FOUND: &[u64] = &[1000];
 
 fn check(seed: u64) -> Result<(), String> {
+    // For one that panics.
+    println!("seed {seed}");
     let seen = run(Plan::of(seed));
     let broken = seen.broken_laws();
     if broken.is_empty() {
         return Ok(());
     }
-    Err(format!("seed {seed}: {broken:?}\n{}", seen.trace.join("\n")))
+    let (again, trace) = (again("sim", seed), seen.trace.join("\n"));
+    Err(format!("seed {seed}: {broken:?}\n{again}\n{trace}"))
 }
 
 #[test]
@@ -38,47 +36,44 @@ fn one_seed() {
     }
 }
 
-/// A trace that comes twice. Nearly always that is the first one: only the lengths of signatures in
-/// handshakes are chance, by a byte or two, and where a handshake is repeated just at QUIC's amplification
-/// limit, which counts bytes (RFC 9000 §8.1), there is a datagram more or less.
-fn trace(seed: u64) -> Vec<String> {
-    const RUNS_MAX: usize = 5;
-    let mut seen: Vec<Vec<String>> = Vec::new();
-    for _ in 0..RUNS_MAX {
-        let trace = run(Plan::of(seed)).trace;
-        if seen.contains(&trace) {
-            return trace;
-        }
-        seen.push(trace);
-    }
-    panic!("seed {seed} gave {RUNS_MAX} different traces: {seen:?}");
-}
-
+/// Devices see the same, to the millisecond.
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    for seed in [1, 2, 3, 4, 5] {
-        assert!(trace(seed).len() > 10, "seed {seed} saw nothing");
+    let traces = [1, 2, 3, 4, 5].map(|seed| same_trace(seed, |seed| run(Plan::of(seed)).trace));
+    for (trace, seed) in traces.iter().zip(1..) {
+        assert!(trace.len() > 10, "seed {seed} saw nothing");
     }
-    assert_ne!(trace(1), trace(2));
+    assert_ne!(traces[0], traces[1]);
 }
 
-fn sweep(from: u64, until: u64) {
-    let failed = (from..until).filter_map(|seed| check(seed).err());
+fn sweep(seeds: &[u64]) {
+    let failed = seeds.iter().filter_map(|seed| check(*seed).err());
     // One seed that finds a planted bug is enough.
     let enough = if mutant::planted().is_some() { 1 } else { usize::MAX };
     let failed: Vec<String> = failed.take(enough).collect();
-    println!("{} seeds, {} failed", until - from, failed.len());
+    println!("{} seeds, {} failed", seeds.len(), failed.len());
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }
 
-// Two halves, so that two cores share the sweep.
+#[test]
+fn what_once_found_something_finds_nothing() {
+    sweep(FOUND);
+}
+
+/// Two halves, so that two cores share the sweep.
+fn half(part: usize) {
+    let seeds = number("FIELDMESH_SEEDS").unwrap_or(SEEDS);
+    let all: Vec<u64> = (first()..).take(seeds as usize).collect();
+    let (one, other) = all.split_at(all.len() / 2);
+    sweep([one, other][part]);
+}
+
 #[test]
 fn sweep_first_half() {
-    sweep(1000, 1000 + number("FIELDMESH_SEEDS").unwrap_or(SEEDS) / 2);
+    half(0);
 }
 
 #[test]
 fn sweep_second_half() {
-    let seeds = number("FIELDMESH_SEEDS").unwrap_or(SEEDS);
-    sweep(1000 + seeds / 2, 1000 + seeds);
+    half(1);
 }

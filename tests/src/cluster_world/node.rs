@@ -40,7 +40,7 @@ use super::{
 use crate::{
     mesh::identity_in,
     pki::{CLUSTER, ServiceKit},
-    udp,
+    signature, udp,
     world::{
         SNAPSHOT_EVERY, SimEntropy, TIMING, WrongClock,
         people::{self, Shared},
@@ -260,8 +260,7 @@ async fn parts(machine: &Machine, told: Members, seed: u64) -> Result<NodeParts,
     let Machine { number, land, credentials, .. } = machine;
     let clock: Arc<dyn Clock> = Arc::new(machine.clock.steady());
     let trust = Trust::new(land.authority.trust());
-    let live = LiveCredentials::new(credentials).map_err(|error| error.to_string())?;
-    let live = Arc::new(live);
+    let live = signature::live(credentials);
     let mut chance = [0; 32];
     chance[..8].copy_from_slice(&seed.to_be_bytes());
     let lasting = |port, config| udp::lasting(port, config, [*number as u8; 32], chance);

@@ -27,14 +27,14 @@ use fieldmesh_node::{
     },
     trust::Trust,
 };
-use fieldmesh_pki::tls::{Credentials, LiveCredentials};
+use fieldmesh_pki::tls::Credentials;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{FAULTS, GROUP, Shared, authority, commit, host};
 use crate::{
     mesh::identity,
     pki::{CLUSTER, REGION},
-    udp,
+    signature, udp,
     world::SimClock,
 };
 
@@ -63,7 +63,7 @@ pub(super) async fn run(start: Start) -> turmoil::Result {
     let Start { number, nodes, seed, changes_voters, credentials, disk, seen } = start;
     let clock: Arc<dyn Clock> = Arc::new(SimClock);
     let trust = Trust::new(authority().trust());
-    let credentials = Arc::new(LiveCredentials::new(&credentials)?);
+    let credentials = signature::live(&credentials);
     let config = mesh::server_config(Arc::clone(&credentials), &trust, &clock)?;
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_be_bytes());

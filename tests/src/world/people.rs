@@ -35,7 +35,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::sync::mpsc;
 
 use super::{EPOCH_MS, SimClock, SimEntropy, verifier};
-use crate::{pki::Authority, udp};
+use crate::{pki::Authority, signature, udp};
 
 /// Where nodes take devices.
 pub(crate) const PORT: u16 = 7443;
@@ -176,7 +176,9 @@ async fn connect(
             .unwrap();
     let mut keys = DeviceKeys { signer: Arc::new(signer), hpke: Vec::new() };
     keys.rotate(EPOCH_MS / 1000).unwrap();
-    let tls = client_config(verifier(authority), Some(&person.credentials), wire::ALPN).unwrap();
+    let mut tls =
+        client_config(verifier(authority), Some(&person.credentials), wire::ALPN).unwrap();
+    tls.client_auth_cert_resolver = signature::live(&person.credentials);
     let endpoint = udp::endpoint(0, None, [habits.seed as u8; 32]).await;
     let at = |node: &String| SocketAddr::new(turmoil::lookup(node.as_str()), PORT);
     let mut nodes = habits.nodes.iter().map(at);

@@ -1,0 +1,72 @@
+//! Where a sweep's seeds begin, and whether a seed gives the same run twice.
+//!
+//! Each commit has seeds of its own: `scripts/test` takes `FIELDMESH_BASE` from the commit's hash. Without it a sweep
+//! begins where it always did. **Invariant:** whatever the base, at each place of a sweep is the same kind of run: how
+//! many nodes there are, how fast their disks are and what befalls them follows from remainders, which the base does not
+//! change. **Not here:** what a run is like (the plans of the worlds).
+
+/// Where sweeps begin unless told otherwise.
+const FIRST: u64 = 1000;
+/// What plans take remainders by (5, 8, 12, 15, 24, 32) divides it.
+const KINDS: u64 = 480;
+/// Bases that differ: what is reckoned from seeds does not overflow.
+const BASES: u64 = 1 << 32;
+
+/// A number of the environment.
+pub fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// The first seed of a sweep.
+pub fn first() -> u64 {
+    behind(number("FIELDMESH_BASE").unwrap_or(0))
+}
+
+fn behind(base: u64) -> u64 {
+    FIRST + base % BASES * KINDS
+}
+
+/// How a failing seed of a test is run again alone.
+pub fn again(test: &str, seed: u64) -> String {
+    format!("FIELDMESH_SEED={seed} cargo test -p fieldmesh-tests --test {test} one_seed")
+}
+
+/// Runs a seed twice; its trace.
+///
+/// # Panics
+/// Where the traces differ, with the first line that does.
+pub fn same_trace(seed: u64, run: impl Fn(u64) -> Vec<String>) -> Vec<String> {
+    let (one, other) = (run(seed), run(seed));
+    let at = one.iter().zip(&other).take_while(|(one, other)| one == other).count();
+    let (line, another) = (one.get(at), other.get(at));
+    assert_eq!(line, another, "seed {seed} gave two traces, which come apart at line {at}");
+    one
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_base_a_place_has_the_same_kind_of_run() {
+        for base in [0, 1, 7, 0xffff_ffff, u64::MAX] {
+            let first = behind(base);
+            for kinds in [5, 8, 12, 15, 24, 32] {
+                assert_eq!(first % kinds, FIRST % kinds, "base {base}");
+            }
+            assert!((first + FIRST).checked_mul(1_000_000).is_some());
+        }
+        assert_eq!(behind(0), FIRST);
+        assert_ne!(behind(1), behind(2));
+    }
+
+    #[test]
+    #[should_panic(expected = "come apart at line 1")]
+    fn traces_that_differ_are_told_where() {
+        let runs = std::cell::Cell::new(0);
+        same_trace(1, |_| {
+            runs.set(runs.get() + 1);
+            vec!["same".to_owned(), format!("run {}", runs.get())]
+        });
+    }
+}
