@@ -4,6 +4,8 @@
 //! trace of what devices saw, and when, to the millisecond, is the same for the same seed.
 
 mod clock;
+mod hands;
+mod histories;
 pub(crate) mod people;
 mod recorded;
 
@@ -52,8 +54,11 @@ pub(crate) const TIMING: Timing = Timing {
     election_min: Duration::from_millis(300),
     election_max: Duration::from_millis(600),
 };
-/// Tickets that a technician takes at a time.
+/// Tickets that a technician takes at a time: as many as there are for all of them, so that who is asked next is full; and
+/// one more where an answer comes late, so that another one can have the ticket by then.
 const CAPACITY: u16 = 2;
+/// Of so many seeds, one has a technician whose first acceptance comes too late: the offer lasts a minute.
+const LATE_EVERY: u64 = 8;
 /// The longest pause before a customer's request.
 const PAUSE_MS: u64 = 3000;
 /// A run that takes longer than this, simulated, has lost something.
@@ -102,6 +107,8 @@ pub struct Plan {
     pub cuts: usize,
     /// How often the clock of the node's machine is set wrong, and right again.
     pub clock_steps: usize,
+    /// Whether the first technician accepts its first offer when that is over.
+    pub late: bool,
 }
 
 impl Plan {
@@ -115,6 +122,7 @@ impl Plan {
             crashes: 3,
             cuts: 2,
             clock_steps: 2,
+            late: seed % LATE_EVERY == 3,
         }
     }
 }
@@ -198,7 +206,8 @@ pub fn run(plan: Plan) -> Seen {
     // From a fast disk to one so slow that much is under way when the power fails.
     let disk = Disk::new(Duration::from_millis([1, 2, 5, 20, 60][plan.seed as usize % 5]));
     let seen = Shared::default();
-    let somebody = |kind, number| Person::new(&authority, kind, number, CAPACITY);
+    let capacity = CAPACITY + u16::from(plan.late);
+    let somebody = |kind, number| Person::new(&authority, kind, number, capacity);
     let mut people: Vec<Person> =
         (0..plan.customers).map(|number| somebody(EntityKind::Customer, number)).collect();
     people
@@ -236,7 +245,8 @@ pub fn run(plan: Plan) -> Seen {
         let (person, authority, seen) = (person.clone(), Arc::clone(&authority), Arc::clone(&seen));
         let seed = plan.seed * 100 + index as u64 + 7;
         let (nodes, pause_ms) = (vec!["node".to_owned()], PAUSE_MS);
-        let habits = Habits { nodes, requests: plan.requests, pause_ms, seed };
+        let late = plan.late && index <= plan.customers;
+        let habits = Habits { nodes, requests: plan.requests, pause_ms, seed, late };
         sim.host(person.name.clone(), move || {
             live(person.clone(), Arc::clone(&authority), habits.clone(), Arc::clone(&seen))
         });
@@ -330,9 +340,10 @@ fn drive(
         }
         sim.step().expect("the simulation steps");
     }
-    // Repetitions that are still under way may yet be seen.
+    // Repetitions that are still under way may yet be seen, and the word to one of two who have a ticket.
     let until = sim.elapsed() + Duration::from_secs(8);
-    while sim.elapsed() < until {
+    let is_contested = || seen.lock().unwrap().is_contested();
+    while sim.elapsed() < until || (sim.elapsed() < PATIENCE && is_contested()) {
         sim.step().expect("the simulation steps");
     }
 }

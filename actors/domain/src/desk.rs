@@ -31,6 +31,7 @@ use crate::{
     Aggregate, Command as AnyCommand, Ctx, Effect, EntityId, EntityKind, Rejection, RejectionCode,
     TimerName,
     message::Location,
+    mutant::{Mutant, is_planted},
     selection::{self, CANDIDATES_MAX, Choice, Exclusion, Fit, Need},
     ticket,
     time::Millis,
@@ -414,7 +415,9 @@ impl Desk {
         self.given.insert(ticket, technician);
         self.answered.insert(ticket, question);
         let known = self.technicians.entry(technician).or_default();
-        known.load = known.load.saturating_add(1);
+        if !is_planted(Mutant::ReservedTwice) {
+            known.load = known.load.saturating_add(1);
+        }
         if let Some(place) = place {
             known.goes_to(ticket, place);
         }

@@ -29,6 +29,10 @@ pub enum Mutant {
     OutboxLost,
     /// A customer is told of a technician twice.
     ConfirmedTwice,
+    /// An acceptance counts although its offer is over.
+    LateAcceptTaken,
+    /// Nobody looks how many tickets a technician has already.
+    ReservedTwice,
     /// A revoked certificate is believed on.
     RevocationIgnored,
     /// The ledger leaves its last entry out.
@@ -49,7 +53,7 @@ pub enum Mutant {
 
 #[cfg(debug_assertions)]
 impl Mutant {
-    const ALL: [(&str, Self); 19] = [
+    const ALL: [(&str, Self); 21] = [
         ("ack_before_sync", Self::AckBeforeSync),
         ("sync_skipped", Self::SyncSkipped),
         ("ack_before_quorum", Self::AckBeforeQuorum),
@@ -61,6 +65,8 @@ impl Mutant {
         ("timer_lost", Self::TimerLost),
         ("outbox_lost", Self::OutboxLost),
         ("confirmed_twice", Self::ConfirmedTwice),
+        ("late_accept_taken", Self::LateAcceptTaken),
+        ("reserved_twice", Self::ReservedTwice),
         ("revocation_ignored", Self::RevocationIgnored),
         ("ledger_cut", Self::LedgerCut),
         ("device_dedup_off", Self::DeviceDedupOff),

@@ -34,6 +34,7 @@ use crate::{
     device::{Change, Device},
     encoded,
     message::{AlertBody, Answer, Location, OfferId, ReceiptBody, ReceiptStatus, ResponseBody},
+    mutant::{Mutant, is_planted},
     selection::{Away, Circumstances},
     ticket::{self, Progress, Reach, RefusalReason},
     time::Millis,
@@ -188,7 +189,8 @@ impl Technician {
         } else if !self.device.present {
             Some(RefusalReason::NoDevice)
         } else {
-            (others >= usize::from(self.capacity)).then_some(RefusalReason::Busy)
+            let is_full = others >= usize::from(self.capacity);
+            (is_full && !is_planted(Mutant::ReservedTwice)).then_some(RefusalReason::Busy)
         }
     }
 
@@ -201,6 +203,11 @@ impl Technician {
         body.check()?;
         let (ticket, offer) = (body.ticket, body.offer);
         let note = |status| Ok(vec![Event::AnswerNoted { ticket, status, message_id }]);
+        if let &Answer::Accept { eta_min } = &body.answer
+            && is_planted(Mutant::LateAcceptTaken)
+        {
+            return Ok(vec![Event::Accepted { ticket, offer, eta_min, message_id }]);
+        }
         let Some(held) = self.holdings.get(&ticket).filter(|held| held.offer == offer) else {
             return note(ReceiptStatus::NoLongerYours);
         };

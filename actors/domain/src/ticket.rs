@@ -56,6 +56,7 @@ use crate::{
     Aggregate, Ctx, Effect, EntityId, EntityKind, Rejection, RejectionCode, TimerName,
     escalation::Position,
     message::{NoteFrom, OfferId, Pause, RequestBody},
+    mutant::{Mutant, is_planted},
     selection::Wishes,
     technician::Phase,
     time::Millis,
@@ -238,7 +239,7 @@ impl Ticket {
         eta_min: u16,
         now: Millis,
     ) -> Vec<Event> {
-        let current = self.is_current(technician, offer);
+        let current = self.is_current(technician, offer) || is_planted(Mutant::LateAcceptTaken);
         let invited = self.invited(technician, offer);
         match self.stage {
             Stage::Offered if current || invited.is_some() => {

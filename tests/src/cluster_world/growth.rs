@@ -97,7 +97,8 @@ pub(super) fn host_devices(sim: &mut Sim<'_>, plan: &Plan, lands: &[Arc<Land>], 
             nodes.rotate_left(first);
             let pause_ms = FAULTS.as_millis() as u64 * 3 / 2 / plan.requests as u64;
             let seed = plan.seed * 1000 + u64::from(land.index) * 100 + index as u64 * 2;
-            Habits { nodes, requests: plan.requests, pause_ms, seed }
+            let late = plan.late && index <= plan.customers;
+            Habits { nodes, requests: plan.requests, pause_ms, seed, late }
         };
         for (line, owners) in land.lines() {
             let owners: Vec<(Person, Habits)> =

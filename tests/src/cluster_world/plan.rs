@@ -15,6 +15,9 @@ const LINES: usize = 2;
 /// Of so many seeds, one has machines that come and go, and another one, where there are two regions, loses the second. It
 /// has no factor in common with what else is drawn by remainder, so that each shape of a cluster has some.
 const CHANGES_EVERY: u64 = 5;
+/// Of so many seeds, two have a technician in each region whose first acceptance comes too late: one of them with one
+/// region, one with two, and neither with machines that come and go, which take their time too.
+const LATE_EVERY: u64 = 15;
 
 /// What a run is like.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +44,8 @@ pub struct Plan {
     pub moves: bool,
     /// Whether the second region is lost while faults go on, and begins again with the copies that the first one has.
     pub loses: bool,
+    /// Whether the first technician of each region accepts its first offer when that is over.
+    pub late: bool,
     /// Of each region.
     pub customers: usize,
     pub technicians: usize,
@@ -50,8 +55,8 @@ pub struct Plan {
 
 impl Plan {
     /// The plan of the sweep: every third one has two regions, of which now and then neither has a node to
-    /// spare; every eighth one has fine steps, with disks of each speed; in every fifth one machines come and go, and
-    /// in every fifth one with two regions the second of them is lost.
+    /// spare; every eighth one has fine steps, with disks of each speed; in every fifth one machines come and go, in
+    /// every fifth one with two regions the second of them is lost, and in some an acceptance comes too late.
     pub fn of(seed: u64) -> Self {
         let found = Self::as_found(seed);
         let nodes: &[u64] = if matches!(seed % 24, 6 | 15) { &[2, 1] } else { found.nodes };
@@ -61,8 +66,9 @@ impl Plan {
         let moves = seed % CHANGES_EVERY == 2;
         // The placement group goes on without the second region's voters.
         let loses = seed % CHANGES_EVERY == 4 && nodes.len() > 1 && nodes[0] > 2;
+        let late = matches!(seed % LATE_EVERY, 3 | 13);
         let (eager, lines, disks) = (false, Some(LINES), true);
-        Self { step_ms, eager, lines, nodes, sync_ms, disks, moves, loses, ..found }
+        Self { step_ms, eager, lines, nodes, sync_ms, disks, moves, loses, late, ..found }
     }
 
     /// The plan of a seed that found something before disks had faults of their own: what is drawn for those
@@ -88,6 +94,7 @@ impl Plan {
             disks: false,
             moves: false,
             loses: false,
+            late: false,
             customers: 3,
             technicians: 3,
             requests: 4,

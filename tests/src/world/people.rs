@@ -1,9 +1,9 @@
 //! People with devices under simulated time: what they do, what their devices saw, and what must hold of it.
 //!
-//! Customers ask for help now and then; technicians accept what they are offered, or decline it. The device
-//! library runs as it is. **Invariants:** what a device does follows from its seed and from what it is told;
+//! Customers ask for help now and then; technicians accept what they are offered, or decline it, and in some runs
+//! one of them accepts its first offer when that is over. The device library runs as it is. **Invariants:** what a device does follows from its seed and from what it is told;
 //! what was seen is written down in order. **Not here:** nodes and what befalls them (`world`,
-//! `cluster_world`).
+//! `cluster_world`), who has a ticket by what technicians were told (`hands`) and by its history (`histories`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,8 +22,9 @@ use fieldmesh_device::{
 };
 use fieldmesh_domain::{
     Command, EntityId, EntityKind, customer,
-    message::{Answer, Location, RequestBody, ResponseBody},
+    message::{AlertBody, Answer, Location, RequestBody, ResponseBody},
     technician::{self, Shift, Skill},
+    triage,
 };
 use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_node::{journal::ShardJournal, node::Node};
@@ -34,11 +35,13 @@ use fieldmesh_pki::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::sync::mpsc;
 
-use super::{EPOCH_MS, SimClock, SimEntropy, verifier};
+use super::{EPOCH_MS, SimClock, SimEntropy, hands::Hands, histories::Histories, verifier};
 use crate::{pki::Authority, signature, udp};
 
 /// Where nodes take devices.
 pub(crate) const PORT: u16 = 7443;
+/// Who answers too late does so within this after the end.
+const LATE_MS: u64 = 2000;
 
 /// A simulated person with a device.
 #[derive(Clone)]
@@ -120,6 +123,9 @@ pub(crate) struct Habits {
     pub(crate) requests: usize,
     pub(crate) pause_ms: u64,
     pub(crate) seed: u64,
+    /// A technician accepts its first offer when that is over; a customer asks for what is most urgent, whose offers
+    /// are over soonest.
+    pub(crate) late: bool,
 }
 
 /// What devices saw, in order.
@@ -130,6 +136,10 @@ pub struct Seen {
     pub(crate) received: BTreeSet<EntityId>,
     /// How often, and with which technicians, each ticket was confirmed to its customer.
     confirmed: BTreeMap<EntityId, Vec<Option<EntityId>>>,
+    hands: Hands,
+    histories: Histories,
+    /// Answers that are still to be given.
+    owed: usize,
     /// What is wrong beside what follows from the above.
     broken: Vec<String>,
 }
@@ -143,26 +153,65 @@ pub(crate) async fn live(
     habits: Habits,
     seen: Shared,
 ) -> turmoil::Result {
-    let seed = habits.seed;
+    let Habits { seed, late, .. } = habits;
     let (client, mut events) = connect(&person, &authority, &habits).await;
     if person.id.kind() == EntityKind::Customer {
         tokio::spawn(ask(person.id, client.clone(), habits, Arc::clone(&seen)));
     }
+    let mut owes_late = late;
     let mut dice = StdRng::seed_from_u64(seed + 1);
     while let Some(event) = events.recv().await {
-        if let Event::Alert { message_id, body, .. } = &event {
-            let declines = dice.random_range(0..4) == 0;
-            let answer = if declines {
-                Answer::Decline { reason: String::new() }
-            } else {
-                Answer::Accept { eta_min: 10 }
-            };
-            let response = ResponseBody { ticket: body.ticket, offer: body.offer, answer };
-            client.respond(Some(*message_id), &response).await.unwrap();
-        }
         seen.lock().unwrap().note(&person, &event);
+        let Event::Alert { message_id, body, .. } = event else { continue };
+        let declines = dice.random_range(0..4) == 0;
+        let is_late = std::mem::take(&mut owes_late);
+        let answer = if declines && !is_late {
+            Answer::Decline { reason: String::new() }
+        } else {
+            Answer::Accept { eta_min: 10 }
+        };
+        let response = ResponseBody { ticket: body.ticket, offer: body.offer, answer };
+        let device = (person.id, client.clone());
+        if is_late {
+            let after = until_late(&body, &mut dice);
+            tokio::spawn(respond_late(device, message_id, response, after, Arc::clone(&seen)));
+        } else {
+            respond(device, message_id, &response, &seen).await;
+        }
     }
     Ok(())
+}
+
+async fn respond(
+    (technician, client): (EntityId, Client),
+    alert: [u8; 16],
+    response: &ResponseBody,
+    seen: &Shared,
+) {
+    let message = client.respond(Some(alert), response).await.unwrap();
+    seen.lock().unwrap().hands.said(technician, message, response);
+}
+
+/// The time until an offer is over, whatever its node's clock says, and some more.
+fn until_late(offer: &AlertBody, dice: &mut StdRng) -> Duration {
+    let left_ms = offer.expires.0.saturating_sub(SimClock.now_ms());
+    let life_ms = triage::offer_life_s(offer.priority) * 1000;
+    Duration::from_millis(left_ms.max(life_ms) + dice.random_range(0..LATE_MS))
+}
+
+async fn respond_late(
+    (technician, client): (EntityId, Client),
+    alert: [u8; 16],
+    response: ResponseBody,
+    after: Duration,
+    seen: Shared,
+) {
+    seen.lock().unwrap().owed += 1;
+    tokio::time::sleep(after).await;
+    let what = format!("{technician} accepts {} late", response.ticket);
+    seen.lock().unwrap().tell(SimClock.now_ms() - EPOCH_MS, what);
+    respond((technician, client), alert, &response, &seen).await;
+    seen.lock().unwrap().owed -= 1;
 }
 
 async fn connect(
@@ -204,13 +253,14 @@ async fn connect(
 /// Asks for what a customer asks for.
 async fn ask(customer: EntityId, client: Client, habits: Habits, seen: Shared) {
     let mut dice = StdRng::seed_from_u64(habits.seed);
+    let step = if habits.late { 1 } else { 2 };
     for number in 0..habits.requests {
         tokio::time::sleep(Duration::from_millis(dice.random_range(0..habits.pause_ms))).await;
         let body = RequestBody {
             category: 1,
             subcategory: number as u16,
-            impact: 2,
-            urgency: 2,
+            impact: step,
+            urgency: step,
             location: Location { lat_e6: 48_100_000, lon_e6: 2_100_000 },
             text: "help".into(),
         };
@@ -226,12 +276,18 @@ impl Seen {
             Event::Connected => "connected".to_owned(),
             Event::Disconnected { .. } => "disconnected".to_owned(),
             Event::Refused { reason } => format!("refused: {reason}"),
-            Event::Receipt { body, .. } => {
-                self.received
-                    .extend(body.ticket.filter(|_| person.id.kind() == EntityKind::Customer));
+            Event::Receipt { message_id, body } => {
+                if person.id.kind() == EntityKind::Customer {
+                    self.received.extend(body.ticket);
+                } else {
+                    self.hands.told(person.id, *message_id, body);
+                }
                 format!("receipt {:?} {:?}", body.status, body.ticket)
             }
-            Event::Alert { body, .. } => format!("alert {} {:?}", body.ticket, body.offer),
+            Event::Alert { body, .. } => {
+                self.hands.alerted(person.id, person.capacity, body);
+                format!("alert {} {:?}", body.ticket, body.offer)
+            }
             Event::Confirmation { body, .. } => {
                 if body.number == 2 {
                     self.confirmed.entry(body.ticket).or_default().push(body.technician);
@@ -254,9 +310,14 @@ impl Seen {
         self.broken.push(what);
     }
 
-    /// Whether so many requests were made, and all of them were confirmed.
+    /// Whether so many requests were made, all of them were confirmed, and whoever has to answer has done so.
     pub(crate) fn is_done(&self, requests: usize) -> bool {
-        self.requested.len() == requests && self.open().next().is_none()
+        self.requested.len() == requests && self.open().next().is_none() && self.owed == 0
+    }
+
+    /// Whether two technicians have a ticket by what they were told so far.
+    pub(crate) fn is_contested(&self) -> bool {
+        self.hands.is_contested()
     }
 
     /// What was asked for and not confirmed yet.
@@ -272,31 +333,11 @@ impl Seen {
         self.confirmed.len()
     }
 
-    /// Looks at the history of each ticket in each journal that has it: time goes on in it, and no step is
-    /// missing. That each step names the one before is seen to while it is read.
+    /// Looks at the history of each ticket and technician in each journal that has it.
     pub(crate) fn read_histories(&mut self, of: &str, journals: &[ShardJournal]) {
-        let mut broken = Vec::new();
-        for ticket in &self.requested {
-            for journal in journals {
-                match journal.history(*ticket) {
-                    Ok(steps) => {
-                        let times: Vec<u64> = steps.iter().map(|step| step.record.at_ms).collect();
-                        if !times.is_sorted() {
-                            broken.push(format!("{of}: {ticket} has steps at {times:?}"));
-                        }
-                        let mut next = 0;
-                        for step in &steps {
-                            if step.version != next {
-                                broken.push(format!("{of}: {ticket} has no version {next}"));
-                            }
-                            next = step.version + step.record.events.len() as u64;
-                        }
-                    }
-                    Err(error) => broken.push(format!("{of}: {ticket} cannot be read: {error}")),
-                }
-            }
+        for id in self.requested.iter().copied().chain(self.hands.technicians()) {
+            self.broken.extend(self.histories.read(of, id, journals));
         }
-        self.broken.extend(broken);
     }
 
     /// What was promised and is not so.
@@ -314,10 +355,28 @@ impl Seen {
             if technicians.len() > 1 {
                 broken.push(format!("{ticket} was confirmed {} times", technicians.len()));
             }
-            if technicians.iter().collect::<BTreeSet<_>>().len() > 1 {
-                broken.push(format!("{ticket} has two technicians"));
-            }
+        }
+        if self.histories.is_read() {
+            broken.extend(self.hands.broken_laws(&self.histories));
+            broken.extend(self.told_of_nobody());
         }
         broken
+    }
+
+    /// Customers who were told of somebody who never had their ticket.
+    fn told_of_nobody(&self) -> Vec<String> {
+        let told = self
+            .confirmed
+            .iter()
+            .flat_map(|(ticket, all)| all.iter().map(move |one| (ticket, one)));
+        let had = |ticket, one: &Option<EntityId>| {
+            one.is_some_and(|one| self.histories.took(ticket, one))
+        };
+        let wrong = told.filter(|(ticket, one)| !had(**ticket, one));
+        wrong
+            .map(|(ticket, one)| {
+                format!("{ticket}: its customer was told of {one:?}, who never had it")
+            })
+            .collect()
     }
 }
