@@ -7,10 +7,10 @@
 //! everything served (`peace`).
 //!
 //! Laws: what was acknowledged is confirmed to its customer, once, with one technician (`world::people`), who is the only
-//! one by what technicians were told (`world::hands`) and by the ticket's history (`world::histories`); a
-//! term of a group has one leader (`sight`); whoever leads can read what its group stored (`node`); in the end
-//! all replicas of a group have the same log and the same state, an entity is in its slot's shard and nowhere
-//! else, and its history is whole (`laws`).
+//! one by what technicians were told (`world::hands`) and by the ticket's history (`world::histories`); a term of a group
+//! has one leader (`sight`); whoever leads can read what its group stored (`node`); in the end all replicas of a group
+//! have the same log and the same state, an entity is in its slot's shard and nowhere else, and its history is whole
+//! (`laws`).
 
 mod authority;
 mod faults;

@@ -54,8 +54,8 @@ pub(crate) const TIMING: Timing = Timing {
     election_min: Duration::from_millis(300),
     election_max: Duration::from_millis(600),
 };
-/// Tickets that a technician takes at a time: as many as there are for all of them, so that who is asked next is full; and
-/// one more where an answer comes late, so that another one can have the ticket by then.
+/// Tickets that a technician takes at a time: all of them together take just as many as there are. Where an answer comes
+/// late it is one more, so that another one can have the ticket by then.
 const CAPACITY: u16 = 2;
 /// Of so many seeds, one has a technician whose first acceptance comes too late: the offer lasts a minute.
 const LATE_EVERY: u64 = 8;

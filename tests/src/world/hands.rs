@@ -3,9 +3,10 @@
 //! A device has a ticket from the yes to its acceptance until it is told that the ticket is not its any more. Whoever
 //! accepts just when its offer ends may be told both, one after the other: its ticket has refused it as too late.
 //!
-//! **Laws:** an epoch of a ticket's offers is one technician's. No two devices have a ticket at a time, unless its history
-//! says that one of the two came too late. In the end a ticket is in the hands of whom its history says, and of nobody
-//! else; and no device has more tickets than its owner takes at a time. **Not here:** the histories (`histories`).
+//! **Laws:** an epoch of a ticket's offers is one technician's. No two devices have a ticket at a time, unless its
+//! history says that one of the two came too late. In the end a ticket is in the hands of whom its history says, and of
+//! nobody else; and no device has more tickets than its owner takes at a time. **Not here:** the histories
+//! (`histories`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

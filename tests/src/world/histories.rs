@@ -1,9 +1,9 @@
 //! What the histories of tickets and technicians say, and may not say.
 //!
-//! **Laws:** no step of a history is missing, and time goes on in it. Epochs of a ticket's offers rise, so that each is one
-//! technician's; whoever accepts it has an offer of it, and nobody else has it. A technician never holds more tickets than
-//! it takes at a time. That each step names the one before is seen to while it is read. **Not here:** what devices were
-//! told (`hands`).
+//! **Laws:** no step of a history is missing, and time goes on in it. Epochs of a ticket's offers rise, so that each is
+//! one technician's; whoever accepts it has an offer of it, and nobody else has it. A technician never holds more tickets
+//! than it takes at a time. That each step names the one before is seen to while it is read. **Not here:** what devices
+//! were told (`hands`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,9 +1,10 @@
 //! People with devices under simulated time: what they do, what their devices saw, and what must hold of it.
 //!
 //! Customers ask for help now and then; technicians accept what they are offered, or decline it, and in some runs
-//! one of them accepts its first offer when that is over. The device library runs as it is. **Invariants:** what a device does follows from its seed and from what it is told;
-//! what was seen is written down in order. **Not here:** nodes and what befalls them (`world`,
-//! `cluster_world`), who has a ticket by what technicians were told (`hands`) and by its history (`histories`).
+//! one of them accepts its first offer when that is over. The device library runs as it is. **Invariants:** what a
+//! device does follows from its seed and from what it is told; what was seen is written down in order. **Not here:**
+//! nodes and what befalls them (`world`, `cluster_world`), who has a ticket by what technicians were told (`hands`) and
+//! by its history (`histories`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
