@@ -153,6 +153,13 @@ fn action(deed: &Deed, registration: &str, by: &str) -> Action {
             Action::PhaseChanged { from: from.name().to_owned(), to }
         }
         Deed::KeyUsed { purpose } => Action::KeyUsed { purpose: purpose.clone(), count: 1 },
+        Deed::ChaosBegun { scenario, document, seed, target, .. } => Action::ChaosBegun {
+            scenario: scenario.clone(),
+            document: *document,
+            seed: *seed,
+            target: target.clone(),
+        },
+        Deed::ChaosEnded { exit, .. } => Action::ChaosEnded { exit: *exit },
     }
 }
 
@@ -167,6 +174,7 @@ pub fn leaf(number: u64, at: Millis, note: &Note) -> Result<Vec<u8>, LedgerError
         Deed::CaIntroduced { certificate, .. } | Deed::CaMoved { certificate, .. } => {
             name(certificate)
         }
+        Deed::ChaosBegun { run, .. } | Deed::ChaosEnded { run, .. } => format!("chaos/{run}"),
         _ if registration.is_empty() => "authority".to_owned(),
         _ => registration,
     };

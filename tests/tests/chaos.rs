@@ -332,6 +332,36 @@ pick = "node:2"
 recover_within = "30s"
 "#;
 
+/// The ledger says who broke the cluster by what, and how that ended; of runs that were refused it says nothing.
+async fn ledger_tells(node: &Path, out: &Path) {
+    let ledger = out.join("exported.jsonl");
+    fieldmesh(node, &["ca", "audit", "export", text(&ledger)]).await.expect_code(0);
+    fieldmesh(node, &["ca", "audit", "verify", text(&ledger)]).await.expect_code(0);
+    let ledger = std::fs::read_to_string(ledger).unwrap();
+    let lines = ledger.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let entries: Vec<Value> = lines.map(|mut line| line["entry"].take()).collect();
+    let of = |action: &str| -> Vec<&Value> {
+        entries.iter().filter(|entry| entry["action"][action].is_object()).collect()
+    };
+    let (begun, ended) = (of("chaos_begun"), of("chaos_ended"));
+    assert_eq!((begun.len(), ended.len()), (1, 1), "{begun:?} {ended:?}");
+    let history = std::fs::read_to_string(out.join("history.jsonl")).unwrap();
+    let run: Value = serde_json::from_str(history.lines().next().unwrap()).unwrap();
+    let wanted = json!({
+        "scenario": "elsewhere",
+        "document": run["document"],
+        "seed": run["scenario"]["seed"],
+        "target": "staging",
+    });
+    assert_eq!(begun[0]["action"]["chaos_begun"], wanted);
+    assert_eq!(ended[0]["action"]["chaos_ended"], json!({ "exit": 0 }));
+    assert_eq!(
+        (&begun[0]["subject"], &begun[0]["actor"]),
+        (&ended[0]["subject"], &ended[0]["actor"])
+    );
+    assert!(begun[0]["subject"].as_str().unwrap().starts_with("chaos/"), "{begun:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_that_is_there_is_broken_where_it_allows_that_and_left_as_it_was() {
     let nodes = Nodes::start_in(None, 3, &[("chaos.enabled", "true")]).await;
@@ -370,6 +400,7 @@ async fn a_cluster_that_is_there_is_broken_where_it_allows_that_and_left_as_it_w
     assert_eq!(results["ending"], "passed");
     assert!(verdicts(&results).iter().all(|(_, verdict)| verdict == "kept"), "{results}");
     assert!(!verdicts(&results).iter().any(|(promise, _)| promise == "bounds"), "{results}");
+    ledger_tells(&node, &out).await;
     // Whoever came for the run is gone with it.
     let health = fieldmesh(&node, &["tech", "health"]).await.expect_code(0).json();
     let complaints = health["complaints"].as_array().unwrap();

@@ -182,6 +182,30 @@ pub enum Deed {
         #[n(4)]
         compromised: bool,
     },
+    /// The region's nodes are broken on purpose from now on.
+    #[n(14)]
+    ChaosBegun {
+        #[n(0)]
+        run: String,
+        #[n(1)]
+        scenario: String,
+        /// SHA-256 of its document.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        document: [u8; 32],
+        #[n(3)]
+        seed: u64,
+        #[n(4)]
+        target: String,
+    },
+    /// They are not any more.
+    #[n(15)]
+    ChaosEnded {
+        #[n(0)]
+        run: String,
+        /// 0 passed, 1 a promise was broken, 2 given up, 3 it says nothing.
+        #[n(1)]
+        exit: u8,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

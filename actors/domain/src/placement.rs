@@ -30,8 +30,8 @@ pub use self::bundle::{Bundle, Ca, Move, Node, Phase, Proposal, Role, Step, Want
 pub use self::documents::{DOCUMENT_BYTES_MAX, Document, DocumentKind, VERSIONS_KEPT, Written};
 pub use self::members::{
     AREAS, ARRIVALS, AUTHORITY, COUNTS, DELIVERIES, GROUPS_PER_REGION, HISTORIES, Home, LEVEL,
-    MARKS, Member, Members, ORDERS, PEOPLE, PLACEMENT, Placed, Presence, SHARDS_MAX, SHARED_KEYS,
-    SITES, SLOTS_MOVE, TALLIES, TRIGGERS, ZONES,
+    MARKS, Member, Members, ORDERS, PEOPLE, PLACEMENT, Placed, Presence, RUNS, SHARDS_MAX,
+    SHARED_KEYS, SITES, SLOTS_MOVE, TALLIES, TRIGGERS, ZONES,
 };
 pub use self::policy::Policy;
 use self::rotation::{introduction, note};

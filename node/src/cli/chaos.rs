@@ -8,6 +8,7 @@
 //! refused · 3 the run says nothing of the product.
 
 mod allow;
+mod chronicle;
 mod endings;
 mod errand;
 mod finals;
@@ -240,6 +241,13 @@ async fn run(args: &RunArgs, output: &Output) -> Result<(), CliError> {
     }
     errand.begin()?;
     let (history, interrupt) = (errand.history(), Interrupt::listen()?);
+    let chronicle = match &there {
+        None => None,
+        Some(_) => Some(errand.chronicled(Api::from_common(&args.common)?).await?),
+    };
+    if let Some(chronicle) = &chronicle {
+        output.say(format_args!("run {} in the ledger", chronicle.run()));
+    }
     let work = errand.work(&history, None, &interrupt);
     let running = async {
         match there {
@@ -254,7 +262,15 @@ async fn run(args: &RunArgs, output: &Output) -> Result<(), CliError> {
             "it was interrupted twice: leases end within 5 s; a drained node and the run's people stay as they are",
         )),
     };
-    errand.judged(ran, output)
+    let judged = errand.judged(ran, output);
+    if let Some(chronicle) = chronicle {
+        let exit = judged.as_ref().err().map_or(0, CliError::code);
+        if let Err(error) = chronicle.end(exit).await {
+            tracing::warn!(%error, "the ledger has no end of the run");
+            output.say(format_args!("the ledger has no end of the run: {error}"));
+        }
+    }
+    judged
 }
 
 /// Judges the history of a run's directory.

@@ -44,6 +44,11 @@ impl CliError {
     pub fn unreachable(text: impl Display) -> Self {
         Self { code: 69, text: text.to_string() }
     }
+
+    /// What the program ends with.
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
 }
 
 impl Display for CliError {

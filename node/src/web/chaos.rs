@@ -6,6 +6,7 @@
 //! audit record. **Not here:** what a lease does (`chaos`), when faults come (whoever runs them).
 
 pub mod allowance;
+pub mod runs;
 
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub fn routes(scope: &mut web::ServiceConfig) {
         .route("/chaos/replicas", web::get().to(replicas))
         .route("/chaos/leases/{number}", web::put().to(lease))
         .route("/chaos/leases/{number}", web::delete().to(end))
+        .route("/chaos/runs/{run}", web::post().to(runs::begin))
+        .route("/chaos/runs/{run}/end", web::post().to(runs::end))
         .route("/chaos/allowance", web::post().to(allowance::allow))
         .route("/chaos/allowance", web::delete().to(allowance::forbid));
 }

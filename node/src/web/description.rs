@@ -107,6 +107,8 @@ const EST: &str = "/.well-known/est/";
         chaos::replicas,
         chaos::allowance::allow,
         chaos::allowance::forbid,
+        chaos::runs::begin,
+        chaos::runs::end,
         cluster::status,
         cluster::found,
         cluster::join,

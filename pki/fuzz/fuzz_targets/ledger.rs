@@ -52,6 +52,13 @@ fn entries() -> Vec<Entry> {
         Action::Issued(issuance),
         Action::Revoked { issuer: [1; 32], serial: vec![9], reason: "keyCompromise".into() },
         Action::KeyUsed { purpose: "crl".into(), count: 24 },
+        Action::ChaosBegun {
+            scenario: "game-day".into(),
+            document: [7; 32],
+            seed: 42,
+            target: "production".into(),
+        },
+        Action::ChaosEnded { exit: 0 },
     ];
     let entry = |(number, action)| Entry {
         number,

@@ -223,6 +223,28 @@ pub enum Action {
     /// The request waited too long for its approval, or the approval for its request.
     #[n(17)]
     Lapsed {},
+    /// The subject, a run of chaos, breaks nodes of the region on purpose from now on.
+    #[n(18)]
+    ChaosBegun {
+        #[n(0)]
+        scenario: String,
+        /// SHA-256 of the scenario's document.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        #[serde(with = "hex")]
+        document: Hash,
+        #[n(2)]
+        seed: u64,
+        /// `staging` or `production`.
+        #[n(3)]
+        target: String,
+    },
+    /// It is over.
+    #[n(19)]
+    ChaosEnded {
+        /// 0 passed, 1 a promise was broken, 2 given up, 3 it says nothing.
+        #[n(0)]
+        exit: u8,
+    },
 }
 
 impl Entry {

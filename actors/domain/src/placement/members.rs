@@ -23,7 +23,7 @@ use crate::{EntityId, EntityKind, IndexRow, Region, Rejection, RejectionCode, ti
 
 /// What a program understands of commands, events and log entries. Raised with each kind that an older one
 /// would not know: nobody writes it before every node says that it knows it.
-pub const LEVEL: u32 = SITES;
+pub const LEVEL: u32 = RUNS;
 /// The level of entries that name the history that they go on from, and of regions with a policy.
 pub const HISTORIES: u32 = 1;
 /// The level of slots that move.
@@ -54,6 +54,8 @@ pub const PEOPLE: u32 = 14;
 /// The level of desks that hear where a ticket is by now that somebody has, and of allowances of chaos that two persons
 /// agree to; those of level 6 took two machines for them.
 pub const SITES: u32 = 15;
+/// The level of ledgers that tell of runs of chaos.
+pub const RUNS: u32 = 16;
 /// The one group that every node takes part in.
 pub const PLACEMENT: u32 = 0;
 /// The numbers of groups that each region has for itself.

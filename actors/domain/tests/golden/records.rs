@@ -164,6 +164,17 @@ fn notes_of_the_ledger() {
         ("820980", Deed::Readmitted),
         ("820a83190193626e6f02", Deed::Refused { code: 403, why: "no".into(), unlisted: 2 }),
         ("820b816363726c", Deed::KeyUsed { purpose: "crl".into() }),
+        (
+            "820e8562723163646179<hash>182a6770726f64756374",
+            Deed::ChaosBegun {
+                run: "r1".into(),
+                scenario: "day".into(),
+                document: HASH,
+                seed: 42,
+                target: "product".into(),
+            },
+        ),
+        ("820f8262723102", Deed::ChaosEnded { run: "r1".into(), exit: 2 }),
     ]);
     are_frozen(&[
         ("83<reg>626f70820580", note()),

@@ -162,6 +162,16 @@ fn deed() -> impl Strategy<Value = Deed> {
             unlisted
         }),
         why().prop_map(|purpose| Deed::KeyUsed { purpose }),
+        (by(), why(), hash(), any::<u64>(), why()).prop_map(
+            |(run, scenario, document, seed, target)| Deed::ChaosBegun {
+                run,
+                scenario,
+                document,
+                seed,
+                target,
+            }
+        ),
+        (by(), any::<u8>()).prop_map(|(run, exit)| Deed::ChaosEnded { run, exit }),
         (key(), hash(), any::<u64>()).prop_map(|(issuer, certificate, not_after)| {
             Deed::CaIntroduced { issuer, certificate, not_after }
         }),

@@ -13,13 +13,14 @@ use fieldmesh_chaos::{Ending, Fault, Refuses, Scenario, Target, Timeline};
 
 use super::{
     HISTORY,
+    chronicle::Chronicle,
     interrupt::Interrupt,
     report,
     run::{self, Work},
     scenario, timeline,
 };
 use crate::{
-    cli::{CliError, Common, Output, lab::Lab},
+    cli::{CliError, Common, Output, api::Api, lab::Lab},
     files,
 };
 
@@ -106,6 +107,11 @@ impl Errand {
         }
         let made = files::make_private_dir(out);
         made.map_err(|error| CliError::usage(format!("{}: {error}", out.display())))
+    }
+
+    /// Has the ledger of the cluster that is to be broken say so.
+    pub(super) async fn chronicled(&self, api: Api) -> Result<Chronicle, CliError> {
+        Chronicle::begin(api, &self.scenario, &self.document).await
     }
 
     pub(super) fn history(&self) -> PathBuf {

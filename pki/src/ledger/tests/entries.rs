@@ -20,6 +20,38 @@ fn the_bytes_are_frozen() {
 }
 
 #[test]
+fn the_bytes_of_runs_of_chaos_are_frozen_and_come_back() {
+    let begun = Action::ChaosBegun {
+        scenario: "game-day".to_owned(),
+        document: [7; 32],
+        seed: 42,
+        target: "production".to_owned(),
+    };
+    let digest = "07".repeat(32);
+    for (action, bytes, json) in [
+        (
+            begun,
+            format!("82128468{}5820{digest}182a6a{}", hex(b"game-day"), hex(b"production")),
+            format!(
+                "{{\"chaos_begun\":{{\"scenario\":\"game-day\",\"document\":\"{digest}\",\"seed\":42,\
+                 \"target\":\"production\"}}}}"
+            ),
+        ),
+        (
+            Action::ChaosEnded { exit: 3 },
+            "82138103".to_owned(),
+            "{\"chaos_ended\":{\"exit\":3}}".to_owned(),
+        ),
+    ] {
+        assert_eq!(hex(&minicbor::to_vec(&action).unwrap()), bytes);
+        assert_eq!(serde_json::to_string(&action).unwrap(), json);
+        let (actor, subject) = ("operator/ann".to_owned(), "chaos/r1".to_owned());
+        let entry = Entry { number: 7, at_ms: START_MS, actor, action, subject };
+        assert_eq!(Entry::from_bytes(&entry.to_bytes().unwrap()), Ok(entry));
+    }
+}
+
+#[test]
 fn entries_come_back() {
     for (entry, bytes) in entries().iter().zip(leaves()) {
         assert_eq!(Entry::from_bytes(&bytes).as_ref(), Ok(entry));
@@ -33,7 +65,7 @@ fn what_a_later_version_would_add_is_refused_not_skipped() {
     longer[0] = 0x86;
     longer.push(1);
     assert_eq!(Entry::from_bytes(&longer), Err(EntryError::NotCanonical));
-    let unknown = (0, 0, "", (18, [0; 0]), "");
+    let unknown = (0, 0, "", (20, [0; 0]), "");
     let unknown = minicbor::to_vec(unknown).unwrap();
     assert!(matches!(Entry::from_bytes(&unknown), Err(EntryError::Malformed(_))));
     let mut trailing = leaves().remove(0);
