@@ -12,7 +12,7 @@ use fieldmesh_domain::{
 };
 use tokio::sync::watch;
 
-use crate::audit::{Audit, Deed, Event};
+use crate::audit::{Audit, Deed, Event, OfChaos};
 
 /// What is known now.
 #[derive(Default)]
@@ -67,11 +67,9 @@ impl Agreement {
                 until_ms = until.0,
                 "CHAOS IS ALLOWED on this cluster"
             );
-            let (by, what) = (approved_by.as_str(), Deed::AllowanceBegun);
-            let (lease, fault, until_ms) = (None, None, Some(until.0));
-            let proposed_by = Some(proposed_by.as_str());
-            self.audit
-                .note(since.0, Event::Chaos { by, what, lease, fault, proposed_by, until_ms });
+            let begun = OfChaos::by(approved_by, Deed::AllowanceBegun);
+            let (proposed_by, until_ms) = (Some(proposed_by.as_str()), Some(until.0));
+            self.audit.note(since.0, Event::Chaos(OfChaos { proposed_by, until_ms, ..begun }));
         }
         // What ended before this node knew of it is no news here.
         if let Some(Ended { at, by }) = &now.ended

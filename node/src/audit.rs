@@ -15,6 +15,7 @@ use std::{
     },
 };
 
+use fieldmesh_chaos::Fault;
 use fieldmesh_domain::EntityId;
 use serde::{Serialize, Serializer};
 use tokio::sync::mpsc;
@@ -65,43 +66,82 @@ pub enum Event<'a> {
     StartsForgotten {
         node: u64,
     },
-    /// An operator broke this node on purpose, ended that, or had a part in allowing it.
-    Chaos {
-        by: &'a str,
-        what: Deed,
-        /// By which lease.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        lease: Option<u64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        fault: Option<&'a str>,
-        /// Of an allowance.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        proposed_by: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        until_ms: Option<u64>,
-    },
+    /// This node was broken on purpose, or is not any more; or an operator had a part in allowing it.
+    Chaos(OfChaos<'a>),
 }
 
-/// What an operator did about chaos.
+/// What was done about chaos.
+#[derive(Debug, Serialize)]
+pub struct OfChaos<'a> {
+    /// An operator; nobody where it ended by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<&'a str>,
+    pub what: Deed,
+    /// By which lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Fault>,
+    /// Of what is over: how often it had its effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effect: Option<u64>,
+    /// Of what was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<&'a str>,
+    /// Of an allowance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposed_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
+}
+
+/// What that was.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Deed {
     /// A lease was begun; going on with it is not listed.
     Leased,
+    LeaseRefused,
     LeaseEnded,
-    /// All leases were ended.
+    /// Nobody renewed it.
+    LeaseExpired,
+    /// It ended with what allowed it.
+    LeaseForbidden,
+    /// All leases were ended, each of which is listed, too.
     Stopped,
     /// All devices were sent away.
     Herd,
+    HerdRefused,
     AllowanceProposed,
     AllowanceBegun,
     AllowanceEnded,
+    AllowanceRefused,
 }
 
 impl<'a> Event<'a> {
+    /// What an operator did.
     pub fn chaos(by: &'a str, what: Deed) -> Self {
-        let (lease, fault, proposed_by, until_ms) = (None, None, None, None);
-        Self::Chaos { by, what, lease, fault, proposed_by, until_ms }
+        Self::Chaos(OfChaos::by(by, what))
+    }
+}
+
+impl<'a> OfChaos<'a> {
+    /// What nobody did.
+    pub fn of(what: Deed) -> Self {
+        let (by, fault, why, proposed_by) = (None, None, None, None);
+        let (lease, figures, effect, until_ms) = (None, None, None, None);
+        Self { by, what, lease, fault, figures, effect, why, proposed_by, until_ms }
+    }
+
+    pub fn by(by: &'a str, what: Deed) -> Self {
+        Self { by: Some(by), ..Self::of(what) }
+    }
+
+    pub fn by_lease(self, number: u64, fault: &Fault) -> Self {
+        let (lease, name, figures) = (Some(number), Some(fault.name()), Some(*fault));
+        Self { lease, fault: name, figures, ..self }
     }
 }
 
@@ -135,6 +175,13 @@ impl Audit {
     /// Records nothing: for simulations, which have no files.
     pub fn nowhere() -> Self {
         Self::default()
+    }
+
+    /// Records to whoever looks.
+    #[cfg(test)]
+    pub(crate) fn looked_at() -> (Self, mpsc::Receiver<Vec<u8>>) {
+        let (lines, queue) = mpsc::channel(QUEUE_LINES);
+        (Self { lines: Some(lines), missing: Arc::default() }, queue)
     }
 
     /// Records into `audit.jsonl` in a directory.
@@ -211,6 +258,15 @@ mod tests {
         let event = Event::chaos("op", Deed::AllowanceEnded);
         let line = serde_json::to_string(&Line { at_ms: 5, missing: 0, event }).unwrap();
         assert_eq!(line, r#"{"at_ms":5,"event":"chaos","by":"op","what":"allowance_ended"}"#);
+        let slow = Fault::SlowDisk { delay_ms: 20 };
+        let event = Event::Chaos(
+            OfChaos { effect: Some(7), ..OfChaos::of(Deed::LeaseExpired) }.by_lease(3, &slow),
+        );
+        let line = serde_json::to_string(&Line { at_ms: 5, missing: 0, event }).unwrap();
+        assert_eq!(
+            line,
+            r#"{"at_ms":5,"event":"chaos","what":"lease_expired","lease":3,"fault":"disk.slow","figures":{"kind":"slow_disk","delay_ms":20},"effect":7}"#
+        );
         let (lines, queue) = mpsc::channel(1);
         let audit = Audit { lines: Some(lines), missing: Arc::default() };
         for why in ["first", "second", "third"] {

@@ -5,11 +5,12 @@
 //!
 //! **Invariants:** a node takes no lease that neither its configuration allows nor operators have agreed to, and
 //! what they agreed to ends with their agreement; what is in force is what the live leases say, and nothing else;
-//! ending them needs neither a leader nor another node. **Not here:** who may ask (`web::chaos`), when (whoever
-//! runs it), agreeing (`agreement`), datagrams (`mesh::faults`).
+//! ending them needs neither a leader nor another node; each lease counts what it does, where that is done. **Not
+//! here:** who may ask (`web::chaos`), when (whoever runs it), agreeing (`agreement`), datagrams (`mesh::faults`).
 
 mod actors;
 mod ballast;
+mod effect;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,9 +27,17 @@ use fieldmesh_chaos::Fault;
 use fieldmesh_domain::{placement::Allowance, time::Millis};
 use tokio::{sync::watch, time::Instant};
 
-pub use self::actors::ActorFaults;
+pub use self::{
+    actors::ActorFaults,
+    effect::{Effect, Effects},
+};
 use self::{actors::Wanted, ballast::Ballast};
-use crate::{agreement::Agreement, config::chaos::Rule, mesh::faults::Faults};
+use crate::{
+    agreement::Agreement,
+    audit::{Audit, Deed, Event, OfChaos},
+    config::chaos::Rule,
+    mesh::faults::Faults,
+};
 
 /// A lease lasts so long at most: whoever is cut off from a node cannot end what it began, and this does.
 pub const LEASE_MAX: Duration = Duration::from_secs(5);
@@ -68,12 +77,23 @@ pub enum LeaseError {
 #[derive(Clone)]
 pub struct Moved<C> {
     inner: C,
-    offset_ms: Arc<AtomicI64>,
+    by: Arc<Offset>,
+}
+
+/// What leases move the wall clock by, and how often somebody was told such a time.
+#[derive(Debug, Default)]
+struct Offset {
+    ms: AtomicI64,
+    told: Effects,
 }
 
 impl<C: Clock> Clock for Moved<C> {
     fn now_ms(&self) -> u64 {
-        self.inner.now_ms().saturating_add_signed(self.offset_ms.load(Ordering::Relaxed))
+        let offset_ms = self.by.ms.load(Ordering::Relaxed);
+        if offset_ms != 0 {
+            self.by.told.happened();
+        }
+        self.inner.now_ms().saturating_add_signed(offset_ms)
     }
 }
 
@@ -84,6 +104,12 @@ pub struct DiskFaults {
     is_full: AtomicBool,
     is_broken: AtomicBool,
     is_losing_power: AtomicBool,
+    /// Syncs that took longer.
+    pub slowed: Effects,
+    /// Looks for room that found none.
+    pub refused: Effects,
+    /// Syncs that failed, or that were under way when the power did.
+    pub failed: Effects,
 }
 
 impl DiskFaults {
@@ -109,23 +135,43 @@ impl DiskFaults {
 
 /// How long certificates of customers' devices last at most.
 #[derive(Debug, Default)]
-pub struct ShortLives(AtomicU64);
+pub struct ShortLives {
+    life_s: AtomicU64,
+    /// Certificates that were issued so.
+    pub issued: Effects,
+}
 
 impl ShortLives {
     /// Seconds; none: as long as their profile says.
     pub fn life_s(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|life_s| *life_s > 0)
+        Some(self.life_s.load(Ordering::Relaxed)).filter(|life_s| *life_s > 0)
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Lease {
     fault: Fault,
     since: Instant,
     until: Instant,
+    effect: Effect,
+}
+
+/// A fault that is in force, or was until now.
+#[derive(Debug, Clone, Copy)]
+pub struct Leased {
+    pub number: u64,
+    pub fault: Fault,
+    /// For so long yet, unless it is renewed.
+    pub left: Duration,
+    pub effect: u64,
 }
 
 impl Lease {
+    fn told(&self, number: u64, now: Instant) -> Leased {
+        let left = self.until.saturating_duration_since(now);
+        Leased { number, fault: self.fault, left, effect: self.effect.count() }
+    }
+
     /// What it moves the wall clock by.
     fn offset_ms(&self, now: Instant) -> i64 {
         let elapsed_ms = now.saturating_duration_since(self.since).as_millis();
@@ -149,10 +195,12 @@ pub struct Chaos {
     agreement: Arc<Agreement>,
     /// Moved by no lease: by it an agreement ends.
     clock: Arc<dyn Clock>,
+    /// Of leases that nobody ends.
+    audit: Audit,
     leases: Mutex<BTreeMap<u64, Lease>>,
     network: Option<Arc<Faults>>,
     abroad: OnceLock<Abroad>,
-    offset_ms: Arc<AtomicI64>,
+    offset: Arc<Offset>,
     disk: Arc<DiskFaults>,
     actors: Arc<ActorFaults>,
     lives: Arc<ShortLives>,
@@ -167,11 +215,12 @@ impl Chaos {
         Self {
             is_enabled,
             clock,
+            audit: Audit::nowhere(),
             agreement: Arc::default(),
             leases: Mutex::default(),
             network: None,
             abroad: OnceLock::new(),
-            offset_ms: Arc::default(),
+            offset: Arc::default(),
             disk: Arc::default(),
             actors: Arc::default(),
             lives: Arc::default(),
@@ -200,9 +249,14 @@ impl Chaos {
         Self { agreement: Arc::clone(agreement), ..self }
     }
 
+    /// Leases that end by themselves are on record here.
+    pub fn recorded_in(self, audit: &Audit) -> Self {
+        Self { audit: audit.clone(), ..self }
+    }
+
     /// A clock that is as this one is until a lease moves it.
     pub fn on_clock<C: Clock>(&self, inner: C) -> Moved<C> {
-        Moved { inner, offset_ms: Arc::clone(&self.offset_ms) }
+        Moved { inner, by: Arc::clone(&self.offset) }
     }
 
     pub fn disk(&self) -> Arc<DiskFaults> {
@@ -222,15 +276,17 @@ impl Chaos {
         self.dismissed.subscribe()
     }
 
-    /// Sends all devices away at once; they come again.
+    /// Sends all devices away at once; they come again. How many.
     ///
     /// # Errors
     /// A node that may not.
-    pub fn dismiss(&self) -> Result<(), LeaseError> {
+    pub fn dismiss(&self) -> Result<u64, LeaseError> {
         self.demand_allowed()?;
-        tracing::warn!("CHAOS: this node sends all its devices away, on purpose");
+        // The edge listens once for itself, and once for each connection.
+        let connections = self.dismissed.receiver_count().saturating_sub(1);
+        tracing::warn!(connections, "CHAOS: this node sends all its devices away, on purpose");
         self.dismissed.send_modify(|times| *times += 1);
-        Ok(())
+        Ok(connections as u64)
     }
 
     /// Whether the configuration allows leases.
@@ -281,8 +337,10 @@ impl Chaos {
         }
         let now = Instant::now();
         let before = leases.get(&number).filter(|before| before.fault == fault);
-        let (is_new, since) = (before.is_none(), before.map_or(now, |before| before.since));
-        leases.insert(number, Lease { fault, since, until: now + lasts.min(LEASE_MAX) });
+        let is_new = before.is_none();
+        let (since, effect) =
+            before.map_or_else(|| (now, Effect::default()), |one| (one.since, one.effect.clone()));
+        leases.insert(number, Lease { fault, since, until: now + lasts.min(LEASE_MAX), effect });
         if is_new {
             tracing::warn!(number, ?fault, "CHAOS: this node harms itself on purpose, by a lease");
         }
@@ -293,16 +351,16 @@ impl Chaos {
         Ok(is_new)
     }
 
-    /// Ends a fault; whether it was there.
-    pub fn end(&self, number: u64) -> bool {
+    /// Ends a fault; what it was, where it was there.
+    pub fn end(&self, number: u64) -> Option<Leased> {
         let mut leases = self.lock();
-        let was_there = leases.remove(&number).is_some();
+        let ended = leases.remove(&number);
         self.follow(&leases);
-        was_there
+        ended.map(|lease| lease.told(number, Instant::now()))
     }
 
-    /// Ends all of them, and takes none for a while; how many.
-    pub fn stop(&self) -> usize {
+    /// Ends all of them, and takes none for a while; which.
+    pub fn stop(&self) -> Vec<Leased> {
         let until = Instant::now() + STOPPED_FOR;
         *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
         self.end_all()
@@ -314,19 +372,18 @@ impl Chaos {
         stopped.is_some_and(|until| Instant::now() < until)
     }
 
-    fn end_all(&self) -> usize {
+    fn end_all(&self) -> Vec<Leased> {
         let mut leases = self.lock();
-        let count = std::mem::take(&mut *leases).len();
+        let ended = std::mem::take(&mut *leases);
         self.follow(&leases);
-        count
+        let now = Instant::now();
+        ended.iter().map(|(number, lease)| lease.told(*number, now)).collect()
     }
 
-    /// What is broken now, and for how long yet.
-    pub fn in_force(&self) -> Vec<(u64, Fault, Duration)> {
+    /// What is broken now.
+    pub fn in_force(&self) -> Vec<Leased> {
         let now = Instant::now();
-        let leases = self.lock();
-        let left = |lease: &Lease| lease.until.saturating_duration_since(now);
-        leases.iter().map(|(number, lease)| (*number, lease.fault, left(lease))).collect()
+        self.lock().iter().map(|(number, lease)| lease.told(*number, now)).collect()
     }
 
     /// Ends what is not renewed or not agreed any more, for as long as the node runs.
@@ -346,28 +403,46 @@ impl Chaos {
     fn look(&self, was_agreed: bool) -> bool {
         let is_agreed = self.allowance().is_some();
         if (was_agreed && !is_agreed) || self.demand_allowed().is_err() {
-            let count = self.end_all();
-            if count > 0 {
+            let ended = self.end_all();
+            if !ended.is_empty() {
+                let count = ended.len();
                 tracing::warn!(count, "CHAOS: leases end, because what allowed them has ended");
             }
+            self.record(Deed::LeaseForbidden, &ended);
         }
         is_agreed
     }
 
     fn reap(&self, now: Instant) {
         let mut leases = self.lock();
-        let before = leases.len();
-        leases.retain(|_, lease| now < lease.until);
-        if leases.len() < before {
+        let is_over = |_: &u64, lease: &mut Lease| lease.until <= now;
+        let ended: BTreeMap<u64, Lease> = leases.extract_if(.., is_over).collect();
+        if !ended.is_empty() {
             self.follow(&leases);
         }
         // What drifts is elsewhere by now.
         self.move_clock(&leases, now);
+        drop(leases);
+        let ended: Vec<Leased> =
+            ended.iter().map(|(number, lease)| lease.told(*number, now)).collect();
+        self.record(Deed::LeaseExpired, &ended);
+    }
+
+    /// Of leases that nobody ended.
+    fn record(&self, what: Deed, ended: &[Leased]) {
+        for Leased { number, fault, effect, .. } in ended {
+            let of = OfChaos { effect: Some(*effect), ..OfChaos::of(what) };
+            let event = Event::Chaos(of.by_lease(*number, fault));
+            self.audit.note(self.clock.now_ms(), event);
+        }
     }
 
     fn move_clock(&self, leases: &BTreeMap<u64, Lease>, now: Instant) {
-        let offsets = leases.values().map(|lease| lease.offset_ms(now));
-        self.offset_ms.store(offsets.fold(0, i64::saturating_add), Ordering::Relaxed);
+        let moving = leases.values().map(|lease| (lease.offset_ms(now), &lease.effect));
+        let moving: Vec<(i64, &Effect)> = moving.filter(|(by_ms, _)| *by_ms != 0).collect();
+        let ms = moving.iter().map(|(by_ms, _)| *by_ms).fold(0, i64::saturating_add);
+        self.offset.ms.store(ms, Ordering::Relaxed);
+        self.offset.told.follow(moving.into_iter().map(|(_, effect)| effect.clone()).collect());
     }
 
     /// Makes it so.
@@ -377,9 +452,13 @@ impl Chaos {
         for lease in leases.values() {
             match lease.fault {
                 Fault::Abroad(network) => {
-                    rules.extend(self.abroad().into_iter().map(|at| Rule::about(at, &network)));
+                    let about = |at| (Rule::about(at, &network), lease.effect.clone());
+                    rules.extend(self.abroad().into_iter().map(about));
                 }
-                Fault::Network(network) => rules.extend(Rule::everywhere(&network)),
+                Fault::Network(network) => {
+                    let rule = |rule| (rule, lease.effect.clone());
+                    rules.extend(Rule::everywhere(&network).map(rule));
+                }
                 Fault::SlowDisk { delay_ms: by } => delay_ms = by.max(delay_ms),
                 Fault::BusyProcessor { threads: more } => threads = more.max(threads),
                 Fault::HeldMemory { mib: more } => mib = more.max(mib),
@@ -390,6 +469,7 @@ impl Chaos {
             }
         }
         let is_leased = |fault| leases.values().any(|lease| lease.fault == fault);
+        self.count(leases);
         if let Some(network) = &self.network {
             network.lease(rules);
         }
@@ -398,10 +478,29 @@ impl Chaos {
         self.disk.is_full.store(is_leased(Fault::FullDisk), Ordering::Relaxed);
         self.disk.is_broken.store(is_leased(Fault::BrokenDisk), Ordering::Relaxed);
         self.disk.is_losing_power.store(is_leased(Fault::PowerCut), Ordering::Relaxed);
-        self.lives.0.store(shortest_s.unwrap_or(0), Ordering::Relaxed);
+        self.lives.life_s.store(shortest_s.unwrap_or(0), Ordering::Relaxed);
         self.actors.follow(&actors);
         self.ballast.follow(threads, mib);
         metrics::gauge!("fieldmesh_chaos_leases").set(leases.len() as f64);
+    }
+
+    /// Whoever does what leases want counts for them from now on; for the network and the clock that is said with what
+    /// is to be done.
+    fn count(&self, leases: &BTreeMap<u64, Lease>) {
+        let follow = |effects: &Effects, is_of: fn(&Fault) -> bool| {
+            let of = leases.values().filter(|lease| is_of(&lease.fault));
+            effects.follow(of.map(|lease| lease.effect.clone()).collect());
+        };
+        let (disk, actors, ballast) = (&self.disk, &self.actors, &self.ballast);
+        follow(&disk.slowed, |fault| matches!(fault, Fault::SlowDisk { .. }));
+        follow(&disk.refused, |fault| *fault == Fault::FullDisk);
+        follow(&disk.failed, |fault| matches!(fault, Fault::BrokenDisk | Fault::PowerCut));
+        follow(&actors.failures, |fault| matches!(fault, Fault::FailingActors { .. }));
+        follow(&actors.stalls, |fault| matches!(fault, Fault::StalledActors { .. }));
+        follow(&actors.delays, |fault| matches!(fault, Fault::SlowActors { .. }));
+        follow(&self.lives.issued, |fault| matches!(fault, Fault::ShortLives { .. }));
+        follow(&ballast.computing, |fault| matches!(fault, Fault::BusyProcessor { .. }));
+        follow(&ballast.holding, |fault| matches!(fault, Fault::HeldMemory { .. }));
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Lease>> {

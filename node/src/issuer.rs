@@ -192,6 +192,7 @@ impl Issuer {
         let mut life = profile(identity.kind).life(now_ms / 1000, jitter);
         if let (Kind::Customer, Some(life_s)) = (identity.kind, self.lives.life_s()) {
             life.not_after_s = life.not_after_s.min(now_ms / 1000 + life_s);
+            self.lives.issued.happened();
         }
         let signing = self.signing();
         let certificate = signing

@@ -233,7 +233,8 @@ fn guarded(
 ) -> Result<(Arc<Chaos>, Arc<Agreement>, Audit), ServerError> {
     let audit = Audit::in_dir(dir).map_err(directory(dir))?;
     let agreement = Agreement::new(audit.clone());
-    let chaos = Arc::new(chaos.on_network(faults).by_agreement(&agreement));
+    let chaos = chaos.on_network(faults).by_agreement(&agreement).recorded_in(&audit);
+    let chaos = Arc::new(chaos);
     Ok((chaos, agreement, audit))
 }
 

@@ -94,19 +94,22 @@ async fn chaos(live: &Live) -> Value {
     asked(live, "GET", "/v1/chaos", &Value::Null).await.1
 }
 
-/// What the node's audit record has of chaos, once it is so much.
-async fn recorded(live: &Live, wanted: &[&str]) {
+/// What the node's audit record has of chaos, once it is so much by operators; and what ended by itself.
+async fn recorded(live: &Live, wanted: &[&str], ended: usize) -> (Vec<Value>, Vec<Value>) {
     let path = live.config.node.data_dir.join("audit.jsonl");
     until("the audit record has it", async || {
         let text = std::fs::read_to_string(&path).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let lines: Vec<Value> = lines.filter(|line| line["event"] == "chaos").collect();
+        // What is written now has no end yet.
+        let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let lines = lines.filter(|line| line["event"] == "chaos");
+        let (told, over): (Vec<Value>, Vec<Value>) = lines.partition(|line| line["by"].is_string());
         let is_said = |line: &Value| line["by"].as_str().is_some_and(|by| by.contains("operator"));
-        assert!(lines.iter().all(is_said), "{lines:?}");
-        let told: Vec<&str> = lines.iter().map(|line| line["what"].as_str().unwrap()).collect();
-        (told == wanted).then_some(())
+        assert!(told.iter().all(is_said), "{told:?}");
+        let what: Vec<&str> = told.iter().map(|line| line["what"].as_str().unwrap()).collect();
+        (what == wanted && over.len() == ended).then_some((told, over))
     })
-    .await;
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,16 +173,36 @@ async fn two_operators_allow_what_one_may_not() {
     .await;
     assert_eq!(leased(&live, 1, &slow).await.0, 403);
     let told = [
+        "lease_refused",
         "allowance_proposed",
+        "allowance_refused",
         "allowance_proposed",
+        "lease_refused",
+        "allowance_refused",
+        "allowance_refused",
         "allowance_proposed",
         "allowance_begun",
         "leased",
         "leased",
+        "lease_refused",
+        "lease_refused",
         "herd",
         "allowance_ended",
+        "lease_refused",
     ];
-    recorded(&live, &told).await;
+    let (told, over) = recorded(&live, &told, 2).await;
+    let (first, refused) = (&told[9], &told[11]);
+    assert_eq!((&first["lease"], &first["figures"]), (&json!(1), &slow), "{first}");
+    assert_eq!(refused["figures"], json!({ "kind": "clock", "offset_ms": 1000 }), "{refused}");
+    assert!(refused["why"].as_str().unwrap().contains("for labs"), "{refused}");
+    // They end with the allowance, but for one that was not renewed for too long on a busy machine.
+    for line in &over {
+        let what = line["what"].as_str().unwrap();
+        assert!(["lease_forbidden", "lease_expired"].contains(&what), "{line}");
+        assert!(line["figures"].is_object() && line["effect"].is_u64(), "{line}");
+    }
+    let numbers: Vec<u64> = over.iter().map(|line| line["lease"].as_u64().unwrap()).collect();
+    assert!(numbers == [1, 2] || numbers == [2, 1], "{numbers:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -210,7 +233,7 @@ async fn what_nobody_could_want_is_refused() {
     assert_eq!(live.http(false, "DELETE", ALLOWANCE, "", &[]).await.0, 403);
     let (status, view) = asked(&live, "DELETE", ALLOWANCE, &Value::Null).await;
     assert_eq!((status, &view["proposal"]), (200, &Value::Null), "there was nothing to end");
-    recorded(&live, &[]).await;
+    recorded(&live, &["allowance_refused"; 3], 0).await;
 }
 
 /// Asks a node of a cluster as the operator of its machine, with a program that nobody here wrote.

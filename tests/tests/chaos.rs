@@ -128,6 +128,10 @@ async fn a_run_says_whether_promises_held_and_a_history_that_is_changed_says_oth
     let parsed = roxmltree::Document::parse(page).unwrap();
     let drawings = parsed.descendants().filter(|node| node.has_tag_name("svg")).count();
     assert!(drawings >= 4, "{drawings} drawings");
+    assert!(
+        page.contains("had effect on ") && page.contains(" datagrams"),
+        "by what it was broken"
+    );
     let stored: Value =
         serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap();
     assert_eq!(stored["ending"], "passed");

@@ -11,6 +11,7 @@ use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use fieldmesh_chaos::Network;
 use fieldmesh_node::{
+    chaos::Effect,
     config::chaos::Rule,
     edge,
     mesh::faults::{AsyncUdpSocket, Faults, WAITING_MAX},
@@ -59,6 +60,11 @@ async fn who_does_not_ask_for_faults_has_none() {
     let many = plain.max_transmit_segments();
     let socket = faults.on(plain);
     assert_eq!(socket.max_transmit_segments(), many, "as many at once as without");
+}
+
+/// For every peer, counted there.
+fn ruled(network: &Network, effect: &Effect) -> [(Rule, Effect); 2] {
+    Rule::everywhere(network).map(|rule| (rule, effect.clone()))
 }
 
 /// Sends numbered datagrams through a socket with faults; those that arrive, and when the first did.
@@ -142,11 +148,17 @@ async fn leases_add_up_and_end() {
     let faults = faults(&json!({}));
     let late = Network { delay_ms: 100, ..Network::default() };
     let lossy = Network { loss_percent: 50, ..Network::default() };
-    faults.lease([late, lossy].iter().flat_map(Rule::everywhere).collect());
+    let effects = [Effect::default(), Effect::default()];
+    let leased = [late, lossy].into_iter().zip(&effects);
+    let leased = leased.flat_map(|(network, effect)| ruled(&network, effect));
+    faults.lease(leased.collect());
     let (arrived, first) = sent_by(&faults, COUNT).await;
     assert!(first >= Duration::from_millis(100), "{first:?}");
     assert!((58..=142).contains(&arrived.len()), "{} of {COUNT}", arrived.len());
     faults.lease(Vec::new());
+    // Each counts what it did: all are late, and some of them are lost.
+    let counts = effects.map(|effect| effect.count());
+    assert_eq!(counts, [u64::from(COUNT), u64::from(COUNT) - arrived.len() as u64]);
     let (arrived, _) = sent_by(&faults, COUNT).await;
     assert_eq!(arrived.len(), COUNT as usize);
 }
@@ -230,7 +242,7 @@ async fn leases_come_and_go_under_a_connection() {
         assert_eq!(asked(&connection, &body).await, body);
         // In the middle of one.
         let (answer, ()) = tokio::join!(asked(&connection, &body), async {
-            faults.lease(Rule::everywhere(&late).to_vec());
+            faults.lease(ruled(&late, &Effect::default()).into());
         });
         assert_eq!(answer, body);
         let began = Instant::now();

@@ -202,13 +202,45 @@ impl Fault {
         }
     }
 
+    /// What its effect is counted in, by whoever does it: what was counted and is 0 was not there. None: what is done
+    /// shows it by itself, or it fails. A process has ended (also of a disk that breaks or loses its power, with all
+    /// that it counted), is stopped, or is another one; bits are others; the cluster has committed that a node leads
+    /// nothing, joined, or that a certificate is revoked or an authority another.
+    pub fn counted(&self) -> Option<&'static str> {
+        match self {
+            Self::Network(_) | Self::Abroad(_) => Some("datagrams"),
+            Self::SlowDisk { .. } => Some("syncs of the log"),
+            // Each node looks for room all the time, also where nobody writes.
+            Self::FullDisk => Some("looks for room"),
+            Self::Clock { .. } | Self::Drift { .. } => Some("looks at the clock"),
+            Self::FailingActors { .. } => Some("entities"),
+            Self::SlowActors { .. } | Self::StalledActors { .. } => Some("steps of entities"),
+            Self::BusyProcessor { .. } => Some("rounds of computing"),
+            Self::HeldMemory { .. } => Some("MiB"),
+            Self::Herd => Some("connections"),
+            Self::Expire { .. } => Some("devices"),
+            Self::ShortLives { .. } => Some("certificates"),
+            Self::Kill
+            | Self::Pause
+            | Self::Drain
+            | Self::Restart
+            | Self::Upgrade
+            | Self::BrokenDisk
+            | Self::PowerCut
+            | Self::FlippedBits { .. }
+            | Self::Revoke { .. }
+            | Self::Join
+            | Self::Rotate => None,
+        }
+    }
+
     /// Whether its figures are such as a scenario may have: what comes from elsewhere is not believed.
     pub fn is_in_range(&self) -> bool {
         match *self {
             Self::Network(network) | Self::Abroad(network) => network.is_in_range(),
             Self::SlowDisk { delay_ms } => delay_ms <= DELAY_MS_MAX,
             Self::Clock { offset_ms } => offset_ms.unsigned_abs() <= OFFSET_MS_MAX,
-            Self::Drift { ppm } => ppm.unsigned_abs() <= DRIFT_PPM_MAX,
+            Self::Drift { ppm } => (1..=DRIFT_PPM_MAX).contains(&ppm.unsigned_abs()),
             Self::FailingActors { percent } | Self::StalledActors { percent } => percent <= 100,
             Self::SlowActors { percent, delay_ms } => percent <= 100 && delay_ms <= DELAY_MS_MAX,
             Self::BusyProcessor { threads } => threads <= THREADS_MAX,

@@ -98,6 +98,9 @@ pub enum What {
         node: Option<u64>,
         phase: Phase,
         why: String,
+        /// What it did so far, where that is counted ([`Fault::counted`]) and was told; not in histories of before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        effect: Option<u64>,
     },
     /// Who leads a group now.
     Leader {

@@ -4,7 +4,7 @@
 //! was really there. What nobody knows does not pass. A fault of the run itself is not one of the product.
 //! **Not here:** the single checks (`promises`), drawing.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
@@ -53,7 +53,32 @@ pub struct Coverage {
     pub kind: String,
     pub wanted: u64,
     pub installed: u64,
+    /// Of those that were there; none where nothing was counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
     pub why_not: Vec<String>,
+}
+
+/// What faults did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Effect {
+    pub count: u64,
+    /// Such were counted.
+    pub of: &'static str,
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.count.to_string();
+        f.write_str("had effect on ")?;
+        for (at, digit) in digits.char_indices() {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
+                f.write_str(",")?;
+            }
+            write!(f, "{digit}")?;
+        }
+        write!(f, " {}", self.of)
+    }
 }
 
 /// Everything that follows from a history.
@@ -158,7 +183,7 @@ impl Outcome {
     }
 
     fn covered(&mut self, coverage: &Coverage) {
-        let Coverage { kind, wanted, installed, why_not } = coverage;
+        let Coverage { kind, wanted, installed, why_not, .. } = coverage;
         if installed < wanted {
             let reason = why_not.first().map_or("it never came", String::as_str);
             let text = format!("{kind} was there {installed} of {wanted} times: {reason}");
@@ -198,7 +223,7 @@ fn outcome(
     outcome
 }
 
-/// How often each kind was wanted, and there: wherever it was to be, and for at least half of its time.
+/// How often each kind was wanted, and there: wherever it was to be, for at least half of its time, and not in vain.
 fn coverage(history: &History) -> Vec<Coverage> {
     let strikes = history.entries.iter().find_map(|entry| match &entry.what {
         What::Begun { strikes, .. } => Some(strikes.as_slice()),
@@ -209,25 +234,39 @@ fn coverage(history: &History) -> Vec<Coverage> {
         let kind = strike.fault.name();
         let at = all.iter().position(|one| one.kind == kind).unwrap_or_else(|| {
             let kind = kind.to_owned();
-            all.push(Coverage { kind, wanted: 0, installed: 0, why_not: Vec::new() });
+            let (wanted, installed, effect, why_not) = (0, 0, None, Vec::new());
+            all.push(Coverage { kind, wanted, installed, effect, why_not });
             all.len() - 1
         });
         all[at].wanted += 1;
         match was_there(history, strike) {
-            Ok(()) => all[at].installed += 1,
+            Ok(effect) => {
+                all[at].installed += 1;
+                let before = all[at].effect.map(|effect| effect.count);
+                let count = before.into_iter().chain(effect).reduce(u64::saturating_add);
+                let of = strike.fault.counted();
+                all[at].effect = count.zip(of).map(|(count, of)| Effect { count, of });
+            }
             Err(why) => all[at].why_not.push(why),
         }
     }
     all
 }
 
-fn was_there(history: &History, strike: &Strike) -> Result<(), String> {
+/// What a strike did in all, where that is known. By chance, one node of several may have had nothing of it, as of
+/// entities that fail where none is one of them: all of them together have not.
+fn was_there(history: &History, strike: &Strike) -> Result<Option<u64>, String> {
     let (mut since, mut shortest) = (BTreeMap::new(), None::<u64>);
+    let mut effects: BTreeMap<Option<u64>, Option<u64>> = BTreeMap::new();
     for entry in &history.entries {
-        let What::Fault { strike: number, node, phase, why, .. } = &entry.what else { continue };
+        let What::Fault { strike: number, node, phase, why, effect, .. } = &entry.what else {
+            continue;
+        };
         if *number != strike.number {
             continue;
         }
+        let known = effects.entry(*node).or_default();
+        *known = (*known).max(*effect);
         match phase {
             Phase::Skipped | Phase::Failed => return Err(why.clone()),
             Phase::Installed => {
@@ -240,10 +279,19 @@ fn was_there(history: &History, strike: &Strike) -> Result<(), String> {
         }
     }
     let wanted = strike.until_ms.saturating_sub(strike.at_ms);
-    match shortest {
+    // Of a node that did not tell it may be anything.
+    let is_told = effects.values().all(Option::is_some);
+    let effect = effects.into_values().flatten().reduce(u64::saturating_add);
+    match (shortest, effect) {
         _ if since.is_empty() => Err("it never came".into()),
-        Some(lasted) if lasted < wanted / 2 => Err(format!("it lasted {lasted} of {wanted} ms")),
-        _ => Ok(()),
+        (Some(lasted), _) if lasted < wanted / 2 => {
+            Err(format!("it lasted {lasted} of {wanted} ms"))
+        }
+        (_, Some(0)) if is_told => {
+            let of = strike.fault.counted().unwrap_or("times");
+            Err(format!("it was installed and had no effect: 0 {of}"))
+        }
+        _ => Ok(effect.filter(|effect| *effect > 0)),
     }
 }
 
@@ -360,3 +408,6 @@ impl History {
         bands
     }
 }
+
+#[cfg(test)]
+mod tests;

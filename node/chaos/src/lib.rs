@@ -22,7 +22,7 @@ mod watch;
 
 pub use fault::{Direction, Fault, KINDS, Network, Pick};
 pub use history::{Entry, History, HistoryError, Phase};
-pub use judge::{Coverage, Ending, Judgement, ProbeFinding, judge};
+pub use judge::{Coverage, Effect, Ending, Judgement, ProbeFinding, judge};
 pub use promises::{Example, Finding, Limits, Promise, Verdict};
 pub use scenario::{
     Abort, Keys, Probe, QUORUM, Random, Refuses, SCENARIO_BYTES_MAX, Scenario, Target, VOTERS,

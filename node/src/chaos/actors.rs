@@ -17,6 +17,8 @@ use std::{
 use fieldmesh_chaos::Fault;
 use fieldmesh_domain::EntityId;
 
+use super::Effects;
+
 /// Entities that fail in a fault: more than are awake on a node.
 const FAILED_MAX: usize = 100_000;
 
@@ -52,6 +54,10 @@ pub struct ActorFaults {
     slow: AtomicU64,
     delay_ms: AtomicU64,
     failed: Mutex<BTreeSet<EntityId>>,
+    /// Entities that failed, and steps that waited.
+    pub(super) failures: Effects,
+    pub(super) stalls: Effects,
+    pub(super) delays: Effects,
 }
 
 /// Whether an entity is one of so many of a hundred.
@@ -68,7 +74,23 @@ impl ActorFaults {
             return false;
         }
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.len() < FAILED_MAX && failed.insert(entity)
+        let fails = failed.len() < FAILED_MAX && failed.insert(entity);
+        if fails {
+            self.failures.happened();
+        }
+        fails
+    }
+
+    /// Whether a step that an entity begins now has to wait. Asked once for each.
+    pub fn holds_back(&self, entity: EntityId) -> bool {
+        let (is_stalled, is_slow) = (self.is_stalled(entity), !self.delay(entity).is_zero());
+        if is_stalled {
+            self.stalls.happened();
+        }
+        if is_slow {
+            self.delays.happened();
+        }
+        is_stalled || is_slow
     }
 
     /// Whether an entity is to stand still.

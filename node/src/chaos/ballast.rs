@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use super::Effects;
+
 /// How often whoever holds memory looks whether it still is to.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Additions between two looks: less than a millisecond of them.
@@ -25,6 +27,10 @@ pub(super) struct Ballast {
     wanted: Mutex<(u64, u64)>,
     /// Grows with each change; who was begun for another one ends.
     turn: Arc<AtomicU64>,
+    /// Rounds of computing.
+    pub(super) computing: Arc<Effects>,
+    /// Mebibytes.
+    pub(super) holding: Arc<Effects>,
 }
 
 impl Drop for Ballast {
@@ -42,19 +48,22 @@ impl Ballast {
         *wanted = (threads, mib);
         let mine = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
         for _ in 0..threads {
-            self.beside(mine, || {
+            let computing = Arc::clone(&self.computing);
+            self.beside(mine, move || {
                 std::hint::black_box((0..ADDITIONS).fold(0, u64::wrapping_add));
+                computing.happened();
             });
         }
         if mib > 0 {
             let bytes = usize::try_from(mib).unwrap_or(usize::MAX).saturating_mul(MIB);
-            let mut held = Vec::new();
+            let (mut held, holding) = (Vec::new(), Arc::clone(&self.holding));
             self.beside(mine, move || {
                 if held.is_empty() {
                     // Written to, or the kernel gives no page.
                     held.resize(bytes, 1_u8);
                 }
                 std::hint::black_box(&held);
+                holding.reached(mib);
                 thread::park_timeout(LOOK_EVERY);
             });
         }

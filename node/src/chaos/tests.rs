@@ -6,6 +6,7 @@ use fieldmesh_domain::{
     EntityId, EntityKind, IndexRow,
     placement::{Allowances, Ended},
 };
+use tokio::sync::mpsc;
 
 use super::*;
 use crate::audit::Audit;
@@ -46,6 +47,17 @@ fn agreed_until(until_ms: u64) -> (Arc<Chaos>, Arc<Agreement>, Arc<Told>) {
     agreement.applied(&[IndexRow::Allowances(row)]);
     let chaos = Chaos::new(false, Arc::clone(&clock) as _).by_agreement(&agreement);
     (Arc::new(chaos), agreement, clock)
+}
+
+/// What is on record by now.
+fn recorded(lines: &mut mpsc::Receiver<Vec<u8>>) -> Vec<String> {
+    let lines = std::iter::from_fn(|| lines.try_recv().ok());
+    lines.map(|line| String::from_utf8(line).unwrap()).collect()
+}
+
+/// Of what is in force, by its number.
+fn effect(chaos: &Chaos, number: u64) -> u64 {
+    chaos.in_force().into_iter().find(|one| one.number == number).unwrap().effect
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,7 +140,7 @@ async fn the_shortest_life_that_is_leased_counts_and_none_when_none_is() {
     chaos.lease(1, SHORT, LEASE_MAX).unwrap();
     chaos.lease(2, Fault::ShortLives { life_s: 60 }, LEASE_MAX).unwrap();
     assert_eq!(lives.life_s(), Some(9));
-    assert!(chaos.end(1));
+    assert!(chaos.end(1).is_some());
     assert_eq!(lives.life_s(), Some(60));
     chaos.stop();
     assert_eq!(lives.life_s(), None);
@@ -144,9 +156,9 @@ async fn all_ends_at_once_when_that_is_wanted() {
     chaos.lease(3, LATE, LEASE_MAX).unwrap();
     assert!(chaos.disk().is_full());
     assert_eq!(chaos.on_clock(Noon).now_ms(), 998_000, "two of them");
-    assert!(chaos.end(2) && !chaos.end(2));
+    assert!(chaos.end(2).is_some() && chaos.end(2).is_none());
     assert_eq!(chaos.in_force().len(), 2);
-    assert_eq!(chaos.stop(), 2);
+    assert_eq!(chaos.stop().len(), 2);
     assert_eq!(chaos.lease(4, LATE, LEASE_MAX), Err(LeaseError::Stopped));
     assert_eq!((chaos.disk().is_full(), chaos.on_clock(Noon).now_ms()), (false, 1_000_000));
 }
@@ -183,7 +195,7 @@ async fn a_clock_that_drifts_is_ever_farther_off_and_right_again_behind_the_leas
         assert_eq!(chaos.lease(1, fast, LEASE_MAX), Ok(false));
         assert_eq!(clock.now_ms(), 1_000_000 + gained);
     }
-    assert!(chaos.end(1));
+    assert!(chaos.end(1).is_some());
     assert_eq!(clock.now_ms(), 1_000_000);
     let faster = Fault::Drift { ppm: i64::MIN };
     assert_eq!(chaos.lease(1, faster, LEASE_MAX), Err(LeaseError::Range("drift")));
@@ -210,9 +222,107 @@ async fn as_many_entities_as_are_wanted_fail_once_or_are_late() {
     let slow = count(&|id| actors.delay(id) == Duration::from_millis(7));
     assert!((50..200).contains(&slow), "{slow}");
     assert_eq!(count(&|id| actors.is_stalled(id)), 0);
-    assert!(chaos.end(1));
+    assert_eq!(chaos.end(1).unwrap().effect, failed as u64);
     chaos.lease(3, Fault::FailingActors { percent: 30 }, LEASE_MAX).unwrap();
     assert_eq!(count(&|id| actors.fails(id)), failed, "once more in another fault");
     chaos.stop();
     assert_eq!(count(&|id| actors.fails(id) || !actors.delay(id).is_zero()), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_nobody_ends_is_on_record_with_its_figures_and_what_it_did() {
+    let (audit, mut lines) = Audit::looked_at();
+    let chaos = lab().recorded_in(&audit);
+    chaos.lease(7, SLOW, LEASE_MAX).unwrap();
+    chaos.disk().slowed.happened();
+    chaos.lease(8, LATE, LEASE_MAX).unwrap();
+    assert!(chaos.end(8).is_some());
+    chaos.reap(Instant::now());
+    assert_eq!(recorded(&mut lines), [""; 0], "who ends one says so");
+    tokio::time::advance(LEASE_MAX).await;
+    chaos.reap(Instant::now());
+    assert_eq!(
+        recorded(&mut lines),
+        [
+            "{\"at_ms\":1000000,\"event\":\"chaos\",\"what\":\"lease_expired\",\"lease\":7,\"fault\":\"disk.slow\",\
+           \"figures\":{\"kind\":\"slow_disk\",\"delay_ms\":20},\"effect\":1}\n"
+        ]
+    );
+    chaos.reap(Instant::now());
+    assert_eq!(recorded(&mut lines), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_ends_with_what_allowed_it_is_on_record_as_that() {
+    let (audit, mut lines) = Audit::looked_at();
+    let (_, agreement, clock) = agreed_until(60_000);
+    let chaos = Chaos::new(false, Arc::clone(&clock) as _);
+    let chaos = chaos.by_agreement(&agreement).recorded_in(&audit);
+    chaos.lease(7, SLOW, LEASE_MAX).unwrap();
+    assert!(chaos.look(true));
+    assert_eq!(recorded(&mut lines), [""; 0]);
+    clock.0.store(60_000, Ordering::Relaxed);
+    assert!(!chaos.look(true));
+    let lines = recorded(&mut lines);
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].contains("\"what\":\"lease_forbidden\",\"lease\":7,"), "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_lease_counts_what_it_does_and_no_other() {
+    let chaos = lab();
+    let (clock, actors) = (chaos.on_clock(Noon), chaos.actors());
+    clock.now_ms();
+    chaos.lease(1, LATE, LEASE_MAX).unwrap();
+    chaos.lease(2, Fault::Drift { ppm: 1_000 }, LEASE_MAX).unwrap();
+    clock.now_ms();
+    // It gains a millisecond in a second.
+    assert_eq!([1, 2].map(|number| effect(&chaos, number)), [1, 0]);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    chaos.reap(Instant::now());
+    clock.now_ms();
+    assert_eq!([1, 2].map(|number| effect(&chaos, number)), [2, 1]);
+    // Renewed, it goes on counting; another fault under the same number begins anew.
+    assert_eq!(chaos.lease(1, LATE, LEASE_MAX), Ok(false));
+    assert_eq!(effect(&chaos, 1), 2);
+    assert_eq!(chaos.lease(1, SLOW, LEASE_MAX), Ok(true));
+    assert_eq!(effect(&chaos, 1), 0);
+
+    chaos.lease(3, Fault::StalledActors { percent: 100 }, LEASE_MAX).unwrap();
+    assert!(actors.holds_back(entity(1)) && actors.holds_back(entity(1)));
+    chaos.lease(4, Fault::SlowActors { percent: 100, delay_ms: 5 }, LEASE_MAX).unwrap();
+    assert!(actors.holds_back(entity(2)));
+    assert_eq!([3, 4].map(|number| effect(&chaos, number)), [3, 1]);
+    assert_eq!(chaos.end(3).unwrap().effect, 3);
+    assert!(actors.holds_back(entity(1)));
+    assert_eq!(chaos.end(4).unwrap().effect, 2);
+    assert!(!actors.holds_back(entity(1)));
+    assert_eq!((effect(&chaos, 1), effect(&chaos, 2)), (0, 1), "nothing of it is theirs");
+}
+
+#[test]
+fn what_is_used_for_nothing_is_used() {
+    let chaos = lab();
+    for (number, fault) in
+        [(1, Fault::HeldMemory { mib: 2 }), (2, Fault::BusyProcessor { threads: 1 })]
+    {
+        chaos.lease(number, fault, LEASE_MAX).unwrap();
+        // Threads of its own: until they have come so far.
+        while effect(&chaos, number) == 0 {
+            std::thread::yield_now();
+        }
+    }
+    assert_eq!(chaos.end(1).unwrap().effect, 2, "mebibytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_herd_is_of_those_who_are_connected() {
+    let chaos = lab();
+    let _edge = chaos.dismissed();
+    assert_eq!(chaos.dismiss(), Ok(0));
+    let connections = [chaos.dismissed(), chaos.dismissed()];
+    assert_eq!(chaos.dismiss(), Ok(2));
+    assert!(connections.iter().all(|connection| connection.has_changed().unwrap()));
+    let refusing = Chaos::new(false, Arc::new(Noon));
+    assert_eq!(refusing.dismiss(), Err(LeaseError::NotAllowed));
 }

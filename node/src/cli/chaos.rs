@@ -317,7 +317,8 @@ fn say(judgement: &Judgement, output: &Output) {
     }
     for fault in &judgement.faults {
         let (kind, installed, wanted) = (&fault.kind, fault.installed, fault.wanted);
-        output.say(format_args!("{kind}: there {installed} of {wanted} times"));
+        let effect = fault.effect.as_ref().map_or(String::new(), |effect| format!(", {effect}"));
+        output.say(format_args!("{kind}: there {installed} of {wanted} times{effect}"));
     }
     let mut recoveries = judgement.recoveries_ms();
     recoveries.sort_unstable();

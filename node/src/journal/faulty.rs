@@ -60,9 +60,7 @@ impl<J: Journal> Journal for FaultyJournal<J> {
             // A panic, without what would be printed for each of thousands.
             resume_unwind(Box::new(format!("CHAOS: {entity} fails on purpose, by a lease")));
         }
-        let is_late =
-            |faults: &ActorFaults| faults.is_stalled(entity) || !faults.delay(entity).is_zero();
-        if !is_late(&self.faults) {
+        if !self.faults.holds_back(entity) {
             return self.inner.submit(draft);
         }
         let (inner, faults, began) =

@@ -35,7 +35,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::config::chaos::{ChaosConfig, Rule, Way};
+use crate::{
+    chaos::Effect,
+    config::chaos::{ChaosConfig, Rule, Way},
+};
 
 /// Datagrams that may be delayed in one direction; more are lost, as in a router. A stream's window
 /// (`windows::STREAM_WINDOW`) in datagrams of the smallest size that QUIC allows: one transfer at full
@@ -51,8 +54,9 @@ const LINE_QUEUE: Duration = Duration::from_millis(500);
 
 /// The rules in force, and chance.
 pub struct Faults {
-    /// Those of the configuration, and those that are leased: the latter first.
-    rules: RwLock<[Vec<Rule>; 2]>,
+    /// Those of the configuration, and those that are leased: the latter first. Each with who counts what it does,
+    /// which nobody does for those of the configuration.
+    rules: RwLock<[Vec<Ruled>; 2]>,
     /// There are none.
     is_quiet: AtomicBool,
     dice: Mutex<StdRng>,
@@ -60,6 +64,8 @@ pub struct Faults {
     lines: Mutex<[Instant; 2]>,
     begun: Instant,
 }
+
+type Ruled = (Rule, Effect);
 
 /// What becomes of one copy of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,15 +106,16 @@ impl Faults {
             "CHAOS IS ON: this node harms the traffic between nodes on purpose, by [chaos] of its \
              configuration"
         );
+        let rules = rules.into_iter().map(|rule| (rule, Effect::default())).collect();
         self.change(|[configured, _]| *configured = rules);
     }
 
-    /// These are leased from now on, whatever the configuration says.
-    pub fn lease(&self, rules: Vec<Rule>) {
+    /// These are leased from now on, whatever the configuration says; each counts the datagrams that it touches.
+    pub fn lease(&self, rules: Vec<Ruled>) {
         self.change(|[_, leased]| *leased = rules);
     }
 
-    fn change(&self, change: impl FnOnce(&mut [Vec<Rule>; 2])) {
+    fn change(&self, change: impl FnOnce(&mut [Vec<Ruled>; 2])) {
         let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut rules);
         self.is_quiet.store(rules.iter().all(Vec::is_empty), Ordering::Relaxed);
@@ -128,17 +135,21 @@ impl Faults {
     fn fate(&self, peer: IpAddr, way: Way, length: usize) -> Vec<Fate> {
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
         let [configured, leased] = &*rules;
-        let is_about = |rule: &&Rule| rule.is_about(peer, way) && self.is_on(rule);
+        let is_about = |(rule, _): &&Ruled| rule.is_about(peer, way) && self.is_on(rule);
         let mut fates = vec![Fate { late: Duration::ZERO, turned: None }];
         let mut leased = leased.iter().filter(is_about).peekable();
         if leased.peek().is_none() {
-            if let Some(rule) = configured.iter().find(is_about) {
+            if let Some((rule, _)) = configured.iter().find(is_about) {
                 fates = self.harmed(rule, way, length, fates);
             }
             return fates;
         }
-        for rule in leased {
+        for (rule, effect) in leased {
+            let before = fates.clone();
             fates = self.harmed(rule, way, length, fates);
+            if fates != before {
+                effect.happened();
+            }
         }
         fates
     }

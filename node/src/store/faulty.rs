@@ -72,7 +72,11 @@ impl Engine for FaultyEngine {
     }
 
     fn room(&self) -> Option<u64> {
-        if self.faults.is_full() { Some(0) } else { self.inner.room() }
+        if self.faults.is_full() {
+            self.faults.refused.happened();
+            return Some(0);
+        }
+        self.inner.room()
     }
 
     fn keep_reserve(&self, is_kept: bool) {
@@ -185,14 +189,17 @@ impl Table for FaultyLog {
     fn sync(&self) -> Pending<Result<(), StoreError>> {
         let (faults, inner) = (Arc::clone(&self.faults), Arc::clone(&self.inner));
         if faults.is_broken() {
+            faults.failed.happened();
             return Box::pin(std::future::ready(Err(failed("a sync fails on purpose"))));
         }
         if faults.is_losing_power() || self.power.is_cut() {
+            faults.failed.happened();
             return Box::pin(fading(inner, faults, Arc::clone(&self.power)));
         }
         if faults.delay().is_zero() {
             return inner.sync();
         }
+        faults.slowed.happened();
         Box::pin(async move {
             slow(&faults).await;
             inner.sync().await
@@ -266,6 +273,25 @@ mod tests {
         write(&*log, 5).unwrap_err();
         log.sync().await.unwrap_err();
         assert_eq!(keys(&*disk.inspect("log", Role::Log).unwrap().unwrap()), [1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_lease_does_to_a_disk_is_counted_while_it_lasts() {
+        let (disk, chaos, log) = log().await;
+        let effect = |number| chaos.end(number).unwrap().effect;
+        chaos.lease(1, Fault::SlowDisk { delay_ms: 20 }, LEASE_MAX).unwrap();
+        log.sync().await.unwrap();
+        log.sync().await.unwrap();
+        assert_eq!(effect(1), 2);
+        log.sync().await.unwrap();
+        chaos.lease(2, Fault::BrokenDisk, LEASE_MAX).unwrap();
+        log.sync().await.unwrap_err();
+        assert_eq!(effect(2), 1);
+        let engine = FaultyEngine::new(Arc::new(disk), chaos.disk());
+        chaos.lease(3, Fault::FullDisk, LEASE_MAX).unwrap();
+        assert_eq!((engine.room(), effect(3)), (Some(0), 1));
+        chaos.lease(4, Fault::SlowDisk { delay_ms: 20 }, LEASE_MAX).unwrap();
+        assert_eq!(effect(4), 0, "nobody wrote");
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,8 +2,8 @@
 //!
 //! Each node is asked for itself, because what is asked may be that others cannot reach it. **Invariants:** a
 //! node on which chaos is not allowed refuses it; ending it is never refused to an operator, and needs
-//! nobody else: a certificate is enough; what was begun and ended is in the
-//! audit record. **Not here:** what a lease does (`chaos`), when faults come (whoever runs them).
+//! nobody else: a certificate is enough; what was begun, refused and ended is in the
+//! audit record, with its figures. **Not here:** what a lease does (`chaos`), when faults come (whoever runs them).
 
 pub mod allowance;
 pub mod runs;
@@ -24,8 +24,8 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    audit::{Deed, Event},
-    chaos::LeaseError,
+    audit::{Deed, Event, OfChaos},
+    chaos::{LeaseError, Leased},
 };
 
 pub fn routes(scope: &mut web::ServiceConfig) {
@@ -64,6 +64,9 @@ pub struct ChaosView {
     /// How many leases were ended by this request, which stopped it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<u64>,
+    /// Of the lease that this request ended, what it did; of a herd, the connections that were closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<u64>,
     /// What operators allow on every node, while it is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowance: Option<AllowanceView>,
@@ -79,6 +82,10 @@ pub struct LeaseView {
     #[schema(value_type = Object)]
     pub fault: Fault,
     pub left_ms: u64,
+    /// What it has done so far: datagrams that it touched, syncs and steps that it held back or made fail, looks for
+    /// room or at the clock that it answered, certificates that it shortened, rounds of computing, MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<u64>,
 }
 
 /// Titles of what ends whoever runs chaos.
@@ -100,12 +107,16 @@ fn refused(error: LeaseError) -> Problem {
 fn view(shared: &Shared) -> ChaosView {
     let millis = |left: Duration| u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
     let leases = shared.chaos.in_force().into_iter();
-    let leases =
-        leases.map(|(number, fault, left)| LeaseView { number, fault, left_ms: millis(left) });
+    let leases = leases.map(|Leased { number, fault, left, effect }| LeaseView {
+        number,
+        fault,
+        left_ms: millis(left),
+        effect: Some(effect),
+    });
     let (allowed, leases) = (shared.chaos.is_enabled(), leases.collect());
     let (allowance, proposal) = allowance::views(shared);
-    let (stopped, ended) = (shared.chaos.is_stopped(), None);
-    ChaosView { allowed, leases, stopped, ended, allowance, proposal }
+    let (stopped, ended, effect) = (shared.chaos.is_stopped(), None, None);
+    ChaosView { allowed, leases, stopped, ended, effect, allowance, proposal }
 }
 
 /// Without what operators said to each other: for those of whom there may be no record.
@@ -115,6 +126,11 @@ fn of_this_node(shared: &Shared) -> ChaosView {
 
 fn record(shared: &Shared, event: Event<'_>) {
     shared.node.audit.note(shared.node.clock.now_ms(), event);
+}
+
+fn record_end(shared: &Shared, by: &str, lease: &Leased) {
+    let of = OfChaos { effect: Some(lease.effect), ..OfChaos::by(by, Deed::LeaseEnded) };
+    record(shared, Event::Chaos(of.by_lease(lease.number, &lease.fault)));
 }
 
 /// What this node does to itself.
@@ -133,13 +149,19 @@ async fn lease(
 ) -> Result<web::Json<ChaosView>, Problem> {
     let NewLease { fault, lasts_ms } = wanted.into_inner();
     let taken = shared.chaos.lease(*number, fault, Duration::from_millis(lasts_ms));
-    if taken.map_err(refused)? {
-        tracing::warn!(by = %operator.name, number = *number, ?fault, "a lease of chaos");
-        let (by, what, proposed_by, until_ms) = (&operator.name, Deed::Leased, None, None);
-        let (lease, fault) = (Some(*number), Some(fault.name()));
-        record(&shared, Event::Chaos { by, what, lease, fault, proposed_by, until_ms });
+    let of = |what| OfChaos::by(&operator.name, what).by_lease(*number, &fault);
+    match &taken {
+        Ok(false) => {}
+        Ok(true) => {
+            tracing::warn!(by = %operator.name, number = *number, ?fault, "a lease of chaos");
+            record(&shared, Event::Chaos(of(Deed::Leased)));
+        }
+        Err(error) => {
+            let why = &error.to_string();
+            record(&shared, Event::Chaos(OfChaos { why: Some(why), ..of(Deed::LeaseRefused) }));
+        }
     }
-    std::future::ready(Ok(web::Json(view(&shared)))).await
+    std::future::ready(taken.map(|_| web::Json(view(&shared))).map_err(refused)).await
 }
 
 /// Ends a fault of this node.
@@ -149,21 +171,23 @@ async fn end(
     number: web::Path<u64>,
     shared: web::Data<Shared>,
 ) -> web::Json<ChaosView> {
-    if shared.chaos.end(*number) {
+    let ended = shared.chaos.end(*number);
+    if let Some(lease) = &ended {
         tracing::warn!(by = %operator.name, number = *number, "a lease of chaos is ended");
-        let (by, what, lease) = (&operator.name, Deed::LeaseEnded, Some(*number));
-        let (fault, proposed_by, until_ms) = (None, None, None);
-        record(&shared, Event::Chaos { by, what, lease, fault, proposed_by, until_ms });
+        record_end(&shared, &operator.name, lease);
     }
-    std::future::ready(web::Json(of_this_node(&shared))).await
+    let effect = ended.map(|lease| lease.effect);
+    std::future::ready(web::Json(ChaosView { effect, ..of_this_node(&shared) })).await
 }
 
 /// Ends all faults of this node.
 #[utoipa::path(delete, path = "/v1/chaos", responses((status = 200, body = ChaosView)))]
 async fn stop(operator: ShownOperator, shared: web::Data<Shared>) -> HttpResponse {
-    let count = shared.chaos.stop();
+    let ended = shared.chaos.stop();
+    let count = ended.len();
     tracing::warn!(by = %operator.name, count, "chaos is stopped");
     record(&shared, Event::chaos(&operator.name, Deed::Stopped));
+    ended.iter().for_each(|lease| record_end(&shared, &operator.name, lease));
     let view = ChaosView { ended: Some(count as u64), ..of_this_node(&shared) };
     std::future::ready(HttpResponse::Ok().json(view)).await
 }
@@ -174,10 +198,20 @@ async fn herd(
     operator: Operator,
     shared: web::Data<Shared>,
 ) -> Result<web::Json<ChaosView>, Problem> {
-    shared.chaos.dismiss().map_err(refused)?;
-    tracing::warn!(by = %operator.name, "a herd of devices");
-    record(&shared, Event::chaos(&operator.name, Deed::Herd));
-    std::future::ready(Ok(web::Json(view(&shared)))).await
+    let dismissed = shared.chaos.dismiss();
+    match &dismissed {
+        Ok(connections) => {
+            tracing::warn!(by = %operator.name, connections, "a herd of devices");
+            let of = OfChaos::by(&operator.name, Deed::Herd);
+            record(&shared, Event::Chaos(OfChaos { effect: Some(*connections), ..of }));
+        }
+        Err(error) => {
+            let (of, why) = (OfChaos::by(&operator.name, Deed::HerdRefused), error.to_string());
+            record(&shared, Event::Chaos(OfChaos { why: Some(&why), ..of }));
+        }
+    }
+    let seen = |connections| ChaosView { effect: Some(connections), ..view(&shared) };
+    std::future::ready(dismissed.map(seen).map(web::Json).map_err(refused)).await
 }
 
 /// A replica of this node, with what it holds.

@@ -1,8 +1,10 @@
 //! What a node does to its own entities, clock, disk and machine, and what changes the cluster under load: each is
 //! there, and no promise breaks.
 
-use super::{chaos, text, verdicts, written};
+use serde_json::Value;
 use tempfile::TempDir;
+
+use super::{chaos, text, verdicts, written};
 
 const INSIDE: &str = r#"
 name = "inside"
@@ -28,9 +30,9 @@ percent = 40
 [[fault]]
 kind = "actor.stall"
 at = "8s"
-for = "2s"
+for = "3s"
 pick = "leader"
-percent = 30
+percent = 45
 
 [[fault]]
 kind = "actor.slow"
@@ -80,6 +82,10 @@ recover_within = "30s"
 promises = ["I1", "I2", "I3", "I4", "I6", "I7", "I8", "I9", "I10"]
 "#;
 
+fn text_of(word: &Value) -> &str {
+    word.as_str().unwrap()
+}
+
 #[tokio::test]
 async fn what_a_node_does_to_itself_and_what_changes_the_cluster_is_there_and_breaks_no_promise() {
     let dir = TempDir::new().unwrap();
@@ -90,5 +96,8 @@ async fn what_a_node_does_to_itself_and_what_changes_the_cluster_is_there_and_br
     assert_eq!(faults.len(), 9, "{results}");
     for fault in faults {
         assert_eq!(fault["installed"], fault["wanted"], "{results}");
+        // What changes processes or the cluster shows it by that.
+        let is_counted = !["disk.broken", "rotate", "join"].contains(&text_of(&fault["kind"]));
+        assert_eq!(fault["effect"]["count"].as_u64().is_some_and(|count| count > 0), is_counted);
     }
 }

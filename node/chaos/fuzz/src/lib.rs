@@ -86,7 +86,8 @@ fn writes(op: u64, ticket: &str) -> What {
 }
 
 fn strike(phase: Phase) -> What {
-    What::Fault { strike: 0, fault: Fault::Kill, node: Some(1), phase, why: String::new() }
+    let (why, effect) = (String::new(), None);
+    What::Fault { strike: 0, fault: Fault::Kill, node: Some(1), phase, why, effect }
 }
 
 /// The lines of a history that is whole.

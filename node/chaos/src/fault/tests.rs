@@ -43,6 +43,13 @@ fn every_fault_has_a_name_that_scenarios_know() {
 }
 
 #[test]
+fn a_clock_that_gains_nothing_is_no_fault() {
+    for (ppm, is_one) in [(0, false), (1, true), (-1, true), (100_000, true), (100_001, false)] {
+        assert_eq!(Fault::Drift { ppm }.is_in_range(), is_one, "{ppm}");
+    }
+}
+
+#[test]
 fn a_node_is_out_where_little_of_it_comes_through_in_time() {
     let network = Network::default();
     let of = Fault::Network;

@@ -71,7 +71,7 @@ impl Told {
 
     fn fault(self, ms: u64, phase: Phase) -> Self {
         let (fault, why) = (Fault::Kill, String::new());
-        self.at(ms, What::Fault { strike: 0, fault, node: Some(1), phase, why })
+        self.at(ms, What::Fault { strike: 0, fault, node: Some(1), phase, why, effect: None })
     }
 
     fn cut(mut self) -> History {
@@ -328,6 +328,7 @@ fn a_history_is_read_as_it_was_written_and_a_cut_one_says_so() {
         node: Some(2),
         phase: Phase::Installed,
         why: "".into(),
+        effect: Some(7),
     };
     let history = Told::new().request(1, 1, "a").at(2, installed).ok(3, 1).whole();
     let text: String = history.entries.iter().map(|entry| entry.line().unwrap() + "\n").collect();

@@ -314,7 +314,7 @@ fn of_a_node(kind: &str, fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -
         "disk.lost" => Fault::PowerCut,
         "disk.flip" => Fault::FlippedBits { bits: number(fields, findings, "bits", 1, BITS) },
         "clock" => Fault::Clock { offset_ms: offset(fields, findings)? },
-        "drift" => Fault::Drift { ppm: fields.number(findings, "ppm", DRIFT_PPM.0, DRIFT_PPM.1)? },
+        "drift" => Fault::Drift { ppm: ppm(fields, findings)? },
         "actor.fail" => Fault::FailingActors { percent: percent(findings)? },
         "actor.slow" => {
             let delay_ms = span(fields, findings, "delay", None, DELAY_MS)?;
@@ -363,6 +363,19 @@ fn is_abroad(fields: &Fields<'_, '_>, findings: &mut Findings<'_>, head: &Head) 
     };
     fields.error(findings, at.start, refused.to_owned());
     None
+}
+
+/// Gained, or lost where negative.
+fn ppm(fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Option<i64> {
+    let ppm = fields.number(findings, "ppm", DRIFT_PPM.0, DRIFT_PPM.1)?;
+    if ppm == 0 {
+        let at = fields.value("ppm").map_or(fields.place(), |value| value.span().start);
+        let text =
+            "a clock that gains and loses nothing does not drift; `ppm` is above 0, or below";
+        fields.error(findings, at, text.to_owned());
+        return None;
+    }
+    Some(ppm)
 }
 
 /// Ahead, or behind where negative.

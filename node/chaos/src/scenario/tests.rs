@@ -223,6 +223,7 @@ fn each_kind_of_fault_is_read_with_its_own_fields_and_in_its_range() {
     assert!(read("kind = \"expire\"").is_err(), "how long is to be said");
     for fields in [
         "kind = \"drift\", ppm = 100001",
+        "kind = \"drift\", ppm = 0",
         "kind = \"actor.fail\", percent = 0",
         "kind = \"actor.slow\", percent = 5",
         "kind = \"cpu\", threads = 65",
@@ -233,6 +234,15 @@ fn each_kind_of_fault_is_read_with_its_own_fields_and_in_its_range() {
     ] {
         assert!(read(&format!("{fields}, {lasting}")).is_err(), "{fields}");
     }
+}
+
+#[test]
+fn a_drift_of_nothing_is_refused_with_its_line_and_reason() {
+    let text = "name = \"x\"\nduration = \"60s\"\nworkload = { rate = 1 }\n\
+                [[fault]]\nkind = \"drift\"\nat = \"1s\"\nfor = \"5s\"\npick = \"all\"\nppm = 0\n";
+    let refused = refused(text);
+    assert!(refused.lines().any(|line| line.starts_with("9:")), "{refused}");
+    assert!(refused.contains("does not drift"), "{refused}");
 }
 
 #[test]

@@ -166,7 +166,7 @@ fn two_who_have_a_ticket_by_one_offer_end_it_where_nothing_takes_it_back() {
     // As long as something is broken, the word of it may not come.
     let strike = |phase| {
         let (fault, why) = (Fault::Kill, String::new());
-        What::Fault { strike: 0, fault, node: Some(1), phase, why }
+        What::Fault { strike: 0, fault, node: Some(1), phase, why, effect: None }
     };
     let struck = vec![(5, strike(Phase::Installed))];
     assert_eq!(of(struck.clone(), 60), None);

@@ -1,7 +1,8 @@
-//! Faults that nodes do to themselves: asked for, renewed while they last, ended.
+//! Faults that nodes do to themselves: asked for, renewed while they last, ended; and what they did.
 //!
-//! **Invariant:** what is renewed was begun and has not been ended; where this program ends, nothing is renewed
-//! and all ends by itself. **Not here:** what a node does (`chaos`).
+//! **Invariants:** what is renewed was begun and has not been ended; where this program ends, nothing is renewed
+//! and all ends by itself; of a node that cannot be asked in the end, what it said last counts. **Not here:** what a
+//! node does (`chaos`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +26,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Nodes that a lease's number has room for.
 const NODES_MAX: u64 = 1024;
 
-type Held = BTreeMap<u64, (Api, Fault)>;
+type Held = BTreeMap<u64, One>;
+
+/// A lease that is in force.
+struct One {
+    api: Api,
+    fault: Fault,
+    /// The most that the node said it did: one that starts anew counts from 0.
+    effect: u64,
+}
 
 /// The leases of a run.
 pub(super) struct Leases {
@@ -57,8 +66,8 @@ impl From<NoLease> for CliError {
     }
 }
 
-/// Begins a fault of a node, or goes on with it.
-pub(super) async fn ask(number: u64, api: &Api, fault: Fault) -> Result<(), NoLease> {
+/// Begins a fault of a node, or goes on with it; what it did so far.
+pub(super) async fn ask(number: u64, api: &Api, fault: Fault) -> Result<u64, NoLease> {
     let lasts_ms = u64::try_from(LEASE_MAX.as_millis()).unwrap_or(u64::MAX);
     let path = format!("/v1/chaos/leases/{number}");
     let wanted = NewLease { fault, lasts_ms };
@@ -66,17 +75,21 @@ pub(super) async fn ask(number: u64, api: &Api, fault: Fault) -> Result<(), NoLe
     let asked = timeout(PATIENCE, api.put_unless::<ChaosView>(&path, &wanted, &titles)).await;
     let silent = |_| NoLease::Failed(CliError::unreachable("the node does not answer"));
     let told = asked.map_err(silent)?.map_err(NoLease::Failed)?;
-    told.map(drop).map_err(NoLease::Over)
+    let view = told.map_err(NoLease::Over)?;
+    let lease = view.leases.iter().find(|lease| lease.number == number);
+    Ok(lease.and_then(|lease| lease.effect).unwrap_or(0))
 }
 
-/// Ends a fault of a node; where the node cannot be asked, it ends by itself meanwhile.
-pub(super) async fn end(number: u64, api: &Api) {
+/// Ends a fault of a node; what it did in all, where it says so. Where the node cannot be asked, it ends by itself
+/// meanwhile.
+pub(super) async fn end(number: u64, api: &Api) -> Option<u64> {
     let path = format!("/v1/chaos/leases/{number}");
-    let ended = timeout(PATIENCE, api.delete::<ChaosView>(&path)).await;
-    if !matches!(ended, Ok(Ok(_))) {
-        tracing::warn!(number, "a fault cannot be ended: it ends by itself");
-        tokio::time::sleep(LEASE_MAX).await;
+    if let Ok(Ok(view)) = timeout(PATIENCE, api.delete::<ChaosView>(&path)).await {
+        return view.effect;
     }
+    tracing::warn!(number, "a fault cannot be ended: it ends by itself");
+    tokio::time::sleep(LEASE_MAX).await;
+    None
 }
 
 /// By which a node knows the lease of a strike.
@@ -92,17 +105,17 @@ impl Leases {
             loop {
                 tokio::time::sleep(RENEW_EVERY).await;
                 // Held all the while, so that none is renewed that was ended meanwhile.
-                let held = renewed.lock().await;
-                let asks = held.iter().map(async |(number, (api, fault))| {
-                    let asked = ask(*number, api, *fault).await;
+                let mut held = renewed.lock().await;
+                let asks = held.iter_mut().map(async |(number, one)| {
+                    let asked = ask(*number, &one.api, one.fault).await;
                     // A node that something else took out has lost its leases with it.
                     let node = *number % NODES_MAX;
                     if !nodes.all().contains_key(&node) {
                         return;
                     }
-                    let kind = fault.name();
+                    let kind = one.fault.name();
                     match asked {
-                        Ok(()) => {}
+                        Ok(effect) => one.effect = one.effect.max(effect),
                         Err(NoLease::Over(why)) => {
                             recorder.is_over(format!("{kind} of node {node} is refused: {why}"));
                         }
@@ -132,7 +145,7 @@ impl Leases {
             }
             return Err(no.into());
         }
-        self.held.lock().await.insert(number, (api, fault));
+        self.held.lock().await.insert(number, One { api, fault, effect: 0 });
         Ok(())
     }
 
@@ -141,10 +154,12 @@ impl Leases {
         self.held.lock().await.keys().copied().collect()
     }
 
-    /// Where the node cannot be asked, the lease ends by itself.
-    pub(super) async fn end(&self, strike: u32, node: u64) {
+    /// What it did. Where the node cannot be asked, the lease ends by itself: that it had done nothing by the last
+    /// renewal says nothing of what came later.
+    pub(super) async fn end(&self, strike: u32, node: u64) -> Option<u64> {
         let number = number(strike, node);
-        let Some((api, _)) = self.held.lock().await.remove(&number) else { return };
-        end(number, &api).await;
+        let One { api, effect: before, .. } = self.held.lock().await.remove(&number)?;
+        let told = end(number, &api).await.map(|effect| effect.max(before));
+        told.or(Some(before).filter(|effect| *effect > 0))
     }
 }

@@ -124,10 +124,11 @@ fn probes(markup: &mut Markup, judgement: &Judgement) {
 
 fn faults(markup: &mut Markup, judgement: &Judgement) {
     markup.say("h2", &"Faults");
-    table(markup, &[&"kind", &"wanted", &"there", &"why not"], |markup| {
+    table(markup, &[&"kind", &"wanted", &"there", &"effect", &"why not"], |markup| {
         for fault in &judgement.faults {
             let why = fault.why_not.first().cloned().unwrap_or_default();
-            row(markup, "td", &[&fault.kind, &fault.wanted, &fault.installed, &why]);
+            let effect = fault.effect.as_ref().map(ToString::to_string).unwrap_or_default();
+            row(markup, "td", &[&fault.kind, &fault.wanted, &fault.installed, &effect, &why]);
         }
     });
 }

@@ -59,22 +59,20 @@ impl Plane {
         }
     }
 
-    /// Mends it.
+    /// Mends it; what it did, where the node counted that: the kernel was asked, and did not refuse.
     pub(super) async fn end(
         &self,
         strike: &Strike,
         node: u64,
         ground: &mut Ground<'_>,
-    ) -> Result<(), CliError> {
+    ) -> Result<Option<u64>, CliError> {
         match (self.kernel(strike), strike.fault) {
             (Some(_), Fault::FullDisk) => {
-                ground.fleet()?.disk_of(node)?.empty().map_err(CliError::failed)
+                ground.fleet()?.disk_of(node)?.empty().map_err(CliError::failed)?;
             }
-            (Some(kernel), _) => kernel.end(strike.number, node).await,
-            (None, _) => {
-                self.leases().end(strike.number, node).await;
-                Ok(())
-            }
+            (Some(kernel), _) => kernel.end(strike.number, node).await?,
+            (None, _) => return Ok(self.leases().end(strike.number, node).await),
         }
+        Ok(None)
     }
 }

@@ -30,7 +30,7 @@ use super::{
     rot::Rot,
     rotation,
 };
-use crate::cli::CliError;
+use crate::{cli::CliError, web::chaos::ChaosView};
 
 /// What a run breaks.
 pub(super) struct Striker<'a, 'g> {
@@ -132,8 +132,20 @@ impl Striker<'_, '_> {
     }
 
     fn note(&self, strike: &Strike, node: Option<u64>, phase: Phase, why: impl ToString) {
+        self.felt(strike, node, phase, why, None);
+    }
+
+    /// The same, with what it did where that is counted.
+    fn felt(
+        &self,
+        strike: &Strike,
+        node: Option<u64>,
+        phase: Phase,
+        why: impl ToString,
+        effect: Option<u64>,
+    ) {
         let (number, fault, why) = (strike.number, strike.fault, why.to_string());
-        self.recorder.note(What::Fault { strike: number, fault, node, phase, why });
+        self.recorder.note(What::Fault { strike: number, fault, node, phase, why, effect });
     }
 
     /// Whom a strike befalls now.
@@ -198,10 +210,11 @@ impl Striker<'_, '_> {
                 self.note(strike, Some(node), Phase::Installed, "");
             }
             match self.harm(strike, node).await {
-                Ok(()) => {
+                Ok(effect) => {
                     nodes.push(node);
                     if !is_long {
-                        self.note(strike, Some(node), Phase::Installed, self.plane.by(strike));
+                        let by = self.plane.by(strike);
+                        self.felt(strike, Some(node), Phase::Installed, by, effect);
                     }
                 }
                 Err(error) => self.note(strike, Some(node), Phase::Failed, error),
@@ -210,7 +223,8 @@ impl Striker<'_, '_> {
         nodes
     }
 
-    async fn harm(&mut self, strike: &Strike, node: u64) -> Result<(), CliError> {
+    /// What it did, where that is known at once.
+    async fn harm(&mut self, strike: &Strike, node: u64) -> Result<Option<u64>, CliError> {
         let api = self.nodes.all().remove(&node).map(|node| node.api);
         let api = api.ok_or_else(|| CliError::failed(format!("node {node} is out already")))?;
         match strike.fault {
@@ -239,7 +253,8 @@ impl Striker<'_, '_> {
                 let _: Value = api.post(&path, &json!({})).await?;
             }
             Fault::Herd => {
-                let _: Value = api.post("/v1/chaos/herd", &json!({})).await?;
+                let view: ChaosView = api.post("/v1/chaos/herd", &json!({})).await?;
+                return Ok(view.effect);
             }
             Fault::BrokenDisk => {
                 self.nodes.is_out(node);
@@ -249,13 +264,13 @@ impl Striker<'_, '_> {
                     Ok(code) => self.is_ended_by_disk(node, code),
                     Err(error) => {
                         self.is_back(node)?;
-                        return asked.and(Err(error));
+                        return Err(asked.err().unwrap_or(error));
                     }
                 }
             }
             _ => self.plane.begin(strike, node, api, self.ground).await?,
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn start(&mut self, node: u64) -> Result<(), CliError> {
@@ -280,7 +295,7 @@ impl Striker<'_, '_> {
         }
         for node in nodes {
             match self.heal(&strike, node).await {
-                Ok(()) => self.note(&strike, Some(node), Phase::Ended, ""),
+                Ok(effect) => self.felt(&strike, Some(node), Phase::Ended, "", effect),
                 Err(error) => {
                     let why = format!("fault {number} of node {node} does not end: {error}");
                     self.recorder.note(What::Harness { why });
@@ -289,7 +304,8 @@ impl Striker<'_, '_> {
         }
     }
 
-    async fn heal(&mut self, strike: &Strike, node: u64) -> Result<(), CliError> {
+    /// What it did, where that is known now.
+    async fn heal(&mut self, strike: &Strike, node: u64) -> Result<Option<u64>, CliError> {
         match strike.fault {
             Fault::Pause => {
                 self.ground.fleet()?.go_on(node)?;
@@ -300,9 +316,9 @@ impl Striker<'_, '_> {
                 let path = format!("/v1/cluster/members/{node}/resume");
                 let _: Value = self.ground.api()?.post(&path, &json!({})).await?;
             }
-            _ => self.plane.end(strike, node, self.ground).await?,
+            _ => return self.plane.end(strike, node, self.ground).await,
         }
-        Ok(())
+        Ok(None)
     }
 
     /// What changes the cluster itself, and stays.

@@ -12,8 +12,9 @@ use fieldmesh_domain::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ChaosView, view};
+use super::{ChaosView, record, view};
 use crate::{
+    audit::{Deed, Event, OfChaos},
     let_in,
     web::{Shared, operator::Operator, problem::Problem, rest},
 };
@@ -108,7 +109,11 @@ pub(super) async fn allow(
     };
     let by = operator.name;
     let command = placement::Command::AllowChaos { minutes, why, by: by.clone(), let_in_by };
-    let view = ask(&shared, command).await?;
+    let view = ask(&shared, command).await.inspect_err(|problem| {
+        let why = Some(problem.detail.as_str());
+        let of = OfChaos::by(&by, Deed::AllowanceRefused);
+        record(&shared, Event::Chaos(OfChaos { why, ..of }));
+    })?;
     let waits = view.proposal.as_ref().is_some_and(|proposal| proposal.by == by);
     let status = if waits { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok(HttpResponse::build(status).json(view))

@@ -32,7 +32,8 @@ fn a_revoked_device_is_refused_from_the_bound_on() {
 fn cut_off() -> Told {
     let strike = |phase| {
         let fault = Fault::Network(Network { loss_percent: 100, ..Network::default() });
-        What::Fault { strike: 1, fault, node: Some(2), phase, why: String::new() }
+        let (why, effect) = (String::new(), None);
+        What::Fault { strike: 1, fault, node: Some(2), phase, why, effect }
     };
     let told = Told::new().at(500, strike(Phase::Installed)).at(30_000, strike(Phase::Ended));
     told.at(1_000, What::Revoked { device: "c".into() })

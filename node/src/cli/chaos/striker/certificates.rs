@@ -55,7 +55,9 @@ impl Striker<'_, '_> {
                 Err(error) => self.note(&strike, None, Phase::Failed, error),
             }
         }
-        self.note(&strike, None, Phase::Installed, "");
+        // Whose certificate has not ended is none that the fault befell.
+        let effect = Some(expired.len() as u64);
+        self.felt(&strike, None, Phase::Installed, "", effect);
         self.expired.insert(strike.number, expired);
         let lasts = Duration::from_millis(strike.until_ms.saturating_sub(strike.at_ms));
         let until = Instant::now() + lasts;

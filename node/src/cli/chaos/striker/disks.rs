@@ -31,7 +31,8 @@ fn told(Ended { code, said }: &Ended) -> String {
 async fn ask_each(strike: &Strike, nodes: &[(u64, Reachable)]) -> Vec<Result<(), CliError>> {
     let asks = nodes.iter().map(async |(node, reached)| {
         let number = leases::number(strike.number, *node);
-        leases::ask(number, &reached.api, strike.fault).await.map_err(CliError::from)
+        let asked = leases::ask(number, &reached.api, strike.fault).await;
+        asked.map(drop).map_err(CliError::from)
     });
     join_all(asks).await
 }

@@ -1,0 +1,130 @@
+//! A fault that was installed and did nothing was not there; one of which nobody knows is judged by its time alone.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use super::*;
+use crate::{
+    Fault, Timeline,
+    history::{Entry, VERSION},
+    read_scenario,
+};
+
+/// Two strikes of five seconds, in this order: of the network of all nodes, and of entities of a node.
+const SCENARIO: &str = "name = \"x\"\nduration = \"60s\"\nworkload = { rate = 1 }\n\
+     fault = [{ kind = \"loss\", at = \"10s\", for = \"5s\", pick = \"all\", percent = 1 },\n\
+              { kind = \"actor.fail\", at = \"30s\", for = \"5s\", pick = \"node:1\", percent = 9 }]\n\
+     [check]\npromises = [\"I4\"]\n";
+
+/// A history in which these nodes had these faults for their time, and said this of it.
+fn history(told: &[(u32, u64, Option<u64>)]) -> History {
+    let scenario = Box::new(read_scenario(SCENARIO).unwrap().value);
+    let strikes = Timeline::of(&scenario, 3).unwrap().0;
+    let (document, product) = (String::new(), String::new());
+    let begun = What::Begun {
+        version: VERSION,
+        scenario,
+        document,
+        wall_ms: 0,
+        product,
+        nodes: 3,
+        strikes: strikes.clone(),
+        shards: vec![1],
+    };
+    let confirmed = What::Confirmed {
+        by: "c".into(),
+        ticket: "a".into(),
+        number: 2,
+        technician: Some("t".into()),
+        position: None,
+    };
+    let mut all = vec![(0, begun), (1, confirmed)];
+    for (number, node, effect) in told {
+        let strike = strikes.iter().find(|strike| strike.number == *number).unwrap();
+        let fault = strike.fault;
+        let of = |phase, effect| {
+            let (strike, node, why) = (*number, Some(*node), String::new());
+            What::Fault { strike, fault, node, phase, why, effect }
+        };
+        all.push((strike.at_ms, of(Phase::Installed, None)));
+        all.push((strike.until_ms, of(Phase::Ended, *effect)));
+    }
+    all.sort_by_key(|(ms, _)| *ms);
+    let entries = all.len() as u64;
+    all.push((60_000, What::Ended { entries }));
+    History::of(all.into_iter().map(|(ms, what)| Entry { at_us: ms * 1000, what }).collect())
+}
+
+fn loss(told: [Option<u64>; 3]) -> Vec<(u32, u64, Option<u64>)> {
+    (1..).zip(told).map(|(node, effect)| (0, node, effect)).collect()
+}
+
+fn of(judgement: &Judgement, kind: &str) -> Coverage {
+    judgement.faults.iter().find(|one| one.kind == kind).unwrap().clone()
+}
+
+#[test]
+fn the_strikes_are_numbered_as_these_tests_have_them() {
+    let strikes = Timeline::of(&read_scenario(SCENARIO).unwrap().value, 3).unwrap().0;
+    let kinds: Vec<(u32, &str)> =
+        strikes.iter().map(|strike| (strike.number, strike.fault.name())).collect();
+    assert_eq!(kinds, [(0, "loss"), (1, "actor.fail")]);
+}
+
+#[test]
+fn what_was_installed_and_did_nothing_was_not_there() {
+    let mut told = loss([Some(1_000), Some(0), Some(204)]);
+    told.push((1, 1, Some(0)));
+    let judgement = judge(&history(&told));
+    assert_eq!(judgement.ending, Ending::Inconclusive);
+    assert_eq!(
+        judgement.why,
+        ["actor.fail was there 0 of 1 times: it was installed and had no effect: 0 entities"]
+    );
+    let loss = of(&judgement, "loss");
+    assert_eq!((loss.wanted, loss.installed), (1, 1), "of one node there was nothing to lose");
+    assert_eq!(loss.effect.unwrap().to_string(), "had effect on 1,204 datagrams");
+    let fails = of(&judgement, "actor.fail");
+    assert_eq!((fails.wanted, fails.installed, fails.effect), (1, 0, None));
+}
+
+#[test]
+fn what_did_something_is_judged_and_what_nobody_counted_too() {
+    for (datagrams, entities, effects) in [
+        ([Some(1), Some(0), Some(0)], Some(7), [Some(1), Some(7)]),
+        // As a history of before has it, and one in which a node died.
+        ([None, None, None], None, [None, None]),
+        ([Some(0), None, Some(0)], Some(1), [None, Some(1)]),
+    ] {
+        let mut told = loss(datagrams);
+        told.push((1, 1, entities));
+        let judgement = judge(&history(&told));
+        assert_eq!(judgement.ending, Ending::Passed, "{:?}", judgement.why);
+        let kinds = ["loss", "actor.fail"].map(|kind| of(&judgement, kind));
+        assert!(kinds.iter().all(|kind| kind.installed == 1), "{kinds:?}");
+        assert_eq!(kinds.map(|kind| kind.effect.map(|effect| effect.count)), effects);
+    }
+}
+
+#[test]
+fn figures_are_written_in_thousands() {
+    for (count, text) in
+        [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345, "12,345"), (1_234_567, "1,234,567")]
+    {
+        let effect = Effect { count, of: "MiB" };
+        assert_eq!(effect.to_string(), format!("had effect on {text} MiB"));
+    }
+}
+
+#[test]
+fn an_effect_that_was_told_when_it_was_installed_counts() {
+    let mut history = history(&loss([None; 3]));
+    for entry in &mut history.entries {
+        if let What::Fault { phase: Phase::Installed, effect, fault, .. } = &mut entry.what {
+            assert!(matches!(fault, Fault::Network(_)));
+            *effect = Some(0);
+        }
+    }
+    assert_eq!(
+        judge(&history).why[0],
+        "loss was there 0 of 1 times: it was installed and had no effect: 0 datagrams"
+    );
+}
