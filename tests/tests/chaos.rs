@@ -249,6 +249,14 @@ async fn asked(live: &Live, method: &str, path: &str, body: &Value) -> (u16, Val
     (status, serde_json::from_slice(&answer).unwrap_or_default())
 }
 
+/// What the ledger is to say of a run that begins, but for this.
+fn begins(name: &str, value: &str) -> Value {
+    let mut run =
+        json!({ "scenario": "x", "document": "0".repeat(64), "seed": 1, "target": "staging" });
+    run[name] = json!(value);
+    run
+}
+
 fn lease(fault: &Value, lasts_ms: u64) -> Value {
     json!({ "fault": fault, "lasts_ms": lasts_ms })
 }
@@ -262,6 +270,7 @@ async fn a_node_whose_configuration_does_not_allow_it_harms_itself_for_nobody() 
     assert!(problem["detail"].as_str().unwrap().contains("enabled"), "{problem}");
     assert_eq!(asked(&live, "POST", "/v1/chaos/herd", &json!({})).await.0, 403);
     assert_eq!(live.http(true, "GET", "/v1/chaos/replicas", "", &[]).await.0, 403);
+    assert_eq!(asked(&live, "POST", "/v1/chaos/runs/r1", &begins("scenario", "x")).await.0, 403);
     let (status, view) = asked(&live, "GET", "/v1/chaos", &Value::Null).await;
     assert_eq!((status, &view["allowed"]), (200, &json!(false)));
     // Ending it is never refused to an operator, and nothing of it is anybody else's.
@@ -282,6 +291,7 @@ async fn a_lease_is_what_it_says_and_what_was_stopped_does_not_begin_anew() {
     assert_eq!(status, 200, "{view}");
     assert_eq!(view["leases"][0]["fault"], slow);
     assert!(view["leases"][0]["left_ms"].as_u64().unwrap() <= 5000, "{view}");
+    assert!(view["leases"][0]["effect"].is_u64(), "{view}");
     for (fault, told) in [
         (json!({ "kind": "slow_disk", "delay_ms": u64::MAX }), "out of range"),
         (json!({ "kind": "clock", "offset_ms": i64::MIN }), "out of range"),
@@ -293,6 +303,17 @@ async fn a_lease_is_what_it_says_and_what_was_stopped_does_not_begin_anew() {
             asked(&live, "PUT", "/v1/chaos/leases/8", &lease(&fault, 1000)).await;
         assert_eq!(status, 400, "{problem}");
         assert!(problem["detail"].as_str().unwrap().contains(told), "{problem}");
+    }
+    // What the ledger has of a run is there for good.
+    for (run, begins) in [
+        ("r1", begins("scenario", "a b")),
+        ("r1", begins("document", "00")),
+        ("r1", begins("target", "lab")),
+        ("r!", begins("scenario", "x")),
+    ] {
+        let path = format!("/v1/chaos/runs/{run}");
+        let (status, problem) = asked(&live, "POST", &path, &begins).await;
+        assert_eq!(status, 400, "{begins}: {problem}");
     }
     // A slow disk serves.
     live.customer().await;
