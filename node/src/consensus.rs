@@ -19,6 +19,7 @@ pub mod network;
 pub mod outcome;
 pub mod packed;
 mod piece;
+pub mod positions;
 mod recent;
 pub mod replicas;
 pub mod restore;

@@ -10,6 +10,7 @@
 mod commits;
 mod digest;
 pub mod faulty;
+mod positions;
 mod read;
 mod write;
 
@@ -28,6 +29,7 @@ use fieldmesh_actors::{
 use fieldmesh_domain::{EntityId, placement::PLACEMENT};
 
 use commits::Commits;
+pub use positions::{LoggedStep, LoggedSteps};
 pub use read::{HistoryEntry, Record};
 
 use crate::{

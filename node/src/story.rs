@@ -47,6 +47,19 @@ pub struct TicketStory {
     pub warning: Option<String>,
     /// Head of the ticket's hash chain, hexadecimal.
     pub chain: String,
+    /// Where the replica was that answered, for whoever prefers to be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<PositionStory>,
+}
+
+/// The last entry of a group's log that a replica had applied when it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PositionStory {
+    pub group: u32,
+    pub term: u64,
+    pub index: u64,
+    /// Whose replica it is.
+    pub node: u64,
 }
 
 /// How far an escalation policy is.
@@ -263,6 +276,7 @@ pub fn tell(id: EntityId, history: &[HistoryEntry]) -> Result<TicketStory, Journ
         confirmations: deliveries.confirmations,
         warning: None,
         chain: hex(&chain),
+        position: None,
     })
 }
 

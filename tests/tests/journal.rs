@@ -106,9 +106,9 @@ fn member(number: u64, region: Region, level: u32) -> Member {
     }
 }
 
-async fn step(journal: &ShardJournal, entity: EntityId, events: &[&str]) {
+fn draft(journal: &ShardJournal, entity: EntityId, events: &[&str]) -> Draft {
     let Loaded { version, chain, .. } = journal.load(entity).unwrap();
-    let draft = Draft {
+    Draft {
         entity,
         owner: entity,
         expected_version: version,
@@ -123,7 +123,11 @@ async fn step(journal: &ShardJournal, entity: EntityId, events: &[&str]) {
         receipt: None,
         timers: vec![],
         index: vec![],
-    };
+    }
+}
+
+async fn step(journal: &ShardJournal, entity: EntityId, events: &[&str]) {
+    let draft = draft(journal, entity, events);
     journal.submit(draft).await.unwrap().done.await.unwrap();
 }
 
@@ -169,4 +173,40 @@ async fn what_a_region_stores_is_read_in_that_region_only() {
     step(&stand.journal(HOME, LEVEL), customer, &["secret"]).await;
     assert_eq!(read(&stand.journal(HOME, LEVEL), customer).unwrap(), "secret");
     read(&stand.journal(ABROAD, LEVEL), customer).unwrap_err();
+}
+
+#[tokio::test]
+async fn the_log_tells_where_a_step_stands_and_nothing_of_one_that_was_refused() {
+    let stand = Stand::of(GROUPS_PER_REGION).await;
+    let customer = EntityId::new(EntityKind::Customer, stand.authorities[HOME].region(), [7; 10]);
+    let journal = stand.journal(HOME, LEVEL);
+    let stale = draft(&journal, customer, &["never"]);
+    step(&journal, customer, &["one ", "two "]).await;
+    let refused = journal.submit(stale).await.unwrap().done.await.unwrap_err();
+    assert_eq!(refused, JournalError::Conflict { found: 2 });
+    let cause = Cause::Device {
+        device: customer,
+        message_id: [5; 16],
+        content: [6; 32],
+        sequence: 1,
+        expires_s: now_s(),
+    };
+    let asked = Draft { cause, ..draft(&journal, customer, &["three"]) };
+    journal.submit(asked).await.unwrap().done.await.unwrap();
+
+    let all = journal.steps_behind(0).unwrap();
+    let told: Vec<_> =
+        all.steps.iter().map(|step| (step.entity, step.version, step.events)).collect();
+    assert_eq!(told, [(customer, 0, 2), (customer, 2, 1)]);
+    let messages: Vec<_> = all.steps.iter().map(|step| step.message).collect();
+    assert_eq!(messages, [None, Some([5; 16])]);
+    let [first, last] = [&all.steps[0].id, &all.steps[1].id];
+    // The one that was refused stands between them.
+    assert_eq!((last.index - first.index, last.leader_id), (2, first.leader_id));
+    assert_eq!(journal.position().unwrap().as_ref(), Some(last));
+    assert_eq!((all.applied, all.until), (last.index, last.index));
+    let behind = journal.steps_behind(first.index).unwrap();
+    assert_eq!((behind.from, behind.steps.len()), (first.index + 1, 1));
+    let behind = journal.steps_behind(u64::MAX).unwrap();
+    assert_eq!((behind.applied, behind.steps.len()), (last.index, 0));
 }

@@ -144,6 +144,7 @@ pub struct Group {
     pub group: GroupId,
     pub(super) raft: Raft,
     pub(super) table: Arc<dyn Table>,
+    pub(super) log: Arc<dyn Table>,
     pub(super) leading: watch::Receiver<Option<u64>>,
     health: watch::Receiver<Health>,
     on_fatal: OnFatal,
@@ -176,7 +177,7 @@ impl Group {
         writer.write(Batch::default()).await.map_err(store)?;
         let disk = Arc::clone(writer.disk());
         let (health, pulse) = (disk.health(), disk.pulse());
-        let log_store = LogStore::open(group, log, writer).map_err(store)?;
+        let log_store = LogStore::open(group, Arc::clone(&log), writer).map_err(store)?;
         let mut machine =
             Machine::open(options.shard, Arc::clone(&table), pulse.clone()).map_err(store)?;
         if let Some(observer) = options.observer.clone() {
@@ -228,7 +229,7 @@ impl Group {
         }
         tracing::info!(group, fresh, "group started");
         let gate = Arc::default();
-        Ok(Self { group, raft, table, leading, health, on_fatal, gate, members, _watching })
+        Ok(Self { group, raft, table, log, leading, health, on_fatal, gate, members, _watching })
     }
 
     /// The term this node leads in, or none.

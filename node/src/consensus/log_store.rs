@@ -234,7 +234,7 @@ fn read<T>(
     table.get(key)?.map(|value| decode(key, &value, read)).transpose()
 }
 
-fn decode<T>(
+pub(super) fn decode<T>(
     key: &[u8],
     value: &[u8],
     read: impl FnOnce(&[u8]) -> Result<T, codec::CodecError>,

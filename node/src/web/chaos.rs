@@ -6,6 +6,7 @@
 //! audit record, with its figures. **Not here:** what a lease does (`chaos`), when faults come (whoever runs them).
 
 pub mod allowance;
+pub mod positions;
 pub mod runs;
 
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
         .route("/chaos", web::delete().to(stop))
         .route("/chaos/herd", web::post().to(herd))
         .route("/chaos/replicas", web::get().to(replicas))
+        .route("/chaos/positions", web::get().to(positions::positions))
         .route("/chaos/leases/{number}", web::put().to(lease))
         .route("/chaos/leases/{number}", web::delete().to(end))
         .route("/chaos/runs/{run}", web::post().to(runs::begin))

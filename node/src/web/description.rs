@@ -105,6 +105,7 @@ const EST: &str = "/.well-known/est/";
         chaos::stop,
         chaos::herd,
         chaos::replicas,
+        chaos::positions::positions,
         chaos::allowance::allow,
         chaos::allowance::forbid,
         chaos::runs::begin,

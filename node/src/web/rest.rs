@@ -1,7 +1,7 @@
 //! REST v1 for operators: list, show, explain, and where all that is below `/v1` is.
 #![allow(unused_qualifications, reason = "the path macro repeats the query's type")]
 
-use actix_web::{http::StatusCode, web};
+use actix_web::{HttpRequest, http::StatusCode, web};
 use fieldmesh_actors::commit::ShardId;
 use fieldmesh_domain::{
     EntityId, EntityKind, IndexRow, Region,
@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     courier::wire::{WANTED_MAX, Wanted},
+    journal::{HistoryEntry, ShardJournal},
     story,
 };
 
@@ -507,7 +508,17 @@ pub(super) async fn history(
     shared: &Shared,
     id: &str,
     query: &ReadQuery,
-) -> Result<(EntityId, Vec<crate::journal::HistoryEntry>), Problem> {
+) -> Result<(EntityId, Vec<HistoryEntry>), Problem> {
+    let (id, journal) = replica(shared, id, query).await?;
+    Ok((id, of_one(&journal, id)?))
+}
+
+/// The replica here of a ticket's shard, with all that was acknowledged before now.
+async fn replica(
+    shared: &Shared,
+    id: &str,
+    query: &ReadQuery,
+) -> Result<(EntityId, ShardJournal), Problem> {
     let id: EntityId = id.parse().map_err(|_| Problem::invalid("this is not an identifier"))?;
     if id.kind() != EntityKind::Ticket {
         return Err(Problem::invalid("this is not a ticket's identifier"));
@@ -519,20 +530,29 @@ pub(super) async fn history(
     if !query.stale {
         latest(shared, shard, "or this one with stale=true (--stale) for what it has").await?;
     }
+    Ok((id, journal))
+}
+
+fn of_one(journal: &ShardJournal, id: EntityId) -> Result<Vec<HistoryEntry>, Problem> {
     let history = journal.history(id)?;
-    if history.is_empty() { Err(Problem::missing("such ticket")) } else { Ok((id, history)) }
+    if history.is_empty() { Err(Problem::missing("such ticket")) } else { Ok(history) }
 }
 
 /// A ticket with its history, whose hash chain was checked.
-#[utoipa::path(get, path = "/v1/tickets/{id}", params(ReadQuery), responses((status = 200, body = story::TicketStory)))]
+#[utoipa::path(get, path = "/v1/tickets/{id}", params(ReadQuery, ("Prefer" = Option<String>, Header, description = "`position`: the answer says where the replica that gave it was.")), responses((status = 200, body = story::TicketStory)))]
 pub async fn ticket(
     _operator: Operator,
+    request: HttpRequest,
     id: web::Path<String>,
     query: web::Query<ReadQuery>,
     shared: web::Data<Shared>,
 ) -> Result<web::Json<story::TicketStory>, Problem> {
-    let (id, history) = history(&shared, &id, &query).await?;
+    let (id, journal) = replica(&shared, &id, &query).await?;
+    // Before the history is read, which so has at least what stands there.
+    let position = chaos::positions::preferred(&request, &journal, shared.node.number)?;
+    let history = of_one(&journal, id)?;
     let mut story = story::tell(id, &history)?;
+    story.position = position;
     delivery::complete(&shared, &history, &mut story).await;
     story.warning = areas::noted(&shared, id.region(), &history)?;
     Ok(web::Json(story))

@@ -29,6 +29,7 @@ pub(crate) fn story(priority: u8, events: &[Told]) -> TicketStory {
         confirmations: vec![],
         warning: None,
         chain: String::new(),
+        position: None,
     }
 }
 

@@ -60,6 +60,7 @@ fn report(text: &str, priorities: &[u8]) -> Report {
                 confirmations: vec![],
                 warning: None,
                 chain: String::new(),
+                position: None,
             };
             let history = history::read(&story, &clock);
             (story, history)
