@@ -120,6 +120,9 @@ async fn a_run_says_whether_promises_held_and_a_history_that_is_changed_says_oth
         ["I2:", "I3:", "I8:", "I9:"].iter().any(|of| what.starts_with(of))
     };
     assert_eq!(not_covered.iter().find(in_part), None);
+    // Logs have all that was answered, and reads say where they were.
+    let unplaced = |what: &&Value| what.as_str().unwrap().starts_with("the position of");
+    assert_eq!(not_covered.iter().find(unplaced), None);
     let recovery = results["promises"].as_array().unwrap();
     let recovery = recovery.iter().find(|one| one["promise"] == "recovery").unwrap();
     assert_eq!(recovery["checked"], 4, "one for each shard");
@@ -145,6 +148,9 @@ async fn a_run_says_whether_promises_held_and_a_history_that_is_changed_says_oth
 
     // A ticket that is gone in the end is a request that was lost.
     let history = std::fs::read_to_string(out.join("history.jsonl")).unwrap();
+    for what in [r#""what":"logged""#, r#""what":"mail_logged""#] {
+        assert!(history.lines().any(|line| line.contains(what)), "{what}");
+    }
     let acknowledged = history.lines().find(|line| line.contains(r#""asks":"request""#)).unwrap();
     let acknowledged: Value = serde_json::from_str(acknowledged).unwrap();
     let ticket = acknowledged["operation"]["ticket"].as_str().unwrap();
@@ -269,7 +275,9 @@ async fn a_node_whose_configuration_does_not_allow_it_harms_itself_for_nobody() 
     assert_eq!(status, 403, "{problem}");
     assert!(problem["detail"].as_str().unwrap().contains("enabled"), "{problem}");
     assert_eq!(asked(&live, "POST", "/v1/chaos/herd", &json!({})).await.0, 403);
-    assert_eq!(live.http(true, "GET", "/v1/chaos/replicas", "", &[]).await.0, 403);
+    for path in ["/v1/chaos/replicas", "/v1/chaos/positions?group=1"] {
+        assert_eq!(live.http(true, "GET", path, "", &[]).await.0, 403, "{path}");
+    }
     assert_eq!(asked(&live, "POST", "/v1/chaos/runs/r1", &begins("scenario", "x")).await.0, 403);
     let (status, view) = asked(&live, "GET", "/v1/chaos", &Value::Null).await;
     assert_eq!((status, &view["allowed"]), (200, &json!(false)));
@@ -321,6 +329,21 @@ async fn a_lease_is_what_it_says_and_what_was_stopped_does_not_begin_anew() {
     let digests: Vec<&str> =
         replicas.as_array().unwrap().iter().map(|one| one["digest"].as_str().unwrap()).collect();
     assert!(!digests.is_empty() && digests.iter().all(|digest| digest.len() == 64), "{replicas}");
+    // One of the groups has in its log that somebody was registered.
+    let mut registered = false;
+    for replica in replicas.as_array().unwrap() {
+        let path = format!("/v1/chaos/positions?group={}", replica["group"]);
+        let (status, page) = asked(&live, "GET", &path, &Value::Null).await;
+        assert_eq!(status, 200, "{page}");
+        assert!(page["until"].as_u64() <= page["applied"].as_u64(), "{page}");
+        let steps = page["steps"].as_array().unwrap();
+        let indexes: Vec<u64> = steps.iter().map(|step| step["index"].as_u64().unwrap()).collect();
+        assert!(indexes.is_sorted_by(|one, next| one < next), "{page}");
+        registered |= steps.iter().any(|step| step["entity"].as_str().unwrap().starts_with("cus_"));
+    }
+    assert!(registered, "{replicas}");
+    let nowhere = "/v1/chaos/positions?group=4000000";
+    assert_eq!(live.http(true, "GET", nowhere, "", &[]).await.0, 404);
     let (_, view) = asked(&live, "DELETE", "/v1/chaos", &Value::Null).await;
     assert_eq!(view["leases"], json!([]));
     let (status, problem) = asked(&live, "PUT", "/v1/chaos/leases/7", &lease(&slow, 1000)).await;

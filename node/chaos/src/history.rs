@@ -4,10 +4,13 @@
 //! earlier was cut off. An operation is invoked and then came out well, was refused, or nobody knows; what
 //! nobody knows may have happened, or may happen later. A device that does not know of its request's fate
 //! goes on asking, so an outcome that is known later counts as one. Where an answer says where it stands, that is
-//! noted with it: how much of a ticket's history a read saw, the place of a confirmation.
+//! noted with it: how much of a ticket's history a read saw, and how far the log was, the place of a confirmation. Where
+//! the logs have what the others did is looked up in the end.
 //!
 //! **Invariants:** entries are in the order of time; an outcome comes after its invocation. **Not here:** what
 //! follows from it (`promises`).
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +61,21 @@ pub enum What {
         /// Of a read: events of the ticket, and the digest of them all; nothing where there was none yet.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         read: Option<Prefix>,
+        /// Of a read: how far the replica was that answered. Where others are, only logs tell: [`What::Logged`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Position>,
+    },
+    /// Where a log has what an operation did, as it was looked up in the end.
+    Logged {
+        op: u64,
+        at: Position,
+    },
+    /// Where a log has what a device was told.
+    MailLogged {
+        to: String,
+        /// Its place in what the service tells the device.
+        number: u64,
+        at: Position,
     },
     /// It did not happen, and does not.
     Refused {
@@ -207,6 +225,32 @@ pub struct Offer {
 pub enum Answer {
     Accept,
     Complete,
+}
+
+/// A place in the log of a group. What stands behind another was committed later, and by no earlier term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    pub group: u32,
+    pub term: u64,
+    pub index: u64,
+    /// Whose replica answered, where one did: a log is the same on each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<u64>,
+}
+
+impl Position {
+    /// Whether whoever read there had this in what it read.
+    pub(crate) fn is_seen_by(&self, read: Self) -> bool {
+        self.group == read.group && self.index <= read.index
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, term, index, node } = self;
+        write!(f, "entry {index} of group {group} in term {term}")?;
+        node.map_or(Ok(()), |node| write!(f, ", by node {node}"))
+    }
 }
 
 /// The beginning of a ticket's history.

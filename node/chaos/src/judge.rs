@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     history::{History, Phase, What},
-    promises::{Finding, Operations, Promise, Recovery, Verdict, recoveries},
+    promises::{Finding, Operations, Promise, Recovery, Verdict, recoveries, unplaced},
     scenario::Probe,
     steady::{Figures, Mode, measure},
     timeline::Strike,
@@ -124,6 +124,7 @@ pub fn judge(history: &History) -> Judgement {
     // What was kept as far as it was looked at, and what could not be; of a history that is cut off that is all.
     let in_part = promises.iter().filter(|one| history.is_whole && !one.why.is_empty());
     not_covered.extend(in_part.map(|one| format!("I{}: {}", one.promise.number(), one.why)));
+    not_covered.extend(unplaced(&operations));
     let kinds = crate::fault::KINDS.iter().map(|(kind, _)| *kind);
     let unbroken = kinds.filter(|kind| !faults.iter().any(|one| one.kind == *kind));
     not_covered.extend(unbroken.map(|kind| format!("fault {kind}")));

@@ -8,6 +8,7 @@ mod bounds;
 mod finals;
 mod linear;
 mod operations;
+mod positions;
 mod recovery;
 mod technicians;
 mod tickets;
@@ -18,6 +19,7 @@ use crate::history::History;
 
 pub use bounds::Limits;
 pub(crate) use operations::{Fate, Operations, renewed, revoked};
+pub(crate) use positions::unplaced;
 pub(crate) use recovery::{Recovery, recoveries};
 
 /// Counter-examples that are kept of one promise: the first shows what is wrong, the others how often.
@@ -27,13 +29,14 @@ const EXAMPLES_MAX: usize = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Promise {
-    /// I1: what was acknowledged is there in the end, and its customer was told of a technician.
+    /// I1: what was acknowledged is there in the end, its customer was told of a technician, and its group's log goes as
+    /// far.
     Acknowledged,
     /// I2: at most one technician has a ticket, by its history and by what devices were told, and offers are
     /// numbered upwards.
     OneTechnician,
     /// I3: each ticket is one history: each message that was acknowledged is there once, in an order that their
-    /// times allow; a read has all that was acknowledged before it began, and nothing that is not in the end.
+    /// times and its log allow; a read has all that was acknowledged before it began, and nothing that is not in the end.
     OneHistory,
     /// I4: a customer is told of a dispatch once.
     Once,
@@ -46,7 +49,7 @@ pub enum Promise {
     /// I8: after the last fault every shard that is asked serves again in time, every request of a device that is
     /// believed is answered, every group has a leader, and no node ended by itself or stays away.
     Recovery,
-    /// I9: what a customer or a technician is told of a ticket comes in order.
+    /// I9: what a customer or a technician is told of a ticket comes in order, and logs have what a device said in its.
     Order,
     /// I10: what is bounded stays within its bound.
     Bounds,
@@ -155,7 +158,11 @@ impl Promise {
 
     pub(crate) fn check(self, history: &History, operations: &Operations<'_>) -> Finding {
         let found = match self {
-            Self::Acknowledged => finals::acknowledged(history, operations),
+            Self::Acknowledged => {
+                let mut found = finals::acknowledged(history, operations);
+                positions::were_applied(history, operations, &mut found);
+                found
+            }
             Self::OneTechnician => {
                 let mut found = tickets::one_technician(history);
                 technicians::one_was_told(history, operations, &mut found);
@@ -170,6 +177,7 @@ impl Promise {
             Self::Order => {
                 let mut found = tickets::order(history);
                 technicians::order(history, &mut found);
+                positions::of_devices_are_in_order(history, operations, &mut found);
                 found
             }
             Self::Bounds => bounds::bounds(history),

@@ -216,8 +216,17 @@ impl Api {
         &self,
         path: &str,
     ) -> Result<Option<T>, CliError> {
+        self.find_as(path, "").await
+    }
+
+    /// The same, as these headers say that it is preferred.
+    pub(crate) async fn find_as<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        headers: &str,
+    ) -> Result<Option<T>, CliError> {
         const NOT_FOUND: u16 = 404;
-        let (status, answer) = self.answer("GET", path, &[]).await?;
+        let (status, answer) = self.answer_to("GET", path, headers, &[]).await?;
         if status == NOT_FOUND { Ok(None) } else { parse("GET", path, status, &answer).map(Some) }
     }
 

@@ -22,6 +22,7 @@ mod load;
 mod nodes;
 mod page;
 mod plane;
+mod positions;
 mod prober;
 mod recorder;
 mod rot;

@@ -4,7 +4,7 @@
 
 use fieldmesh_chaos::{
     Entry, Fault, Phase, Scenario, Timeline,
-    history::{Answer, Happened, Offer, Operation, Prefix, VERSION, What},
+    history::{Answer, Happened, Offer, Operation, Position, Prefix, VERSION, What},
     read_scenario,
 };
 
@@ -90,6 +90,10 @@ fn strike(phase: Phase) -> What {
     What::Fault { strike: 0, fault: Fault::Kill, node: Some(1), phase, why, effect }
 }
 
+fn position(index: u64) -> Position {
+    Position { group: 1, term: 1, index, node: None }
+}
+
 /// The lines of a history that is whole.
 pub fn history() -> String {
     let scenario = scenario();
@@ -109,24 +113,27 @@ pub fn history() -> String {
         (0, begun),
         (1, What::Leader { group: 1, node: Some(1) }),
         (1_000, request(1, "a")),
-        (1_050, What::Ok { op: 1, read: None }),
+        (1_050, What::Ok { op: 1, read: None, at: None }),
         (1_100, alerted("a")),
         (1_110, accepts(4, "a")),
-        (1_120, What::Ok { op: 4, read: None }),
+        (1_120, What::Ok { op: 4, read: None, at: None }),
         (1_200, confirmed("a")),
         (1_300, asked(2, Operation::Read { ticket: "a".into() })),
-        (1_310, What::Ok { op: 2, read: Some(read) }),
+        (1_310, What::Ok { op: 2, read: Some(read), at: Some(position(7)) }),
         (1_400, writes(5, "a")),
-        (1_420, What::Ok { op: 5, read: None }),
+        (1_420, What::Ok { op: 5, read: None, at: None }),
         (10_000, strike(Phase::Installed)),
         (11_000, strike(Phase::Ended)),
         (12_000, What::Leader { group: 1, node: Some(2) }),
         (20_000, request(3, "b")),
-        (20_040, What::Ok { op: 3, read: None }),
+        (20_040, What::Ok { op: 3, read: None, at: None }),
         (20_100, confirmed("b")),
         (59_000, What::Sample { node: 1, name: "files".into(), value: 3, bound: 10 }),
         (60_000, ticket("a")),
         (60_000, ticket("b")),
+        (60_000, What::Logged { op: 1, at: position(5) }),
+        (60_000, What::Logged { op: 5, at: position(8) }),
+        (60_000, What::MailLogged { to: "c".into(), number: 7, at: position(6) }),
         (60_000, What::Ledger { holds: true, entries: 9, wanted: 8, why: String::new() }),
     ];
     let ended = (60_000, What::Ended { entries: story.len() as u64 });

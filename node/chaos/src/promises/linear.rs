@@ -10,7 +10,7 @@ mod written;
 
 use std::collections::BTreeMap;
 
-use super::{Fate, Found, Operations, operations::Operated};
+use super::{Fate, Found, Operations, operations::Operated, positions};
 use crate::history::{Happened, History, Operation, What};
 
 /// The event that an operator's message leaves.
@@ -25,9 +25,16 @@ pub(super) fn one_history(history: &History, operations: &Operations<'_>) -> Fou
         }
     }
     let mut by_ticket: BTreeMap<&str, Vec<&Operated<'_>>> = BTreeMap::new();
+    let mut requests: BTreeMap<&str, &Operated<'_>> = BTreeMap::new();
     for operated in operations.0.values() {
-        if let Operation::Read { ticket } | Operation::Write { ticket, .. } = operated.operation {
-            by_ticket.entry(ticket).or_default().push(operated);
+        match operated.operation {
+            Operation::Read { ticket } | Operation::Write { ticket, .. } => {
+                by_ticket.entry(ticket).or_default().push(operated);
+            }
+            Operation::Request { ticket, .. } => {
+                requests.insert(ticket, operated);
+            }
+            Operation::Answer { .. } => {}
         }
     }
     if tickets.is_empty() {
@@ -38,6 +45,8 @@ pub(super) fn one_history(history: &History, operations: &Operations<'_>) -> Fou
         // All were read: one that is not among them is not there, and nobody may have seen anything of it.
         let read = tickets.get(ticket).copied();
         let (at, events) = read.map_or((None, &[][..]), |(at, events)| (Some(at), events));
+        let all = operated.iter().copied().chain(requests.get(ticket).copied());
+        positions::are_in_order(ticket, all, &mut found);
         Ticket { name: ticket, at, events, operated }.check(&mut found);
     }
     found

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{History, Operation, Prefix, What};
+use crate::history::{History, Operation, Position, Prefix, What};
 
 /// How an operation came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,12 +26,15 @@ pub(crate) struct Operated<'a> {
     /// When it came out; for what nobody knows the end of all time.
     pub(crate) done_us: u64,
     pub(crate) fate: Fate,
+    /// Where a log has it, as far as that is known, and the entry that says so where it is none of these.
+    pub(crate) at: Option<Position>,
+    pub(crate) logged: Option<usize>,
 }
 
 impl Operated<'_> {
     /// The entries that show it.
     pub(crate) fn entries(&self) -> Vec<usize> {
-        std::iter::once(self.entry).chain(self.outcome).collect()
+        std::iter::once(self.entry).chain(self.outcome).chain(self.logged).collect()
     }
 }
 
@@ -69,7 +72,7 @@ impl<'a> Operations<'a> {
     pub(crate) fn of(history: &'a History) -> Self {
         let mut all: BTreeMap<u64, Operated<'a>> = BTreeMap::new();
         for (at, entry) in history.entries.iter().enumerate() {
-            let (op, fate) = match &entry.what {
+            let (op, fate, position) = match &entry.what {
                 What::Invoked { op, by, operation } => {
                     let operated = Operated {
                         by,
@@ -79,19 +82,27 @@ impl<'a> Operations<'a> {
                         outcome: None,
                         done_us: u64::MAX,
                         fate: Fate::Unknown,
+                        at: None,
+                        logged: None,
                     };
                     all.insert(*op, operated);
                     continue;
                 }
-                What::Ok { op, read } => (op, Fate::Ok(read.clone())),
-                What::Refused { op, .. } => (op, Fate::Refused),
+                What::Logged { op, at: position } => {
+                    if let Some(one) = all.get_mut(op).filter(|one| one.at.is_none()) {
+                        (one.at, one.logged) = (Some(*position), Some(at));
+                    }
+                    continue;
+                }
+                What::Ok { op, read, at } => (op, Fate::Ok(read.clone()), *at),
+                What::Refused { op, .. } => (op, Fate::Refused, None),
                 _ => continue,
             };
             if let Some(operated) = all.get_mut(op)
                 && operated.fate == Fate::Unknown
             {
                 (operated.outcome, operated.done_us) = (Some(at), entry.at_us);
-                operated.fate = fate;
+                (operated.fate, operated.at) = (fate, position.or(operated.at));
             }
         }
         Self(all)

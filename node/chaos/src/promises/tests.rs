@@ -3,6 +3,7 @@
 
 mod bounds;
 mod one_history;
+mod positions;
 mod recovery;
 mod revoked;
 mod technicians;
@@ -55,7 +56,7 @@ impl Told {
     }
 
     fn ok(self, ms: u64, op: u64) -> Self {
-        self.at(ms, What::Ok { op, read: None })
+        self.at(ms, What::Ok { op, read: None, at: None })
     }
 
     fn confirmed(self, ms: u64, ticket: &str, number: u8) -> Self {

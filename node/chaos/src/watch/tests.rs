@@ -32,7 +32,7 @@ fn a_run_is_given_up_once_its_condition_has_lasted() {
     for op in 0..10 {
         watch.see(&at(op, request(op)));
         if op % 2 == 0 {
-            watch.see(&at(op, What::Ok { op, read: None }));
+            watch.see(&at(op, What::Ok { op, read: None, at: None }));
         }
         let reason = watch.reason(op * 1_000_000);
         assert_eq!(reason.is_some(), op == 9, "second {op}: {reason:?}");
@@ -101,7 +101,7 @@ fn an_answer_to_a_revoked_device_ends_it_behind_the_bound() {
         let entries = [vec![(10, revoked()), (11, request(1))], more].concat();
         reason(broken(""), entries, 30)
     };
-    let ok = || What::Ok { op: 1, read: None };
+    let ok = || What::Ok { op: 1, read: None, at: None };
     assert_eq!(of(vec![(15, ok())]), None, "within the bound");
     assert_eq!(of(vec![(16, ok())]).unwrap(), "c was answered after it was revoked");
     let refused = What::Refused { op: 1, why: "invalid".into() };
@@ -126,7 +126,7 @@ fn a_read_that_goes_back_ends_it() {
     };
     let saw = |op, events| {
         let read = Some(Prefix { events, digest: format!("d{events}") });
-        What::Ok { op, read }
+        What::Ok { op, read, at: None }
     };
     let of = |entries: Vec<(u64, What)>| reason(broken(""), entries, 30);
     let forward = vec![(1, asks(1)), (2, saw(1, 3)), (3, asks(2)), (4, saw(2, 3))];
@@ -144,7 +144,7 @@ fn two_who_have_a_ticket_by_one_offer_end_it_where_nothing_takes_it_back() {
         let operation = Operation::Answer { ticket: "t".into(), offer, answer };
         What::Invoked { op, by: by.into(), operation }
     };
-    let yes = |op| What::Ok { op, read: None };
+    let yes = |op| What::Ok { op, read: None, at: None };
     let both = || {
         let of = |op, by| says(op, by, Answer::Accept);
         vec![(1, of(1, "r")), (2, of(2, "s")), (3, yes(1)), (4, yes(2))]

@@ -1,4 +1,4 @@
-//! How things are when a run is over: every ticket, every replica, the ledger.
+//! How things are when a run is over: every ticket, what logs have, every replica, the ledger.
 //!
 //! **Invariant:** what cannot be read is noted as that, and is never taken for well. **Not here:** what must be
 //! so (`fieldmesh_chaos`).
@@ -15,7 +15,13 @@ use futures_util::{StreamExt, stream};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{ground::Ground, nodes::Nodes, recorder::Recorder, tickets};
+use super::{
+    ground::Ground,
+    nodes::Nodes,
+    positions::{self, Ends, Positions},
+    recorder::Recorder,
+    tickets,
+};
 use crate::{
     cli::{CliError, Output, import::progress},
     files,
@@ -32,14 +38,32 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Whoever is enrolled is in the ledger as registered, as invited and with a certificate.
 const LEAVES_EACH: u64 = 3;
 
-/// What the ledger must have in the end.
+/// What the ledger must have in the end, and where logs are to be looked at.
 pub(super) struct Wanted {
     /// Where it is put while it is looked at.
     pub(super) file: PathBuf,
     /// Its entries before the run.
     pub(super) before: u64,
     /// Whom the run enrolled.
-    pub(super) people: u64,
+    pub(super) people: Vec<EntityId>,
+    /// How far the logs were before the run.
+    pub(super) logs: Ends,
+}
+
+impl Wanted {
+    /// As things are before a run.
+    ///
+    /// # Errors
+    /// What the auditor's commands say.
+    pub(super) async fn before(
+        ground: &mut Ground<'_>,
+        nodes: &Nodes,
+        file: PathBuf,
+    ) -> Result<Self, CliError> {
+        let before = if ground.is_shared() { entries(ground, &file).await? } else { 0 };
+        let (people, logs) = (Vec::new(), positions::ends(&ground.groups(), nodes).await);
+        Ok(Self { file, before, people, logs })
+    }
 }
 
 /// Reads all of it into the history.
@@ -60,11 +84,14 @@ pub(super) async fn read(
     let reads: Vec<Result<Option<What>, CliError>> =
         reads.buffer_unordered(AT_ONCE).collect().await;
     bar.finish_and_clear();
+    let mut positions = Positions::behind(&wanted.logs, nodes).await;
     for read in reads {
         if let Some(what) = read? {
+            positions.find_messages(&what, recorder);
             recorder.note(what);
         }
     }
+    positions.note(&wanted.people, recorder);
     for replica in replicas(nodes, recorder.patience(EVEN_WITHIN)).await? {
         recorder.note(replica);
     }
@@ -119,7 +146,7 @@ async fn replicas(nodes: &Nodes, within: Duration) -> Result<Vec<What>, CliError
 ///
 /// # Errors
 /// What the auditor's commands say.
-pub(super) async fn entries(ground: &mut Ground<'_>, file: &Path) -> Result<u64, CliError> {
+async fn entries(ground: &mut Ground<'_>, file: &Path) -> Result<u64, CliError> {
     export(ground, file).await?;
     verify(ground, file).await
 }
@@ -157,6 +184,6 @@ async fn ledger(ground: &mut Ground<'_>, wanted: &Wanted) -> What {
         Ok(entries) => (true, entries, String::new()),
         Err(error) => (false, 0, error.to_string()),
     };
-    let wanted = covered.max(wanted.before + wanted.people * LEAVES_EACH);
+    let wanted = covered.max(wanted.before + wanted.people.len() as u64 * LEAVES_EACH);
     What::Ledger { holds, entries, wanted, why }
 }

@@ -350,7 +350,7 @@ impl Shared {
             match event {
                 Event::Receipt { message_id, body } => {
                     let what = match body.status {
-                        ReceiptStatus::Received => |op| What::Ok { op, read: None },
+                        ReceiptStatus::Received => |op| What::Ok { op, read: None, at: None },
                         ReceiptStatus::Invalid => {
                             |op| What::Refused { op, why: "invalid".to_owned() }
                         }
@@ -407,8 +407,10 @@ impl Shared {
         lock(&self.whose).insert(ticket, customer);
         let (ticket_text, shard) = (ticket.to_string(), self.shard_of(customer));
         let operation = Operation::Request { ticket: ticket_text, shard };
-        asked.insert(id, self.recorder.invoke(&customer.to_string(), operation));
+        let op = self.recorder.invoke(&customer.to_string(), operation);
+        asked.insert(id, op);
         drop(asked);
+        self.recorder.is_known_by(op, id);
         lock(&self.tickets).push(ticket);
     }
 
@@ -453,7 +455,9 @@ impl Shared {
             Ok(story) => {
                 let happened = story.as_ref().map(tickets::happened).unwrap_or_default();
                 let digest = happened.last().map(|one| one.digest.clone()).unwrap_or_default();
-                What::Ok { op, read: Some(Prefix { events: happened.len() as u64, digest }) }
+                let at = story.as_ref().and_then(tickets::position);
+                let read = Some(Prefix { events: happened.len() as u64, digest });
+                What::Ok { op, read, at }
             }
             Err(error) => What::Unknown { op, why: error.to_string() },
         });
@@ -467,11 +471,14 @@ impl Shared {
             let message = operator.map(|operator| hex(&keyed(operator, key(op).as_bytes())));
             Operation::Write { ticket: ticket.to_string(), message }
         });
+        if let Some(operator) = operator {
+            self.recorder.is_known_by(op, keyed(operator, key(op).as_bytes()));
+        }
         let path = format!("/v1/tickets/{ticket}/orders");
         let text = format!("are you well? ({op})");
         let order = NewOrder::Message { to: ReaderName::Customer, text, enclosure: None };
         self.recorder.note(match api.post_status_once(&path, &order, &key(op)).await {
-            Ok(200..=299) => What::Ok { op, read: None },
+            Ok(200..=299) => What::Ok { op, read: None, at: None },
             // It was looked at and not done; a fault of the service may have done it.
             Ok(status @ 400..=499) => What::Refused { op, why: status.to_string() },
             Ok(status) => What::Unknown { op, why: status.to_string() },

@@ -4,6 +4,7 @@
 //! that cannot be written ends the run. **Not here:** what it means (`fieldmesh_chaos`).
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 use crate::{
     cli::CliError,
     files::{self, Access, Appending},
+    web::est::hex,
 };
 
 /// Where a node is down, what is waited for in the end comes within this or not at all; the verdict is there already.
@@ -34,6 +36,8 @@ struct Inner {
     watch: Watch,
     entries: u64,
     operations: u64,
+    /// By the message by which the service knows an operation.
+    known: BTreeMap<String, u64>,
     /// Something is down that the run did not take out.
     is_down: bool,
     is_ended: bool,
@@ -49,8 +53,9 @@ impl Recorder {
             file.map_err(|error| CliError::failed(format!("{}: {error}", path.display())))?;
         let watch = Watch::new(scenario);
         let (entries, operations, is_down, is_ended) = (0, 0, false, false);
-        let (failed, over) = (None, None);
-        let inner = Inner { file, watch, entries, operations, is_down, is_ended, failed, over };
+        let (known, failed, over) = (BTreeMap::new(), None, None);
+        let inner =
+            Inner { file, watch, entries, operations, known, is_down, is_ended, failed, over };
         Ok(Self { begun: Instant::now(), inner: Mutex::new(inner) })
     }
 
@@ -84,6 +89,16 @@ impl Recorder {
         let entry = Entry { at_us: self.now_us(), what: What::Invoked { op, by, operation } };
         inner.put(&entry);
         op
+    }
+
+    /// The service knows an operation by this message.
+    pub(super) fn is_known_by(&self, op: u64, message: [u8; 16]) {
+        self.lock().known.insert(hex(&message), op);
+    }
+
+    /// The operation that is known by a message, in hexadecimal.
+    pub(super) fn known_by(&self, message: &str) -> Option<u64> {
+        self.lock().known.get(message).copied()
     }
 
     /// Why the run is to be given up now.

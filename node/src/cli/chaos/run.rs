@@ -145,8 +145,7 @@ async fn on(
         let (api, process) = (ground.api_of(number)?, ground.process_of(number)?);
         nodes.is_back(number, Reachable { api, process });
     }
-    let file = work.history.with_file_name(LEDGER);
-    let before = if ground.is_shared() { finals::entries(ground, &file).await? } else { 0 };
+    let mut wanted = Wanted::before(ground, &nodes, work.history.with_file_name(LEDGER)).await?;
     let moments = endings::moments(timeline);
     let mut load = Load::new(ground, recorder, &nodes)?;
     let prepared = load.prepare(&scenario.workload, &moments, &work.interrupt).await;
@@ -196,7 +195,7 @@ async fn on(
     }
     probing.abort();
     let tickets = load.tickets();
-    let wanted = Wanted { file, before, people: load.people().len() as u64 };
+    wanted.people = load.people().to_vec();
     let read = finals::read(ground, &tickets, &wanted, (recorder, &nodes), output).await;
     if !is_given_up {
         work.is_interrupted(recorder);

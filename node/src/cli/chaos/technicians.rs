@@ -111,7 +111,7 @@ impl Technician {
         };
         let refused = |why: &str| What::Refused { op, why: why.to_owned() };
         self.recorder.note(match body.status {
-            ReceiptStatus::Received => What::Ok { op, read: None },
+            ReceiptStatus::Received => What::Ok { op, read: None, at: None },
             ReceiptStatus::NoLongerYours => refused("no longer yours"),
             ReceiptStatus::Invalid => refused("invalid"),
             ReceiptStatus::Expired => What::Unknown { op, why: "expired".to_owned() },
@@ -158,6 +158,7 @@ impl Technician {
             Some(id) => {
                 self.under_way.fetch_add(1, Ordering::Relaxed);
                 self.said.insert(id, Said { op, ticket, offer, answer });
+                self.recorder.is_known_by(op, id);
             }
             None => self.recorder.note(What::Unknown { op, why: "it could not be sent".into() }),
         }

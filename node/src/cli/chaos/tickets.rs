@@ -3,14 +3,14 @@
 //! **Invariant:** the digest of a beginning depends on its events alone, and not on the release that tells them, so
 //! that two reads can be compared by it. **Not here:** reading it again and again (`load`), comparing (`fieldmesh_chaos`).
 
-use fieldmesh_chaos::history::Happened;
+use fieldmesh_chaos::history::{Happened, Position};
 use fieldmesh_domain::EntityId;
 
 use crate::{
     cli::{CliError, api::Api},
     issuer::sha256,
-    story::TicketStory,
-    web::est::hex,
+    story::{PositionStory, TicketStory},
+    web::{chaos::positions::PREFERRED, est::hex},
 };
 
 /// Bytes of a digest that are kept: two histories of one ticket are not alike in so many by chance.
@@ -18,7 +18,14 @@ const DIGEST_BYTES: usize = 8;
 
 /// None where there is no such ticket.
 pub(super) async fn story(api: &Api, ticket: EntityId) -> Result<Option<TicketStory>, CliError> {
-    api.find(&format!("/v1/tickets/{ticket}")).await
+    let (name, value) = PREFERRED;
+    api.find_as(&format!("/v1/tickets/{ticket}"), &format!("{name}: {value}\r\n")).await
+}
+
+/// How far the replica was that told it; a node of the release before does not say so.
+pub(super) fn position(story: &TicketStory) -> Option<Position> {
+    let PositionStory { group, term, index, node } = story.position?;
+    Some(Position { group, term, index, node: Some(node) })
 }
 
 /// Whether each message says which it is.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::{MESSAGE, Read, Ticket};
 use crate::{
-    history::Operation,
+    history::{Operation, Position},
     promises::{Fate, Found, operations::Operated},
 };
 
@@ -23,6 +23,11 @@ struct Written<'a> {
 impl Written<'_> {
     fn is_acknowledged_before(&self, at_us: u64) -> bool {
         matches!(self.write.fate, Fate::Ok(_)) && self.write.done_us < at_us
+    }
+
+    /// With its position in a log, where that is known.
+    fn placed(&self) -> Option<(&Self, Position)> {
+        Some((self, self.write.at?))
     }
 }
 
@@ -127,6 +132,13 @@ impl<'a> Ticket<'a> {
         let early = |one: &&Written<'_>| one.at < read.events && one.write.invoked_us > done_us;
         if let Some(one) = written.iter().find(early) {
             broken(one, "has a message that was begun after it ended");
+        }
+        let Some(here) = read.operated.at else { return };
+        let unseen = written.iter().filter(|one| one.at >= read.events);
+        if let Some((one, at)) =
+            unseen.filter_map(Written::placed).find(|(_, at)| at.is_seen_by(here))
+        {
+            broken(one, &format!("by {here} has not a message that is {at}"));
         }
     }
 }

@@ -4,13 +4,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::history::Prefix;
+use crate::history::{Position, Prefix};
 
 fn write(op: u64) -> Operation {
     Operation::Write { ticket: "a".into(), message: Some(format!("m{op}")) }
 }
 
-fn read() -> Operation {
+pub(super) fn read() -> Operation {
     Operation::Read { ticket: "a".into() }
 }
 
@@ -26,12 +26,16 @@ fn events(messages: &[u64]) -> Vec<Happened> {
 }
 
 fn saw(op: u64, events: u64) -> What {
-    What::Ok { op, read: Some(Prefix { events, digest: format!("d{events}") }) }
+    saw_at(op, events, None)
+}
+
+pub(super) fn saw_at(op: u64, events: u64, at: Option<Position>) -> What {
+    What::Ok { op, read: Some(Prefix { events, digest: format!("d{events}") }), at }
 }
 
 impl Told {
     /// A write that is answered, from one moment to another.
-    fn wrote(self, from: u64, until: u64, op: u64) -> Self {
+    pub(super) fn wrote(self, from: u64, until: u64, op: u64) -> Self {
         self.invoked(from, op, "o", write(op)).ok(until, op)
     }
 
@@ -39,7 +43,7 @@ impl Told {
         self.invoked(from, op, "o", read()).at(until, saw(op, events))
     }
 
-    fn ends_with(self, messages: &[u64]) -> Finding {
+    pub(super) fn ends_with(self, messages: &[u64]) -> Finding {
         checked(Promise::OneHistory, &self.ticket(10_000, "a", events(messages)).whole())
     }
 }
@@ -137,7 +141,7 @@ fn of_a_ticket_that_is_not_there_in_the_end_nobody_saw_anything() {
     let read = |told: Told, op: u64, ticket: &str, events: u64| {
         let told = told.invoked(op * 10, op, "o", Operation::Read { ticket: ticket.into() });
         let read = Some(Prefix { events, digest: "0".into() });
-        told.at(op * 10 + 5, What::Ok { op, read })
+        told.at(op * 10 + 5, What::Ok { op, read, at: None })
     };
     let seen = |events: u64| {
         let told = read(read(Told::new(), 1, "a", events), 2, "b", 0);
