@@ -24,6 +24,7 @@ mod recent;
 pub mod replicas;
 pub mod restore;
 mod runtime;
+mod search;
 pub mod service;
 pub mod standby;
 pub mod transfer;

@@ -185,7 +185,7 @@ impl Group {
         }
         let config = config(&options).validate().map_err(|error| raft_error(error.to_string()))?;
         let mesh = options.peers.as_ref().map(|(mesh, _)| Arc::clone(mesh));
-        let peers = Peers { mesh, group };
+        let peers = Peers { mesh, group, log: log_store.clone() };
         let started = Raft::new(options.node, Arc::new(config), peers, log_store, machine);
         let raft = match &options.peers {
             Some((_, members)) => {

@@ -58,6 +58,8 @@ struct State {
     /// The first index of the log: behind what was purged, or where an empty log was begun.
     begin: u64,
     last: Option<LogId>,
+    /// The last entry of before the term of the newest ones, where that term began in this run.
+    before_term: Option<(u64, LogId)>,
     purged: Option<LogId>,
     vote: Option<Vote>,
     committed: Option<LogId>,
@@ -82,6 +84,18 @@ impl State {
 
     fn end(&self) -> u64 {
         self.last.map_or(0, |id| id.index + 1)
+    }
+
+    /// An entry comes behind the last one.
+    fn put(&mut self, entry: Entry) {
+        let (id, term) = (entry.log_id, entry.log_id.leader_id.term);
+        match self.last {
+            None => self.begin = id.index,
+            Some(last) if last.leader_id.term < term => self.before_term = Some((term, last)),
+            Some(_) => {}
+        }
+        self.last = Some(id);
+        self.recent.put(entry);
     }
 }
 
@@ -196,6 +210,17 @@ impl LogStore {
         }
         recent::limit(&mut entries, bytes);
         Ok(entries)
+    }
+
+    /// The last entry of before a term whose entries began to come in this run.
+    pub(super) fn before_term(&self, term: u64) -> Option<LogId> {
+        let (began, last) = self.lock().before_term?;
+        (began == term).then_some(last)
+    }
+
+    /// An entry's id; none where it is not in the log, or cannot be read.
+    pub(super) fn id_at(&self, index: u64) -> Option<LogId> {
+        self.page(index, index + 1, 0).ok()?.first().map(|entry| entry.log_id)
     }
 
     /// Waits until an entry is on disk; returns the first index that is not.
@@ -346,11 +371,7 @@ impl RaftLogStorage<Types> for LogStore {
             let mut state = self.lock();
             for entry in entries {
                 batch.put(log::entry(self.group, entry.index()), codec::encode_entry(&entry));
-                if state.last.is_none() {
-                    state.begin = entry.index();
-                }
-                state.last = Some(entry.log_id);
-                state.recent.put(entry);
+                state.put(entry);
             }
             if std::mem::take(&mut state.committed_dirty) {
                 let committed = codec::encode_log_id(state.committed.as_ref());
@@ -376,6 +397,7 @@ impl RaftLogStorage<Types> for LogStore {
             state.recent.cut(from);
             // What is behind the end cannot be cut.
             state.last = last.or(state.purged).min(state.last);
+            state.before_term = None;
             state.departures += 1;
         }
         self.writer.write(batch).await?;

@@ -23,14 +23,18 @@ use openraft::{
     impls::EmptyNode,
     network::RPCOption,
     raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
-        TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+        StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
+        VoteResponse,
     },
 };
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    LogId, Runtime, Types, Vote, packed,
+    LogId, Runtime, Types, Vote,
+    log_store::LogStore,
+    packed,
+    search::{self, Search},
     transfer::{self, TransferError},
     wire::{self, Answer, Request},
 };
@@ -54,17 +58,26 @@ const INSTALLED_WITHIN: Duration = Duration::from_secs(120);
 pub struct Peers {
     pub mesh: Option<Arc<Mesh>>,
     pub group: GroupId,
+    /// What the group has here.
+    pub log: LogStore,
 }
 
 impl RaftNetworkFactory<Types> for Peers {
     type Network = Client;
 
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Client {
-        Client { peers: self.clone(), target, beats: false, kept: None }
+        self.client(target, false)
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, _node: &EmptyNode) -> Client {
-        Client { peers: self.clone(), target, beats: true, kept: None }
+        self.client(target, true)
+    }
+}
+
+impl Peers {
+    fn client(&self, target: u64, beats: bool) -> Client {
+        let search = Search::new(self.log.clone());
+        Client { peers: self.clone(), target, beats, kept: None, search }
     }
 }
 
@@ -76,6 +89,8 @@ pub struct Client {
     beats: bool,
     /// The stream of the last heartbeat, where that was answered.
     kept: Option<(Sending, Receiving)>,
+    /// How far the member is, as long as whoever leads does not know it.
+    search: Search,
 }
 
 fn unreachable_peer(why: &dyn std::fmt::Display) -> Unreachable<Types> {
@@ -132,6 +147,25 @@ impl Client {
             self.kept = Some(stream);
         }
         Ok(result)
+    }
+
+    /// How far the member is, where that need not be searched: what to answer the first request of a stream, as far
+    /// as it must not be sent. What keeps the member from answering is told by what is sent then.
+    async fn known(&mut self, first: &AppendEntriesRequest<Types>) -> Option<LogId> {
+        for id in self.search.questions(first) {
+            let question = Request::Append(search::question(first, id)).encode();
+            // A stream ends with what does not fit.
+            let answer = question_on(self.open_for_entries().await.ok()?, &question).await.ok()?.1;
+            match answer {
+                Answer::Append(AppendEntriesResponse::Success) => {
+                    let known = self.search.found(id, first);
+                    return known.or_else(|| self.search.answer(first));
+                }
+                Answer::Append(AppendEntriesResponse::Conflict) => {}
+                _ => return None,
+            }
+        }
+        self.search.answer(first)
     }
 
     /// One question, one answer.
@@ -267,14 +301,20 @@ impl RaftNetworkV2<Types> for Client {
                 let answered: BoxStream<'s, _> = Box::pin(stream::iter([self.beat(first).await]));
                 return Ok(answered);
             }
+            let known = timeout(option.soft_ttl(), self.known(&first)).await;
+            if let Some(known) = known.unwrap_or_default() {
+                let answered: BoxStream<'s, _> = Box::pin(stream::iter([Ok(Ok(Some(known)))]));
+                return Ok(answered);
+            }
             let input = stream::iter([first]).chain(input);
             let late = |_| unreachable_peer(&"no connection in time");
             let opened = timeout(option.soft_ttl(), self.open_for_entries());
             let (send, receive) = opened.await.map_err(late)??;
             let (tell, sent) = mpsc::channel(PIPELINE);
             drop(Runtime::spawn(send_all(input, send, self.packs(), tell)));
-            let answers = stream::unfold(Some((sent, receive)), async |state| {
-                let (mut sent, mut receive) = state?;
+            let begun = Some((sent, receive, &mut self.search));
+            let answers = stream::unfold(begun, async |state| {
+                let (mut sent, mut receive, search) = state?;
                 let span = sent.recv().await?;
                 let read = timeout(APPENDED_WITHIN, answer(&mut receive)).await;
                 let answered = match read {
@@ -282,8 +322,11 @@ impl RaftNetworkV2<Types> for Client {
                     Err(_) => Err(unreachable_peer(&"no answer in time").into()),
                 };
                 let result = answered.and_then(|answer| appended(answer, span));
+                if matches!(&result, Ok(Err(StreamAppendError::Conflict(_)))) {
+                    search.conflicts();
+                }
                 let goes_on = matches!(&result, Ok(Ok(until)) if *until == span.1);
-                Some((result, goes_on.then_some((sent, receive))))
+                Some((result, goes_on.then_some((sent, receive, search))))
             });
             let answers: BoxStream<'s, _> = Box::pin(answers);
             Ok(answers)
