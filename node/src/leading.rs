@@ -1,7 +1,8 @@
 //! Runs a shard for as long as this node leads its group, and again after a failure.
 //!
-//! **Invariant:** a shard starts only after everything committed before was applied; of two failures in
-//! a row the second is waited for longer. **Not here:** who leads (`consensus`), what fails (`actors`).
+//! **Invariant:** a shard starts only after everything committed before was applied, and what it proposed here
+//! before it was stopped; of two failures in a row the second is waited for longer. **Not here:** who leads
+//! (`consensus`), what fails (`actors`).
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,8 +15,8 @@ use crate::{consensus::group::Group, courier::NodeCourier};
 /// fault that repeats must not spin, and one that passes must not wait for a person.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Who has just been elected may write as soon as a quorum has answered it, which is a round trip later: so
-/// long it pauses at first, and twice as long each time, up to [`RESTART_PAUSE`].
+/// Who starts a shard again in one term may write only as long as a quorum answers it: so long it pauses at first, and
+/// twice as long each time, up to [`RESTART_PAUSE`].
 const LEASE_PAUSE: Duration = Duration::from_millis(2);
 /// A shard that ran for so long has not failed in a row.
 const STEADY: Duration = Duration::from_secs(10);
@@ -39,12 +40,15 @@ pub async fn lead(
 ) {
     let (mut leading, shard) = (group.leading(), options.shard);
     let (mut failures, mut waits) = (0, 0);
+    // The last term in which something may be in the log that the shard proposed before it was stopped.
+    let mut left_in = None;
     loop {
         let Ok(term) = leading.wait_for(Option::is_some).await.map(|term| *term) else {
             return;
         };
         let began = Instant::now();
-        let ended = match start(&group, &options, &root).await {
+        let waited = wait(&group, term, left_in).await;
+        let ended = match start(waited, &options, &root).await {
             Ok(handle) => {
                 courier.open_shard(shard, handle.clone());
                 tracing::info!(shard, term, after = ?began.elapsed(), "the shard runs here");
@@ -55,6 +59,7 @@ pub async fn lead(
                 };
                 courier.close_shard(shard);
                 handle.stop().await;
+                left_in = group.term_behind().await;
                 ended
             }
             Err(NotStarted::Waits(error)) => {
@@ -104,12 +109,21 @@ enum NotStarted {
     Failed(String),
 }
 
+/// Waits until what was committed before is applied. Whoever leads in a new term has an entry on its way behind that.
+async fn wait(group: &Group, term: Option<u64>, left_in: Option<u64>) -> Result<(), NotStarted> {
+    let Some(term) = term.filter(|_| term > left_in) else {
+        return group.barrier().await.map_err(|error| NotStarted::Waits(error.to_string()));
+    };
+    let has_begun = group.has_begun(term).await;
+    if has_begun { Ok(()) } else { Err(NotStarted::Waits("another node leads".into())) }
+}
+
 async fn start(
-    group: &Group,
+    waited: Result<(), NotStarted>,
     options: &ShardOptions,
     root: &Supervisor,
 ) -> Result<ShardHandle, NotStarted> {
-    group.barrier().await.map_err(|error| NotStarted::Waits(error.to_string()))?;
+    waited?;
     let started = Shard::start(options.clone(), root).await;
     started.map_err(|error| NotStarted::Failed(error.to_string()))
 }

@@ -3,9 +3,10 @@
 //! Recent entries are served from memory (`recent`); older ones from the table. All
 //! writes of a group pass the one queue in order: votes have no fast path.
 //!
-//! **Invariants:** `append` completes its callback only from the writer, after the sync; an entry is
-//! handed out to be applied only after its sync, so that a crash never leaves the state ahead of the log;
-//! entries are handed out without a gap. **Not here:** what an entry does (`machine`).
+//! **Invariants:** `append` completes its callback only from the writer, after the sync; whom this node votes for is
+//! on disk before anybody hears of it; an entry is handed out to be applied only after its sync, so that a crash never
+//! leaves the state ahead of the log; entries are handed out without a gap. **Not here:** what an entry does
+//! (`machine`).
 
 use std::{
     fmt::Debug,
@@ -343,8 +344,14 @@ impl RaftLogStorage<Types> for LogStore {
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let mut batch = Batch::default();
         batch.put(log::vote(self.group), codec::encode_vote(vote));
-        self.lock().vote = Some(*vote);
+        let before = self.lock().vote.replace(*vote);
         if is_planted(Mutant::VoteInMemory) {
+            return Ok(());
+        }
+        if vote.committed && before.is_some_and(|before| before.leader_id == vote.leader_id) {
+            // Whom this node voted for is on disk, and with that all that it had in its log then. That a majority did
+            // too may be forgotten: it takes nothing back, and each entry of that term comes behind it in the queue.
+            self.writer.submit(batch, Box::new(drop)).await;
             return Ok(());
         }
         Ok(self.writer.write(batch).await?)

@@ -10,12 +10,13 @@ use std::{
 };
 
 use openraft::{
-    ChangeMembers, Instant as _, ReadPolicy, async_runtime::watch::WatchReceiver as _,
+    ChangeMembers, Instant as _, RaftMetrics, ReadPolicy, async_runtime::watch::WatchReceiver as _,
     impls::EmptyNode,
 };
 use tokio::time::timeout;
 
 use super::{
+    Types,
     group::{BEHIND_MAX, Group},
     install,
 };
@@ -87,6 +88,25 @@ impl Group {
         let metrics = self.raft.metrics();
         let leads = metrics.borrow_watched().replication.is_some();
         leads.then_some(term)
+    }
+
+    /// Waits until this node, as it leads in a term, has applied the first entry of that: whatever was committed
+    /// before is applied then. False once the term is over.
+    pub async fn has_begun(&self, term: u64) -> bool {
+        let begins = |now: &RaftMetrics<Types>| {
+            let is_applied = now.last_applied.is_some_and(|id| id.leader_id.term == term);
+            now.current_term == term && now.replication.is_some() && is_applied
+        };
+        // What is seen here may be older than that this node leads.
+        let wait = self.raft.wait(None);
+        let seen = wait.metrics(|now| now.current_term > term || begins(now), "the term's begin");
+        seen.await.is_ok_and(|now| begins(&now))
+    }
+
+    /// The term that this member is in once everything that was proposed here before is in the log, or refused; none
+    /// where the group has stopped.
+    pub async fn term_behind(&self) -> Option<u64> {
+        self.raft.with_raft_state(|state| state.vote_ref().leader_id.term).await.ok()
     }
 
     /// The last term that this member knows the leader of, and who that is, as its disk has it.

@@ -58,6 +58,31 @@ async fn what_is_not_yet_on_disk_stays_readable() {
     assert_eq!(indexes(&all), (0..count).collect::<Vec<_>>());
 }
 
+/// A new leader would wait for its disk twice, one after the other, before its first entry is on its way.
+#[tokio::test]
+async fn a_vote_is_waited_for_and_that_it_won_is_not() {
+    let (mut log, table, writer) = log();
+    let mut writer = std::pin::pin!(writer);
+    assert!(log.save_vote(&Vote::new_committed(2, 5)).now_or_never().is_none(), "another's term");
+    tokio::select! {
+        biased;
+        saved = log.save_vote(&Vote::new(3, 1)) => saved.unwrap(),
+        () = &mut writer => panic!("the writer ended"),
+    }
+    // From here on nothing is written until it is said again.
+    assert!(log.save_vote(&Vote::new_committed(3, 1)).now_or_never().is_some());
+    assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new_committed(3, 1)));
+    let stored = || read(&*table, &log::vote(GROUP), codec::decode_vote).unwrap();
+    assert_eq!(stored(), Some(Vote::new(3, 1)));
+    assert!(log.save_vote(&Vote::new(4, 1)).now_or_never().is_none(), "one that is to be kept");
+    tokio::select! {
+        biased;
+        saved = log.save_vote(&Vote::new(5, 1)) => saved.unwrap(),
+        () = &mut writer => panic!("the writer ended"),
+    }
+    assert_eq!(stored(), Some(Vote::new(5, 1)), "in their order");
+}
+
 #[tokio::test]
 async fn nothing_is_applied_before_it_is_on_disk() {
     let (mut log, _, writer) = log();
