@@ -11,6 +11,7 @@
 mod admission;
 mod lists;
 mod mail;
+mod moves;
 mod notices;
 mod sessions;
 mod slots;
@@ -31,10 +32,11 @@ use fieldmesh_actors::{
     seams::{Courier, Entropy, MailItem, OutboxItem, Pending},
 };
 use fieldmesh_domain::{Command, EntityId, placement::Home};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{cluster::Cluster, consensus::Group, mesh::Mesh, replicas::step};
 use admission::Far;
+use moves::LOOK_EVERY;
 use notices::Notices;
 pub use sessions::Session;
 use sessions::{Abroad, Place, Sessions};
@@ -46,10 +48,6 @@ pub const SESSION_MAIL_MAX: usize = 64;
 /// An ask waits so long for somebody to lead: an election and the start of a shard take less than two
 /// seconds, and a device waits longer for its answer.
 const LED_WITHIN: Duration = Duration::from_secs(4);
-/// A leader that gave its shard away answers what it had begun within this time.
-const LAST_WORDS: Duration = Duration::from_millis(100);
-/// How often it is looked whether somebody leads.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The node's own registry; ractor's is per process and is not used.
 pub struct NodeCourier {
@@ -57,6 +55,8 @@ pub struct NodeCourier {
     /// This node's number.
     number: u64,
     shards: RwLock<BTreeMap<ShardId, ShardHandle>>,
+    /// Tells that these are others.
+    opened: watch::Sender<()>,
     /// The groups that run here, which know who leads.
     groups: RwLock<BTreeMap<ShardId, Group>>,
     /// For asks to shards that other nodes lead.
@@ -92,6 +92,7 @@ impl NodeCourier {
             me: Weak::clone(me),
             number,
             shards: RwLock::default(),
+            opened: watch::Sender::new(()),
             groups: RwLock::default(),
             abroad: RwLock::default(),
             sessions: RwLock::default(),
@@ -210,6 +211,7 @@ impl NodeCourier {
         loop {
             // Another shard may serve it by now.
             let shard = self.known.group_of(to).ok_or(AskError::NotLeader)?;
+            let sight = self.sight(shard);
             let asked = match self.leader(shard) {
                 Leader::Here(handle) => {
                     handle.ask(to, command.clone(), cause.clone(), credit.take()).await
@@ -228,7 +230,7 @@ impl NodeCourier {
             if !is_open || Instant::now() >= until {
                 return asked;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            sight.changes().await;
         }
     }
 
@@ -247,20 +249,6 @@ impl NodeCourier {
         let busy = AskError::Busy { retry_after_ms: RETRY_AFTER_MS };
         let credit = self.admit(to).ok_or(busy)?;
         self.ask(to, command, Cause::Operator { command_id }, credit).await
-    }
-
-    /// Ends a while after another node than this one leads. One that was killed answers nothing, and its
-    /// connection takes long to die.
-    async fn until_deposed(&self, shard: ShardId, node: u64) {
-        let Some(group) = self.group(shard) else { return std::future::pending().await };
-        let mut leader = Some(node);
-        while leader.is_none_or(|leader| leader == node) {
-            match group.next_leader(leader).await {
-                Some(next) => leader = next,
-                None => return,
-            }
-        }
-        tokio::time::sleep(LAST_WORDS).await;
     }
 
     async fn ask_there(
@@ -301,7 +289,7 @@ impl NodeCourier {
         let Some(shard) = shard.or_else(|| self.known.group_of(to)) else {
             return wire::Said::NotLeader { hint: None };
         };
-        let Some(handle) = self.shard(shard) else {
+        let Some(handle) = self.starting(shard).await else {
             return wire::Said::NotLeader { hint: self.other_leader(shard) };
         };
         let taken = match &cause {
@@ -473,6 +461,7 @@ impl NodeCourier {
     pub fn open_shard(&self, shard: ShardId, handle: ShardHandle) {
         // In this order a device that connects meanwhile is announced twice rather than never.
         write(&self.shards).insert(shard, handle.clone());
+        self.opened.send_replace(());
         let sessions = read(&self.sessions);
         for device in sessions.devices().filter(|id| self.known.group_of(*id) == Some(shard)) {
             handle.attached(device);
@@ -480,7 +469,9 @@ impl NodeCourier {
     }
 
     pub fn close_shard(&self, shard: ShardId) -> Option<ShardHandle> {
-        write(&self.shards).remove(&shard)
+        let closed = write(&self.shards).remove(&shard);
+        self.opened.send_replace(());
+        closed
     }
 
     /// Makes this the device's session; an older one is told by its closed channel.
