@@ -11,6 +11,7 @@ mod backlog;
 pub mod codec;
 pub mod freeze;
 pub mod group;
+mod handing;
 pub mod install;
 pub mod left;
 pub mod log_store;

@@ -309,10 +309,10 @@ impl NodeCourier {
 
 /// Groups.
 impl NodeCourier {
-    /// Whether a node may lead, as it says itself; one that says nothing is not known to be unwell.
+    /// Whether a node may lead, as it says itself; whom it is not heard from may not be there any more.
     pub async fn may_lead(&self, node: u64) -> bool {
         match &self.ways {
-            Some(ways) => ways.may_lead(node).await.unwrap_or(true),
+            Some(ways) => ways.may_lead(node).await.unwrap_or(false),
             None => true,
         }
     }

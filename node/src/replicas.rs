@@ -1,22 +1,32 @@
 //! Makes the groups that this node leads what the placement group wants them to be, one step at a time.
 //!
 //! Each leader looks at what is wanted and at what is, and does the next thing between them: let a node
-//! follow, let it vote once it has caught up, take one out, hand leadership on. Nothing is remembered
+//! follow, let it vote once it has caught up, take one out, hand leadership on. Nothing that matters is remembered
 //! between the steps, so whoever leads next goes on from whatever is there.
 //!
 //! **Invariants:** a group changes by one step at a time; it is handed only to a voter that answered just
-//! now and has what there is; a node whose disk does not do well keeps nothing that another could lead, and
-//! one of another region nothing that one at home could. **Not here:** which step is next (`step`), who is
-//! wanted (`domain::placement`), how a group changes (`consensus::replicas`).
+//! now and has what there is, and to one that did not take it only after a while again; a node whose disk
+//! does not do well keeps nothing that another could lead, and one of another region nothing that one at
+//! home could. **Not here:** which step is next (`step`), who is wanted (`domain::placement`), how a group
+//! changes (`consensus::replicas`).
 
 pub(crate) mod step;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use fieldmesh_domain::placement::{Placed, Presence};
 use tokio::time::Instant;
 
-use crate::{cluster::Cluster, consensus::Group, courier::NodeCourier, store::health::Health};
+use crate::{
+    cluster::Cluster,
+    consensus::{Group, group::NotTransferred},
+    courier::NodeCourier,
+    store::health::Health,
+};
 use step::Step;
 
 /// How often it is looked again: a node that catches up is not announced.
@@ -25,10 +35,30 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// leadership does not go to and fro with a node that comes and goes.
 const KEPT_AT_LEAST: Duration = Duration::from_secs(5);
 
+/// Whoever did not take a group is not asked again for so long: a disk that stood still is well again after half of it,
+/// and each try costs who asks for entries some tenths of a second.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+
+/// Who did not take a group, until when that counts.
+#[derive(Debug, Default)]
+struct Refused(BTreeMap<u64, Instant>);
+
+impl Refused {
+    fn add(&mut self, node: u64) {
+        self.0.insert(node, Instant::now() + REFUSED_FOR);
+    }
+
+    fn now(&self) -> BTreeSet<u64> {
+        let now = Instant::now();
+        self.0.iter().filter(|(_, until)| **until > now).map(|(node, _)| *node).collect()
+    }
+}
+
 /// Tends a group for as long as it runs.
 pub async fn tend(group: Group, courier: Arc<NodeCourier>, me: u64) {
     let cluster = courier.known();
     let (mut leading, mut known, mut health) = (group.leading(), cluster.watch(), group.health());
+    let mut refused = Refused::default();
     loop {
         if leading.wait_for(Option::is_some).await.is_err() {
             return;
@@ -38,14 +68,10 @@ pub async fn tend(group: Group, courier: Arc<NodeCourier>, me: u64) {
             let is_new =
                 since.elapsed() < KEPT_AT_LEAST && cluster.presence(me) == Some(Presence::Active);
             if *health.borrow_and_update() != Health::Well {
-                hand_on(&group, &courier, me).await;
+                hand_on_but(&group, &courier, me, &mut refused).await;
             } else if let Some(wanted) = cluster.placed(group.group) {
-                let preferred = match cluster.is_own(group.group) {
-                    true => cluster.known().preferred(group.group).filter(|_| !is_new),
-                    // Nobody is served until somebody leads who has the keys.
-                    false => at_home(&group, cluster).find(|node| group.has_caught_up(*node)),
-                };
-                let awaits = advance(&group, &courier, &wanted, preferred, me).await;
+                let preferred = preferred(&group, cluster, &refused.now(), is_new, me);
+                let awaits = advance(&group, &courier, &wanted, preferred, &mut refused, me).await;
                 if awaits != awaited && !awaits.is_empty() {
                     let group = group.group;
                     tracing::info!(group, nodes = ?awaits, "the group's change waits for nodes");
@@ -82,30 +108,72 @@ pub async fn abide(group: Group) {
     }
 }
 
-/// Hands a group that this node leads to another voter, and waits until that one leads; does nothing
+/// To whom a group goes that this node leads; none where it stays, or nobody may have it.
+fn preferred(
+    group: &Group,
+    cluster: &Cluster,
+    refused: &BTreeSet<u64>,
+    is_new: bool,
+    me: u64,
+) -> Option<u64> {
+    let able = || {
+        let may = |node: &u64| !refused.contains(node) && group.has_caught_up(*node);
+        at_home(group, cluster).filter(|node| *node != me).find(may)
+    };
+    if !cluster.is_own(group.group) {
+        // Nobody is served until somebody leads who has the keys.
+        return able();
+    }
+    let wanted = cluster.known().preferred(group.group).filter(|_| !is_new);
+    let keeps = cluster.presence(me) == Some(Presence::Active);
+    heir(wanted, refused, || able().filter(|_| !keeps))
+}
+
+/// Whom it is meant for, or, where that one did not take it, another that may.
+fn heir(
+    wanted: Option<u64>,
+    refused: &BTreeSet<u64>,
+    other: impl FnOnce() -> Option<u64>,
+) -> Option<u64> {
+    let wanted = wanted?;
+    if refused.contains(&wanted) { other() } else { Some(wanted) }
+}
+
+/// Hands a group that this node leads to another voter, one after the other until one leads; does nothing
 /// where nobody else could.
 pub async fn hand_on(group: &Group, courier: &NodeCourier, me: u64) {
-    let mut chosen = None;
+    hand_on_but(group, courier, me, &mut Refused::default()).await;
+}
+
+async fn hand_on_but(group: &Group, courier: &NodeCourier, me: u64, refused: &mut Refused) {
     let at_home: Vec<u64> = at_home(group, courier.known()).collect();
     let abroad = group.replicas().voters.into_iter().filter(|node| !at_home.contains(node));
-    for node in at_home.iter().copied().chain(abroad) {
-        if node != me && group.has_caught_up(node) && courier.may_lead(node).await {
-            chosen = Some(node);
-            break;
+    let not = refused.now();
+    for node in at_home.iter().copied().chain(abroad).filter(|node| !not.contains(node)) {
+        if node == me || !group.has_caught_up(node) || !courier.may_lead(node).await {
+            continue;
+        }
+        let handed = hand_to(group, node, refused).await;
+        if handed || group.led().is_none() {
+            return;
         }
     }
-    let Some(to) = chosen else { return };
-    if let Err(error) = group.transfer(to).await {
-        tracing::debug!(group = group.group, %error, "the group is not handed on");
-        return;
-    }
-    let mut leader = Some(me);
-    while leader.is_none_or(|leader| leader == me) {
-        match group.next_leader(leader).await {
-            Some(next) => leader = next,
-            None => return,
+}
+
+/// Whether another voter leads by now, because it was asked to.
+async fn hand_to(group: &Group, node: u64, refused: &mut Refused) -> bool {
+    let number = group.group;
+    match group.hand_to(node).await {
+        Ok(()) => tracing::info!(group = number, to = node, "the group is handed on"),
+        Err(error) => {
+            tracing::debug!(group = number, %error, "the group is not handed on");
+            if let NotTransferred::NotTaken(node) = error {
+                refused.add(node);
+            }
+            return false;
         }
     }
+    true
 }
 
 /// Does the next step; who has to be there before there is one.
@@ -114,10 +182,11 @@ async fn advance(
     courier: &NodeCourier,
     wanted: &Placed,
     preferred: Option<u64>,
+    refused: &mut Refused,
     me: u64,
 ) -> BTreeSet<u64> {
     let number = group.group;
-    let step = step::next_of(group, me, wanted, preferred);
+    let step = step::next_of(group, me, wanted, preferred, &refused.now());
     let done = match &step {
         Step::Nothing => return BTreeSet::new(),
         Step::Wait(nodes) => return nodes.clone(),
@@ -126,10 +195,7 @@ async fn advance(
         Step::RemoveLearners(nodes) => group.remove_learners(nodes).await,
         Step::HandTo(node) if !courier.may_lead(*node).await => return BTreeSet::new(),
         Step::HandTo(node) => {
-            match group.transfer(*node).await {
-                Ok(()) => tracing::info!(group = number, to = node, "the group is handed on"),
-                Err(error) => tracing::debug!(group = number, %error, "the group stays here"),
-            }
+            hand_to(group, *node, refused).await;
             return BTreeSet::new();
         }
     };
@@ -138,4 +204,22 @@ async fn advance(
         Err(error) => tracing::warn!(group = number, ?step, %error, "the group did not change"),
     }
     BTreeSet::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_did_not_take_a_group_is_passed_over_for_a_while() {
+        let mut refused = Refused::default();
+        refused.add(2);
+        assert_eq!(refused.now(), BTreeSet::from([2]));
+        assert_eq!(heir(Some(2), &refused.now(), || Some(3)), Some(3), "another takes its place");
+        assert_eq!(heir(Some(2), &refused.now(), || None), None, "or the group stays");
+        assert_eq!(heir(Some(1), &refused.now(), || Some(3)), Some(1));
+        assert_eq!(heir(None, &refused.now(), || Some(3)), None, "it is where it is meant to be");
+        tokio::time::advance(REFUSED_FOR).await;
+        assert_eq!(heir(Some(2), &refused.now(), || Some(3)), Some(2));
+    }
 }

@@ -249,6 +249,28 @@ async fn leadership_goes_where_it_is_sent() {
     until("each knows it", async || cluster.running().all(agrees).then_some(())).await;
 }
 
+/// A leader of openraft that hands over serves nobody any more, whether anybody takes it or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_that_nobody_takes_stays_where_it_was() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.commit(10).await;
+    cluster.agree().await;
+    let leader = cluster.leader().await;
+    let (dead, third) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    // Who is asked has died, and the other one does not stand by itself.
+    cluster.group(third).set_may_campaign(false);
+    cluster.stop(dead).await;
+    let handed = cluster.group(leader).hand_to(dead).await;
+    assert!(matches!(handed, Err(NotTransferred::NotTaken(to)) if to == dead), "{handed:?}");
+    assert_eq!(cluster.leader().await, leader);
+    cluster.commit(10).await;
+    cluster.group(leader).hand_to(third).await.unwrap();
+    assert_eq!(cluster.leader().await, third);
+    cluster.commit(10).await;
+    cluster.start(dead as usize - 1).await;
+    cluster.agree().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_was_away_for_long_gets_a_snapshot() {
     let mut cluster = Cluster::of(3).await;

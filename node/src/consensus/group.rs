@@ -93,7 +93,7 @@ pub enum StartError {
 /// Entries that a voter may be behind when it is asked to lead: some milliseconds of work.
 pub(super) const BEHIND_MAX: u64 = 1024;
 
-/// Why another voter was not asked to lead.
+/// Why another voter was not asked to lead, or does not.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NotTransferred {
     #[error("this node does not lead the group")]
@@ -104,6 +104,8 @@ pub enum NotTransferred {
     Leads(u64),
     #[error("node {to} is {behind} entries behind: wait until it has caught up")]
     Behind { to: u64, behind: u64 },
+    #[error("node {0} did not come to lead the group")]
+    NotTaken(u64),
     #[error("the group has stopped: {0}")]
     Stopped(String),
 }
@@ -339,33 +341,6 @@ impl Group {
     /// As [`Group::propose`].
     pub async fn barrier(&self) -> Result<(), ProposeError> {
         self.propose(&Content::Settle(Settle::default())).await.map(|_| ())
-    }
-
-    /// Asks another voter to lead; what is proposed meanwhile is refused, for some milliseconds. One that
-    /// is not up to date with the log, or no voter, is not asked, nor is this node itself: the group would be
-    /// without a leader until a new election.
-    ///
-    /// # Errors
-    /// Why it was not asked.
-    pub async fn transfer(&self, to: u64) -> Result<(), NotTransferred> {
-        {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow_watched();
-            let replication = metrics.replication.as_ref().ok_or(NotTransferred::NotLeader)?;
-            if to == metrics.id {
-                return Err(NotTransferred::Leads(to));
-            }
-            if !metrics.membership_config.voter_ids().any(|voter| voter == to) {
-                return Err(NotTransferred::NoVoter(to));
-            }
-            let matched = replication.get(&to).copied().flatten().map_or(0, |id| id.index);
-            let behind = metrics.last_log_index.unwrap_or(0).saturating_sub(matched);
-            if behind > BEHIND_MAX {
-                return Err(NotTransferred::Behind { to, behind });
-            }
-        }
-        let asked = self.raft.trigger().transfer_leader(to).await;
-        asked.map_err(|error| NotTransferred::Stopped(error.to_string()))
     }
 
     /// Takes a snapshot and purges the log up to it, as happens by itself after many entries.

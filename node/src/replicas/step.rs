@@ -32,6 +32,8 @@ struct Seen<'a> {
     me: u64,
     replicas: &'a Replicas,
     has_caught_up: &'a dyn Fn(u64) -> bool,
+    /// Who did not take the group when it was handed on.
+    refused: &'a BTreeSet<u64>,
 }
 
 impl Seen<'_> {
@@ -52,14 +54,21 @@ impl Seen<'_> {
 }
 
 /// What is next in a group that this node leads.
-pub(super) fn next_of(group: &Group, me: u64, wanted: &Placed, preferred: Option<u64>) -> Step {
+pub(super) fn next_of(
+    group: &Group,
+    me: u64,
+    wanted: &Placed,
+    preferred: Option<u64>,
+    refused: &BTreeSet<u64>,
+) -> Step {
     let (replicas, has_caught_up) = (group.replicas(), |node| group.has_caught_up(node));
-    next(&Seen { me, replicas: &replicas, has_caught_up: &has_caught_up }, wanted, preferred)
+    let seen = Seen { me, replicas: &replicas, has_caught_up: &has_caught_up, refused };
+    next(&seen, wanted, preferred)
 }
 
 /// The nodes without which a group that this node leads does not come to be as it is wanted.
 pub(crate) fn awaited(group: &Group, me: u64, wanted: &Placed) -> BTreeSet<u64> {
-    match next_of(group, me, wanted, None) {
+    match next_of(group, me, wanted, None, &BTreeSet::new()) {
         Step::Wait(nodes) => nodes,
         _ => BTreeSet::new(),
     }
@@ -91,7 +100,8 @@ fn next(seen: &Seen<'_>, wanted: &Placed, preferred: Option<u64>) -> Step {
         if awaited.is_empty() {
             // A leader that is to go hands over first, where there is somebody to hand to.
             let mut stay = voters.intersection(&replicas.voters).copied();
-            return match stay.find(|one| seen.is_there(*one)) {
+            let takes = |one: &u64| seen.is_there(*one) && !seen.refused.contains(one);
+            return match stay.find(takes) {
                 Some(next) if !voters.contains(me) => Step::HandTo(next),
                 _ => Step::SetVoters(voters),
             };

@@ -19,7 +19,8 @@ fn replicas(halves: &[&[u64]], learners: &[u64], is_committed: bool) -> Replicas
 
 fn step_of(me: u64, replicas: &Replicas, caught_up: &[u64], wanted: &Placed) -> Step {
     let has_caught_up = |node: u64| caught_up.contains(&node);
-    next(&Seen { me, replicas, has_caught_up: &has_caught_up }, wanted, None)
+    let refused = BTreeSet::new();
+    next(&Seen { me, replicas, has_caught_up: &has_caught_up, refused: &refused }, wanted, None)
 }
 
 fn step(me: u64, now: (&[u64], &[u64]), caught_up: &[u64], wanted: &Placed) -> Step {
@@ -43,6 +44,14 @@ fn a_leader_that_is_to_go_hands_over_first() {
     let now: (&[u64], &[u64]) = (&[1, 2, 3], &[4]);
     assert_eq!(step(1, now, &[2, 3, 4], &without), Step::HandTo(2));
     assert_eq!(step(2, now, &[1, 3, 4], &without), Step::SetVoters(set(&[2, 3, 4])));
+    // Who did not take it is passed over; where nobody takes it, the group changes under the leader.
+    let refused_by = |refused: &[u64]| {
+        let (replicas, refused) = (replicas(&[now.0], now.1, true), set(refused));
+        let seen = Seen { me: 1, replicas: &replicas, has_caught_up: &|_| true, refused: &refused };
+        next(&seen, &without, None)
+    };
+    assert_eq!(refused_by(&[2]), Step::HandTo(3));
+    assert_eq!(refused_by(&[2, 3]), Step::SetVoters(set(&[2, 3, 4])));
     // Nobody stays: the group changes under the leader.
     let moved = wanted(&[4, 5, 6], &[]);
     let now: (&[u64], &[u64]) = (&[1], &[4, 5, 6]);
