@@ -1,7 +1,8 @@
 //! How long what is committed has been waiting to be applied, where this node leads.
 //!
 //! A leader whose log is quick and whose state is slow commits what it does not answer. One entry that takes
-//! too long is seen where it is applied (`machine`); this is for many that take long together.
+//! too long is seen where it is applied (`machine`); this is for many that take long together. It is the group's own:
+//! the others of the node may do well.
 //!
 //! **Invariants:** looking takes no longer than a look; what was committed before this node led is work that it
 //! took over, and what is done at once and takes its time is not waited for: neither counts. **Not here:** how
@@ -13,7 +14,7 @@ use openraft_rt::watch::WatchReceiver as _;
 use tokio::time::Instant;
 
 use super::Raft;
-use crate::store::health::{DiskWatch, Pulse, Waits};
+use crate::store::health::{Part, Pulse, Waits};
 
 /// What a leader has committed and not applied.
 pub(super) struct Backlog {
@@ -41,9 +42,9 @@ struct Standing {
 
 impl Backlog {
     /// Is looked at for as long as it is kept.
-    pub(super) fn watched_by(disk: &DiskWatch, raft: &Raft, pulse: Pulse) -> Arc<Self> {
+    pub(super) fn watched_by(part: &Part, raft: &Raft, pulse: Pulse) -> Arc<Self> {
         let backlog = Arc::new(Self { raft: raft.clone(), pulse, mark: Mutex::default() });
-        disk.look_at(&backlog);
+        part.look_at(&backlog);
         backlog
     }
 
@@ -84,7 +85,7 @@ mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
     use fieldmesh_actors::commit::{Proposal, Settle};
-    use tokio::time::timeout;
+    use tokio::{sync::watch, time::timeout};
 
     use super::*;
     use crate::{
@@ -101,8 +102,8 @@ mod tests {
     /// Long, and no stall.
     const HELD_UP: Duration = Duration::from_millis(300);
 
-    /// A group alone on a disk that is looked at.
-    async fn group(disk: &Disk) -> Group {
+    /// Two groups, each alone, on a disk that is looked at; and how that does.
+    async fn groups(disk: &Disk) -> ([Group; 2], watch::Receiver<Health>) {
         let engine: Arc<dyn Engine> = Arc::new(disk.clone());
         let log = engine.open("log", Role::Log).unwrap();
         let on_fatal: OnFatal = Arc::new(|error| panic!("{error}"));
@@ -110,30 +111,34 @@ mod tests {
             LogWriter::new(Arc::clone(&log), Arc::clone(&engine), Arc::clone(&on_fatal)).unwrap();
         engine.spawn_writer(Box::pin(task));
         tokio::spawn(Arc::clone(writer.disk()).run(Arc::clone(&engine), LIMITS));
-        let options = GroupOptions {
-            group: 1,
-            shard: 1,
-            node: 1,
-            seed: 1,
-            heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(300),
-            election_max: Duration::from_millis(600),
-            snapshot_every: SNAPSHOT_EVERY,
-            fills_forgetful: false,
-            observer: None,
-            voters: BTreeSet::from([1]),
-            peers: None,
+        let group = async |number: u32| {
+            let options = GroupOptions {
+                group: number,
+                shard: number,
+                node: 1,
+                seed: 1,
+                heartbeat: Duration::from_millis(100),
+                election_min: Duration::from_millis(300),
+                election_max: Duration::from_millis(600),
+                snapshot_every: SNAPSHOT_EVERY,
+                fills_forgetful: false,
+                observer: None,
+                voters: BTreeSet::from([1]),
+                peers: None,
+            };
+            let (log, writer, on_fatal) = (Arc::clone(&log), writer.clone(), Arc::clone(&on_fatal));
+            let group = Group::start(options, &*engine, log, writer, on_fatal).await.unwrap();
+            group.leading().wait_for(Option::is_some).await.unwrap();
+            group.barrier().await.unwrap();
+            group
         };
-        let group = Group::start(options, &*engine, log, writer, on_fatal).await.unwrap();
-        group.leading().wait_for(Option::is_some).await.unwrap();
-        group.barrier().await.unwrap();
-        group
+        ([group(1).await, group(2).await], writer.disk().health())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_that_take_long_together_are_a_stall_and_one_by_one_are_none() {
+    async fn many_that_take_long_together_are_a_stall_of_their_group_and_one_by_one_are_none() {
         let disk = Disk::new(Duration::from_millis(1));
-        let group = group(&disk).await;
+        let ([group, other], disk_health) = groups(&disk).await;
         let mut health = group.health();
         disk.hold_up_states(HELD_UP);
         for _ in 0..10 {
@@ -146,6 +151,9 @@ mod tests {
         }
         let stalled = health.wait_for(|now| *now == Health::Stalled);
         timeout(HELD_UP * 10, stalled).await.unwrap().unwrap();
+        other.barrier().await.unwrap();
+        let others = (*other.health().borrow(), *disk_health.borrow());
+        assert_eq!(others, (Health::Well, Health::Well), "the others may be led here");
         for outcome in outcomes {
             outcome.await.unwrap();
         }

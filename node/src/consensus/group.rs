@@ -38,7 +38,7 @@ use crate::{
     mesh::Mesh,
     store::{
         Batch, Engine, Role, StoreError, Table,
-        health::Health,
+        health::{Health, Part},
         keys::{GroupId, state},
         rows,
         writer::{LogWriter, OnFatal},
@@ -154,8 +154,8 @@ pub struct Group {
     pub(super) gate: Arc<RwLock<()>>,
     /// Where its peers find it.
     members: Option<Arc<Members>>,
-    /// End the watch on leadership, and on what waits to be applied, when the last handle goes.
-    _watching: (Arc<WatchChangeHandle<Types>>, Arc<Backlog>),
+    /// End the watch on leadership, on what waits to be applied, and on the part of the disk, when the last handle goes.
+    _watching: (Arc<WatchChangeHandle<Types>>, Arc<Backlog>, Arc<Part>),
 }
 
 impl Group {
@@ -177,8 +177,8 @@ impl Group {
         install::resume(group, engine, &*table).await.map_err(store)?;
         // What an earlier run of the group left in the queue is in the log before it is read.
         writer.write(Batch::default()).await.map_err(store)?;
-        let disk = Arc::clone(writer.disk());
-        let (health, pulse) = (disk.health(), disk.pulse());
+        let part = writer.disk().part(format!("group {group}"));
+        let (health, pulse) = (part.health(), part.pulse());
         let log_store = LogStore::open(group, Arc::clone(&log), writer).map_err(store)?;
         let mut machine =
             Machine::open(options.shard, Arc::clone(&table), pulse.clone()).map_err(store)?;
@@ -211,7 +211,8 @@ impl Group {
                 },
             )
         });
-        let _watching = (Arc::new(watching.await), Backlog::watched_by(&disk, &raft, pulse));
+        let backlog = Backlog::watched_by(&part, &raft, pulse);
+        let _watching = (Arc::new(watching.await), backlog, part);
         let fresh = !raft.is_initialized().await.map_err(|error| raft_error(error.to_string()))?;
         if fresh && options.voters.is_empty() {
             tracing::info!(group, "waiting to be let into the group");
@@ -239,7 +240,7 @@ impl Group {
         self.leading.clone()
     }
 
-    /// How the disk below does.
+    /// How the disk below does, and what the group has on it alone.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
     }

@@ -1,11 +1,12 @@
 //! How a node's disk does: well, standing still, or full.
 //!
 //! Whoever waits for the disk keeps a [`Pulse`], or says in another way since when it [`Waits`]; one watch looks
-//! at all of them, and at the room that is left. A disk that stood still is called well again only after a while
-//! without it, so that nobody leads by turns.
+//! at all of them, and at the room that is left. What all groups of a node share, the log, is the disk itself; what
+//! one has alone, its state, is a [`Part`], which may stand still while the others do well. A disk or a part that
+//! stood still is called well again only after a while without it, so that nobody leads by turns.
 //!
-//! **Invariant:** looking never waits for the disk. **Not here:** what follows from it: who leads
-//! (`replicas`), what is refused (`consensus`).
+//! **Invariants:** looking never waits for the disk; a part does no better than the disk. **Not here:** what
+//! follows from it: who leads (`replicas`), what is refused (`consensus`).
 
 use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -89,32 +90,111 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Those who may wait, as long as they are kept.
+#[derive(Default)]
+struct Waiters(Mutex<Vec<Weak<dyn Waits>>>);
+
+impl Waiters {
+    fn pulse(&self) -> Pulse {
+        let pulse = Pulse::default();
+        self.look_at(&pulse.0);
+        pulse
+    }
+
+    fn look_at<T: Waits + 'static>(&self, what: &Arc<T>) {
+        let mut waits = lock(&self.0);
+        waits.retain(|known| known.strong_count() > 0);
+        let what: Weak<T> = Arc::downgrade(what);
+        waits.push(what);
+    }
+
+    fn longest(&self, now: Instant) -> Duration {
+        let waits = lock(&self.0);
+        let since = waits.iter().filter_map(Weak::upgrade).filter_map(|one| one.since(now));
+        since.map(|since| now.saturating_duration_since(since)).max().unwrap_or_default()
+    }
+
+    /// Whether somebody waits too long, or did a while ago; `stood_still` is when that was last.
+    fn are_stalled(
+        &self,
+        now: Instant,
+        limits: &Limits,
+        stood_still: &mut Option<Instant>,
+    ) -> bool {
+        if self.longest(now) > limits.stall {
+            *stood_still = Some(now);
+        }
+        stood_still.is_some_and(|since| now - since < CALM)
+    }
+}
+
 /// The watch over a node's disk.
 pub struct DiskWatch {
-    waits: Mutex<Vec<Weak<dyn Waits>>>,
+    waits: Waiters,
     health: watch::Sender<Health>,
+    parts: Mutex<Vec<Weak<Part>>>,
 }
 
 impl Default for DiskWatch {
     fn default() -> Self {
-        Self { waits: Mutex::default(), health: watch::Sender::new(Health::Well) }
+        let (waits, parts) = Default::default();
+        Self { waits, health: watch::Sender::new(Health::Well), parts }
+    }
+}
+
+/// The watch over what one group has on the disk alone.
+pub struct Part {
+    name: String,
+    waits: Waiters,
+    stood_still: Mutex<Option<Instant>>,
+    health: watch::Sender<Health>,
+}
+
+impl Part {
+    /// A pulse that is looked at for as long as it is kept.
+    pub fn pulse(&self) -> Pulse {
+        self.waits.pulse()
+    }
+
+    /// Looks at what may wait for as long as it is kept.
+    pub fn look_at<T: Waits + 'static>(&self, what: &Arc<T>) {
+        self.waits.look_at(what);
+    }
+
+    /// How the part does, and when that changes.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    fn look(&self, now: Instant, limits: &Limits, disk: Health) {
+        let is_stalled = self.waits.are_stalled(now, limits, &mut lock(&self.stood_still));
+        let own = if is_stalled { Health::Stalled } else { Health::Well };
+        let (before, health) = (*self.health.borrow(), own.max(disk));
+        if health == before {
+            return;
+        }
+        if own > disk {
+            tracing::error!(part = self.name, "it stands still: this node does not lead it");
+        }
+        self.health.send_replace(health);
     }
 }
 
 impl DiskWatch {
     /// A pulse that is looked at for as long as it is kept.
     pub fn pulse(&self) -> Pulse {
-        let pulse = Pulse::default();
-        self.look_at(&pulse.0);
-        pulse
+        self.waits.pulse()
     }
 
-    /// Looks at what may wait for as long as it is kept.
-    pub fn look_at<T: Waits + 'static>(&self, what: &Arc<T>) {
-        let mut waits = lock(&self.waits);
-        waits.retain(|known| known.strong_count() > 0);
-        let what: Weak<T> = Arc::downgrade(what);
-        waits.push(what);
+    /// A part of this name, which is looked at for as long as it is kept.
+    pub fn part(&self, name: String) -> Arc<Part> {
+        let health = watch::Sender::new(*self.health.borrow());
+        let (waits, stood_still) = Default::default();
+        let part = Arc::new(Part { name, waits, stood_still, health });
+        let mut parts = lock(&self.parts);
+        parts.retain(|known| known.strong_count() > 0);
+        parts.push(Arc::downgrade(&part));
+        part
     }
 
     /// How the disk does, and when that changes.
@@ -133,21 +213,42 @@ impl DiskWatch {
 
     /// Looks once; `stood_still` is when the disk last did.
     pub fn look(&self, engine: &dyn Engine, limits: &Limits, stood_still: &mut Option<Instant>) {
-        let (now, before) = (Instant::now(), *self.health.borrow());
-        if self.longest_wait(now) > limits.stall {
-            *stood_still = Some(now);
-        }
+        let now = Instant::now();
+        let health = self.look_at_disk(now, engine, limits, stood_still);
+        let parts: Vec<Arc<Part>> = lock(&self.parts).iter().filter_map(Weak::upgrade).collect();
+        parts.iter().for_each(|part| part.look(now, limits, health));
+    }
+
+    fn look_at_disk(
+        &self,
+        now: Instant,
+        engine: &dyn Engine,
+        limits: &Limits,
+        stood_still: &mut Option<Instant>,
+    ) -> Health {
+        let before = *self.health.borrow();
         let room = engine.room();
         let is_full = room.is_some_and(|room| room < room_min(limits, before));
-        let is_stalled = stood_still.is_some_and(|since| now - since < CALM);
+        let is_stalled = self.waits.are_stalled(now, limits, stood_still);
         let health = match (is_full, is_stalled) {
             (true, _) => Health::Full,
             (_, true) => Health::Stalled,
             _ => Health::Well,
         };
-        if health == before {
-            return;
+        if health != before {
+            self.becomes(health, before, room, engine, limits);
         }
+        health
+    }
+
+    fn becomes(
+        &self,
+        health: Health,
+        before: Health,
+        room: Option<u64>,
+        engine: &dyn Engine,
+        limits: &Limits,
+    ) {
         let (room, wanted) = (room.unwrap_or(0), limits.room_min);
         match health {
             Health::Well => tracing::warn!(room, "the disk is well again"),
@@ -166,12 +267,6 @@ impl DiskWatch {
         if (health == Health::Full) != (before == Health::Full) {
             engine.keep_reserve(health != Health::Full);
         }
-    }
-
-    fn longest_wait(&self, now: Instant) -> Duration {
-        let waits = lock(&self.waits);
-        let since = waits.iter().filter_map(Weak::upgrade).filter_map(|one| one.since(now));
-        since.map(|since| now.saturating_duration_since(since)).max().unwrap_or_default()
     }
 }
 
@@ -214,6 +309,31 @@ mod tests {
         drop(much);
         drop(pulse);
         assert_eq!(after(60_000).await, Health::Well, "nobody waits any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_part_stands_still_and_the_others_do_well_until_the_disk_does_not() {
+        let (watch, disk, mut still) = (DiskWatch::default(), Disk::default(), None);
+        let (log, parts) = (watch.pulse(), ["1", "2"].map(|name| watch.part(name.into())));
+        let pulses = [parts[0].pulse(), parts[1].pulse()];
+        let mut after = async |ms: u64| {
+            tokio::time::advance(Duration::from_millis(ms)).await;
+            watch.look(&disk, &LIMITS, &mut still);
+            let [one, two] = [0, 1].map(|at: usize| *parts[at].health().borrow());
+            (*watch.health().borrow(), one, two)
+        };
+        let waiting = pulses[0].begin();
+        let one_stands = (Health::Well, Health::Stalled, Health::Well);
+        assert_eq!(after(1100).await, one_stands);
+        drop(waiting);
+        assert_eq!(after(4000).await, one_stands, "it may begin again");
+        assert_eq!(after(2000).await, (Health::Well, Health::Well, Health::Well));
+        let waiting = log.begin();
+        assert_eq!(after(1100).await, (Health::Stalled, Health::Stalled, Health::Stalled));
+        drop(waiting);
+        assert_eq!(after(6000).await, (Health::Well, Health::Well, Health::Well));
+        disk.set_room(Some(0));
+        assert_eq!(after(100).await, (Health::Full, Health::Full, Health::Full));
     }
 
     #[tokio::test(start_paused = true)]
