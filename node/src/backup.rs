@@ -13,6 +13,7 @@ pub mod archive;
 pub mod check;
 pub mod cut;
 mod holder;
+mod moving;
 pub mod promotion;
 pub mod trial;
 

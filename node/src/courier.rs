@@ -40,6 +40,7 @@ use moves::LOOK_EVERY;
 use notices::Notices;
 pub use sessions::Session;
 use sessions::{Abroad, Place, Sessions};
+pub(crate) use slots::rows_of_slot;
 use ways::Ways;
 use wire::Notice;
 

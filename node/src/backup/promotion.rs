@@ -26,9 +26,11 @@ use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
+pub use super::moving::Moving;
 use super::{
     archive::Archive,
     cut::{Edges, Mend, each_row},
+    moving::{self, is_there},
     trial::{Serving, Trial, TrialError},
 };
 use crate::{
@@ -128,6 +130,15 @@ impl Promotion {
             filling.write(batch)?;
         }
         Ok(mended)
+    }
+
+    /// Has each slot that was moving whole where the region's record has it. To be called once the groups fit each
+    /// other.
+    ///
+    /// # Errors
+    /// Rows that cannot be read; a disk that fails.
+    pub fn settle_slots(&self, home: &Home) -> Result<Moving, StoreError> {
+        moving::settle(home, |group| self.fillings().find(|filling| filling.group == group))
     }
 
     /// Makes the groups such that this node alone has them.
@@ -296,14 +307,6 @@ pub fn misplaced_in(archive: &Archive, home: &Home) -> Result<Option<(u16, u32)>
             && !is_there(home, *slot, moved.get(&(*serving, state::slot(*slot))).copied())
     });
     Ok(away)
-}
-
-/// Whether the shard that serves a slot has it, by what it knows of the slot's last move.
-fn is_there(home: &Home, slot: u16, last: Option<SlotRow>) -> bool {
-    match last {
-        Some(row) => row.given_to.is_none(),
-        None => home.natural(slot) == home.shard_of(slot),
-    }
 }
 
 /// Who is to be asked.

@@ -32,7 +32,7 @@ use crate::{
         archive::Archive,
         check::{Report, check},
         cut::Edges,
-        promotion::{End, Promotion, Reconciled, misplaced, misplaced_in, reconcile},
+        promotion::{End, Moving, Promotion, Reconciled, misplaced, misplaced_in, reconcile},
         trial::{Trial, TrialError, TrialOptions},
     },
     config::Config,
@@ -443,6 +443,13 @@ impl Promoting<'_> {
             "{} messages between entities are lost, {} more are known to their receivers alone",
             mended.lost, mended.forgotten
         ));
+        let moving = promotion.settle_slots(&self.home).map_err(|error| failed(&error))?;
+        if moving != Moving::default() {
+            let Moving { again, brought } = moving;
+            self.output.say(format_args!(
+                "{again} slots that were on their way to another shard set out anew, {brought} more had just arrived"
+            ));
+        }
         promotion.end(node, &*records).await.map_err(|error| failed(&error))
     }
 

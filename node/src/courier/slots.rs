@@ -5,7 +5,7 @@
 
 use fieldmesh_actors::{
     AskError,
-    commit::{Proposal, ShardId, Verdict},
+    commit::{Proposal, ShardId, SlotMove, Verdict},
 };
 use fieldmesh_domain::placement::Slot;
 use minicbor::bytes::ByteVec;
@@ -148,7 +148,19 @@ fn page(table: &dyn Table, wanted: &SlotWanted) -> Result<Option<SlotRows>, Stor
     if !is_given || !says_nothing(table, slot.slot)? {
         return Ok(None);
     }
-    let at = wanted.at.as_deref().map_or(&[][..], |at| at.as_slice());
+    rows_of_slot(table, slot, wanted.at.as_ref()).map(Some)
+}
+
+/// A page of a slot's rows from one on, whoever has them.
+///
+/// # Errors
+/// Rows that cannot be read.
+pub(crate) fn rows_of_slot(
+    table: &dyn Table,
+    slot: SlotMove,
+    at: Option<&ByteVec>,
+) -> Result<SlotRows, StoreError> {
+    let at = at.map_or(&[][..], |at| at.as_slice());
     let own = state::slot_ranges(slot.region, slot.slot).into_iter().map(|range| (range, true));
     let shared = state::by_time().into_iter().map(|range| (range, false));
     let mut ranges: Vec<_> = own.chain(shared).collect();
@@ -159,7 +171,7 @@ fn page(table: &dyn Table, wanted: &SlotWanted) -> Result<Option<SlotRows>, Stor
         loop {
             if bytes >= PAGE_BYTES || looked_at >= LOOKED_AT_MAX {
                 found.next = Some(from.into());
-                return Ok(Some(found));
+                return Ok(found);
             }
             let rows = table.page(&from, &until, LOOKED_AT_MAX - looked_at, PAGE_BYTES - bytes)?;
             let Some((last, _)) = rows.last() else { break };
@@ -173,11 +185,11 @@ fn page(table: &dyn Table, wanted: &SlotWanted) -> Result<Option<SlotRows>, Stor
                 bytes += key.len() + value.len();
                 if bytes > PAGE_BYTES && !found.rows.is_empty() {
                     found.next = Some(key.into());
-                    return Ok(Some(found));
+                    return Ok(found);
                 }
                 found.rows.push((ByteVec::from(key), ByteVec::from(value)));
             }
         }
     }
-    Ok(Some(found))
+    Ok(found)
 }

@@ -84,6 +84,37 @@ pub(super) fn listed(proposal: &Proposal) -> Vec<IndexRow> {
     listed.filter_map(|(key, value)| rows::decode(key.as_slice(), value.as_slice()).ok()).collect()
 }
 
+/// Removes all rows of a slot. Those that say when a message may be forgotten stay: they are removed
+/// when their time has come.
+///
+/// # Errors
+/// Rows that cannot be read.
+pub(crate) fn remove(
+    table: &dyn Table,
+    slot: SlotMove,
+    batch: &mut Batch,
+) -> Result<(), StoreError> {
+    let SlotMove { region, slot, .. } = slot;
+    for (mut from, until) in state::timers_of(region, slot) {
+        loop {
+            let page = table.scan(&from, &until, PAGE)?;
+            for (key, value) in &page {
+                let row: TimerRow = rows::decode(key, value)?;
+                if let Some((entity, name)) = state::timer_of(key) {
+                    batch.delete(state::timer_due(row.due_ms, &entity, name));
+                }
+            }
+            let Some((last, _)) = page.last() else { break };
+            from.clone_from(last);
+            from.push(0);
+        }
+    }
+    for (from, until) in state::slot_ranges(region, slot) {
+        batch.delete_range(from, until);
+    }
+    Ok(())
+}
+
 impl Machine {
     pub(super) fn carry(
         &self,
@@ -104,7 +135,7 @@ impl Machine {
                 let last = self.last_move(slot)?.filter(|last| last.sent == slot.sent);
                 let is_given = last.is_some_and(|last| last.given_to.is_some());
                 if is_given {
-                    self.remove(slot, batch)?;
+                    remove(&*self.table, slot, batch)?;
                 }
                 is_given
             }
@@ -130,7 +161,7 @@ impl Machine {
             return Ok(false);
         }
         if is_first {
-            self.remove(slot, batch)?;
+            remove(&*self.table, slot, batch)?;
         }
         for (key, value) in rows {
             batch.put(Vec::from(key), Vec::from(value));
@@ -140,30 +171,6 @@ impl Machine {
             batch.put(state::slot(slot.slot), rows::encode(&row));
         }
         Ok(true)
-    }
-
-    /// Removes all rows of a slot. Those that say when a message may be forgotten stay: they are removed
-    /// when their time has come.
-    fn remove(&self, slot: SlotMove, batch: &mut Batch) -> Result<(), StoreError> {
-        let SlotMove { region, slot, .. } = slot;
-        for (mut from, until) in state::timers_of(region, slot) {
-            loop {
-                let page = self.table.scan(&from, &until, PAGE)?;
-                for (key, value) in &page {
-                    let row: TimerRow = rows::decode(key, value)?;
-                    if let Some((entity, name)) = state::timer_of(key) {
-                        batch.delete(state::timer_due(row.due_ms, &entity, name));
-                    }
-                }
-                let Some((last, _)) = page.last() else { break };
-                from.clone_from(last);
-                from.push(0);
-            }
-        }
-        for (from, until) in state::slot_ranges(region, slot) {
-            batch.delete_range(from, until);
-        }
-        Ok(())
     }
 
     fn redirect(
