@@ -64,23 +64,24 @@ async fn a_vote_is_waited_for_and_that_it_won_is_not() {
     let (mut log, table, writer) = log();
     let mut writer = std::pin::pin!(writer);
     assert!(log.save_vote(&Vote::new_committed(2, 5)).now_or_never().is_none(), "another's term");
+    let (voted, later) = (Vote::new(3, 1), Vote::new(5, 1));
     tokio::select! {
         biased;
-        saved = log.save_vote(&Vote::new(3, 1)) => saved.unwrap(),
+        saved = log.save_vote(&voted) => saved.unwrap(),
         () = &mut writer => panic!("the writer ended"),
     }
     // From here on nothing is written until it is said again.
     assert!(log.save_vote(&Vote::new_committed(3, 1)).now_or_never().is_some());
     assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new_committed(3, 1)));
     let stored = || read(&*table, &log::vote(GROUP), codec::decode_vote).unwrap();
-    assert_eq!(stored(), Some(Vote::new(3, 1)));
+    assert_eq!(stored(), Some(voted));
     assert!(log.save_vote(&Vote::new(4, 1)).now_or_never().is_none(), "one that is to be kept");
     tokio::select! {
         biased;
-        saved = log.save_vote(&Vote::new(5, 1)) => saved.unwrap(),
+        saved = log.save_vote(&later) => saved.unwrap(),
         () = &mut writer => panic!("the writer ended"),
     }
-    assert_eq!(stored(), Some(Vote::new(5, 1)), "in their order");
+    assert_eq!(stored(), Some(later), "in their order");
 }
 
 #[tokio::test]
