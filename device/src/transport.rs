@@ -2,8 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use quinn::{ClientConfig, IdleTimeout, TransportConfig, VarInt, crypto::rustls::QuicClientConfig};
+use quinn::{
+    ClientConfig, IdleTimeout, TransportConfig, TransportErrorCode, VarInt,
+    crypto::rustls::QuicClientConfig,
+};
 pub use quinn::{Connection, Endpoint};
+use tokio::time::timeout;
 
 use crate::wire::{Reply, STREAM_BYTES_MAX, close};
 
@@ -124,6 +128,16 @@ pub fn traffic(connection: &Connection) -> Traffic {
     Traffic { received: stats.udp_rx.datagrams, asking, rtt: stats.path.rtt }
 }
 
+/// Whether a node that is there has no room for a connection now.
+pub fn is_busy(error: &quinn::ConnectionError) -> bool {
+    match error {
+        quinn::ConnectionError::ConnectionClosed(closed) => {
+            closed.error_code == TransportErrorCode::CONNECTION_REFUSED
+        }
+        _ => false,
+    }
+}
+
 /// Connects with a certificate.
 ///
 /// # Errors
@@ -134,15 +148,31 @@ pub async fn connect(
     server_name: &str,
     tls: Arc<rustls::ClientConfig>,
 ) -> Result<Connection, TransportError> {
+    connect_soon(endpoint, addr, server_name, tls, CONNECT_TIMEOUT).await
+}
+
+/// The same, and waits no longer than `heard_within` for the node's first word. Who has said something is there,
+/// and is waited for: a connection that is given up in the midst has cost both ends as much as one that is made.
+pub(crate) async fn connect_soon(
+    endpoint: &Endpoint,
+    addr: SocketAddr,
+    server_name: &str,
+    tls: Arc<rustls::ClientConfig>,
+    heard_within: Duration,
+) -> Result<Connection, TransportError> {
     let quic = QuicClientConfig::try_from(tls).map_err(|_| TransportError::Config)?;
     let mut config = ClientConfig::new(Arc::new(quic));
     config.transport_config(Arc::new(limits()));
-    let connecting =
+    let mut connecting =
         endpoint.connect_with(config, addr, server_name).map_err(TransportError::Connect)?;
-    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-        Ok(connected) => connected.map_err(TransportError::Connection),
-        Err(_) => Err(TransportError::Timeout),
-    }
+    let whole = async {
+        timeout(heard_within, connecting.handshake_data())
+            .await
+            .map_err(|_| TransportError::Timeout)?
+            .map_err(TransportError::Connection)?;
+        connecting.await.map_err(TransportError::Connection)
+    };
+    timeout(CONNECT_TIMEOUT, whole).await.unwrap_or(Err(TransportError::Timeout))
 }
 
 /// Sends a frame and reads the answer.
@@ -161,7 +191,7 @@ pub async fn ask(connection: &Connection, frame: &[u8]) -> Result<Reply, Transpo
             .map_err(|error| TransportError::Stream(error.to_string()))?;
         minicbor::decode(&reply).map_err(|_| TransportError::Reply)
     };
-    tokio::time::timeout(REPLY_TIMEOUT, exchange).await.unwrap_or(Err(TransportError::Timeout))
+    timeout(REPLY_TIMEOUT, exchange).await.unwrap_or(Err(TransportError::Timeout))
 }
 
 /// The next frame that the service sends.

@@ -30,7 +30,7 @@ use quinn::{
 };
 pub use quinn::{Endpoint, crypto::rustls::NoInitialCipherSuite};
 use quinn_proto::HashedConnectionIdGenerator;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use self::places::Places;
 use crate::{
@@ -150,23 +150,28 @@ impl Edge {
     pub async fn run(self: Arc<Self>) {
         let places = Arc::new(Places::default());
         while let Some(incoming) = self.options.endpoint.accept().await {
+            let from = incoming.remote_address().ip();
+            let is_unproven = !incoming.remote_address_validated() && places.want_proof(from);
+            // Whoever would find no place is told so at once: a proof would cost both ends as much again.
+            let Some(place) = places.take(from) else {
+                metrics::counter!("fieldmesh_edge_refused_total", "why" => "busy").increment(1);
+                incoming.refuse();
+                continue;
+            };
             // Under pressure an address is proven first (RFC 9000 §8.1.2), so that forged ones
             // cannot take the places of devices.
-            let from = incoming.remote_address().ip();
-            if !incoming.remote_address_validated() && places.want_proof(from) {
+            if is_unproven {
                 metrics::counter!("fieldmesh_edge_retries_total").increment(1);
                 if let Err(error) = incoming.retry() {
                     error.into_incoming().ignore();
                 }
                 continue;
             }
-            let Some(place) = places.take(from) else {
-                metrics::counter!("fieldmesh_edge_refused_total", "why" => "busy").increment(1);
-                incoming.refuse();
-                continue;
-            };
             let edge = Arc::clone(&self);
             tokio::spawn(async move {
+                let began = Instant::now();
+                tokio::task::yield_now().await;
+                place.waited(began.elapsed());
                 let connected = edge.handshake(incoming).await;
                 drop(place);
                 if let Some((connection, admitted)) = connected {

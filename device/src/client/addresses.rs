@@ -17,6 +17,10 @@ const TOLD_MAX: usize = 16;
 /// After so many rounds the pause is the longest.
 pub(super) const PAUSES: u32 = 7;
 
+/// The pause of who was told by one of them that it is full, at least: 0.8 to 1.6 s. A node shakes some hundred hands
+/// in that time.
+const BUSY: u32 = 4;
+
 /// Where a client may find the service beside its first address.
 #[derive(Debug, Clone, Default)]
 pub struct Others {
@@ -40,6 +44,8 @@ pub struct Nodes {
 pub(super) enum Outcome {
     /// No connection, or one that ended as soon as it had begun.
     Failed,
+    /// The node is there and has no room: many come at the same time, and those who come again at once keep it so.
+    Busy,
     /// A connection that was of use ended.
     Ended,
     /// The node said that it goes, and others stay.
@@ -112,6 +118,9 @@ impl Addresses {
         let all = self.ring().count();
         match outcome {
             Outcome::Failed => self.failed += 1,
+            Outcome::Busy => {
+                (self.failed, self.rounds) = (self.failed + 1, self.rounds.max(BUSY - 1));
+            }
             Outcome::Ended => (self.failed, self.rounds) = (1, 0),
             Outcome::Left => (self.failed, self.rounds) = (0, 0),
             Outcome::Replaced => self.failed = all,
@@ -185,6 +194,19 @@ mod tests {
         assert_eq!(alone.next(Outcome::Ended), Some(1), "a connection of use begins anew");
         assert_eq!(alone.next(Outcome::Left), None, "it may be back already");
         assert_eq!(alone.next(Outcome::Failed), Some(1));
+    }
+
+    #[test]
+    fn who_was_told_that_a_node_is_full_pauses_longer() {
+        let mut addresses = ring(&[1, 2, 3], &[]);
+        assert_eq!(addresses.next(Outcome::Failed), None);
+        assert_eq!(addresses.next(Outcome::Busy), None, "another one may have room");
+        assert_eq!(addresses.next(Outcome::Failed), Some(BUSY));
+        let rounds: Vec<u32> = (0..9).filter_map(|_| addresses.next(Outcome::Busy)).collect();
+        assert_eq!(rounds, [BUSY + 1, BUSY + 2, BUSY + 3], "and longer each time");
+        assert_eq!(addresses.next(Outcome::Ended), None, "who was let in begins anew");
+        addresses.next(Outcome::Failed);
+        assert_eq!(addresses.next(Outcome::Failed), Some(1));
     }
 
     #[test]

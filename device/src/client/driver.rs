@@ -28,11 +28,13 @@ use crate::{
 /// First and longest pause after all addresses failed.
 const CONNECT_MIN_MS: u64 = 100;
 const CONNECT_MAX_MS: u64 = 10_000;
-/// A node that lives has shaken hands by then, also where packets are lost; where others are known,
+/// A node that lives has said something by then, also where packets are lost; where others are known,
 /// they are worth more than waiting on.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 /// A hello takes a commit, and perhaps the election of a leader before it, which takes two seconds.
 const HELLO_PATIENCE: Duration = Duration::from_secs(5);
+/// Hellos on one connection, to a node that is busy.
+const HELLOS: u32 = 3;
 /// A connection that ended sooner is no better than none.
 const STEADY: Duration = Duration::from_secs(1);
 /// After a connection of this length an alarm is a new one.
@@ -145,14 +147,16 @@ impl Driver {
         if matches!(error, TransportError::Silent) {
             self.alarms = self.alarms.saturating_add(1);
         }
-        let remedy = match error {
-            TransportError::Connection(error) => {
-                self.addresses.tell(&transport::elsewhere(error), &self.random);
-                transport::remedy(error)
+        let (mut outcome, mut remedy) = (Outcome::Failed, None);
+        if let TransportError::Connection(error) = error {
+            self.addresses.tell(&transport::elsewhere(error), &self.random);
+            remedy = transport::remedy(error);
+            if remedy.is_some() {
+                outcome = Outcome::Refused;
+            } else if transport::is_busy(error) {
+                outcome = Outcome::Busy;
             }
-            _ => None,
-        };
-        let outcome = if remedy.is_some() { Outcome::Refused } else { Outcome::Failed };
+        }
         End { reason: error.to_string(), outcome, remedy }
     }
 
@@ -401,9 +405,12 @@ impl Call {
     /// Connects and says hello.
     async fn greet(self) -> Result<Greeted, TransportError> {
         let Self { endpoint, addr, server_name, tls, hello, alone, alarms } = self;
-        let connecting = transport::connect(&endpoint, addr, &server_name, tls);
-        let connection = soon(alone, CONNECT_PATIENCE, connecting).await?;
-        let exchange = soon(alone, HELLO_PATIENCE, transport::ask(&connection, &hello));
+        let connection = if alone {
+            transport::connect(&endpoint, addr, &server_name, tls).await?
+        } else {
+            transport::connect_soon(&endpoint, addr, &server_name, tls, CONNECT_PATIENCE).await?
+        };
+        let exchange = soon(alone, HELLO_PATIENCE, hello_to(&connection, &hello));
         let answer = watched(&connection, alarms, exchange).await;
         match answer {
             Ok(Reply::Hello { service, nodes, .. }) => Ok(Greeted { connection, service, nodes }),
@@ -419,6 +426,19 @@ impl Call {
             }
         }
     }
+}
+
+/// Says hello. A node that is busy for a moment is asked again: to shake hands was the dearer part.
+async fn hello_to(connection: &Connection, hello: &[u8]) -> Result<Reply, TransportError> {
+    for _ in 1..HELLOS {
+        match transport::ask(connection, hello).await? {
+            Reply::Busy { retry_after_ms } => {
+                sleep(Duration::from_millis(retry_after_ms.into()).min(SLEEP_MAX)).await;
+            }
+            reply => return Ok(reply),
+        }
+    }
+    transport::ask(connection, hello).await
 }
 
 /// Gives something up early, unless there is nothing else to try.

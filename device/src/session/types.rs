@@ -10,6 +10,7 @@ use crate::outbox::OutboxError;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     Connected,
+    /// A connection ended, or an attempt at one.
     Disconnected {
         reason: String,
     },

@@ -36,6 +36,9 @@ use crate::web::rest::{NewCustomer, Point};
 const SENT_AWAY: u64 = 1;
 /// Enrollments under way.
 const AT_ONCE: usize = 32;
+/// Sockets of the herd. Each device of the world has one: where ten thousand share one, what its buffer drops is a
+/// figure of this machine's and not of the nodes'.
+const SOCKETS: usize = 64;
 /// Devices that go on asking, each at a node that sends nobody away.
 const ASKING: u32 = 8;
 /// How long they ask before.
@@ -79,7 +82,8 @@ pub(crate) async fn run(args: &HerdArgs, output: &Output) -> Result<(), CliError
 
 async fn measure(args: &HerdArgs, fleet: &mut Fleet, output: &Output) -> Result<(), CliError> {
     let api = fleet.api_of(SENT_AWAY)?;
-    let herd = gather(args, Population::new(api.clone(), false)?, output).await?;
+    let devices = Population::new(api.clone(), false)?.over(SOCKETS)?;
+    let herd = gather(args, devices, output).await?;
     let resident_before = resident_mib(fleet)?;
     let others = fleet.devices().split_off(1);
     let asking = Population::new(fleet.api_of(2)?, false)?.spread(others);

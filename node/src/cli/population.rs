@@ -73,7 +73,8 @@ impl Enrolled {
 #[derive(Clone)]
 pub struct Population {
     api: Api,
-    endpoint: Endpoint,
+    /// One UDP socket, or some: its buffer is what the system gives it, however many share it.
+    endpoints: Vec<Endpoint>,
     /// Where devices connect first, one after the other.
     devices: Arc<Vec<SocketAddr>>,
     connected: Arc<AtomicUsize>,
@@ -84,6 +85,11 @@ pub struct Population {
 pub(super) fn place(number: usize) -> Point {
     let offset = i32::try_from(number % 100).unwrap_or(0) * 1000;
     Point { lat_e6: 48_800_000 + offset, lon_e6: 2_300_000 + offset }
+}
+
+/// A socket of this machine.
+fn here(address: SocketAddr) -> Result<Endpoint, CliError> {
+    edge::client(address).map_err(device_failed)
 }
 
 fn clock() -> fieldmesh_device::Clock {
@@ -97,10 +103,17 @@ fn device_failed(error: impl std::fmt::Display) -> CliError {
 impl Population {
     /// Devices share one UDP socket; each has its own keys and connection.
     pub fn new(api: Api, symmetric: bool) -> Result<Self, CliError> {
-        let endpoint =
-            edge::client(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(device_failed)?;
+        let endpoints = vec![here(SocketAddr::from(([127, 0, 0, 1], 0)))?];
         let devices = Arc::new(vec![api.devices.parse().map_err(device_failed)?]);
-        Ok(Self { api, endpoint, devices, connected: Arc::default(), symmetric })
+        Ok(Self { api, endpoints, devices, connected: Arc::default(), symmetric })
+    }
+
+    /// The same, with devices spread over so many sockets of this machine.
+    pub fn over(mut self, sockets: usize) -> Result<Self, CliError> {
+        while self.endpoints.len() < sockets {
+            self.endpoints.push(here(SocketAddr::from(([127, 0, 0, 1], 0)))?);
+        }
+        Ok(self)
     }
 
     /// The same, with devices spread over these nodes.
@@ -110,13 +123,13 @@ impl Population {
 
     /// With devices spread over these nodes, which may be on other machines.
     pub fn among(api: Api, nodes: Vec<SocketAddr>, symmetric: bool) -> Result<Self, CliError> {
-        let here = match nodes.iter().find(|node| !node.ip().is_loopback()) {
+        let address = match nodes.iter().find(|node| !node.ip().is_loopback()) {
             None => SocketAddr::from(([127, 0, 0, 1], 0)),
             Some(SocketAddr::V4(_)) => SocketAddr::from(([0; 4], 0)),
             Some(SocketAddr::V6(_)) => SocketAddr::from(([0; 16], 0)),
         };
-        let endpoint = edge::client(here).map_err(device_failed)?;
-        Ok(Self { api, endpoint, devices: Arc::new(nodes), connected: Arc::default(), symmetric })
+        let (endpoints, devices) = (vec![here(address)?], Arc::new(nodes));
+        Ok(Self { api, endpoints, devices, connected: Arc::default(), symmetric })
     }
 
     pub async fn customer(&self, customer: &NewCustomer) -> Result<Enrolled, CliError> {
@@ -192,9 +205,11 @@ impl Population {
         let next = self.connected.fetch_add(1, Ordering::Relaxed);
         let addr = self.devices.get(next % self.devices.len().max(1));
         let addr = *addr.ok_or_else(|| device_failed("there is no node"))?;
+        let endpoint = self.endpoints.get(next % self.endpoints.len().max(1));
+        let endpoint = endpoint.ok_or_else(|| device_failed("there is no socket"))?.clone();
         let (client, events) = spawn(ClientConfig {
             session,
-            endpoint: self.endpoint.clone(),
+            endpoint,
             addr,
             server_name: "localhost".into(),
             tls: Arc::new(tls),

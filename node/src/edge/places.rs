@@ -4,16 +4,25 @@
 //! an attacker who has one nothing. So that nobody takes all places, an address has at most as many as are free
 //! (Choudhury and Hahne, *Dynamic queue length thresholds*, 1998): alone it gets half of them, as ten thousand
 //! devices behind one carrier's address need, and where N take all they can, one more finds a share of 1/(N + 1).
-//! **Invariant:** never more than [`PLACES`]. **Not here:** whether an address is proven (`edge`).
+//!
+//! Nor do handshakes take a node's time from whoever is connected: where its tasks wait long for their turn, there are
+//! fewer places. That, and not how long a handshake takes, says whether the node is busy: most of a handshake is the
+//! way to the device. **Invariants:** never more than [`PLACES`] places, nor fewer than [`PLACES_MIN`]. **Not here:**
+//! whether an address is proven (`edge`).
 
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 /// Handshakes under way at a time; more are refused, and devices come back.
 pub(super) const PLACES: usize = 256;
+/// So many there are always: some fifty handshakes a second with devices that are 300 ms away.
+const PLACES_MIN: usize = 32;
+/// A task that waits longer for its turn waits long. Each answer takes some ten of them.
+const LATE: Duration = Duration::from_millis(20);
 /// Of which so many by who has not shown that it has the address.
 const UNPROVEN: usize = PLACES / 16;
 /// What one subscriber has of IPv6 (RFC 6177): the host half of an address is free to choose.
@@ -22,8 +31,31 @@ const SUBSCRIBER: u128 = !0 << 64;
 /// All places of an endpoint.
 #[derive(Debug, Default)]
 pub(super) struct Places {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    /// How many there are now.
+    limit: usize,
     /// How many each holds that holds one.
-    held: Mutex<BTreeMap<IpAddr, usize>>,
+    held: BTreeMap<IpAddr, usize>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { limit: PLACES, held: BTreeMap::new() }
+    }
+}
+
+impl Table {
+    fn free(&self) -> usize {
+        self.limit.saturating_sub(self.held.values().sum())
+    }
+
+    fn of(&self, from: IpAddr) -> usize {
+        self.held.get(&from).copied().unwrap_or(0)
+    }
 }
 
 /// The right to one handshake; returns when dropped.
@@ -40,45 +72,49 @@ fn prefix(address: IpAddr) -> IpAddr {
     }
 }
 
-fn free(held: &BTreeMap<IpAddr, usize>) -> usize {
-    PLACES.saturating_sub(held.values().sum())
-}
-
 impl Places {
-    fn held(&self) -> MutexGuard<'_, BTreeMap<IpAddr, usize>> {
+    fn table(&self) -> MutexGuard<'_, Table> {
         // The table is whole after each step.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether whoever says that it comes from there is to prove it first: where more than half of all places are
     /// taken, and where that address has some. Nobody takes more in another's name.
     pub(super) fn want_proof(&self, from: IpAddr) -> bool {
-        let held = self.held();
-        let mine = held.get(&prefix(from)).copied().unwrap_or(0);
-        free(&held) < PLACES / 2 || mine >= UNPROVEN
+        let table = self.table();
+        table.free() < table.limit / 2 || table.of(prefix(from)) >= UNPROVEN
     }
 
     /// A place for who comes from there, or none where it has its share.
     pub(super) fn take(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
         let from = prefix(from);
-        let mut held = self.held();
-        let free = free(&held);
-        let mine = held.get(&from).copied().unwrap_or(0);
-        if mine >= free {
+        let mut table = self.table();
+        let mine = table.of(from);
+        if mine >= table.free() {
             return None;
         }
-        held.insert(from, mine + 1);
+        table.held.insert(from, mine + 1);
         Some(Place { of: Arc::clone(self), from })
+    }
+}
+
+impl Place {
+    /// A task of this node waited so long for its turn: there are fewer places, or one more (additive increase,
+    /// multiplicative decrease; Chiu and Jain, 1989).
+    pub(super) fn waited(&self, waited: Duration) {
+        let mut table = self.of.table();
+        table.limit = if waited > LATE { table.limit - table.limit / 16 } else { table.limit + 1 };
+        table.limit = table.limit.clamp(PLACES_MIN, PLACES);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut held = self.of.held();
-        if let Some(mine) = held.get_mut(&self.from) {
+        let mut table = self.of.table();
+        if let Some(mine) = table.held.get_mut(&self.from) {
             *mine -= 1;
             if *mine == 0 {
-                held.remove(&self.from);
+                table.held.remove(&self.from);
             }
         }
     }
@@ -107,14 +143,33 @@ mod tests {
         let mut held = vec![first];
         for number in 2..100 {
             let next = all(&places, &format!("192.0.2.{number}"));
-            assert!(!next.is_empty() || free(&places.held()) == 0, "{number}");
+            assert!(!next.is_empty() || places.table().free() == 0, "{number}");
             held.push(next);
         }
         assert!(places.want_proof([192, 0, 2, 200].into()));
         assert!(held.iter().map(Vec::len).sum::<usize>() <= PLACES);
         drop(held);
         assert_eq!(all(&places, "192.0.2.1").len(), PLACES / 2, "places come back");
-        assert!(places.held().is_empty(), "and nobody is remembered who has none");
+        assert!(places.table().held.is_empty(), "and nobody is remembered who has none");
+    }
+
+    #[test]
+    fn a_busy_node_has_fewer_places_and_a_quiet_one_has_all_again() {
+        let places = Arc::new(Places::default());
+        let first = all(&places, "192.0.2.1");
+        let looked = |waited, times: usize| {
+            (0..times).for_each(|_| first[0].waited(waited));
+            places.table().limit
+        };
+        assert_eq!(looked(LATE, 10), PLACES, "that is not long");
+        assert!((PLACES / 2..PLACES).contains(&looked(2 * LATE, 4)));
+        assert_eq!(looked(2 * LATE, 1000), PLACES_MIN, "some are always there");
+        assert!(
+            places.take(IpAddr::from([192, 0, 2, 2])).is_none(),
+            "but for those that are taken"
+        );
+        assert_eq!(looked(Duration::ZERO, 10), PLACES_MIN + 10);
+        assert_eq!(looked(Duration::ZERO, 1000), PLACES);
     }
 
     #[test]
