@@ -74,10 +74,19 @@ pub fn write(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
 /// # Errors
 /// As the file system says; a file above 16 MiB.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_at_most(path, FILE_BYTES_MAX)
+}
+
+/// Reads a whole file of which more is expected than of others.
+///
+/// # Errors
+/// As the file system says; a file above that size.
+pub fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file has more than 16 MiB"));
+    File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        let text = format!("the file has more than {} MiB", bytes_max >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
     }
     Ok(bytes)
 }
@@ -361,5 +370,23 @@ pub fn lock_dir(dir: &Path) -> io::Result<File> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(io::ErrorKind::ResourceBusy.into()),
         Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_whole_or_refused_with_its_bound() {
+        let path = std::env::temp_dir().join(format!("fieldmesh-read-{}", std::process::id()));
+        write(&path, &vec![7; 2 << 20], Access::Owner).unwrap();
+        assert_eq!(read_at_most(&path, 2 << 20).unwrap().len(), 2 << 20);
+        let error = read_at_most(&path, (2 << 20) - 1).unwrap_err();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(error.to_string(), "the file has more than 1 MiB");
     }
 }

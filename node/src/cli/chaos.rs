@@ -38,7 +38,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use fieldmesh_chaos::{
     Ending, Fault, History, Judgement, Pick, QUORUM, Refuses, SCENARIO_BYTES_MAX, Scenario, Target,
-    Timeline, VOTERS, judge, read_scenario_where,
+    Timeline, VOTERS, history::What, judge, read_scenario_where,
 };
 use serde_json::json;
 
@@ -52,6 +52,8 @@ use crate::{
 
 /// Names of what a run leaves in its directory.
 const HISTORY: &str = "history.jsonl";
+/// A run of an hour with a thousand requests a second has some.
+const HISTORY_BYTES_MAX: u64 = 4 << 30;
 const RESULTS: &str = "results.json";
 const REPORT: &str = "report.html";
 
@@ -279,11 +281,17 @@ fn report(dir: &Path, output: &Output) -> Result<(), CliError> {
     let path = dir.join(HISTORY);
     let named =
         |what: &dyn std::fmt::Display| CliError::ended(3, format!("{}: {what}", path.display()));
-    let text = files::read(&path).map_err(|error| named(&error))?;
+    let text = files::read_at_most(&path, HISTORY_BYTES_MAX).map_err(|error| named(&error))?;
     let text = String::from_utf8(text).map_err(|_| named(&"it is not UTF-8"))?;
     let history = History::read(&text).map_err(|error| named(&error))?;
     let judgement = judge(&history);
-    let results = json!(judgement);
+    let mut results = json!(judgement);
+    if let Some(What::Begun { scenario, document, product, .. }) =
+        history.entries.first().map(|entry| &entry.what)
+    {
+        results["product"] = json!(product);
+        results["scenario"] = json!({ "sha256": document, "seed": scenario.seed });
+    }
     let pretty = serde_json::to_vec_pretty(&results).map_err(CliError::failed)?;
     let page = page::page(&history, &judgement);
     for (name, bytes) in [(RESULTS, pretty), (REPORT, page.into_bytes())] {

@@ -32,10 +32,11 @@ use super::{
 use crate::{
     cli::{
         CliError, Common, Output,
-        fleet::{Shape, on_cluster},
+        fleet::{Shape, fieldmesh, on_cluster},
         import::progress,
         lab::Lab,
     },
+    files,
     issuer::sha256,
     os::SystemClock,
     web::est::hex,
@@ -43,6 +44,8 @@ use crate::{
 
 /// The ledger, while it is verified.
 const LEDGER: &str = "ledger.jsonl";
+/// With all that is for debuggers.
+const PROGRAM_BYTES_MAX: u64 = 1 << 30;
 /// How often it is looked whether the run is to be given up, and whether all are served.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Somebody asks for so long behind the last fault, which on a busy machine is mended later than it was to be.
@@ -110,6 +113,19 @@ pub(super) async fn on_one_that_is_there(
     recorded(&mut Ground::There(Box::new(there)), work, output).await
 }
 
+/// The version, and of nodes that begin with this run what their program is: one version has many builds.
+fn product(ground: &Ground<'_>, program: Option<&Path>) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let path = match ground {
+        Ground::Made { .. } => program.map(Path::to_owned).or_else(|| fieldmesh().ok()),
+        Ground::There(_) => None,
+    };
+    match path.and_then(|path| files::read_at_most(&path, PROGRAM_BYTES_MAX).ok()) {
+        Some(bytes) => format!("{version}, program {}", hex(&sha256(&bytes))),
+        None => version.to_owned(),
+    }
+}
+
 async fn recorded(
     ground: &mut Ground<'_>,
     work: &Work<'_>,
@@ -122,7 +138,7 @@ async fn recorded(
         scenario: Box::new((*scenario).clone()),
         document: hex(&sha256(work.document)),
         wall_ms: SystemClock.now_ms(),
-        product: env!("CARGO_PKG_VERSION").to_owned(),
+        product: product(ground, work.program),
         nodes: scenario.nodes,
         strikes: timeline.0.clone(),
         shards: ground.groups(),
