@@ -11,10 +11,11 @@
 mod actors;
 mod ballast;
 mod effect;
+mod links;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -31,7 +32,7 @@ pub use self::{
     actors::ActorFaults,
     effect::{Effect, Effects},
 };
-use self::{actors::Wanted, ballast::Ballast};
+use self::{actors::Wanted, ballast::Ballast, links::Links};
 use crate::{
     agreement::Agreement,
     audit::{Audit, Deed, Event, OfChaos},
@@ -69,6 +70,8 @@ pub enum LeaseError {
     Stopped,
     #[error("there is no node of another region that {0} could be about")]
     NoOtherRegion(&'static str),
+    #[error("there is no other node by the number that {0} is to have at the other end of a link")]
+    NoOtherNode(&'static str),
     #[error("there are {LEASES_MAX} leases already: end some")]
     Many,
 }
@@ -199,6 +202,9 @@ pub struct Chaos {
     audit: Audit,
     leases: Mutex<BTreeMap<u64, Lease>>,
     network: Option<Arc<Faults>>,
+    /// Of devices.
+    devices: Option<Arc<Faults>>,
+    links: Links,
     abroad: OnceLock<Abroad>,
     offset: Arc<Offset>,
     disk: Arc<DiskFaults>,
@@ -219,6 +225,8 @@ impl Chaos {
             agreement: Arc::default(),
             leases: Mutex::default(),
             network: None,
+            devices: None,
+            links: Links::default(),
             abroad: OnceLock::new(),
             offset: Arc::default(),
             disk: Arc::default(),
@@ -232,6 +240,18 @@ impl Chaos {
 
     pub fn on_network(self, network: &Arc<Faults>) -> Self {
         Self { network: Some(Arc::clone(network)), ..self }
+    }
+
+    pub fn on_devices(self, devices: &Arc<Faults>) -> Self {
+        Self { devices: Some(Arc::clone(devices)), ..self }
+    }
+
+    /// Where each other node is, by its number; until this is said, there are none.
+    pub fn knows_peers(
+        &self,
+        whereabouts: impl Fn(u64) -> BTreeSet<SocketAddr> + Send + Sync + 'static,
+    ) {
+        self.links.know(Box::new(whereabouts));
     }
 
     /// Where the nodes of other regions are; until this is said, there are none.
@@ -329,6 +349,9 @@ impl Chaos {
         if is_abroad && self.abroad().is_empty() {
             return Err(LeaseError::NoOtherRegion(fault.name()));
         }
+        if fault.with().is_some_and(|with| self.links.at(with).is_empty()) {
+            return Err(LeaseError::NoOtherNode(fault.name()));
+        }
         if self.is_stopped() {
             return Err(LeaseError::Stopped);
         }
@@ -417,7 +440,7 @@ impl Chaos {
         let mut leases = self.lock();
         let is_over = |_: &u64, lease: &mut Lease| lease.until <= now;
         let ended: BTreeMap<u64, Lease> = leases.extract_if(.., is_over).collect();
-        if !ended.is_empty() {
+        if !ended.is_empty() || self.links.have_moved(leased(&leases)) {
             self.follow(&leases);
         }
         // What drifts is elsewhere by now.
@@ -449,8 +472,18 @@ impl Chaos {
     fn follow(&self, leases: &BTreeMap<u64, Lease>) {
         let (mut rules, mut delay_ms, mut actors) = (Vec::new(), 0, Wanted::default());
         let (mut threads, mut mib, mut shortest_s) = (0, 0, None::<u64>);
-        for lease in leases.values() {
+        let (mut of_devices, mut ends) = (Vec::new(), self.links.follow(leased(leases)));
+        for (number, lease) in leases {
             match lease.fault {
+                Fault::Link { network, .. } => {
+                    let ends = ends.remove(number).unwrap_or_default();
+                    let at = |at| (Rule::at(at, &network), lease.effect.clone());
+                    rules.extend(ends.into_iter().map(at));
+                }
+                Fault::Devices(network) => {
+                    let rule = |rule| (rule, lease.effect.clone());
+                    of_devices.extend(Rule::everywhere(&network).map(rule));
+                }
                 Fault::Abroad(network) => {
                     let about = |at| (Rule::about(at, &network), lease.effect.clone());
                     rules.extend(self.abroad().into_iter().map(about));
@@ -472,6 +505,9 @@ impl Chaos {
         self.count(leases);
         if let Some(network) = &self.network {
             network.lease(rules);
+        }
+        if let Some(devices) = &self.devices {
+            devices.lease(of_devices);
         }
         self.move_clock(leases, Instant::now());
         self.disk.delay_ms.store(delay_ms, Ordering::Relaxed);
@@ -509,11 +545,18 @@ impl Chaos {
     }
 }
 
+/// By number, what is leased.
+fn leased(leases: &BTreeMap<u64, Lease>) -> impl Iterator<Item = (u64, Fault)> {
+    leases.iter().map(|(number, lease)| (*number, lease.fault))
+}
+
 /// Whether a node does it to itself by a lease: it needs nobody else, and is over when the lease is.
 fn is_own(fault: &Fault) -> bool {
     match fault {
         Fault::Network(_)
         | Fault::Abroad(_)
+        | Fault::Link { .. }
+        | Fault::Devices(_)
         | Fault::SlowDisk { .. }
         | Fault::FullDisk
         | Fault::BrokenDisk

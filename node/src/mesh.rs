@@ -205,6 +205,14 @@ impl Mesh {
         *self.gone.write().unwrap_or_else(PoisonError::into_inner) = gone;
     }
 
+    /// From where datagrams of another member come, and where they go to: where it says that it is, and where it was when
+    /// it last proved who it is.
+    pub fn whereabouts(&self, number: u64) -> BTreeSet<SocketAddr> {
+        let Some(peer) = self.peer(number) else { return BTreeSet::new() };
+        let dialed = peer.up().map(|connection| connection.remote_address());
+        [peer.member.address].into_iter().chain(dialed).chain(self.twins.at(number)).collect()
+    }
+
     /// Tells as metrics how the ways to all members are.
     pub fn measure(&self) {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);

@@ -128,11 +128,11 @@ impl Server {
         let rocks = Rocks::new(database(&dir)?).may_lose_power(config.chaos.enabled);
         let (metrics, trust) = (recorder()?, Trust::new(trust));
         let reset_key = service.region_key.derive(b"stateless reset");
-        let Sockets { listener, public, https_tls, live, endpoint, devices } =
-            Sockets::open(config, &credentials, &trust, &clock, &reset_key)?;
+        let Sockets { listener, public, https_tls, live, endpoint, devices, at_edge } =
+            Sockets::open(config, &credentials, &trust, &clock, &*entropy, &reset_key)?;
         let (mesh, at, faults) =
             meshed(config, &facts, &live, &trust, &clock, &*entropy, &service.region_key)?;
-        let (chaos, agreement, audit) = guarded(chaos, &faults, &dir)?;
+        let (chaos, agreement, audit) = guarded(chaos, (&mesh, &faults), &at_edge, &dir)?;
         let parts = NodeParts {
             cluster: facts.cluster.clone(),
             number: facts.number,
@@ -228,14 +228,20 @@ fn beside(
 /// What breaks this node on purpose, with what operators agree of it on record.
 fn guarded(
     chaos: Chaos,
-    faults: &Arc<Faults>,
+    (mesh, faults): (&Arc<Mesh>, &Arc<Faults>),
+    at_edge: &Arc<Faults>,
     dir: &Path,
 ) -> Result<(Arc<Chaos>, Arc<Agreement>, Audit), ServerError> {
     let audit = Audit::in_dir(dir).map_err(directory(dir))?;
     let agreement = Agreement::new(audit.clone());
-    let chaos = chaos.on_network(faults).by_agreement(&agreement).recorded_in(&audit);
-    let chaos = Arc::new(chaos);
-    Ok((chaos, agreement, audit))
+    let chaos = chaos.on_network(faults).on_devices(at_edge);
+    let chaos = chaos.by_agreement(&agreement).recorded_in(&audit);
+    // It ends when the server says so, whoever holds this for a moment longer.
+    let mesh = Arc::downgrade(mesh);
+    chaos.knows_peers(move |number| {
+        mesh.upgrade().map(|mesh| mesh.whereabouts(number)).unwrap_or_default()
+    });
+    Ok((Arc::new(chaos), agreement, audit))
 }
 
 /// Where the log and the states are.
@@ -462,6 +468,8 @@ struct Sockets {
     live: Arc<LiveCredentials>,
     endpoint: edge::Endpoint,
     devices: SocketAddr,
+    /// What is done to devices' datagrams on purpose.
+    at_edge: Arc<Faults>,
 }
 
 impl Sockets {
@@ -470,6 +478,7 @@ impl Sockets {
         credentials: &Credentials,
         trust: &Arc<Trust>,
         clock: &Arc<dyn Clock>,
+        entropy: &dyn Entropy,
         reset_key: &[u8; 32],
     ) -> Result<Self, ServerError> {
         let seconds = Arc::clone(clock);
@@ -513,10 +522,10 @@ impl Sockets {
         })?;
         let refused =
             |source| ServerError::Listen { key: "listen.devices", address: devices, source };
-        let socket = edge::socket(devices).map_err(refused)?;
-        let endpoint = edge::listen(socket, quic, reset_key).map_err(refused)?;
+        let (socket, at_edge) = (edge::socket(devices).map_err(refused)?, Faults::none(entropy));
+        let endpoint = edge::listen(at_edge.on(socket), quic, reset_key).map_err(refused)?;
         let devices = endpoint.local_addr().map_err(refused)?;
-        Ok(Self { listener, public, https_tls, live, endpoint, devices })
+        Ok(Self { listener, public, https_tls, live, endpoint, devices, at_edge })
     }
 }
 

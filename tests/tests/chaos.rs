@@ -19,8 +19,9 @@ mod lab;
 #[path = "chaos/machines.rs"]
 mod machines;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
+use fieldmesh_chaos::{Fault, Network, Pick};
 use fieldmesh_tests::{
     live::Live,
     process::{Finished, fieldmesh, nodes::Nodes, run, text},
@@ -295,6 +296,7 @@ async fn a_node_whose_configuration_does_not_allow_it_harms_itself_for_nobody() 
 async fn a_lease_is_what_it_says_and_what_was_stopped_does_not_begin_anew() {
     let live = Live::start_with(&[("chaos.enabled", "true")]).await;
     let slow = json!({ "kind": "slow_disk", "delay_ms": 20 });
+    let far = Network { delay_ms: 200, jitter_ms: 50, ..Network::default() };
     let (status, view) = asked(&live, "PUT", "/v1/chaos/leases/7", &lease(&slow, 3_600_000)).await;
     assert_eq!(status, 200, "{view}");
     assert_eq!(view["leases"][0]["fault"], slow);
@@ -306,6 +308,8 @@ async fn a_lease_is_what_it_says_and_what_was_stopped_does_not_begin_anew() {
         (json!({ "kind": "kill" }), "by a lease"),
         (json!({ "kind": "flipped_bits", "bits": 1 }), "by a lease"),
         (json!({ "kind": "short_lives", "life_s": 0 }), "out of range"),
+        // It is alone.
+        (json!(Fault::Link { with: Pick::Node(2), network: far }), "no other node"),
     ] {
         let (status, problem) =
             asked(&live, "PUT", "/v1/chaos/leases/8", &lease(&fault, 1000)).await;
@@ -323,8 +327,17 @@ async fn a_lease_is_what_it_says_and_what_was_stopped_does_not_begin_anew() {
         let (status, problem) = asked(&live, "POST", &path, &begins).await;
         assert_eq!(status, 400, "{begins}: {problem}");
     }
-    // A slow disk serves.
-    live.customer().await;
+    // A slow disk serves, and devices that are far away are served too.
+    let device = live.raw(live.customer().await).await;
+    let devices = lease(&json!(Fault::Devices(far)), 5000);
+    let (status, view) = asked(&live, "PUT", "/v1/chaos/leases/9", &devices).await;
+    assert_eq!(status, 200, "{view}");
+    let leases = view["leases"].as_array().unwrap();
+    assert!(leases.iter().any(|one| one["fault"]["kind"] == "devices"), "{view}");
+    let connection = device.connect(live.devices).await;
+    let rtt = connection.rtt();
+    assert!(rtt >= Duration::from_millis(300), "there and back: {rtt:?}");
+    device.greet(&connection).await;
     let (_, replicas) = asked(&live, "GET", "/v1/chaos/replicas", &Value::Null).await;
     let digests: Vec<&str> =
         replicas.as_array().unwrap().iter().map(|one| one["digest"].as_str().unwrap()).collect();

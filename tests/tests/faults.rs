@@ -9,7 +9,7 @@
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
-use fieldmesh_chaos::Network;
+use fieldmesh_chaos::{Direction, Network};
 use fieldmesh_node::{
     chaos::Effect,
     config::chaos::Rule,
@@ -96,6 +96,30 @@ async fn sent_by(faults: &Arc<Faults>, count: u32) -> (Vec<u32>, Duration) {
         arrived.push(u32::from_be_bytes(bytes));
     }
     (arrived, first)
+}
+
+/// Nodes of a lab share an address.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_peers_at_one_address_one_link_is_cut() {
+    let (faults, cut) = (no_faults(), Network { loss_percent: 100, ..Network::default() });
+    let (two, three) = (UdpSocket::bind(ANY).await.unwrap(), UdpSocket::bind(ANY).await.unwrap());
+    let at = two.local_addr().unwrap();
+    let socket = faults.on(edge::socket(ANY.parse().unwrap()).unwrap());
+    let mut poller = Arc::clone(&socket).create_io_poller();
+    poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
+    for (direction, is_heard) in [(Direction::Out, false), (Direction::In, true)] {
+        faults.lease(vec![Rule::at(at, &Network { direction, ..cut })]);
+        for destination in [at, three.local_addr().unwrap()] {
+            let (ecn, segment_size, src_ip, contents) = (None, None, None, &b"datagram"[..]);
+            let sent = Transmit { destination, ecn, contents, segment_size, src_ip };
+            socket.try_send(&sent).unwrap();
+        }
+        let mut bytes = [0; 16];
+        for (peer, hears) in [(&two, is_heard), (&three, true)] {
+            let heard = timeout(QUIET, peer.recv(&mut bytes)).await;
+            assert_eq!(heard.is_ok(), hears, "{direction:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

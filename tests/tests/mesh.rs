@@ -14,6 +14,7 @@ mod flood;
 mod older;
 
 use std::{
+    collections::BTreeSet,
     io::{self, IoSliceMut},
     net::SocketAddr,
     pin::Pin,
@@ -26,10 +27,13 @@ use std::{
 };
 
 use fieldmesh_actors::seams::Pending;
+use fieldmesh_chaos::Network;
 use fieldmesh_domain::{IndexRow, registration::Revocation, time::Millis};
 use fieldmesh_node::{
+    config::chaos::Rule,
     edge,
-    mesh::{Class, Member, Mesh, MeshError, Receiving, Sending, Serve},
+    mesh::{Class, Member, Mesh, MeshError, Receiving, Sending, Serve, faults::Faults},
+    os::SystemEntropy,
     register,
     trust::Trust,
 };
@@ -85,8 +89,12 @@ struct Server {
 }
 
 fn server(authority: &Authority, number: u64) -> Server {
-    let id = identity(number).to_bytes();
-    let (mesh, address, trust) = meshed(authority, number, Kind::Node, id, any());
+    server_over(authority, number, edge::socket(any()).unwrap())
+}
+
+fn server_over(authority: &Authority, number: u64, socket: Arc<dyn AsyncUdpSocket>) -> Server {
+    let credentials = authority.credentials(Kind::Node, identity(number).to_bytes());
+    let (mesh, address, trust) = meshed_over(authority, number, &credentials, socket);
     let echo = Arc::new(Echo::default());
     tokio::spawn(Arc::clone(&mesh).run(Arc::clone(&echo) as _));
     Server { mesh, trust, address, echo }
@@ -340,6 +348,54 @@ async fn who_do_not_reach_each_other_speak_by_way_of_a_third() {
     // Without the relay they do not.
     three.mesh.shut();
     assert!(asked(&one.mesh, 2).await.is_err());
+}
+
+/// All of them at one address: a link is cut by where its other end is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_whose_link_is_cut_the_third_hears_both() {
+    let (authority, faults) = (Authority::new(now_s()), Faults::none(&SystemEntropy::default()));
+    let one = server_over(&authority, 1, faults.on(edge::socket(any()).unwrap()));
+    let [two, three] = [2, 3].map(|number| server(&authority, number));
+    let members = [member(1, one.address), member(2, two.address), member(3, three.address)];
+    for node in [&one, &two, &three] {
+        node.mesh.set_members(&members);
+    }
+    let cut = Network { loss_percent: 100, ..Network::default() };
+    let ends = one.mesh.whereabouts(2);
+    assert_eq!(ends, BTreeSet::from([two.address]));
+    faults.lease(ends.into_iter().map(|at| Rule::at(at, &cut)).collect());
+    for (asks, asked_one, number) in [(&one, 3, 1), (&three, 1, 3), (&three, 2, 3), (&two, 3, 2)] {
+        assert_eq!(asked(&asks.mesh, asked_one).await, Ok(number));
+    }
+    // The two reach each other by way of the third, and by no other.
+    assert_eq!(asked(&one.mesh, 2).await, Ok(1));
+    assert_eq!(asked(&two.mesh, 1).await, Ok(2));
+    three.mesh.shut();
+    assert!(asked(&one.mesh, 2).await.is_err());
+    assert!(asked(&two.mesh, 1).await.is_err());
+    faults.lease(Vec::new());
+    until("they hear each other again", async || asked(&one.mesh, 2).await.ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_is_where_it_says_and_from_where_it_proved_who_it_is() {
+    let authority = Authority::new(now_s());
+    let one = server(&authority, 1);
+    let silent = std::net::UdpSocket::bind(any()).unwrap();
+    let said = silent.local_addr().unwrap();
+    one.mesh.set_members(&[member(1, one.address), member(2, said)]);
+    assert_eq!(one.mesh.whereabouts(2), BTreeSet::from([said]));
+    // From a port that it does not listen on.
+    let connection = mesh::raw(&authority, identity(2), one.address).await;
+    until("it is known from where it came", async || {
+        let whereabouts = one.mesh.whereabouts(2);
+        (whereabouts.len() == 2 && whereabouts.contains(&said)).then_some(())
+    })
+    .await;
+    for nobody in [1, 7] {
+        assert_eq!(one.mesh.whereabouts(nobody), BTreeSet::new());
+    }
+    connection.close(0_u32.into(), b"enough");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -39,6 +39,15 @@ const OUT_ENTITIES_PERCENT: u64 = 50;
 /// An entity that takes so long for a step answers hardly anybody in time: a request has several.
 const OUT_STEP_MS: u64 = 1_000;
 
+/// From here on a node counts as out for its devices: one that has not shaken hands within two seconds goes elsewhere.
+///
+/// Of a hundred datagrams: a handshake has several each way, and time for two attempts.
+const LONELY_LOSS_PERCENT: u64 = 50;
+/// There and back.
+const LONELY_DELAY_MS: u64 = 2_000;
+/// In two seconds two devices shake hands over it.
+const LONELY_RATE_KBIT: u64 = 64;
+
 /// Which way datagrams go, as the node sees it that does the harm.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,6 +86,11 @@ pub enum Fault {
     Network(Network),
     /// Between a node and those of other regions: a kind of its own, so that a release that does not know it refuses.
     Abroad(Network),
+    /// Between a node and one other: a kind of its own as that is. Whoever leads is found when it comes, so that a node
+    /// is told the other one's number.
+    Link { with: Pick, network: Network },
+    /// Between a node and its devices.
+    Devices(Network),
     /// SIGKILL; it is started again when the fault ends.
     Kill,
     /// SIGSTOP, and SIGCONT when the fault ends.
@@ -141,13 +155,13 @@ pub enum Pick {
 
 /// Each kind as a scenario names it, with the fields that it has besides when and whom.
 pub const KINDS: &[(&str, &[&str])] = &[
-    ("partition", &["direction", "between", "flap", "plane"]),
-    ("delay", &["direction", "between", "delay", "jitter", "plane"]),
-    ("loss", &["direction", "between", "percent", "plane"]),
-    ("duplicate", &["direction", "between", "percent", "plane"]),
-    ("reorder", &["direction", "between", "percent", "delay", "jitter", "plane"]),
-    ("corrupt", &["direction", "between", "percent", "plane"]),
-    ("bandwidth", &["direction", "between", "rate_kbit", "plane"]),
+    ("partition", &["direction", "link", "between", "with", "flap", "plane"]),
+    ("delay", &["direction", "link", "between", "with", "delay", "jitter", "plane"]),
+    ("loss", &["direction", "link", "between", "with", "percent", "plane"]),
+    ("duplicate", &["direction", "link", "between", "with", "percent", "plane"]),
+    ("reorder", &["direction", "link", "between", "with", "percent", "delay", "jitter", "plane"]),
+    ("corrupt", &["direction", "link", "between", "with", "percent", "plane"]),
+    ("bandwidth", &["direction", "link", "between", "with", "rate_kbit", "plane"]),
     ("kill", &[]),
     ("pause", &[]),
     ("drain", &[]),
@@ -176,7 +190,10 @@ impl Fault {
     /// The kind by which scenarios and reports name it.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Network(network) | Self::Abroad(network) => network.name(),
+            Self::Network(network)
+            | Self::Abroad(network)
+            | Self::Link { network, .. }
+            | Self::Devices(network) => network.name(),
             Self::Kill => "kill",
             Self::Pause => "pause",
             Self::Drain => "drain",
@@ -208,7 +225,9 @@ impl Fault {
     /// nothing, joined, or that a certificate is revoked or an authority another.
     pub fn counted(&self) -> Option<&'static str> {
         match self {
-            Self::Network(_) | Self::Abroad(_) => Some("datagrams"),
+            Self::Network(_) | Self::Abroad(_) | Self::Link { .. } | Self::Devices(_) => {
+                Some("datagrams")
+            }
             Self::SlowDisk { .. } => Some("syncs of the log"),
             // Each node looks for room all the time, also where nobody writes.
             Self::FullDisk => Some("looks for room"),
@@ -237,7 +256,10 @@ impl Fault {
     /// Whether its figures are such as a scenario may have: what comes from elsewhere is not believed.
     pub fn is_in_range(&self) -> bool {
         match *self {
-            Self::Network(network) | Self::Abroad(network) => network.is_in_range(),
+            Self::Network(network)
+            | Self::Abroad(network)
+            | Self::Link { network, .. }
+            | Self::Devices(network) => network.is_in_range(),
             Self::SlowDisk { delay_ms } => delay_ms <= DELAY_MS_MAX,
             Self::Clock { offset_ms } => offset_ms.unsigned_abs() <= OFFSET_MS_MAX,
             Self::Drift { ppm } => (1..=DRIFT_PPM_MAX).contains(&ppm.unsigned_abs()),
@@ -251,11 +273,20 @@ impl Fault {
         }
     }
 
+    /// The other end, where it is of one link.
+    pub fn with(&self) -> Option<Pick> {
+        match self {
+            Self::Link { with, .. } => Some(*with),
+            _ => None,
+        }
+    }
+
     /// Whether the node that it befalls may stop serving, wholly or because little of it comes through in time: such
-    /// nodes count against a quorum.
+    /// nodes count against a quorum. Of a link one of the two nodes does: without it all others hear each other.
     pub fn may_take_a_node(&self) -> bool {
         match *self {
-            Self::Network(network) => network.may_take_a_node(),
+            Self::Network(network) | Self::Link { network, .. } => network.may_take_a_node(),
+            Self::Devices(network) => network.may_take_devices(),
             Self::SlowDisk { delay_ms } => delay_ms >= OUT_DELAY_MS,
             Self::StalledActors { percent } => percent >= OUT_ENTITIES_PERCENT,
             Self::SlowActors { percent, delay_ms } => {
@@ -310,7 +341,11 @@ impl Fault {
 
     /// Whether devices that were connected where it befalls are not any more.
     pub fn ends_connections(&self) -> bool {
-        let leaves = matches!(self, Self::Pause | Self::Drain | Self::Herd);
+        let leaves = match self {
+            Self::Pause | Self::Drain | Self::Herd => true,
+            Self::Devices(network) => network.may_take_devices(),
+            _ => false,
+        };
         leaves || self.ends_the_process() || self.starts_again()
     }
 
@@ -365,14 +400,24 @@ impl Network {
     }
 
     fn may_take_a_node(&self) -> bool {
+        self.is_beyond(OUT_LOSS_PERCENT, OUT_DELAY_MS, OUT_RATE_KBIT)
+    }
+
+    fn may_take_devices(&self) -> bool {
+        self.is_beyond(LONELY_LOSS_PERCENT, LONELY_DELAY_MS, LONELY_RATE_KBIT)
+    }
+
+    /// Whether so many are lost or so many milliseconds go by there and back, or fewer than so many kilobits a second
+    /// come through.
+    fn is_beyond(&self, most_lost_percent: u64, latest_ms: u64, least_kbit: u64) -> bool {
         // What is damaged is thrown away.
         let lost_percent = self.loss_percent.saturating_add(self.corrupt_percent);
         let both_ways = if self.direction == Direction::Both { 2 } else { 1 };
         // Where some overtake, the others wait.
         let is_late = matches!(self.reorder_percent, 0 | OUT_LOSS_PERCENT..)
-            && self.delay_ms.saturating_mul(both_ways) >= OUT_DELAY_MS;
-        let is_narrow = self.rate_kbit.is_some_and(|rate| rate < OUT_RATE_KBIT);
-        lost_percent >= OUT_LOSS_PERCENT || is_late || is_narrow
+            && self.delay_ms.saturating_mul(both_ways) >= latest_ms;
+        let is_narrow = self.rate_kbit.is_some_and(|rate| rate < least_kbit);
+        lost_percent >= most_lost_percent || is_late || is_narrow
     }
 
     fn name(&self) -> &'static str {

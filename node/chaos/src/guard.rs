@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     fault::{Fault, Pick},
     scenario::{QUORUM, Scenario, Target},
-    timeline::Timeline,
+    timeline::{Strike, Timeline},
 };
 
 /// An allowance lasts so much longer than the run: what is to be read in the end is read under it.
@@ -92,7 +92,8 @@ impl Standing {
             .0
             .iter()
             .filter_map(|strike| {
-                let why = missing(strike.pick, &numbers, &groups)?;
+                let mut ends = [strike.pick].into_iter().chain(strike.fault.with());
+                let why = ends.find_map(|end| missing(end, &numbers, &groups))?;
                 Some(format!("line {}: {why}", scenario.line_of(strike)))
             })
             .collect();
@@ -127,9 +128,19 @@ impl Standing {
 
     /// Whom a fault of this pick may reach.
     pub fn reach(&self, pick: Pick) -> Reach {
+        self.reached(self.picked(pick))
+    }
+
+    /// Whom a strike may reach, the other end of a link too.
+    pub fn reach_of(&self, strike: &Strike) -> Reach {
+        let ends = [strike.pick].into_iter().chain(strike.fault.with());
+        self.reached(ends.flat_map(|end| self.picked(end)).collect())
+    }
+
+    fn picked(&self, pick: Pick) -> BTreeSet<u64> {
         let leads = |node: u64| self.groups.iter().any(|group| group.leader == Some(node));
         let all = self.nodes.iter().map(|node| node.number);
-        let nodes: BTreeSet<u64> = match pick {
+        match pick {
             Pick::Nobody => BTreeSet::new(),
             Pick::All | Pick::Random => all.collect(),
             Pick::Node(node) => all.filter(|number| *number == node).collect(),
@@ -140,7 +151,10 @@ impl Standing {
                 all.filter(|number| group.is_some_and(|group| group.voters.contains(number)))
                     .collect()
             }
-        };
+        }
+    }
+
+    fn reached(&self, nodes: BTreeSet<u64>) -> Reach {
         let of = |is_of: &dyn Fn(&Group) -> bool| {
             self.groups.iter().filter(|group| is_of(group)).map(|group| group.number).collect()
         };

@@ -35,6 +35,7 @@
 mod chance;
 mod faults;
 mod head;
+mod links;
 mod probes;
 
 use fieldmesh_rules::reading::{Read, Refused, read};

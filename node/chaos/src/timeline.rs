@@ -5,6 +5,10 @@
 //! nodes that are out at the same time are no more than the scenario allows; all are over by the end of
 //! the run. **Not here:** striking.
 
+mod cuts;
+
+use std::collections::BTreeSet;
+
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
@@ -104,17 +108,24 @@ impl Timeline {
         let under_way = self.0.iter().filter(|strike| {
             strike.fault.may_take_a_node() && strike.at_ms <= at_ms && at_ms < strike.out_until_ms()
         });
-        let mut named: Vec<u64> = Vec::new();
-        let mut others = 0;
+        let (mut named, mut cut, mut others) = (BTreeSet::new(), BTreeSet::new(), 0);
         for strike in under_way {
-            match strike.pick {
-                Pick::All => return nodes,
-                Pick::Node(node) if !named.contains(&node) => named.push(node),
-                Pick::Node(_) | Pick::Nobody => {}
-                Pick::Leader(_) | Pick::Random => others += 1,
+            match (strike.pick, strike.fault.with()) {
+                (Pick::Nobody, _) => {}
+                (Pick::All, None) => return nodes,
+                // Whom all others do not hear is out as if it were named itself.
+                (Pick::Node(node), None) | (Pick::All, Some(Pick::Node(node))) => {
+                    named.insert(node);
+                }
+                (Pick::Node(one), Some(Pick::Node(other))) => {
+                    cut.insert((one.min(other), one.max(other)));
+                }
+                _ => others += 1,
             }
         }
-        (named.len() as u64 + others).min(nodes)
+        cut.retain(|(one, other)| !named.contains(one) && !named.contains(other));
+        let out = named.len() as u64 + others;
+        out.saturating_add(cuts::fewest(&cut, nodes)).min(nodes)
     }
 
     fn leaves_enough(&self, scenario: &Scenario, nodes: u64) -> Result<(), PlanError> {

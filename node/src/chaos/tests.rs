@@ -1,7 +1,7 @@
 //! Leases: who may have them, what they do, and that all of it ends.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use fieldmesh_chaos::Network;
+use fieldmesh_chaos::{Network, Pick};
 use fieldmesh_domain::{
     EntityId, EntityKind, IndexRow,
     placement::{Allowances, Ended},
@@ -173,6 +173,20 @@ async fn a_node_takes_no_lease_that_it_may_not_or_cannot_have() {
     assert_eq!(chaos.lease(1, forever, LEASE_MAX), Err(LeaseError::Range("disk.slow")));
     let before = Network { delay_ms: 1, jitter_ms: 2, ..Network::default() };
     assert!(chaos.lease(1, Fault::Network(before), LEASE_MAX).is_err());
+    let network = Network { loss_percent: 100, ..Network::default() };
+    let link = |with| Fault::Link { with, network };
+    let nobody = Err(LeaseError::NoOtherNode("partition"));
+    assert_eq!(chaos.lease(1, link(Pick::Node(2)), LEASE_MAX), nobody);
+    chaos.knows_peers(|number| match number {
+        2 => BTreeSet::from([SocketAddr::from(([127, 0, 0, 1], 7445))]),
+        _ => BTreeSet::new(),
+    });
+    assert_eq!(chaos.lease(1, link(Pick::Node(3)), LEASE_MAX), nobody);
+    // Who leads is for whoever asks to know.
+    assert_eq!(chaos.lease(1, link(Pick::Leader(None)), LEASE_MAX), nobody);
+    assert_eq!(chaos.lease(1, link(Pick::Node(2)), LEASE_MAX), Ok(true));
+    assert_eq!(chaos.lease(1, link(Pick::Node(2)), LEASE_MAX), Ok(false));
+    assert!(chaos.end(1));
     for number in 0..LEASES_MAX as u64 {
         chaos.lease(number, SLOW, LEASE_MAX).unwrap();
     }

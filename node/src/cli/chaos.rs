@@ -37,8 +37,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use fieldmesh_chaos::{
-    Ending, Fault, History, Judgement, Pick, QUORUM, Refuses, SCENARIO_BYTES_MAX, Scenario, Target,
-    Timeline, VOTERS, history::What, judge, read_scenario_where,
+    Ending, Fault, History, Judgement, Pick, QUORUM, Refuses, SCENARIO_BYTES_MAX, Scenario, Strike,
+    Target, Timeline, VOTERS, history::What, judge, read_scenario_where,
 };
 use serde_json::json;
 
@@ -146,6 +146,17 @@ fn timeline(path: &Path, scenario: &Scenario) -> Result<Timeline, CliError> {
         .map_err(|error| CliError::usage(format!("{}: {error}", path.display())))
 }
 
+/// Whom a strike befalls, and which links of it where those are not all to other nodes.
+fn befallen(strike: &Strike) -> String {
+    let whom = whom(strike.pick);
+    match strike.fault {
+        Fault::Link { with, .. } => format!("{whom} and {}", self::whom(with)),
+        Fault::Abroad(_) => format!("{whom} and other regions"),
+        Fault::Devices(_) => format!("{whom} and devices"),
+        _ => whom,
+    }
+}
+
 fn whom(pick: Pick) -> String {
     match pick {
         Pick::Node(node) => format!("node {node}"),
@@ -174,7 +185,7 @@ async fn plan(args: &PlanArgs, output: &Output) -> Result<(), CliError> {
     output.say(format_args!("{}: {}", scenario.name, scenario.hypothesis));
     let mut strikes = Vec::new();
     for strike in &timeline.0 {
-        let (fault, whom) = (strike.fault, whom(strike.pick));
+        let (fault, whom) = (strike.fault, befallen(strike));
         let seconds = |ms: u64| ms as f64 / 1000.0;
         output.say(format_args!(
             "{:>8.1} s  {:<10} {whom}, until {:.1} s",

@@ -3,7 +3,7 @@
 //! **Invariant:** a rule that could be read is one that can be followed. **Not here:** following it
 //! (`mesh::faults`).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use fieldmesh_chaos::{Direction, Network};
 use serde::Deserialize;
@@ -47,11 +47,12 @@ pub enum Way {
     Out,
 }
 
-/// A network.
+/// A network; or one socket of it, where nodes share an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Peers {
     network: IpAddr,
     bits: u32,
+    port: Option<u16>,
 }
 
 /// A rule as it is written.
@@ -119,13 +120,17 @@ impl Rule {
     /// The same for every peer, whatever its family of addresses; the figures are in their range.
     pub fn everywhere(network: &Network) -> [Self; 2] {
         let families = [IpAddr::from([0_u8; 4]), IpAddr::from([0_u16; 8])];
-        families.map(|network_of| Self::with(network, Peers { network: network_of, bits: 0 }))
+        families.map(|of| Self::with(network, Peers { network: of, bits: 0, port: None }))
     }
 
-    /// For one peer.
+    /// For one machine.
     pub fn about(peer: IpAddr, network: &Network) -> Self {
-        let bits = if peer.is_ipv4() { 32 } else { 128 };
-        Self::with(network, Peers { network: peer, bits })
+        Self::with(network, Peers::at(peer, None))
+    }
+
+    /// For one peer, and no other on its machine.
+    pub fn at(peer: SocketAddr, network: &Network) -> Self {
+        Self::with(network, Peers::at(peer.ip(), Some(peer.port())))
     }
 
     fn with(network: &Network, peers: Peers) -> Self {
@@ -144,7 +149,7 @@ impl Rule {
     }
 
     /// Whether it is about a datagram of a peer.
-    pub fn is_about(&self, peer: IpAddr, way: Way) -> bool {
+    pub fn is_about(&self, peer: SocketAddr, way: Way) -> bool {
         let is_this_way = match self.direction {
             Direction::Both => true,
             Direction::In => way == Way::In,
@@ -155,6 +160,12 @@ impl Rule {
 }
 
 impl Peers {
+    fn at(peer: IpAddr, port: Option<u16>) -> Self {
+        let network = peer.to_canonical();
+        let bits = if network.is_ipv4() { 32 } else { 128 };
+        Self { network, bits, port }
+    }
+
     /// `ADDRESS` or `ADDRESS/BITS`.
     fn read(text: &str) -> Option<Self> {
         let (network, bits) = match text.split_once('/') {
@@ -164,12 +175,15 @@ impl Peers {
         let network: IpAddr = network.parse().ok()?;
         let most = if network.is_ipv4() { 32 } else { 128 };
         let bits = bits.map_or(Some(most), |bits| bits.parse().ok())?;
-        (bits <= most).then_some(Self { network, bits })
+        (bits <= most).then_some(Self { network, bits, port: None })
     }
 
-    fn have(&self, peer: IpAddr) -> bool {
+    fn have(&self, peer: SocketAddr) -> bool {
+        if self.port.is_some_and(|port| port != peer.port()) {
+            return false;
+        }
         // A socket for both families names an old address in the new form.
-        match (self.network, peer.to_canonical()) {
+        match (self.network, peer.ip().to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(peer)) => {
                 let differ = u128::from(network.to_bits() ^ peer.to_bits());
                 differ >> (32 - self.bits) == 0
@@ -204,7 +218,8 @@ mod tests {
             ("::/0", "2001:db9::1", true),
         ] {
             let read = Peers::read(peers).unwrap();
-            assert_eq!(read.have(peer.parse().unwrap()), are, "{peers} and {peer}");
+            let peer = SocketAddr::new(peer.parse().unwrap(), 7445);
+            assert_eq!(read.have(peer), are, "{peers} and {peer}");
         }
         for wrong in ["", "x", "10.0.0.2:7445", "10.0.0.0/33", "10.0.0.0/", "::/129", "10.0.0.0/x"]
         {
@@ -218,10 +233,33 @@ mod tests {
             let written = Written { peer: "10.0.0.2".into(), direction, ..Written::default() };
             Rule::try_from(written).unwrap()
         };
-        let peer = "10.0.0.2".parse().unwrap();
+        let peer = "10.0.0.2:7445".parse().unwrap();
         let ways = |direction| [Way::In, Way::Out].map(|way| rule(direction).is_about(peer, way));
         assert_eq!(ways(Direction::Both), [true, true]);
         assert_eq!(ways(Direction::In), [true, false]);
         assert_eq!(ways(Direction::Out), [false, true]);
+    }
+
+    #[test]
+    fn of_those_that_share_an_address_one_is_meant() {
+        let cut = Network { loss_percent: 100, ..Network::default() };
+        for (at, peer, is_meant) in [
+            ("127.0.0.1:7445", "127.0.0.1:7445", true),
+            ("127.0.0.1:7445", "127.0.0.1:7446", false),
+            ("127.0.0.1:7445", "127.0.0.2:7445", false),
+            ("127.0.0.1:7445", "[::ffff:127.0.0.1]:7445", true),
+            ("[::ffff:127.0.0.1]:7445", "127.0.0.1:7445", true),
+            ("[2001:db8::1]:7445", "[2001:db8::1]:7445", true),
+            ("[2001:db8::1]:7445", "[2001:db8::1]:7446", false),
+        ] {
+            let rule = Rule::at(at.parse().unwrap(), &cut);
+            assert_eq!(rule.is_about(peer.parse().unwrap(), Way::In), is_meant, "{at} and {peer}");
+            let machine = Rule::about(at.parse::<SocketAddr>().unwrap().ip(), &cut);
+            assert_eq!(
+                machine.is_about(peer.parse().unwrap(), Way::In),
+                is_meant || peer.ends_with("6"),
+                "{at} and {peer}"
+            );
+        }
     }
 }

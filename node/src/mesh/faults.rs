@@ -1,4 +1,5 @@
-//! Faults on purpose: a UDP socket under the mesh that delays, loses, doubles and reorders datagrams.
+//! Faults on purpose: a UDP socket under the mesh, and one under the edge, that delays, loses, doubles and reorders
+//! datagrams.
 //!
 //! It is what a bad network is, for a cluster under test: QUIC above it and the kernel below it are as
 //! ever. Every node has it, because faults may be allowed while it runs.
@@ -86,16 +87,21 @@ fn count(fate: &'static str) {
 impl Faults {
     /// With the rules of the configuration, where that asks for faults.
     pub fn new(config: &ChaosConfig, entropy: &dyn Entropy) -> Arc<Self> {
+        let faults = Self::none(entropy);
+        if config.enabled {
+            faults.set(config.rules.clone());
+        }
+        faults
+    }
+
+    /// None but those that are leased.
+    pub fn none(entropy: &dyn Entropy) -> Arc<Self> {
         let mut seed = [0; 32];
         entropy.fill(&mut seed);
         let dice = Mutex::new(StdRng::from_seed(seed));
         let now = Instant::now();
         let (rules, is_quiet) = (RwLock::default(), AtomicBool::new(true));
-        let faults = Self { rules, is_quiet, dice, lines: Mutex::new([now; 2]), begun: now };
-        if config.enabled {
-            faults.set(config.rules.clone());
-        }
-        Arc::new(faults)
+        Arc::new(Self { rules, is_quiet, dice, lines: Mutex::new([now; 2]), begun: now })
     }
 
     /// These are the rules from now on; datagrams that wait already keep their time.
@@ -132,7 +138,7 @@ impl Faults {
 
     /// What becomes of each copy of a datagram; none where it is lost. All leases have their effect, and only
     /// where none is about it the configuration's first rule.
-    fn fate(&self, peer: IpAddr, way: Way, length: usize) -> Vec<Fate> {
+    fn fate(&self, peer: SocketAddr, way: Way, length: usize) -> Vec<Fate> {
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
         let [configured, leased] = &*rules;
         let is_about = |(rule, _): &&Ruled| rule.is_about(peer, way) && self.is_on(rule);
@@ -326,7 +332,7 @@ impl FaultySocket {
         let [RecvMeta { addr: peer, len, stride, ecn, dst_ip: own }] = meta;
         let len = if many == 0 { 0 } else { len };
         for bytes in buffer[..len].chunks(stride.max(1)) {
-            for Fate { late, turned } in self.faults.fate(peer.ip(), Way::In, bytes.len()) {
+            for Fate { late, turned } in self.faults.fate(peer, Way::In, bytes.len()) {
                 let datagram = Datagram { peer, bytes: with_turned(bytes, turned), ecn, own };
                 if late.is_zero() {
                     drop(self.tell.try_send(datagram));
@@ -342,7 +348,7 @@ impl FaultySocket {
     fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let (peer, length) = (transmit.destination, transmit.contents.len());
         let mut sent = Ok(());
-        for Fate { late, turned } in self.faults.fate(peer.ip(), Way::Out, length) {
+        for Fate { late, turned } in self.faults.fate(peer, Way::Out, length) {
             if late.is_zero() && turned.is_none() {
                 sent = self.inner.try_send(transmit);
             } else {

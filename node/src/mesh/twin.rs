@@ -61,6 +61,11 @@ impl Twins {
         }
     }
 
+    /// From where the member was connected last.
+    pub(super) fn at(&self, number: u64) -> Option<SocketAddr> {
+        self.connections().get(&number).map(Connection::remote_address)
+    }
+
     fn connections(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Connection>> {
         // Each call leaves it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

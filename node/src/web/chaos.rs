@@ -100,9 +100,10 @@ fn refused(error: LeaseError) -> Problem {
         LeaseError::Stopped => Problem { title: STOPPED, ..Problem::busy(error) },
         LeaseError::NotAllowed => Problem::new(StatusCode::FORBIDDEN, NOT_ALLOWED, error),
         LeaseError::Guarded(_) => Problem::new(StatusCode::FORBIDDEN, "chaos-guarded", error),
-        LeaseError::Outside(_) | LeaseError::Range(_) | LeaseError::NoOtherRegion(_) => {
-            Problem::invalid(error)
-        }
+        LeaseError::Outside(_)
+        | LeaseError::Range(_)
+        | LeaseError::NoOtherRegion(_)
+        | LeaseError::NoOtherNode(_) => Problem::invalid(error),
     }
 }
 

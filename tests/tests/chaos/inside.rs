@@ -1,14 +1,14 @@
 //! What a node does to its own entities, clock, disk and machine, and what changes the cluster under load: each is
 //! there, and no promise breaks.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{chaos, text, verdicts, written};
 
 const INSIDE: &str = r#"
 name = "inside"
-hypothesis = "Entities fail and stand still, a clock drifts, a disk breaks, the machine is busy, a node and an authority come: nothing is lost."
+hypothesis = "Entities fail and stand still, a clock drifts, two nodes do not hear each other, devices are far away, a disk breaks, the machine is busy, a node and an authority come: nothing is lost."
 seed = 11
 duration = "52s"
 shards = 4
@@ -48,6 +48,30 @@ at = "12s"
 for = "4s"
 pick = "random"
 ppm = 50000
+
+[[fault]]
+kind = "partition"
+at = "12s"
+for = "4s"
+pick = "node:1"
+with = "node:2"
+
+[[fault]]
+kind = "delay"
+at = "12s"
+for = "6s"
+pick = "all"
+link = "devices"
+delay = "100ms"
+jitter = "25ms"
+
+[[fault]]
+kind = "loss"
+at = "12s"
+for = "6s"
+pick = "all"
+link = "devices"
+percent = 5
 
 [[fault]]
 kind = "cpu"
@@ -93,11 +117,19 @@ async fn what_a_node_does_to_itself_and_what_changes_the_cluster_is_there_and_br
     let results = chaos(&["run", &scenario, "--out", text(&out)]).await.expect_code(0).json();
     assert!(verdicts(&results).iter().all(|(_, verdict)| verdict == "kept"), "{results}");
     let faults = results["faults"].as_array().unwrap();
-    assert_eq!(faults.len(), 9, "{results}");
+    assert_eq!(faults.len(), 12, "{results}");
     for fault in faults {
         assert_eq!(fault["installed"], fault["wanted"], "{results}");
         // What changes processes or the cluster shows it by that.
         let is_counted = !["disk.broken", "rotate", "join"].contains(&text_of(&fault["kind"]));
         assert_eq!(fault["effect"]["count"].as_u64().is_some_and(|count| count > 0), is_counted);
     }
+    // One of the two was asked, and told who the other one is.
+    let history = std::fs::read_to_string(out.join("history.jsonl")).unwrap();
+    let entries = history.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let cut: Vec<Value> = entries
+        .filter(|entry| entry["fault"]["kind"] == "link" && entry["phase"] == "installed")
+        .collect();
+    assert_eq!(cut.len(), 1, "{cut:?}");
+    assert_eq!((&cut[0]["node"], &cut[0]["fault"]["with"]), (&json!(1), &json!({ "node": 2 })));
 }

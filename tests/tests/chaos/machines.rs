@@ -19,7 +19,7 @@ use super::{text, verdicts, written};
 
 const BROKEN: &str = r#"
 name = "machines"
-hypothesis = "A cable is pulled, a node dies, a disk is full, datagrams are lost and late: nothing is lost."
+hypothesis = "A cable is pulled, a node dies, two nodes do not hear each other, a disk is full, datagrams are lost and late: nothing is lost."
 seed = 5
 duration = "44s"
 
@@ -34,6 +34,13 @@ kind = "kill"
 at = "12s"
 for = "1s"
 pick = "leader"
+
+[[fault]]
+kind = "partition"
+at = "18s"
+for = "4s"
+pick = "node:1"
+with = "node:2"
 
 [[fault]]
 kind = "disk.full"

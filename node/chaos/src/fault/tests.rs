@@ -14,6 +14,8 @@ fn every_fault_has_a_name_that_scenarios_know() {
         Fault::Network(Network { corrupt_percent: 1, ..network }),
         Fault::Network(Network { rate_kbit: Some(1), ..network }),
         Fault::Abroad(Network { loss_percent: 100, ..network }),
+        Fault::Link { with: Pick::Node(2), network: Network { loss_percent: 100, ..network } },
+        Fault::Devices(Network { delay_ms: 1, ..network }),
         Fault::Kill,
         Fault::Pause,
         Fault::Drain,
@@ -54,6 +56,7 @@ fn a_node_is_out_where_little_of_it_comes_through_in_time() {
     let network = Network::default();
     let of = Fault::Network;
     let one_way = Network { direction: Direction::In, ..network };
+    let link = |network| Fault::Link { with: Pick::Node(2), network };
     let reorders = |percent| Network { reorder_percent: percent, delay_ms: 150, ..network };
     for (fault, is_out) in [
         (of(network), false),
@@ -75,6 +78,16 @@ fn a_node_is_out_where_little_of_it_comes_through_in_time() {
         (of(Network { rate_kbit: Some(255), ..network }), true),
         // The nodes of one region have each other.
         (Fault::Abroad(Network { loss_percent: 100, ..network }), false),
+        // One of the two nodes counts for their link.
+        (link(Network { loss_percent: 29, ..network }), false),
+        (link(Network { loss_percent: 30, ..network }), true),
+        (link(Network { loss_percent: 100, ..one_way }), true),
+        (Fault::Devices(Network { loss_percent: 49, delay_ms: 999, ..network }), false),
+        (Fault::Devices(Network { loss_percent: 50, ..network }), true),
+        (Fault::Devices(Network { delay_ms: 1_000, ..network }), true),
+        (Fault::Devices(Network { delay_ms: 1_000, ..one_way }), false),
+        (Fault::Devices(Network { rate_kbit: Some(64), ..network }), false),
+        (Fault::Devices(Network { rate_kbit: Some(63), ..network }), true),
         (Fault::SlowDisk { delay_ms: 299 }, false),
         (Fault::SlowDisk { delay_ms: 300 }, true),
         (Fault::StalledActors { percent: 49 }, false),
@@ -90,5 +103,23 @@ fn a_node_is_out_where_little_of_it_comes_through_in_time() {
     ] {
         assert_eq!(fault.may_take_a_node(), is_out, "{fault:?}");
         assert!(is_out || !fault.takes_a_node(), "{fault:?}");
+    }
+}
+
+#[test]
+fn devices_lose_a_node_that_hardly_hears_them_and_no_other_node_takes_them() {
+    let cut = Network { loss_percent: 100, ..Network::default() };
+    assert!(Fault::Devices(cut).ends_connections());
+    assert!(!Fault::Devices(Network { loss_percent: 5, ..cut }).ends_connections());
+    let link = Fault::Link { with: Pick::Node(2), network: cut };
+    for fault in [link, Fault::Network(cut), Fault::Abroad(cut)] {
+        assert!(!fault.ends_connections(), "{fault:?}");
+    }
+    // Each end of a link may have something else beside it.
+    assert!(!link.takes_a_node() && !Fault::Devices(cut).takes_a_node());
+    for fault in [link, Fault::Devices(cut)] {
+        assert!(fault.may_befall_production() && !fault.has_no_pick(), "{fault:?}");
+        let json = serde_json::to_string(&fault).unwrap();
+        assert_eq!(serde_json::from_str::<Fault>(&json).unwrap(), fault, "{json}");
     }
 }

@@ -173,6 +173,29 @@ fn a_target_that_does_not_exist_is_named_once() {
 }
 
 #[test]
+fn both_ends_of_a_link_are_to_be_there_and_are_reached() {
+    let link = |with: &str| format!("{CUT}, with = \"{with}\"");
+    for with in ["node:3", "leader:2", "random", "leader"] {
+        assert_eq!(refused(&standing(), "production", &link(with)), Vec::<String>::new(), "{with}");
+    }
+    for (with, told) in [("node:9", "there is no node 9"), ("leader:7", "there is no shard 7")] {
+        let refusals = refused(&standing(), "production", &link(with));
+        assert!(refusals.len() == 1 && refusals[0].contains(told), "{refusals:?}");
+    }
+    // A group that can lose nobody cannot have two voters that do not hear each other.
+    let mut small = standing();
+    small.groups[2].voters = vec![1, 2];
+    let refusals = refused(&small, "production", &link("node:3"));
+    assert!(refusals.len() == 1 && refusals[0].contains("group 2 has 2 voters"), "{refusals:?}");
+    let one =
+        "kind = \"partition\", at = \"1s\", for = \"5s\", pick = \"node:4\", with = \"node:1\"";
+    let (_, timeline) = scenario("production", one);
+    let reach = standing().reach_of(&timeline.0[0]);
+    assert_eq!((reach.nodes, reach.groups.len()), ([1, 4].into(), 3));
+    assert_eq!(reach.led, [0].into());
+}
+
+#[test]
 fn the_reach_of_a_fault_is_what_its_nodes_vote_in_and_lead() {
     let standing = standing();
     let reach = standing.reach(Pick::Node(2));

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     LIST_MAX,
     head::{Head, Target, Workload, number},
+    links::{links, pick},
 };
 use crate::{
     fault::{
@@ -254,8 +255,8 @@ fn fault(
     head: &Head,
 ) -> Option<Fault> {
     let mut network = Network { direction: direction(fields, findings)?, ..Network::default() };
-    let is_abroad = is_abroad(fields, findings, head)?;
-    let of = |network| if is_abroad { Fault::Abroad(network) } else { Fault::Network(network) };
+    let links = links(fields, findings, head)?;
+    let of = |network| links.of(network);
     let percent = |findings: &mut Findings<'_>| count(fields, findings, "percent", PERCENT);
     let mut delayed = |findings: &mut Findings<'_>, otherwise| {
         network.delay_ms = span(fields, findings, "delay", otherwise, DELAY_MS)?;
@@ -347,24 +348,6 @@ fn direction(fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Option<Dir
     }
 }
 
-/// Whether it is only between regions.
-fn is_abroad(fields: &Fields<'_, '_>, findings: &mut Findings<'_>, head: &Head) -> Option<bool> {
-    if fields.value("between").is_none() {
-        return Some(false);
-    }
-    let (at, text) = fields.string(findings, "between")?;
-    let refused = match text {
-        "nodes" => return Some(false),
-        "regions" if head.target == Target::Lab && head.regions == 1 => {
-            "the cluster has one region; add `regions = 2` at the top"
-        }
-        "regions" => return Some(true),
-        _ => "`between` is nodes or regions; choose one",
-    };
-    fields.error(findings, at.start, refused.to_owned());
-    None
-}
-
 /// Gained, or lost where negative.
 fn ppm(fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Option<i64> {
     let ppm = fields.number(findings, "ppm", DRIFT_PPM.0, DRIFT_PPM.1)?;
@@ -392,58 +375,4 @@ fn offset(fields: &Fields<'_, '_>, findings: &mut Findings<'_>) -> Option<i64> {
     };
     let ms = span(fields, findings, name, None, CLOCK_MS)?;
     i64::try_from(ms).ok().map(|ms| sign * ms)
-}
-
-fn pick(
-    fault: &Fault,
-    fields: &Fields<'_, '_>,
-    findings: &mut Findings<'_>,
-    head: &Head,
-) -> Option<Pick> {
-    if fault.has_no_pick() {
-        if fields.value("pick").is_some() {
-            let text =
-                format!("`{}` befalls no node that is there; leave out `pick`", fault.name());
-            fields.error(findings, fields.place(), text);
-        }
-        return Some(Pick::Nobody);
-    }
-    let (at, text) = fields.string(findings, "pick")?;
-    let pick = match text {
-        "random" => Some(Pick::Random),
-        "leader" => Some(Pick::Leader(None)),
-        "all" => Some(Pick::All),
-        _ => numbered(text),
-    };
-    match pick {
-        Some(Pick::Node(node))
-            if head.target == Target::Lab && !(1..=head.nodes).contains(&node) =>
-        {
-            let nodes = head.nodes;
-            let text = format!("there is no node {node}; the cluster has 1 to {nodes}");
-            fields.error(findings, at.start, text);
-            None
-        }
-        Some(Pick::Leader(Some(shard)))
-            if head.target == Target::Lab && !(1..=head.shards).contains(&shard) =>
-        {
-            let shards = head.shards;
-            let text = format!("there is no shard {shard}; the cluster has 1 to {shards}");
-            fields.error(findings, at.start, text);
-            None
-        }
-        Some(pick) => Some(pick),
-        None => {
-            let text = "`pick` is random, all, leader, leader:SHARD or node:NUMBER; choose one";
-            fields.error(findings, at.start, text.to_owned());
-            None
-        }
-    }
-}
-
-fn numbered(text: &str) -> Option<Pick> {
-    if let Some(node) = text.strip_prefix("node:") {
-        return Some(Pick::Node(node.parse().ok()?));
-    }
-    Some(Pick::Leader(Some(text.strip_prefix("leader:")?.parse().ok()?)))
 }

@@ -133,6 +133,14 @@ fn every_mistake_is_told_with_its_place_and_remedy() {
         ("pick = \"leader:3\"", "pick = \"node:6\"", "no node 6"),
         ("pick = \"leader:3\"", "pick = \"somebody\"", "`pick`"),
         ("direction = \"in\"", "direction = \"up\"", "`direction`"),
+        ("direction = \"in\"", "with = \"node:6\"", "no node 6"),
+        ("direction = \"in\"", "with = \"leader:5\"", "no shard 5"),
+        ("direction = \"in\"", "with = \"leader:3\"", "is the node of `pick` itself"),
+        ("direction = \"in\"", "with = \"all\"", "leave it out"),
+        ("direction = \"in\"", "with = \"node:1\"\nbetween = \"regions\"", "do not go together"),
+        ("direction = \"in\"", "with = \"node:1\"\nlink = \"devices\"", "between nodes"),
+        ("direction = \"in\"", "link = \"wifi\"", "mesh or devices"),
+        ("behind = \"5m\"", "behind = \"5m\"\nwith = \"node:1\"", "no field `with`"),
         ("flap = \"500ms\"", "percent = 5", "`percent`"),
         ("behind = \"5m\"", "", "ahead"),
         ("behind = \"5m\"", "behind = \"5m\"\nahead = \"1s\"", "one of them"),
@@ -243,6 +251,42 @@ fn a_drift_of_nothing_is_refused_with_its_line_and_reason() {
     let refused = refused(text);
     assert!(refused.lines().any(|line| line.starts_with("9:")), "{refused}");
     assert!(refused.contains("does not drift"), "{refused}");
+}
+
+#[test]
+fn a_fault_of_the_network_is_of_all_links_of_one_or_of_those_to_devices() {
+    let read = |fields: &str| {
+        let head = "name = \"x\"\nduration = \"60s\"\nworkload = { rate = 1 }\n";
+        let when = "at = \"1s\", for = \"5s\"";
+        read_scenario(&format!("{head}fault = [{{ {when}, {fields} }}]\n"))
+    };
+    let (one_way, cut) = (Direction::Out, Network { loss_percent: 100, ..Network::default() });
+    let late = Network { delay_ms: 200, jitter_ms: 50, direction: one_way, ..Network::default() };
+    let partition = "kind = \"partition\", pick = \"node:1\"";
+    let delay = "kind = \"delay\", delay = \"200ms\", jitter = \"50ms\", direction = \"out\"";
+    for (fields, fault) in [
+        (partition.to_owned(), Fault::Network(cut)),
+        (format!("{partition}, link = \"mesh\", between = \"nodes\""), Fault::Network(cut)),
+        (
+            format!("{partition}, with = \"node:2\""),
+            Fault::Link { with: Pick::Node(2), network: cut },
+        ),
+        (
+            format!("{partition}, with = \"leader:2\", link = \"mesh\""),
+            Fault::Link { with: Pick::Leader(Some(2)), network: cut },
+        ),
+        (
+            format!("{delay}, pick = \"leader\", with = \"leader\""),
+            Fault::Link { with: Pick::Leader(None), network: late },
+        ),
+        (format!("{delay}, pick = \"all\", link = \"devices\""), Fault::Devices(late)),
+    ] {
+        let scenario = read(&fields).unwrap_or_else(|error| panic!("{fields}: {error}")).value;
+        assert_eq!(scenario.faults[0].fault, fault, "{fields}");
+        let json = serde_json::to_string(&scenario).unwrap();
+        assert_eq!(serde_json::from_str::<Scenario>(&json).unwrap(), scenario, "{fields}");
+    }
+    assert!(read(&format!("{partition}, with = \"node:1\"")).is_err(), "with itself");
 }
 
 #[test]

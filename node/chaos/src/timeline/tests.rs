@@ -87,6 +87,56 @@ fn nodes_of_which_little_comes_through_count_as_out() {
     }
 }
 
+#[test]
+fn a_link_that_is_cut_counts_as_one_of_its_nodes() {
+    let cut = |at: &str, one: &str, other: &str| {
+        format!(
+            "{{ kind = \"partition\", at = \"{at}\", for = \"10s\", pick = \"{one}\", with = \"{other}\" }}"
+        )
+    };
+    let kill = "{ kind = \"kill\", at = \"12s\", for = \"5s\", pick = \"node:3\" }".to_owned();
+    let slow = cut("12s", "node:1", "node:3").replacen("partition\"", "loss\", percent = 9", 1);
+    let first = cut("10s", "node:1", "node:2");
+    for (faults, out) in [
+        (vec![first.clone()], 1),
+        (vec![first.clone(), cut("12s", "node:2", "node:1")], 1),
+        // All links of node 2, of which the others are not told; then those of all three.
+        (vec![first.clone(), cut("12s", "node:3", "node:2")], 1),
+        (vec![cut("10s", "all", "node:2")], 1),
+        (vec![first.clone(), cut("12s", "node:3", "node:2"), cut("14s", "node:1", "node:3")], 2),
+        // With the third node nobody is left whom both hear; with one of the two, somebody is.
+        (vec![first.clone(), kill.clone()], 2),
+        (vec![cut("10s", "node:1", "node:3"), kill], 1),
+        (vec![first.clone(), cut("20s", "node:2", "node:3")], 1),
+        (vec![first.clone(), slow], 1),
+        // Whom it befalls is not known yet.
+        (vec![first, cut("12s", "leader", "node:1")], 2),
+    ] {
+        let all = faults.join(", ");
+        let found = match Timeline::of(&scenario(&format!("fault = [{all}]")), 3) {
+            Ok(timeline) => timeline.most_out(3).0,
+            Err(PlanError::Overlap { out, .. }) => out,
+            Err(error) => panic!("{all}: {error}"),
+        };
+        assert_eq!(found, out, "{all}");
+    }
+}
+
+#[test]
+fn a_node_that_no_device_reaches_counts_as_out() {
+    let devices = |more: &str| {
+        scenario(&format!(
+            "fault = [{{ kind = \"loss\", link = \"devices\", at = \"10s\", for = \"10s\", {more} }}]"
+        ))
+    };
+    let lossy = Timeline::of(&devices("percent = 49, pick = \"all\""), 3).unwrap();
+    assert_eq!(lossy.most_out(3).0, 0);
+    let one = Timeline::of(&devices("percent = 100, pick = \"leader\""), 3).unwrap();
+    assert_eq!(one.most_out(3).0, 1);
+    let all = Timeline::of(&devices("percent = 100, pick = \"all\""), 3);
+    assert!(matches!(all, Err(PlanError::Overlap { out: 3, .. })));
+}
+
 proptest! {
     #[test]
     fn chance_keeps_a_quorum_and_is_the_same_for_the_same_seed(seed in 0_u64..i64::MAX as u64, quiet in 0_u32..=90) {

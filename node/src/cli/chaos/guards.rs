@@ -106,7 +106,7 @@ pub(super) async fn amid(there: &There, strike: &Strike, amid: &Amid) -> Option<
 /// Says whom each fault may reach, for people and for programs.
 pub(super) fn tell(standing: &Standing, timeline: &Timeline, output: &Output) -> Value {
     let reach = |strike: &Strike| {
-        let reach = standing.reach(strike.pick);
+        let reach = standing.reach_of(strike);
         output.say(format_args!(
             "fault {}, {}: may reach nodes {:?}, which vote in {} groups and lead {}",
             strike.number,

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use fieldmesh_chaos::{Direction, Fault, Network, history::What};
+use fieldmesh_chaos::{Direction, Fault, Network, Pick, history::What};
 use tokio::{
     sync::Mutex,
     task::JoinHandle,
@@ -166,9 +166,12 @@ impl Made {
             let elapsed_ms = now.saturating_duration_since(*since).as_millis();
             let elapsed_ms = i64::try_from(elapsed_ms).unwrap_or(i64::MAX);
             match *fault {
-                Fault::Network(network) | Fault::Abroad(network) => {
-                    let is_abroad = matches!(fault, Fault::Abroad(_));
-                    made.datagrams(*node, &network, is_abroad, elapsed_ms);
+                Fault::Network(network) => made.datagrams(*node, &network, None, elapsed_ms),
+                Fault::Abroad(network) => {
+                    made.datagrams(*node, &network, Some(ABROAD), elapsed_ms);
+                }
+                Fault::Link { with: Pick::Node(other), network } => {
+                    made.datagrams(*node, &network, Some(other), elapsed_ms);
                 }
                 Fault::Clock { offset_ms } => made.clock(*node, offset_ms),
                 Fault::Drift { ppm } => {
@@ -194,7 +197,8 @@ impl Made {
         *clock = clock.saturating_add(offset_ms);
     }
 
-    fn datagrams(&mut self, node: u64, network: &Network, is_abroad: bool, elapsed_ms: i64) {
+    /// What befalls those to and from a node; with another node, those between the two.
+    fn datagrams(&mut self, node: u64, network: &Network, with: Option<u64>, elapsed_ms: i64) {
         let is_away = network.flap_ms.is_some_and(|flap_ms| {
             let turn = elapsed_ms.unsigned_abs().checked_div(flap_ms).unwrap_or(0);
             turn % 2 == 1
@@ -203,7 +207,7 @@ impl Made {
             return;
         }
         let what = match (network.loss_percent, network.rate_kbit) {
-            (100, _) if network.direction == Direction::Both && !is_abroad => {
+            (100, _) if network.direction == Direction::Both && with.is_none() => {
                 self.pulled.insert(node);
                 return;
             }
@@ -215,10 +219,9 @@ impl Made {
             (percent, _) => format!("numgen random mod 100 < {percent} drop"),
         };
         // As the bridge sees it: what comes in there is what goes out of the node.
-        let (own, other) = (format!("\"mesh{node}\""), format!("\"mesh{ABROAD}\""));
-        let way = |of_own: &str, of_other: &str| match is_abroad {
-            true => format!("{of_own} {own} {of_other} {other} {DATAGRAMS} {what}"),
-            false => format!("{of_own} {own} {DATAGRAMS} {what}"),
+        let way = |of_own: &str, of_other: &str| {
+            let other = with.map(|with| format!(" {of_other} \"mesh{with}\"")).unwrap_or_default();
+            format!("{of_own} \"mesh{node}\"{other} {DATAGRAMS} {what}")
         };
         if network.direction != Direction::Out {
             self.rules.push(way("oifname", "iifname"));
@@ -241,9 +244,10 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_is_a_pulled_cable_and_one_way_or_one_region_is_not() {
+    fn a_partition_is_a_pulled_cable_and_one_way_one_region_or_one_node_is_not() {
         let cut = Network { loss_percent: 100, ..Network::default() };
         let one_way = |direction| Network { direction, ..cut };
+        let link = |network| Fault::Link { with: Pick::Node(3), network };
         let all = made(&[(2, Fault::Network(cut))], 0);
         assert_eq!((all.pulled, all.rules), (BTreeSet::from([2]), Vec::new()));
         for (fault, rules) in [
@@ -254,6 +258,23 @@ mod tests {
                 &[
                     "oifname \"mesh2\" iifname \"mesh8\" ether type ip drop",
                     "iifname \"mesh2\" oifname \"mesh8\" ether type ip drop",
+                ],
+            ),
+            (
+                link(cut),
+                &[
+                    "oifname \"mesh2\" iifname \"mesh3\" ether type ip drop",
+                    "iifname \"mesh2\" oifname \"mesh3\" ether type ip drop",
+                ],
+            ),
+            (
+                link(one_way(Direction::In)),
+                &["oifname \"mesh2\" iifname \"mesh3\" ether type ip drop"],
+            ),
+            (
+                link(Network { loss_percent: 5, ..one_way(Direction::Out) }),
+                &[
+                    "iifname \"mesh2\" oifname \"mesh3\" ether type ip numgen random mod 100 < 5 drop",
                 ],
             ),
         ] {

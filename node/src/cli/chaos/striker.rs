@@ -150,14 +150,32 @@ impl Striker<'_, '_> {
 
     /// Whom a strike befalls now.
     fn picked(&self, strike: &Strike) -> Vec<u64> {
+        let mut there = self.there();
+        there.retain(|node| self.between(strike, *node).is_some());
+        self.picked_of(strike.pick, strike.dice, there)
+    }
+
+    /// Nodes that nothing has taken out.
+    fn there(&self) -> Vec<u64> {
         let taken = self.taken();
-        let there: Vec<u64> =
-            self.nodes.all().into_keys().filter(|node| !taken.contains(node)).collect();
+        self.nodes.all().into_keys().filter(|node| !taken.contains(node)).collect()
+    }
+
+    /// The strike as a node is asked for it: the other end of a link is a node by its number. None where there is none.
+    fn between(&self, strike: &Strike, node: u64) -> Option<Strike> {
+        let Fault::Link { with, network } = strike.fault else { return Some(*strike) };
+        let others = self.there().into_iter().filter(|other| *other != node).collect();
+        let other = self.picked_of(with, strike.dice, others).first().copied()?;
+        Some(Strike { fault: Fault::Link { with: Pick::Node(other), network }, ..*strike })
+    }
+
+    /// Of these nodes those that a pick means now.
+    fn picked_of(&self, pick: Pick, dice: u64, there: Vec<u64>) -> Vec<u64> {
         let one_of = |all: Vec<u64>| {
-            let at = strike.dice % all.len().max(1) as u64;
+            let at = dice % all.len().max(1) as u64;
             all.get(usize::try_from(at).unwrap_or(0)).copied().into_iter().collect()
         };
-        match strike.pick {
+        match pick {
             Pick::Nobody => Vec::new(),
             Pick::All => there,
             Pick::Node(node) => there.into_iter().filter(|one| *one == node).collect(),
@@ -204,6 +222,11 @@ impl Striker<'_, '_> {
     async fn harm_each(&mut self, strike: &Strike, picked: Vec<u64>) -> Vec<u64> {
         let mut nodes = Vec::new();
         for node in picked {
+            let Some(asked) = self.between(strike, node) else {
+                self.note(strike, Some(node), Phase::Skipped, "the link had no other end");
+                continue;
+            };
+            let strike = &asked;
             // It is felt while it is done, and not only behind it.
             let is_long = strike.fault.starts_again();
             if is_long {

@@ -82,7 +82,7 @@ impl Means {
         match self {
             Self::AsEver => "signals, processes and requests, as in any run",
             Self::Cable => {
-                "a cable's end that is taken down; one way, or between regions: nft drop"
+                "a cable's end that is taken down; one way, between regions or two nodes: nft drop"
             }
             Self::Chance => "nft, numgen random",
             Self::Rate => "nft, limit rate",
@@ -210,6 +210,10 @@ impl Host {
     }
 
     pub(super) fn refuses(&self, fault: &Fault) -> Option<String> {
+        if matches!(fault, Fault::Devices(_)) {
+            let text = "the laboratory has no means of the kernel between devices and nodes";
+            return Some(text.to_owned());
+        }
         self.missing(fault.name()).map(str::to_owned)
     }
 }
