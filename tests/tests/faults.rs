@@ -98,6 +98,30 @@ async fn sent_by(faults: &Arc<Faults>, count: u32) -> (Vec<u32>, Duration) {
     (arrived, first)
 }
 
+/// A line to one peer that is full holds up no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_link_has_a_line_of_its_own() {
+    let rate = |kbit| Network { rate_kbit: Some(kbit), ..Network::default() };
+    let (faults, reader) = (no_faults(), UdpSocket::bind(ANY).await.unwrap());
+    let silent = UdpSocket::bind(ANY).await.unwrap();
+    let (slow, fast) = (silent.local_addr().unwrap(), reader.local_addr().unwrap());
+    faults.lease(vec![Rule::at(slow, &rate(8)), Rule::at(fast, &rate(10_000_000))]);
+    let socket = faults.on(edge::socket(ANY.parse().unwrap()).unwrap());
+    let mut poller = Arc::clone(&socket).create_io_poller();
+    poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
+    let send = |destination, contents: &[u8]| {
+        let (ecn, segment_size, src_ip) = (None, None, None);
+        socket.try_send(&Transmit { destination, ecn, contents, segment_size, src_ip }).unwrap();
+    };
+    // A second of the slow line, half of which it takes: on the same one there would be no room for another.
+    for _ in 0..100 {
+        send(slow, &[0; 10]);
+    }
+    send(fast, b"at once");
+    let mut bytes = [0; 16];
+    assert_eq!(timeout(QUIET, reader.recv(&mut bytes)).await.unwrap().unwrap(), 7);
+}
+
 /// Nodes of a lab share an address.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_peers_at_one_address_one_link_is_cut() {

@@ -413,8 +413,9 @@ impl Network {
         // What is damaged is thrown away.
         let lost_percent = self.loss_percent.saturating_add(self.corrupt_percent);
         let both_ways = if self.direction == Direction::Both { 2 } else { 1 };
-        // Where some overtake, the others wait.
-        let is_late = matches!(self.reorder_percent, 0 | OUT_LOSS_PERCENT..)
+        // Those that overtake are in time; the others are as good as lost.
+        let late_percent = 100_u64.saturating_sub(self.reorder_percent);
+        let is_late = late_percent >= most_lost_percent
             && self.delay_ms.saturating_mul(both_ways) >= latest_ms;
         let is_narrow = self.rate_kbit.is_some_and(|rate| rate < least_kbit);
         lost_percent >= most_lost_percent || is_late || is_narrow

@@ -22,7 +22,7 @@ pub struct ChaosConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct Rule {
-    peers: Peers,
+    pub peers: Peers,
     direction: Direction,
     pub delay_ms: u64,
     /// A datagram is so much sooner or later, at most; it may overtake another.
@@ -41,15 +41,15 @@ pub struct Rule {
 }
 
 /// Which way a datagram goes, as the node sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
     In,
     Out,
 }
 
 /// A network; or one socket of it, where nodes share an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Peers {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Peers {
     network: IpAddr,
     bits: u32,
     port: Option<u16>,

@@ -38,7 +38,7 @@ use tokio::{
 
 use crate::{
     chaos::Effect,
-    config::chaos::{ChaosConfig, Rule, Way},
+    config::chaos::{ChaosConfig, Peers, Rule, Way},
 };
 
 /// Datagrams that may be delayed in one direction; more are lost, as in a router. A stream's window
@@ -61,8 +61,8 @@ pub struct Faults {
     /// There are none.
     is_quiet: AtomicBool,
     dice: Mutex<StdRng>,
-    /// Until when a slow line is taken, each way.
-    lines: Mutex<[Instant; 2]>,
+    /// Until when slow lines are taken, each way: what is between the same peers has one line.
+    lines: Mutex<BTreeMap<(Peers, Way), Instant>>,
     begun: Instant,
 }
 
@@ -99,9 +99,8 @@ impl Faults {
         let mut seed = [0; 32];
         entropy.fill(&mut seed);
         let dice = Mutex::new(StdRng::from_seed(seed));
-        let now = Instant::now();
         let (rules, is_quiet) = (RwLock::default(), AtomicBool::new(true));
-        Arc::new(Self { rules, is_quiet, dice, lines: Mutex::new([now; 2]), begun: now })
+        Arc::new(Self { rules, is_quiet, dice, lines: Mutex::default(), begun: Instant::now() })
     }
 
     /// These are the rules from now on; datagrams that wait already keep their time.
@@ -124,6 +123,8 @@ impl Faults {
     fn change(&self, change: impl FnOnce(&mut [Vec<Ruled>; 2])) {
         let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut rules);
+        locked(&self.lines)
+            .retain(|(peers, _), _| rules.iter().flatten().any(|(rule, _)| rule.peers == *peers));
         self.is_quiet.store(rules.iter().all(Vec::is_empty), Ordering::Relaxed);
     }
 
@@ -206,13 +207,14 @@ impl Faults {
         }
         let now = Instant::now();
         let mut lines = locked(&self.lines);
-        let free = lines[way as usize].max(now);
+        let taken = lines.entry((rule.peers, way)).or_insert(now);
+        let free = now.max(*taken);
         if free - now > LINE_QUEUE {
             return None;
         }
         // Bits by kilobits a second are milliseconds.
         let takes = Duration::from_micros(length as u64 * 8 * 1000 / rule.rate_kbit);
-        lines[way as usize] = free + takes;
+        *taken = free + takes;
         Some(free + takes - now)
     }
 }

@@ -72,8 +72,9 @@ fn a_node_is_out_where_little_of_it_comes_through_in_time() {
         (of(Network { delay_ms: 150, ..network }), true),
         (of(Network { delay_ms: 150, ..one_way }), false),
         (of(Network { delay_ms: 300, ..one_way }), true),
-        (of(reorders(29)), false),
-        (of(reorders(30)), true),
+        (of(reorders(1)), true),
+        (of(reorders(70)), true),
+        (of(reorders(71)), false),
         (of(Network { rate_kbit: Some(256), ..network }), false),
         (of(Network { rate_kbit: Some(255), ..network }), true),
         // The nodes of one region have each other.

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{Fate, Found, Operations, operations::Operated, renewed, revoked};
-use crate::history::{History, Operation, Phase, What};
+use crate::{
+    fault::Fault,
+    history::{History, Operation, Phase, What},
+};
 
 /// I1. A request that was acknowledged is a ticket in the end, and its customer was told who comes, unless
 /// the customer's device was revoked meanwhile. One that was refused is none.
@@ -142,12 +145,28 @@ fn served_again(
 }
 
 /// Whether devices may have lost their nodes: they look for others for longer than a revocation may take. Who is cut
-/// off has not lost its devices.
+/// off has not lost its devices, unless it is from them, and for as long as that lasts.
 fn lost_its_node(history: &History, meanwhile: Range<u64>) -> bool {
-    history.entries.iter().any(|entry| {
-        let What::Fault { fault, phase: Phase::Installed, .. } = &entry.what else { return false };
-        fault.ends_connections() && meanwhile.contains(&entry.at_us)
-    })
+    let mut unheard = BTreeSet::new();
+    for entry in &history.entries {
+        let What::Fault { strike, fault, node, phase, .. } = &entry.what else { continue };
+        if entry.at_us >= meanwhile.start && !unheard.is_empty() {
+            return true;
+        }
+        let lasts = matches!(fault, Fault::Devices(_)) && entry.at_us < meanwhile.start;
+        match phase {
+            Phase::Installed if !fault.ends_connections() => {}
+            Phase::Installed if meanwhile.contains(&entry.at_us) => return true,
+            Phase::Installed if lasts => {
+                unheard.insert((*strike, *node));
+            }
+            Phase::Ended => {
+                unheard.remove(&(*strike, *node));
+            }
+            _ => {}
+        }
+    }
+    !unheard.is_empty()
 }
 
 /// I6. What the run exported of the ledger was verified, and has what the run asked for.

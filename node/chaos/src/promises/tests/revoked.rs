@@ -71,3 +71,23 @@ fn whoever_asks_on_is_turned_away_in_time() {
     let renewed = asks().at(2_000, What::Renewed { device: "c".into() });
     assert_ne!(of(renewed.request(2_100, 2, "b").ok(2_200, 2)).verdict, Verdict::Broken);
 }
+
+#[test]
+fn whom_no_node_hears_is_turned_away_by_nobody() {
+    let strike = |percent, phase| {
+        let fault = Fault::Devices(Network { loss_percent: percent, ..Network::default() });
+        What::Fault { strike: 1, fault, node: Some(2), phase, why: String::new() }
+    };
+    let of = |percent, from_ms, until_ms| {
+        let told = Told::new().at(from_ms, strike(percent, Phase::Installed));
+        let told = told.at(1_000, What::Revoked { device: "c".into() }).request(1_500, 1, "a");
+        let told = told.at(until_ms, strike(percent, Phase::Ended));
+        // It goes on behind the bound.
+        verdict(Promise::Revoked, &told.request(9_000, 2, "b").whole())
+    };
+    assert_eq!(of(100, 500, 8_000), Verdict::Unknown, "it began before, and lasted");
+    assert_eq!(of(100, 1_200, 1_400), Verdict::Unknown, "it had to look for another one");
+    assert_eq!(of(100, 200, 800), Verdict::Broken, "it was over by then");
+    assert_eq!(of(100, 4_000, 8_000), Verdict::Broken, "it came behind the bound");
+    assert_eq!(of(5, 500, 8_000), Verdict::Broken, "most of it was heard");
+}
