@@ -244,6 +244,12 @@ async fn the_ready_scenarios_can_be_planned() {
         // A power cut may be one of the whole site.
         let most = if name == "power-cut" { 3 } else { 1 };
         assert!(plan["most_out"].as_u64().unwrap() <= most, "{plan}");
+        if name == "bridge" {
+            assert_eq!(
+                (&plan["faults"][0]["whom"], &plan["most_out"]),
+                (&json!("node 1 and node 2"), &json!(1))
+            );
+        }
         count += 1;
     }
     assert!(count >= 10, "{count} scenarios");

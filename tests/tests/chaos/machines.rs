@@ -250,6 +250,13 @@ async fn what_the_kernel_cannot_do_is_refused_with_its_line_before_anything_star
     for told in ["late.toml", &format!("\n{line}:"), "`delay`", "netem", "plane = \"inside\""] {
         assert!(error.contains(told), "{told}: {error}");
     }
+    let devices = whole.replacen("percent = 3\n", "percent = 3\nlink = \"devices\"\n", 1);
+    let scenario = written(dir.path(), "devices.toml", &devices);
+    let refused = lab(&["run", &scenario, "--out", text(&out)]).await.expect_code(2).json();
+    let error = refused["error"].as_str().unwrap();
+    for told in ["`loss`", "between devices and nodes", "plane = \"inside\""] {
+        assert!(error.contains(told), "{told}: {error}");
+    }
     // A cluster that is there is not what it breaks.
     let staging = whole.replacen("seed = 5", "seed = 5\ntarget = \"staging\"", 1);
     let staging = staging.replacen("kind = \"kill\"", "kind = \"drain\"", 1);
