@@ -1,4 +1,5 @@
 //! Every fault has a kind, and counts as what it takes out.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use super::*;
 
