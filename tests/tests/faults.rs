@@ -105,7 +105,8 @@ async fn each_link_has_a_line_of_its_own() {
     let (faults, reader) = (no_faults(), UdpSocket::bind(ANY).await.unwrap());
     let silent = UdpSocket::bind(ANY).await.unwrap();
     let (slow, fast) = (silent.local_addr().unwrap(), reader.local_addr().unwrap());
-    faults.lease(vec![Rule::at(slow, &rate(8)), Rule::at(fast, &rate(10_000_000))]);
+    let rules = [Rule::at(slow, &rate(8)), Rule::at(fast, &rate(10_000_000))];
+    faults.lease(rules.map(|rule| (rule, Effect::default())).into());
     let socket = faults.on(edge::socket(ANY.parse().unwrap()).unwrap());
     let mut poller = Arc::clone(&socket).create_io_poller();
     poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
@@ -132,7 +133,7 @@ async fn of_two_peers_at_one_address_one_link_is_cut() {
     let mut poller = Arc::clone(&socket).create_io_poller();
     poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
     for (direction, is_heard) in [(Direction::Out, false), (Direction::In, true)] {
-        faults.lease(vec![Rule::at(at, &Network { direction, ..cut })]);
+        faults.lease(vec![(Rule::at(at, &Network { direction, ..cut }), Effect::default())]);
         for destination in [at, three.local_addr().unwrap()] {
             let (ecn, segment_size, src_ip, contents) = (None, None, None, &b"datagram"[..]);
             let sent = Transmit { destination, ecn, contents, segment_size, src_ip };

@@ -30,6 +30,7 @@ use fieldmesh_actors::seams::Pending;
 use fieldmesh_chaos::Network;
 use fieldmesh_domain::{IndexRow, registration::Revocation, time::Millis};
 use fieldmesh_node::{
+    chaos::Effect,
     config::chaos::Rule,
     edge,
     mesh::{Class, Member, Mesh, MeshError, Receiving, Sending, Serve, faults::Faults},
@@ -363,7 +364,7 @@ async fn of_two_whose_link_is_cut_the_third_hears_both() {
     let cut = Network { loss_percent: 100, ..Network::default() };
     let ends = one.mesh.whereabouts(2);
     assert_eq!(ends, BTreeSet::from([two.address]));
-    faults.lease(ends.into_iter().map(|at| Rule::at(at, &cut)).collect());
+    faults.lease(ends.into_iter().map(|at| (Rule::at(at, &cut), Effect::default())).collect());
     for (asks, asked_one, number) in [(&one, 3, 1), (&three, 1, 3), (&three, 2, 3), (&two, 3, 2)] {
         assert_eq!(asked(&asks.mesh, asked_one).await, Ok(number));
     }

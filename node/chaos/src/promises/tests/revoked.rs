@@ -76,7 +76,7 @@ fn whoever_asks_on_is_turned_away_in_time() {
 fn whom_no_node_hears_is_turned_away_by_nobody() {
     let strike = |percent, phase| {
         let fault = Fault::Devices(Network { loss_percent: percent, ..Network::default() });
-        What::Fault { strike: 1, fault, node: Some(2), phase, why: String::new() }
+        What::Fault { strike: 1, fault, node: Some(2), phase, why: String::new(), effect: None }
     };
     let of = |percent, from_ms, until_ms| {
         let told = Told::new().at(from_ms, strike(percent, Phase::Installed));
