@@ -156,24 +156,19 @@ impl World<'_, '_> {
     fn is_whole(&self, loss: &Loss) -> bool {
         let Some(known) = self.latest() else { return false };
         let Some(home) = known.home(loss.land.region()) else { return false };
-        // A slot that is on its way is where the record does not have it, and `promote` refuses that.
-        home.slots.iter().all(|slot| !slot.is_moving())
-            && home.groups().all(|group| {
-                let Some((leader, term)) = self.sight.led(group) else { return false };
-                let Some(holder) = known.placed(group).and_then(|placed| self.holder(placed))
-                else {
-                    return false;
-                };
-                let leads = laws::applied(&self.machine(leader).disk, group);
-                // Who has applied nothing in its own term may not have all of the terms before.
-                let is_current = leads.as_ref().is_some_and(|bytes| {
-                    let applied = codec::decode_applied(bytes).unwrap().0;
-                    applied.is_some_and(|id| id.leader_id.term == term)
-                });
-                is_current
-                    && holder.ready().is_some()
-                    && laws::applied(&holder.disk, group) == leads
-            })
+        home.groups().all(|group| {
+            let Some((leader, term)) = self.sight.led(group) else { return false };
+            let Some(holder) = known.placed(group).and_then(|placed| self.holder(placed)) else {
+                return false;
+            };
+            let leads = laws::applied(&self.machine(leader).disk, group);
+            // Who has applied nothing in its own term may not have all of the terms before.
+            let is_current = leads.as_ref().is_some_and(|bytes| {
+                let applied = codec::decode_applied(bytes).unwrap().0;
+                applied.is_some_and(|id| id.leader_id.term == term)
+            });
+            is_current && holder.ready().is_some() && laws::applied(&holder.disk, group) == leads
+        })
     }
 
     /// Who of the first region has a copy of a group.
@@ -261,6 +256,7 @@ pub(super) async fn promote(machine: &Machine, given: Given, seed: u64) -> turmo
         promotion.begin(&*engine, group, end)?.put(rows)?;
     }
     promotion.mend(&edges, &service.region_key, &*entropy)?;
+    let moving = promotion.settle_slots(&home)?;
     promotion.end(*number, &*engine.open("log", Role::Log)?).await?;
     let groups: Vec<u32> = home.groups().collect();
     let (node, of_home) = (*number, home.clone());
@@ -276,7 +272,7 @@ pub(super) async fn promote(machine: &Machine, given: Given, seed: u64) -> turmo
     }
     let asked = reconcile(&trial, land.region(), record.epoch, |_| ()).await?;
     trial.stop().await?;
-    machine.note(format_args!("begins again with its region: {asked:?}"));
+    machine.note(format_args!("begins again with its region: {asked:?}, {moving:?}"));
     machine.be_told(record);
     Ok(())
 }
