@@ -35,6 +35,8 @@ pub enum TransportError {
     Stream(String),
     #[error("no answer in time")]
     Timeout,
+    #[error("the node is busy")]
+    Busy,
     #[error("the node does not answer any more")]
     Silent,
     #[error("the answer does not decode")]
@@ -128,7 +130,7 @@ pub fn traffic(connection: &Connection) -> Traffic {
     Traffic { received: stats.udp_rx.datagrams, asking, rtt: stats.path.rtt }
 }
 
-/// Whether a node that is there has no room for a connection now.
+/// Whether a node that is there takes no connection now: it has no room, or is about to end.
 pub fn is_busy(error: &quinn::ConnectionError) -> bool {
     match error {
         quinn::ConnectionError::ConnectionClosed(closed) => {
@@ -151,8 +153,8 @@ pub async fn connect(
     connect_soon(endpoint, addr, server_name, tls, CONNECT_TIMEOUT).await
 }
 
-/// The same, and waits no longer than `heard_within` for the node's first word. Who has said something is there,
-/// and is waited for: a connection that is given up in the midst has cost both ends as much as one that is made.
+/// The same, and waits no longer than `heard_within` for the node's first word in the handshake of TLS; that it wants a
+/// proof of the address first is none. Who has said something is there, and is waited for: a connection that is given up in the midst has cost both ends as much as one that is made.
 pub(crate) async fn connect_soon(
     endpoint: &Endpoint,
     addr: SocketAddr,

@@ -12,6 +12,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aws_lc_rs::digest::{Context, SHA256};
+
+/// Read at a time of a file that is not read whole.
+const PIECE_BYTES: usize = 1 << 20;
 /// Largest file that is read whole: far above any of a node's own.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
@@ -89,6 +93,25 @@ pub fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
     }
     Ok(bytes)
+}
+
+/// SHA-256 of a file of any size.
+///
+/// # Errors
+/// As the file system says.
+pub fn sha256(path: &Path) -> io::Result<[u8; 32]> {
+    let (mut file, mut context) = (File::open(path)?, Context::new(&SHA256));
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        let length = file.read(&mut piece)?;
+        if length == 0 {
+            break;
+        }
+        context.update(&piece[..length]);
+    }
+    let mut sum = [0; 32];
+    sum.copy_from_slice(context.finish().as_ref());
+    Ok(sum)
 }
 
 /// Whether there is nothing at this path, or a directory with nothing in it.
@@ -383,7 +406,9 @@ mod tests {
     fn a_file_is_read_whole_or_refused_with_its_bound() {
         let path = std::env::temp_dir().join(format!("fieldmesh-read-{}", std::process::id()));
         write(&path, &vec![7; 2 << 20], Access::Owner).unwrap();
-        assert_eq!(read_at_most(&path, 2 << 20).unwrap().len(), 2 << 20);
+        let bytes = read_at_most(&path, 2 << 20).unwrap();
+        assert_eq!(bytes.len(), 2 << 20);
+        assert_eq!(sha256(&path).unwrap(), crate::issuer::sha256(&bytes));
         let error = read_at_most(&path, (2 << 20) - 1).unwrap_err();
         fs::remove_file(&path).unwrap();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);

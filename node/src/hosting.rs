@@ -26,6 +26,7 @@ use fieldmesh_domain::{
     placement::{PLACEMENT, Policy, Presence},
     time::Millis,
 };
+use futures_util::future::join_all;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use crate::{
@@ -485,11 +486,12 @@ impl Hosting {
         if self.options.mesh.as_ref().is_some_and(|mesh| mesh.is_sent_away().is_some()) {
             return;
         }
-        let handed = async {
-            for group in self.groups().iter().filter(|group| group.leading().borrow().is_some()) {
-                replicas::hand_on(group, &self.options.courier, self.options.number).await;
-            }
-        };
+        let groups = self.groups();
+        let led = groups.iter().filter(|group| group.leading().borrow().is_some());
+        // All at a time: one that nobody takes does not keep the others waiting.
+        let handed = join_all(
+            led.map(|group| replicas::hand_on(group, &self.options.courier, self.options.number)),
+        );
         if timeout(HANDED_ON_WITHIN, handed).await.is_err() {
             tracing::warn!("not every group was handed on in time: those are elected anew");
         }

@@ -68,6 +68,8 @@ pub async fn lead(
             }
             Err(NotStarted::Failed(reason)) => {
                 tracing::warn!(shard, reason, "a shard cannot start");
+                // A part of it may have run.
+                left_in = group.term_behind().await;
                 if failures + 1 >= FAILURES_MAX {
                     fails.send_replace(Some(Failing { shard, reason }));
                 }

@@ -36,11 +36,31 @@ pub fn again(test: &str, seed: u64) -> String {
 /// # Panics
 /// Where the traces differ, with the first line that does.
 pub fn same_trace(seed: u64, run: impl Fn(u64) -> Vec<String>) -> Vec<String> {
-    let (one, other) = (run(seed), run(seed));
-    let at = one.iter().zip(&other).take_while(|(one, other)| one == other).count();
-    let (line, another) = (one.get(at), other.get(at));
-    assert_eq!(line, another, "seed {seed} gave two traces, which come apart at line {at}");
-    one
+    same_trace_in(2, seed, run)
+}
+
+/// Runs a seed until it has given a trace twice, so many times at most; that trace.
+///
+/// # Panics
+/// Where no trace comes twice, with the first line in which two of them differ.
+pub fn same_trace_in(runs_max: usize, seed: u64, run: impl Fn(u64) -> Vec<String>) -> Vec<String> {
+    let mut traces = Vec::new();
+    while traces.len() < runs_max {
+        let trace = run(seed);
+        if traces.contains(&trace) {
+            return trace;
+        }
+        traces.push(trace);
+    }
+    let at = parting(&traces[0], &traces[1]).unwrap_or_default();
+    let [one, other] = [0, 1].map(|number: usize| traces[number].get(at));
+    panic!("seed {seed} gave no trace twice: line {at} is {one:?} in one, {other:?} in another")
+}
+
+/// The first line in which two traces differ.
+fn parting(one: &[String], other: &[String]) -> Option<usize> {
+    let at = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+    (at < one.len().max(other.len())).then_some(at)
 }
 
 #[cfg(test)]
@@ -61,12 +81,13 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "come apart at line 1")]
     fn traces_that_differ_are_told_where() {
-        let runs = std::cell::Cell::new(0);
-        same_trace(1, |_| {
-            runs.set(runs.get() + 1);
-            vec!["same".to_owned(), format!("run {}", runs.get())]
-        });
+        let trace =
+            |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+        let one = trace(&["same", "one"]);
+        assert_eq!(parting(&one, &one), None);
+        assert_eq!(parting(&one, &trace(&["same", "another"])), Some(1));
+        assert_eq!(parting(&one, &trace(&["same"])), Some(1));
+        assert_eq!(parting(&one, &trace(&["same", "one", "more"])), Some(2));
     }
 }

@@ -205,9 +205,10 @@ async fn leases_add_up_and_end() {
     assert!(first >= Duration::from_millis(100), "{first:?}");
     assert!((58..=142).contains(&arrived.len()), "{} of {COUNT}", arrived.len());
     faults.lease(Vec::new());
-    // Each counts what it did: all are late, and some of them are lost.
-    let counts = effects.map(|effect| effect.count());
-    assert_eq!(counts, [u64::from(COUNT), u64::from(COUNT) - arrived.len() as u64]);
+    // Each counts what it did: all are late, and some of them are lost; the kernel may lose some more.
+    let [delayed, lost] = effects.map(|effect| effect.count());
+    assert_eq!(delayed, u64::from(COUNT));
+    assert!((58..=u64::from(COUNT) - arrived.len() as u64).contains(&lost), "{lost}");
     let (arrived, _) = sent_by(&faults, COUNT).await;
     assert_eq!(arrived.len(), COUNT as usize);
 }

@@ -147,16 +147,18 @@ impl Driver {
         if matches!(error, TransportError::Silent) {
             self.alarms = self.alarms.saturating_add(1);
         }
-        let (mut outcome, mut remedy) = (Outcome::Failed, None);
+        let mut remedy = None;
+        let mut is_busy = matches!(error, TransportError::Busy);
         if let TransportError::Connection(error) = error {
             self.addresses.tell(&transport::elsewhere(error), &self.random);
             remedy = transport::remedy(error);
-            if remedy.is_some() {
-                outcome = Outcome::Refused;
-            } else if transport::is_busy(error) {
-                outcome = Outcome::Busy;
-            }
+            is_busy = transport::is_busy(error);
         }
+        let outcome = match () {
+            () if remedy.is_some() => Outcome::Refused,
+            () if is_busy => Outcome::Busy,
+            () => Outcome::Failed,
+        };
         End { reason: error.to_string(), outcome, remedy }
     }
 
@@ -414,6 +416,10 @@ impl Call {
         let answer = watched(&connection, alarms, exchange).await;
         match answer {
             Ok(Reply::Hello { service, nodes, .. }) => Ok(Greeted { connection, service, nodes }),
+            Ok(Reply::Busy { .. }) => {
+                transport::close(&connection);
+                Err(TransportError::Busy)
+            }
             // With TLS 1.3 a client hears only now that its certificate is not believed.
             Err(error) => {
                 let error = connection.close_reason().map_or(error, TransportError::Connection);

@@ -39,9 +39,9 @@ const OUT_ENTITIES_PERCENT: u64 = 50;
 /// An entity that takes so long for a step answers hardly anybody in time: a request has several.
 const OUT_STEP_MS: u64 = 1_000;
 
-/// From here on a node counts as out for its devices: one that has not shaken hands within two seconds goes elsewhere.
+/// From here on a node counts as out for its devices: one that has not heard it within two seconds goes elsewhere.
 ///
-/// Of a hundred datagrams: a handshake has several each way, and time for two attempts.
+/// Of a hundred datagrams: its first word is several, and there is time for two attempts.
 const LONELY_LOSS_PERCENT: u64 = 50;
 /// There and back.
 const LONELY_DELAY_MS: u64 = 2_000;
@@ -228,7 +228,7 @@ impl Fault {
             Self::Network(_) | Self::Abroad(_) | Self::Link { .. } | Self::Devices(_) => {
                 Some("datagrams")
             }
-            Self::SlowDisk { .. } => Some("syncs of the log"),
+            Self::SlowDisk { .. } => Some("syncs"),
             // Each node looks for room all the time, also where nobody writes.
             Self::FullDisk => Some("looks for room"),
             Self::Clock { .. } | Self::Drift { .. } => Some("looks at the clock"),

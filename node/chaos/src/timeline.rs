@@ -205,6 +205,14 @@ fn by_shifts(
         let for_ms = dice.random_range(longest / 4..=longest);
         let until_ms = if fault.is_done_at_once() { at_ms } else { at_ms + for_ms };
         let pick = [Pick::Leader(None), Pick::Random][dice.random_range(0..2)];
+        // A node that was away may have no devices yet, and one that leads nothing has no entities to fail.
+        let pick = match fault {
+            Fault::Herd => Pick::All,
+            Fault::FailingActors { .. }
+            | Fault::SlowActors { .. }
+            | Fault::StalledActors { .. } => Pick::Leader(None),
+            _ => pick,
+        };
         let (number, inside) = (dice.random(), random.inside);
         if !is_quiet {
             let strike = Strike { number: 0, fault, pick, at_ms, until_ms, dice: number, inside };

@@ -70,12 +70,15 @@ fn last_move(group: &Filling, slot: &Slot) -> Result<Option<SlotRow>, StoreError
     rows::read(group.table(), &state::slot(slot.slot))
 }
 
-/// As if the slot had not set out yet: neither group has heard of this move.
+/// As if the slot had not set out yet: neither group has heard of this move. Where the copy of whom it sets out from
+/// ended before it gave the slot away, the other one has all that came until then, if it has it whole.
 fn set_back(home: &Home, slot: &Slot, from: &Filling, to: &Filling) -> Result<(), StoreError> {
     let before = slot.sent.saturating_sub(1);
     let is_this = |row: &SlotRow| row.sent == slot.sent;
     if last_move(from, slot)?.is_some_and(|row| is_this(&row)) {
         put(from, slot, SlotRow { sent: before, given_to: None })?;
+    } else if last_move(to, slot)?.is_some_and(|row| is_this(&row) && row.given_to.is_none()) {
+        copy(move_of(home, slot), to, from)?;
     }
     let mut batch = Batch::default();
     slots::remove(to.table(), move_of(home, slot), &mut batch)?;
@@ -88,7 +91,10 @@ fn set_back(home: &Home, slot: &Slot, from: &Filling, to: &Filling) -> Result<()
 
 /// False where nothing is to be done, or can be.
 fn bring(home: &Home, slot: &Slot, to: &Filling, from: &Filling) -> Result<bool, StoreError> {
-    if is_there(home, slot.slot, last_move(to, slot)?) {
+    let last = last_move(to, slot)?;
+    // It may have been there before, and be back since.
+    let is_latest = last.map_or(0, |row| row.sent) >= slot.sent;
+    if is_latest && is_there(home, slot.slot, last) {
         return Ok(false);
     }
     let given = SlotRow { sent: slot.sent, given_to: Some(slot.shard) };
@@ -99,8 +105,15 @@ fn bring(home: &Home, slot: &Slot, to: &Filling, from: &Filling) -> Result<bool,
     if !has_it {
         return Ok(false);
     }
-    let (sent, mut at) = (move_of(home, slot), None);
-    let mut batch = Batch::default();
+    copy(move_of(home, slot), from, to)?;
+    put(to, slot, SlotRow { sent: slot.sent, given_to: None })?;
+    put(from, slot, given)?;
+    Ok(true)
+}
+
+/// Has one group have of a slot what another one has.
+fn copy(sent: SlotMove, from: &Filling, to: &Filling) -> Result<(), StoreError> {
+    let (mut at, mut batch) = (None, Batch::default());
     slots::remove(to.table(), sent, &mut batch)?;
     to.write(batch)?;
     loop {
@@ -112,12 +125,9 @@ fn bring(home: &Home, slot: &Slot, to: &Filling, from: &Filling) -> Result<bool,
         to.write(batch)?;
         at = page.next;
         if at.is_none() {
-            break;
+            return Ok(());
         }
     }
-    put(to, slot, SlotRow { sent: slot.sent, given_to: None })?;
-    put(from, slot, given)?;
-    Ok(true)
 }
 
 fn put(group: &Filling, slot: &Slot, row: SlotRow) -> Result<(), StoreError> {
@@ -196,6 +206,40 @@ mod tests {
             // Each takes part in the move as if it had not begun.
             assert!([Some(here), left].into_iter().flatten().all(|row| row.sent < SENT));
         }
+    }
+
+    #[test]
+    fn what_a_copy_has_of_later_than_the_one_it_goes_back_to_is_not_lost() {
+        let (mut home, from, to) = home();
+        let slot = customer().slot();
+        home.slots = vec![Slot { slot, shard: from, next: Some(to), last: None, sent: SENT }];
+        let came = SlotRow { sent: SENT, given_to: None };
+        for before in [None, Some(SlotRow { sent: SENT - 1, given_to: None })] {
+            let disk = Disk::default();
+            let groups = [
+                group(&disk, from, Some(b"old"), before),
+                group(&disk, to, Some(b"new"), Some(came)),
+            ];
+            assert_eq!(settled(&home, &groups), Moving { again: 1, brought: 0 });
+            assert_eq!(found(&groups[0]), (Some(b"new".to_vec()), before));
+            assert_eq!(found(&groups[1]).0, None);
+        }
+    }
+
+    #[test]
+    fn a_slot_that_left_and_came_back_is_brought_as_it_came() {
+        let (mut home, from, to) = home();
+        let slot = customer().slot();
+        home.slots = vec![Slot { slot, shard: to, next: None, last: Some(from), sent: SENT }];
+        let given = SlotRow { sent: SENT, given_to: Some(to) };
+        let once = SlotRow { sent: SENT - 4, given_to: None };
+        let disk = Disk::default();
+        let groups = [
+            group(&disk, from, Some(b"new"), Some(given)),
+            group(&disk, to, Some(b"old"), Some(once)),
+        ];
+        assert_eq!(settled(&home, &groups), Moving { again: 0, brought: 1 });
+        assert_eq!(found(&groups[1]).0, Some(b"new".to_vec()));
     }
 
     #[test]

@@ -226,12 +226,11 @@ impl Group {
         }
         Runtime::scope(options.seed, async { watch_over(group, &raft, Arc::clone(&on_fatal)) })
             .await;
-        let members = options.peers.map(|(_, members)| members);
+        let (gate, members) = (Arc::default(), options.peers.map(|(_, members)| members));
         if let Some(members) = &members {
             members.add(group, raft.clone(), health.clone());
         }
         tracing::info!(group, fresh, "group started");
-        let gate = Arc::default();
         Ok(Self { group, raft, table, log, leading, health, on_fatal, gate, members, _watching })
     }
 

@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use openraft::{async_runtime::watch::WatchReceiver as _, raft::VoteRequest};
+use tokio::time::Instant;
 
 use super::{
     LogId, Vote,
@@ -20,8 +21,8 @@ use super::{
 const CLOSE: u64 = 16;
 /// So long it is waited for to be that close; under load that others make it never is.
 const CLOSE_WITHIN: Duration = Duration::from_millis(200);
-/// How often this node stands again, where others yet took it for the leader.
-const TRIES: u32 = 4;
+/// Whoever lacks one entry yet does not answer, and has it some milliseconds later: it is asked again.
+const AGAIN: Duration = Duration::from_millis(20);
 
 impl Group {
     /// Asks another voter to lead; what is proposed meanwhile is refused, for some milliseconds. One that
@@ -57,17 +58,13 @@ impl Group {
     /// Why nobody else leads.
     pub async fn hand_to(&self, to: u64) -> Result<(), NotTransferred> {
         self.may_take(to, BEHIND_MAX)?;
-        let term = self.led().ok_or(NotTransferred::NotLeader)?;
         let wait = self.raft.wait(Some(CLOSE_WITHIN));
         let close = wait.metrics(|_| self.may_take(to, CLOSE).is_ok(), "to be close to the leader");
         // It is asked all the same.
         drop(close.await);
+        let term = self.own_term().await.ok_or(NotTransferred::NotLeader)?;
         self.transfer(to).await?;
-        // What it has not flushed by then it refuses for.
-        let within = Duration::from_millis(self.raft.config().election_timeout_min);
-        let wait = self.raft.wait(Some(within));
-        let stands = wait.metrics(|now| now.current_term > term, "a later term");
-        if stands.await.is_err() {
+        if !self.stands(to, term).await {
             tracing::warn!(group = self.group, to, "nobody takes the group: this node stands anew");
             self.take_up(term, to).await;
         }
@@ -75,6 +72,27 @@ impl Group {
             Some(leader) if leader != self.number() => Ok(()),
             _ => Err(NotTransferred::NotTaken(to)),
         }
+    }
+
+    /// Whether somebody stands, in the time that a follower waits for its leader. Who was asked is asked again.
+    async fn stands(&self, to: u64, term: u64) -> bool {
+        let within = Duration::from_millis(self.raft.config().election_timeout_min);
+        let until = Instant::now() + within;
+        while Instant::now() < until {
+            let wait = self.raft.wait(Some(AGAIN));
+            let stands = wait.metrics(|now| now.current_term > term, "a later term");
+            if stands.await.is_ok() || self.raft.trigger().transfer_leader(to).await.is_err() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The term that this node leads in, by its vote: what is watched of it may be of a moment ago.
+    async fn own_term(&self) -> Option<u64> {
+        let vote = self.raft.with_raft_state(|state| *state.vote_ref()).await.ok()?;
+        let own = Vote::new_committed(vote.leader_id.term, self.number());
+        (vote == own).then_some(vote.leader_id.term)
     }
 
     fn number(&self) -> u64 {
@@ -106,13 +124,10 @@ impl Group {
         if !self.raft.vote(ballot).await.is_ok_and(|answer| answer.vote_granted) {
             return;
         }
-        for _ in 0..TRIES {
-            // Those that did not hear of the handing over give their vote once their leader is silent.
-            if self.raft.trigger().elect(false).await.is_err()
-                || self.later_leader(term).await.is_some()
-            {
-                return;
-            }
-        }
+        // Those that did not hear of the handing over give their vote once their leader is silent. Nobody else may
+        // stand, so this one does until somebody leads, or the group ends here.
+        while self.raft.trigger().elect(false).await.is_ok()
+            && self.later_leader(term).await.is_none()
+        {}
     }
 }

@@ -105,6 +105,7 @@ impl Place {
         let mut table = self.of.table();
         table.limit = if waited > LATE { table.limit - table.limit / 16 } else { table.limit + 1 };
         table.limit = table.limit.clamp(PLACES_MIN, PLACES);
+        metrics::gauge!("fieldmesh_edge_places").set(table.limit as f64);
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::{
     ground::Ground,
     nodes::Nodes,
-    positions::{self, Ends, Positions},
+    positions::{self, Ends, Own, Positions},
     recorder::Recorder,
     tickets,
 };
@@ -84,14 +84,15 @@ pub(super) async fn read(
     let reads: Vec<Result<Option<What>, CliError>> =
         reads.buffer_unordered(AT_ONCE).collect().await;
     bar.finish_and_clear();
-    let mut positions = Positions::behind(&wanted.logs, nodes).await;
+    let own = Own::new(recorder, &wanted.people, all);
+    let mut positions = Positions::behind(&wanted.logs, nodes, own).await;
     for read in reads {
         if let Some(what) = read? {
-            positions.find_messages(&what, recorder);
+            positions.find_messages(&what);
             recorder.note(what);
         }
     }
-    positions.note(&wanted.people, recorder);
+    positions.note();
     for replica in replicas(nodes, recorder.patience(EVEN_WITHIN)).await? {
         recorder.note(replica);
     }

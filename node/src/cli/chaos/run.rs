@@ -44,8 +44,6 @@ use crate::{
 
 /// The ledger, while it is verified.
 const LEDGER: &str = "ledger.jsonl";
-/// With all that is for debuggers.
-const PROGRAM_BYTES_MAX: u64 = 1 << 30;
 /// How often it is looked whether the run is to be given up, and whether all are served.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Somebody asks for so long behind the last fault, which on a busy machine is mended later than it was to be.
@@ -72,7 +70,6 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Whether somebody gives it up, which is then in the history.
     /// Whether the run was to be given up, which is noted then.
     fn is_stopped(&self, recorder: &Recorder) -> bool {
         let why = recorder.give_up().or_else(|| self.interrupt.why());
@@ -81,6 +78,7 @@ impl Work<'_> {
         is_stopped
     }
 
+    /// Whether somebody gives it up, which is then in the history.
     fn is_interrupted(&self, recorder: &Recorder) -> bool {
         let Some(why) = self.interrupt.why() else { return false };
         recorder.note(What::Aborted { why });
@@ -116,13 +114,11 @@ pub(super) async fn on_one_that_is_there(
 /// The version, and of nodes that begin with this run what their program is: one version has many builds.
 fn product(ground: &Ground<'_>, program: Option<&Path>) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let path = match ground {
-        Ground::Made { .. } => program.map(Path::to_owned).or_else(|| fieldmesh().ok()),
-        Ground::There(_) => None,
-    };
-    match path.and_then(|path| files::read_at_most(&path, PROGRAM_BYTES_MAX).ok()) {
-        Some(bytes) => format!("{version}, program {}", hex(&sha256(&bytes))),
-        None => version.to_owned(),
+    let Ground::Made { .. } = ground else { return version.to_owned() };
+    let path = program.map_or_else(fieldmesh, |path| Ok(path.to_owned()));
+    match path.and_then(|path| files::sha256(&path)) {
+        Ok(sum) => format!("{version}, program {}", hex(&sum)),
+        Err(error) => format!("{version}, program unknown: {error}"),
     }
 }
 

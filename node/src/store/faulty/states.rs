@@ -1,8 +1,8 @@
 //! A state on a disk that is slow or broken on purpose.
 //!
-//! A state is written into memory; the disk is waited for where it is put down: by a sync, and by a checkpoint. So
-//! these are what takes longer or fails, and whoever applies meets it as on a real disk: at the next snapshot, of
-//! which the group fails and the process ends.
+//! A state is written into memory; the disk is waited for where it is put down: by a sync, which takes longer or fails,
+//! and by a checkpoint, which fails. Whoever applies meets it as on a real disk: at the next snapshot, of which the
+//! group fails and the process ends.
 //!
 //! **Invariant:** what is read is what was written. **Not here:** a power cut, which takes from the log what was not
 //! synced (`super`); bits that are others, which are turned in files, of states as of the log (`cli::chaos::rot`).
@@ -24,7 +24,11 @@ pub(super) struct FaultyState {
 
 impl FaultyState {
     fn demand_whole(&self, what: &str) -> Result<(), StoreError> {
-        if self.faults.is_broken() { Err(failed_on(&self.name, what)) } else { Ok(()) }
+        if !self.faults.is_broken() {
+            return Ok(());
+        }
+        self.faults.failed.happened();
+        Err(failed_on(&self.name, what))
     }
 }
 
@@ -63,6 +67,7 @@ impl Table for FaultyState {
         if faults.delay().is_zero() {
             return inner.sync();
         }
+        faults.slowed.happened();
         Box::pin(async move {
             slow(&faults).await;
             inner.sync().await

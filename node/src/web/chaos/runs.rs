@@ -17,6 +17,9 @@ const NAME_BYTES_MAX: usize = 64;
 /// Of a run's own: as many as a program that makes one by chance wants.
 const RUN_BYTES_MAX: usize = 32;
 
+/// The last of a run's exit codes.
+const EXIT_MAX: u8 = 3;
+
 /// What is run.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -110,6 +113,9 @@ pub(super) async fn end(
     shared: web::Data<Shared>,
 ) -> Result<web::Json<RunView>, Problem> {
     let run = named(&run)?;
+    if over.exit > EXIT_MAX {
+        return Err(Problem::invalid("`exit` is what `fieldmesh chaos run` ends with: 0 to 3"));
+    }
     note(&shared, operator.name, Deed::ChaosEnded { run: run.clone(), exit: over.exit }).await?;
     Ok(web::Json(RunView { run }))
 }
