@@ -171,7 +171,13 @@ proptest! {
             for (strike, begins) in timeline.0.iter().zip((0..).step_by(10_000)) {
                 prop_assert_eq!(strike.fault.name(), *kind);
                 prop_assert!(strike.fault.is_in_range() && !strike.fault.has_no_pick());
-                prop_assert!(matches!(strike.pick, Pick::Leader(None) | Pick::Random));
+                // Where nobody is whom it could befall, it is not there.
+                let is_wanted = match *kind {
+                    "herd" => strike.pick == Pick::All,
+                    kind if kind.starts_with("actor.") => strike.pick == Pick::Leader(None),
+                    _ => matches!(strike.pick, Pick::Leader(None) | Pick::Random),
+                };
+                prop_assert!(is_wanted, "{:?}", strike.pick);
                 prop_assert!(begins <= strike.at_ms && strike.until_ms < begins + 10_000);
             }
             prop_assert!(timeline.most_out(nodes).0 <= 1);
