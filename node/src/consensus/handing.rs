@@ -125,9 +125,14 @@ impl Group {
             return;
         }
         // Those that did not hear of the handing over give their vote once their leader is silent. Nobody else may
-        // stand, so this one does until somebody leads, or the group ends here.
-        while self.raft.trigger().elect(false).await.is_ok()
+        // stand, so this one does until somebody leads, or the group ends here; but for the first time only where a
+        // majority would have it (Ongaro, thesis §9.6): who is cut off meanwhile does not come back with a term
+        // that ends whoever leads by then.
+        let mut is_asked_before = false;
+        while self.raft.trigger().elect(is_asked_before).await.is_ok()
             && self.later_leader(term).await.is_none()
-        {}
+        {
+            is_asked_before = true;
+        }
     }
 }

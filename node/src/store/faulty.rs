@@ -128,13 +128,20 @@ fn failed_on(table: &str, reason: &str) -> StoreError {
     StoreError::Write { table: table.into(), reason: format!("CHAOS: {reason}, by a lease") }
 }
 
-/// Takes as much longer as a sync is to.
-async fn slow(faults: &DiskFaults) {
-    // Looked at again and again: the lease may end meanwhile.
-    let began = Instant::now();
-    while began.elapsed() < faults.delay() {
-        sleep(LOOK_EVERY.min(faults.delay())).await;
+/// A sync that takes as much longer as leases have it.
+fn slowed(inner: Arc<dyn Table>, faults: Arc<DiskFaults>) -> Pending<Result<(), StoreError>> {
+    if faults.delay().is_zero() {
+        return inner.sync();
     }
+    faults.slowed.happened();
+    Box::pin(async move {
+        // Looked at again and again: the lease may end meanwhile.
+        let began = Instant::now();
+        while began.elapsed() < faults.delay() {
+            sleep(LOOK_EVERY.min(faults.delay())).await;
+        }
+        inner.sync().await
+    })
 }
 
 /// The power is cut while a sync is under way, unless the lease ends before.
@@ -196,14 +203,7 @@ impl Table for FaultyLog {
             faults.failed.happened();
             return Box::pin(fading(inner, faults, Arc::clone(&self.power)));
         }
-        if faults.delay().is_zero() {
-            return inner.sync();
-        }
-        faults.slowed.happened();
-        Box::pin(async move {
-            slow(&faults).await;
-            inner.sync().await
-        })
+        slowed(inner, faults)
     }
 
     fn checkpoint(&self) -> Result<Arc<dyn Table>, StoreError> {

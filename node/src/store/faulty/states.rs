@@ -9,7 +9,7 @@
 
 use std::{future::ready, sync::Arc};
 
-use super::{failed_on, slow};
+use super::{failed_on, slowed};
 use crate::{
     chaos::DiskFaults,
     store::{Batch, Pending, Row, StoreError, Table},
@@ -63,15 +63,7 @@ impl Table for FaultyState {
         if let Err(error) = self.demand_whole("a sync fails on purpose") {
             return Box::pin(ready(Err(error)));
         }
-        let (faults, inner) = (Arc::clone(&self.faults), Arc::clone(&self.inner));
-        if faults.delay().is_zero() {
-            return inner.sync();
-        }
-        faults.slowed.happened();
-        Box::pin(async move {
-            slow(&faults).await;
-            inner.sync().await
-        })
+        slowed(Arc::clone(&self.inner), Arc::clone(&self.faults))
     }
 
     fn checkpoint(&self) -> Result<Arc<dyn Table>, StoreError> {
