@@ -148,7 +148,7 @@ impl Technician {
         let (ticket, offer) = (alert.ticket, alert.offer);
         let refuse = |reason| vec![Event::Refused { ticket, offer, reason }];
         match self.holdings.get(&ticket) {
-            Some(held) if held.offer >= offer => return vec![],
+            Some(held) if held.offer >= offer => return self.ask_again(ticket),
             Some(held) if held.phase != Phase::Reserved => return refuse(RefusalReason::Busy),
             _ => {}
         }

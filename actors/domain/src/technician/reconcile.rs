@@ -93,6 +93,12 @@ impl Technician {
         is_soon.then(|| Event::Doubted { ticket, due: now.after_s(DOUBT_LIFE_S) })
     }
 
+    /// A ticket offers what is held of it already. Where that is in doubt, the ticket was opened anew since it was
+    /// asked: only now can it answer.
+    pub(super) fn ask_again(&self, ticket: EntityId) -> Vec<Event> {
+        self.question(ticket).map(|_| Event::HeldTold { ticket }).into_iter().collect()
+    }
+
     pub(super) fn doubt_all(&mut self, promotion: u64, until: Millis) {
         let review = self.review.get_or_insert_default();
         (review.promotion, review.until) = (promotion, until);

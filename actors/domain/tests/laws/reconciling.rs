@@ -6,6 +6,7 @@
 //! | the ticket | the technician | what becomes of it |
 //! |---|---|---|
 //! | unknown | holds it | nobody answers: released at the deadline |
+//! | opened anew since it was asked | holds it | asked again once it is offered to that technician |
 //! | offered, at work | holds it by the same offer | the further of the two phases |
 //! | offered, at work | knows nothing of it, or an earlier offer | holds it again, its device is alerted anew |
 //! | offered, at work | cannot hold it | another one is sought, the customer hears so |
@@ -21,6 +22,7 @@
 //! |---|---|---|
 //! | knows anything | is unknown | forgotten |
 //! | gave it, or not | is with somebody | the ticket says who |
+//! | answered a question that a ticket opened anew asks again | was given by that answer | the ticket says who |
 //! | answered a question that the ticket has not asked yet | is matching | asks with a number above all |
 //! | was not asked, or its answer is lost | is matching | is asked again |
 //! | has another picture of a technician | is known | the technician says how it is |
@@ -28,10 +30,10 @@
 //! **Not here:** any histories at any points (`promoted`).
 
 use fieldmesh_domain::{
-    EntityId,
+    Command, EntityId,
     message::{Answer, ReceiptStatus},
-    technician::{Phase, Technician},
-    ticket::{Stage, Ticket},
+    technician::{self, Phase, Technician},
+    ticket::{self, Stage, Ticket},
 };
 
 use crate::{
@@ -48,6 +50,15 @@ impl World {
             self.reconcile(id);
         }
         self.deliver_all();
+    }
+
+    /// The customer's word survived, and arrives only now.
+    fn opens_anew(&mut self, ticket: EntityId) {
+        let is_opening = |(_, command): &&(EntityId, Command)| {
+            matches!(command, Command::Ticket(ticket::Command::Open { .. }))
+        };
+        let (_, opening) = self.asked.iter().find(is_opening).cloned().unwrap();
+        self.ask(ticket, opening);
     }
 
     fn phase(&self, number: u8, ticket: EntityId) -> Option<Phase> {
@@ -144,6 +155,35 @@ fn what_is_lost_is_given_up_at_the_deadline() {
     assert_eq!(world.receipts(0), told);
 }
 
+/// The customer's word survives and the ticket does not: it is opened once more, and counts its offers from one.
+#[test]
+fn what_is_opened_anew_and_offered_to_who_holds_it_is_not_given_up() {
+    for declined in [0, 1] {
+        let (mut world, ticket) = opened(1);
+        for _ in 0..declined {
+            world.says(0, ticket, 1, Answer::Decline { reason: String::new() });
+            world.deliver_all();
+            world.fire(ticket);
+            world.deliver_all();
+        }
+        let held = declined + 1;
+        assert_eq!(world.stands(ticket), (Stage::Offered, Some(technician(0)), held));
+        world.tickets.clear();
+        world.timers.clear();
+        world.all_are_asked();
+        world.opens_anew(ticket);
+        world.deliver(ticket, world::desk());
+        world.deliver(world::desk(), ticket);
+        // It accepts what it was offered before, and the new offer arrives only then.
+        world.accepts(0, ticket, held);
+        world.deliver_all();
+        assert_eq!(world.stands(ticket), (Stage::Accepted, Some(technician(0)), held));
+        world.fire(technician(0));
+        world.agrees_again();
+        assert_eq!(world.phase(0, ticket), Some(Phase::Committed));
+    }
+}
+
 #[test]
 fn a_customer_whose_technician_is_lost_hears_so_and_gets_another() {
     let (mut world, ticket) = opened(2);
@@ -157,6 +197,29 @@ fn a_customer_whose_technician_is_lost_hears_so_and_gets_another() {
     world.deliver_all();
     assert_eq!(world.stands(ticket).1, Some(technician(1)));
     assert_eq!(world.numbers(ticket), [2, 3]);
+}
+
+/// It counts its questions from one again, and takes the answer to a lost one for its own; the desk has forgotten that
+/// one and gives its own.
+#[test]
+fn a_desk_whose_lost_answer_was_taken_hears_who_has_the_ticket() {
+    let mut world = World::new(&hands(1));
+    let ticket = world.request(0, 1, 1);
+    world.deliver(customer(0), ticket);
+    world.deliver(ticket, world::desk());
+    let lanes = core::mem::take(&mut world.lanes);
+    world.tickets.clear();
+    world.timers.clear();
+    world.all_are_asked();
+    world.lanes = lanes;
+    world.opens_anew(ticket);
+    world.deliver(world::desk(), ticket);
+    world.deliver(ticket, technician(0));
+    world.ask(technician(0), Command::Technician(technician::Command::GoOffShift));
+    world.deliver(technician(0), world::desk());
+    world.deliver_all();
+    assert_eq!(world.stands(ticket), (Stage::Offered, Some(technician(0)), 1));
+    world.agrees_again();
 }
 
 #[test]
