@@ -45,7 +45,7 @@ use tokio::{
 };
 
 use crate::{
-    starts::Memory,
+    starts::{self, Memory},
     trust::{self, Listed, Trust},
 };
 pub use away::SentAway;
@@ -112,6 +112,9 @@ pub struct MeshOptions {
     pub trust: Arc<Trust>,
     pub credentials: Arc<LiveCredentials>,
     pub clock: Arc<dyn Clock>,
+    /// Whether what is sent is packed for those who read it so. How long it is then follows from no seed: there are
+    /// signatures in it.
+    pub packs: bool,
 }
 
 /// The node's way to all others.
@@ -249,6 +252,11 @@ impl Mesh {
     /// a moment ago. Nothing where it is not reached directly: another release may have said what it said before.
     pub fn reads(&self, number: u64) -> u32 {
         self.peer(number).map_or(0, |peer| peer.reads())
+    }
+
+    /// Whether frames for a member are packed, on a stream that was opened a moment ago.
+    pub fn packs(&self, number: u64) -> bool {
+        self.options.packs && self.reads(number) >= starts::PACKED_FRAMES
     }
 
     /// The other members.

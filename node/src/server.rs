@@ -309,6 +309,7 @@ fn meshed(
         trust: Arc::clone(trust),
         credentials: Arc::clone(live),
         clock: Arc::clone(clock),
+        packs: true,
     };
     Ok((Mesh::new(options).map_err(ServerError::Tls)?, at, faults))
 }

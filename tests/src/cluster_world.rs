@@ -110,6 +110,7 @@ struct Land {
     kit: ServiceKit,
     people: Vec<Person>,
     lines: Option<usize>,
+    packs: bool,
     /// Whether everybody was taken in.
     is_open: watch::Sender<bool>,
 }
@@ -134,6 +135,7 @@ impl Land {
             kit: ServiceKit::new(&authority),
             people,
             lines: plan.lines,
+            packs: plan.packs,
             is_open: watch::Sender::new(false),
             authority,
         })

@@ -77,6 +77,7 @@ pub fn meshed_over(
         trust,
         credentials,
         clock,
+        packs: true,
     };
     (Mesh::new(options).unwrap(), address, trusted)
 }

@@ -40,7 +40,6 @@ use super::{
 };
 use crate::{
     mesh::{Class, Mesh, Receiving, Sending},
-    starts,
     store::{Table, keys::GroupId},
 };
 
@@ -112,10 +111,10 @@ impl Client {
         mesh.open(self.target, class).await.map_err(|error| unreachable_peer(&error))
     }
 
-    /// Whether the other end of a stream that was opened a moment ago reads packed frames.
+    /// Whether frames on a stream that was opened a moment ago are packed.
     fn packs(&self) -> bool {
         let mesh = self.peers.mesh.as_ref();
-        mesh.is_some_and(|mesh| mesh.reads(self.target) >= starts::PACKED_FRAMES)
+        mesh.is_some_and(|mesh| mesh.packs(self.target))
     }
 
     /// A stream for requests of entries.

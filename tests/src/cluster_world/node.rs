@@ -273,6 +273,7 @@ async fn parts(machine: &Machine, told: Members, seed: u64) -> Result<NodeParts,
         trust: Arc::clone(&trust),
         credentials: Arc::clone(&live),
         clock: Arc::clone(&clock),
+        packs: land.packs,
     })?;
     let config = for_devices(live, &trust, &clock)?;
     let (failed, number) = (machine.clone(), *number);

@@ -46,6 +46,8 @@ pub struct Plan {
     pub loses: bool,
     /// Whether the first technician of each region accepts its first offer when that is over.
     pub late: bool,
+    /// Whether nodes pack what they send. How long that is depends on signatures, which no seed has a part in.
+    pub packs: bool,
     /// Of each region.
     pub customers: usize,
     pub technicians: usize,
@@ -95,6 +97,7 @@ impl Plan {
             moves: false,
             loses: false,
             late: false,
+            packs: true,
             customers: 3,
             technicians: 3,
             requests: 4,
@@ -104,6 +107,11 @@ impl Plan {
     /// Nothing befalls it.
     pub fn quiet(self) -> Self {
         Self { pause_ms: None, ..self }
+    }
+
+    /// What is sent is as long as the seed has it.
+    pub fn plain(self) -> Self {
+        Self { packs: false, ..self }
     }
 
     pub(super) fn all_requests(&self) -> usize {

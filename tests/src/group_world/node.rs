@@ -69,8 +69,16 @@ pub(super) async fn run(start: Start) -> turmoil::Result {
     bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let endpoint = udp::endpoint(PORT, Some(config), bytes).await;
     let (cluster, region) = (CLUSTER.to_owned(), identity(number).region());
-    let mesh =
-        Mesh::new(MeshOptions { endpoint, number, region, cluster, trust, credentials, clock })?;
+    let mesh = Mesh::new(MeshOptions {
+        endpoint,
+        number,
+        region,
+        cluster,
+        trust,
+        credentials,
+        clock,
+        packs: true,
+    })?;
     let members: Vec<Member> = (1..=nodes)
         .map(|number| {
             let address = (turmoil::lookup(host(number)), PORT).into();
