@@ -65,6 +65,29 @@ pub struct TimerItem {
     pub generation: u32,
 }
 
+impl TimerItem {
+    pub fn place(&self) -> TimerPlace {
+        let Self { due_ms, entity, name, .. } = *self;
+        TimerPlace { due_ms, entity: entity.to_bytes(), name }
+    }
+}
+
+/// Where a timer row stands in its table, maybe one that cannot be read: what is due first comes first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimerPlace {
+    pub due_ms: u64,
+    pub entity: [u8; 16],
+    pub name: u8,
+}
+
+/// Timer rows that could be read, in the order of the table.
+#[derive(Debug, Clone)]
+pub struct TimerRows {
+    pub items: Vec<TimerItem>,
+    /// Where the next one stands; none where the table holds no more of them.
+    pub next: Option<TimerPlace>,
+}
+
 /// A row of a mailbox: the signed message, to be sealed when it is transmitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailItem {
@@ -200,11 +223,11 @@ pub trait Journal: Send + Sync + 'static {
     /// A failed read.
     fn outbox(&self, limit: usize) -> Result<Rows<OutboxItem>, JournalError>;
 
-    /// The timers that fall due first.
+    /// The timers that fall due first, from a place in their table on.
     ///
     /// # Errors
     /// A failed read.
-    fn timers(&self, limit: usize) -> Result<Rows<TimerItem>, JournalError>;
+    fn timers(&self, from: TimerPlace, limit: usize) -> Result<TimerRows, JournalError>;
 
     /// The oldest mail of a device.
     ///

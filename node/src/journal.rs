@@ -23,7 +23,7 @@ use fieldmesh_actors::{
     commit::{Cause, Draft, Proposal, Settle, ShardId},
     seams::{
         Clock, Entropy, Journal, JournalError, Loaded, MailItem, OutboxItem, Pending, Queued,
-        Replay, Rows, Serves, TimerItem,
+        Replay, Rows, Serves, TimerPlace, TimerRows,
     },
 };
 use fieldmesh_domain::{EntityId, placement::PLACEMENT};
@@ -183,8 +183,8 @@ impl Journal for ShardJournal {
         self.inner.outbox(limit)
     }
 
-    fn timers(&self, limit: usize) -> Result<Rows<TimerItem>, JournalError> {
-        self.inner.timers(limit)
+    fn timers(&self, from: TimerPlace, limit: usize) -> Result<TimerRows, JournalError> {
+        self.inner.timers(from, limit)
     }
 
     fn mail(&self, to: EntityId, limit: usize) -> Result<Rows<MailItem>, JournalError> {

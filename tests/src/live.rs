@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use fieldmesh_actors::seams::{Clock, Entropy as _, Journal as _};
+use fieldmesh_actors::seams::{Clock, Entropy as _, Journal as _, TimerPlace};
 use fieldmesh_device::{
     enroll::{self, EnrollError, Enrolled},
     http::{Request, exchange},
@@ -352,7 +352,7 @@ impl Live {
             }
         }
         for journal in node.journals() {
-            for timer in journal.timers(10_000).unwrap().items {
+            for timer in journal.timers(TimerPlace::default(), 10_000).unwrap().items {
                 kept.insert(format!("{} timer", timer.entity), format!("{}", timer.due_ms));
             }
         }

@@ -9,8 +9,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use fieldmesh_actors::{
-    commit::{Cause, Draft},
-    seams::{Journal, JournalError, Loaded},
+    commit::{Cause, Draft, TimerChange},
+    seams::{Journal, JournalError, Loaded, TimerItem, TimerPlace},
 };
 use fieldmesh_domain::{
     EntityId, EntityKind, IndexRow, Region,
@@ -209,4 +209,39 @@ async fn the_log_tells_where_a_step_stands_and_nothing_of_one_that_was_refused()
     assert_eq!((behind.from, behind.steps.len()), (first.index + 1, 1));
     let behind = journal.steps_behind(u64::MAX).unwrap();
     assert_eq!((behind.applied, behind.steps.len()), (last.index, 0));
+}
+
+/// A shard that opens reads a portion of its timers, and the next one when that has fired.
+#[tokio::test]
+async fn timers_are_read_in_portions_that_follow_each_other() {
+    let stand = Stand::of(GROUPS_PER_REGION).await;
+    let journal = stand.journal(HOME, LEVEL);
+    let region = stand.authorities[HOME].region();
+    let mut stored = Vec::new();
+    // Those that are due together are several portions.
+    for number in 0..5 {
+        let entity = EntityId::new(EntityKind::Customer, region, [number; 10]);
+        let timers = [(0, 10), (1, 20), (2, 30 + u64::from(number))];
+        let set = |(name, due_ms)| TimerChange { name, generation: 1, due_ms: Some(due_ms) };
+        let timers = timers.map(set).to_vec();
+        let item = |change: &TimerChange| {
+            let TimerChange { name, generation, due_ms } = *change;
+            TimerItem { due_ms: due_ms.unwrap(), entity, name, generation }
+        };
+        stored.extend(timers.iter().map(item));
+        let draft = Draft { timers, ..draft(&journal, entity, &["one"]) };
+        journal.submit(draft).await.unwrap().done.await.unwrap();
+    }
+    stored.sort();
+    let all = journal.timers(TimerPlace::default(), 100).unwrap();
+    assert_eq!((all.items, all.next), (stored.clone(), None));
+    let (mut read, mut from) = (Vec::new(), Some(TimerPlace::default()));
+    while let Some(place) = from {
+        let portion = journal.timers(place, 3).unwrap();
+        assert_eq!(portion.items.len(), 3, "15 are 5 portions");
+        read.extend(portion.items);
+        from = portion.next;
+        assert_eq!(from, stored.get(read.len()).map(TimerItem::place));
+    }
+    assert_eq!(read, stored);
 }

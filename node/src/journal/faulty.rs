@@ -10,7 +10,7 @@ use fieldmesh_actors::{
     commit::{Cause, Draft, Settle, ShardId},
     seams::{
         Journal, JournalError, Loaded, MailItem, OutboxItem, Pending, Queued, Replay, Rows, Serves,
-        TimerItem,
+        TimerPlace, TimerRows,
     },
 };
 use fieldmesh_domain::EntityId;
@@ -86,8 +86,8 @@ impl<J: Journal> Journal for FaultyJournal<J> {
         self.inner.outbox(limit)
     }
 
-    fn timers(&self, limit: usize) -> Result<Rows<TimerItem>, JournalError> {
-        self.inner.timers(limit)
+    fn timers(&self, from: TimerPlace, limit: usize) -> Result<TimerRows, JournalError> {
+        self.inner.timers(from, limit)
     }
 
     fn mail(&self, to: EntityId, limit: usize) -> Result<Rows<MailItem>, JournalError> {

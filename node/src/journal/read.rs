@@ -1,9 +1,14 @@
 //! Reading back: entities, rows for the pumps, and the history of an entity.
 
+use std::array;
+
 use fieldmesh_actors::{
     commit::{Cause, Mail},
     mail::About,
-    seams::{JournalError, Loaded, MailItem, OutboxItem, Replay, Rows, Serves, TimerItem},
+    seams::{
+        JournalError, Loaded, MailItem, OutboxItem, Replay, Rows, Serves, TimerItem, TimerPlace,
+        TimerRows,
+    },
 };
 use fieldmesh_domain::{
     Aggregate, EntityId, EntityKind, IndexRow, MessageKind, TimerName,
@@ -21,6 +26,7 @@ use crate::{
     consensus::machine::slots,
     sealing::{Key, Place},
     store::{
+        Row,
         keys::state,
         rows::{self, DedupRow, Head, OutboxRow, SnapshotRow, TimerRow},
     },
@@ -297,9 +303,12 @@ impl Inner {
         })
     }
 
-    pub(super) fn timers(&self, limit: usize) -> Result<Rows<TimerItem>, JournalError> {
-        let (from, until) = state::timer_range();
-        self.readable(&from, &until, limit, timer)
+    pub(super) fn timers(&self, from: TimerPlace, limit: usize) -> Result<TimerRows, JournalError> {
+        let (_, until) = state::timer_range();
+        let from = state::timer_due(from.due_ms, &from.entity, from.name);
+        let mut rows = self.table.scan(&from, &until, limit + 1).map_err(store_error)?;
+        let next = if rows.len() > limit { rows.pop().map(|(key, _)| place(&key)) } else { None };
+        Ok(TimerRows { items: read_each(rows, timer), next })
     }
 
     pub(super) fn mail(&self, to: EntityId, limit: usize) -> Result<Rows<MailItem>, JournalError> {
@@ -319,8 +328,7 @@ impl Inner {
         })
     }
 
-    /// The rows of a range that can be read. One that cannot is reported and passed over: it must
-    /// not stand in the way of the others.
+    /// The rows of a range that can be read.
     fn readable<T>(
         &self,
         from: &[u8],
@@ -330,20 +338,25 @@ impl Inner {
     ) -> Result<Rows<T>, JournalError> {
         let rows = self.table.scan(from, until, limit).map_err(store_error)?;
         let is_all = rows.len() < limit;
-        let mut items = Vec::with_capacity(rows.len());
-        for (key, value) in rows {
-            match read(&key, &value) {
-                Ok(item) => items.push(item),
-                // The owner was erased with all that it had to say.
-                Err(JournalError::Erased { .. }) => {}
-                Err(error) => {
-                    metrics::counter!("fieldmesh_rows_unreadable_total").increment(1);
-                    tracing::error!(row = rows::name(&key), %error, "a row is passed over");
-                }
+        Ok(Rows { items: read_each(rows, read), is_all })
+    }
+}
+
+/// One that cannot be read is reported and passed over: it must not stand in the way of the others.
+fn read_each<T>(rows: Vec<Row>, read: impl Fn(&[u8], &[u8]) -> Result<T, JournalError>) -> Vec<T> {
+    let mut items = Vec::with_capacity(rows.len());
+    for (key, value) in rows {
+        match read(&key, &value) {
+            Ok(item) => items.push(item),
+            // The owner was erased with all that it had to say.
+            Err(JournalError::Erased { .. }) => {}
+            Err(error) => {
+                metrics::counter!("fieldmesh_rows_unreadable_total").increment(1);
+                tracing::error!(row = rows::name(&key), %error, "a row is passed over");
             }
         }
-        Ok(Rows { items, is_all })
     }
+    items
 }
 
 impl super::ShardJournal {
@@ -453,6 +466,17 @@ fn trailing_u64(key: &[u8]) -> Result<u64, JournalError> {
         .last_chunk::<8>()
         .ok_or_else(|| JournalError::Failed("an outbox key is too short".into()))?;
     Ok(u64::from_be_bytes(*bytes))
+}
+
+/// The place of a due row. A damaged key has one too, which is not before those of the rows before it.
+fn place(key: &[u8]) -> TimerPlace {
+    let mut bytes = key.iter().skip(1).copied();
+    let mut next = || bytes.next().unwrap_or_default();
+    TimerPlace {
+        due_ms: u64::from_be_bytes(array::from_fn(|_| next())),
+        entity: array::from_fn(|_| next()),
+        name: next(),
+    }
 }
 
 /// A timer from its due row: kind, due, entity, name → generation.
