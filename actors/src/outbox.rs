@@ -8,6 +8,9 @@
 //! all rows of the lane are redirected by one log entry, in their order; their old numbers stay as *void*
 //! rows until the shards that wait for them have taken them.
 //!
+//! A row for a shard that nobody leads, as far as is known here, is told again as soon as somebody does; all else
+//! waits ever longer for its next try.
+//!
 //! **Invariants:** at most `IN_FLIGHT_MAX` rows are under way, so a receiver's cursor stays small;
 //! what is in memory is a window on the table, never more than `WINDOW_ROWS`; in a lane, what is for a
 //! shard that served its entity before goes first. **Not here:** who owns an entity (`Courier`), the effect
@@ -24,7 +27,7 @@ use fieldmesh_domain::{
     mutant::{Mutant, is_planted},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     admission::Backlog,
@@ -209,20 +212,33 @@ impl State {
             }
             self.in_flight += 1;
             lane.sent = Some(Instant::now());
-            let number = row.number;
+            let (number, pause) = (row.number, pause(lane.failures.saturating_add(1)));
+            // What changes while it is told is not missed.
+            let led_anew = self.courier.led_anew(row.shard);
             let told = self.courier.tell(self.shard, row);
             let me = me.clone();
             tokio::spawn(async move {
                 let result = told.await;
+                let waits = result == Err(AskError::NotLeader);
                 // The pump is gone with its shard; the row is in the log.
-                drop(me.send_message(Msg::Told { lane: id, number, result }));
+                let is_over = me.send_message(Msg::Told { lane: id, number, result }).is_err();
+                if waits && !is_over {
+                    drop(timeout(pause, led_anew).await);
+                    drop(me.send_message(Msg::Retry { lane: id }));
+                }
             });
         }
     }
 
     fn told(&mut self, me: &ActorRef<Msg>, id: LaneId, number: u64, result: Result<(), AskError>) {
-        if result.is_err_and(|error| error.is_retryable()) {
-            return self.again(me, id);
+        match result {
+            // Whoever told it waits for somebody to lead.
+            Err(AskError::NotLeader) => {
+                self.failed(id);
+                return;
+            }
+            Err(error) if error.is_retryable() => return self.again(me, id),
+            _ => {}
         }
         let Some(lane) = self.lanes.get_mut(&id) else {
             return;
@@ -254,14 +270,18 @@ impl State {
     }
 
     fn again(&mut self, me: &ActorRef<Msg>, id: LaneId) {
-        let Some(lane) = self.lanes.get_mut(&id) else {
-            return;
-        };
+        if let Some(failures) = self.failed(id) {
+            me.send_after(pause(failures), move || Msg::Retry { lane: id });
+        }
+    }
+
+    /// How often in a row that happened to a lane.
+    fn failed(&mut self, id: LaneId) -> Option<u32> {
+        let lane = self.lanes.get_mut(&id)?;
         lane.busy = false;
         lane.failures = lane.failures.saturating_add(1);
         metrics::counter!("fieldmesh_outbox_retries_total").increment(1);
-        let pause = RETRY_MIN.saturating_mul(1 << lane.failures.min(8)).min(RETRY_MAX);
-        me.send_after(pause, move || Msg::Retry { lane: id });
+        Some(lane.failures)
     }
 
     /// Has all rows of a lane told to the shard that serves its entity by now. Where this node does not
@@ -306,3 +326,11 @@ impl State {
         }
     }
 }
+
+/// The pause after so many failures in a row.
+fn pause(failures: u32) -> Duration {
+    RETRY_MIN.saturating_mul(1 << failures.min(8)).min(RETRY_MAX)
+}
+
+#[cfg(test)]
+mod tests;

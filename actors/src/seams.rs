@@ -277,6 +277,10 @@ pub trait Courier: Send + Sync + 'static {
     /// Takes an outbox row to the shard that owns its entity; ends when it is committed there.
     fn tell(&self, from: ShardId, item: OutboxItem) -> Pending<Result<(), AskError>>;
 
+    /// Ends when somebody else leads a shard than did when this was called; not before whoever waits gives up, where
+    /// nothing is heard of that here.
+    fn led_anew(&self, shard: ShardId) -> Pending<()>;
+
     /// The shard that serves an entity, as far as is known here.
     fn serving(&self, entity: EntityId) -> Option<ShardId>;
 

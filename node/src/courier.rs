@@ -569,6 +569,10 @@ impl Courier for NodeCourier {
         }
     }
 
+    fn led_anew(&self, shard: ShardId) -> Pending<()> {
+        self.until_led_anew(shard)
+    }
+
     fn serving(&self, entity: EntityId) -> Option<ShardId> {
         self.known.group_of(entity)
     }

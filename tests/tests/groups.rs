@@ -13,14 +13,20 @@ use std::{
     time::Duration,
 };
 
-use fieldmesh_actors::commit::{Proposal, Settle};
+use fieldmesh_actors::{
+    commit::{Proposal, Settle},
+    seams::Courier as _,
+};
+use fieldmesh_domain::placement::Home;
 use fieldmesh_node::{
+    cluster,
     consensus::{
         Group, ProposeError,
         group::{self, GroupOptions, NotTransferred},
         install,
         service::Members,
     },
+    courier::NodeCourier,
     mesh::{Member, Mesh},
     store::{
         Batch, Engine, Role,
@@ -34,7 +40,7 @@ use fieldmesh_tests::{
     group_world::commit,
     live::{now_s, until},
     mesh::{identity, meshed, raw},
-    pki::Authority,
+    pki::{Authority, REGION},
 };
 use tokio::task::JoinHandle;
 
@@ -247,6 +253,25 @@ async fn leadership_goes_where_it_is_sent() {
         group.last_leader() == Some((term, next)) && group.led() == led
     };
     until("each knows it", async || cluster.running().all(agrees).then_some(())).await;
+}
+
+/// So an outbox tells the next leader what the last one did not take, instead of when its pause is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_another_leader_hears_when_there_is_one() {
+    let cluster = Cluster::of(3).await;
+    cluster.commit(10).await;
+    cluster.agree().await;
+    let leader = cluster.leader().await;
+    let (next, third) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    let home = Home::new(REGION.parse().unwrap(), 0, 1);
+    let known = cluster::Cluster::new(Default::default(), home);
+    let courier = NodeCourier::new(third, None, known);
+    courier.add_group(GROUP, cluster.group(third).clone());
+    let before = cluster.group(third).leader();
+    let led_anew = courier.led_anew(GROUP);
+    cluster.group(leader).transfer(next).await.unwrap();
+    tokio::time::timeout(SLOW, led_anew).await.expect("it hears of it");
+    assert_ne!(cluster.group(third).leader(), before);
 }
 
 /// A leader of openraft that hands over serves nobody any more, whether anybody takes it or not.

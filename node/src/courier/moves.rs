@@ -2,11 +2,12 @@
 //!
 //! A change of leaders takes milliseconds, and who asks meanwhile waits no longer than that: it is woken by what this
 //! node hears of it. **Invariants:** what changes between a look and the wait that follows it is not missed; nobody
-//! waits for news longer than [`LOOK_EVERY`] at a time. **Not here:** asking (`courier`), who leads (`consensus`).
+//! who asks waits for news longer than [`LOOK_EVERY`] at a time. **Not here:** asking (`courier`), who leads
+//! (`consensus`).
 
-use std::{future::pending, time::Duration};
+use std::{future::pending, sync::Weak, time::Duration};
 
-use fieldmesh_actors::{ShardHandle, commit::ShardId};
+use fieldmesh_actors::{ShardHandle, commit::ShardId, seams::Pending};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -55,6 +56,43 @@ impl NodeCourier {
         let (opened, group) = (self.opened.subscribe(), self.group(shard));
         let leader = group.as_ref().and_then(Group::leader);
         Sight { group, leader, opened }
+    }
+
+    /// Ends when another node comes to lead a shard, as the replica here hears, or when the shard begins here.
+    pub(super) fn until_led_anew(&self, shard: ShardId) -> Pending<()> {
+        let Sight { group, mut leader, mut opened } = self.sight(shard);
+        let (me, number) = (Weak::clone(&self.me), self.number);
+        let is_here = move || me.upgrade().is_some_and(|me| me.shard(shard).is_some());
+        let mut was_here = is_here();
+        let led = async move {
+            let Some(group) = group else { return pending().await };
+            while let Some(next) = group.next_leader(leader).await {
+                // Where it is this node, its shard is about to begin.
+                if next.is_some_and(|next| next != number) {
+                    return;
+                }
+                leader = next;
+            }
+            // The group has ended, and tells nothing any more.
+            pending().await
+        };
+        let begun = async move {
+            while opened.changed().await.is_ok() {
+                let is_here = is_here();
+                let was_here = std::mem::replace(&mut was_here, is_here);
+                if is_here && !was_here {
+                    return;
+                }
+            }
+            pending().await
+        };
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                () = led => {}
+                () = begun => {}
+            }
+        })
     }
 
     /// A shard that runs here, or is about to: whoever hears of a new leader asks it at once.
