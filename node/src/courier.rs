@@ -310,18 +310,18 @@ impl NodeCourier {
 
 /// Groups.
 impl NodeCourier {
-    /// Whether a node may lead, as it says itself; whom it is not heard from may not be there any more.
-    pub async fn may_lead(&self, node: u64) -> bool {
+    /// Whether a node may lead a group, as it says itself; none where it is not heard.
+    pub async fn may_lead(&self, node: u64, shard: ShardId) -> Option<bool> {
         match &self.ways {
-            Some(ways) => ways.may_lead(node).await.unwrap_or(false),
-            None => true,
+            Some(ways) => ways.may_lead(node, Some(shard)).await,
+            None => Some(true),
         }
     }
 
     /// Whether a node answers.
     pub async fn is_heard(&self, node: u64) -> bool {
         match &self.ways {
-            Some(ways) => ways.may_lead(node).await.is_some(),
+            Some(ways) => ways.may_lead(node, None).await.is_some(),
             None => false,
         }
     }

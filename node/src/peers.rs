@@ -89,8 +89,11 @@ impl Peers {
                 let page = self.opened(from, &wanted).await?;
                 send.frame(&rows::encode(&page)).await.map_err(|error| text(&error))?;
             }
-            Opening::MayLead => {
-                let may = self.hosting.health() == Health::Well;
+            Opening::MayLead(group) => {
+                let may = match group {
+                    Some(group) => self.groups.may_lead(group),
+                    None => self.hosting.health() == Health::Well,
+                };
                 send.frame(&rows::encode(&may)).await.map_err(|error| text(&error))?;
             }
             Opening::Recorded(certificate) => {

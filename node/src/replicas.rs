@@ -5,7 +5,7 @@
 //! between the steps, so whoever leads next goes on from whatever is there.
 //!
 //! **Invariants:** a group changes by one step at a time; it is handed only to a voter that answered just
-//! now and has what there is, and to one that did not take it only after a while again; a node whose disk
+//! now, has what there is and may lead it, and to one that did not take it only after a while again; a node whose disk
 //! does not do well keeps nothing that another could lead, and one of another region nothing that one at
 //! home could. **Not here:** which step is next (`step`), who is wanted (`domain::placement`), how a group
 //! changes (`consensus::replicas`).
@@ -150,7 +150,10 @@ async fn hand_on_but(group: &Group, courier: &NodeCourier, me: u64, refused: &mu
     let abroad = group.replicas().voters.into_iter().filter(|node| !at_home.contains(node));
     let not = refused.now();
     for node in at_home.iter().copied().chain(abroad).filter(|node| !not.contains(node)) {
-        if node == me || !group.has_caught_up(node) || !courier.may_lead(node).await {
+        if node == me
+            || !group.has_caught_up(node)
+            || !may_take(group, courier, node, refused).await
+        {
             continue;
         }
         let handed = hand_to(group, node, refused).await;
@@ -158,6 +161,16 @@ async fn hand_on_but(group: &Group, courier: &NodeCourier, me: u64, refused: &mu
             return;
         }
     }
+}
+
+/// Whether a voter says that it may lead the group. Handing it to one that may not ends only after an election
+/// timeout: that one is passed over for a while, as who did not take it.
+async fn may_take(group: &Group, courier: &NodeCourier, node: u64, refused: &mut Refused) -> bool {
+    let may = courier.may_lead(node, group.group).await;
+    if may == Some(false) {
+        refused.add(node);
+    }
+    may == Some(true)
 }
 
 /// Whether another voter leads by now, because it was asked to.
@@ -193,9 +206,10 @@ async fn advance(
         Step::AddLearners(nodes) => group.add_learners(nodes).await,
         Step::SetVoters(voters) => group.set_voters(voters).await,
         Step::RemoveLearners(nodes) => group.remove_learners(nodes).await,
-        Step::HandTo(node) if !courier.may_lead(*node).await => return BTreeSet::new(),
         Step::HandTo(node) => {
-            hand_to(group, *node, refused).await;
+            if may_take(group, courier, *node, refused).await {
+                hand_to(group, *node, refused).await;
+            }
             return BTreeSet::new();
         }
     };

@@ -89,7 +89,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        consensus::group::{Group, GroupOptions, SNAPSHOT_EVERY},
+        consensus::{
+            group::{Group, GroupOptions, SNAPSHOT_EVERY},
+            service::Members,
+        },
         store::{
             Engine, Role,
             health::{Health, Limits},
@@ -140,11 +143,16 @@ mod tests {
         let disk = Disk::new(Duration::from_millis(1));
         let ([group, other], disk_health) = groups(&disk).await;
         let mut health = group.health();
+        let members = Members::new(Arc::new(disk.clone()), 1);
+        members.add(1, group.raft.clone(), group.health());
+        members.add(2, other.raft.clone(), other.health());
+        let may_lead = || [1, 2, 3].map(|number| members.may_lead(number));
         disk.hold_up_states(HELD_UP);
         for _ in 0..10 {
             group.barrier().await.unwrap();
         }
         assert!(!health.has_changed().unwrap(), "each took less than is a stall");
+        assert_eq!(may_lead(), [true, true, false], "nobody leads what does not run here");
         let mut outcomes = Vec::new();
         for _ in 0..20 {
             outcomes.push(group.submit(&Proposal::Settle(Settle::default())).await.unwrap());
@@ -154,6 +162,7 @@ mod tests {
         other.barrier().await.unwrap();
         let others = (*other.health().borrow(), *disk_health.borrow());
         assert_eq!(others, (Health::Well, Health::Well), "the others may be led here");
+        assert_eq!(may_lead(), [false, true, false], "whoever asks is told of the group");
         for outcome in outcomes {
             outcome.await.unwrap();
         }

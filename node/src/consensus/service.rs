@@ -91,6 +91,12 @@ impl Members {
         self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
     }
 
+    /// Whether this node may lead a group, which it does only where that runs here: by the disk that all of them
+    /// share, and by what this one has there alone.
+    pub fn may_lead(&self, group: GroupId) -> bool {
+        self.get(group).is_some_and(|served| served.may_lead())
+    }
+
     /// When a leader of a group was heard last.
     pub(super) fn heard(&self, group: GroupId) -> Option<Instant> {
         *self.get(group)?.heard.lock().unwrap_or_else(PoisonError::into_inner)

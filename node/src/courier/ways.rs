@@ -159,9 +159,9 @@ impl Ways {
         self.question(node, &Opening::Opened(wanted)).await
     }
 
-    /// Asks a node whether it may lead; none where it does not answer.
-    pub(super) async fn may_lead(&self, node: u64) -> Option<bool> {
-        self.question(node, &Opening::MayLead).await
+    /// Asks a node whether it may lead a group, or any; none where it does not answer.
+    pub(super) async fn may_lead(&self, node: u64, group: Option<u32>) -> Option<bool> {
+        self.question(node, &Opening::MayLead(group)).await
     }
 
     /// Asks a node what the auditor found in a shard that it leads; none where it does not, or does not answer.

@@ -48,9 +48,10 @@ pub enum Opening {
     /// answered by yes or no, or nothing.
     #[n(5)]
     Recorded(#[n(0)] Recorded),
-    /// Whether the node may lead: answered by yes or no.
+    /// Whether the node may lead a group, or, where none is named, any: answered by yes or no. Nodes of before look at
+    /// no group.
     #[n(6)]
-    MayLead,
+    MayLead(#[n(0)] Option<u32>),
     /// The number of a row that was redirected is to be taken; answered by whether it is.
     #[n(7)]
     TakeVoid(#[n(0)] Void),

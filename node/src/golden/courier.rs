@@ -35,7 +35,8 @@ fn openings() {
         ("8204 81 84 01 02 <tkt> 0a", Opening::Rows(wanted(Some(ticket())))),
         ("8204 81 84 01 02 f6 0a", Opening::Rows(wanted(None))),
         ("8205 81 83 <reg> <serial> <issuer>", Opening::Recorded(recorded)),
-        ("8206 80", Opening::MayLead),
+        ("8206 80", Opening::MayLead(None)),
+        ("8206 81 03", Opening::MayLead(Some(3))),
         ("8207 81 83 01 02 03", Opening::TakeVoid(Void { shard: 1, from: 2, number: 3 })),
         ("8208 81 83 <slot> 01 02", Opening::GiveSlot(gift)),
         (
