@@ -32,11 +32,13 @@ use crate::{
 
 /// Questions under way to one node, by who asks: together half of the streams that it allows, so that consensus
 /// always finds one. Each has its own, so that who asks for new work keeps nobody from ending the old, and nobody
-/// keeps this node from seeing how the others are.
+/// keeps this node from seeing how the others are: least of all, whether they are there and may lead, which they say at
+/// once while they read rows or wait for a quorum for other answers.
 const WITHIN_MAX: usize = 256;
 const CUSTOMERS_MAX: usize = 64;
 const OTHERS_MAX: usize = 128;
-const LOOKS_MAX: usize = 64;
+const LOOKS_MAX: usize = 48;
+const CALLS_MAX: usize = 16;
 /// An ask waits so long for its turn: whoever sent it asks again later.
 const TURN_WITHIN: Duration = Duration::from_secs(5);
 /// A commit takes milliseconds; a device asks again after ten seconds.
@@ -62,6 +64,8 @@ enum Asker {
     Other,
     /// This node itself, which changes nothing.
     Look,
+    /// The same, about what the other one says without looking at anything else.
+    Call,
 }
 
 impl Asker {
@@ -81,6 +85,7 @@ struct Turns {
     customers: Arc<Semaphore>,
     others: Arc<Semaphore>,
     looks: Arc<Semaphore>,
+    calls: Arc<Semaphore>,
 }
 
 impl Default for Turns {
@@ -91,6 +96,7 @@ impl Default for Turns {
             customers: of(CUSTOMERS_MAX),
             others: of(OTHERS_MAX),
             looks: of(LOOKS_MAX),
+            calls: of(CALLS_MAX),
         }
     }
 }
@@ -102,6 +108,7 @@ impl Turns {
             Asker::Customer => self.customers,
             Asker::Other => self.others,
             Asker::Look => self.looks,
+            Asker::Call => self.calls,
         }
     }
 
@@ -161,7 +168,7 @@ impl Ways {
 
     /// Asks a node whether it may lead a group, or any; none where it does not answer.
     pub(super) async fn may_lead(&self, node: u64, group: Option<u32>) -> Option<bool> {
-        self.question(node, &Opening::MayLead(group)).await
+        self.asked_by(Asker::Call, node, &Opening::MayLead(group)).await
     }
 
     /// Asks a node what the auditor found in a shard that it leads; none where it does not, or does not answer.
@@ -201,9 +208,18 @@ impl Ways {
     }
 
     async fn question<T: for<'b> Decode<'b, ()>>(&self, node: u64, asked: &Opening) -> Option<T> {
+        self.asked_by(Asker::Look, node, asked).await
+    }
+
+    async fn asked_by<T: for<'b> Decode<'b, ()>>(
+        &self,
+        asker: Asker,
+        node: u64,
+        asked: &Opening,
+    ) -> Option<T> {
         let question = rows::encode(asked);
         let asked = async {
-            let _turn = self.turns(node).of(Asker::Look).acquire_owned().await.ok()?;
+            let _turn = self.turns(node).of(asker).acquire_owned().await.ok()?;
             let (send, receive) = self.mesh.open(node, Class::Application).await.ok()?;
             exchange(send, receive, &question).await
         };
@@ -242,13 +258,26 @@ mod tests {
             next(Asker::Customer).await.is_none(),
             "customers wait for each other, and not for ever"
         );
-        for asker in [Asker::Within, Asker::Other, Asker::Look] {
+        for asker in [Asker::Within, Asker::Other, Asker::Look, Asker::Call] {
             assert!(next(asker).await.is_some());
         }
         let waiting = tokio::spawn(turns.clone().next(Asker::Customer));
         tokio::task::yield_now().await;
         drop(held.pop());
         assert!(waiting.await.unwrap().is_some(), "whoever waited comes next");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_looks_at_much_hears_all_the_same_who_is_there() {
+        let turns = Turns::default();
+        let mut held = Vec::new();
+        for _ in 0..LOOKS_MAX {
+            held.push(turns.clone().next(Asker::Look).await.unwrap());
+        }
+        assert!(turns.clone().next(Asker::Look).await.is_none(), "a look waits for another");
+        assert!(turns.clone().next(Asker::Call).await.is_some());
+        let all = WITHIN_MAX + CUSTOMERS_MAX + OTHERS_MAX + LOOKS_MAX + CALLS_MAX;
+        assert_eq!(all, 512, "half of a node's streams");
     }
 
     #[test]
