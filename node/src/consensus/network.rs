@@ -154,7 +154,9 @@ impl Client {
         for id in self.search.questions(first) {
             let question = Request::Append(search::question(first, id)).encode();
             // A stream ends with what does not fit.
-            let answer = question_on(self.open_for_entries().await.ok()?, &question).await.ok()?.1;
+            let stream = self.open_for_entries().await.ok()?;
+            self.search.asks();
+            let answer = question_on(stream, &question).await.ok()?.1;
             match answer {
                 Answer::Append(AppendEntriesResponse::Success) => {
                     let known = self.search.found(id, first);
@@ -164,6 +166,7 @@ impl Client {
                 _ => return None,
             }
         }
+        self.search.found_nothing();
         self.search.answer(first)
     }
 

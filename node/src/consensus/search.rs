@@ -16,11 +16,16 @@ use super::{LogId, Types, log_store::LogStore};
 const FEW: u64 = 16;
 /// A follower that has not all may lack what was under way when the last leader ended, which is less than this.
 const UNDER_WAY: u64 = 64;
+/// Questions to a follower whose answers may be lost: each holds up what it is sent for as long as it is waited for.
+const ASKED_MAX: u32 = 6;
 
 /// What is known of one follower by whoever speaks to it, in one term.
 pub(super) struct Search {
     log: LogStore,
-    was_asked: bool,
+    /// Questions that it was sent.
+    asked: u32,
+    /// It has said all that it is asked for.
+    is_answered: bool,
     /// The follower has everything until here.
     has: Option<LogId>,
     /// The last that openraft knows it to have, or was about to find out.
@@ -29,13 +34,14 @@ pub(super) struct Search {
 
 impl Search {
     pub(super) fn new(log: LogStore) -> Self {
-        Self { log, was_asked: false, has: None, passed: None }
+        Self { log, asked: 0, is_answered: false, has: None, passed: None }
     }
 
     /// What to ask a follower for before it is sent the first request, in this order: the last entry that was there
-    /// before the leader's term, then one a little before that. Nothing, where there is little to search.
-    pub(super) fn questions(&mut self, first: &AppendEntriesRequest<Types>) -> Vec<LogId> {
-        if std::mem::replace(&mut self.was_asked, true) {
+    /// before the leader's term, then one a little before that. Nothing, where there is little to search. Once it has
+    /// answered it is asked no more; before, only so often.
+    pub(super) fn questions(&self, first: &AppendEntriesRequest<Types>) -> Vec<LogId> {
+        if self.is_answered || self.asked >= ASKED_MAX {
             return Vec::new();
         }
         let Some(last) = self.log.before_term(first.vote.leader_id.term) else { return Vec::new() };
@@ -45,6 +51,16 @@ impl Search {
         ids.filter(|id| id.index >= begin + FEW).collect()
     }
 
+    /// A question goes to the follower, and its answer may be lost.
+    pub(super) fn asks(&mut self) {
+        self.asked += 1;
+    }
+
+    /// The follower has none of what it was asked for, or was asked for nothing.
+    pub(super) fn found_nothing(&mut self) {
+        self.is_answered = true;
+    }
+
     /// The follower said after the first request was made that it has this entry on its disk, and so all before it:
     /// what to answer that request.
     pub(super) fn found(
@@ -52,7 +68,7 @@ impl Search {
         id: LogId,
         first: &AppendEntriesRequest<Types>,
     ) -> Option<LogId> {
-        self.has = Some(id);
+        (self.has, self.is_answered) = (Some(id), true);
         let last = first.entries.last().map(|entry| entry.log_id);
         let known = last.filter(|last| *last <= id)?;
         self.passed = Some(known);
@@ -146,8 +162,9 @@ mod tests {
         let mut search = search().await;
         let first = behind(49);
         assert_eq!(search.questions(&first), [id(1, 99)]);
-        assert!(search.questions(&first).is_empty(), "it is asked once");
+        search.asks();
         assert_eq!(search.found(id(1, 99), &first), Some(id(1, 57)), "it was heard just now");
+        assert!(search.questions(&first).is_empty(), "it has answered");
         assert_eq!(search.answer(&behind(57)), None, "openraft knows that");
         assert_eq!(search.answer(&behind(80)), Some(id(1, 80)));
         assert_eq!(search.answer(&behind(80)), None, "here it sends on");
@@ -170,6 +187,31 @@ mod tests {
         assert_eq!(search.found(id(1, 35), &first), Some(id(1, 7)));
         assert_eq!(search.answer(&behind(40)), None, "nobody knows");
         assert_eq!(search.answer(&behind(20)), None, "it is past that");
+    }
+
+    #[tokio::test]
+    async fn whose_answer_was_lost_is_asked_again_and_not_for_ever() {
+        let mut search = search().await;
+        let first = behind(10);
+        for _ in 0..ASKED_MAX / 2 {
+            for asked in [id(1, 99), id(1, 35)] {
+                assert!(search.questions(&first).contains(&asked));
+                search.asks();
+            }
+        }
+        assert!(search.questions(&first).is_empty(), "it is searched by halves");
+    }
+
+    #[tokio::test]
+    async fn who_has_nothing_of_it_is_not_asked_again() {
+        let mut search = search().await;
+        let first = behind(10);
+        assert_eq!(search.questions(&first), [id(1, 99), id(1, 35)]);
+        search.asks();
+        search.asks();
+        search.found_nothing();
+        assert!(search.questions(&first).is_empty());
+        assert_eq!(search.answer(&behind(60)), None);
     }
 
     #[tokio::test]
