@@ -9,13 +9,16 @@
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use fieldmesh_actors::{
     commit::{Proposal, Settle},
-    seams::Courier as _,
+    seams::{Courier as _, Pending},
 };
 use fieldmesh_domain::placement::Home;
 use fieldmesh_node::{
@@ -25,9 +28,10 @@ use fieldmesh_node::{
         group::{self, GroupOptions, NotTransferred},
         install,
         service::Members,
+        wire::{self, Answer, Request},
     },
     courier::NodeCourier,
-    mesh::{Member, Mesh},
+    mesh::{Class, Member, Mesh, Receiving, Sending, Serve},
     store::{
         Batch, Engine, Role,
         keys::state,
@@ -291,6 +295,93 @@ async fn leadership_that_nobody_takes_stays_where_it_was() {
     cluster.commit(10).await;
     cluster.group(leader).hand_to(third).await.unwrap();
     assert_eq!(cluster.leader().await, third);
+    cluster.commit(10).await;
+    cluster.start(dead as usize - 1).await;
+    cluster.agree().await;
+}
+
+/// A node on which the group does not run, and what it is asked there.
+#[derive(Default)]
+struct Bystander {
+    /// Whether it heard of the group at all, and the terms that it was asked for.
+    is_known: AtomicBool,
+    votes: Mutex<Vec<u64>>,
+    pre_votes: Mutex<Vec<u64>>,
+}
+
+impl Serve for Bystander {
+    fn serve(
+        self: Arc<Self>,
+        _from: u64,
+        class: Class,
+        mut send: Sending,
+        mut receive: Receiving,
+    ) -> Pending<()> {
+        Box::pin(async move {
+            self.is_known.store(true, Ordering::SeqCst);
+            if class == Class::Consensus
+                && let Ok(Some(frame)) = receive.frame(wire::APPEND_BYTES_MAX).await
+            {
+                let (_, request) = wire::addressee(&frame).unwrap();
+                match Request::decode(request).unwrap() {
+                    Request::Vote(asked) => {
+                        self.votes.lock().unwrap().push(asked.vote.leader_id.term);
+                    }
+                    Request::PreVote(asked) => {
+                        self.pre_votes.lock().unwrap().push(asked.vote.leader_id.term);
+                    }
+                    Request::Append(_) | Request::Transfer(_) => {}
+                }
+            }
+            drop(send.frame(&Answer::Absent.encode()).await);
+            send.finish();
+        })
+    }
+}
+
+/// Whoever takes a group up again ends one term for it, and then asks first whether it may stand: however long nobody
+/// answers, it does not come back with a term that ends whoever leads by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_a_group_up_again_and_is_alone_ends_no_more_terms() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.commit(10).await;
+    cluster.agree().await;
+    let leader = cluster.leader().await;
+    let (dead, third) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    cluster.stop(dead).await;
+    cluster.stop(third).await;
+    let address = cluster.nodes[third as usize - 1].address;
+    let free = async || std::net::UdpSocket::bind(address).ok().map(drop);
+    until("the port is free", free).await;
+    let id = identity(third).to_bytes();
+    let (mesh, _, _) = meshed(&cluster.authority, third, Kind::Node, id, address);
+    mesh.set_members(&cluster.members);
+    let bystander = Arc::new(Bystander::default());
+    let serving = tokio::spawn(Arc::clone(&mesh).run(Arc::clone(&bystander) as _));
+    let is_known = async || bystander.is_known.load(Ordering::SeqCst).then_some(());
+    until("the leader finds it", is_known).await;
+    let term = cluster.group(leader).led().unwrap();
+
+    let group = cluster.group(leader).clone();
+    let handing = tokio::spawn(async move { group.hand_to(dead).await });
+    // Those that it asks for by itself are as many again; some tries are among so many.
+    let many = async || (bystander.pre_votes.lock().unwrap().len() >= 8).then_some(());
+    until("it asks whether it may stand", many).await;
+    // One term is of whoever was asked, the other one its own.
+    assert_eq!(cluster.group(leader).term_behind().await, Some(term + 2));
+    let votes = bystander.votes.lock().unwrap().clone();
+    assert!(votes.iter().all(|asked| *asked == term + 2), "{votes:?} after {term}");
+
+    serving.abort();
+    mesh.shut();
+    drop((mesh, bystander));
+    cluster.start(third as usize - 1).await;
+    let handed = tokio::time::timeout(SLOW, handing).await.expect("somebody leads").unwrap();
+    match handed {
+        // The one that came back may stand, too.
+        Ok(()) | Err(NotTransferred::NotTaken(_)) => {}
+        Err(error) => panic!("{error}"),
+    }
     cluster.commit(10).await;
     cluster.start(dead as usize - 1).await;
     cluster.agree().await;
