@@ -47,7 +47,7 @@ pub(crate) enum Msg {
     },
     Rescan,
     Tick,
-    /// One that was set is due before the next tick.
+    /// Something falls due before the next tick, or the next portion is to be read.
     Look,
     Answered {
         timer: TimerItem,
