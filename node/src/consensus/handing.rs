@@ -9,11 +9,11 @@
 
 use std::time::Duration;
 
-use openraft::{async_runtime::watch::WatchReceiver as _, raft::VoteRequest};
+use openraft::{RaftMetrics, async_runtime::watch::WatchReceiver as _, raft::VoteRequest};
 use tokio::time::Instant;
 
 use super::{
-    LogId, Vote,
+    LogId, Types, Vote,
     group::{BEHIND_MAX, Group, NotTransferred},
 };
 
@@ -21,7 +21,7 @@ use super::{
 const CLOSE: u64 = 16;
 /// So long it is waited for to be that close; under load that others make it never is.
 const CLOSE_WITHIN: Duration = Duration::from_millis(200);
-/// Whoever lacks one entry yet does not answer, and has it some milliseconds later: it is asked again.
+/// Whoever lacks one entry yet does not answer: it is asked again when it has more, and where nothing is heard of that.
 const AGAIN: Duration = Duration::from_millis(20);
 
 impl Group {
@@ -63,8 +63,9 @@ impl Group {
         // It is asked all the same.
         drop(close.await);
         let term = self.own_term().await.ok_or(NotTransferred::NotLeader)?;
+        let had = matched(&self.raft.metrics().borrow_watched(), to);
         self.transfer(to).await?;
-        if !self.stands(to, term).await {
+        if !self.stands(to, term, had).await {
             tracing::warn!(group = self.group, to, "nobody takes the group: this node stands anew");
             self.take_up(term, to).await;
         }
@@ -74,14 +75,22 @@ impl Group {
         }
     }
 
-    /// Whether somebody stands, in the time that a follower waits for its leader. Who was asked is asked again.
-    async fn stands(&self, to: u64, term: u64) -> bool {
+    /// Whether somebody stands, in the time that a follower waits for its leader. Who was asked is asked again, at once
+    /// where it has more of the log than it `had`: nothing new comes meanwhile.
+    async fn stands(&self, to: u64, term: u64, mut had: Option<u64>) -> bool {
         let within = Duration::from_millis(self.raft.config().election_timeout_min);
         let until = Instant::now() + within;
         while Instant::now() < until {
             let wait = self.raft.wait(Some(AGAIN));
-            let stands = wait.metrics(|now| now.current_term > term, "a later term");
-            if stands.await.is_ok() || self.raft.trigger().transfer_leader(to).await.is_err() {
+            let moves =
+                |now: &RaftMetrics<Types>| now.current_term > term || matched(now, to) > had;
+            let moved = wait.metrics(moves, "a later term, or more of the log").await;
+            match moved {
+                Ok(now) if now.current_term > term => return true,
+                Ok(now) => had = matched(&now, to),
+                Err(_) => {}
+            }
+            if self.raft.trigger().transfer_leader(to).await.is_err() {
                 return true;
             }
         }
@@ -135,4 +144,9 @@ impl Group {
             is_asked_before = true;
         }
     }
+}
+
+/// How far a voter's log is, as far as its leader knows.
+fn matched(now: &RaftMetrics<Types>, to: u64) -> Option<u64> {
+    now.replication.as_ref()?.get(&to).copied().flatten().map(|id| id.index)
 }
