@@ -20,8 +20,11 @@ use crate::{
 const OWN: ShardId = 1;
 const OTHER: ShardId = 2;
 
+/// When a row was told, and not yet asked for.
+const TOLD_MAX: usize = 16;
+
 /// A journal with one row.
-struct OneRow;
+struct OneRow(OutboxItem);
 
 impl Journal for OneRow {
     fn load(&self, _: EntityId) -> Result<Loaded, JournalError> {
@@ -53,11 +56,7 @@ impl Journal for OneRow {
     }
 
     fn outbox(&self, _: usize) -> Result<Rows<OutboxItem>, JournalError> {
-        let from = EntityId::new(EntityKind::Customer, "eu1".parse().unwrap(), [1; 10]);
-        let timer = customer::Command::Timer { name: TimerName::Deadline, generation: 1 };
-        let command = Command::Customer(timer);
-        let row = OutboxItem { shard: OTHER, number: 1, from, to: from, command: Some(command) };
-        Ok(Rows { items: vec![row], is_all: true })
+        Ok(Rows { items: vec![self.0.clone()], is_all: true })
     }
 
     fn timers(&self, _: TimerPlace, _: usize) -> Result<TimerRows, JournalError> {
@@ -72,12 +71,12 @@ impl Journal for OneRow {
 /// Says when a row was told, to a shard that is led or not.
 struct Post {
     is_led: watch::Sender<bool>,
-    told: mpsc::UnboundedSender<Instant>,
+    told: mpsc::Sender<Instant>,
 }
 
 impl Courier for Post {
     fn tell(&self, _: ShardId, _: OutboxItem) -> Pending<Result<(), AskError>> {
-        self.told.send(Instant::now()).unwrap();
+        self.told.try_send(Instant::now()).unwrap();
         let is_led = *self.is_led.borrow();
         Box::pin(async move { if is_led { Ok(()) } else { Err(AskError::NotLeader) } })
     }
@@ -106,11 +105,15 @@ impl Courier for Post {
 }
 
 /// A pump whose row nobody takes yet, and when it tells it.
-async fn pump() -> (Arc<Post>, mpsc::UnboundedReceiver<Instant>, ActorRef<Msg>) {
-    let (told, tells) = mpsc::unbounded_channel();
+async fn pump() -> (Arc<Post>, mpsc::Receiver<Instant>, ActorRef<Msg>) {
+    let (told, tells) = mpsc::channel(TOLD_MAX);
     let post = Arc::new(Post { is_led: watch::Sender::new(false), told });
     let courier: Arc<dyn Courier> = Arc::clone(&post) as _;
-    let journal: Arc<dyn Journal> = Arc::new(OneRow);
+    let from = EntityId::new(EntityKind::Customer, "eu1".parse().unwrap(), [1; 10]);
+    let timer = customer::Command::Timer { name: TimerName::Deadline, generation: 1 };
+    let command = Some(Command::Customer(timer));
+    let row = OutboxItem { shard: OTHER, number: 1, from, to: from, command };
+    let journal: Arc<dyn Journal> = Arc::new(OneRow(row));
     let arguments = (OWN, journal, courier, Credits::default().backlog());
     let (actor, _) = Actor::spawn(None, Outbox, arguments).await.unwrap();
     (post, tells, actor)
