@@ -20,7 +20,7 @@ use crate::{
 const OWN: ShardId = 1;
 const OTHER: ShardId = 2;
 
-/// When a row was told, and not yet asked for.
+/// Tells that a test has not looked at yet: more than it has in all.
 const TOLD_MAX: usize = 16;
 
 /// A journal with one row.
