@@ -37,6 +37,8 @@ const DECIDED_MAX: usize = 4096;
 const DECIDED_LIFE_MS: u64 = 60_000;
 /// Tickets known when their request comes again: it does within seconds.
 const SEEN_MAX: usize = 8192;
+/// Tickets of a moment: so far from the end a place is looked for.
+const NEAR: usize = 64;
 /// What the key of the tags is for.
 const PURPOSE: &[u8] = b"places that tickets are counted by";
 
@@ -68,9 +70,17 @@ struct Times {
 }
 
 impl Times {
+    /// What two shards open together comes a moment out of order: to sort all for that would have each ticket pay for
+    /// all before it.
     fn add(&mut self, at: u64) {
-        self.is_mixed |= self.all.back().is_some_and(|last| *last > at);
-        self.all.push_back(at);
+        let later = self.all.iter().rev().take(NEAR).position(|before| *before <= at);
+        match later {
+            Some(later) => self.all.insert(self.all.len() - later, at),
+            None => {
+                self.is_mixed |= !self.all.is_empty();
+                self.all.push_back(at);
+            }
+        }
     }
 
     /// The oldest is forgotten; whether there is none left.

@@ -53,6 +53,19 @@ fn windows_count_what_was_before_and_each_ticket_once() {
     assert_eq!(history.table().lately.opened.len(), 1, "what is over is not kept");
 }
 
+#[test]
+fn what_comes_a_moment_late_finds_its_place_and_all_are_sorted_for_what_comes_later_alone() {
+    let mut times = Times::default();
+    [10, 30, 20, 20, 25, 40].into_iter().for_each(|at| times.add(at));
+    assert!(!times.is_mixed);
+    assert_eq!(times.all, [10, 20, 20, 25, 30, 40]);
+    (100..200).for_each(|at| times.add(at));
+    assert!(!times.is_mixed);
+    times.add(15);
+    assert!(times.is_mixed);
+    assert_eq!(times.in_order().iter().take(3).collect::<Vec<_>>(), [&10, &15, &20]);
+}
+
 /// A leader decides faster than it stores; what it could not store is nothing.
 #[test]
 fn what_is_decided_counts_at_once_and_not_for_ever() {
