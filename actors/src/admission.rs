@@ -69,6 +69,11 @@ impl Credits {
         Some(Credit { of_customers: Some(self.customers.try_take()?), ..credit })
     }
 
+    /// How many are out.
+    pub(crate) fn used(&self) -> usize {
+        SHARD_CREDITS.saturating_sub(self.all.available_permits())
+    }
+
     /// Where the shard says what it has left to do.
     pub(crate) fn backlog(&self) -> Backlog {
         self.backlog.clone()
@@ -203,7 +208,9 @@ mod tests {
         let others = SHARD_CREDITS - LIMIT_MAX;
         held.extend((0..others).map(|_| credits.try_take_for(technician).unwrap()));
         assert!(credits.try_take().is_none(), "there is a bound for all");
+        assert_eq!(credits.used(), SHARD_CREDITS);
         held.clear();
+        assert_eq!(credits.used(), 0);
     }
 
     #[test]

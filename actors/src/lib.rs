@@ -20,6 +20,7 @@ pub mod entity;
 pub mod mail;
 pub mod mailroom;
 pub mod outbox;
+pub mod queues;
 pub mod seams;
 pub mod shard;
 pub mod supervisor;

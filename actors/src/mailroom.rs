@@ -18,12 +18,13 @@ use tokio::sync::oneshot;
 use crate::{
     commit::Settle,
     mail::{self, About},
+    queues::{Held, Queue},
     seams::{Clock, Courier, Journal, MailItem, Pending},
 };
 use settling::{AGAIN_AFTER, Settling};
 
 /// Rows pushed and not acknowledged per device; the table holds the rest.
-const WINDOW_ROWS: usize = 64;
+pub(crate) const WINDOW_ROWS: usize = 64;
 /// A row that is not acknowledged is pushed again after this long.
 const RESEND_AFTER_MS: u64 = 5_000;
 const TICK: Duration = Duration::from_secs(1);
@@ -118,6 +119,7 @@ pub(crate) struct State {
     clock: Arc<dyn Clock>,
     journal: Arc<dyn Journal>,
     courier: Arc<dyn Courier>,
+    queues: Arc<Held>,
     devices: BTreeMap<EntityId, Attached>,
     settling: Settling,
 }
@@ -125,16 +127,16 @@ pub(crate) struct State {
 impl Actor for Mailroom {
     type Msg = Msg;
     type State = State;
-    type Arguments = (Arc<dyn Clock>, Arc<dyn Journal>, Arc<dyn Courier>);
+    type Arguments = (Arc<dyn Clock>, Arc<dyn Journal>, Arc<dyn Courier>, Arc<Held>);
 
     async fn pre_start(
         &self,
         me: ActorRef<Msg>,
-        (clock, journal, courier): Self::Arguments,
+        (clock, journal, courier, queues): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
         me.send_after(TICK, || Msg::Tick);
         let (devices, settling) = Default::default();
-        Ok(State { clock, journal, courier, devices, settling })
+        Ok(State { clock, journal, courier, queues, devices, settling })
     }
 
     async fn handle(
@@ -168,6 +170,9 @@ impl Actor for Mailroom {
             Msg::SettleAgain => state.settle(&me, true).await,
             Msg::Tick => {
                 state.resend(&me)?;
+                // Devices are many: they are counted when they are looked through anyway.
+                let most = state.devices.values().map(|device| device.waiting.len()).max();
+                state.queues.is(Queue::Mail, most.unwrap_or(0));
                 me.send_after(TICK, || Msg::Tick);
             }
         }

@@ -33,13 +33,14 @@ use crate::{
     admission::Backlog,
     commit::{Settle, ShardId},
     entity::AskError,
+    queues::{Held, Queue},
     seams::{Courier, Journal, OutboxItem},
 };
 
 /// Rows under way at a time; well inside the receiving cursor's window of 4,096.
-const IN_FLIGHT_MAX: usize = 512;
+pub(crate) const IN_FLIGHT_MAX: usize = 512;
 /// Rows held in memory; the table holds the rest.
-const WINDOW_ROWS: usize = 8192;
+pub(crate) const WINDOW_ROWS: usize = 8192;
 /// First and longest pause before a row is tried again.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -85,6 +86,7 @@ pub(crate) struct State {
     journal: Arc<dyn Journal>,
     courier: Arc<dyn Courier>,
     backlog: Backlog,
+    queues: Arc<Held>,
     lanes: BTreeMap<LaneId, Lane>,
     /// Lanes that have a row and nothing under way.
     ready: VecDeque<LaneId>,
@@ -98,18 +100,19 @@ pub(crate) struct State {
 impl Actor for Outbox {
     type Msg = Msg;
     type State = State;
-    type Arguments = (ShardId, Arc<dyn Journal>, Arc<dyn Courier>, Backlog);
+    type Arguments = (ShardId, Arc<dyn Journal>, Arc<dyn Courier>, Backlog, Arc<Held>);
 
     async fn pre_start(
         &self,
         _me: ActorRef<Msg>,
-        (shard, journal, courier, backlog): Self::Arguments,
+        (shard, journal, courier, backlog, queues): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
         let mut state = State {
             shard,
             journal,
             courier,
             backlog,
+            queues,
             lanes: BTreeMap::new(),
             ready: VecDeque::new(),
             held: BTreeSet::new(),
@@ -140,23 +143,24 @@ impl Actor for Outbox {
         msg: Msg,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        if matches!(msg, Msg::Told { .. }) {
+            state.in_flight -= 1;
+        }
         match msg {
             Msg::New(rows) => state.hold(rows),
             Msg::Rescan => state.behind = true,
             Msg::Told { lane, number: _, result: Err(AskError::Moved) } => {
-                state.in_flight -= 1;
                 state.redirect(&me, lane).await;
             }
-            Msg::Told { lane, number, result } => {
-                state.in_flight -= 1;
-                state.told(&me, lane, number, result);
-            }
+            Msg::Told { lane, number, result } => state.told(&me, lane, number, result),
             Msg::Retry { lane } => state.ready.push_back(lane),
             Msg::Settle => state.settle().await,
         }
         state.fill()?;
         state.send(&me);
         state.backlog.is(state.ready.len() + state.in_flight);
+        state.queues.is(Queue::Outbox, state.held.len());
+        state.queues.is(Queue::OutboxUnderWay, state.in_flight);
         Ok(())
     }
 }

@@ -25,6 +25,7 @@ use crate::{
     entity::{self, Answer, Ask, AskError, Deps, Entity, Hosted, Turn},
     mailroom::{self, Mailroom},
     outbox::{self, Outbox},
+    queues::{Held, Queue},
     seams::{Clock, Courier, Guide, Journal, Serves, TimerItem},
     supervisor::Supervisor,
     timers::{self, Timers},
@@ -72,6 +73,7 @@ pub struct ShardHandle {
     mailroom: ActorRef<mailroom::Msg>,
     /// Credits for asks from outside; take one before any expensive work for the ask.
     pub credits: Credits,
+    queues: Arc<Held>,
 }
 
 impl ShardHandle {
@@ -119,6 +121,14 @@ impl ShardHandle {
         sent.await.map_err(|_| AskError::NotLeader)
     }
 
+    /// How much of what has a bound it holds now.
+    pub fn holds(&self, queue: Queue) -> usize {
+        match queue {
+            Queue::Asks => self.credits.used(),
+            _ => self.queues.of(queue),
+        }
+    }
+
     /// Entities came that have timers.
     pub fn has_gained(&self) {
         drop(self.actor.send_message(Msg::Gained));
@@ -161,15 +171,15 @@ impl Shard {
         options: ShardOptions,
         supervisor: &Supervisor,
     ) -> Result<ShardHandle, SpawnErr> {
-        let credits = Credits::default();
+        let (credits, queues) = (Credits::default(), Arc::<Held>::default());
         let (tell, told) = oneshot::channel();
-        let arguments = (options, credits.backlog(), tell);
+        let arguments = (options, credits.backlog(), Arc::clone(&queues), tell);
         let (actor, _) =
             Actor::spawn_linked(None, Self, arguments, supervisor.actor.get_cell()).await?;
         let mailroom = told
             .await
             .map_err(|_| SpawnErr::StartupFailed("the shard stopped while starting".into()))?;
-        Ok(ShardHandle { actor, mailroom, credits })
+        Ok(ShardHandle { actor, mailroom, credits, queues })
     }
 }
 
@@ -184,6 +194,7 @@ struct Slot {
 
 pub struct State {
     options: ShardOptions,
+    queues: Arc<Held>,
     deps: Arc<Deps>,
     slots: BTreeMap<EntityId, Slot>,
     by_actor: BTreeMap<u64, EntityId>,
@@ -203,29 +214,33 @@ struct Strikes {
 impl Actor for Shard {
     type Msg = Msg;
     type State = State;
-    type Arguments = (ShardOptions, Backlog, oneshot::Sender<ActorRef<mailroom::Msg>>);
+    type Arguments = (ShardOptions, Backlog, Arc<Held>, oneshot::Sender<ActorRef<mailroom::Msg>>);
 
     async fn pre_start(
         &self,
         me: ActorRef<Msg>,
-        (options, backlog, started): Self::Arguments,
+        (options, backlog, queues, started): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
         let ShardOptions { shard, clock, journal, courier, guide, .. } = options.clone();
         let cell = me.get_cell();
-        let arguments = (shard, Arc::clone(&journal), Arc::clone(&courier), backlog);
+        let held = Arc::clone(&queues);
+        let arguments = (shard, Arc::clone(&journal), Arc::clone(&courier), backlog, held);
         let (outbox, _) = Actor::spawn_linked(None, Outbox, arguments, cell.clone()).await?;
         let arguments = timers::Arguments {
             clock: Arc::clone(&clock),
             journal: Arc::clone(&journal),
             shard: me,
+            queues: Arc::clone(&queues),
         };
         let (timers, _) = Actor::spawn_linked(None, Timers, arguments, cell.clone()).await?;
-        let arguments = (Arc::clone(&clock), Arc::clone(&journal), courier);
+        let held = Arc::clone(&queues);
+        let arguments = (Arc::clone(&clock), Arc::clone(&journal), courier, held);
         let (mailroom, _) = Actor::spawn_linked(None, Mailroom, arguments, cell).await?;
         // Whoever started the shard and left does not need the way in.
         drop(started.send(mailroom.clone()));
         Ok(State {
             options,
+            queues,
             deps: Arc::new(Deps { clock, journal, guide, outbox, timers, mailroom }),
             slots: BTreeMap::new(),
             by_actor: BTreeMap::new(),
@@ -384,23 +399,21 @@ impl State {
         Ok(actor)
     }
 
-    /// Retires the least recently used entities above the limit, unless they are at work.
+    /// Retires the least recently used entities above the limit, unless they are at work. Those keep no other one
+    /// awake.
     fn retire(&mut self) {
-        while self.slots.len() > self.options.awake_max {
-            let Some((used, id)) = self.idle_order.pop_first() else {
-                return;
-            };
-            let Some(slot) = self.slots.get(&id) else {
-                continue;
-            };
-            if !slot.load.is_idle() {
-                self.idle_order.insert(used, id);
-                return;
-            }
+        let above = self.slots.len().saturating_sub(self.options.awake_max);
+        let is_idle = |id: &EntityId| self.slots.get(id).is_some_and(|slot| slot.load.is_idle());
+        let idle = self.idle_order.values().copied().filter(is_idle).take(above);
+        let idle: Vec<EntityId> = idle.collect();
+        let at_work = above - idle.len();
+        for id in idle {
+            let Some(slot) = self.slots.get(&id) else { continue };
             slot.actor.stop(None);
             let pid = slot.actor.get_id().pid();
             self.forget(pid);
         }
+        self.queues.is(Queue::Awake, self.slots.len() - at_work);
     }
 
     fn forget(&mut self, pid: u64) -> Option<EntityId> {

@@ -21,18 +21,19 @@ use tokio::sync::oneshot;
 use crate::{
     commit::{Cause, TimerChange},
     entity::{Ask, AskError},
+    queues::{Held, Queue},
     seams::{Clock, Journal, TimerItem},
     shard,
     timers::wheel::Wheel,
 };
 
 /// Timers in memory; the table holds the later ones. 64 bytes each.
-const WHEEL_ROWS: usize = 16_384;
+pub(crate) const WHEEL_ROWS: usize = 16_384;
 /// Timers read together: less than a millisecond's work, and more than are in flight, so that firing does not wait
 /// for reading.
 const PORTION_ROWS: usize = 2 * IN_FLIGHT_MAX;
 /// Timers fired and not answered: bounds the herd after a failover.
-const IN_FLIGHT_MAX: usize = 128;
+pub(crate) const IN_FLIGHT_MAX: usize = 128;
 /// The longest sleep: bounds the error when the wall clock jumps.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Pause before a timer whose entity could not answer fires again.
@@ -61,6 +62,7 @@ pub(crate) struct Arguments {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) shard: ActorRef<shard::Msg>,
+    pub(crate) queues: Arc<Held>,
 }
 
 pub(crate) struct State {
@@ -115,6 +117,9 @@ impl Actor for Timers {
         if let Some(pause) = state.sooner() {
             me.send_after(pause, || Msg::Look);
         }
+        let queues = &state.outside.queues;
+        queues.is(Queue::Timers, state.wheel.count());
+        queues.is(Queue::TimersFired, state.in_flight);
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ use std::{
 use fieldmesh_actors::{
     ShardOptions, Supervisor,
     commit::ShardId,
+    queues::Queue,
     seams::{Clock, Entropy, Guide, JournalError},
 };
 use fieldmesh_domain::{
@@ -218,6 +219,19 @@ impl Hosting {
     /// Looks at each group, without handles of its own.
     pub(crate) fn each_group(&self, look: impl FnMut(&Group)) {
         self.with(|running| running.values().map(|one| &one.group).for_each(look));
+    }
+
+    /// Tells as metrics how full each queue is, in the shard led here in which it is fullest, and its bound.
+    pub(crate) fn measure(&self) {
+        let HostingOptions { courier, awake_max, .. } = &self.options;
+        let groups = self.groups();
+        let led: Vec<_> = groups.iter().filter_map(|one| courier.shard(one.group)).collect();
+        for queue in Queue::ALL {
+            let used = led.iter().map(|shard| shard.holds(queue)).max().unwrap_or(0);
+            let (name, bound) = (queue.name(), queue.bound(*awake_max));
+            metrics::gauge!("fieldmesh_queue_used", "queue" => name).set(used as f64);
+            metrics::gauge!("fieldmesh_queue_bound", "queue" => name).set(bound as f64);
+        }
     }
 
     /// A page of a list from a replica here; none without one. What a slot left behind in the shard is not

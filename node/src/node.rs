@@ -326,9 +326,8 @@ impl Node {
 
     /// Tells as metrics what is looked at only when somebody asks.
     pub fn measure(&self) {
-        if let Some(mesh) = &self.mesh {
-            mesh.measure();
-        }
+        self.mesh.iter().for_each(|mesh| mesh.measure());
+        self.hosting.measure();
     }
 
     /// A page of a list, from the replica here or another node's; none where no such node answers.

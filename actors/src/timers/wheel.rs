@@ -63,6 +63,11 @@ impl Wheel {
         }
     }
 
+    /// Timers that wait here.
+    pub(super) fn count(&self) -> usize {
+        self.due.len()
+    }
+
     /// From where the table is to be read.
     pub(super) fn unread(&self) -> Option<TimerPlace> {
         self.unread
