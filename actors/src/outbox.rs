@@ -143,7 +143,7 @@ impl Actor for Outbox {
         msg: Msg,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        if matches!(msg, Msg::Told { .. }) {
+        if matches!(msg, Msg::Told { .. }) && !is_planted(Mutant::OutboxUnbounded) {
             state.in_flight -= 1;
         }
         match msg {
@@ -201,7 +201,7 @@ impl State {
     }
 
     fn send(&mut self, me: &ActorRef<Msg>) {
-        while self.in_flight < IN_FLIGHT_MAX {
+        while self.in_flight < IN_FLIGHT_MAX || is_planted(Mutant::OutboxUnbounded) {
             let Some(id) = self.ready.pop_front() else {
                 break;
             };

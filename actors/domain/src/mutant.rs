@@ -49,11 +49,13 @@ pub enum Mutant {
     DescriptorsLeaked,
     /// A node that does not hear its region goes on serving devices.
     ServesCutOff,
+    /// However many rows of an outbox are under way, more are sent, and what was told stays one of them.
+    OutboxUnbounded,
 }
 
 #[cfg(debug_assertions)]
 impl Mutant {
-    const ALL: [(&str, Self); 21] = [
+    const ALL: [(&str, Self); 22] = [
         ("ack_before_sync", Self::AckBeforeSync),
         ("sync_skipped", Self::SyncSkipped),
         ("ack_before_quorum", Self::AckBeforeQuorum),
@@ -75,6 +77,7 @@ impl Mutant {
         ("order_lost", Self::OrderLost),
         ("descriptors_leaked", Self::DescriptorsLeaked),
         ("serves_cut_off", Self::ServesCutOff),
+        ("outbox_unbounded", Self::OutboxUnbounded),
     ];
 }
 

@@ -132,6 +132,14 @@ pub enum What {
         value: u64,
         bound: u64,
     },
+    /// A figure that is bounded and could not be had.
+    Unsampled {
+        node: u64,
+        name: String,
+        /// None: a release of before has no such figure; that is said once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
     /// A node ended by itself or does not start again, or the cluster does not heal: that is the product's fault.
     Down {
         node: Option<u64>,

@@ -10,7 +10,9 @@ use serde::Serialize;
 
 use crate::{
     history::{History, Phase, What},
-    promises::{Finding, Operations, Promise, Recovery, Verdict, recoveries, unplaced},
+    promises::{
+        Bounded, Finding, Operations, Promise, Recovery, Verdict, bounded, recoveries, unplaced,
+    },
     scenario::Probe,
     steady::{Figures, Mode, measure},
     timeline::Strike,
@@ -87,6 +89,8 @@ pub struct Judgement {
     pub ending: Ending,
     pub why: Vec<String>,
     pub promises: Vec<Finding>,
+    /// What I10 is of, one by one.
+    pub bounds: Vec<Bounded>,
     pub probes: Vec<ProbeFinding>,
     pub faults: Vec<Coverage>,
     pub(crate) recoveries: Vec<Recovery>,
@@ -130,7 +134,8 @@ pub fn judge(history: &History) -> Judgement {
     not_covered.extend(unbroken.map(|kind| format!("fault {kind}")));
     let recoveries = recoveries(history, &operations);
     let is_whole = history.is_whole;
-    Judgement { ending, why, promises, probes, faults, recoveries, not_covered, is_whole }
+    let bounds = bounded(history);
+    Judgement { ending, why, promises, bounds, probes, faults, recoveries, not_covered, is_whole }
 }
 
 /// What a run came to, with the reasons.

@@ -23,7 +23,7 @@ mod watch;
 pub use fault::{Direction, Fault, KINDS, Network, Pick};
 pub use history::{Entry, History, HistoryError, Phase};
 pub use judge::{Coverage, Effect, Ending, Judgement, ProbeFinding, judge};
-pub use promises::{Example, Finding, Limits, Promise, Verdict};
+pub use promises::{Bounded, Example, FILES, Finding, Limits, Most, Promise, RESIDENT, Verdict};
 pub use scenario::{
     Abort, Keys, Probe, QUORUM, Random, Refuses, SCENARIO_BYTES_MAX, Scenario, Target, VOTERS,
     Workload, read_scenario, read_scenario_where,

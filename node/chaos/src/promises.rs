@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::History;
 
-pub use bounds::Limits;
+pub(crate) use bounds::bounded;
+pub use bounds::{Bounded, FILES, Limits, Most, RESIDENT};
 pub(crate) use operations::{Fate, Operations, renewed, revoked};
 pub(crate) use positions::unplaced;
 pub(crate) use recovery::{Recovery, recoveries};
@@ -143,7 +144,7 @@ impl Promise {
             Self::Replicas => "replicas are equal",
             Self::Recovery => "whoever asks is served again in time, and no node stays away",
             Self::Order => "what devices are told of a ticket comes in order",
-            Self::Bounds => "memory and open files are bounded",
+            Self::Bounds => "memory, open files and queues are bounded",
         }
     }
 

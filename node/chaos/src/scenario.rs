@@ -160,8 +160,6 @@ pub fn read_scenario_where(text: &str, refuses: Refuses<'_>) -> Result<Read<Scen
         let checks = head::checks(document, findings, |promise| match promise {
             Promise::Revoked => is_revoked,
             Promise::OneHistory => is_looked_at,
-            // What processes hold is known of one's own.
-            Promise::Bounds => head.target == Target::Lab,
             _ => true,
         });
         if faults.is_empty() && random.is_none() && !findings.has_errors() {

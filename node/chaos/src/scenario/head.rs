@@ -332,7 +332,7 @@ fn promises(
         match Promise::read(text) {
             Some(promise) if !can_show(promise) => {
                 let text = format!(
-                    "nothing in this scenario can show `{text}`: I3 needs reads or writes, I5 `revoke` or `expire`, I10 a lab"
+                    "nothing in this scenario can show `{text}`: I3 needs reads or writes, I5 `revoke` or `expire`"
                 );
                 fields.error(findings, at.start, text);
             }

@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use fieldmesh_chaos::{Ending, Figures, History, Judgement, Query, history::What, measure};
+use fieldmesh_chaos::{Ending, Figures, History, Judgement, Most, Query, history::What, measure};
 
 use crate::cli::report::{
     chart::{Axis, Bar, Curve, MILLISECONDS, Plot, bars, patterns},
@@ -34,6 +34,7 @@ pub(super) fn page(history: &History, judgement: &Judgement) -> String {
     style::document(&format!("Chaos run {name}"), |markup| {
         head(markup, history, judgement);
         promises(markup, judgement);
+        bounds(markup, judgement);
         probes(markup, judgement);
         faults(markup, judgement);
         plots(markup, history, judgement);
@@ -89,6 +90,28 @@ fn promises(markup: &mut Markup, judgement: &Judgement) {
             let (text, verdict) = (finding.promise.text(), finding.verdict.name());
             let cells: &[&dyn Display] =
                 &[&number, &text, &verdict, &finding.checked, &finding.broken, &finding.why];
+            row(markup, "td", cells);
+        }
+    });
+}
+
+/// What I10 is of.
+fn bounds(markup: &mut Markup, judgement: &Judgement) {
+    if judgement.bounds.is_empty() {
+        return;
+    }
+    markup.say("h2", &"What is bounded");
+    let heads: &[&dyn Display] =
+        &[&"", &"verdict", &"at most", &"bound", &"of node", &"samples", &"missing", &"why"];
+    table(markup, heads, |markup| {
+        for one in &judgement.bounds {
+            let of = |figure: fn(&Most) -> u64| {
+                one.most.as_ref().map(|most| figure(most).to_string()).unwrap_or_default()
+            };
+            let (value, bound) = (of(|most| most.value), of(|most| most.bound));
+            let (node, verdict) = (of(|most| most.node), one.verdict.name());
+            let cells: &[&dyn Display] =
+                &[&one.name, &verdict, &value, &bound, &node, &one.samples, &one.missed, &one.why];
             row(markup, "td", cells);
         }
     });
