@@ -198,17 +198,19 @@ fn by_shifts(
     while begins + random.shift_ms <= random.until_ms.min(scenario.duration_ms) {
         let is_quiet = dice.random_range(0..100) < random.quiet_percent;
         let kind = &random.pool[dice.random_range(0..random.pool.len())];
-        let fault = by_chance(kind, dice.random());
+        let fault = by_chance(kind, &random.links, dice.random());
         // The rest of the shift is for mending.
         let longest = random.shift_ms * 6 / 10;
         let at_ms = begins + dice.random_range(0..=random.shift_ms / 10);
         let for_ms = dice.random_range(longest / 4..=longest);
         let until_ms = if fault.is_done_at_once() { at_ms } else { at_ms + for_ms };
         let pick = [Pick::Leader(None), Pick::Random][dice.random_range(0..2)];
-        // A node that was away may have no devices yet, and one that leads nothing has no entities to fail.
+        // A node that was away may have no devices yet, and one that leads nothing has no entities to fail, and little to
+        // say to another one.
         let pick = match fault {
-            Fault::Herd => Pick::All,
-            Fault::FailingActors { .. }
+            Fault::Herd | Fault::Devices(_) => Pick::All,
+            Fault::Link { .. }
+            | Fault::FailingActors { .. }
             | Fault::SlowActors { .. }
             | Fault::StalledActors { .. } => Pick::Leader(None),
             _ => pick,

@@ -67,6 +67,10 @@ pub struct Workload {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Random {
     pub pool: Vec<String>,
+    /// What faults of the network may be of: `nodes`, `with` another one, `devices`; where none is named, links to all
+    /// other nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<String>,
     /// Of a hundred shifts so many are quiet.
     pub quiet_percent: u32,
     pub shift_ms: u64,

@@ -391,6 +391,37 @@ fn chance_says_what_it_does_not_choose_and_how_long_a_disk_takes() {
     }
 }
 
+#[test]
+fn chance_is_told_of_which_links_faults_of_the_network_may_be() {
+    let chance = |pool: &str, links: &str| {
+        format!(
+            "name = \"x\"\nduration = \"60s\"\nworkload = {{ rate = 1 }}\n[random]\n\
+             pool = [{pool}]\nlinks = [{links}]\n"
+        )
+    };
+    let all = read_scenario(&chance("\"kill\", \"loss\"", "\"nodes\", \"devices\"")).unwrap().value;
+    assert_eq!(all.random.as_ref().unwrap().links, ["nodes", "devices"]);
+    let json = serde_json::to_string(&all).unwrap();
+    assert_eq!(serde_json::from_str::<Scenario>(&json).unwrap(), all);
+    for (pool, links, told) in [
+        ("\"partition\"", "\"devices\"", "nodes or with"),
+        ("\"loss\"", "\"with\"", "nodes or devices"),
+        ("\"loss\"", "\"mesh\"", "nodes, with, devices"),
+        ("\"loss\"", "", "`links` is empty"),
+    ] {
+        let text = refused(&chance(pool, links));
+        assert!(text.contains(told), "{told}: {text}");
+    }
+    // Whoever runs it may be able to do one of them and not the other.
+    let refuses = |fault: &Fault| {
+        let is_far = matches!(fault, Fault::Devices(_));
+        is_far.then(|| "devices are elsewhere".to_owned())
+    };
+    let read = |links: &str| read_scenario_where(&chance("\"loss\"", links), &refuses);
+    assert!(read("\"nodes\"").is_ok());
+    assert!(read("\"nodes\", \"devices\"").unwrap_err().to_string().contains("elsewhere"));
+}
+
 /// What a kind of fault needs besides when and whom.
 fn own_fields(kind: &str) -> &'static str {
     match kind {

@@ -156,11 +156,14 @@ proptest! {
 
 proptest! {
     #[test]
-    fn chance_makes_a_plan_of_every_kind(seed in 0_u64..i64::MAX as u64, nodes in 3_u64..=7, inside in any::<bool>()) {
+    fn chance_makes_a_plan_of_every_kind(
+        seed in 0_u64..i64::MAX as u64, nodes in 3_u64..=7, inside in any::<bool>(), is_linked in any::<bool>()
+    ) {
         let plane = if inside { ", plane = \"inside\"" } else { "" };
+        let links = if is_linked { ", links = [\"nodes\", \"with\", \"devices\"]" } else { "" };
         let of = |pool: &str| {
             scenario(&format!(
-                "seed = {seed}\nnodes = {nodes}\nrandom = {{ pool = [{pool}], quiet = 0, shift = \"10s\"{plane} }}"
+                "seed = {seed}\nnodes = {nodes}\nrandom = {{ pool = [{pool}], quiet = 0, shift = \"10s\"{plane}{links} }}"
             ))
         };
         let quoted: Vec<String> = POOL.iter().map(|kind| format!("\"{kind}\"")).collect();
@@ -172,12 +175,16 @@ proptest! {
                 prop_assert_eq!(strike.fault.name(), *kind);
                 prop_assert!(strike.fault.is_in_range() && !strike.fault.has_no_pick());
                 // Where nobody is whom it could befall, it is not there.
-                let is_wanted = match *kind {
-                    "herd" => strike.pick == Pick::All,
-                    kind if kind.starts_with("actor.") => strike.pick == Pick::Leader(None),
+                let is_wanted = match (*kind, strike.fault) {
+                    ("herd", _) => strike.pick == Pick::All,
+                    (_, Fault::Devices(_)) => is_linked && strike.pick == Pick::All,
+                    (_, Fault::Link { with, .. }) => {
+                        is_linked && (strike.pick, with) == (Pick::Leader(None), Pick::Random)
+                    }
+                    (kind, _) if kind.starts_with("actor.") => strike.pick == Pick::Leader(None),
                     _ => matches!(strike.pick, Pick::Leader(None) | Pick::Random),
                 };
-                prop_assert!(is_wanted, "{:?}", strike.pick);
+                prop_assert!(is_wanted, "{strike:?}");
                 prop_assert!(begins <= strike.at_ms && strike.until_ms < begins + 10_000);
             }
             prop_assert!(timeline.most_out(nodes).0 <= 1);
@@ -185,6 +192,19 @@ proptest! {
         let timeline = Timeline::of(&of(&quoted.join(", ")), nodes).unwrap();
         prop_assert!(timeline.most_out(nodes).0 <= 1);
     }
+}
+
+#[test]
+fn a_link_that_chance_cuts_counts_beside_what_is_planned() {
+    let of = |pool: &str| {
+        let kill = "fault = [{ kind = \"kill\", at = \"1s\", for = \"118s\", pick = \"node:1\" }]";
+        let random = format!(
+            "random = {{ pool = [{pool}], links = [\"with\"], quiet = 0, shift = \"10s\" }}"
+        );
+        Timeline::of(&scenario(&format!("{kill}\n{random}")), 3)
+    };
+    assert!(matches!(of("\"partition\""), Err(PlanError::Overlap { out: 2, max: 1, .. })));
+    assert!(of("\"reorder\"").is_ok(), "of a link that is only disturbed no node is out");
 }
 
 #[test]
