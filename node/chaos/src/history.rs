@@ -10,10 +10,13 @@
 //! **Invariants:** entries are in the order of time; an outcome comes after its invocation. **Not here:** what
 //! follows from it (`promises`).
 
+mod reading;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::reading::{Reading, Size};
 use crate::{fault::Fault, scenario::Scenario, timeline::Strike};
 
 /// What this is written in. Of version 1 are histories without what technicians' devices saw and with messages that
@@ -343,26 +346,9 @@ impl History {
     /// # Errors
     /// What is no history.
     pub fn read(text: &str) -> Result<Self, HistoryError> {
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut lines = text.split_inclusive('\n').enumerate().peekable();
-        while let Some((number, line)) = lines.next() {
-            match serde_json::from_str(line) {
-                Ok(entry) => entries.push(entry),
-                Err(_) if lines.peek().is_none() && !line.ends_with('\n') && number > 0 => break,
-                Err(source) => return Err(HistoryError::Entry { line: number + 1, source }),
-            }
-        }
-        let falls = entries.windows(2).position(|two| two[1].at_us < two[0].at_us);
-        let late = entries.iter().position(|entry| entry.at_us > AT_US_MAX);
-        if let Some(at) = falls.map(|at| at + 1).or(late) {
-            return Err(HistoryError::Time { line: at + 1 });
-        }
-        match entries.first().map(|entry| &entry.what) {
-            Some(What::Begun { version: VERSION_MIN..=VERSION, .. }) => {}
-            Some(What::Begun { version, .. }) => return Err(HistoryError::Version(*version)),
-            _ => return Err(HistoryError::Headless),
-        }
-        Ok(Self::of(entries))
+        let mut reading = Reading::default();
+        text.split_inclusive('\n').try_for_each(|line| reading.line(line))?;
+        reading.end()
     }
 
     /// Of entries in the order of their time.

@@ -15,6 +15,7 @@ mod finals;
 mod ground;
 mod guards;
 mod interrupt;
+mod kept;
 mod kernel;
 mod keys;
 mod leases;
@@ -37,8 +38,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use fieldmesh_chaos::{
-    Ending, Fault, History, Judgement, Pick, QUORUM, Refuses, SCENARIO_BYTES_MAX, Scenario, Strike,
-    Target, Timeline, VOTERS, history::What, judge, read_scenario_where,
+    Ending, Fault, Judgement, Pick, QUORUM, Refuses, SCENARIO_BYTES_MAX, Scenario, Strike, Target,
+    Timeline, VOTERS, history::What, judge, read_scenario_where,
 };
 use serde_json::json;
 
@@ -52,8 +53,6 @@ use crate::{
 
 /// Names of what a run leaves in its directory.
 const HISTORY: &str = "history.jsonl";
-/// A run of an hour with a thousand requests a second has some.
-const HISTORY_BYTES_MAX: u64 = 4 << 30;
 const RESULTS: &str = "results.json";
 const REPORT: &str = "report.html";
 
@@ -292,9 +291,7 @@ fn report(dir: &Path, output: &Output) -> Result<(), CliError> {
     let path = dir.join(HISTORY);
     let named =
         |what: &dyn std::fmt::Display| CliError::ended(3, format!("{}: {what}", path.display()));
-    let text = files::read_at_most(&path, HISTORY_BYTES_MAX).map_err(|error| named(&error))?;
-    let text = String::from_utf8(text).map_err(|_| named(&"it is not UTF-8"))?;
-    let history = History::read(&text).map_err(|error| named(&error))?;
+    let history = kept::read(&path).map_err(|error| named(&error))?;
     let judgement = judge(&history);
     let mut results = json!(judgement);
     if let Some(What::Begun { scenario, document, product, .. }) =

@@ -9,13 +9,13 @@ use std::{
 };
 
 use clap::Args;
-use fieldmesh_chaos::{Ending, Fault, Refuses, Scenario, Target, Timeline};
+use fieldmesh_chaos::{Ending, Fault, Refuses, Scenario, Target, Timeline, history::Size};
 
 use super::{
     HISTORY,
     chronicle::Chronicle,
     interrupt::Interrupt,
-    report,
+    kept, report,
     run::{self, Work},
     scenario, timeline,
 };
@@ -94,6 +94,10 @@ impl Errand {
     ) -> Result<Self, CliError> {
         scenario.seed = args.seed.unwrap_or(scenario.seed);
         let timeline = timeline(&args.scenario, &scenario)?;
+        kept::enough(Size::of_a_run(&scenario)).map_err(|why| {
+            let (path, remedy) = (args.scenario.display(), "shorten the run, or ask less often");
+            CliError::usage(format!("{path}: what it leaves could not be judged: {why}; {remedy}"))
+        })?;
         let program = begins_with(args, &scenario, &timeline)?.map(Path::to_owned);
         Ok(Self { scenario, timeline, document, program, out: args.out.clone() })
     }

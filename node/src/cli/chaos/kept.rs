@@ -1,0 +1,117 @@
+//! The history of a run, from its file, where this machine has the memory to judge it.
+//!
+//! **Invariant:** what cannot be judged is refused before it is read, and before it is recorded. **Not here:** what a line
+//! means, and how much memory a history takes (`fieldmesh_chaos::history`).
+
+use std::{
+    io::{self, BufRead as _, BufReader},
+    path::Path,
+};
+
+use fieldmesh_chaos::{
+    History,
+    history::{Reading, Size},
+};
+
+use crate::files;
+
+/// Half an hour of a thousand requests a second.
+const HISTORY_BYTES_MAX: u64 = 4 << 30;
+/// How much memory programs can have without others losing theirs (proc_meminfo(5)).
+const MEMORY: &str = "/proc/meminfo";
+const AVAILABLE: &str = "MemAvailable:";
+
+/// Reads a history.
+///
+/// # Errors
+/// Why it cannot be read, or not be judged here.
+pub(super) fn read(path: &Path) -> Result<History, String> {
+    let said = |error: io::Error| error.to_string();
+    let bytes = files::open(path).and_then(|file| file.metadata()).map_err(said)?.len();
+    let entries = lines(path).map_err(said)?;
+    enough(Size { entries, bytes })?;
+    let mut reading = Reading::with_room(usize::try_from(entries).unwrap_or(0));
+    let mut reader = BufReader::new(files::open(path).map_err(said)?);
+    let mut line = String::new();
+    while reader.read_line(&mut line).map_err(said)? > 0 {
+        reading.line(&line).map_err(|error| error.to_string())?;
+        line.clear();
+    }
+    reading.end().map_err(|error| error.to_string())
+}
+
+fn lines(path: &Path) -> io::Result<u64> {
+    let (mut reader, mut lines) = (BufReader::new(files::open(path)?), 0);
+    loop {
+        let piece = reader.fill_buf()?;
+        let length = piece.len();
+        if length == 0 {
+            // The last one may have no end.
+            return Ok(lines + 1);
+        }
+        lines += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
+        reader.consume(length);
+    }
+}
+
+/// Whether a history of this size can be judged on this machine.
+///
+/// # Errors
+/// Why it cannot.
+pub(super) fn enough(size: Size) -> Result<(), String> {
+    let text = files::read(MEMORY.as_ref()).unwrap_or_default();
+    is_enough(size, available(&String::from_utf8_lossy(&text)))
+}
+
+/// Nothing is refused where nobody knows how much there is.
+fn is_enough(size: Size, available: Option<u64>) -> Result<(), String> {
+    let Size { entries, bytes } = size;
+    if bytes > HISTORY_BYTES_MAX {
+        let (mib, most) = (bytes >> 20, HISTORY_BYTES_MAX >> 20);
+        return Err(format!("a history of {mib} MiB is not judged: {most} are the most"));
+    }
+    let needed = size.memory_bytes();
+    match available {
+        Some(available) if available < needed => Err(format!(
+            "it takes some {} MiB of memory to judge a history of {entries} entries, and {} MiB are available here",
+            needed >> 20,
+            available >> 20
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn available(memory: &str) -> Option<u64> {
+    let line = memory.lines().find_map(|line| line.strip_prefix(AVAILABLE))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_both_figures() {
+        let size = Size { entries: 1_000_000, bytes: 150 << 20 };
+        let needed = size.memory_bytes();
+        assert_eq!(is_enough(size, Some(needed)), Ok(()));
+        assert_eq!(is_enough(size, None), Ok(()), "nobody knows");
+        let refused = is_enough(size, Some(64 << 20)).unwrap_err();
+        for told in ["1000000 entries", "64 MiB", &format!("{} MiB", needed >> 20)] {
+            assert!(refused.contains(told), "{told}: {refused}");
+        }
+        let long = Size { entries: 1, bytes: HISTORY_BYTES_MAX + (1 << 20) };
+        assert!(is_enough(long, None).unwrap_err().contains("4097 MiB"));
+    }
+
+    #[test]
+    fn memory_is_read_as_the_kernel_writes_it() {
+        let memory = "MemTotal:       24683120 kB\nMemFree:  15 kB\nMemAvailable:   20531920 kB\n";
+        assert_eq!(available(memory), Some(20_531_920 * 1024));
+        assert_eq!(available("MemTotal: 1 kB\n"), None);
+        assert_eq!(available("MemAvailable: many\n"), None);
+    }
+}
