@@ -403,9 +403,9 @@ impl State {
     /// awake.
     fn retire(&mut self) {
         let above = self.slots.len().saturating_sub(self.options.awake_max);
-        let is_idle = |id: &EntityId| self.slots.get(id).is_some_and(|slot| slot.load.is_idle());
-        let idle = self.idle_order.values().copied().filter(is_idle).take(above);
-        let idle: Vec<EntityId> = idle.collect();
+        let idle = first_idle(&self.idle_order, above, |id| {
+            self.slots.get(id).is_some_and(|slot| slot.load.is_idle())
+        });
         let at_work = above - idle.len();
         for id in idle {
             let Some(slot) = self.slots.get(&id) else { continue };
@@ -458,6 +458,15 @@ impl State {
     }
 }
 
+/// So many of those that were used least lately, without those that are at work.
+fn first_idle(
+    order: &BTreeMap<u64, EntityId>,
+    count: usize,
+    is_idle: impl Fn(&EntityId) -> bool,
+) -> Vec<EntityId> {
+    order.values().filter(|id| is_idle(id)).take(count).copied().collect()
+}
+
 /// The command that a due timer is for its entity; none for a name this program does not know.
 pub(crate) fn timer_command(timer: TimerItem) -> Option<Command> {
     let (name, generation) = (TimerName::from_u8(timer.name)?, timer.generation);
@@ -483,4 +492,21 @@ pub(crate) fn timer_command(timer: TimerItem) -> Option<Command> {
             Command::Attachment(attachment::Command::Timer { name, generation })
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn who_is_at_work_is_not_retired_and_keeps_no_other_one_awake() {
+        let of = |at: u8| EntityId::new(EntityKind::Ticket, "eu1".parse().unwrap(), [at; 10]);
+        let order: BTreeMap<u64, EntityId> = (1..=4).map(|at| (u64::from(at), of(at))).collect();
+        let is_idle = |id: &EntityId| *id != of(1) && *id != of(3);
+        assert_eq!(first_idle(&order, 1, is_idle), [of(2)]);
+        assert_eq!(first_idle(&order, 3, is_idle), [of(2), of(4)]);
+        assert_eq!(first_idle(&order, 0, is_idle), []);
+    }
 }
