@@ -14,7 +14,7 @@ use crate::{
         Bounded, Finding, Operations, Promise, Recovery, Verdict, bounded, recoveries, unplaced,
     },
     scenario::Probe,
-    steady::{Figures, Mode, measure},
+    steady::{Figures, Mode, measured},
     timeline::Strike,
 };
 
@@ -113,7 +113,7 @@ pub fn judge(history: &History) -> Judgement {
     let operations = Operations::of(history);
     let check = |promise: &Promise| promise.check(history, &operations);
     let promises: Vec<Finding> = wanted.iter().map(check).collect();
-    let figures = measure(history);
+    let figures = measured(history, &operations);
     let moments = Moments::of(history);
     let probes = scenario.map(|scenario| scenario.steady.as_slice()).unwrap_or_default();
     let probes: Vec<ProbeFinding> =

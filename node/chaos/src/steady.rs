@@ -180,7 +180,11 @@ pub struct Figures {
 
 /// Takes from a history what can be measured of it.
 pub fn measure(history: &History) -> Figures {
-    let (operations, revoked) = (Operations::of(history), revoked(history));
+    measured(history, &Operations::of(history))
+}
+
+pub(crate) fn measured(history: &History, operations: &Operations<'_>) -> Figures {
+    let revoked = revoked(history);
     let mut confirmed = std::collections::BTreeMap::new();
     for entry in &history.entries {
         if let What::Confirmed { ticket, number: 2, .. } = &entry.what {
