@@ -114,7 +114,8 @@ async fn pump() -> (Arc<Post>, mpsc::Receiver<Instant>, ActorRef<Msg>) {
     let command = Some(Command::Customer(timer));
     let row = OutboxItem { shard: OTHER, number: 1, from, to: from, command };
     let journal: Arc<dyn Journal> = Arc::new(OneRow(row));
-    let arguments = (OWN, journal, courier, Credits::default().backlog());
+    let queues = Arc::<Held>::default();
+    let arguments = (OWN, journal, courier, Credits::default().backlog(), queues);
     let (actor, _) = Actor::spawn(None, Outbox, arguments).await.unwrap();
     (post, tells, actor)
 }
