@@ -90,10 +90,7 @@ impl Peers {
                 send.frame(&rows::encode(&page)).await.map_err(|error| text(&error))?;
             }
             Opening::MayLead(group) => {
-                let may = match group {
-                    Some(group) => self.groups.may_lead(group),
-                    None => self.hosting.health() == Health::Well,
-                };
+                let may = self.may_lead(group);
                 send.frame(&rows::encode(&may)).await.map_err(|error| text(&error))?;
             }
             Opening::Recorded(certificate) => {
@@ -124,6 +121,13 @@ impl Peers {
         }
         send.finish();
         Ok(())
+    }
+
+    fn may_lead(&self, group: Option<u32>) -> bool {
+        match group {
+            Some(group) => self.groups.may_lead(group),
+            None => self.hosting.health() == Health::Well,
+        }
     }
 
     async fn opened(&self, from: u64, wanted: &OpenedWanted) -> Result<Vec<Opened>, String> {

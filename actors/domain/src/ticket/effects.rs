@@ -52,10 +52,7 @@ impl Ticket {
             Event::Closed => self.end(id),
             Event::Reconciled { .. } => self.reconciled(id),
             Event::Adopted { technician, .. } => vec![self.given(id, *technician), self.index(id)],
-            Event::Kept { answers } => {
-                let technician = self.technician.unwrap_or(id);
-                vec![self.keep(id, Some(*answers)), self.given(id, technician), deadline]
-            }
+            Event::Kept { answers } => self.kept_told(id, *answers),
             Event::Ordered { order, by, .. } => self.ordered_effects(id, order, by),
             Event::Held { .. } => vec![self.done(id), deadline, self.index(id)],
             Event::TakenBack { technician, was_promised, .. } => {

@@ -153,6 +153,12 @@ impl Ticket {
         Effect::Tell { to, command: AnyCommand::Technician(command) }
     }
 
+    /// What was awaited has come. The desk may have answered a question that is lost, or not heard of the answer.
+    pub(super) fn kept_told(&self, id: EntityId, answers: u32) -> Vec<Effect> {
+        let technician = self.technician.unwrap_or(id);
+        vec![self.keep(id, Some(answers)), self.given(id, technician), self.deadline()]
+    }
+
     pub(super) fn given(&self, id: EntityId, technician: EntityId) -> Effect {
         let question = self.question;
         let place = self.body.as_ref().map(|body| body.location);
