@@ -106,12 +106,12 @@ fn a_group_goes_on_where_its_only_voter_fails_while_it_is_given_away() {
 }
 
 /// Where two of a node's tasks can go on at the same moment, chance has a part in which goes first: rarely is that seen.
-const RUNS_MAX: usize = 3;
+const RUNS_MAX: usize = 5;
 
 /// What devices see and nodes say, to the millisecond, where nothing is packed. With the second seed machines come and go.
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    for seed in [1, 2, 4, 10] {
+    for seed in [1, 2, 4] {
         same_trace_in(RUNS_MAX, seed, |seed| run(Plan::of(seed).plain()).trace);
     }
 }
