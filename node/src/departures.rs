@@ -1,6 +1,7 @@
 //! Says of a node that is leaving that it has left, once no group has it among its members.
 //!
-//! Whichever node leads the placement group does so; it asks each group's leader. **Invariant:** a node is
+//! Whichever node leads the placement group does so; it asks each group's leader. The placement group is the last that
+//! a node is taken out of: it may lead another one, and hears there that it is to hand that on. **Invariant:** a node is
 //! said to have left only when every group's leader, with a settled configuration, says so. **Not here:**
 //! taking it out of a group (`replicas`), what becomes of its number (`domain::placement`).
 
@@ -27,7 +28,8 @@ pub async fn tend(courier: Arc<NodeCourier>, known: Arc<Cluster>, entropy: Arc<d
         let now = known.known();
         let leaving = now.members.iter().filter(|member| member.presence == Presence::Leaving);
         for member in leaving {
-            if !is_out(&courier, &known, member.number).await {
+            let is_out = is_out_of(&courier, &known, member.number, |_| true).await;
+            if !is_out {
                 continue;
             }
             let left = Command::Placement(placement::Command::Left { number: member.number });
@@ -39,7 +41,26 @@ pub async fn tend(courier: Arc<NodeCourier>, known: Arc<Cluster>, entropy: Arc<d
     }
 }
 
-async fn is_out(courier: &NodeCourier, known: &Cluster, number: u64) -> bool {
+/// Those that are leaving and may be in another group than the placement group.
+pub(crate) async fn staying(courier: &NodeCourier, known: &Cluster) -> Vec<u64> {
+    let mut staying = Vec::new();
+    for member in &known.known().members {
+        let is_leaving = member.presence == Presence::Leaving;
+        let other = |group| group != PLACEMENT;
+        if is_leaving && !is_out_of(courier, known, member.number, other).await {
+            staying.push(member.number);
+        }
+    }
+    staying
+}
+
+/// Whether the leaders of some groups say that a node is in none of them.
+async fn is_out_of(
+    courier: &NodeCourier,
+    known: &Cluster,
+    number: u64,
+    is_asked: impl Fn(u32) -> bool,
+) -> bool {
     // Other regions' groups, which may be out of reach, had it only where their policy names its region.
     let known = known.known();
     let region = known.member(number).map(Member::region);
@@ -50,7 +71,7 @@ async fn is_out(courier: &NodeCourier, known: &Cluster, number: u64) -> bool {
         };
         placed.group == PLACEMENT || known.home_of(placed.group).is_some_and(may_be_in)
     };
-    for placed in known.groups.iter().filter(may_have) {
+    for placed in known.groups.iter().filter(|one| is_asked(one.group)).filter(may_have) {
         let is_out = courier.look(placed.group).await.is_some_and(|(_, seen)| {
             seen.is_settled && !seen.voters.contains(&number) && !seen.learners.contains(&number)
         });

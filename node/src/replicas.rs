@@ -18,13 +18,14 @@ use std::{
     time::Duration,
 };
 
-use fieldmesh_domain::placement::{Placed, Presence};
+use fieldmesh_domain::placement::{PLACEMENT, Placed, Presence};
 use tokio::time::Instant;
 
 use crate::{
     cluster::Cluster,
     consensus::{Group, group::NotTransferred},
     courier::NodeCourier,
+    departures,
     store::health::Health,
 };
 use step::Step;
@@ -69,7 +70,7 @@ pub async fn tend(group: Group, courier: Arc<NodeCourier>, me: u64) {
                 since.elapsed() < KEPT_AT_LEAST && cluster.presence(me) == Some(Presence::Active);
             if *health.borrow_and_update() != Health::Well {
                 hand_on_but(&group, &courier, me, &mut refused).await;
-            } else if let Some(wanted) = cluster.placed(group.group) {
+            } else if let Some(wanted) = wanted(&group, &courier).await {
                 let preferred = preferred(&group, cluster, &refused.now(), is_new, me);
                 let awaits = advance(&group, &courier, &wanted, preferred, &mut refused, me).await;
                 if awaits != awaited && !awaits.is_empty() {
@@ -86,6 +87,17 @@ pub async fn tend(group: Group, courier: Arc<NodeCourier>, me: u64) {
             }
         }
     }
+}
+
+/// How the group is to be. In the placement group whoever leaves goes on following until no other group has it.
+async fn wanted(group: &Group, courier: &NodeCourier) -> Option<Placed> {
+    let mut wanted = courier.known().placed(group.group)?;
+    if group.group == PLACEMENT {
+        let staying = departures::staying(courier, courier.known()).await;
+        let follows = |node: &u64| group.replicas().contains(*node);
+        wanted.learners.extend(staying.into_iter().filter(follows));
+    }
+    Some(wanted)
 }
 
 /// The voters of a group that are of its own region.
