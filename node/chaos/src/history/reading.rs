@@ -63,11 +63,6 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// For so many entries; there may be more.
-    pub fn with_room(entries: usize) -> Self {
-        Self { entries: Vec::with_capacity(entries), lines: 0 }
-    }
-
     /// Takes the next line, with its end where it has one. Only the last line may have none; where it was cut off, it is
     /// left out, and the history is not whole then.
     ///
@@ -167,7 +162,7 @@ mod tests {
         };
         let mut reading = Reading::default();
         assert!(matches!(reading.line(&begun(VERSION + 1)), Err(HistoryError::Version(_))));
-        let mut reading = Reading::with_room(2);
+        let mut reading = Reading::default();
         reading.line(&begun(VERSION)).unwrap();
         let unknown = "{\"at_us\":1,\"what\":\"of another time\"}";
         let line = reading.line(&format!("{unknown}\n")).unwrap_err();

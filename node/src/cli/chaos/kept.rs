@@ -1,6 +1,6 @@
 //! The history of a run, from its file, where this machine has the memory to judge it.
 //!
-//! **Invariant:** what cannot be judged is refused before it is read, and before it is recorded. **Not here:** what a line
+//! **Invariant:** what cannot be judged is refused before it is recorded, or as soon as enough of it was read. **Not here:** what a line
 //! means, and how much memory a history takes (`fieldmesh_chaos::history`).
 
 use std::{
@@ -20,38 +20,30 @@ const HISTORY_BYTES_MAX: u64 = 4 << 30;
 /// How much memory programs can have without others losing theirs (proc_meminfo(5)).
 const MEMORY: &str = "/proc/meminfo";
 const AVAILABLE: &str = "MemAvailable:";
+/// Lines between two looks at how much memory they will take: some megabytes.
+const LOOKED_AT_EVERY: u64 = 1 << 14;
 
 /// Reads a history.
 ///
 /// # Errors
-/// Why it cannot be read, or not be judged here.
+/// Why it cannot be read, or not be judged here: as soon as that is known.
 pub(super) fn read(path: &Path) -> Result<History, String> {
     let said = |error: io::Error| error.to_string();
-    let bytes = files::open(path).and_then(|file| file.metadata()).map_err(said)?.len();
-    let entries = lines(path).map_err(said)?;
-    enough(Size { entries, bytes })?;
-    let mut reading = Reading::with_room(usize::try_from(entries).unwrap_or(0));
-    let mut reader = BufReader::new(files::open(path).map_err(said)?);
-    let mut line = String::new();
+    let file = files::open(path).map_err(said)?;
+    let bytes = file.metadata().map_err(said)?.len();
+    let available = available_here();
+    is_enough(Size { entries: 0, bytes }, available)?;
+    let (mut reader, mut reading) = (BufReader::new(file), Reading::default());
+    let (mut line, mut entries) = (String::new(), 0);
     while reader.read_line(&mut line).map_err(said)? > 0 {
         reading.line(&line).map_err(|error| error.to_string())?;
         line.clear();
+        entries += 1;
+        if entries % LOOKED_AT_EVERY == 0 {
+            is_enough(Size { entries, bytes }, available)?;
+        }
     }
     reading.end().map_err(|error| error.to_string())
-}
-
-fn lines(path: &Path) -> io::Result<u64> {
-    let (mut reader, mut lines) = (BufReader::new(files::open(path)?), 0);
-    loop {
-        let piece = reader.fill_buf()?;
-        let length = piece.len();
-        if length == 0 {
-            // The last one may have no end.
-            return Ok(lines + 1);
-        }
-        lines += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
-        reader.consume(length);
-    }
 }
 
 /// Whether a history of this size can be judged on this machine.
@@ -59,8 +51,12 @@ fn lines(path: &Path) -> io::Result<u64> {
 /// # Errors
 /// Why it cannot.
 pub(super) fn enough(size: Size) -> Result<(), String> {
-    let text = files::read(MEMORY.as_ref()).unwrap_or_default();
-    is_enough(size, available(&String::from_utf8_lossy(&text)))
+    is_enough(size, available_here())
+}
+
+fn available_here() -> Option<u64> {
+    let text = files::read(MEMORY.as_ref()).ok()?;
+    available(&String::from_utf8_lossy(&text))
 }
 
 /// Nothing is refused where nobody knows how much there is.
