@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use fieldmesh_domain::EntityKind;
+use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::*;
 
@@ -72,19 +73,7 @@ fn the_table_is_read_on_when_what_was_read_has_fired_and_more_is_due() {
     assert!(!wheel.is_through(u64::MAX), "all is known");
 }
 
-/// Numbers that follow from a seed.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
-
-const NAMES: u64 = 12;
+const NAMES: u8 = 12;
 /// So few rows that the wheel turns timers out, and so few together that most reads are in portions.
 const ROWS_MAX: usize = 6;
 const PORTION: usize = 3;
@@ -177,22 +166,16 @@ impl Model {
         self.wheel.answered(fired, again_ms);
     }
 
-    fn step(&mut self, numbers: &mut Numbers) {
-        let name = numbers.below(NAMES) as u8;
-        match numbers.below(16) {
-            0..=4 => {
-                let due_ms = self.now_ms + numbers.below(100);
-                self.change(name, Some(due_ms));
-            }
-            5 => self.change(name, None),
-            6..=8 => self.tell(),
-            9 | 10 if !self.asked.is_empty() => {
-                let at = numbers.below(self.asked.len() as u64) as usize;
-                self.answer(at, numbers.below(3) == 0);
-            }
-            11 if numbers.below(10) == 0 => self.lose(),
-            12 | 13 => self.now_ms += numbers.below(30),
-            _ => self.fire(),
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Set { name, in_ms } => self.change(name, Some(self.now_ms + in_ms)),
+            Step::Cancel { name } => self.change(name, None),
+            Step::Tell => self.tell(),
+            Step::Answer { .. } if self.asked.is_empty() => {}
+            Step::Answer { which, again } => self.answer(which.index(self.asked.len()), again),
+            Step::Lose => self.lose(),
+            Step::Pass { ms } => self.now_ms += ms,
+            Step::Fire => self.fire(),
         }
     }
 
@@ -213,24 +196,50 @@ impl Model {
     }
 }
 
-/// However reading, changing, firing and answering meet: no timer is lost, none that was set anew, cancelled or
-/// answered fires, and none twice at a time.
-#[test]
-fn a_change_counts_over_what_is_read_whenever_it_comes() {
-    for seed in 1..=2_000_u64 {
-        let mut numbers = Numbers(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+/// What happens next to a shard's timers.
+#[derive(Debug, Clone)]
+enum Step {
+    Set { name: u8, in_ms: u64 },
+    Cancel { name: u8 },
+    Tell,
+    Answer { which: Index, again: bool },
+    Lose,
+    Pass { ms: u64 },
+    Fire,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        50 => (0..NAMES, 0_u64..100).prop_map(|(name, in_ms)| Step::Set { name, in_ms }),
+        10 => (0..NAMES).prop_map(|name| Step::Cancel { name }),
+        30 => Just(Step::Tell),
+        20 => (any::<Index>(), prop::bool::weighted(0.3))
+            .prop_map(|(which, again)| Step::Answer { which, again }),
+        1 => Just(Step::Lose),
+        20 => (0_u64..30).prop_map(|ms| Step::Pass { ms }),
+        30 => Just(Step::Fire),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// However reading, changing, firing and answering meet: no timer is lost, none that was set anew, cancelled or
+    /// answered fires, and none twice at a time.
+    #[test]
+    fn a_change_counts_over_what_is_read_whenever_it_comes(
+        stored in vec(0_u64..100, 0..usize::from(NAMES)),
+        steps in vec(step(), 0..300),
+    ) {
         let mut model = Model::new();
         // The table of a shard that opens.
-        for name in 0..numbers.below(NAMES) as u8 {
-            let due_ms = numbers.below(100);
+        for (name, due_ms) in (0..).zip(stored) {
             model.change(name, Some(due_ms));
         }
         model.untold.clear();
         model.read();
-        for _ in 0..numbers.below(300) {
-            model.step(&mut numbers);
-        }
+        steps.iter().for_each(|step| model.step(step));
         model.comes_to_rest();
-        assert!(model.table.is_empty(), "seed {seed} lost {:?}", model.table);
+        assert!(model.table.is_empty(), "lost {:?}", model.table);
     }
 }
