@@ -74,6 +74,12 @@ struct Cluster {
     failed: Arc<Mutex<Vec<(u64, String)>>>,
 }
 
+/// The socket of before goes with the last of its tasks.
+async fn free(address: SocketAddr) {
+    let bound = async || std::net::UdpSocket::bind(address).ok().map(drop);
+    until("the port is free", bound).await;
+}
+
 impl Cluster {
     async fn of(count: u64) -> Self {
         let authority = Authority::new(now_s());
@@ -100,12 +106,19 @@ impl Cluster {
         cluster
     }
 
+    /// Three that have entries: who leads them, and the others.
+    async fn led() -> (Self, [u64; 3]) {
+        let cluster = Self::of(3).await;
+        cluster.commit(10).await;
+        cluster.agree().await;
+        let leader = cluster.leader().await;
+        (cluster, [leader, leader % 3 + 1, (leader + 1) % 3 + 1])
+    }
+
     async fn start(&mut self, at: usize) {
         let node = &mut self.nodes[at];
         let id = identity(node.number).to_bytes();
-        // The socket of before goes with the last of its tasks.
-        let free = async || std::net::UdpSocket::bind(node.address).ok().map(drop);
-        until("the port is free", free).await;
+        free(node.address).await;
         let (mesh, _, _) = meshed(&self.authority, node.number, Kind::Node, id, node.address);
         mesh.set_members(&self.members);
         let engine: Arc<dyn Engine> = Arc::new(node.disk.clone());
@@ -231,13 +244,9 @@ async fn without_a_majority_nothing_is_committed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_goes_where_it_is_sent() {
-    let cluster = Cluster::of(3).await;
-    cluster.commit(10).await;
-    cluster.agree().await;
-    let leader = cluster.leader().await;
+    let (cluster, [leader, next, _]) = Cluster::led().await;
     let refused = cluster.group(leader).transfer(9).await;
     assert!(matches!(refused, Err(NotTransferred::NoVoter(9))), "{refused:?}");
-    let next = leader % 3 + 1;
     let refused = cluster.group(next).transfer(leader).await;
     assert!(matches!(refused, Err(NotTransferred::NotLeader)), "{refused:?}");
     // Who is asked for what it does already must not stop to take writes for it.
@@ -262,11 +271,7 @@ async fn leadership_goes_where_it_is_sent() {
 /// So an outbox tells the next leader what the last one did not take, instead of when its pause is over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_another_leader_hears_when_there_is_one() {
-    let cluster = Cluster::of(3).await;
-    cluster.commit(10).await;
-    cluster.agree().await;
-    let leader = cluster.leader().await;
-    let (next, third) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    let (cluster, [leader, next, third]) = Cluster::led().await;
     let home = Home::new(REGION.parse().unwrap(), 0, 1);
     let known = cluster::Cluster::new(Default::default(), home);
     let courier = NodeCourier::new(third, None, known);
@@ -281,11 +286,7 @@ async fn who_waits_for_another_leader_hears_when_there_is_one() {
 /// A leader of openraft that hands over serves nobody any more, whether anybody takes it or not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_that_nobody_takes_stays_where_it_was() {
-    let mut cluster = Cluster::of(3).await;
-    cluster.commit(10).await;
-    cluster.agree().await;
-    let leader = cluster.leader().await;
-    let (dead, third) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    let (mut cluster, [leader, dead, third]) = Cluster::led().await;
     // Who is asked has died, and the other one does not stand by itself.
     cluster.group(third).set_may_campaign(false);
     cluster.stop(dead).await;
@@ -343,16 +344,11 @@ impl Serve for Bystander {
 /// answers, it does not come back with a term that ends whoever leads by then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_takes_a_group_up_again_and_is_alone_ends_no_more_terms() {
-    let mut cluster = Cluster::of(3).await;
-    cluster.commit(10).await;
-    cluster.agree().await;
-    let leader = cluster.leader().await;
-    let (dead, third) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    let (mut cluster, [leader, dead, third]) = Cluster::led().await;
     cluster.stop(dead).await;
     cluster.stop(third).await;
     let address = cluster.nodes[third as usize - 1].address;
-    let free = async || std::net::UdpSocket::bind(address).ok().map(drop);
-    until("the port is free", free).await;
+    free(address).await;
     let id = identity(third).to_bytes();
     let (mesh, _, _) = meshed(&cluster.authority, third, Kind::Node, id, address);
     mesh.set_members(&cluster.members);
@@ -446,11 +442,7 @@ async fn who_was_away_for_long_gets_a_snapshot() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_whose_storage_fails_is_noticed() {
-    let cluster = Cluster::of(3).await;
-    cluster.commit(10).await;
-    cluster.agree().await;
-    let leader = cluster.leader().await;
-    let follower = leader % 3 + 1;
+    let (cluster, [leader, follower, _]) = Cluster::led().await;
     // Nobody proposes to it: only its group knows.
     let entity = identity(9);
     let mut damage = Batch::default();
