@@ -5,6 +5,7 @@
 //! dropped, because its call never returned; damage before it is an error that names file and byte,
 //! and nothing is overwritten.
 
+#[cfg(test)]
 mod frozen;
 mod record;
 

@@ -17,6 +17,7 @@
 mod certificates;
 mod create;
 mod found;
+#[cfg(test)]
 mod golden;
 mod join;
 mod keeper;

@@ -6,7 +6,6 @@
 //! here:** the domain's values (`actors/domain/tests/golden.rs`), Raft's own records (`consensus::codec`),
 //! what is private to a directory or a backup (`deployment::golden`, `backup::archive::tests`).
 
-#![cfg(test)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod courier;

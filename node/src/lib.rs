@@ -29,6 +29,7 @@ pub mod edge;
 pub mod files;
 pub mod floor;
 pub mod generator;
+#[cfg(test)]
 mod golden;
 pub mod guide;
 mod hosting;
@@ -40,6 +41,7 @@ pub mod leading;
 pub mod ledger;
 pub mod let_in;
 pub mod mesh;
+#[cfg(test)]
 mod mutated;
 mod named;
 pub mod node;

@@ -6,7 +6,6 @@
 //! so many rounds for each decoder, or `FIELDMESH_FUZZ_ROUNDS`. The number of a round is its seed. **Not here:** what is
 //! opened with a key first, where every changed byte is refused.
 
-#![cfg(test)]
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,

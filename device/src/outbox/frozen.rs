@@ -1,6 +1,5 @@
 //! The bytes of a device's memory, frozen: devices are renewed later than the service, and never all at once.
 
-#![cfg(test)]
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,

@@ -2,7 +2,6 @@
 //!
 //! **Not here:** how secrets are sealed (`fieldmesh_pki::vault`).
 
-#![cfg(test)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use super::{
