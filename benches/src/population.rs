@@ -4,7 +4,7 @@
 //! and not into cryptography. **Invariant:** the work under way is bounded, and so is what the watch
 //! has to hold.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, pin::Pin};
 
 use fieldmesh_domain::{
     Command, EntityId, EntityKind, IndexRow, Region, customer,
@@ -18,6 +18,7 @@ use fieldmesh_node::{
     node::Node,
     web::rest::{NewCustomer, NewTechnician},
 };
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use indicatif::ProgressBar;
 use tokio::sync::broadcast::Receiver;
 
@@ -26,8 +27,11 @@ use crate::Failed;
 /// Tickets per customer: far fewer than one may have open.
 const TICKETS_EACH: usize = 20;
 const TECHNICIANS: usize = 50;
-/// Tickets under way: each tells fewer than ten rows, and the watch holds 1,024.
+/// Tickets under way, each with one question at most: it tells fewer than ten rows, and the watch holds 1,024.
 const UNDER_WAY_MAX: usize = 64;
+
+/// A question to an entity, and its answer.
+type Asked<'a> = Pin<Box<dyn Future<Output = Result<(), Failed>> + 'a>>;
 
 /// Fills the node; returns the tickets.
 pub(crate) async fn fill(
@@ -122,6 +126,8 @@ pub(crate) struct Filling<'a> {
     under_way: BTreeMap<EntityId, bool>,
     /// Tickets whose offer is on its way to a technician.
     offered: BTreeMap<EntityId, Vec<EntityId>>,
+    /// At once, as devices would ask: one after the other the node would wait for its disk most of the time.
+    asked: FuturesUnordered<Asked<'a>>,
 }
 
 impl<'a> Filling<'a> {
@@ -134,8 +140,8 @@ impl<'a> Filling<'a> {
                 .await?;
         }
         let rows = node.steps.watch_rows();
-        let (count, under_way, offered) = Default::default();
-        Ok(Self { node, generator, region, open_percent, count, rows, under_way, offered })
+        let (count, under_way, offered, asked) = Default::default();
+        Ok(Self { node, generator, region, open_percent, count, rows, under_way, offered, asked })
     }
 
     /// So many tickets more; returns them once they are where they shall stay.
@@ -148,14 +154,13 @@ impl<'a> Filling<'a> {
                 register(self.node, customer, self.generator.customer()).await?;
             }
             let stays_open = number % 100 < self.open_percent;
-            let request = self.generator.request();
-            made.push(self.open(customer, number, request, stays_open).await?);
+            made.push(self.open(customer, number, stays_open));
             while self.under_way.len() >= UNDER_WAY_MAX {
                 self.advance().await?;
             }
             bar.inc(1);
         }
-        while !self.under_way.is_empty() {
+        while !self.under_way.is_empty() || !self.asked.is_empty() {
             self.advance().await?;
         }
         self.count += tickets;
@@ -163,48 +168,52 @@ impl<'a> Filling<'a> {
         Ok(made)
     }
 
-    async fn open(
-        &mut self,
-        customer: EntityId,
-        number: usize,
-        body: RequestBody,
-        stays_open: bool,
-    ) -> Result<EntityId, Failed> {
-        // Noted first: its rows may be told before the request returns.
-        self.under_way.insert(EntityId::ticket_of(customer, message_id(number)), stays_open);
-        request(self.node, customer, number, body).await
+    fn open(&mut self, customer: EntityId, number: usize, stays_open: bool) -> EntityId {
+        let ticket = EntityId::ticket_of(customer, message_id(number));
+        self.under_way.insert(ticket, stays_open);
+        let (node, body) = (self.node, self.generator.request());
+        self.asked.push(Box::pin(async move {
+            request(node, customer, number, body).await?;
+            Ok(())
+        }));
+        ticket
     }
 
-    /// Does what the next row asks for.
+    /// Does what the next row asks for, once there is one.
     async fn advance(&mut self) -> Result<(), Failed> {
-        let (id, state, technician) = match self.rows.recv().await? {
+        tokio::select! {
+            biased;
+            row = self.rows.recv() => self.met(row?),
+            Some(answered) = self.asked.next() => answered,
+        }
+    }
+
+    fn met(&mut self, row: IndexRow) -> Result<(), Failed> {
+        let (id, state, technician) = match row {
             IndexRow::Ticket { id, state, technician, .. } => (id, state, technician),
-            IndexRow::Technician { id, .. } => return self.accept(id).await,
+            IndexRow::Technician { id, .. } => return self.accept(id),
             _ => return Ok(()),
         };
         match (state, technician, self.under_way.get(&id)) {
             (Stage::Offered, Some(technician), Some(_)) => {
                 self.offered.entry(technician).or_default().push(id);
-                self.accept(technician).await
+                self.accept(technician)?;
             }
             (Stage::Accepted, _, Some(true)) | (Stage::Closed, _, _) => {
                 self.under_way.remove(&id);
-                Ok(())
             }
             (Stage::Accepted, Some(technician), Some(false)) => {
-                self.answer(id, technician, Answer::Completed { note: "done".into() }).await
+                self.answer(id, technician, Answer::Completed { note: "done".into() });
             }
-            (Stage::Completed, _, _) => {
-                self.node.ask(id, Command::Ticket(ticket::Command::Confirm)).await?;
-                Ok(())
-            }
-            (Stage::Unfilled, _, _) => Err("a ticket found no technician".into()),
-            _ => Ok(()),
+            (Stage::Completed, _, _) => self.ask(id, Command::Ticket(ticket::Command::Confirm)),
+            (Stage::Unfilled, _, _) => return Err("a ticket found no technician".into()),
+            _ => {}
         }
+        Ok(())
     }
 
     /// Accepts the offers that have reached the technician.
-    async fn accept(&mut self, id: EntityId) -> Result<(), Failed> {
+    fn accept(&mut self, id: EntityId) -> Result<(), Failed> {
         let Some(offered) = self.offered.remove(&id) else { return Ok(()) };
         let journal = self.node.journal_of(id).ok_or("a technician's shard does not run")?;
         let held = journal.state::<Technician>(id)?.holdings;
@@ -214,23 +223,24 @@ impl<'a> Filling<'a> {
             self.offered.insert(id, still);
         }
         for ticket in here {
-            self.answer(ticket, id, Answer::Accept { eta_min: 20 }).await?;
+            self.answer(ticket, id, Answer::Accept { eta_min: 20 });
         }
         Ok(())
     }
 
     /// Answers as the technician.
-    async fn answer(
-        &self,
-        ticket: EntityId,
-        technician: EntityId,
-        answer: Answer,
-    ) -> Result<(), Failed> {
+    fn answer(&self, ticket: EntityId, technician: EntityId, answer: Answer) {
         let mut message_id = ticket.to_bytes();
         message_id[0] = u8::from(matches!(answer, Answer::Accept { .. }));
         let body = ResponseBody { ticket, offer: OfferId { epoch: 1, seq: 0 }, answer };
-        let command = technician::Command::Answer { message_id, body };
-        self.node.ask(technician, Command::Technician(command)).await?;
-        Ok(())
+        self.ask(technician, Command::Technician(technician::Command::Answer { message_id, body }));
+    }
+
+    fn ask(&self, entity: EntityId, command: Command) {
+        let node = self.node;
+        self.asked.push(Box::pin(async move {
+            node.ask(entity, command).await?;
+            Ok(())
+        }));
     }
 }
