@@ -4,7 +4,7 @@
 //! follow, let it vote once it has caught up, take one out, hand leadership on. Nothing that matters is remembered
 //! between the steps, so whoever leads next goes on from whatever is there.
 //!
-//! **Invariants:** a group changes by one step at a time; it is handed only to a voter that answered just
+//! **Invariants:** a group changes by one step at a time, and by the last map; it is handed only to a voter that answered just
 //! now, has what there is and may lead it, and to one that did not take it only after a while again; a node whose disk
 //! does not do well keeps nothing that another could lead, and one of another region nothing that one at
 //! home could. **Not here:** which step is next (`step`), who is wanted (`domain::placement`), how a group
@@ -70,9 +70,10 @@ pub async fn tend(group: Group, courier: Arc<NodeCourier>, me: u64) {
                 since.elapsed() < KEPT_AT_LEAST && cluster.presence(me) == Some(Presence::Active);
             if *health.borrow_and_update() != Health::Well {
                 hand_on_but(&group, &courier, me, &mut refused).await;
-            } else if let Some(wanted) = wanted(&group, &courier).await {
+            } else if let Some((wanted, epoch)) = wanted(&group, &courier).await {
                 let preferred = preferred(&group, cluster, &refused.now(), is_new, me);
-                let awaits = advance(&group, &courier, &wanted, preferred, &mut refused, me).await;
+                let aim = Aim { wanted, epoch, preferred };
+                let awaits = advance(&group, &courier, &aim, &mut refused, me).await;
                 if awaits != awaited && !awaits.is_empty() {
                     let group = group.group;
                     tracing::info!(group, nodes = ?awaits, "the group's change waits for nodes");
@@ -89,15 +90,31 @@ pub async fn tend(group: Group, courier: Arc<NodeCourier>, me: u64) {
     }
 }
 
-/// How the group is to be. In the placement group whoever leaves goes on following until no other group has it.
-async fn wanted(group: &Group, courier: &NodeCourier) -> Option<Placed> {
-    let mut wanted = courier.known().placed(group.group)?;
+/// How a group is to be.
+struct Aim {
+    wanted: Placed,
+    /// The map's that says so.
+    epoch: u64,
+    preferred: Option<u64>,
+}
+
+/// How the group is to be, and by which map. In the placement group whoever leaves goes on following until no other
+/// group has it.
+async fn wanted(group: &Group, courier: &NodeCourier) -> Option<(Placed, u64)> {
+    let known = courier.known().known();
+    let mut wanted = known.placed(group.group)?.clone();
     if group.group == PLACEMENT {
         let staying = departures::staying(courier, courier.known()).await;
         let follows = |node: &u64| group.replicas().contains(*node);
         wanted.learners.extend(staying.into_iter().filter(follows));
     }
-    Some(wanted)
+    Some((wanted, known.epoch))
+}
+
+/// Whether nothing was changed since a map that this node goes by. Who just came to lead may know the map of before:
+/// by that it could bring somebody back who has left by now, and whom nobody will hear of again.
+async fn is_the_last(epoch: u64, courier: &NodeCourier) -> bool {
+    courier.catch_up(PLACEMENT).await && courier.known().known().epoch == epoch
 }
 
 /// The voters of a group that are of its own region.
@@ -109,9 +126,12 @@ fn at_home(group: &Group, cluster: &Cluster) -> impl Iterator<Item = u64> {
     })
 }
 
-/// A node whose disk does not do well asks for no votes.
+/// A node whose disk does not do well asks for no votes, nor does one that has less of the group than it had.
 pub async fn abide(group: Group) {
     let mut health = group.health();
+    if !group.until_whole().await {
+        return;
+    }
     loop {
         group.set_may_campaign(*health.borrow_and_update() == Health::Well);
         if health.changed().await.is_err() {
@@ -205,13 +225,21 @@ async fn hand_to(group: &Group, node: u64, refused: &mut Refused) -> bool {
 async fn advance(
     group: &Group,
     courier: &NodeCourier,
-    wanted: &Placed,
-    preferred: Option<u64>,
+    aim: &Aim,
     refused: &mut Refused,
     me: u64,
 ) -> BTreeSet<u64> {
     let number = group.group;
-    let step = step::next_of(group, me, wanted, preferred, &refused.now());
+    let next = || step::next_of(group, me, &aim.wanted, aim.preferred, &refused.now());
+    let step = next();
+    // Out of two halves it goes wherever the placement group is: both are configurations that it had.
+    let is_whole = group.replicas().halves.len() == 1;
+    if step.is_change()
+        && is_whole
+        && !(is_the_last(aim.epoch, courier).await && group.led().is_some() && next() == step)
+    {
+        return BTreeSet::new();
+    }
     let done = match &step {
         Step::Nothing => return BTreeSet::new(),
         Step::Wait(nodes) => return nodes.clone(),

@@ -26,7 +26,7 @@ use fieldmesh_node::{
     consensus::{
         Group, ProposeError,
         group::{self, GroupOptions, NotTransferred},
-        install,
+        install, left,
         service::Members,
         wire::{self, Answer, Request},
     },
@@ -49,7 +49,11 @@ use fieldmesh_tests::{
 use tokio::task::JoinHandle;
 
 const GROUP: u32 = 7;
+/// A tenth of these entries stays behind a snapshot.
+const SNAPSHOT_EVERY: u64 = 100;
 const SLOW: Duration = Duration::from_secs(30);
+/// Several elections, the longest of which takes 0.6 s.
+const ELECTIONS: Duration = Duration::from_secs(3);
 
 /// One node: what outlives it, and what runs.
 struct Node {
@@ -139,7 +143,7 @@ impl Cluster {
             heartbeat: Duration::from_millis(100),
             election_min: Duration::from_millis(300),
             election_max: Duration::from_millis(600),
-            snapshot_every: group::SNAPSHOT_EVERY,
+            snapshot_every: SNAPSHOT_EVERY,
             fills_forgetful: false,
             observer: None,
             voters: (1..=self.members.len() as u64).collect::<BTreeSet<_>>(),
@@ -381,6 +385,30 @@ async fn who_takes_a_group_up_again_and_is_alone_ends_no_more_terms() {
     cluster.commit(10).await;
     cluster.start(dead as usize - 1).await;
     cluster.agree().await;
+}
+
+/// Or whoever lacks what was acknowledged could lead by the vote of a node that had it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_left_and_is_let_in_again_votes_for_nobody_who_has_less_than_it_had() {
+    let (mut cluster, [leader, behind, left]) = Cluster::led().await;
+    cluster.stop(behind).await;
+    cluster.commit(10).await;
+    cluster.agree().await;
+    let acknowledged = cluster.group(left).applied();
+    cluster.stop(left).await;
+    cluster.stop(leader).await;
+    let disk = cluster.nodes[left as usize - 1].disk.clone();
+    let log = disk.open("log", Role::Log).unwrap();
+    left::leave(GROUP, &*log).await.unwrap();
+    left::finish(GROUP, &disk, &*log).unwrap();
+    drop(log);
+    cluster.start(behind as usize - 1).await;
+    cluster.start(left as usize - 1).await;
+    let led = tokio::time::timeout(ELECTIONS, cluster.leader()).await;
+    assert!(led.is_err(), "{led:?} leads without what was acknowledged");
+    cluster.start(leader as usize - 1).await;
+    cluster.agree().await;
+    assert!(cluster.group(behind).applied() > acknowledged);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use fieldmesh_actors::commit::{Proposal as Content, Settle, ShardId, Verdict};
 use fieldmesh_domain::mutant::{Mutant, is_planted};
 use openraft::{
-    Config, SnapshotPolicy,
+    Config, RaftMetrics, SnapshotPolicy,
     errors::{ClientWriteError, Fatal},
     impls::{EmptyNode, ProgressResponder},
     metrics::WaitError,
@@ -28,7 +28,7 @@ use tokio::{
 use super::{
     LogId, Outcome, Proposal, Raft, Runtime, Types,
     backlog::Backlog,
-    install,
+    install, left,
     log_store::{self, LogStore},
     machine::{Machine, Observer},
     network::Peers,
@@ -149,6 +149,8 @@ pub struct Group {
     pub(super) log: Arc<dyn Table>,
     pub(super) leading: watch::Receiver<Option<u64>>,
     health: watch::Receiver<Health>,
+    /// How far its log was when this node left it last.
+    floor: Option<LogId>,
     on_fatal: OnFatal,
     /// Taken by who holds the group still: meanwhile nothing is proposed.
     pub(super) gate: Arc<RwLock<()>>,
@@ -177,6 +179,7 @@ impl Group {
         install::resume(group, engine, &*table).await.map_err(store)?;
         // What an earlier run of the group left in the queue is in the log before it is read.
         writer.write(Batch::default()).await.map_err(store)?;
+        let floor = left::floor(group, &*log).map_err(store)?;
         let part = writer.disk().part(format!("group {group}"));
         let (health, pulse) = (part.health(), part.pulse());
         let log_store = LogStore::open(group, Arc::clone(&log), writer).map_err(store)?;
@@ -197,6 +200,8 @@ impl Group {
             None => Runtime::scope(options.seed, started).await,
         };
         let raft = raft.map_err(|error| raft_error(error.to_string()))?;
+        // Until it is known how far its log is.
+        raft.runtime_config().elect(floor.is_none());
         let (tell, leading) = watch::channel(None);
         let lost = tell.clone();
         let watching = Runtime::scope(options.seed, async {
@@ -213,25 +218,27 @@ impl Group {
         });
         let backlog = Backlog::watched_by(&part, &raft, pulse);
         let _watching = (Arc::new(watching.await), backlog, part);
-        let fresh = !raft.is_initialized().await.map_err(|error| raft_error(error.to_string()))?;
-        if fresh && options.voters.is_empty() {
-            tracing::info!(group, "waiting to be let into the group");
-        } else if fresh {
-            let voters = options.voters.iter().map(|node| (*node, EmptyNode::default()));
-            let voters: BTreeMap<u64, EmptyNode> = voters.collect();
-            raft.initialize(voters).await.map_err(|error| raft_error(error.to_string()))?;
-        } else if only_voter(&raft) == Some(options.node) {
-            // The only voter has nobody to wait for.
-            raft.trigger().elect(false).await.map_err(|error| raft_error(error.to_string()))?;
-        }
+        begin(&raft, &options, floor).await.map_err(raft_error)?;
         Runtime::scope(options.seed, async { watch_over(group, &raft, Arc::clone(&on_fatal)) })
             .await;
         let (gate, members) = (Arc::default(), options.peers.map(|(_, members)| members));
         if let Some(members) = &members {
-            members.add(group, raft.clone(), health.clone());
+            members.add(group, raft.clone(), health.clone(), floor);
         }
-        tracing::info!(group, fresh, "group started");
-        Ok(Self { group, raft, table, log, leading, health, on_fatal, gate, members, _watching })
+        tracing::info!(group, "group started");
+        Ok(Self {
+            group,
+            raft,
+            table,
+            log,
+            leading,
+            health,
+            floor,
+            on_fatal,
+            gate,
+            members,
+            _watching,
+        })
     }
 
     /// The term this node leads in, or none.
@@ -249,7 +256,14 @@ impl Group {
         *self.health.borrow() != Health::Full
     }
 
-    /// Whether this node may ask for votes.
+    /// Ends when the log here is as far as it was when this node left the group last; false where it has stopped.
+    pub async fn until_whole(&self) -> bool {
+        let floor = self.floor;
+        let wait = self.raft.wait(None);
+        wait.metrics(move |now| is_above(floor, now), "what was here before").await.is_ok()
+    }
+
+    /// Whether this node may ask for votes, which nobody may whose log is not whole.
     pub fn set_may_campaign(&self, may: bool) {
         self.raft.runtime_config().elect(may);
     }
@@ -343,7 +357,7 @@ impl Group {
         self.propose(&Content::Settle(Settle::default())).await.map(|_| ())
     }
 
-    /// Takes a snapshot and purges the log up to it, as happens by itself after many entries.
+    /// Takes a snapshot, as happens by itself after many entries; the log is then purged up to what is kept behind it.
     ///
     /// # Errors
     /// A group that has stopped; a state that takes too long.
@@ -356,10 +370,7 @@ impl Group {
             let taken = self.raft.wait(Some(SNAPSHOT_WITHIN));
             let taken = taken.metrics(|now| now.snapshot.map(|id| id.index) >= upto, "snapshot");
             match taken.await {
-                Ok(taken) => {
-                    let upto = taken.snapshot.map_or(0, |id| id.index);
-                    return trigger.purge_log(upto).await.map_err(|error| stopped(&error));
-                }
+                Ok(_) => return Ok(()),
                 Err(WaitError::Timeout(..)) => {}
                 Err(error @ WaitError::ShuttingDown) => {
                     return Err(NotCompacted::Stopped(error.to_string()));
@@ -396,6 +407,29 @@ impl Group {
 }
 
 /// Who votes where nobody else does.
+/// Founds a fresh group, or stands at once where nobody else votes.
+async fn begin(raft: &Raft, options: &GroupOptions, floor: Option<LogId>) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let fresh = !raft.is_initialized().await.map_err(|error| text(&error))?;
+    let is_whole = is_above(floor, &raft.metrics().borrow_watched());
+    raft.runtime_config().elect(is_whole);
+    if fresh && options.voters.is_empty() {
+        tracing::info!(group = options.group, "waiting to be let into the group");
+    } else if fresh {
+        let voters = options.voters.iter().map(|node| (*node, EmptyNode::default()));
+        let voters: BTreeMap<u64, EmptyNode> = voters.collect();
+        raft.initialize(voters).await.map_err(|error| text(&error))?;
+    } else if is_whole && only_voter(raft) == Some(options.node) {
+        // The only voter has nobody to wait for.
+        raft.trigger().elect(false).await.map_err(|error| text(&error))?;
+    }
+    Ok(())
+}
+
+fn is_above(floor: Option<LogId>, now: &RaftMetrics<Types>) -> bool {
+    floor <= now.last_applied
+}
+
 fn only_voter(raft: &Raft) -> Option<u64> {
     let metrics = raft.server_metrics();
     let metrics = metrics.borrow_watched();

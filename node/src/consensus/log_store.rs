@@ -119,6 +119,14 @@ impl Shared {
     }
 }
 
+/// The last entry of a group that does not run.
+///
+/// # Errors
+/// A record that does not decode.
+pub(super) fn last(group: GroupId, table: &dyn Table) -> Result<Option<LogId>, StoreError> {
+    Ok(State::read(group, table)?.last)
+}
+
 /// Decodes every entry of a group, so that damage is found before anything is written. The log must
 /// reach as far as what is known to be committed, and as what the state has `applied`, unless that much
 /// was `installed` from a snapshot.
@@ -252,7 +260,7 @@ impl LogStore {
     }
 }
 
-fn read<T>(
+pub(super) fn read<T>(
     table: &dyn Table,
     key: &[u8],
     read: impl FnOnce(&[u8]) -> Result<T, codec::CodecError>,

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    Raft, Runtime, Types, install, packed,
+    LogId, Raft, Runtime, Types, install, packed,
     runtime::Beat,
     transfer,
     wire::{self, Answer, Request},
@@ -51,6 +51,8 @@ pub struct Members {
 struct Served {
     raft: Raft,
     health: watch::Receiver<Health>,
+    /// Who has less is voted for by nobody who had more (`left`).
+    floor: Option<LogId>,
     /// When a leader was heard last.
     heard: Arc<Mutex<Option<Instant>>>,
 }
@@ -82,8 +84,14 @@ impl Members {
         Beat { since: self.since, every: heartbeat / 2 + heartbeat / 32 }
     }
 
-    pub(super) fn add(&self, group: GroupId, raft: Raft, health: watch::Receiver<Health>) {
-        let served = Served { raft, health, heard: Arc::default() };
+    pub(super) fn add(
+        &self,
+        group: GroupId,
+        raft: Raft,
+        health: watch::Receiver<Health>,
+        floor: Option<LogId>,
+    ) {
+        let served = Served { raft, health, floor, heard: Arc::default() };
         self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(group, served);
     }
 
@@ -206,6 +214,9 @@ impl Members {
             Some(served) => match request {
                 Request::Append(append) if !served.has_room() && !append.entries.is_empty() => None,
                 Request::Transfer(_) if !served.may_lead() => None,
+                Request::Vote(vote) | Request::PreVote(vote) if vote.last_log_id < served.floor => {
+                    None
+                }
                 Request::Append(append) => {
                     served.hears();
                     served.raft.append_entries(append).await.map(Answer::Append).ok()

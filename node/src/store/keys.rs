@@ -49,6 +49,7 @@ pub mod log {
     const PURGED: u8 = b'p';
     const ROUND: u8 = b'r';
     const LEFT: u8 = b'l';
+    const FLOOR: u8 = b'f';
     const STARTS: u8 = b's';
     const HEARD: u8 = b'h';
 
@@ -75,6 +76,10 @@ pub mod log {
     /// There while the state of a group that this node has left is still to be removed.
     pub fn left(group: GroupId) -> Vec<u8> {
         Key::of(LEFT).u32(group).done()
+    }
+    /// The last entry that this node had when it left a group.
+    pub fn floor(group: GroupId) -> Vec<u8> {
+        Key::of(FLOOR).u32(group).done()
     }
     /// The last starts of this directory's node.
     pub fn starts() -> Vec<u8> {

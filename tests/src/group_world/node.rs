@@ -41,6 +41,8 @@ use crate::{
 const PORT: u16 = 7444;
 /// A snapshot is taken, and the log purged, after so many proposals of a leader.
 const COMPACT_EVERY: u64 = 40;
+/// And by itself; a tenth of these entries stays behind it.
+const SNAPSHOT_EVERY: u64 = 100;
 /// A sync that takes longer is a stall.
 pub(super) const STALL: Duration = Duration::from_secs(1);
 /// Entities that all leaders write to: each version must come from one of them.
@@ -106,7 +108,7 @@ pub(super) async fn run(start: Start) -> turmoil::Result {
         heartbeat: Duration::from_millis(100),
         election_min: Duration::from_millis(300),
         election_max: Duration::from_millis(600),
-        snapshot_every: group::SNAPSHOT_EVERY,
+        snapshot_every: SNAPSHOT_EVERY,
         fills_forgetful: false,
         observer: None,
         voters: (1..=nodes).collect(),

@@ -40,6 +40,8 @@ use mortal::Mortal;
 use tokio::{task::JoinHandle, time::timeout};
 
 const NODE: u64 = 1;
+/// Few, so that the log is cut often; a tenth of these entries stays behind a snapshot.
+const SNAPSHOT_EVERY: u64 = 50;
 const STORAGE_SAYS_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of rows looked at together.
 const PAGE_BYTES: usize = 1 << 20;
@@ -118,7 +120,7 @@ fn options() -> GroupOptions {
         heartbeat: Duration::from_millis(100),
         election_min: Duration::from_millis(300),
         election_max: Duration::from_millis(600),
-        snapshot_every: group::SNAPSHOT_EVERY,
+        snapshot_every: SNAPSHOT_EVERY,
         fills_forgetful: false,
         observer: None,
         voters: BTreeSet::from([NODE]),
