@@ -288,9 +288,8 @@ impl Hosting {
                     tracing::error!(shard, ?error, "a group that belongs here does not start");
                 }
             }
-            let wanted = self.wanted();
             for shard in here.into_iter().filter(|shard| *shard != PLACEMENT) {
-                if !wanted.contains(&shard) && self.options.courier.is_let_go(shard).await {
+                if self.has_left(shard).await {
                     self.end_group(shard).await;
                 }
             }
@@ -304,13 +303,19 @@ impl Hosting {
         }
     }
 
+    /// Whether a group is neither wanted here nor has this node. It may be wanted here again by the time that its leader
+    /// has answered.
+    async fn has_left(&self, shard: ShardId) -> bool {
+        let is_wanted = || self.wanted().contains(&shard);
+        !is_wanted() && self.options.courier.is_let_go(shard).await && !is_wanted()
+    }
+
     /// Removes what is on disk of groups that have let this node go, maybe while it did not run.
     async fn tidy_up(&self) -> Result<(), StoreError> {
-        let HostingOptions { log, courier, .. } = &self.options;
-        let wanted = self.wanted();
+        let HostingOptions { log, .. } = &self.options;
         for shard in left::begun(&**log)? {
             let is_here = self.with(|running| running.contains_key(&shard));
-            if !is_here && !wanted.contains(&shard) && courier.is_let_go(shard).await {
+            if !is_here && self.has_left(shard).await {
                 left::leave(shard, &**log).await?;
             }
         }

@@ -27,6 +27,13 @@ pub(super) enum Step {
     HandTo(u64),
 }
 
+impl Step {
+    /// Whether others are in the group, or vote, behind it.
+    pub(super) fn is_change(&self) -> bool {
+        matches!(self, Self::AddLearners(_) | Self::SetVoters(_) | Self::RemoveLearners(_))
+    }
+}
+
 /// How a group is, as its leader sees it.
 struct Seen<'a> {
     me: u64,
