@@ -175,6 +175,15 @@ impl NodeCourier {
         }
     }
 
+    /// Who was asked may not lead any more.
+    fn heed(&self, shard: ShardId, asked: u64, said: &Result<wire::Said, AskError>) {
+        match said {
+            Ok(wire::Said::NotLeader { hint }) => self.astray(shard, asked, *hint),
+            Err(AskError::NotLeader) => self.astray(shard, asked, None),
+            _ => {}
+        }
+    }
+
     fn leader(&self, shard: ShardId) -> Leader {
         match (self.shard(shard), self.other_leader(shard)) {
             (Some(handle), _) => Leader::Here(handle),
@@ -262,13 +271,9 @@ impl NodeCourier {
         let ways = self.ways.as_ref().ok_or(AskError::NotLeader)?;
         let shard = self.known.group_of(to).ok_or(AskError::NotLeader)?;
         let said = ways.ask(node, None, to, command, cause).await;
-        match &said {
-            Ok(wire::Said::NotLeader { hint }) => self.astray(shard, node, *hint),
-            Err(AskError::NotLeader) => self.astray(shard, node, None),
-            Ok(wire::Said::Busy { retry_after_ms }) => {
-                self.far(shard, |far| far.is_busy(*retry_after_ms));
-            }
-            _ => {}
+        self.heed(shard, node, &said);
+        if let Ok(wire::Said::Busy { retry_after_ms }) = &said {
+            self.far(shard, |far| far.is_busy(*retry_after_ms));
         }
         let said = said?;
         let (wire::Said::Done { applied, .. } | wire::Said::AlreadyDone { applied, .. }) = said
@@ -347,7 +352,7 @@ impl NodeCourier {
 
     /// Waits until the replica here has all that was acknowledged before now; whether it has.
     pub async fn catch_up(&self, shard: ShardId) -> bool {
-        let (Some((_, seen)), Some(group)) = (self.look(shard).await, self.group(shard)) else {
+        let (Some((_, seen)), Some(group)) = (self.look(shard).await, self.running(shard)) else {
             return false;
         };
         group.until_applied(seen.committed).await
@@ -559,10 +564,13 @@ impl Courier for NodeCourier {
                 Box::pin(async move { handle.ask(to, command, cause, None).await.map(|_| ()) })
             }
             (Leader::There(node), Some(ways)) => {
-                let ways = ways.clone();
+                let (ways, me) = (ways.clone(), Weak::clone(&self.me));
                 Box::pin(async move {
-                    let said = ways.ask(node, Some(shard), to, &command, &cause).await?;
-                    said.result().map(|_| ())
+                    let said = ways.ask(node, Some(shard), to, &command, &cause).await;
+                    if let Some(me) = me.upgrade() {
+                        me.heed(shard, node, &said);
+                    }
+                    said?.result().map(|_| ())
                 })
             }
             _ => Box::pin(async { Err(AskError::NotLeader) }),

@@ -43,7 +43,8 @@ const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// How often it is asked who leads a shard that has no replica here: what a device that is connected here
 /// may wait longer for its mail than others.
 const FIND_EVERY: Duration = Duration::from_millis(500);
-/// How long a replica here is believed that the same one leads: it may have been let go meanwhile.
+/// How long it is believed that the same one leads: a replica here may have been let go meanwhile, and without one a
+/// change may be missed.
 const BELIEVED_FOR: Duration = Duration::from_secs(5);
 /// Between two tallies. Two have to differ before a node is asked to tell again, so that what is on its way,
 /// and a session that is about to end, comes first.
@@ -148,7 +149,10 @@ impl NodeCourier {
             tokio::time::sleep(AGAIN_AFTER).await;
             next = match self.leads(node) {
                 true => Some(Item::Announce(None)),
-                false => waiting.recv().await,
+                // It may lead without anybody here having heard of that: by tallies it finds what it was not told.
+                false => timeout(BELIEVED_FOR, waiting.recv())
+                    .await
+                    .unwrap_or(Some(Item::Announce(None))),
             };
         }
     }
