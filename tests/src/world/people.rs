@@ -303,6 +303,7 @@ impl Seen {
 
     /// Adds to the trace.
     pub(crate) fn tell(&mut self, at_ms: u64, what: impl std::fmt::Display) {
+        tracing::info!(at_ms, "{what}");
         self.trace.push(format!("{at_ms} {what}"));
     }
 
