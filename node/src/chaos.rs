@@ -11,7 +11,9 @@
 mod actors;
 mod ballast;
 mod effect;
+mod herd;
 mod links;
+mod refusal;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,8 +33,9 @@ use tokio::{sync::watch, time::Instant};
 pub use self::{
     actors::ActorFaults,
     effect::{Effect, Effects},
+    refusal::LeaseError,
 };
-use self::{actors::Wanted, ballast::Ballast, links::Links};
+use self::{actors::Wanted, ballast::Ballast, herd::Herd, links::Links};
 use crate::{
     agreement::Agreement,
     audit::{Audit, Deed, Event, OfChaos},
@@ -48,33 +51,6 @@ const LEASES_MAX: usize = 64;
 const STOPPED_FOR: Duration = Duration::from_secs(60);
 /// How often it is looked whether one has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-
-/// Why a lease is not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LeaseError {
-    #[error(
-        "chaos is not allowed here: two operators allow it for a while with `fieldmesh chaos allow`; a node of a \
-         lab has [chaos] enabled = true"
-    )]
-    NotAllowed,
-    #[error(
-        "{0} is for labs, whose nodes have [chaos] enabled = true: what operators allow on a cluster in \
-         production leaves clocks right and disks with room"
-    )]
-    Guarded(&'static str),
-    #[error("{0} is not done by a node to itself by a lease")]
-    Outside(&'static str),
-    #[error("the figures of {0} are out of range: docs/chaos.md")]
-    Range(&'static str),
-    #[error("chaos was stopped here: for a minute no lease is taken")]
-    Stopped,
-    #[error("there is no node of another region that {0} could be about")]
-    NoOtherRegion(&'static str),
-    #[error("there is no other node by the number that {0} is to have at the other end of a link")]
-    NoOtherNode(&'static str),
-    #[error("there are {LEASES_MAX} leases already: end some")]
-    Many,
-}
 
 /// The wall clock, moved by what is leased.
 #[derive(Clone)]
@@ -211,7 +187,7 @@ pub struct Chaos {
     actors: Arc<ActorFaults>,
     lives: Arc<ShortLives>,
     ballast: Ballast,
-    dismissed: watch::Sender<u64>,
+    herd: Herd,
     /// Until when no lease is taken.
     stopped: Mutex<Option<Instant>>,
 }
@@ -233,7 +209,7 @@ impl Chaos {
             actors: Arc::default(),
             lives: Arc::default(),
             ballast: Ballast::default(),
-            dismissed: watch::Sender::default(),
+            herd: Herd::default(),
             stopped: Mutex::default(),
         }
     }
@@ -293,20 +269,21 @@ impl Chaos {
 
     /// Changes whenever all devices are to be sent away.
     pub fn dismissed(&self) -> watch::Receiver<u64> {
-        self.dismissed.subscribe()
+        self.herd.subscribe()
     }
 
     /// Sends all devices away at once; they come again. How many.
     ///
     /// # Errors
-    /// A node that may not.
+    /// A node that may not, or on which chaos was stopped.
     pub fn dismiss(&self) -> Result<u64, LeaseError> {
+        // Whoever has stopped chaos finds that nobody is sent away behind it.
+        let _leases = self.lock();
         self.demand_allowed()?;
-        // The edge listens once for itself, and once for each connection.
-        let connections = self.dismissed.receiver_count().saturating_sub(1);
+        self.demand_going_on()?;
+        let connections = self.herd.send_away();
         tracing::warn!(connections, "CHAOS: this node sends all its devices away, on purpose");
-        self.dismissed.send_modify(|times| *times += 1);
-        Ok(connections as u64)
+        Ok(connections)
     }
 
     /// Whether the configuration allows leases.
@@ -326,6 +303,10 @@ impl Chaos {
     pub fn demand_allowed(&self) -> Result<(), LeaseError> {
         let is_allowed = self.is_enabled || self.allowance().is_some();
         if is_allowed { Ok(()) } else { Err(LeaseError::NotAllowed) }
+    }
+
+    fn demand_going_on(&self) -> Result<(), LeaseError> {
+        if self.is_stopped() { Err(LeaseError::Stopped) } else { Ok(()) }
     }
 
     /// Begins a fault, or goes on with it under the same number; whether it was begun.
@@ -352,9 +333,7 @@ impl Chaos {
         if fault.with().is_some_and(|with| self.links.at(with).is_empty()) {
             return Err(LeaseError::NoOtherNode(fault.name()));
         }
-        if self.is_stopped() {
-            return Err(LeaseError::Stopped);
-        }
+        self.demand_going_on()?;
         if leases.len() >= LEASES_MAX && !leases.contains_key(&number) {
             return Err(LeaseError::Many);
         }

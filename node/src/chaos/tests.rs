@@ -340,3 +340,14 @@ async fn a_herd_is_of_those_who_are_connected() {
     let refusing = Chaos::new(false, Arc::new(Noon));
     assert_eq!(refusing.dismiss(), Err(LeaseError::NotAllowed));
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_sent_away_where_chaos_was_stopped() {
+    let chaos = lab();
+    let (_edge, connection) = (chaos.dismissed(), chaos.dismissed());
+    chaos.stop();
+    assert_eq!(chaos.dismiss(), Err(LeaseError::Stopped));
+    assert!(!connection.has_changed().unwrap());
+    tokio::time::advance(STOPPED_FOR).await;
+    assert_eq!(chaos.dismiss(), Ok(1));
+}

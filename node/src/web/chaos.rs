@@ -60,7 +60,7 @@ pub struct ChaosView {
     /// Whether the node's configuration allows it, whatever operators agree on.
     pub allowed: bool,
     pub leases: Vec<LeaseView>,
-    /// Whether it was stopped here less than a minute ago: no lease is taken.
+    /// Whether it was stopped here less than a minute ago: no lease is taken, and no device sent away.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
     /// How many leases were ended by this request, which stopped it.
