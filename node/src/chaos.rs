@@ -275,13 +275,13 @@ impl Chaos {
     /// Sends all devices away at once; they come again. How many.
     ///
     /// # Errors
-    /// A node that may not, or on which chaos was stopped.
+    /// A node that may not, or on which chaos was stopped; outside a lab, one whose devices may not be back yet.
     pub fn dismiss(&self) -> Result<u64, LeaseError> {
         // Whoever has stopped chaos finds that nobody is sent away behind it.
         let _leases = self.lock();
         self.demand_allowed()?;
         self.demand_going_on()?;
-        let connections = self.herd.send_away();
+        let connections = self.herd.send_away(self.is_enabled, Instant::now())?;
         tracing::warn!(connections, "CHAOS: this node sends all its devices away, on purpose");
         Ok(connections)
     }

@@ -9,11 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     fault::{Fault, Pick},
     scenario::{QUORUM, Scenario, Target},
+    span::written,
     timeline::{Strike, Timeline},
 };
 
 /// An allowance lasts so much longer than the run: what is to be read in the end is read under it.
 const SPARE_MS: u64 = 60_000;
+
+/// Ten thousand devices that a node sent away are back within 40 to 60 s: who is sent away sooner is kept away.
+pub const HERDS_APART_MS: u64 = 60_000;
+/// A strike begins so much late at most, while a cluster is asked whether it may be struck: the herd before another one.
+const LATE_MS: u64 = 15_000;
 
 /// The placement group.
 const WHOLE_CLUSTERS: u32 = 0;
@@ -98,6 +104,7 @@ impl Standing {
             })
             .collect();
         refusals.extend(picks);
+        refusals.extend(early_herd(scenario, timeline));
         let takes_out = timeline.0.iter().any(|strike| strike.fault.may_take_a_node());
         for group in self.groups.iter().filter(|_| takes_out) {
             refusals.extend(group.refusal());
@@ -169,6 +176,21 @@ impl Standing {
     pub fn margins(&self) -> BTreeMap<u32, u64> {
         self.groups.iter().map(|group| (group.number, group.margin())).collect()
     }
+}
+
+/// Why the first herd is refused that comes before the devices of another one are back, wherever these were: they may
+/// have gone to the node of the next one.
+fn early_herd(scenario: &Scenario, timeline: &Timeline) -> Option<String> {
+    let herds = timeline.0.iter().filter(|strike| strike.fault == Fault::Herd);
+    let pairs = herds.clone().zip(herds.skip(1));
+    let mut apart = pairs.map(|(one, next)| (next, next.at_ms.saturating_sub(one.at_ms)));
+    let (early, apart_ms) = apart.find(|(_, ms)| *ms < HERDS_APART_MS + LATE_MS)?;
+    let (line, least) = (scenario.line_of(early), written(HERDS_APART_MS + LATE_MS));
+    let apart = written(apart_ms);
+    Some(format!(
+        "line {line}: `herd` comes {apart} after another one, and devices are not back by then: on a cluster that \
+         others use, {least} are between two; raise `every`, or move it"
+    ))
 }
 
 /// What a pick names that is not there.

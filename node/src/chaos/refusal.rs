@@ -24,6 +24,10 @@ pub enum LeaseError {
     Range(&'static str),
     #[error("chaos was stopped here: for a minute no lease is taken, and no device sent away")]
     Stopped,
+    #[error(
+        "this node sent its devices away less than a minute ago, and not all of them may be back: ask again in {left_s} s"
+    )]
+    Herded { left_s: u32 },
     #[error("there is no node of another region that {0} could be about")]
     NoOtherRegion(&'static str),
     #[error("there is no other node by the number that {0} is to have at the other end of a link")]

@@ -351,3 +351,22 @@ async fn nobody_is_sent_away_where_chaos_was_stopped() {
     tokio::time::advance(STOPPED_FOR).await;
     assert_eq!(chaos.dismiss(), Ok(1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_operators_agreed_nobody_is_sent_away_again_before_all_are_back() {
+    let (chaos, _, _) = agreed_until(3_600_000);
+    let (_edge, mut connection) = (chaos.dismissed(), chaos.dismissed());
+    assert_eq!(chaos.dismiss(), Ok(1));
+    connection.mark_unchanged();
+    assert_eq!(chaos.dismiss(), Err(LeaseError::Herded { left_s: 60 }));
+    tokio::time::advance(Duration::from_millis(59_001)).await;
+    assert_eq!(chaos.dismiss(), Err(LeaseError::Herded { left_s: 1 }));
+    assert!(!connection.has_changed().unwrap());
+    tokio::time::advance(Duration::from_millis(999)).await;
+    assert_eq!(chaos.dismiss(), Ok(1));
+    // What was refused did not begin the time anew, what was done did.
+    assert_eq!(chaos.dismiss(), Err(LeaseError::Herded { left_s: 60 }));
+    // In a lab there is nobody whom it harms.
+    let lab = lab();
+    assert_eq!([lab.dismiss(), lab.dismiss()], [Ok(0), Ok(0)]);
+}

@@ -98,6 +98,9 @@ fn refused(error: LeaseError) -> Problem {
     match error {
         LeaseError::Many => Problem::busy(error),
         LeaseError::Stopped => Problem { title: STOPPED, ..Problem::busy(error) },
+        LeaseError::Herded { left_s } => {
+            Problem { retry_after_s: Some(left_s), ..Problem::busy(error) }
+        }
         LeaseError::NotAllowed => Problem::new(StatusCode::FORBIDDEN, NOT_ALLOWED, error),
         LeaseError::Guarded(_) => Problem::new(StatusCode::FORBIDDEN, "chaos-guarded", error),
         LeaseError::Outside(_)

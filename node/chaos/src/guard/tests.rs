@@ -25,9 +25,13 @@ fn standing() -> Standing {
 }
 
 fn scenario(target: &str, fault: &str) -> (Scenario, Timeline) {
+    lasting("60s", target, &format!("fault = [{{ {fault} }}]"))
+}
+
+/// What is broken is in line 5, and below.
+fn lasting(duration: &str, target: &str, broken: &str) -> (Scenario, Timeline) {
     let text = format!(
-        "name = \"x\"\nduration = \"60s\"\ntarget = \"{target}\"\nworkload = {{ rate = 1 }}\n\
-         fault = [{{ {fault} }}]\n"
+        "name = \"x\"\nduration = \"{duration}\"\ntarget = \"{target}\"\nworkload = {{ rate = 1 }}\n{broken}\n"
     );
     let scenario = read_scenario(&text).unwrap().value;
     let timeline = Timeline::of(&scenario, 4).unwrap();
@@ -157,6 +161,42 @@ fn a_region_whose_groups_need_the_others_is_not_cut_off_from_them() {
     assert!(refusals.len() == 1 && refusals[0].contains("group 2 has 2 of its 5"), "{refusals:?}");
     standing.groups[2].voters = vec![1, 2, 3, 6, 7];
     assert_eq!(refused(&standing, "production", cut), Vec::<String>::new());
+}
+
+#[test]
+fn devices_that_others_depend_on_come_back_before_they_are_sent_away_again() {
+    let refused = |target: &str, broken: &str| {
+        let (scenario, timeline) = lasting("30m", target, broken);
+        standing().refusals(&scenario, &timeline)
+    };
+    let every = |every: &str| {
+        format!("fault = [{{ kind = \"herd\", pick = \"all\", every = \"{every}\" }}]")
+    };
+    let two = |at: &str| {
+        format!(
+            "fault = [{{ kind = \"herd\", pick = \"node:1\", at = \"10s\" }},\n\
+             {{ kind = \"herd\", pick = \"node:2\", at = \"{at}\" }}]"
+        )
+    };
+    for target in ["staging", "production"] {
+        for (broken, told) in [
+            (every("1s"), "line 5: `herd` comes 1s after"),
+            (every("74s"), "line 5: `herd` comes 74s after"),
+            // They may have gone to the other one.
+            (two("84s"), "line 6: `herd` comes 74s after"),
+            (two("10s"), "line 6: `herd` comes 0ms after"),
+        ] {
+            let refusals = refused(target, &broken);
+            assert!(refusals.len() == 1 && refusals[0].starts_with(told), "{told}: {refusals:?}");
+        }
+        for broken in [every("75s"), two("85s")] {
+            assert_eq!(refused(target, &broken), Vec::<String>::new(), "{broken}");
+        }
+    }
+    // By chance, too.
+    let chance = "random = { pool = [\"herd\"], shift = \"15s\", quiet = 0 }";
+    let refusals = refused("production", chance);
+    assert!(refusals.len() == 1 && refusals[0].starts_with("line 5: `herd`"), "{refusals:?}");
 }
 
 #[test]
