@@ -78,17 +78,18 @@ impl Standing {
     pub fn refusals(&self, scenario: &Scenario, timeline: &Timeline) -> Vec<String> {
         let mut refusals = Vec::new();
         let until_ms = self.now_ms + scenario.duration_ms + SPARE_MS;
-        // Of what operators agree on, nodes leave out what is for labs.
-        let guarded = timeline.0.iter().find(|strike| !strike.fault.may_be_agreed());
+        // Operators agree on what a cluster that serves customers may have, whatever the scenario calls it.
+        let guarded = timeline.0.iter().find(|strike| !strike.fault.may_befall_production());
         for node in &self.nodes {
             refusals.extend(node.refusals(scenario.target, until_ms, self.now_ms));
             if let (Some(strike), Some((Permission { configured: false, .. }, _))) =
                 (guarded, node.asked)
             {
-                let (name, node) = (strike.fault.name(), node.number);
-                let line = scenario.line_of(strike);
+                let (fault, node) = (strike.fault, node.number);
+                let (name, line) = (fault.name(), scenario.line_of(strike));
+                let whose = if fault.may_be_agreed() { "staging and labs" } else { "labs" };
                 refusals.push(format!(
-                    "line {line}: `{name}` is for labs, and node {node} has no [chaos] enabled = true"
+                    "line {line}: `{name}` is for {whose}, and node {node} has no [chaos] enabled = true"
                 ));
             }
         }

@@ -103,12 +103,20 @@ fn each_missing_guard_is_named() {
         refusals.len() == 4 && refusals[0].contains("line 5: `disk.full` is for labs"),
         "{refusals:?}"
     );
+    // What operators agree on is production, whatever the scenario calls it: no lease ends a drain or a revocation.
+    let drain = "kind = \"drain\", at = \"1s\", for = \"5s\", pick = \"leader\"";
+    let revoke = "kind = \"revoke\", at = \"1s\"";
+    for (fault, told) in [(drain, "`drain`"), (revoke, "`revoke`")] {
+        let refusals = refused(&standing(), "staging", fault);
+        let told = format!("line 5: {told} is for staging and labs");
+        assert!(refusals.len() == 4 && refusals[3].contains(&told), "{refusals:?}");
+    }
     // A lab's configuration is enough for staging.
     let mut configured = standing();
     for node in &mut configured.nodes {
         node.asked = Some((Permission { configured: true, until_ms: None }, 0));
     }
-    for fault in [CUT, full] {
+    for fault in [CUT, full, drain, revoke] {
         assert_eq!(refused(&configured, "staging", fault), Vec::<String>::new());
     }
 }
