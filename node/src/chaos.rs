@@ -40,6 +40,7 @@ use crate::{
     agreement::Agreement,
     audit::{Audit, Deed, Event, OfChaos},
     config::chaos::Rule,
+    memory,
     mesh::faults::Faults,
 };
 
@@ -187,6 +188,8 @@ pub struct Chaos {
     actors: Arc<ActorFaults>,
     lives: Arc<ShortLives>,
     ballast: Ballast,
+    /// Bytes that this machine has available, where that is known.
+    memory: fn() -> Option<u64>,
     herd: Herd,
     /// Until when no lease is taken.
     stopped: Mutex<Option<Instant>>,
@@ -209,6 +212,7 @@ impl Chaos {
             actors: Arc::default(),
             lives: Arc::default(),
             ballast: Ballast::default(),
+            memory: memory::available_bytes,
             herd: Herd::default(),
             stopped: Mutex::default(),
         }
@@ -309,10 +313,21 @@ impl Chaos {
         if self.is_stopped() { Err(LeaseError::Stopped) } else { Ok(()) }
     }
 
+    /// A node that the kernel ends for want of memory looks like one that ended by itself.
+    fn demand_memory(&self, fault: Fault) -> Result<(), LeaseError> {
+        let Fault::HeldMemory { mib } = fault else { return Ok(()) };
+        // Nothing more is taken than is held, and that is not available any more.
+        if mib <= self.ballast.held_mib() {
+            return Ok(());
+        }
+        let most_mib = (self.memory)().map_or(mib, ballast::most_mib);
+        if mib > most_mib { Err(LeaseError::NoMemory { mib, most_mib }) } else { Ok(()) }
+    }
+
     /// Begins a fault, or goes on with it under the same number; whether it was begun.
     ///
     /// # Errors
-    /// A node that may not, a fault that needs others or a lab, too many.
+    /// A node that may not, a fault that needs others, a lab or a larger machine, too many.
     pub fn lease(&self, number: u64, fault: Fault, lasts: Duration) -> Result<bool, LeaseError> {
         // Whoever ends an agreement's leases takes this after the agreement is over.
         let mut leases = self.lock();
@@ -334,6 +349,7 @@ impl Chaos {
             return Err(LeaseError::NoOtherNode(fault.name()));
         }
         self.demand_going_on()?;
+        self.demand_memory(fault)?;
         if leases.len() >= LEASES_MAX && !leases.contains_key(&number) {
             return Err(LeaseError::Many);
         }

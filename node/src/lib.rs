@@ -40,6 +40,7 @@ pub mod journal;
 pub mod leading;
 pub mod ledger;
 pub mod let_in;
+mod memory;
 pub mod mesh;
 #[cfg(test)]
 mod mutated;

@@ -19,6 +19,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Additions between two looks: less than a millisecond of them.
 const ADDITIONS: u64 = 500_000;
 const MIB: usize = 1 << 20;
+/// MiB of what is available that are not held: 256 by which a node may grow in a run (I10), and as many for whatever
+/// else runs, because what the kernel says is an estimate.
+pub(super) const SPARE_MIB: u64 = 512;
+
+/// How much may be held where so much is available.
+pub(super) fn most_mib(available_bytes: u64) -> u64 {
+    (available_bytes / MIB as u64).saturating_sub(SPARE_MIB)
+}
 
 /// What is used for nothing.
 #[derive(Debug, Default)]
@@ -40,6 +48,11 @@ impl Drop for Ballast {
 }
 
 impl Ballast {
+    /// What is held, or about to be.
+    pub(super) fn held_mib(&self) -> u64 {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
     pub(super) fn follow(&self, threads: u64, mib: u64) {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         if *wanted == (threads, mib) {

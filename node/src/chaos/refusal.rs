@@ -3,7 +3,7 @@
 //! **Invariant:** each names the fact, and what to do where something can be done. **Not here:** when it is so (`chaos`),
 //! how it is told (`web::chaos`).
 
-use super::LEASES_MAX;
+use super::{LEASES_MAX, ballast::SPARE_MIB};
 
 /// Why a lease is not taken, or nobody sent away.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,11 @@ pub enum LeaseError {
     NoOtherRegion(&'static str),
     #[error("there is no other node by the number that {0} is to have at the other end of a link")]
     NoOtherNode(&'static str),
+    #[error(
+        "{mib} MiB are asked for, and this machine can give {most_mib}: what is available (MemAvailable), but for \
+         {SPARE_MIB} MiB for whatever else runs; lower `mib`"
+    )]
+    NoMemory { mib: u64, most_mib: u64 },
     #[error("there are {LEASES_MAX} leases already: end some")]
     Many,
 }

@@ -316,7 +316,8 @@ async fn each_lease_counts_what_it_does_and_no_other() {
 
 #[test]
 fn what_is_used_for_nothing_is_used() {
-    let chaos = lab();
+    // Whatever this machine has.
+    let chaos = Chaos { memory: || None, ..lab() };
     for (number, fault) in
         [(1, Fault::HeldMemory { mib: 2 }), (2, Fault::BusyProcessor { threads: 1 })]
     {
@@ -369,4 +370,28 @@ async fn where_operators_agreed_nobody_is_sent_away_again_before_all_are_back() 
     // In a lab there is nobody whom it harms.
     let lab = lab();
     assert_eq!([lab.dismiss(), lab.dismiss()], [Ok(0), Ok(0)]);
+}
+
+#[test]
+fn a_node_holds_no_more_memory_than_its_machine_can_give() {
+    static AVAILABLE: AtomicU64 = AtomicU64::new(0);
+    let chaos = Chaos { memory: || Some(AVAILABLE.load(Ordering::Relaxed)), ..lab() };
+    let has_mib = |mib: u64| AVAILABLE.store(mib << 20, Ordering::Relaxed);
+    let lease = |number, mib| chaos.lease(number, Fault::HeldMemory { mib }, LEASE_MAX);
+    has_mib(ballast::SPARE_MIB + 3);
+    let refused = lease(1, 16_000).unwrap_err();
+    assert_eq!(refused, LeaseError::NoMemory { mib: 16_000, most_mib: 3 });
+    let told = refused.to_string();
+    assert!(told.contains("16000 MiB") && told.contains("give 3:"), "{told}");
+    assert_eq!(lease(1, 4), Err(LeaseError::NoMemory { mib: 4, most_mib: 3 }));
+    assert_eq!(chaos.in_force().len(), 0);
+    assert_eq!(lease(1, 3), Ok(true));
+    // What is held is not available any more, and is asked for no second time.
+    has_mib(1);
+    assert_eq!(lease(1, 3), Ok(false));
+    assert_eq!(lease(2, 2), Ok(true));
+    assert_eq!(lease(3, 4), Err(LeaseError::NoMemory { mib: 4, most_mib: 0 }));
+    chaos.stop();
+    let unknown = Chaos { memory: || None, ..lab() };
+    assert_eq!(unknown.lease(1, Fault::HeldMemory { mib: 1 }, LEASE_MAX), Ok(true));
 }

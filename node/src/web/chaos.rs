@@ -106,7 +106,8 @@ fn refused(error: LeaseError) -> Problem {
         LeaseError::Outside(_)
         | LeaseError::Range(_)
         | LeaseError::NoOtherRegion(_)
-        | LeaseError::NoOtherNode(_) => Problem::invalid(error),
+        | LeaseError::NoOtherNode(_)
+        | LeaseError::NoMemory { .. } => Problem::invalid(error),
     }
 }
 

@@ -11,7 +11,11 @@ use std::{
 };
 
 use fieldmesh_chaos::{Fault, history::What};
-use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::Mutex,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{nodes::Nodes, recorder::Recorder};
 use crate::{
@@ -23,6 +27,9 @@ use crate::{
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// A node that does not answer within this keeps no other waiting for its renewal.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// What a node is to hold is held within this: a machine writes to some gigabytes a second.
+const HELD_WITHIN: Duration = Duration::from_secs(10);
+const HELD_LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Nodes that a lease's number has room for.
 const NODES_MAX: u64 = 1024;
 
@@ -88,8 +95,17 @@ pub(super) async fn end(number: u64, api: &Api) -> Option<u64> {
         return view.effect;
     }
     tracing::warn!(number, "a fault cannot be ended: it ends by itself");
-    tokio::time::sleep(LEASE_MAX).await;
+    sleep(LEASE_MAX).await;
     None
+}
+
+/// Until a node says that it holds so many MiB. Several may share a machine: the next one, which looks how much there is,
+/// is to find what this one takes taken.
+async fn held(mib: u64, told: impl AsyncFn() -> Result<u64, NoLease>) {
+    let until = Instant::now() + HELD_WITHIN;
+    while Instant::now() < until && told().await.is_ok_and(|effect| effect < mib) {
+        sleep(HELD_LOOK_EVERY).await;
+    }
 }
 
 /// By which a node knows the lease of a strike.
@@ -103,7 +119,7 @@ impl Leases {
         let (renewed, own) = (Arc::clone(&held), Arc::clone(&recorder));
         let renews = tokio::spawn(async move {
             loop {
-                tokio::time::sleep(RENEW_EVERY).await;
+                sleep(RENEW_EVERY).await;
                 // Held all the while, so that none is renewed that was ended meanwhile.
                 let mut held = renewed.lock().await;
                 let asks = held.iter_mut().map(async |(number, one)| {
@@ -145,7 +161,10 @@ impl Leases {
             }
             return Err(no.into());
         }
-        self.held.lock().await.insert(number, One { api, fault, effect: 0 });
+        self.held.lock().await.insert(number, One { api: api.clone(), fault, effect: 0 });
+        if let Fault::HeldMemory { mib } = fault {
+            held(mib, async || ask(number, &api, fault).await).await;
+        }
         Ok(())
     }
 
@@ -161,5 +180,26 @@ impl Leases {
         let One { api, effect: before, .. } = self.held.lock().await.remove(&number)?;
         let told = end(number, &api).await.map(|effect| effect.max(before));
         told.or(Some(before).filter(|effect| *effect > 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_node_is_asked_for_memory_when_this_one_holds_its_own() {
+        let asked = AtomicU64::new(0);
+        held(3, async || Ok(asked.fetch_add(1, Ordering::Relaxed))).await;
+        assert_eq!(asked.load(Ordering::Relaxed), 4, "it said 0, 1, 2 and 3");
+        // One of an earlier release never says it, and one that refuses holds nothing.
+        let begun = Instant::now();
+        held(3, async || Ok(0)).await;
+        let elapsed = begun.elapsed();
+        assert!(elapsed >= HELD_WITHIN && elapsed < 2 * HELD_WITHIN, "{elapsed:?}");
+        held(3, async || Err(NoLease::Over("it was stopped".into()))).await;
+        assert_eq!(begun.elapsed(), elapsed);
     }
 }
