@@ -276,6 +276,11 @@ impl Chaos {
         self.herd.subscribe()
     }
 
+    /// Devices that are connected here.
+    pub fn connected(&self) -> u64 {
+        self.herd.connected()
+    }
+
     /// Sends all devices away at once; they come again. How many.
     ///
     /// # Errors

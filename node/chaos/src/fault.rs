@@ -349,6 +349,19 @@ impl Fault {
         leaves || self.ends_the_process() || self.starts_again()
     }
 
+    /// Whether devices that are connected where it befalls feel it by themselves, whatever becomes of requests.
+    pub fn is_felt_by_devices(&self) -> bool {
+        self.ends_connections() || matches!(self, Self::Devices(_))
+    }
+
+    /// Devices that it befalls wherever they are: those of whoever runs it.
+    pub fn devices(&self) -> Option<u32> {
+        match self {
+            Self::Revoke { devices } | Self::Expire { devices } => Some(*devices),
+            _ => None,
+        }
+    }
+
     /// Whether it is over as soon as it is done.
     pub fn is_done_at_once(&self) -> bool {
         let lasts = matches!(self, Self::Expire { .. });

@@ -43,6 +43,8 @@ pub struct Node {
     pub asked: Option<(Permission, usize)>,
     /// Somebody ended chaos there, and it takes no lease for a while.
     pub is_stopped: bool,
+    /// How many are connected there; none where it does not say.
+    pub devices: Option<u64>,
 }
 
 /// A group before a run.
@@ -62,6 +64,8 @@ pub struct Standing {
     pub nodes: Vec<Node>,
     /// Those in which they vote.
     pub groups: Vec<Group>,
+    /// Of shards that these nodes lead; none where one of them does not say.
+    pub open_tickets: Option<u64>,
 }
 
 /// Whom a fault may reach.
@@ -71,6 +75,8 @@ pub struct Reach {
     /// Groups in which they vote, and of those the ones that they lead.
     pub groups: BTreeSet<u32>,
     pub led: BTreeSet<u32>,
+    /// That are connected to these nodes; none where one of them does not say how many.
+    pub devices: Option<u64>,
 }
 
 impl Standing {
@@ -166,7 +172,10 @@ impl Standing {
         let of = |is_of: &dyn Fn(&Group) -> bool| {
             self.groups.iter().filter(|group| is_of(group)).map(|group| group.number).collect()
         };
+        let mut there = self.nodes.iter().filter(|node| nodes.contains(&node.number));
+        let add = |all: u64, node: &Node| node.devices.map(|more| all.saturating_add(more));
         Reach {
+            devices: there.try_fold(0, add),
             groups: of(&|group| group.voters.iter().any(|voter| nodes.contains(voter))),
             led: of(&|group| group.leader.is_some_and(|leader| nodes.contains(&leader))),
             nodes,

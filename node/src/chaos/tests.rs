@@ -335,7 +335,9 @@ async fn a_herd_is_of_those_who_are_connected() {
     let chaos = lab();
     let _edge = chaos.dismissed();
     assert_eq!(chaos.dismiss(), Ok(0));
+    assert_eq!(chaos.connected(), 0);
     let connections = [chaos.dismissed(), chaos.dismissed()];
+    assert_eq!(chaos.connected(), 2);
     assert_eq!(chaos.dismiss(), Ok(2));
     assert!(connections.iter().all(|connection| connection.has_changed().unwrap()));
     let refusing = Chaos::new(false, Arc::new(Noon));

@@ -69,6 +69,9 @@ pub struct ChaosView {
     /// Of the lease that this request ended, what it did; of a herd, the connections that were closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect: Option<u64>,
+    /// How many devices are connected to the node now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<u64>,
     /// What operators allow on every node, while it is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowance: Option<AllowanceView>,
@@ -123,7 +126,8 @@ fn view(shared: &Shared) -> ChaosView {
     let (allowed, leases) = (shared.chaos.is_enabled(), leases.collect());
     let (allowance, proposal) = allowance::views(shared);
     let (stopped, ended, effect) = (shared.chaos.is_stopped(), None, None);
-    ChaosView { allowed, leases, stopped, ended, effect, allowance, proposal }
+    let devices = Some(shared.chaos.connected());
+    ChaosView { allowed, leases, stopped, ended, effect, devices, allowance, proposal }
 }
 
 /// Without what operators said to each other: for those of whom there may be no record.

@@ -9,8 +9,10 @@ const NOW: u64 = 1_000_000;
 
 fn standing() -> Standing {
     let allowed = Permission { configured: false, until_ms: Some(NOW + 3_600_000) };
-    let node =
-        |number| Node { number, is_active: true, asked: Some((allowed, 0)), is_stopped: false };
+    let node = |number| {
+        let (asked, devices) = (Some((allowed, 0)), Some(10 * number));
+        Node { number, is_active: true, asked, is_stopped: false, devices }
+    };
     let group = |number, leader| Group {
         number,
         voters: vec![1, 2, 3],
@@ -21,6 +23,7 @@ fn standing() -> Standing {
         now_ms: NOW,
         nodes: (1..=4).map(node).collect(),
         groups: vec![group(0, 1), group(1, 2), group(2, 2)],
+        open_tickets: None,
     }
 }
 
@@ -256,4 +259,12 @@ fn the_reach_of_a_fault_is_what_its_nodes_vote_in_and_lead() {
     assert_eq!(standing.reach(Pick::All).nodes.len(), 4);
     assert_eq!(standing.reach(Pick::Nobody).groups.len(), 0);
     assert_eq!(standing.margins(), [(0, 1), (1, 1), (2, 1)].into());
+    let devices = |standing: &Standing, pick| standing.reach(pick).devices;
+    let picks = [Pick::Node(4), Pick::Leader(None), Pick::All, Pick::Nobody];
+    let counts = picks.map(|pick| devices(&standing, pick));
+    assert_eq!(counts, [Some(40), Some(30), Some(100), Some(0)]);
+    // A node that does not say it may have any number of them.
+    let mut silent = standing.clone();
+    silent.nodes[0].devices = None;
+    assert_eq!(picks.map(|pick| devices(&silent, pick)), [Some(40), None, None, Some(0)]);
 }
