@@ -29,13 +29,13 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-pub(in crate::cli) use self::groups::Share;
 use self::{
     disks::SmallDisk,
     host::{Host, Means, means},
-    machines::{MESH_PLUG, Machines},
+    machines::{MESH_PLUG, Machines, packets},
     order::done_meanwhile,
 };
+pub(in crate::cli) use self::{groups::Share, machines::Dropped};
 use super::{
     CliError, Output,
     chaos::{self, Errand, ScenarioArgs},
@@ -330,9 +330,14 @@ impl Lab {
         done_meanwhile("ip", &["link", "set", &plug, state], "").await.map(drop)
     }
 
-    /// From now on these rules, and no others, stop datagrams between nodes.
-    pub(in crate::cli) async fn stop_only(&self, rules: &[String]) -> Result<(), String> {
-        done_meanwhile("nft", &["-f", "-"], &machines::only(rules)).await.map(drop)
+    /// From now on these datagrams between nodes, and no others, are stopped and counted.
+    pub(in crate::cli) async fn stop_only(&self, dropped: &[Dropped]) -> Result<(), String> {
+        done_meanwhile("nft", &["-f", "-"], &machines::only_dropped(dropped)).await.map(drop)
+    }
+
+    /// How many datagrams were stopped, by their counter.
+    pub(in crate::cli) async fn stopped(&self, counter: &str) -> Result<u64, String> {
+        packets(&done_meanwhile("nft", &[&machines::listing(counter)], "").await?)
     }
 
     /// From now on a node's wall clock is so much ahead, or behind where negative.

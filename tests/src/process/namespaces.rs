@@ -5,7 +5,9 @@
 //! are started on theirs ([`Network::machine`]). **Not here:** delay, which the kernels of test machines often cannot
 //! make (`fieldmesh_node::mesh::faults` can).
 
-use fieldmesh_node::cli::lab::machines::{Machines, also, ip, nft, only, tried};
+use fieldmesh_node::cli::lab::machines::{
+    Dropped, Machines, also, count, ip, nft, only, only_dropped, tried,
+};
 
 /// The network; its namespaces end with it.
 pub struct Network(Machines);
@@ -13,7 +15,7 @@ pub struct Network(Machines);
 impl Network {
     /// A network for so many nodes; what is missing where this machine cannot have one.
     pub fn new(nodes: u64) -> Result<Self, String> {
-        for rule in tried(&["drop"])? {
+        for rule in tried(&["ether type ip"])? {
             rule?;
         }
         let machines = Machines::new(1..=nodes);
@@ -65,6 +67,16 @@ impl Network {
     pub fn reroute(&self, from: u64, to: u64) {
         ip(&format!("-n {} route delete blackhole {}/32", self.machine(from)[3], self.address(to)))
             .unwrap();
+    }
+
+    /// From now on these datagrams, and no others, do not arrive, and are counted.
+    pub fn drop_only(&self, dropped: &[Dropped]) {
+        nft(&only_dropped(dropped)).unwrap();
+    }
+
+    /// How many of them there were, by their counter.
+    pub fn dropped(&self, counter: &str) -> u64 {
+        count(counter).unwrap()
     }
 
     /// Every datagram arrives again, as far as cables are plugged.

@@ -7,13 +7,15 @@ use std::{
     time::Duration,
 };
 
+use fieldmesh_node::cli::lab::machines::Dropped;
 use fieldmesh_tests::{
     live::{until, until_within},
-    process::{Finished, Running, run, run_with},
+    process::{Finished, Running, namespaces::Network, run, run_with},
     unchecked,
 };
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use super::{text, verdicts, written};
 
@@ -79,7 +81,7 @@ const FAULTS_UNDER: &[(&str, &str)] = &[
     ("drift", "at = \"23s\"\nfor = \"3s\"\npick = \"random\"\nppm = 50000"),
     ("cpu", "at = \"23s\"\nfor = \"2s\"\npick = \"random\"\nthreads = 1"),
     ("memory", "at = \"27s\"\nfor = \"2s\"\npick = \"random\"\nmib = 16"),
-    ("bandwidth", "at = \"27s\"\nfor = \"3s\"\npick = \"all\"\nrate_kbit = 4000"),
+    ("bandwidth", "at = \"27s\"\nfor = \"3s\"\npick = \"all\"\nrate_kbit = 2000"),
 ];
 
 const REST: &str = r#"
@@ -147,7 +149,7 @@ fn prefix() -> String {
 
 /// The namespaces of processes that are no more.
 async fn left() -> BTreeSet<String> {
-    let list = tokio::process::Command::new("ip").args(["netns", "list"]).output().await.unwrap();
+    let list = Command::new("ip").args(["netns", "list"]).output().await.unwrap();
     let list = String::from_utf8(list.stdout).unwrap();
     let names = list.lines().filter_map(|line| line.split_whitespace().next());
     let prefix = prefix();
@@ -156,6 +158,31 @@ async fn left() -> BTreeSet<String> {
         owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists())
     };
     names.filter(is_left).map(str::to_owned).collect()
+}
+
+/// What a run noted, from its beginning to its end.
+fn history(dir: &Path) -> Vec<Value> {
+    let history = std::fs::read_to_string(dir.join("out/history.jsonl")).unwrap();
+    history.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What a run noted of these faults in a phase.
+fn faults(history: &[Value], phase: &str, is_it: fn(&Value) -> bool) -> Vec<Value> {
+    let noted = history.iter().filter(|entry| entry["what"] == "fault" && entry["phase"] == phase);
+    noted.filter(|entry| is_it(&entry["fault"])).cloned().collect()
+}
+
+/// Whether, while a fault lasted that befell a leader, somebody else was found to lead.
+fn took_a_leader(history: &[Value], is_it: fn(&Value) -> bool) -> bool {
+    let one = |phase| faults(history, phase, is_it).remove(0);
+    let (begun, ended) = (one("installed"), one("ended"));
+    let at = |entry: &Value| entry["at_us"].as_u64().unwrap();
+    history.iter().any(|entry| {
+        entry["what"] == "leader"
+            && !entry["node"].is_null()
+            && entry["node"] != begun["node"]
+            && (at(&begun)..at(&ended)).contains(&at(entry))
+    })
 }
 
 /// Whether something is mounted below a directory.
@@ -173,37 +200,53 @@ async fn what_the_kernel_breaks_is_there_and_breaks_no_promise() {
     let before = left().await;
     let results = passes(&scenario, dir.path()).await;
     assert_eq!(results["faults"].as_array().unwrap().len(), 5, "{results}");
-    // By what each was done: by the kernel, unless the scenario said otherwise.
-    let history = std::fs::read_to_string(dir.path().join("out/history.jsonl")).unwrap();
-    let entries = history.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let begun: Vec<(String, String)> = entries
-        .filter(|entry| entry["what"] == "fault" && entry["phase"] == "installed")
-        .map(|entry| {
-            let word = |value: &Value| value.as_str().unwrap().to_owned();
-            (format!("{}", entry["fault"]), word(&entry["why"]))
-        })
-        .collect();
-    for (kind, by) in [
-        ("\"loss_percent\":100", "a cable"),
-        ("\"loss_percent\":3", "numgen"),
-        ("full_disk", "tmpfs"),
-    ] {
-        assert!(
-            begun.iter().any(|(fault, why)| fault.contains(kind) && why.contains(by)),
-            "{begun:?}"
-        );
+    let history = history(dir.path());
+    // What nft stopped, by its own counters: between two nodes, and by chance on the way to each.
+    let between = faults(&history, "ended", |fault| fault["kind"] == "link");
+    let by_chance = faults(&history, "ended", |fault| fault["loss_percent"] == 3);
+    assert_eq!((between.len(), by_chance.len()), (1, 3));
+    for ended in [between, by_chance] {
+        let stopped = ended.iter().map(|entry| entry["effect"].as_u64());
+        let stopped: Option<u64> = stopped.sum();
+        assert!(stopped.is_some_and(|count| count > 0), "each was counted: {ended:?}");
     }
-    for kind in ["\"delay_ms\":5", "kill"] {
-        assert!(
-            begun.iter().any(|(fault, why)| fault.contains(kind) && why.is_empty()),
-            "{begun:?}"
-        );
-    }
+    // What has no counter the cluster felt: who was cut off, and who had no room, led no more.
+    assert!(took_a_leader(&history, |fault| fault["loss_percent"] == 100), "a pulled cable");
+    assert!(took_a_leader(&history, |fault| fault["kind"] == "full_disk"), "a full disk");
+    // Only what the scenario wants so the node did to itself.
+    let begun = faults(&history, "installed", |fault| fault["delay_ms"] == 5);
+    assert_eq!(begun.len(), 1, "{begun:?}");
+    assert!(begun.iter().all(|entry| entry["why"] == ""), "{begun:?}");
     // Another test's laboratory that was killed is there for a moment.
     until("its namespaces ended with it", async || {
         (left().await.difference(&before).count() == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_a_rule_stops_is_counted_and_one_of_no_cable_counts_nothing() {
+    let network = unchecked::or_say("rules of nft in namespaces", Network::new(2));
+    let Some(network) = network else { return };
+    let dropped = |which: &str, counter: &str| Dropped {
+        which: format!("{which} ether type ip"),
+        counter: counter.to_owned(),
+    };
+    // The first one would see whatever the second one stops.
+    let rules = [
+        dropped("iifname \"node7\"", "none"),
+        dropped("iifname \"node1\" oifname \"node2\"", "some"),
+    ];
+    network.drop_only(&rules);
+    let [program, args @ ..] = network.machine(1);
+    let send = format!("echo x > /dev/udp/{}/9", network.address(2));
+    let sent = Command::new(program).args(args).args(["bash", "-c", &send]).status().await;
+    assert!(sent.unwrap().success());
+    until("what was sent is stopped", async || (network.dropped("some") > 0).then_some(())).await;
+    assert_eq!(network.dropped("none"), 0);
+    // Rules come and go while a fault lasts, and its counter stays.
+    network.drop_only(&rules[..1]);
+    assert!(network.dropped("some") > 0);
 }
 
 #[tokio::test]
@@ -282,7 +325,7 @@ async fn the_machines_of_a_laboratory_that_was_killed_are_gone_with_the_next_one
     let killed = Running::start_under(&under, "fieldmesh-lab", &args);
     let last = format!("{}{}-3", prefix(), killed.pid());
     let is_there = async || {
-        let list = tokio::process::Command::new("ip").args(["netns", "list"]).output().await;
+        let list = Command::new("ip").args(["netns", "list"]).output().await;
         let list = String::from_utf8(list.unwrap().stdout).unwrap();
         list.lines().any(|line| line.split_whitespace().next() == Some(&last))
     };

@@ -23,7 +23,7 @@ use super::recorder::Recorder;
 use crate::cli::{
     CliError,
     fleet::ABROAD,
-    lab::{Lab, Share, disks::SmallDisk},
+    lab::{Dropped, Lab, Share, disks::SmallDisk},
 };
 
 /// How often it is looked whether a cable is to come or go, and where a clock is by now: half of the shortest time
@@ -60,8 +60,8 @@ struct State {
 struct Made {
     /// Nodes whose cable to other nodes is pulled.
     pulled: BTreeSet<u64>,
-    /// What else stops datagrams between nodes.
-    rules: Vec<String>,
+    /// Datagrams between nodes that are stopped by anything else.
+    dropped: Vec<Dropped>,
     /// How far clocks are ahead, in milliseconds.
     clocks: BTreeMap<u64, i64>,
     shares: BTreeMap<u64, Share>,
@@ -109,10 +109,17 @@ impl Kernel {
         made.map_err(CliError::failed)
     }
 
-    pub(super) async fn end(&self, strike: u32, node: u64) -> Result<(), CliError> {
+    /// Mends it; how many datagrams it stopped, where these were counted.
+    pub(super) async fn end(&self, strike: u32, node: u64) -> Result<Option<u64>, CliError> {
         let mut state = self.state.lock().await;
-        state.broken.remove(&(strike, node));
-        state.follow(&self.lab).await.map_err(CliError::failed)
+        let ended = state.broken.remove(&(strike, node));
+        state.follow(&self.lab).await.map_err(CliError::failed)?;
+        let Some(counter) = ended.and_then(|(fault, _)| counted_by(strike, node, fault)) else {
+            return Ok(None);
+        };
+        let stopped = self.lab.stopped(&counter).await;
+        let stopped = stopped.map_err(|why| format!("what it did is not known: {why}"));
+        stopped.map(Some).map_err(CliError::failed)
     }
 }
 
@@ -131,9 +138,9 @@ impl State {
                 made.pulled.remove(&node)
             };
         }
-        if wanted.rules != made.rules {
-            lab.stop_only(&wanted.rules).await?;
-            made.rules = wanted.rules;
+        if wanted.dropped != made.dropped {
+            lab.stop_only(&wanted.dropped).await?;
+            made.dropped = wanted.dropped;
         }
         for (node, offset_ms) in changes(&wanted.clocks, &made.clocks) {
             lab.set_clock(node, offset_ms)?;
@@ -145,6 +152,14 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// The counter that has what a fault stops, from its beginning on. A cable that is pulled has none: what nobody takes
+/// from a node is seen nowhere.
+fn counted_by(strike: u32, node: u64, fault: Fault) -> Option<String> {
+    let since = Instant::now();
+    let alone = Made::of(&Broken::from([((strike, node), (fault, since))]), since);
+    alone.dropped.into_iter().next().map(|dropped| dropped.counter)
 }
 
 /// What is to be set, and to what: who is not wanted otherwise is to be as ever.
@@ -162,16 +177,17 @@ impl Made {
     /// How everything has to be, because of what is broken.
     fn of(broken: &Broken, now: Instant) -> Self {
         let mut made = Self::default();
-        for ((_, node), (fault, since)) in broken {
+        for ((strike, node), (fault, since)) in broken {
             let elapsed_ms = now.saturating_duration_since(*since).as_millis();
             let elapsed_ms = i64::try_from(elapsed_ms).unwrap_or(i64::MAX);
+            let whose = (*strike, *node);
             match *fault {
-                Fault::Network(network) => made.datagrams(*node, &network, None, elapsed_ms),
+                Fault::Network(network) => made.datagrams(whose, &network, None, elapsed_ms),
                 Fault::Abroad(network) => {
-                    made.datagrams(*node, &network, Some(ABROAD), elapsed_ms);
+                    made.datagrams(whose, &network, Some(ABROAD), elapsed_ms);
                 }
                 Fault::Link { with: Pick::Node(other), network } => {
-                    made.datagrams(*node, &network, Some(other), elapsed_ms);
+                    made.datagrams(whose, &network, Some(other), elapsed_ms);
                 }
                 Fault::Clock { offset_ms } => made.clock(*node, offset_ms),
                 Fault::Drift { ppm } => {
@@ -198,7 +214,13 @@ impl Made {
     }
 
     /// What befalls those to and from a node; with another node, those between the two.
-    fn datagrams(&mut self, node: u64, network: &Network, with: Option<u64>, elapsed_ms: i64) {
+    fn datagrams(
+        &mut self,
+        (strike, node): (u32, u64),
+        network: &Network,
+        with: Option<u64>,
+        elapsed_ms: i64,
+    ) {
         let is_away = network.flap_ms.is_some_and(|flap_ms| {
             let turn = elapsed_ms.unsigned_abs().checked_div(flap_ms).unwrap_or(0);
             turn % 2 == 1
@@ -211,23 +233,24 @@ impl Made {
                 self.pulled.insert(node);
                 return;
             }
-            (100, _) => "drop".to_owned(),
+            (100, _) => String::new(),
             (0, Some(kbit)) => {
                 let rate = kbit.saturating_mul(BYTES_OF_KBIT);
-                format!("limit rate over {rate} bytes/second burst {BURST} bytes drop")
+                format!(" limit rate over {rate} bytes/second burst {BURST} bytes")
             }
-            (percent, _) => format!("numgen random mod 100 < {percent} drop"),
+            (percent, _) => format!(" numgen random mod 100 < {percent}"),
         };
         // As the bridge sees it: what comes in there is what goes out of the node.
         let way = |of_own: &str, of_other: &str| {
             let other = with.map(|with| format!(" {of_other} \"mesh{with}\"")).unwrap_or_default();
-            format!("{of_own} \"mesh{node}\"{other} {DATAGRAMS} {what}")
+            let which = format!("{of_own} \"mesh{node}\"{other} {DATAGRAMS}{what}");
+            Dropped { which, counter: format!("strike{strike}_node{node}") }
         };
         if network.direction != Direction::Out {
-            self.rules.push(way("oifname", "iifname"));
+            self.dropped.push(way("oifname", "iifname"));
         }
         if network.direction != Direction::In {
-            self.rules.push(way("iifname", "oifname"));
+            self.dropped.push(way("iifname", "oifname"));
         }
     }
 }
@@ -243,44 +266,57 @@ mod tests {
         Made::of(&all.collect(), since + Duration::from_millis(after_ms))
     }
 
+    fn which(made: &Made) -> Vec<&str> {
+        made.dropped.iter().map(|dropped| dropped.which.as_str()).collect()
+    }
+
+    #[test]
+    fn what_stops_datagrams_is_counted_by_strike_and_node_also_where_it_comes_and_goes() {
+        let cut = Network { loss_percent: 100, ..Network::default() };
+        let one_way = Network { direction: Direction::In, flap_ms: Some(300), ..cut };
+        let link = Fault::Link { with: Pick::Node(3), network: one_way };
+        assert_eq!(counted_by(4, 2, link).as_deref(), Some("strike4_node2"));
+        for uncounted in [Fault::Network(cut), Fault::Clock { offset_ms: 5 }, Fault::FullDisk] {
+            assert_eq!(counted_by(4, 2, uncounted), None, "{uncounted:?}");
+        }
+        // While it is away it stops nothing, and its counter is the same behind that.
+        assert!(made(&[(2, link)], 300).dropped.is_empty());
+        assert_eq!(made(&[(2, link)], 600).dropped, made(&[(2, link)], 0).dropped);
+    }
+
     #[test]
     fn a_partition_is_a_pulled_cable_and_one_way_one_region_or_one_node_is_not() {
         let cut = Network { loss_percent: 100, ..Network::default() };
         let one_way = |direction| Network { direction, ..cut };
         let link = |network| Fault::Link { with: Pick::Node(3), network };
         let all = made(&[(2, Fault::Network(cut))], 0);
-        assert_eq!((all.pulled, all.rules), (BTreeSet::from([2]), Vec::new()));
+        assert_eq!((all.pulled, all.dropped), (BTreeSet::from([2]), Vec::new()));
         for (fault, rules) in [
-            (Fault::Network(one_way(Direction::In)), &["oifname \"mesh2\" ether type ip drop"][..]),
-            (Fault::Network(one_way(Direction::Out)), &["iifname \"mesh2\" ether type ip drop"]),
+            (Fault::Network(one_way(Direction::In)), &["oifname \"mesh2\" ether type ip"][..]),
+            (Fault::Network(one_way(Direction::Out)), &["iifname \"mesh2\" ether type ip"]),
             (
                 Fault::Abroad(cut),
                 &[
-                    "oifname \"mesh2\" iifname \"mesh8\" ether type ip drop",
-                    "iifname \"mesh2\" oifname \"mesh8\" ether type ip drop",
+                    "oifname \"mesh2\" iifname \"mesh8\" ether type ip",
+                    "iifname \"mesh2\" oifname \"mesh8\" ether type ip",
                 ],
             ),
             (
                 link(cut),
                 &[
-                    "oifname \"mesh2\" iifname \"mesh3\" ether type ip drop",
-                    "iifname \"mesh2\" oifname \"mesh3\" ether type ip drop",
+                    "oifname \"mesh2\" iifname \"mesh3\" ether type ip",
+                    "iifname \"mesh2\" oifname \"mesh3\" ether type ip",
                 ],
             ),
-            (
-                link(one_way(Direction::In)),
-                &["oifname \"mesh2\" iifname \"mesh3\" ether type ip drop"],
-            ),
+            (link(one_way(Direction::In)), &["oifname \"mesh2\" iifname \"mesh3\" ether type ip"]),
             (
                 link(Network { loss_percent: 5, ..one_way(Direction::Out) }),
-                &[
-                    "iifname \"mesh2\" oifname \"mesh3\" ether type ip numgen random mod 100 < 5 drop",
-                ],
+                &["iifname \"mesh2\" oifname \"mesh3\" ether type ip numgen random mod 100 < 5"],
             ),
         ] {
             let made = made(&[(2, fault)], 0);
             assert!(made.pulled.is_empty(), "{fault:?}");
-            assert_eq!(made.rules, rules);
+            assert_eq!(which(&made), rules);
         }
         let flapping = Fault::Network(Network { flap_ms: Some(300), ..cut });
         for (after_ms, is_pulled) in [(0, true), (299, true), (300, false), (650, true)] {
@@ -293,16 +329,19 @@ mod tests {
     fn what_comes_together_adds_up_and_what_is_over_is_as_ever() {
         let loss = Fault::Network(Network { loss_percent: 5, ..Network::default() });
         let slow = Fault::Network(Network { rate_kbit: Some(100), ..Network::default() });
-        let rules = made(&[(1, loss), (3, slow)], 0).rules;
+        let both = made(&[(1, loss), (3, slow)], 0);
         assert_eq!(
-            rules,
+            which(&both),
             [
-                "oifname \"mesh1\" ether type ip numgen random mod 100 < 5 drop",
-                "iifname \"mesh1\" ether type ip numgen random mod 100 < 5 drop",
-                "oifname \"mesh3\" ether type ip limit rate over 12500 bytes/second burst 3000 bytes drop",
-                "iifname \"mesh3\" ether type ip limit rate over 12500 bytes/second burst 3000 bytes drop",
+                "oifname \"mesh1\" ether type ip numgen random mod 100 < 5",
+                "iifname \"mesh1\" ether type ip numgen random mod 100 < 5",
+                "oifname \"mesh3\" ether type ip limit rate over 12500 bytes/second burst 3000 bytes",
+                "iifname \"mesh3\" ether type ip limit rate over 12500 bytes/second burst 3000 bytes",
             ]
         );
+        let counters: BTreeSet<&str> =
+            both.dropped.iter().map(|dropped| dropped.counter.as_str()).collect();
+        assert_eq!(counters, BTreeSet::from(["strike0_node1", "strike1_node3"]));
         let (ahead, drift) = (Fault::Clock { offset_ms: 5_000 }, Fault::Drift { ppm: -100_000 });
         let busy = Fault::BusyProcessor { threads: 3 };
         let before = made(&[(1, ahead), (1, drift), (2, busy)], 2_000);

@@ -59,7 +59,7 @@ impl Plane {
         }
     }
 
-    /// Mends it; what it did, where the node counted that: the kernel was asked, and did not refuse.
+    /// Mends it; what it did, where the node or the kernel counted that.
     pub(super) async fn end(
         &self,
         strike: &Strike,
@@ -69,10 +69,10 @@ impl Plane {
         match (self.kernel(strike), strike.fault) {
             (Some(_), Fault::FullDisk) => {
                 ground.fleet()?.disk_of(node)?.empty().map_err(CliError::failed)?;
+                Ok(None)
             }
-            (Some(kernel), _) => kernel.end(strike.number, node).await?,
-            (None, _) => return Ok(self.leases().end(strike.number, node).await),
+            (Some(kernel), _) => kernel.end(strike.number, node).await,
+            (None, _) => Ok(self.leases().end(strike.number, node).await),
         }
-        Ok(None)
     }
 }

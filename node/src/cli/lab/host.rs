@@ -172,9 +172,9 @@ impl Host {
 
     fn try_the_network(&mut self) {
         let rules = OF_THE_NETWORK.iter().map(|means| match means {
-            Means::Chance => "ether type ip numgen random mod 100 < 50 drop",
-            Means::Rate => "ether type ip limit rate over 1000 bytes/second burst 3000 bytes drop",
-            _ => "iifname \"mesh1\" oifname \"mesh2\" ether type ip drop",
+            Means::Chance => "ether type ip numgen random mod 100 < 50",
+            Means::Rate => "ether type ip limit rate over 1000 bytes/second burst 3000 bytes",
+            _ => "iifname \"mesh1\" oifname \"mesh2\" ether type ip",
         });
         let tried = absent(&[("ip", "iproute2"), ("nft", "nftables"), ("setpriv", "util-linux")])
             .map_or_else(|| machines::tried(&rules.collect::<Vec<_>>()), Err);

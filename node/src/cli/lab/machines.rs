@@ -84,20 +84,69 @@ pub fn only(rules: &[String]) -> String {
     format!("flush chain {TABLE} forward\n{rules}")
 }
 
+/// Datagrams that the bridges do not forward, and the counter that has how many those were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// Which ones, as nft says it.
+    pub which: String,
+    /// Strikes that are different have different ones.
+    pub counter: String,
+}
+
+impl Dropped {
+    fn rule(&self) -> String {
+        format!("{} counter name \"{}\" drop", self.which, self.counter)
+    }
+}
+
+/// The script by which these are dropped, and no others. A counter that is there goes on from where it is: rules come
+/// and go while a fault lasts.
+pub fn only_dropped(dropped: &[Dropped]) -> String {
+    let counters = dropped.iter().map(|one| format!("add counter {TABLE} {}\n", one.counter));
+    let rules: Vec<String> = dropped.iter().map(Dropped::rule).collect();
+    counters.collect::<String>() + &only(&rules)
+}
+
+/// What `nft` is asked for a counter by.
+pub(super) fn listing(counter: &str) -> String {
+    format!("list counter {TABLE} {counter}")
+}
+
+/// How many datagrams a counter has, by what `nft` says of it.
+///
+/// # Errors
+/// It says no number.
+pub(super) fn packets(listed: &str) -> Result<u64, String> {
+    let mut words = listed.split_whitespace().skip_while(|word| *word != "packets");
+    let number = words.nth(1).and_then(|word| word.parse().ok());
+    number.ok_or_else(|| format!("nft says no number of datagrams: {listed}"))
+}
+
+/// How many datagrams a counter has, for the namespace that this thread is in.
+///
+/// # Errors
+/// What `nft` has against it.
+pub fn count(counter: &str) -> Result<u64, String> {
+    packets(&done("nft", &[&listing(counter)], "")?)
+}
+
 /// A table without any rule.
 fn table() -> String {
     let hook = "type filter hook forward priority 0; policy accept;";
     format!("add table {TABLE}\nadd chain {TABLE} forward {{ {hook} }}\n")
 }
 
-/// Whether this machine can have namespaces, and which of these rules its kernel takes.
+/// Whether this machine can have namespaces, and which of these rules, each with a counter, its kernel takes.
 ///
 /// # Errors
 /// What is missing where it can have none.
 pub fn tried(rules: &[&str]) -> Result<Vec<Result<(), String>>, String> {
     let probe = named("probe");
     ip(&format!("netns add {probe}"))?;
-    let one = |rule: &&str| nft_in(&probe, &format!("{}{}", table(), also(rule)));
+    let one = |rule: &&str| {
+        let dropped = Dropped { which: (*rule).to_owned(), counter: "probe".to_owned() };
+        nft_in(&probe, &format!("{}{}", table(), only_dropped(&[dropped])))
+    };
     let tried = rules.iter().map(one).collect();
     ip(&format!("netns delete {probe}"))?;
     Ok(tried)
@@ -244,6 +293,27 @@ fn enter(_namespace: &File) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_dropped_is_counted_and_a_counter_is_read_by_its_number() {
+        let cut = Dropped {
+            which: "iifname \"mesh1\" ether type ip".to_owned(),
+            counter: "strike3_node1".to_owned(),
+        };
+        assert_eq!(
+            only_dropped(&[cut]),
+            "add counter bridge faults strike3_node1\n\
+             flush chain bridge faults forward\n\
+             add rule bridge faults forward iifname \"mesh1\" ether type ip \
+             counter name \"strike3_node1\" drop\n"
+        );
+        let listed =
+            "table bridge faults {\n\tcounter strike3_node1 {\n\t\tpackets 1204 bytes 98\n\t}\n}";
+        assert_eq!(packets(listed), Ok(1204));
+        for told in ["", "packets", "packets many bytes 98", "table bridge faults {\n}"] {
+            assert!(packets(told).is_err(), "{told}");
+        }
+    }
 
     #[test]
     fn what_no_laboratory_of_here_made_is_not_taken_for_left() {
