@@ -1,7 +1,7 @@
 //! What the kernel of a laboratory does to nodes, and when: cables, datagrams, clocks, shares of the machine.
 //!
 //! Whatever is broken now says how all of it has to be, and what is not so yet is made so: when something begins or
-//! ends, and from time to time, because cables come and go and clocks drift.
+//! ends, and from time to time, because cables come and go, clocks drift, and a node comes to need memory.
 //!
 //! **Invariants:** what is in force is what is broken now, and nothing else; what cannot be made so is an error of
 //! whoever began it, or of the run. **Not here:** how it is done (`lab`), what a node does to itself (`leases`).
@@ -149,6 +149,9 @@ impl State {
         for (node, share) in changes(&wanted.shares, &made.shares) {
             lab.limit(node, share)?;
             made.shares.insert(node, share);
+        }
+        for (node, _) in made.shares.iter().filter(|(_, share)| share.taken_mib > 0) {
+            lab.relent(*node)?;
         }
         Ok(())
     }

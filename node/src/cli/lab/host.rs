@@ -89,8 +89,8 @@ impl Means {
             Self::SmallDisk => "a tmpfs that is filled",
             Self::FailingCalls => "libfiu, fdatasync with EIO",
             Self::FakedClock => "libfaketime",
-            Self::Processor => "cgroup v2, cpu.max",
-            Self::Memory => "cgroup v2, memory.high",
+            Self::Processor => "cgroup: cpu.max of v2, cpu.cfs_quota_us of v1",
+            Self::Memory => "cgroup: memory.high of v2, memory.limit_in_bytes of v1",
             Self::Nothing => "nothing",
         }
     }
