@@ -247,8 +247,8 @@ async fn the_ready_scenarios_can_be_planned() {
         let name = path.file_stem().unwrap().to_str().unwrap();
         assert_eq!(plan["scenario"], name);
         assert!(!plan["faults"].as_array().unwrap().is_empty(), "{plan}");
-        // A power cut may be one of the whole site.
-        let most = if name == "power-cut" { 3 } else { 1 };
+        // A power cut may be one of the whole site, and so may what devices come back from.
+        let most = if ["power-cut", "device-herd"].contains(&name) { 3 } else { 1 };
         assert!(plan["most_out"].as_u64().unwrap() <= most, "{plan}");
         if name == "bridge" {
             assert_eq!(
@@ -259,6 +259,50 @@ async fn the_ready_scenarios_can_be_planned() {
         count += 1;
     }
     assert!(count >= 10, "{count} scenarios");
+}
+
+/// The game days, and the kinds of faults of each in their order.
+const DAYS: &[(&str, &[&str])] = &[
+    ("leader-loss", &["kill", "kill", "kill", "kill"]),
+    ("region-cut", &["partition", "kill"]),
+    ("slow-disk", &["disk.slow"]),
+    ("clock-jump", &["clock", "clock"]),
+    // What the CA signed has ended when the next one takes over.
+    ("expired-authority", &["expire", "rotate"]),
+    // An outage, and not only its end.
+    ("device-herd", &["kill", "herd"]),
+    ("full-disk", &["disk.full"]),
+    ("rolling-upgrade", &["upgrade", "upgrade", "upgrade"]),
+    ("revoked-in-a-partition", &["partition", "revoke"]),
+    // Three failures park an entity, and another leader releases it.
+    (
+        "poison-message",
+        &["actor.fail", "actor.fail", "actor.fail", "restart", "restart", "restart"],
+    ),
+];
+
+#[tokio::test]
+async fn a_game_day_breaks_what_it_is_called_after_and_has_its_command() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let (script, guide) = (read("scripts/gamedays"), read("docs/gamedays/README.md"));
+    let (_, all) = script.split_once("all=(").unwrap();
+    let all: Vec<&str> = all.split_once(')').unwrap().0.split_whitespace().collect();
+    let days: Vec<&str> = DAYS.iter().map(|(day, _)| *day).collect();
+    assert_eq!(all, days);
+    for (day, kinds) in DAYS {
+        let path = format!("tests/scenarios/{day}.toml");
+        let plan = chaos(&["plan", text(&root.join(&path))]).await.expect_code(0).json();
+        let planned = plan["faults"].as_array().unwrap();
+        let planned: Vec<&str> =
+            planned.iter().map(|fault| fault["kind"].as_str().unwrap()).collect();
+        assert_eq!(planned, *kinds, "{day}");
+        let command = format!("fieldmesh chaos run {path} --out {day}");
+        let (_, behind) = guide.split_once(&command).unwrap_or_else(|| panic!("{command}"));
+        // Nodes that are upgraded begin as another program.
+        let needs_one = kinds.contains(&"upgrade");
+        assert_eq!(behind.starts_with(" \\\n    --from "), needs_one, "{day}");
+    }
 }
 
 async fn asked(live: &Live, method: &str, path: &str, body: &Value) -> (u16, Value) {
