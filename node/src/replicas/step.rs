@@ -5,13 +5,20 @@
 //! may be wanted. One half of it is always a step away, also where nodes are wanted that are in neither half
 //! and could follow only behind it; from there it goes on as from any other configuration.
 //!
+//! A copy goes last: whoever only follows, and is not wanted any more, may have the only one outside the group's
+//! region until those that are wanted in its place have caught up. One that is left too long costs a disk some
+//! room, also where it is to leave the cluster: there it waits as it does for voters that do not answer, until
+//! those are back, or are said to be away and others are wanted. Only in the placement group nobody waits for
+//! whoever reads along: all its nodes have it.
+//!
 //! **Invariants:** no step makes voters of those of whom no majority is there, nor, where another way out of
-//! two halves is there, of fewer than are wanted; whatever is there and wanted is reached, and nothing then
-//! changes any more. **Not here:** doing it (`replicas`).
+//! two halves is there, of fewer than are wanted; nobody is taken out of a region's group before all that are to
+//! follow it are there; whatever is there and wanted is reached, and nothing then changes any more. **Not here:**
+//! doing it (`replicas`).
 
 use std::collections::BTreeSet;
 
-use fieldmesh_domain::placement::Placed;
+use fieldmesh_domain::placement::{PLACEMENT, Placed};
 
 use crate::consensus::{Group, replicas::Replicas};
 
@@ -116,7 +123,11 @@ fn next(seen: &Seen<'_>, wanted: &Placed, preferred: Option<u64>) -> Step {
     } else {
         let gone = &replicas.learners - &all;
         if !gone.is_empty() {
-            return Step::RemoveLearners(gone);
+            let follow = learners.iter().copied().filter(|_| wanted.group != PLACEMENT);
+            awaited.extend(follow.filter(|node| !seen.is_there(*node)));
+            if awaited.is_empty() {
+                return Step::RemoveLearners(gone);
+            }
         }
     }
     let better = preferred.filter(|node| node != me && replicas.voters.contains(node));

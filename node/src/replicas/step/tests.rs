@@ -77,6 +77,27 @@ fn who_is_not_wanted_leaves_last() {
     assert_eq!(step(1, (&[1], &[2, 3]), &[2], &two), Step::RemoveLearners(set(&[3])));
 }
 
+/// The only copy outside a group's region is somewhere all the while that it moves.
+#[test]
+fn a_copy_goes_once_the_one_in_its_place_is_whole() {
+    let (moved, now) = (wanted(&[1], &[3]), replicas(&[&[1]], &[2, 3], true));
+    assert_eq!(step_of(1, &now, &[2], &moved), Step::Wait(set(&[3])));
+    assert_eq!(step_of(1, &now, &[2, 3], &moved), Step::RemoveLearners(set(&[2])));
+    // A second one at home is no copy abroad.
+    let (moved, now) = (wanted(&[1], &[3, 4]), replicas(&[&[1]], &[2, 3, 4], true));
+    assert_eq!(step_of(1, &now, &[2, 4], &moved), Step::Wait(set(&[3])));
+    // Where nobody is to follow, or all have it anyway, nobody is waited for.
+    let gone = Step::RemoveLearners(set(&[2]));
+    assert_eq!(step_of(1, &replicas(&[&[1]], &[2], true), &[], &wanted(&[1], &[])), gone);
+    let placement = Placed { group: PLACEMENT, ..wanted(&[1], &[3]) };
+    assert_eq!(step_of(1, &replicas(&[&[1]], &[2, 3], true), &[2], &placement), gone);
+    // Whoever waits for a copy still hands on what is meant for another.
+    let (now, refused) = (replicas(&[&[1, 2, 3]], &[4, 5], true), BTreeSet::new());
+    let there = |node: u64| node != 5;
+    let seen = Seen { me: 1, replicas: &now, has_caught_up: &there, refused: &refused };
+    assert_eq!(next(&seen, &wanted(&[1, 2, 3], &[5]), Some(2)), Step::HandTo(2));
+}
+
 #[test]
 fn a_change_that_was_cut_short_is_ended() {
     let both = replicas(&[&[1, 2, 3], &[2, 3, 4]], &[], true);
@@ -179,6 +200,8 @@ impl Walk {
             Step::RemoveLearners(nodes) => {
                 let is_theirs = nodes.is_subset(&self.now.learners) && self.now.is_settled();
                 self.is_law(is_theirs, "who votes is not removed", wanted);
+                let are_there = wanted.learners.iter().all(|node| self.alive.contains(node));
+                self.is_law(are_there, "a copy goes once those that are wanted are whole", wanted);
                 self.now.learners = &self.now.learners - &nodes;
             }
             Step::HandTo(node) => {
@@ -265,4 +288,25 @@ fn from_to(halves: &[&BTreeSet<u64>], alive: &BTreeSet<u64>, me: u64, target: &B
             end.is_law(is_as_wanted, "what is there is reached", &wanted);
         }
     }
+}
+
+/// From everybody who follows to everybody who is to, whoever is there: what is wanted is reached where it is there, and
+/// until then no copy goes.
+#[test]
+fn no_copy_goes_before_those_that_are_wanted_are_whole() {
+    for (followed, follow, alive) in (0..1 << (3 * (NODES - 1))).map(three) {
+        let alive = &alive | &set(&[1]);
+        let now = replicas(&[&[1]], &followed.iter().copied().collect::<Vec<_>>(), true);
+        let wanted = wanted(&[1], &follow.iter().copied().collect::<Vec<_>>());
+        let end = Walk { me: 1, now, alive: alive.clone(), is_cut: false }.walk(&wanted);
+        let left = if follow.is_subset(&alive) { follow.clone() } else { &followed | &follow };
+        end.is_law(end.now.learners == left, "copies are as wanted, or all there", &wanted);
+    }
+}
+
+/// Three choices of the nodes behind the first, by the bits of a number.
+fn three(bits: u64) -> (BTreeSet<u64>, BTreeSet<u64>, BTreeSet<u64>) {
+    let others = NODES - 1;
+    let choice = |at: u64| nodes(((bits >> (at * others)) & ((1 << others) - 1)) << 1);
+    (choice(0), choice(1), choice(2))
 }
