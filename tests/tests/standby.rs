@@ -110,6 +110,44 @@ async fn a_lost_region_begins_again_with_the_copies_of_another() {
     nodes.promote(13, "us1", &keys, 1, &[]).await.expect_code(3).expect_one_line(&["answers"]);
 }
 
+/// The record says where copies are to be; whoever led the groups was lost before any of it came there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_found_where_it_is_also_where_the_record_has_another_place_for_it() {
+    let mut nodes = Nodes::start(2).await;
+    nodes.add_region(11, "us1").await;
+    let keys = backed_up(&nodes, 11).await;
+    nodes.cluster(&["policy", "us1", "standby", "eu1"]).await.expect_code(0);
+    let dir = TempDir::new().unwrap();
+    let devices = nodes.node(11).devices.clone();
+    let people = nodes.node(11).pair(dir.path(), ["Ada", "Ben"], &devices).await;
+    let done = served(&nodes, 11, &people, "before").await;
+    copied(&nodes).await;
+    nodes.kill(11).await;
+    nodes.join(3).await.expect_code(0);
+    nodes.restart(3).await;
+    until("another node is to hold something", async || {
+        let view = nodes.cluster(&["status"]).await.expect_code(0).json();
+        let is_moved = |group: &Value| {
+            group["group"].as_u64().unwrap() / 2048 == 1
+                && group["wanted_learners"].as_array().unwrap().contains(&json!(3))
+        };
+        view["groups"].as_array().unwrap().iter().any(is_moved).then_some(())
+    })
+    .await;
+    nodes.take_address(12, 11);
+    let promoted = nodes.promote(12, "us1", &keys, 1, &[]).await.expect_code(0).json();
+    let copies = promoted["copies"].as_array().unwrap();
+    assert_eq!(copies.len(), 5, "{promoted}");
+    for of in copies {
+        assert!(of["node"] == 1 || of["node"] == 2, "{promoted}");
+        assert_eq!(of["copy"]["missing"], 0, "{promoted}");
+    }
+    nodes.restart(12).await;
+    assert_eq!(show(&nodes, 12, &done).await["state"], "accepted");
+    served(&nodes, 12, &people, "after").await;
+    nodes.settle().await;
+}
+
 /// Cuts nodes off from those of the first region, by the faults that they were started with, or heals that.
 async fn cut_off(nodes: &mut Nodes, numbers: [u64; 2], is_cut: bool) {
     let rule =

@@ -5,8 +5,10 @@
 //! them. Under *standby* they end where each group's leader was heard last, under *zone* with the backup; what
 //! that may have cost is told before anything is changed. Under *region* nothing that was acknowledged is lost:
 //! the new node is one more voter. **Invariant:** nothing is changed before everything that could refuse was
-//! asked. **Not here:** making groups of copies (`backup::promotion`), whether the region is lost
-//! (`web::promotion`).
+//! asked. **Not here:** making groups of copies (`backup::promotion`), which copies (`copies`), whether the region is
+//! lost (`web::promotion`).
+
+mod copies;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -20,7 +22,7 @@ use serde_json::{Value, json};
 use super::{
     CliError, Common, Output,
     api::Api,
-    backup::{fetch, keep_frozen, new_id, refused},
+    backup::{new_id, refused},
     configuration,
     join::{member, undecodable, usage},
     output::chain,
@@ -40,13 +42,13 @@ use crate::{
     deployment::{HandOver, Restoring},
     files,
     os::{SystemClock, SystemEntropy},
-    store::{Engine as _, Role, StoreError, rocks::Rocks, rows},
+    store::{Engine as _, Role, rocks::Rocks, rows},
     web::{
-        backup::{Hold, OfBackup},
         cluster::NewMember,
-        promotion::{CopiesView, CopyView, LostView, NodeView, Successor},
+        promotion::{HolderView, LostView, Successor},
     },
 };
+use copies::Copies;
 
 #[derive(Debug, Args)]
 pub(crate) struct PromoteArgs {
@@ -149,7 +151,10 @@ fn may_be_promoted(lost: &LostView, config: &Config) -> Result<(), CliError> {
         )));
     }
     let is_elsewhere = !lost.policy.regions.is_empty();
-    match lost.groups.iter().find(|holder| is_elsewhere && holder.nodes.is_empty()) {
+    let is_copied = lost.policy.policy == "standby";
+    let has_nobody =
+        |one: &&HolderView| one.nodes.is_empty() && !(is_copied && !one.others.is_empty());
+    match lost.groups.iter().filter(|_| is_elsewhere).find(has_nobody) {
         Some(holder) => refused(format!(
             "nobody holds group {}: wait until its node is back, or has another one",
             holder.group
@@ -247,121 +252,6 @@ fn home_of(record: &Members, region: Region, number: u64) -> Result<Home, CliErr
     }
     let home = record.home(region).cloned();
     home.ok_or_else(|| CliError::usage(format!("the cluster has no region {region}")))
-}
-
-/// Copies of groups that are frozen where they are.
-#[derive(Default)]
-struct Copies {
-    id: String,
-    /// Who has which.
-    holders: Vec<(Api, NodeView, Vec<CopyView>)>,
-}
-
-impl Copies {
-    /// Freezes them, in the place of what was frozen by this name before.
-    async fn freeze(api: &Api, lost: &LostView, id: &str) -> Result<Self, CliError> {
-        let mut wanted: Vec<(NodeView, Vec<u32>)> = Vec::new();
-        for holder in &lost.groups {
-            // A standby region has one node for each group.
-            let Some(node) = holder.nodes.first() else { continue };
-            match wanted.iter_mut().find(|(known, _)| known.number == node.number) {
-                Some((_, groups)) => groups.push(holder.group),
-                None => wanted.push((node.clone(), vec![holder.group])),
-            }
-        }
-        let mut copies = Self { id: id.to_owned(), holders: Vec::new() };
-        for (node, groups) in wanted {
-            let there = Api { server: node.https.clone(), ..api.clone() };
-            let hold = Hold { id: copies.id.clone(), groups };
-            let frozen: Result<CopiesView, CliError> =
-                there.post("/v1/promotion/copies", &hold).await;
-            match frozen {
-                Ok(view) => copies.holders.push((there, node, view.copies)),
-                Err(error) => {
-                    copies.end().await;
-                    return Err(error.within(format_args!("node {}", node.number)));
-                }
-            }
-        }
-        Ok(copies)
-    }
-
-    /// Fetches the rows of all.
-    async fn put(
-        &self,
-        promotion: &mut Promotion,
-        engine: &Rocks,
-        output: &Output,
-    ) -> Result<(), CliError> {
-        let first = |(there, _, copies): &(Api, NodeView, Vec<CopyView>)| {
-            copies.first().map(|copy| (there.clone(), copy.group))
-        };
-        let others: Vec<(Api, u32)> = self.holders.iter().filter_map(first).collect();
-        tokio::select! {
-            put = self.put_each(promotion, engine, output) => put,
-            never = keep_frozen(&self.id, &others) => match never {},
-        }
-    }
-
-    async fn put_each(
-        &self,
-        promotion: &mut Promotion,
-        engine: &Rocks,
-        output: &Output,
-    ) -> Result<(), CliError> {
-        let failed = |error: StoreError| CliError::failed(chain(&error));
-        for (there, _, views) in &self.holders {
-            for CopyView { group, term, last, .. } in views {
-                let end = End { term: *term, last: *last };
-                let filling = promotion.begin(engine, *group, end).map_err(failed)?;
-                let mut rows = 0;
-                fetch(there, &self.id, *group, |_, page| {
-                    rows += page.len();
-                    filling.put(page).map_err(failed)
-                })
-                .await?;
-                output.say(format_args!("group {group}: {rows} rows"));
-            }
-        }
-        Ok(())
-    }
-
-    async fn end(&self) {
-        for (there, ..) in &self.holders {
-            let of = OfBackup { id: self.id.clone() };
-            drop(there.post::<OfBackup>("/v1/backup/end", &of).await);
-        }
-    }
-
-    fn views(&self) -> Vec<Value> {
-        let of = |(_, node, copies): &(Api, NodeView, Vec<CopyView>)| {
-            let number = node.number;
-            let view = move |copy: &CopyView| json!({ "node": number, "copy": copy });
-            copies.iter().map(view).collect::<Vec<_>>()
-        };
-        self.holders.iter().flat_map(of).collect()
-    }
-
-    /// What there is, and what may be lost.
-    fn tell(&self, output: &Output) {
-        output.say("what a group acknowledged after its leader was heard last is lost:");
-        let all = self.holders.iter();
-        let all = all.flat_map(|(_, node, copies)| copies.iter().map(|copy| (node.number, copy)));
-        for (node, copy) in all {
-            let CopyView { group, index, missing, heard_ms, .. } = copy;
-            let heard = heard_ms.map_or_else(
-                || "not heard since the node was started".to_owned(),
-                |ms| format!("heard until {}", moment(ms)),
-            );
-            let missing = match missing {
-                0 => "nothing is known to be missing".to_owned(),
-                some => format!("{some} entries that it had committed are missing"),
-            };
-            output.say(format_args!(
-                "group {group:>5} on node {node}: all up to entry {index}; its leader was {heard}; {missing}"
-            ));
-        }
-    }
 }
 
 /// Takes the rows of the region's groups from a backup.

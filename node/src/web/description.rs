@@ -125,6 +125,7 @@ const EST: &str = "/.well-known/est/";
         promotion::record,
         promotion::edges,
         promotion::copies,
+        promotion::holdings,
         backup::hold,
         backup::release,
         backup::rows,

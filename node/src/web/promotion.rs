@@ -24,11 +24,16 @@ use super::{
     operator::Operator,
     problem::Problem,
 };
-use crate::{backup::cut::Edges, consensus::standby::StandbyCopy, store::rows};
+use crate::{
+    backup::{HolderError, cut::Edges},
+    consensus::{freeze::NotHeld, standby::StandbyCopy},
+    store::rows,
+};
 
 pub fn routes(scope: &mut web::ServiceConfig) {
     scope
         .route("/promotion/copies", web::post().to(copies))
+        .route("/promotion/holdings", web::post().to(holdings))
         .route("/promotion/record", web::get().to(record))
         .route("/promotion/edges", web::get().to(edges))
         .route("/promotion/regions/{region}", web::get().to(lost))
@@ -47,11 +52,15 @@ pub struct LostView {
     pub groups: Vec<HolderView>,
 }
 
-/// Who holds a group of a lost region.
+/// Who is to hold a group of a lost region.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct HolderView {
     pub group: u32,
     pub nodes: Vec<NodeView>,
+    /// The other nodes of the same regions. Whoever led the group may have been lost before it acted on what the
+    /// record says last: one of them may still have it, and the one that is to hold it nothing yet.
+    #[serde(default)]
+    pub others: Vec<NodeView>,
 }
 
 /// A node as operators reach it.
@@ -76,6 +85,9 @@ pub struct CopyView {
     pub group: u32,
     /// The last entry whose effects are here.
     pub index: u64,
+    /// The term of that entry.
+    #[serde(default)]
+    pub applied_term: u64,
     /// The last leader's term.
     pub term: u64,
     /// The last entry of the log, committed or not.
@@ -125,9 +137,10 @@ async fn view(shared: &Shared, home: &Home, known: &Members) -> LostView {
         let holds = |number: u64| {
             placed.is_some_and(|one| one.voters.contains(&number) || one.learners.contains(&number))
         };
-        let nodes = home.policy.abroad().flat_map(of_region).filter(|one| holds(one.number));
-        let nodes = nodes.map(|one| NodeView { number: one.number, https: one.https.clone() });
-        HolderView { group, nodes: nodes.collect() }
+        let all = home.policy.abroad().flat_map(of_region);
+        let all = all.map(|one| NodeView { number: one.number, https: one.https.clone() });
+        let (nodes, others) = all.partition(|one: &NodeView| holds(one.number));
+        HolderView { group, nodes, others }
     };
     LostView {
         cluster: shared.issuer.cluster().to_owned(),
@@ -214,27 +227,57 @@ async fn latest(shared: &Shared) -> Result<(), Problem> {
     is_latest.then_some(()).ok_or_else(|| Problem::busy(text))
 }
 
-/// Freezes what is here of groups that other regions decide.
+/// Freezes what is here of groups that other regions decide; one that is not here is refused.
 #[utoipa::path(post, path = "/v1/promotion/copies", request_body = Hold, responses((status = 200, body = CopiesView)))]
 pub async fn copies(
     operator: Operator,
     body: web::Json<Hold>,
     shared: web::Data<Shared>,
 ) -> Result<web::Json<CopiesView>, Problem> {
-    let Hold { id, groups } = body.into_inner();
+    freeze(operator, body.into_inner(), &shared, Lacking::Refused).await
+}
+
+/// The same of those that are here, in whatever state: one that is not is left out.
+#[utoipa::path(post, path = "/v1/promotion/holdings", request_body = Hold, responses((status = 200, body = CopiesView)))]
+pub async fn holdings(
+    operator: Operator,
+    body: web::Json<Hold>,
+    shared: web::Data<Shared>,
+) -> Result<web::Json<CopiesView>, Problem> {
+    freeze(operator, body.into_inner(), &shared, Lacking::LeftOut).await
+}
+
+/// What becomes of a group that is not here, or of which nothing has come yet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lacking {
+    Refused,
+    LeftOut,
+}
+
+async fn freeze(
+    operator: Operator,
+    hold: Hold,
+    shared: &Shared,
+    lacking: Lacking,
+) -> Result<web::Json<CopiesView>, Problem> {
+    let Hold { id, groups } = hold;
     // Whoever the record says is gone is shut out here too, before anything is frozen.
-    latest(&shared).await?;
+    latest(shared).await?;
     let (running, now_ms) = (shared.node.groups(), shared.node.clock.now_ms());
     let mut copies: Vec<StandbyCopy> = Vec::with_capacity(groups.len());
     for number in groups {
         let is_it = |group: &&crate::consensus::Group| {
             group.group == number && !shared.node.known.is_own(number)
         };
-        let group = running.iter().find(is_it).ok_or_else(|| {
-            let text = format_args!("this node holds nothing of group {number} for others");
-            Problem::new(StatusCode::CONFLICT, "not-held", text)
-        })?;
-        copies.push(group.standby_copy().await.map_err(crate::backup::HolderError::from)?);
+        let copy = match running.iter().find(is_it) {
+            Some(group) => group.standby_copy().await,
+            None => Err(NotHeld::Empty { group: number }),
+        };
+        match copy {
+            Ok(copy) => copies.push(copy),
+            Err(NotHeld::Empty { .. }) if lacking == Lacking::LeftOut => {}
+            Err(error) => return Err(HolderError::from(error).into()),
+        }
     }
     tracing::info!(by = operator.name, groups = copies.len(), "copies are frozen");
     let states: Vec<_> = copies.iter().map(|copy| copy.frozen.clone()).collect();
@@ -242,6 +285,7 @@ pub async fn copies(
     let view = copies.iter().map(|copy| CopyView {
         group: copy.frozen.group,
         index: copy.frozen.index,
+        applied_term: copy.frozen.term,
         term: copy.term,
         last: copy.last,
         missing: copy.missing,

@@ -1,0 +1,309 @@
+//! Copies of a lost region's groups, frozen where they are.
+//!
+//! Where a copy is to be is what the cluster's record says last, and whoever led the group may have been lost before it
+//! acted on that: then the node that is to hold it has nothing, or a part, and the one before it everything. So each
+//! node of the standby region is asked, and of each group the copy is taken that is furthest.
+//!
+//! **Invariants:** every group has a copy; a group begins again behind everything that any copy of it has, not only the
+//! one that is taken; a node that is to hold a group and does not answer is waited for, and one that is not is named.
+//! **Not here:** making groups of copies (`backup::promotion`).
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::moment;
+use crate::{
+    backup::promotion::{End, Promotion},
+    cli::{
+        CliError, Output,
+        api::Api,
+        backup::{fetch, keep_frozen},
+        output::chain,
+    },
+    store::{StoreError, rocks::Rocks},
+    web::{
+        backup::{Hold, OfBackup},
+        promotion::{CopiesView, CopyView, LostView},
+    },
+};
+
+/// What a node is asked for.
+#[derive(Default)]
+struct Ask {
+    https: String,
+    groups: Vec<u32>,
+    /// It is to hold one of them.
+    is_wanted: bool,
+}
+
+/// A node that may have copies, with those that it has.
+struct Holder {
+    api: Api,
+    node: u64,
+    copies: Vec<CopyView>,
+}
+
+/// The copy of a group that is taken.
+struct Taken {
+    /// Which of the holders has it.
+    holder: usize,
+    copy: CopyView,
+    end: End,
+}
+
+impl Taken {
+    fn new(holder: usize, copy: &CopyView) -> Self {
+        let (copy, end) = (copy.clone(), End { term: copy.term, last: copy.last });
+        Self { holder, copy, end }
+    }
+
+    /// The one of two that is further, with what is known of both. A region that began again has later terms, and
+    /// maybe fewer entries, than what somebody still has of it from before.
+    fn or(self, other: Self) -> Self {
+        let at = |one: &Self| (one.copy.applied_term, one.copy.index, one.copy.heard_ms);
+        let committed = |one: &Self| one.copy.index.saturating_add(one.copy.missing);
+        let committed = committed(&self).max(committed(&other));
+        let end = End {
+            term: self.end.term.max(other.end.term),
+            last: self.end.last.max(other.end.last),
+        };
+        let mut further = if at(&other) > at(&self) { other } else { self };
+        further.copy.missing = committed.saturating_sub(further.copy.index);
+        Self { end, ..further }
+    }
+}
+
+/// Of each group the copy that is furthest, by its number.
+fn furthest(found: &[&[CopyView]]) -> Vec<Taken> {
+    let mut taken: BTreeMap<u32, Taken> = BTreeMap::new();
+    for (holder, copies) in found.iter().enumerate() {
+        for copy in *copies {
+            let one = Taken::new(holder, copy);
+            let further = match taken.remove(&copy.group) {
+                Some(known) => known.or(one),
+                None => one,
+            };
+            taken.insert(copy.group, further);
+        }
+    }
+    taken.into_values().collect()
+}
+
+/// Whom to ask for what: each node once.
+fn asks(lost: &LostView) -> BTreeMap<u64, Ask> {
+    let mut asks: BTreeMap<u64, Ask> = BTreeMap::new();
+    for holder in &lost.groups {
+        let wanted = holder.nodes.iter().map(|node| (node, true));
+        let others = holder.others.iter().map(|node| (node, false));
+        for (node, is_wanted) in wanted.chain(others) {
+            let ask = asks.entry(node.number).or_default();
+            ask.https.clone_from(&node.https);
+            ask.groups.push(holder.group);
+            ask.is_wanted |= is_wanted;
+        }
+    }
+    asks
+}
+
+/// Copies of all groups that are frozen where they are.
+#[derive(Default)]
+pub(super) struct Copies {
+    id: String,
+    holders: Vec<Holder>,
+    taken: Vec<Taken>,
+    /// Who did not say what it has, and why.
+    silent: Vec<(u64, CliError)>,
+}
+
+impl Copies {
+    /// Freezes them, in the place of what was frozen by this name before.
+    pub(super) async fn freeze(api: &Api, lost: &LostView, id: &str) -> Result<Self, CliError> {
+        let asked = join_all(asks(lost).into_iter().map(|(node, ask)| async move {
+            let Ask { https, groups, is_wanted } = ask;
+            let there = Api { server: https, ..api.clone() };
+            let hold = Hold { id: id.to_owned(), groups };
+            let found: Result<CopiesView, CliError> =
+                there.post("/v1/promotion/holdings", &hold).await;
+            (there, node, is_wanted, found)
+        }));
+        let (mut copies, mut refused) = (Self { id: id.to_owned(), ..Self::default() }, None);
+        for (api, node, is_wanted, found) in asked.await {
+            match found {
+                Ok(view) => copies.holders.push(Holder { api, node, copies: view.copies }),
+                Err(error) if is_wanted => refused = Some((node, error)),
+                Err(error) => copies.silent.push((node, error)),
+            }
+        }
+        let found: Vec<&[CopyView]> = copies.holders.iter().map(|one| &one.copies[..]).collect();
+        copies.taken = furthest(&found);
+        let whole = match refused {
+            Some((node, error)) => Err(error.within(format_args!("node {node}"))),
+            None => copies.has_all(lost),
+        };
+        if whole.is_err() {
+            copies.end().await;
+        }
+        whole.map(|()| copies)
+    }
+
+    fn has_all(&self, lost: &LostView) -> Result<(), CliError> {
+        let is_taken = |group: u32| self.taken.iter().any(|one| one.copy.group == group);
+        let Some(missing) = lost.groups.iter().find(|one| !is_taken(one.group)) else {
+            return Ok(());
+        };
+        let silent: String =
+            self.silent.iter().map(|(node, error)| format!("; node {node}: {error}")).collect();
+        Err(CliError::refused(format!(
+            "nobody who answers has anything of group {}: wait until a node is back that has{silent}",
+            missing.group
+        )))
+    }
+
+    /// Fetches the rows of all.
+    pub(super) async fn put(
+        &self,
+        promotion: &mut Promotion,
+        engine: &Rocks,
+        output: &Output,
+    ) -> Result<(), CliError> {
+        let first = |one: &Holder| one.copies.first().map(|copy| (one.api.clone(), copy.group));
+        let all: Vec<(Api, u32)> = self.holders.iter().filter_map(first).collect();
+        tokio::select! {
+            put = self.put_each(promotion, engine, output) => put,
+            never = keep_frozen(&self.id, &all) => match never {},
+        }
+    }
+
+    async fn put_each(
+        &self,
+        promotion: &mut Promotion,
+        engine: &Rocks,
+        output: &Output,
+    ) -> Result<(), CliError> {
+        let failed = |error: StoreError| CliError::failed(chain(&error));
+        for Taken { holder, copy, end } in &self.taken {
+            let (group, there) = (copy.group, &self.holders[*holder].api);
+            let filling = promotion.begin(engine, group, *end).map_err(failed)?;
+            let mut rows = 0;
+            fetch(there, &self.id, group, |_, page| {
+                rows += page.len();
+                filling.put(page).map_err(failed)
+            })
+            .await?;
+            output.say(format_args!("group {group}: {rows} rows"));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn end(&self) {
+        let of = OfBackup { id: self.id.clone() };
+        let ended = self.holders.iter().map(|one| one.api.post::<OfBackup>("/v1/backup/end", &of));
+        drop(join_all(ended).await);
+    }
+
+    pub(super) fn views(&self) -> Vec<Value> {
+        let view = |(node, copy): (u64, &CopyView)| json!({ "node": node, "copy": copy });
+        self.each().map(view).collect()
+    }
+
+    fn each(&self) -> impl Iterator<Item = (u64, &CopyView)> {
+        self.taken.iter().map(|one| (self.holders[one.holder].node, &one.copy))
+    }
+
+    /// What there is, and what may be lost.
+    pub(super) fn tell(&self, output: &Output) {
+        output.say("what a group acknowledged after its leader was heard last is lost:");
+        for (node, copy) in self.each() {
+            let CopyView { group, index, missing, heard_ms, .. } = copy;
+            let heard = heard_ms.map_or_else(
+                || "not heard since the node was started".to_owned(),
+                |ms| format!("heard until {}", moment(ms)),
+            );
+            let missing = match missing {
+                0 => "nothing is known to be missing".to_owned(),
+                some => format!("{some} entries that it had committed are missing"),
+            };
+            output.say(format_args!(
+                "group {group:>5} on node {node}: all up to entry {index}; its leader was {heard}; {missing}"
+            ));
+        }
+        for (node, error) in &self.silent {
+            output.say(format_args!(
+                "node {node} does not say what it has, and whatever only it has is lost: {error}"
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::{
+        cluster::PolicyView,
+        promotion::{HolderView, NodeView},
+    };
+
+    fn copy(group: u32, at: (u64, u64), missing: u64, heard_ms: u64) -> CopyView {
+        let (applied_term, index) = at;
+        let heard_ms = Some(heard_ms);
+        let (term, last) = (applied_term, index);
+        CopyView { group, index, applied_term, term, last, missing, heard_ms }
+    }
+
+    fn of(taken: &Taken) -> (u32, usize, u64, u64) {
+        (taken.copy.group, taken.holder, taken.copy.index, taken.copy.missing)
+    }
+
+    /// The record names the second node, which had just begun to follow; the first one has everything.
+    #[test]
+    fn of_each_group_the_furthest_copy_is_taken_wherever_it_is() {
+        let (whole, part) = (copy(1, (3, 90), 0, 10), copy(1, (3, 40), 55, 20));
+        let (one, two) = ([whole, copy(2, (3, 7), 0, 10)], [part, copy(3, (3, 8), 1, 20)]);
+        for (this, that, first) in [(&one[..], &two[..], 0), (&two[..], &one[..], 1)] {
+            let taken = furthest(&[this, that]);
+            // The leader told the other of entries that neither has.
+            let expected = [(1, first, 90, 5), (2, first, 7, 0), (3, 1 - first, 8, 1)];
+            assert_eq!(taken.iter().map(of).collect::<Vec<_>>(), expected);
+        }
+        assert!(furthest(&[&[], &[]]).is_empty());
+    }
+
+    /// Nobody who follows later may keep what is not in the copy that was taken.
+    #[test]
+    fn a_group_goes_on_behind_all_copies() {
+        let ahead = CopyView { last: 95, term: 9, ..copy(1, (3, 80), 0, 10) };
+        let taken = furthest(&[&[ahead], &[copy(1, (3, 90), 0, 10)]]);
+        let ends = taken.iter().map(|one| (one.copy.index, one.end.term, one.end.last));
+        assert_eq!(ends.collect::<Vec<_>>(), [(90, 9, 95)]);
+    }
+
+    /// What was left over from before a region began again is longer, and is not what it has now.
+    #[test]
+    fn what_is_of_a_later_term_is_further() {
+        let (before, since) = (copy(1, (3, 900), 0, 90), copy(1, (5, 850), 0, 10));
+        let taken = furthest(&[&[before], &[since]]);
+        assert_eq!(taken.iter().map(|one| one.copy.index).collect::<Vec<_>>(), [850]);
+    }
+
+    #[test]
+    fn each_node_is_asked_once_for_all_that_it_may_have() {
+        let node = |number| NodeView { number, https: format!("10.0.0.{number}:8443") };
+        let holder = |group, wanted: u64, other: u64| HolderView {
+            group,
+            nodes: vec![node(wanted)],
+            others: vec![node(other)],
+        };
+        let lost = LostView {
+            cluster: "one".into(),
+            shards: 2,
+            policy: PolicyView { policy: "standby".into(), regions: vec!["eu1".into()] },
+            alive: Vec::new(),
+            groups: vec![holder(1, 2, 1), holder(2, 2, 1)],
+        };
+        let asks = asks(&lost).into_iter();
+        let asks: Vec<_> = asks.map(|(node, ask)| (node, ask.groups, ask.is_wanted)).collect();
+        assert_eq!(asks, [(1, vec![1, 2], false), (2, vec![1, 2], true)]);
+    }
+}
