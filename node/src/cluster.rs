@@ -4,7 +4,11 @@
 //! decided by it that the log does not check again. A node that joins was told how things were then, and what
 //! its log brings of earlier times does not take it back. **Not here:** deciding (`domain::placement`), connections (`mesh`).
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use fieldmesh_actors::commit::ShardId;
 use fieldmesh_domain::{
@@ -21,7 +25,11 @@ pub struct Cluster {
     own: Home,
     /// The epoch of what this node was told.
     told: u64,
+    on_rise: OnceLock<OnRise>,
 }
+
+/// Hears what all nodes understand by now.
+type OnRise = Box<dyn Fn(u32) + Send + Sync>;
 
 impl Cluster {
     /// Begins with this node's region, and what the node was told when it joined; nothing for the first
@@ -31,7 +39,14 @@ impl Cluster {
             told.learn(&IndexRow::Home { home: own.clone(), epoch: told.epoch });
         }
         let (own, epoch) = (Home { slots: Vec::new(), ..own }, told.epoch);
-        Arc::new(Self { known: watch::Sender::new(Arc::new(told)), own, told: epoch })
+        let known = watch::Sender::new(Arc::new(told));
+        Arc::new(Self { known, own, told: epoch, on_rise: OnceLock::new() })
+    }
+
+    /// Calls this whenever all nodes understand more, before anybody here knows of it and writes what older ones
+    /// would not understand. It must not look at what is known meanwhile. Only the first one is called.
+    pub fn on_rise(&self, hears: impl Fn(u32) + Send + Sync + 'static) {
+        drop(self.on_rise.set(Box::new(hears)));
     }
 
     /// This node's region, as it was made: nothing has moved in it.
@@ -92,6 +107,10 @@ impl Cluster {
                 |row: &&IndexRow| Members::epoch_of(row).is_some_and(|at| at >= self.told);
             let learned = rows.iter().filter(is_news).filter(|row| next.learn(row)).count();
             if learned > 0 {
+                let hears = self.on_rise.get().filter(|_| next.level() > known.level());
+                if let Some(hears) = hears {
+                    hears(next.level());
+                }
                 *known = Arc::new(next);
             }
             learned > 0
@@ -172,13 +191,43 @@ fn serving(known: &Members, region: Region) -> impl Iterator<Item = &Member> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-    use fieldmesh_domain::placement::Policy;
+    use std::sync::{Mutex, mpsc};
+
+    use fieldmesh_domain::{placement::Policy, time::Millis};
 
     use super::*;
 
     fn placed(voters: &[u64], epoch: u64) -> IndexRow {
         let placed = Placed { group: 1, voters: voters.to_vec(), learners: vec![], pinned: false };
         IndexRow::Placed { placed, epoch }
+    }
+
+    #[test]
+    fn what_all_understand_is_heard_before_it_is_known() {
+        let cluster = Cluster::new(Members::default(), Home::new("eu1".parse().unwrap(), 0, 4));
+        let member = |number: u64, level: u32, epoch: u64| {
+            let at = String::new;
+            let (mesh, devices, https) = (at(), at(), at());
+            let (presence, since) = (Presence::Active, Millis(0));
+            let identity = EntityId::placement();
+            let member = Member { number, identity, mesh, devices, https, presence, since, level };
+            IndexRow::Member { member, epoch }
+        };
+        cluster.applied(&[member(1, 5, 1), member(2, 4, 2)]);
+        let (hears, heard) = mpsc::channel();
+        let seen = Arc::new(Mutex::new(cluster.watch()));
+        let sees = Arc::clone(&seen);
+        cluster.on_rise(move |level| {
+            let is_known = sees.lock().unwrap().has_changed().unwrap();
+            hears.send((level, is_known)).unwrap();
+        });
+        cluster.applied(&[member(1, 6, 3)]);
+        assert!(heard.try_recv().is_err(), "one of them understands no more than before");
+        seen.lock().unwrap().mark_unchanged();
+        cluster.applied(&[member(2, 7, 4), member(3, 6, 5)]);
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [(6, false)]);
+        cluster.applied(&[member(3, 5, 6)]);
+        assert!(heard.try_recv().is_err(), "that is less");
     }
 
     /// A node that joins applies the placement group's log from its beginning, and starts its groups

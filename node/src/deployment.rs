@@ -6,13 +6,14 @@
 //! root.pem          the root certificates; root.key.sealed and root2.key.sealed belong on an offline
 //!                   medium
 //! members.cbor      the cluster's nodes as they were when this one joined
+//! level             up to which level there may be entries in db/
 //! operator.*        an operator's certificate and key, for the commands on this machine
 //! db/               log and state
 //! ```
 //!
 //! **Invariants:** the service's secrets are on disk only under the passphrase or the token (an operator's key, which
 //! lives for hours, and what `dev` makes, are readable by their owner only); a directory that was made for
-//! another cluster, region or format is refused and not touched.
+//! another cluster, region or format, or that a newer release wrote in, is refused and not touched.
 
 mod certificates;
 mod create;
@@ -21,6 +22,7 @@ mod found;
 mod golden;
 mod join;
 mod keeper;
+mod level;
 mod restore;
 mod secrets;
 
@@ -30,6 +32,7 @@ pub use create::Making;
 pub use found::Welcome;
 pub use join::{Admission, HandOver};
 pub use keeper::{Keeper, Renewed};
+pub(crate) use level::raise as raise_level;
 pub use restore::Restoring;
 
 use std::{
@@ -42,7 +45,7 @@ use std::{
 use fieldmesh_actors::seams::{Clock, Entropy};
 use fieldmesh_domain::{
     EntityId,
-    placement::{Home, Members},
+    placement::{Home, LEVEL, Members},
 };
 use fieldmesh_envelope::SoftwareSigner;
 use fieldmesh_pki::{
@@ -83,6 +86,14 @@ pub enum DeploymentError {
     Other { path: PathBuf, key: &'static str, found: String, wanted: String },
     #[error("{path} has format {found}, this program knows format {FORMAT}")]
     Format { path: PathBuf, found: u32 },
+    #[error(
+        "{path} has format {found} of a newer release, this program knows format {FORMAT}: run that release, nothing was changed"
+    )]
+    NewerFormat { path: PathBuf, found: u32 },
+    #[error(
+        "{path}: a newer release wrote here at level {found}, this program knows level {LEVEL}: run that release, nothing was changed"
+    )]
+    NewerLevel { path: PathBuf, found: u64 },
     #[error("{path}: {source}")]
     Vault { path: PathBuf, source: vault::VaultError },
     #[error("{path} is damaged: restore it from a backup")]
@@ -263,6 +274,7 @@ impl Deployment {
     ) -> Result<Self, DeploymentError> {
         let dir = config.node.data_dir.clone();
         let facts = read_facts(&dir.join("deployment.cbor"), config)?;
+        level::check(&dir)?;
         let lock = files::lock_dir(&dir).map_err(|source| match source.kind() {
             io::ErrorKind::ResourceBusy => DeploymentError::InUse { path: dir.clone() },
             _ => DeploymentError::File { path: dir.clone(), source },
@@ -376,11 +388,21 @@ fn encode_facts(facts: &Facts) -> Vec<u8> {
 }
 
 fn decode_facts(bytes: &[u8]) -> Option<Facts> {
+    rows::whole(checked(bytes)?).ok()
+}
+
+/// The number of the format. Whatever else a later one changes, this is the first field of an array, and the checksum
+/// is behind it: what is newer is told from what is damaged.
+fn format_of(bytes: &[u8]) -> Option<u32> {
+    let mut decoder = minicbor::Decoder::new(checked(bytes)?);
+    decoder.array().ok()?;
+    decoder.u32().ok()
+}
+
+/// What is in front of the checksum, where that is right.
+fn checked(bytes: &[u8]) -> Option<&[u8]> {
     let (facts, checksum) = bytes.split_last_chunk::<4>()?;
-    if crc32fast::hash(facts).to_be_bytes() != *checksum {
-        return None;
-    }
-    rows::whole(facts).ok()
+    (crc32fast::hash(facts).to_be_bytes() == *checksum).then_some(facts)
 }
 
 /// An issuing CA that says in what it signs where outsiders find more.
@@ -428,11 +450,13 @@ fn read_facts(path: &Path, config: &Config) -> Result<Facts, DeploymentError> {
         return Err(DeploymentError::Missing { path: config.node.data_dir.clone() });
     }
     let bytes = files::read(&path).map_err(file(&path))?;
-    let facts =
-        decode_facts(&bytes).ok_or_else(|| DeploymentError::Damaged { path: path.clone() })?;
-    if facts.format != FORMAT {
-        return Err(DeploymentError::Format { path, found: facts.format });
+    let damaged = || DeploymentError::Damaged { path: path.clone() };
+    match format_of(&bytes).ok_or_else(damaged)? {
+        FORMAT => {}
+        found if found > FORMAT => return Err(DeploymentError::NewerFormat { path, found }),
+        found => return Err(DeploymentError::Format { path, found }),
     }
+    let facts = decode_facts(&bytes).ok_or_else(damaged)?;
     let same = [
         ("cluster.name", facts.cluster.clone(), config.cluster.name.clone()),
         ("cluster.region", facts.region.clone(), config.cluster.region.clone()),

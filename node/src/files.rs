@@ -367,10 +367,21 @@ impl Mark {
     /// # Errors
     /// As the file system says.
     pub fn set(&mut self, number: u64) -> io::Result<()> {
-        let bytes = number.to_be_bytes();
-        let checksum = crc32fast::hash(&bytes).to_be_bytes();
-        self.0.write_all_at(&[&bytes[..], &checksum].concat(), 0)
+        self.0.write_all_at(&marked(number), 0)
     }
+}
+
+fn marked(number: u64) -> Vec<u8> {
+    let bytes = number.to_be_bytes();
+    [&bytes[..], &crc32fast::hash(&bytes).to_be_bytes()].concat()
+}
+
+/// Writes a mark that is seldom set; durable on return.
+///
+/// # Errors
+/// As the file system says.
+pub fn write_mark(path: &Path, number: u64) -> io::Result<()> {
+    write(path, &marked(number), Access::Owner)
 }
 
 /// The number of a mark, if there is one and it is whole.

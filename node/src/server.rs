@@ -28,7 +28,7 @@ use crate::{
     chaos::Chaos,
     cluster::Cluster,
     config::{AdvertiseConfig, Config, PkiConfig},
-    deployment::{Deployment, DeploymentError, DeploymentParts, Facts, Keeper, Own},
+    deployment::{Deployment, DeploymentError, DeploymentParts, Facts, Keeper, Own, raise_level},
     edge, files,
     introduction::{introduce, introduction, keep_introduced, moved},
     issuer::{Issuer, Signing},
@@ -165,7 +165,7 @@ impl Server {
         let introduction = introduction(&facts, at, parts.known.own().shards)?;
         let node = Arc::new(started(parts, service, &mesh, &introduction).await?);
         // Only now: a start that fails leaves the directory as it was.
-        keeper.keep_renewed(&*entropy)?;
+        keep(&keeper, &node.known, &dir, &*entropy)?;
         introduce(&node, &introduction).await;
         let desk = Desk { facts, roots, issuing, head_signer, dir, live, keeper, own };
         let authority = desk.open(&node, &chaos).await?;
@@ -205,6 +205,24 @@ impl Server {
             tokio::time::sleep(STOP_POLL).await;
         }
     }
+}
+
+/// Writes what was renewed, and, now and whenever it rises, up to which level there may be entries here.
+fn keep(
+    keeper: &Keeper,
+    known: &Cluster,
+    dir: &Path,
+    entropy: &dyn Entropy,
+) -> Result<(), DeploymentError> {
+    keeper.keep_renewed(entropy)?;
+    let of = dir.to_owned();
+    known.on_rise(move |level| {
+        if let Err(error) = raise_level(&of, level) {
+            // An earlier program would not be refused, and would stop at the first entry of this level.
+            tracing::error!(level, %error, "the level is not noted");
+        }
+    });
+    raise_level(dir, known.known().level())
 }
 
 /// What goes on beside the node: what is told to the cluster and to those outside, and the end of leases.

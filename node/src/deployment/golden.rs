@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use super::{
-    Facts, HandOver, decode_facts, encode_facts,
+    Facts, HandOver, decode_facts, encode_facts, format_of,
     secrets::{HpkeRow, IssuingRow, Secrets},
 };
 use crate::{
@@ -49,6 +49,17 @@ fn deployment_cbor() {
     let file = format!("{frozen} 7f24eb40");
     assert_eq!(name(&encode_facts(&facts())), plain(&file));
     assert_eq!(decode_facts(&unhex(&file)), Some(facts()));
+    assert_eq!(format_of(&unhex(&file)), Some(1));
+}
+
+/// An older program must find the number of whatever comes after it.
+#[test]
+fn the_format_is_read_whatever_is_behind_it() {
+    let mut newer = vec![0x82, 0x03, 0x63, b'n', b'e', b'w'];
+    newer.extend(crc32fast::hash(&newer).to_be_bytes());
+    assert_eq!((format_of(&newer), decode_facts(&newer)), (Some(3), None));
+    newer[1] = 0x04;
+    assert_eq!(format_of(&newer), None, "a damaged file is not a newer one");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::{
     path::Path,
 };
 
+use fieldmesh_domain::placement::LEVEL;
 use fieldmesh_tests::process::{
     ANY, Launch, Server,
     contents::{contents, overwritten},
@@ -178,6 +179,31 @@ async fn a_damaged_file_of_the_deployment_is_named() {
         std::fs::write(&path, whole).unwrap();
     }
     Launch::dev(dir.path()).ready().await;
+}
+
+/// What a newer release laid out or wrote is nothing that this one may touch.
+#[tokio::test]
+async fn a_directory_of_a_newer_release_is_refused_before_anything_is_opened() {
+    let dir = used().await;
+    let files = contents(dir.path());
+    let checked = |bytes: &[u8]| [bytes, &crc32fast::hash(bytes).to_be_bytes()].concat();
+    // The number of the format comes first; nothing behind it is as this program knows it.
+    let format = checked(&[0x82, 0x03, 0x63, b'n', b'e', b'w']);
+    let level = checked(&(u64::from(LEVEL) + 1).to_be_bytes());
+    for (name, newer, word) in
+        [("deployment.cbor", format, "format 3"), ("level", level, "newer release")]
+    {
+        let path = dir.path().join(name);
+        std::fs::write(&path, newer).unwrap();
+        let words = [name, word, "newer release", "nothing was changed"];
+        refuse(dir.path(), Launch::dev(dir.path()), &words).await;
+        std::fs::write(&path, &files[Path::new(name)]).unwrap();
+    }
+    // A directory of an earlier release says nothing of it, and does from then on.
+    std::fs::remove_file(dir.path().join("level")).unwrap();
+    Launch::dev(dir.path()).ready().await.terminate().await.expect_code(0);
+    assert_eq!(contents(dir.path())[Path::new("level")], files[Path::new("level")]);
+    assert_eq!(files[Path::new("level")], checked(&u64::from(LEVEL).to_be_bytes()));
 }
 
 #[tokio::test]
