@@ -13,13 +13,10 @@ use fieldmesh_chaos::{
     history::{Reading, Size},
 };
 
-use crate::files;
+use crate::{files, memory::available_bytes};
 
 /// Half an hour of a thousand requests a second.
 const HISTORY_BYTES_MAX: u64 = 4 << 30;
-/// How much memory programs can have without others losing theirs (proc_meminfo(5)).
-const MEMORY: &str = "/proc/meminfo";
-const AVAILABLE: &str = "MemAvailable:";
 /// Lines between two looks at how much memory they will take: some megabytes.
 const LOOKED_AT_EVERY: u64 = 1 << 14;
 
@@ -31,7 +28,7 @@ pub(super) fn read(path: &Path) -> Result<History, String> {
     let said = |error: io::Error| error.to_string();
     let file = files::open(path).map_err(said)?;
     let bytes = file.metadata().map_err(said)?.len();
-    let available = available_here();
+    let available = available_bytes();
     is_enough(Size { entries: 0, bytes }, available)?;
     let (mut reader, mut reading) = (BufReader::new(file), Reading::default());
     let (mut line, mut entries) = (String::new(), 0);
@@ -51,12 +48,7 @@ pub(super) fn read(path: &Path) -> Result<History, String> {
 /// # Errors
 /// Why it cannot.
 pub(super) fn enough(size: Size) -> Result<(), String> {
-    is_enough(size, available_here())
-}
-
-fn available_here() -> Option<u64> {
-    let text = files::read(MEMORY.as_ref()).ok()?;
-    available(&String::from_utf8_lossy(&text))
+    is_enough(size, available_bytes())
 }
 
 /// Nothing is refused where nobody knows how much there is.
@@ -77,12 +69,6 @@ fn is_enough(size: Size, available: Option<u64>) -> Result<(), String> {
     }
 }
 
-fn available(memory: &str) -> Option<u64> {
-    let line = memory.lines().find_map(|line| line.strip_prefix(AVAILABLE))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -101,13 +87,5 @@ mod tests {
         }
         let long = Size { entries: 1, bytes: HISTORY_BYTES_MAX + (1 << 20) };
         assert!(is_enough(long, None).unwrap_err().contains("4097 MiB"));
-    }
-
-    #[test]
-    fn memory_is_read_as_the_kernel_writes_it() {
-        let memory = "MemTotal:       24683120 kB\nMemFree:  15 kB\nMemAvailable:   20531920 kB\n";
-        assert_eq!(available(memory), Some(20_531_920 * 1024));
-        assert_eq!(available("MemTotal: 1 kB\n"), None);
-        assert_eq!(available("MemAvailable: many\n"), None);
     }
 }
