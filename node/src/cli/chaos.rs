@@ -229,7 +229,10 @@ async fn plan(args: &PlanArgs, output: &Output) -> Result<(), CliError> {
         "promises": scenario.promises.iter().map(|promise| promise.name()).collect::<Vec<_>>(),
     });
     let checked = match &there {
-        None => Ok(()),
+        None => {
+            result["devices"] = guards::tell_of_a_lab(&scenario.workload, output);
+            Ok(())
+        }
         Some(there) => {
             let standing = guards::standing(there).await;
             result["cluster"] = guards::tell(&standing, &timeline, output);

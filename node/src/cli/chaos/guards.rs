@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fieldmesh_actors::seams::Clock as _;
 use fieldmesh_chaos::{
-    Scenario, Strike, Target, Timeline,
+    Scenario, Strike, Target, Timeline, Workload,
     guard::{Group, Node, Permission, Reach, Standing},
 };
 use futures_util::future::join_all;
@@ -189,6 +189,15 @@ pub(super) fn tell(standing: &Standing, timeline: &Timeline, output: &Output) ->
     })
 }
 
+/// Says who would feel what befalls devices of a cluster that is made for the run.
+pub(super) fn tell_of_a_lab(workload: &Workload, output: &Output) -> Value {
+    let Workload { customers, technicians, .. } = *workload;
+    output.say(format_args!(
+        "devices, all of the run's own: {customers} of customers, {technicians} of technicians"
+    ));
+    json!({ "customers": customers, "technicians": technicians })
+}
+
 /// Which devices feel a strike, where it is these and not only nodes.
 fn whose_devices(strike: &Strike, reach: &Reach) -> String {
     match (strike.fault.devices(), reach.devices) {
@@ -259,6 +268,14 @@ mod tests {
         assert_eq!(told["open_tickets"], json!(37));
         assert_eq!(told["reach"][0]["devices"], json!(4));
         assert!(told["reach"][1].get("devices").is_none(), "{told}");
+    }
+
+    #[test]
+    fn of_a_lab_it_is_the_devices_of_the_workload() {
+        let text = "name = \"x\"\nduration = \"60s\"\nworkload = { rate = 1, customers = 48 }\n";
+        let scenario = fieldmesh_chaos::read_scenario(text).map(|read| read.value);
+        let told = scenario.map(|scenario| tell_of_a_lab(&scenario.workload, &Output::new(true)));
+        assert_eq!(told.ok(), Some(json!({ "customers": 48, "technicians": 12 })));
     }
 
     #[test]
