@@ -350,6 +350,12 @@ impl NodeCourier {
         self.ways.as_ref()?.audited(node, shard).await
     }
 
+    /// Whether nobody but this node votes in a group: what is decided is here.
+    pub fn is_alone_in(&self, shard: ShardId) -> bool {
+        let voters = self.running(shard).map(|group| group.replicas().voters);
+        voters.is_some_and(|voters| voters.iter().eq([&self.number]))
+    }
+
     /// Waits until the replica here has all that was acknowledged before now; whether it has.
     pub async fn catch_up(&self, shard: ShardId) -> bool {
         let (Some((_, seen)), Some(group)) = (self.look(shard).await, self.running(shard)) else {

@@ -176,6 +176,7 @@ pub struct Node {
     pub number: u64,
     /// What other nodes of the region may ask for, once it is there.
     pub key_holder: KeyHolder,
+    contact: contact::Contact,
     hosting: Arc<Hosting>,
     mesh: Option<Arc<Mesh>>,
     tasks: Vec<JoinHandle<()>>,
@@ -185,7 +186,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts everything; devices may connect on return, and are answered once [`Node::ready`].
+    /// Starts everything; devices may come on return, and are taken and answered once [`Node::ready`].
     ///
     /// # Errors
     /// Damaged storage, unusable keys.
@@ -209,7 +210,7 @@ impl Node {
             cluster: parts.cluster.clone(),
             known: Arc::clone(&parts.known),
             number: parts.number,
-            contact,
+            contact: contact.clone(),
             rate: parts.device_rate,
             dismissed: parts.dismissed.clone(),
         });
@@ -230,7 +231,6 @@ impl Node {
             tokio::spawn(elsewhere::follow(Arc::clone(&courier), history, Arc::clone(&clock)))
         }));
         let NodeParts { endpoint, audit, trust, known, mesh, number, agreement, .. } = parts;
-        let region = known.own().region.to_string();
         Ok(Self {
             courier,
             service,
@@ -238,7 +238,7 @@ impl Node {
             entropy,
             steps,
             audit,
-            region,
+            region: known.own().region.to_string(),
             trust,
             register,
             known,
@@ -249,6 +249,7 @@ impl Node {
             zone: parts.zone.unwrap_or_else(Zone::utc),
             number,
             key_holder,
+            contact,
             hosting,
             mesh,
             tasks,
@@ -258,7 +259,7 @@ impl Node {
         })
     }
 
-    /// Ends when every shard of the region answers, and this node's replicas have what their leaders had.
+    /// Ends when every shard of the region answers, the replicas here have what their leaders had, and devices are taken.
     ///
     /// # Errors
     /// Where one fails again and again, as what is stored of it cannot be read.
@@ -287,7 +288,8 @@ impl Node {
         for group in self.groups().iter().filter(own) {
             self.until_current(group).await;
         }
-        Ok(())
+        let authority = self.known.own().authority();
+        self.until(|| *self.contact.borrow() || !self.courier.has_replica(authority)).await
     }
 
     async fn until(&self, is_so: impl Fn() -> bool) -> Result<(), NodeError> {

@@ -6,6 +6,8 @@
     reason = "tests fail by panicking, and this one removes what a failed attempt left"
 )]
 
+#[path = "cluster/alone.rs"]
+mod alone;
 #[path = "cluster/counts.rs"]
 mod counts;
 #[path = "cluster/directories.rs"]
