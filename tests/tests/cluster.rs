@@ -12,6 +12,8 @@ mod alone;
 mod counts;
 #[path = "cluster/directories.rs"]
 mod directories;
+#[path = "cluster/joining.rs"]
+mod joining;
 #[path = "cluster/sent_away.rs"]
 mod sent_away;
 

@@ -1,7 +1,8 @@
 //! `join`: this machine becomes a node of a cluster that is there already.
 //!
 //! First a certificate by a one-time token, then the region's keys by that certificate. **Invariants:** each
-//! step that was done is not done again, so the command may be repeated until it succeeds; what the cluster would
+//! step that was done is not done again, so the command may be repeated until it succeeds; what an earlier attempt got
+//! gives way where it is of no use: for another registration, expired, or not believed any more; what the cluster would
 //! refuse is said before the token is spent. **Not here:** what the directory holds (`deployment::join`), who may join
 //! (`web::cluster`).
 
@@ -37,6 +38,8 @@ use fieldmesh_actors::seams::Clock as _;
 
 /// The answer to a node that would not be taken (RFC 9110 §15.5.21).
 const UNFIT: u16 = 422;
+/// The answer to a node whose certificate is not taken (RFC 9110 §15.5.4).
+const DISBELIEVED: u16 = 403;
 /// Nothing is written for it.
 const CHECKED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -74,15 +77,12 @@ pub(crate) async fn join(args: &JoinArgs, output: &Output) -> Result<(), CliErro
     }
     let passphrase = args.unlock.secret(false)?;
     let kept = Admission::kept(&config, &passphrase).map_err(|error| usage(&error))?;
-    let admission = match kept {
-        Some(kept) if kept.has_come() => {
-            output.say("going on with the certificate of an earlier attempt");
-            kept
-        }
-        kept => admitted(args, &config, &passphrase, &member, kept).await?,
+    let joining =
+        Joining { args, config: &config, passphrase: &passphrase, member: &member, output };
+    let (admission, given) = match kept {
+        Some(kept) if kept.has_come() => joining.again(kept).await?,
+        kept => joining.by_token(kept).await?,
     };
-    output.say(format_args!("certificate for {}", admission.registration));
-    let given = handed_over(&args.server, &admission, &member).await?;
     let (clock, entropy) = (SystemClock, SystemEntropy::default());
     Deployment::join(&config, &passphrase, &admission, &given, &clock, &entropy)
         .map_err(|error| usage(&error))?;
@@ -94,6 +94,79 @@ pub(crate) async fn join(args: &JoinArgs, output: &Output) -> Result<(), CliErro
         "registration": admission.registration.to_string(),
     }));
     Ok(())
+}
+
+/// A machine that becomes a node.
+struct Joining<'a> {
+    args: &'a JoinArgs,
+    config: &'a Config,
+    passphrase: &'a [u8],
+    member: &'a NewMember,
+    output: &'a Output,
+}
+
+impl Joining<'_> {
+    /// By the certificate of an earlier attempt, or another one where that is of no use any more.
+    async fn again(&self, kept: Admission) -> Result<(Admission, HandOver), CliError> {
+        let why = if let Some(why) = outdated(&kept, self.args.user.as_deref()) {
+            why
+        } else {
+            self.output.say("going on with the certificate of an earlier attempt");
+            match self.handed_over(&kept).await {
+                Err(NotGiven::Disbelieved(error)) => error.to_string(),
+                given => return Ok((kept, given?)),
+            }
+        };
+        self.output.say(format_args!("{why}: asking for another certificate by the token"));
+        // For another key: this one may be known to somebody else.
+        self.by_token(None).await.map_err(|error| error.within(why))
+    }
+
+    /// By a certificate that the token is good for.
+    async fn by_token(
+        &self,
+        asked_for: Option<Admission>,
+    ) -> Result<(Admission, HandOver), CliError> {
+        let Self { args, config, passphrase, member, .. } = *self;
+        let admission = admitted(args, config, passphrase, member, asked_for).await?;
+        let given = self.handed_over(&admission).await?;
+        Ok((admission, given))
+    }
+
+    async fn handed_over(&self, admission: &Admission) -> Result<HandOver, NotGiven> {
+        self.output.say(format_args!("certificate for {}", admission.registration));
+        handed_over(&self.args.server, admission, self.member).await
+    }
+}
+
+/// Why the certificate of an earlier attempt is of no use.
+fn outdated(kept: &Admission, user: Option<&str>) -> Option<String> {
+    let id = kept.registration;
+    if user.and_then(|user| user.parse::<EntityId>().ok()) != Some(id) {
+        return Some(format!("the certificate of an earlier attempt is for {id}"));
+    }
+    let expired = kept.has_expired(SystemClock.now_ms() / 1000);
+    expired.then(|| format!("the certificate of an earlier attempt, for {id}, has expired"))
+}
+
+/// Why a node of the cluster gives nothing.
+pub(super) enum NotGiven {
+    /// The certificate was revoked, has expired by the cluster's clock, or is not on record.
+    Disbelieved(CliError),
+    Other(CliError),
+}
+
+impl From<CliError> for NotGiven {
+    fn from(error: CliError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<NotGiven> for CliError {
+    fn from(why: NotGiven) -> Self {
+        let (NotGiven::Disbelieved(error) | NotGiven::Other(error)) = why;
+        error
+    }
 }
 
 /// What this node is to be, by its configuration.
@@ -222,13 +295,13 @@ async fn handed_over(
     server: &str,
     admission: &Admission,
     member: &NewMember,
-) -> Result<HandOver, CliError> {
+) -> Result<HandOver, NotGiven> {
     let ders = |all: &[ByteVec]| all.iter().map(|der| der.to_vec()).collect::<Vec<_>>();
     let credentials =
         Credentials { chain: ders(&admission.chain), pkcs8: Zeroizing::new(admission.key.clone()) };
     let (roots, path) = (ders(&admission.roots), "/v1/cluster/members");
     let answer = posted(server, path, roots, &credentials, member).await?;
-    HandOver::decode(&answer).map_err(undecodable)
+    HandOver::decode(&answer).map_err(|error| NotGiven::Other(undecodable(error)))
 }
 
 pub(super) fn undecodable(error: minicbor::decode::Error) -> CliError {
@@ -242,7 +315,7 @@ pub(super) async fn posted(
     roots: Vec<Vec<u8>>,
     credentials: &Credentials,
     member: &NewMember,
-) -> Result<Zeroizing<Vec<u8>>, CliError> {
+) -> Result<Zeroizing<Vec<u8>>, NotGiven> {
     let trust = TrustStore::new(roots, Vec::new());
     let verifier = PeerVerifier {
         trust: tls::fixed(Arc::new(trust.map_err(|error| usage(&error))?)),
@@ -263,7 +336,11 @@ pub(super) async fn posted(
     if status != 200 {
         let problem: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
         let detail = problem["detail"].as_str().unwrap_or("no detail").to_owned();
-        return Err(CliError::refused(format!("the cluster refused with {status}: {detail}")));
+        let error = CliError::refused(format!("the cluster refused with {status}: {detail}"));
+        return Err(match status {
+            DISBELIEVED => NotGiven::Disbelieved(error),
+            _ => NotGiven::Other(error),
+        });
     }
     Ok(answer)
 }

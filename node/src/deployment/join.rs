@@ -2,7 +2,7 @@
 //!
 //! The certificate comes first, by a one-time token (EST). Its key is kept, sealed, before anybody is asked: a token
 //! that was spent gives the same key its certificate again. Both are kept until the rest has come, so that a join that
-//! was cut short anywhere goes on with the same identity when it is repeated.
+//! was cut short anywhere goes on with the same identity when it is repeated, as long as its certificate lasts.
 //!
 //! **Invariants:** a directory holds a deployment only once it is whole; what is handed over is wiped when
 //! it is dropped and never printed. **Not here:** who may join (`web::cluster`), the way there
@@ -12,7 +12,7 @@ use std::path::Path;
 
 use fieldmesh_actors::seams::{Clock, Entropy};
 use fieldmesh_domain::{EntityId, placement::Members};
-use fieldmesh_pki::{KeyMaterial, vault};
+use fieldmesh_pki::{KeyMaterial, TrustError, TrustStore, Usage, vault};
 use minicbor::{Decode, Encode, bytes::ByteVec};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -151,6 +151,15 @@ impl Admission {
     /// Whether the certificate has come.
     pub fn has_come(&self) -> bool {
         !self.chain.is_empty()
+    }
+
+    /// Whether the certificate has come and has run out by then, Unix seconds.
+    pub fn has_expired(&self, now_s: u64) -> bool {
+        let ders = |all: &[ByteVec]| all.iter().map(|der| der.to_vec()).collect::<Vec<_>>();
+        let Some((leaf, issuers)) = self.chain.split_first() else { return false };
+        let verified = TrustStore::new(ders(&self.roots), ders(issuers))
+            .and_then(|trust| trust.verify(leaf, &[], Usage::ClientAuth, now_s));
+        matches!(verified, Err(TrustError::Expired { .. }))
     }
 
     /// The one that an earlier attempt got; none where there was none.
