@@ -300,3 +300,24 @@ async fn a_region_that_three_vote_for_loses_nothing_with_all_its_nodes() {
     served(&nodes, 13, &people, "after").await;
     nodes.settle().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_would_wait_for_a_node_that_is_not_there_is_refused() {
+    let mut nodes = Nodes::start(2).await;
+    nodes.add_region(11, "us1").await;
+    nodes.add_region(15, "ap1").await;
+    let before = nodes.settle().await;
+    nodes.kill(15).await;
+    let policy = ["policy", "us1", "region", "eu1", "ap1"];
+    let refused = nodes.cluster(&policy).await.expect_code(3);
+    refused.expect_one_line(&["[15]", "do not answer", "start those", "fieldmesh cluster remove"]);
+    let after = nodes.cluster(&["status"]).await.expect_code(0).json();
+    assert_eq!(after["epoch"], before["epoch"], "nothing was changed: {after}");
+    nodes.restart(15).await;
+    let set = nodes.cluster(&policy).await.expect_code(0).json();
+    for (voters, _) in replicas(&set, 1) {
+        let voters = voters.as_array().unwrap();
+        assert_eq!(voters.len(), 3, "{set}");
+        assert!([11, 15].iter().all(|number| voters.contains(&json!(number))), "{set}");
+    }
+}

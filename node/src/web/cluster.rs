@@ -6,7 +6,7 @@
 //! may change (`domain::placement`).
 #![allow(unused_qualifications, reason = "the path macro repeats the query's type")]
 
-use std::{fmt, mem};
+use std::{collections::BTreeSet, fmt, mem};
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use fieldmesh_domain::{
@@ -309,16 +309,20 @@ pub async fn resume(
     Ok(web::Json(view(&shared).await))
 }
 
+/// Those of some nodes that do not answer.
+async fn silent(shared: &Shared, nodes: impl IntoIterator<Item = u64>) -> Vec<u64> {
+    let (me, courier) = (shared.node.number, &shared.node.courier);
+    let heard = nodes
+        .into_iter()
+        .map(|node| async move { (node, node == me || courier.is_heard(node).await) });
+    let heard = join_all(heard).await.into_iter();
+    heard.filter(|(_, is_heard)| !is_heard).map(|(node, _)| node).collect()
+}
+
 /// Refuses to leave groups to nodes of which most do not answer: without a majority a group writes nothing, and
 /// cannot be changed back.
 async fn would_stand(shared: &Shared, left: &[u64]) -> Result<(), Problem> {
-    let (me, courier) = (shared.node.number, &shared.node.courier);
-    let heard = left
-        .iter()
-        .map(|node| async move { (*node, *node == me || courier.is_heard(*node).await) });
-    let heard = join_all(heard);
-    let silent: Vec<u64> =
-        heard.await.into_iter().filter(|(_, is_heard)| !is_heard).map(|(node, _)| node).collect();
+    let silent = silent(shared, left.iter().copied()).await;
     if silent.is_empty() || 2 * silent.len() < left.len() {
         return Ok(());
     }
@@ -326,6 +330,35 @@ async fn would_stand(shared: &Shared, left: &[u64]) -> Result<(), Problem> {
         "of nodes {left:?}, which are to be left, {silent:?} do not answer, so that groups would have no majority: \
          start those first, or remove them and not this one"
     )))
+}
+
+/// Refuses voters whom groups would wait for: nobody could tell that from a change that is under way.
+async fn would_come_to_be(shared: &Shared, planned: &[Placed]) -> Result<(), Problem> {
+    let voters: BTreeSet<u64> = planned.iter().flat_map(|group| group.voters.clone()).collect();
+    let silent = silent(shared, voters).await;
+    let known = shared.node.known.known();
+    let awaited = |group: &Placed| awaited(group, known.placed(group.group), &silent);
+    let awaited: BTreeSet<u64> = planned.iter().flat_map(awaited).collect();
+    let awaited = Vec::from_iter(awaited);
+    if awaited.is_empty() {
+        return Ok(());
+    }
+    Err(refused(format_args!(
+        "nodes {awaited:?} are to vote and do not answer, so that groups would wait for them and not change: start \
+         those first, or take them out with `fieldmesh cluster remove`"
+    )))
+}
+
+/// The nodes without which a group does not get the voters that are planned: they are there before they vote, and
+/// most of all voters agree.
+fn awaited(planned: &Placed, now: Option<&Placed>, silent: &[u64]) -> Vec<u64> {
+    let votes = now.map_or(&[][..], |now| &now.voters[..]);
+    if planned.voters == votes {
+        return Vec::new();
+    }
+    let away = planned.voters.iter().copied().filter(|node| silent.contains(node));
+    let is_minority = 2 * away.clone().count() < planned.voters.len();
+    away.filter(|node| !is_minority || !votes.contains(node)).collect()
 }
 
 /// The node is taken out of every group, and then out of the cluster for good.
@@ -378,6 +411,7 @@ pub async fn policy(
 ) -> Result<web::Json<ClusterView>, Problem> {
     let region = region.parse().map_err(Problem::invalid)?;
     let (policy, by) = (Policy::try_from(&*body)?, operator.name);
+    would_come_to_be(&shared, &shared.node.known.known().moved_by(region, policy)).await?;
     ask(&shared, placement::Command::SetPolicy { region, policy, by }).await?;
     Ok(web::Json(view(&shared).await))
 }
@@ -455,4 +489,26 @@ pub(super) fn member(wanted: NewMember, identity: EntityId) -> Member {
 
 pub(super) fn refused(error: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::CONFLICT, "refused", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed(voters: &[u64]) -> Placed {
+        Placed { group: 1, voters: voters.to_vec(), learners: Vec::new(), pinned: false }
+    }
+
+    #[test]
+    fn a_group_waits_for_new_voters_and_for_a_majority() {
+        let awaited = |planned: &[u64], now: &[u64], silent: &[u64]| {
+            super::awaited(&placed(planned), Some(&placed(now)), silent)
+        };
+        assert!(awaited(&[1, 11, 15], &[11], &[]).is_empty());
+        assert_eq!(awaited(&[1, 11, 15], &[11], &[15]), [15], "it has to be there first");
+        assert_eq!(awaited(&[1, 2, 11, 12, 15], &[11, 12, 13], &[12, 15]), [15]);
+        assert_eq!(awaited(&[1, 2, 11], &[11, 1, 3], &[1, 11]), [1, 11], "most are not there");
+        assert!(awaited(&[11], &[1, 11, 15], &[15]).is_empty(), "who leaves need not be there");
+        assert!(awaited(&[11], &[11], &[11]).is_empty(), "nothing changes");
+    }
 }

@@ -97,6 +97,13 @@ impl Members {
         Ok(true)
     }
 
+    /// The groups that would move if a region had this policy, as they would be.
+    pub fn moved_by(&self, region: Region, policy: Policy) -> Vec<Placed> {
+        let mut next = self.clone();
+        next.set_policy(region, policy);
+        next.moves()
+    }
+
     pub(super) fn set_policy(&mut self, region: Region, policy: Policy) {
         self.epoch = self.epoch.saturating_add(1);
         if let Some(home) = self.homes.iter_mut().find(|home| home.region == region) {
