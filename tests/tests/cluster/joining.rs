@@ -1,4 +1,4 @@
-//! A join that was cut short goes on with what it got, as long as that is of use.
+//! A join that was cut short goes on with what it got, as long as that is of use; a token is of use until it expires.
 //!
 //! **Not here:** that it may be cut short anywhere (`directories`), who may not join at all (the parent).
 
@@ -9,10 +9,15 @@ use fieldmesh_domain::EntityId;
 use fieldmesh_node::{config::Config, deployment::Admission, os::SystemEntropy};
 use fieldmesh_pki::{KeyMaterial, Kind};
 use fieldmesh_tests::{
-    live::{now_ms, now_s},
+    live::{now_ms, now_s, until},
+    person,
     pki::Authority,
-    process::nodes::Nodes,
+    process::{
+        nodes::{Nodes, SHARDS},
+        text,
+    },
 };
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 /// Longer than any certificate of a node lasts.
@@ -79,4 +84,53 @@ async fn what_an_earlier_attempt_got_is_gone_on_with_only_while_it_is_of_use() {
     let old = authority.credentials(Kind::Node, id.to_bytes());
     keep(&nodes, 5, &user, &old.pkcs8, &old.chain, &authority.root);
     joins(&mut nodes, 5, &user, &secret).await;
+}
+
+const JSON: [&str; 2] = ["-H", "Content-Type: application/json"];
+
+/// A token of a node that lasts for a second: commands mint none.
+fn short_lived(nodes: &Nodes) -> Value {
+    let (dir, wanted) = (
+        nodes.dir(1),
+        json!({ "profile": "node", "pre_approved": true, "valid_s": 1 }).to_string(),
+    );
+    let (certificate, key) = (dir.join("operator.pem"), dir.join("operator.key"));
+    let by = ["-sSk", "--cert", text(&certificate), "--key", text(&key), "-d", &wanted];
+    let url = format!("https://{}/v1/ca/tokens", nodes.node(1).https);
+    let minted = person::run("curl", &[&by[..], &JSON, &[&*url]].concat());
+    serde_json::from_slice(&minted).unwrap()
+}
+
+/// The status of the answer to whoever asks by a token whether it may join.
+fn may_join(nodes: &Nodes, user: &str, secret: &str) -> String {
+    let address = nodes.address(2);
+    let [mesh, devices, https] = ["7445", "7443", "8443"].map(|port| format!("{address}:{port}"));
+    let member = json!({
+        "number": 2, "cluster": "fieldmesh.internal", "region": "eu1", "shards": SHARDS,
+        "mesh": mesh, "devices": devices, "https": https,
+    });
+    let (token, member) = (format!("{user}:{secret}"), member.to_string());
+    let asks = ["-sSk", "-o", "/dev/null", "-w", "%{http_code}", "-u", &token, "-d", &member];
+    let url = format!("https://{}/v1/cluster/members/check", nodes.node(1).https);
+    String::from_utf8(person::run("curl", &[&asks[..], &JSON, &[&*url]].concat())).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_has_expired_lets_nobody_in() {
+    let nodes = Nodes::start(1).await;
+    let token = short_lived(&nodes);
+    let [user, secret] = ["user", "secret"].map(|key| token[key].as_str().unwrap());
+    // The answer is what tells that its second is over, and asking does not spend it.
+    let has_expired = async || (may_join(&nodes, user, secret) == "401").then_some(());
+    until("the token has expired", has_expired).await;
+    let (good, file) = nodes.token("node").await;
+    assert_eq!(may_join(&nodes, &good, &std::fs::read_to_string(file).unwrap()), "200");
+    let file = nodes.beside("expired");
+    std::fs::write(&file, secret).unwrap();
+    let refused = nodes.join_as(&nodes.config(2, &[]), user, &file).await.expect_code(3);
+    refused.expect_one_line(&["401", "the token is not valid", "ask the operator for a new one"]);
+    let view = nodes.cluster(&["status"]).await.expect_code(0).json();
+    assert_eq!(view["members"].as_array().unwrap().len(), 1, "{view}");
+    // Another one is as good in the same directory.
+    nodes.join(2).await.expect_code(0);
 }
