@@ -62,6 +62,17 @@ pub fn meshed_over(
     credentials: &Credentials,
     socket: Arc<dyn AsyncUdpSocket>,
 ) -> (Arc<Mesh>, SocketAddr, Arc<Trust>) {
+    meshed_in(CLUSTER, authority, number, credentials, socket)
+}
+
+/// The same of a cluster of any name, whatever its certificates say.
+pub fn meshed_in(
+    cluster: &str,
+    authority: &Authority,
+    number: u64,
+    credentials: &Credentials,
+    socket: Arc<dyn AsyncUdpSocket>,
+) -> (Arc<Mesh>, SocketAddr, Arc<Trust>) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let trust = Trust::new(authority.trust());
     let credentials = Arc::new(LiveCredentials::new(credentials).unwrap());
@@ -73,7 +84,7 @@ pub fn meshed_over(
         endpoint,
         number,
         region,
-        cluster: CLUSTER.into(),
+        cluster: cluster.into(),
         trust,
         credentials,
         clock,

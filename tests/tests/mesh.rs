@@ -12,6 +12,8 @@ mod away;
 mod flood;
 #[path = "mesh/older.rs"]
 mod older;
+#[path = "mesh/strangers.rs"]
+mod strangers;
 
 use std::{
     collections::BTreeSet,
@@ -190,35 +192,6 @@ async fn what_is_not_read_holds_up_no_other() {
     let answer = tokio::time::timeout(Duration::from_secs(5), asked(&one.mesh, 2));
     assert_eq!(answer.await.expect("it is answered"), Ok(1));
     drop(unread);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_clusters_node_is_refused_in_the_handshake() {
-    let (authority, foreign) = (Authority::new(now_s()), Authority::new(now_s()));
-    let one = server(&authority, 1);
-    one.mesh.set_members(&[member(1, one.address), member(2, any())]);
-    let (stranger, _, _) = meshed(&foreign, 2, Kind::Node, identity(2).to_bytes(), any());
-    stranger.set_members(&[member(1, one.address)]);
-    assert!(asked(&stranger, 1).await.is_err());
-    assert_eq!(one.echo.served.load(Ordering::SeqCst), 0);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_nodes_of_this_region_get_in() {
-    let authority = Authority::new(now_s());
-    let one = server(&authority, 1);
-    one.mesh.set_members(&[member(1, one.address), member(2, any())]);
-    for (kind, id, fact) in [
-        (Kind::Customer, identity(2).to_bytes(), "not a node"),
-        (Kind::Operator, identity(2).to_bytes(), "not a node"),
-        (Kind::Node, identity(9).to_bytes(), "not a member"),
-    ] {
-        let (stranger, _, _) = meshed(&authority, 2, kind, id, any());
-        stranger.set_members(&[member(1, one.address)]);
-        let refused = asked(&stranger, 1).await.unwrap_err();
-        assert!(refused.contains(fact), "{kind:?}: {refused}");
-    }
-    assert_eq!(one.echo.served.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
