@@ -100,6 +100,22 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// Of a history that cannot be judged: nothing was looked at.
+    pub fn of_nothing(why: String) -> Self {
+        let promised = |promise: Promise| format!("I{}: {}", promise.number(), promise.text());
+        Self {
+            ending: Ending::Inconclusive,
+            why: vec![why],
+            promises: Vec::new(),
+            bounds: Vec::new(),
+            probes: Vec::new(),
+            faults: Vec::new(),
+            recoveries: Vec::new(),
+            not_covered: Promise::ALL.into_iter().map(promised).collect(),
+            is_whole: false,
+        }
+    }
+
     /// Of each fault that took a node: milliseconds until each shard that the node had led answered again.
     pub fn recoveries_ms(&self) -> Vec<u64> {
         self.recoveries.iter().map(|recovery| recovery.ms).collect()

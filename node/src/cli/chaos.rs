@@ -41,7 +41,7 @@ use fieldmesh_chaos::{
     Ending, Fault, Judgement, Pick, QUORUM, Refuses, SCENARIO_BYTES_MAX, Scenario, Strike, Target,
     Timeline, VOTERS, history::What, judge, read_scenario_where,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(super) use self::errand::{Errand, ScenarioArgs, errand, run_in_a_lab};
 use self::{ground::There, interrupt::Interrupt};
@@ -289,12 +289,13 @@ async fn run(args: &RunArgs, output: &Output) -> Result<(), CliError> {
     judged
 }
 
-/// Judges the history of a run's directory.
+/// Judges the history of a run's directory. What was judged before does not stay beside a history that cannot be.
 fn report(dir: &Path, output: &Output) -> Result<(), CliError> {
     let path = dir.join(HISTORY);
-    let named =
-        |what: &dyn std::fmt::Display| CliError::ended(3, format!("{}: {what}", path.display()));
-    let history = kept::read(&path).map_err(|error| named(&error))?;
+    let history = match kept::read(&path) {
+        Ok(history) => history,
+        Err(why) => return unjudged(dir, &format!("{}: {why}", path.display()), output),
+    };
     let judgement = judge(&history);
     let mut results = json!(judgement);
     if let Some(What::Begun { scenario, document, product, .. }) =
@@ -303,18 +304,35 @@ fn report(dir: &Path, output: &Output) -> Result<(), CliError> {
         results["product"] = json!(product);
         results["scenario"] = json!({ "sha256": document, "seed": scenario.seed });
     }
-    let pretty = serde_json::to_vec_pretty(&results).map_err(CliError::failed)?;
-    let page = page::page(&history, &judgement);
-    for (name, bytes) in [(RESULTS, pretty), (REPORT, page.into_bytes())] {
-        let path = dir.join(name);
-        files::write(&path, &bytes, Access::Owner)
-            .map_err(|error| CliError::ended(3, format!("{}: {error}", path.display())))?;
-    }
+    write(dir, &results, page::page(&history, &judgement))?;
     say(&judgement, output);
     output.say(format_args!("report: {}", dir.join(REPORT).display()));
     output.result(results);
     let code = judgement.ending as u8;
     if code == 0 { Ok(()) } else { Err(CliError::ended(code, judgement.why.join("; "))) }
+}
+
+/// Where there is nothing of a run, nothing is written either.
+fn unjudged(dir: &Path, why: &str, output: &Output) -> Result<(), CliError> {
+    let judgement = Judgement::of_nothing(why.to_owned());
+    if [HISTORY, RESULTS, REPORT].iter().any(|name| dir.join(name).exists()) {
+        let results = json!(judgement);
+        write(dir, &results, page::unjudged(&judgement))?;
+        output.say(format_args!("report: {}", dir.join(REPORT).display()));
+        output.result(results);
+    }
+    Err(CliError::ended(judgement.ending as u8, why))
+}
+
+/// Writes what a run came to.
+fn write(dir: &Path, results: &Value, page: String) -> Result<(), CliError> {
+    let pretty = serde_json::to_vec_pretty(results).map_err(CliError::failed)?;
+    for (name, bytes) in [(RESULTS, pretty), (REPORT, page.into_bytes())] {
+        let path = dir.join(name);
+        files::write(&path, &bytes, Access::Owner)
+            .map_err(|error| CliError::ended(3, format!("{}: {error}", path.display())))?;
+    }
+    Ok(())
 }
 
 fn say(judgement: &Judgement, output: &Output) {
@@ -360,3 +378,6 @@ async fn stop(common: &Common, output: &Output) -> Result<(), CliError> {
     output.result(json!({ "ended": ended, "left": view.leases.len() }));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,18 @@ pub(super) fn page(history: &History, judgement: &Judgement) -> String {
     })
 }
 
+/// Writes the page of a history that cannot be judged.
+pub(super) fn unjudged(judgement: &Judgement) -> String {
+    style::document("Chaos run", |markup| {
+        markup.say("h1", &format_args!("Chaos run: {}", ending(judgement.ending)));
+        markup.say("p", &"The history cannot be judged: nobody knows what happened in the run.");
+        for why in &judgement.why {
+            markup.say("p", why);
+        }
+        not_covered(markup, judgement);
+    })
+}
+
 fn head(markup: &mut Markup, history: &History, judgement: &Judgement) {
     let Some(scenario) = history.scenario() else { return };
     markup.say("h1", &format_args!("{}: {}", scenario.name, ending(judgement.ending)));
