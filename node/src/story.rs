@@ -1,6 +1,7 @@
 //! A ticket's history for people: what happened, when, by which rule, and why a technician was
 //! chosen.
 
+mod epochs;
 pub(crate) mod offers;
 mod ruled;
 
@@ -17,6 +18,7 @@ use utoipa::ToSchema;
 
 pub use self::ruled::{FailureStory, RuleStory, TriageStory, triage};
 use self::{
+    epochs::Epochs,
     offers::{ConfirmationStory, Deliveries, OfferStory},
     ruled::rules_of,
 };
@@ -140,7 +142,8 @@ pub struct EventStory {
     /// Whom it concerns, where it concerns a technician.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub technician: Option<String>,
-    /// Of an offer: those of a ticket grow.
+    /// Of an offer: those of a ticket grow. Of an acceptance: of the last offer to whoever accepts; earlier releases do
+    /// not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u32>,
     /// Of a message: of the device's message or operator's order that brought it, hexadecimal.
@@ -241,6 +244,7 @@ fn decode(bytes: &[u8]) -> Result<Event, JournalError> {
 pub fn tell(id: EntityId, history: &[HistoryEntry]) -> Result<TicketStory, JournalError> {
     let mut ticket = Ticket::default();
     let (mut events, mut deliveries) = (Vec::new(), Deliveries::default());
+    let mut epochs = Epochs::default();
     let rule_version = rules_of(history)?;
     for entry in history {
         for bytes in &entry.record.events {
@@ -254,10 +258,7 @@ pub fn tell(id: EntityId, history: &[HistoryEntry]) -> Result<TicketStory, Journ
                 event: name.into(),
                 detail,
                 technician: whom(&event).map(|id| id.to_string()),
-                epoch: match &event {
-                    Event::Offered { epoch, .. } | Event::Assigned { epoch, .. } => Some(*epoch),
-                    _ => None,
-                },
+                epoch: epochs.of(&event, ticket.epoch),
                 message: message_of(&event).map(hex),
                 rule_version,
             });

@@ -21,8 +21,8 @@ const LETS_GO: [&str; 9] = [
 /// Events by which somebody has the ticket.
 const TAKES: [&str; 2] = ["accepted", "adopted"];
 
-/// I2. Whoever comes to have a ticket is the only one, the offers' epochs grow, and whom a customer was told
-/// of had it.
+/// I2. Whoever comes to have a ticket is the only one, the offers' epochs grow, each is accepted once and while it is the
+/// last one, and whom a customer was told of had it.
 pub(super) fn one_technician(history: &History) -> Found {
     let mut found = Found::default();
     told_of_whom_had_it(history, &mut found);
@@ -58,33 +58,94 @@ fn told_of_whom_had_it(history: &History, found: &mut Found) {
     }
 }
 
-fn two_at_once(events: &[Happened]) -> Option<String> {
-    let (mut has, mut last): (Option<&str>, Option<u32>) = (None, None);
-    for happened in events {
+/// Who has a ticket, and who may come to have it, event by event.
+#[derive(Default)]
+struct Hands<'a> {
+    has: Option<&'a str>,
+    /// The epoch of the last offer.
+    last: Option<u32>,
+    /// To whom that was made.
+    to: Vec<&'a str>,
+    /// It was made to others, too, whom this history does not tell: it is of an earlier release.
+    is_to_others: bool,
+    /// Nobody has accepted it, and nothing has ended it.
+    is_open: bool,
+}
+
+impl<'a> Hands<'a> {
+    /// What is wrong with an event.
+    fn see(&mut self, happened: &'a Happened) -> Option<String> {
         let Happened { event, technician, epoch, .. } = happened;
-        if event == "offered" {
-            if let (Some(last), Some(epoch)) = (last, epoch)
-                && *epoch <= last
-            {
-                return Some(format!("offer {epoch} comes after offer {last}"));
-            }
-            last = (*epoch).or(last);
+        let (event, technician) = (event.as_str(), technician.as_deref());
+        match event {
+            "offered" | "assigned" => return self.offered(technician, *epoch),
+            "also_offered" => self.is_to_others |= epoch.is_none(),
+            _ => {}
         }
-        if LETS_GO.contains(&event.as_str()) {
-            has = None;
+        if LETS_GO.contains(&event) {
+            self.has = None;
+            // Where one of several does not want it, the others have the offer still.
+            self.is_open &= event == "offer_refused";
         }
-        if TAKES.contains(&event.as_str())
-            && let Some(technician) = technician
-        {
-            if let Some(other) = has
-                && other != technician
-            {
-                return Some(format!("{technician} accepts it while {other} has it"));
+        let technician = technician.filter(|_| TAKES.contains(&event))?;
+        if let Some(other) = self.has.filter(|other| *other != technician) {
+            return Some(format!("{technician} accepts it while {other} has it"));
+        }
+        match event {
+            "accepted" => self.accepted(technician, *epoch),
+            _ => {
+                self.adopted(technician, *epoch);
+                None
             }
-            has = Some(technician);
         }
     }
-    None
+
+    fn offered(&mut self, technician: Option<&'a str>, epoch: Option<u32>) -> Option<String> {
+        if let (Some(last), Some(epoch)) = (self.last, epoch)
+            && epoch <= last
+        {
+            return Some(format!("offer {epoch} comes after offer {last}"));
+        }
+        self.last = epoch.or(self.last);
+        self.to = technician.into_iter().collect();
+        (self.is_to_others, self.is_open) = (false, true);
+        None
+    }
+
+    /// An acceptance is of the last offer, and the only one of it.
+    fn accepted(&mut self, technician: &'a str, epoch: Option<u32>) -> Option<String> {
+        let is_stale = match epoch {
+            Some(_) => epoch != self.last,
+            None => !self.is_to_others && !self.to.contains(&technician),
+        };
+        if is_stale {
+            let last = self.last.map_or("none".to_owned(), |last| last.to_string());
+            let of = epoch.map_or("no offer".to_owned(), |epoch| format!("offer {epoch}"));
+            return Some(format!("{technician} accepts {of}, and the last offer is {last}"));
+        }
+        if !self.is_open {
+            return Some(match self.has {
+                Some(_) => format!("{technician} accepts one offer twice"),
+                None => format!("{technician} accepts an offer that is over"),
+            });
+        }
+        self.is_open = false;
+        self.has = Some(technician);
+        None
+    }
+
+    /// Somebody has it by an offer that is lost, and whose acceptance is told only now; or has it still.
+    fn adopted(&mut self, technician: &'a str, epoch: Option<u32>) {
+        self.is_open |= self.has.is_none();
+        self.last = epoch.or(self.last);
+        self.to.push(technician);
+        self.has = Some(technician);
+    }
+}
+
+fn two_at_once(events: &[Happened]) -> Option<String> {
+    let mut hands = Hands::default();
+    events.iter().find_map(|happened| hands.see(happened))
 }
 
 /// I4. No customer is told twice of the same dispatch.

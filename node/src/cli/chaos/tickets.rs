@@ -16,6 +16,9 @@ use crate::{
 /// Bytes of a digest that are kept: two histories of one ticket are not alike in so many by chance.
 const DIGEST_BYTES: usize = 8;
 
+/// Events of which every release tells the epoch.
+const TOLD_BY_ALL: [&str; 2] = ["offered", "assigned"];
+
 /// None where there is no such ticket.
 pub(super) async fn story(api: &Api, ticket: EntityId) -> Result<Option<TicketStory>, CliError> {
     let (name, value) = PREFERRED;
@@ -41,7 +44,8 @@ pub(super) fn happened(story: &TicketStory) -> Vec<Happened> {
     for event in &story.events {
         // Nodes of two releases may tell one event in other words, and beside other things: what happened is the
         // same. It is plain text and numbers, which can always be serialised.
-        let what = (event.at_ms, &event.event, &event.technician, event.epoch);
+        let epoch = event.epoch.filter(|_| TOLD_BY_ALL.contains(&event.event.as_str()));
+        let what = (event.at_ms, &event.event, &event.technician, epoch);
         let bytes = serde_json::to_vec(&what).unwrap_or_default();
         digest = sha256(&[&digest[..], &bytes].concat());
         all.push(Happened {
@@ -53,4 +57,35 @@ pub(super) fn happened(story: &TicketStory) -> Vec<Happened> {
         });
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// A ticket that was offered and accepted, with the epochs that a release tells.
+    fn told(offered: Option<u32>, accepted: Option<u32>) -> Vec<Happened> {
+        let event = |event: &str, epoch: Option<u32>| {
+            json!({
+                "at_ms": 1, "event": event, "detail": "", "technician": "t", "epoch": epoch, "rule_version": 0,
+            })
+        };
+        let story = json!({
+            "id": "a", "state": "accepted", "priority": 1, "technician": "t", "chain": "",
+            "events": [event("offered", offered), event("accepted", accepted)],
+        });
+        happened(&serde_json::from_value(story).unwrap())
+    }
+
+    #[test]
+    fn two_releases_tell_one_history_also_where_only_one_tells_of_what_offer_an_acceptance_is() {
+        let (before, now) = (told(Some(3), None), told(Some(3), Some(3)));
+        assert_eq!(before.last().unwrap().digest, now.last().unwrap().digest);
+        assert_eq!((before[1].epoch, now[1].epoch), (None, Some(3)));
+        assert_ne!(told(Some(4), None)[1].digest, before[1].digest, "of another offer");
+    }
 }
