@@ -25,7 +25,7 @@ use tokio::{
     time::{Duration, Instant},
 };
 
-pub(super) use self::process::{Ended, Footprint, fieldmesh, footprint, said_by};
+pub(super) use self::process::{Ended, Footprint, Unstarted, fieldmesh, footprint, said_by};
 use self::process::{NodeProcess, Place, failed};
 use crate::{
     cli::{
@@ -373,7 +373,7 @@ impl Fleet {
     }
 
     /// The same node again, on the same addresses.
-    pub(super) async fn restart(&mut self, number: u64) -> Result<(), CliError> {
+    pub(super) async fn restart(&mut self, number: u64) -> Result<(), Unstarted> {
         self.node(number)?.spawn().await
     }
 
@@ -381,14 +381,14 @@ impl Fleet {
     pub(super) async fn restart_all(
         &mut self,
         numbers: &[u64],
-    ) -> Vec<(u64, Result<(), CliError>)> {
+    ) -> Vec<(u64, Result<(), Unstarted>)> {
         let all = self.nodes.iter_mut().zip(1..);
         let nodes = all.filter(|(_, number)| numbers.contains(number));
         join_all(nodes.map(async |(node, number)| (number, node.spawn().await))).await
     }
 
     /// The same for one that may refuse to start: how it ended then.
-    pub(super) async fn try_restart(&mut self, number: u64) -> Result<Option<Ended>, CliError> {
+    pub(super) async fn try_restart(&mut self, number: u64) -> Result<Option<Ended>, Unstarted> {
         self.node(number)?.try_spawn().await
     }
 

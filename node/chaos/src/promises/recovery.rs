@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Fate, Found, Operations, operations::Operated, revoked};
 use crate::{
     fault::Fault,
-    history::{History, Operation, Phase, What},
+    history::{Entry, History, Operation, Phase, What},
 };
 
 /// An entity that fails so often within ten minutes is left alone for as long, as the guide says.
@@ -66,9 +66,11 @@ pub(super) fn recovery(history: &History, operations: &Operations<'_>) -> Found 
             _ => {}
         }
     }
+    let wrong: fn(&mut Found, Vec<usize>, String) =
+        if is_left_broken(history) { Found::not_mended } else { Found::broken };
     for (group, (at, node)) in leaders {
         if node.is_none() {
-            found.broken(vec![at], format!("group {group} has no leader in the end"));
+            wrong(&mut found, vec![at], format!("group {group} has no leader in the end"));
         }
     }
     let bound_us = scenario.recover_within_ms.saturating_mul(1000);
@@ -80,17 +82,48 @@ pub(super) fn recovery(history: &History, operations: &Operations<'_>) -> Found 
         found.see();
         match reply {
             None => {
-                found.broken(vec![at], format!("shard {shard} served nobody after the last fault"));
+                let text = format!("shard {shard} served nobody after the last fault");
+                wrong(&mut found, vec![at], text);
             }
             Some((done_us, entries)) if done_us.saturating_sub(since_us) > bound_us => {
                 let ms = (done_us - since_us) / 1000;
                 let text = format!("shard {shard} took {ms} ms to answer after the last fault");
-                found.broken([vec![at], entries].concat(), text);
+                wrong(&mut found, [vec![at], entries].concat(), text);
             }
             Some(_) => {}
         }
     }
     found
+}
+
+/// Whether something that was broken stayed so because the run itself could not mend it: that is not the product's fault.
+fn is_left_broken(history: &History) -> bool {
+    let has_failed = |entry: &Entry| matches!(entry.what, What::Harness { .. });
+    !open(history).is_empty() && history.entries.iter().any(has_failed)
+}
+
+/// Strikes that did not end, by their nodes.
+fn open(history: &History) -> BTreeSet<(u32, Option<u64>)> {
+    let mut open = BTreeSet::new();
+    for entry in &history.entries {
+        match &entry.what {
+            What::Fault { strike, node, phase: Phase::Installed, .. } => {
+                open.insert((*strike, *node));
+            }
+            What::Fault { strike, node, phase: Phase::Ended, .. } => {
+                open.remove(&(*strike, *node));
+            }
+            _ => {}
+        }
+    }
+    open
+}
+
+impl Found {
+    /// What would be wrong, had the run mended what it broke.
+    fn not_mended(&mut self, _: Vec<usize>, text: String) {
+        self.unknown(format!("{text}, and the run itself could not mend all that it broke"));
+    }
 }
 
 /// Of a shard that nobody asked nobody knows whether it serves.
@@ -173,22 +206,16 @@ fn told_of(what: &What) -> Option<&str> {
 /// Where and when the last fault ended; none where there was none. Why somebody may have to wait yet: not all that was
 /// broken was mended, or the run was given up.
 fn mended(history: &History) -> Result<Option<(usize, u64)>, &'static str> {
-    let (mut open, mut last) = (BTreeSet::new(), None);
+    let mut last = None;
     for (at, entry) in history.entries.iter().enumerate() {
         match &entry.what {
-            What::Fault { strike, node, phase: Phase::Installed, .. } => {
-                open.insert((*strike, *node));
-            }
-            What::Fault { strike, node, phase: Phase::Ended, .. } => {
-                open.remove(&(*strike, *node));
-                last = Some((at, entry.at_us));
-            }
+            What::Fault { phase: Phase::Ended, .. } => last = Some((at, entry.at_us)),
             What::Down { .. } => return Err("a node stayed away"),
             What::Aborted { .. } => return Err("the run was given up"),
             _ => {}
         }
     }
-    if open.is_empty() { Ok(last) } else { Err("a fault did not end") }
+    if open(history).is_empty() { Ok(last) } else { Err("a fault did not end") }
 }
 
 /// Of each fault that took a node, how long the shards that the node led were not answered.

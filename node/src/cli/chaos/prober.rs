@@ -3,7 +3,7 @@
 //! **Invariants:** a group is without a leader only where no node that can be asked knows of one; what a node that can be
 //! asked does not tell is noted as missing. **Not here:** what is too much (`fieldmesh_chaos`).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use fieldmesh_actors::queues::Queue;
 use fieldmesh_chaos::{FILES, Limits, RESIDENT, history::What};
@@ -35,6 +35,11 @@ pub(super) fn held(nodes: &Nodes) -> (u64, u64) {
     (resident.unwrap_or(0), files.unwrap_or(0))
 }
 
+/// Whether there is no such process; whatever keeps this program from looking says nothing of it.
+fn is_gone(process: u32) -> bool {
+    PathBuf::from(format!("/proc/{process}")).try_exists().is_ok_and(|is_there| !is_there)
+}
+
 fn open_files(process: u32) -> Option<u64> {
     files::count(format!("/proc/{process}/fd").as_ref())
 }
@@ -55,25 +60,27 @@ async fn processes(nodes: &Nodes, recorder: &Recorder, limits: Limits) {
             let held = footprint(process);
             // It may have been started again meanwhile, as another process.
             let is_same = |now: &Reachable| now.process == node.process;
-            if held.as_ref().map_or(true, |held| held.is_over)
-                && nodes.all().get(&number).is_some_and(is_same)
-            {
+            let is_over = held.as_ref().map_or_else(|_| is_gone(process), |held| held.is_over);
+            if is_over && nodes.all().get(&number).is_some_and(is_same) {
                 nodes.is_out(number);
                 let why = "its process ended by itself".to_owned();
                 recorder.note(What::Down { node: Some(number), why });
                 continue;
             }
-            if let Ok(held) = held {
-                sample(RESIDENT, held.resident_bytes, limits.resident_bytes);
+            let missing = |name: &str, why: String| {
+                // One that was ended meanwhile has none.
+                if nodes.all().get(&number).is_some_and(is_same) {
+                    let (name, why) = (name.to_owned(), Some(why));
+                    recorder.note(What::Unsampled { node: number, name, why });
+                }
+            };
+            match held {
+                Ok(held) => sample(RESIDENT, held.resident_bytes, limits.resident_bytes),
+                Err(error) => missing(RESIDENT, error.to_string()),
             }
             match open_files(process) {
                 Some(open) => sample(FILES, open, limits.open_files),
-                // One that was ended meanwhile has none.
-                None if nodes.all().get(&number).is_some_and(is_same) => {
-                    let (name, why) = (FILES.to_owned(), Some("they cannot be counted".to_owned()));
-                    recorder.note(What::Unsampled { node: number, name, why });
-                }
-                None => {}
+                None => missing(FILES, "they cannot be counted".to_owned()),
             }
         }
         tokio::time::sleep(LOOK_EVERY).await;

@@ -30,7 +30,12 @@ use super::{
     rot::Rot,
     rotation,
 };
-use crate::{cli::CliError, web::chaos::ChaosView};
+use crate::{
+    cli::{CliError, fleet::Unstarted},
+    web::chaos::ChaosView,
+};
+
+const NOT_AGAIN: &str = "it does not start again";
 
 /// What a run breaks.
 pub(super) struct Striker<'a, 'g> {
@@ -59,6 +64,14 @@ pub(super) struct UnderWay {
     nodes: Vec<u64>,
     /// It lasts as long as it was to, also where it began late.
     until: Instant,
+}
+
+/// What the history says of a node that does not run: of what the run itself could not do the product has no fault.
+fn unstarted(node: u64, how: &str, why: &Unstarted) -> What {
+    match why {
+        Unstarted::Node(error) => What::Down { node: Some(node), why: format!("{how}: {error}") },
+        Unstarted::Harness(error) => What::Harness { why: format!("of node {node}: {error}") },
+    }
 }
 
 impl Striker<'_, '_> {
@@ -266,9 +279,12 @@ impl Striker<'_, '_> {
                 if strike.fault == Fault::Upgrade {
                     fleet.upgrade(node)?;
                 }
-                if let Err(error) = self.start(node).await {
-                    let why = format!("it does not start again: {error}");
-                    self.recorder.note(What::Down { node: Some(node), why });
+                if let Err(why) = self.start(node).await {
+                    self.recorder.note(unstarted(node, NOT_AGAIN, &why));
+                    // What was not mended does not count as over.
+                    if let Unstarted::Harness(error) = why {
+                        return Err(error);
+                    }
                 }
             }
             Fault::Drain => {
@@ -296,9 +312,9 @@ impl Striker<'_, '_> {
         Ok(None)
     }
 
-    async fn start(&mut self, node: u64) -> Result<(), CliError> {
+    async fn start(&mut self, node: u64) -> Result<(), Unstarted> {
         self.ground.fleet()?.restart(node).await?;
-        self.is_back(node)
+        self.is_back(node).map_err(Unstarted::Harness)
     }
 
     /// From now on it can be asked.
@@ -365,3 +381,6 @@ impl Striker<'_, '_> {
         self.is_back(node)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! addresses that it had. **Not here:** what nodes are to each other (`fleet`).
 
 use std::{
+    fmt,
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     ops::Range,
     path::{Path, PathBuf},
@@ -66,6 +67,38 @@ pub(in crate::cli) struct Ended {
     pub(in crate::cli) said: String,
 }
 
+/// Why a node does not run that was to be started.
+#[derive(Debug)]
+pub(in crate::cli) enum Unstarted {
+    /// It was started, and ended or is not ready.
+    Node(CliError),
+    /// It was not started, or nobody could hear it: that says nothing of it.
+    Harness(CliError),
+}
+
+impl fmt::Display for Unstarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(error) | Self::Harness(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// What is not said to be the node's is not.
+impl From<CliError> for Unstarted {
+    fn from(error: CliError) -> Self {
+        Self::Harness(error)
+    }
+}
+
+impl From<Unstarted> for CliError {
+    fn from(why: Unstarted) -> Self {
+        match why {
+            Unstarted::Node(error) | Unstarted::Harness(error) => error,
+        }
+    }
+}
+
 /// Which node it is, and of which region where that is not the first.
 pub(super) struct Place {
     pub(super) number: u64,
@@ -98,6 +131,10 @@ pub(in crate::cli) fn fieldmesh() -> std::io::Result<PathBuf> {
 
 pub(super) fn failed(error: impl std::fmt::Display) -> CliError {
     CliError::failed(format!("a node cannot be started: {error}"))
+}
+
+fn not_ready(why: impl fmt::Display) -> Unstarted {
+    Unstarted::Node(failed(why))
 }
 
 /// A free port for UDP and TCP, as far as the kernel knows now; none that it gives to connections that
@@ -239,19 +276,19 @@ impl NodeProcess {
     }
 
     /// Starts it and waits until it is ready.
-    pub(super) async fn spawn(&mut self) -> Result<(), CliError> {
+    pub(super) async fn spawn(&mut self) -> Result<(), Unstarted> {
         let (child, line) = self.launch(Stdio::inherit()).await?;
-        let line = line.ok_or_else(|| failed("it ended while starting"))?;
-        let said: Value = serde_json::from_str(&line).map_err(failed)?;
+        let line = line.ok_or_else(|| not_ready("it ended while starting"))?;
+        let said: Value = serde_json::from_str(&line).map_err(not_ready)?;
         if said["ready"] != true {
-            return Err(failed(said["error"].as_str().unwrap_or(&line)));
+            return Err(not_ready(said["error"].as_str().unwrap_or(&line)));
         }
         self.child = Some(child);
         Ok(())
     }
 
     /// Starts it where it may refuse to; how it ended then. What it says meanwhile and later is in a file.
-    pub(super) async fn try_spawn(&mut self) -> Result<Option<Ended>, CliError> {
+    pub(super) async fn try_spawn(&mut self) -> Result<Option<Ended>, Unstarted> {
         let said = files::create(&self.said(), Access::Owner).map_err(failed)?;
         let (mut child, line) = self.launch(Stdio::from(said)).await?;
         let line = line.and_then(|line| serde_json::from_str::<Value>(&line).ok());
@@ -260,7 +297,7 @@ impl NodeProcess {
             return Ok(None);
         }
         let ended = timeout(START_TIMEOUT, child.wait()).await;
-        let ended = ended.map_err(|_| failed("it is not ready and does not end"))?;
+        let ended = ended.map_err(|_| not_ready("it is not ready and does not end"))?;
         Ok(Some(self.ended(ended.map_err(failed)?)))
     }
 
@@ -283,7 +320,7 @@ impl NodeProcess {
     }
 
     /// Starts it; the first line that it says.
-    async fn launch(&self, stderr: Stdio) -> Result<(Child, Option<String>), CliError> {
+    async fn launch(&self, stderr: Stdio) -> Result<(Child, Option<String>), Unstarted> {
         let mut command = self.command("node")?;
         if fieldmesh().is_ok_and(|own| own == self.program) {
             // An earlier release does not know it.
@@ -297,7 +334,7 @@ impl NodeProcess {
         let stdout = child.stdout.take().ok_or_else(|| failed("it has no output"))?;
         let mut lines = BufReader::new(stdout).lines();
         let line = timeout(START_TIMEOUT, lines.next_line()).await;
-        let line = line.map_err(|_| failed("it was not ready in time"))?.map_err(failed)?;
+        let line = line.map_err(|_| not_ready("it was not ready in time"))?.map_err(failed)?;
         Ok((child, line))
     }
 
@@ -375,3 +412,6 @@ pub(in crate::cli) fn footprint(pid: u32) -> Result<Footprint, CliError> {
     let is_over = matches!(fields.first(), Some(&"Z" | &"X"));
     Ok(Footprint { cpu_us, resident_bytes, is_over })
 }
+
+#[cfg(test)]
+mod tests;

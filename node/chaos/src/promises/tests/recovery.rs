@@ -80,3 +80,21 @@ fn a_shard_that_nobody_asked_is_named_and_not_called_recovered() {
     assert_eq!(finding.verdict, Verdict::Kept);
     assert!(finding.why.contains("not in this history"), "{finding:?}");
 }
+
+#[test]
+fn what_the_run_itself_could_not_mend_is_no_fault_of_the_product() {
+    let struck = || Told::new().fault(10_000, Phase::Installed).fault(11_000, Phase::Ended);
+    // Nobody serves any more: a node that was taken out was not started again.
+    let out = || {
+        let told = struck().fault(12_000, Phase::Installed);
+        told.request(13_000, 2, "b").at(20_000, What::Leader { group: 1, node: None })
+    };
+    let of = |told: Told| verdict(Promise::Recovery, &told.whole());
+    assert_eq!(of(out()), Verdict::Broken, "the run did what it was to do");
+    let failed = || What::Harness { why: "of node 1: too many open files".into() };
+    let finding = checked(Promise::Recovery, &out().at(21_000, failed()).whole());
+    assert_eq!(finding.verdict, Verdict::Unknown, "{finding:?}");
+    assert!(finding.why.contains("the run itself could not mend"), "{finding:?}");
+    let mended = out().fault(15_000, Phase::Ended).at(21_000, failed());
+    assert_eq!(of(mended), Verdict::Broken, "what failed was something else");
+}

@@ -8,15 +8,17 @@ use std::collections::BTreeMap;
 use fieldmesh_chaos::{Phase, Strike, history::What};
 use futures_util::future::join_all;
 
-use super::Striker;
+use super::{NOT_AGAIN, Striker, unstarted};
 use crate::{
     cli::{
         CliError,
         chaos::{leases, nodes::Reachable, rot::Rot},
-        fleet::Ended,
+        fleet::{Ended, Unstarted},
     },
     server::EXIT_STORAGE,
 };
+
+const NEITHER: &str = "with damaged files it neither serves nor refuses";
 
 fn with_code(code: Option<i32>) -> String {
     code.map_or("by a signal".to_owned(), |code| format!("with exit code {code}"))
@@ -119,8 +121,8 @@ impl Striker<'_, '_> {
                 }
                 Err(error) => {
                     self.note(strike, Some(node), Phase::Failed, error);
-                    if let Err(error) = self.start(node).await {
-                        self.is_down(node, format!("it does not start again: {error}"));
+                    if let Err(why) = self.start(node).await {
+                        self.recorder.note(unstarted(node, NOT_AGAIN, &why));
                     }
                 }
             }
@@ -138,7 +140,7 @@ impl Striker<'_, '_> {
     async fn live_with(&mut self, node: u64, mut rot: Rot) {
         let tried = match self.ground.fleet() {
             Ok(fleet) => fleet.try_restart(node).await,
-            Err(error) => Err(error),
+            Err(error) => Err(Unstarted::Harness(error)),
         };
         rot.came = match tried {
             Ok(None) => {
@@ -149,10 +151,9 @@ impl Striker<'_, '_> {
                 "it served".to_owned()
             }
             Ok(Some(ended)) => self.ended_of(node, &rot, "it refused to start", &ended),
-            Err(error) => {
-                let why = format!("with damaged files it neither serves nor refuses: {error}");
-                self.is_down(node, why.clone());
-                why
+            Err(why) => {
+                self.recorder.note(unstarted(node, NEITHER, &why));
+                format!("{NEITHER}: {why}")
             }
         };
         self.damaged.insert(node, rot);
@@ -192,12 +193,12 @@ impl Striker<'_, '_> {
             Err(error) => return self.recorder.note(What::Harness { why: error.to_string() }),
         };
         for (node, started) in started {
-            match started.and_then(|()| self.is_back(node)) {
+            match started.and_then(|()| self.is_back(node).map_err(Unstarted::Harness)) {
                 Ok(()) => {
                     let of_it = came.remove(&node).unwrap_or_default();
                     self.note(strike, Some(node), Phase::Ended, of_it);
                 }
-                Err(error) => self.is_down(node, format!("it does not start again: {error}")),
+                Err(why) => self.recorder.note(unstarted(node, NOT_AGAIN, &why)),
             }
         }
     }
