@@ -123,10 +123,16 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         effect: Option<u64>,
     },
-    /// Who leads a group now.
+    /// Who leads a group now, as most of its voters say; none where they do not.
     Leader {
         group: u32,
         node: Option<u64>,
+    },
+    /// Too few of a group's voters answer to know who leads it: so many, of those whom the run can ask.
+    LeaderUnknown {
+        group: u32,
+        answered: u64,
+        of: u64,
     },
     /// A figure that is bounded, with its bound.
     Sample {

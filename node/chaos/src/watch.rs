@@ -65,7 +65,8 @@ impl Watch {
                     asked.is_ok = true;
                 }
             }
-            What::Leader { group, node: None } => {
+            // Of a group that nobody answers for nobody knows better; while some do, it stays as it was.
+            What::Leader { group, node: None } | What::LeaderUnknown { group, answered: 0, .. } => {
                 self.leaderless.entry(*group).or_insert(at_us);
             }
             What::Leader { group, node: Some(_) } => {
@@ -96,7 +97,9 @@ impl Watch {
                         .iter()
                         .find(|(_, since)| since.saturating_add(for_ms * 1000) <= now_us);
                     if let Some((group, _)) = long {
-                        return Some(format!("group {group} has had no leader for {for_ms} ms"));
+                        return Some(format!(
+                            "of group {group} nobody has known a leader for {for_ms} ms"
+                        ));
                     }
                 }
                 Abort::Availability { comparison, value, for_ms } => {

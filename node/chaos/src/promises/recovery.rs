@@ -52,12 +52,17 @@ fn asked(history: &History, operations: &Operations<'_>, since_us: u64) -> BTree
 pub(super) fn recovery(history: &History, operations: &Operations<'_>) -> Found {
     let mut found = Found::default();
     let Some(scenario) = history.scenario() else { return found };
-    let (mut last, mut leaders) = (None, BTreeMap::new());
+    let (mut last, mut leaders, mut unknown) = (None, BTreeMap::new(), BTreeMap::new());
     for (at, entry) in history.entries.iter().enumerate() {
         match &entry.what {
             What::Fault { phase: Phase::Ended, .. } => last = Some((at, entry.at_us)),
             What::Leader { group, node } => {
+                unknown.remove(group);
                 leaders.insert(*group, (at, *node));
+            }
+            What::LeaderUnknown { group, answered, of } => {
+                leaders.remove(group);
+                unknown.insert(*group, (*answered, *of));
             }
             What::Down { node, why } => {
                 let whom = node.map_or("the cluster".to_owned(), |node| format!("node {node}"));
@@ -72,6 +77,11 @@ pub(super) fn recovery(history: &History, operations: &Operations<'_>) -> Found 
         if node.is_none() {
             wrong(&mut found, vec![at], format!("group {group} has no leader in the end"));
         }
+    }
+    for (group, (answered, of)) in unknown {
+        found.unknown(format!(
+            "who leads group {group} in the end: {answered} of {of} of its voters answered"
+        ));
     }
     let bound_us = scenario.recover_within_ms.saturating_mul(1000);
     unanswered(history, operations, bound_us, &mut found);

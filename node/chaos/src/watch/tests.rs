@@ -49,6 +49,13 @@ fn a_group_without_a_leader_and_a_promise_that_is_broken_end_it() {
     assert!(watch.reason(6_000_000).unwrap().contains("group 2"));
     watch.see(&at(6, What::Leader { group: 2, node: Some(1) }));
     assert_eq!(watch.reason(60_000_000), None);
+    let unknown = |answered| What::LeaderUnknown { group: 2, answered, of: 3 };
+    watch.see(&at(61, unknown(1)));
+    assert_eq!(watch.reason(70_000_000), None, "some answer");
+    watch.see(&at(71, unknown(0)));
+    watch.see(&at(73, unknown(1)));
+    assert_eq!(watch.reason(75_000_000), None);
+    assert!(watch.reason(76_000_000).unwrap().contains("group 2"), "nobody answered");
     let mut watch = self::watch("promise.broken");
     let told = || What::Confirmed {
         by: "c".into(),

@@ -4,7 +4,7 @@
 //! nodes out (`striker`).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,10 +17,28 @@ pub(super) struct Reachable {
     pub(super) process: Option<u32>,
 }
 
+/// Who leads a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Led {
+    By(u64),
+    Nobody,
+    /// So many of its voters answered, of those of the run.
+    Unknown {
+        answered: u64,
+        of: u64,
+    },
+}
+
 #[derive(Default)]
 struct Inner {
     reachable: BTreeMap<u64, Reachable>,
+    /// All that ever were, also those that are out.
+    numbers: BTreeSet<u64>,
+    /// Who was known last to lead each group.
     leaders: BTreeMap<u32, u64>,
+    /// What was said last of each.
+    led: BTreeMap<u32, Led>,
+    voters: BTreeMap<u32, Vec<u64>>,
 }
 
 /// Shared by the tasks of a run.
@@ -29,12 +47,14 @@ pub(super) struct Nodes(Arc<Mutex<Inner>>);
 
 impl Nodes {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Each change is one insertion or removal.
+        // Whatever was not inserted or removed any more is so at the next look.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_back(&self, number: u64, node: Reachable) {
-        self.lock().reachable.insert(number, node);
+        let mut inner = self.lock();
+        inner.numbers.insert(number);
+        inner.reachable.insert(number, node);
     }
 
     pub(super) fn is_out(&self, number: u64) {
@@ -57,13 +77,30 @@ impl Nodes {
         self.lock().leaders.clone()
     }
 
-    /// Notes who leads a group; whether that is news.
-    pub(super) fn led_by(&self, group: u32, node: Option<u64>) -> bool {
-        let leaders = &mut self.lock().leaders;
-        let before = match node {
-            Some(node) => leaders.insert(group, node),
-            None => leaders.remove(&group),
-        };
-        before != node
+    /// All nodes of the run, also those that are out.
+    pub(super) fn numbers(&self) -> BTreeSet<u64> {
+        self.lock().numbers.clone()
+    }
+
+    /// Notes who votes in groups; of all groups that were ever known of.
+    pub(super) fn voting(&self, voters: BTreeMap<u32, Vec<u64>>) -> BTreeMap<u32, Vec<u64>> {
+        let mut inner = self.lock();
+        inner.voters.extend(voters);
+        inner.voters.clone()
+    }
+
+    /// Notes who leads a group; whether that is news. Where nobody knows, whoever led last may lead yet.
+    pub(super) fn led_by(&self, group: u32, led: Led) -> bool {
+        let mut inner = self.lock();
+        match led {
+            Led::By(node) => {
+                inner.leaders.insert(group, node);
+            }
+            Led::Nobody => {
+                inner.leaders.remove(&group);
+            }
+            Led::Unknown { .. } => {}
+        }
+        inner.led.insert(group, led) != Some(led)
     }
 }

@@ -1,17 +1,22 @@
 //! Looks at the cluster while a run goes on: who leads, what processes hold, how full queues are.
 //!
-//! **Invariants:** a group is without a leader only where no node that can be asked knows of one; what a node that can be
-//! asked does not tell is noted as missing. **Not here:** what is too much (`fieldmesh_chaos`).
+//! **Invariants:** a group is led by whom most of its voters name, and without a leader where they cannot; what nodes that
+//! can be asked do not tell is noted as that. **Not here:** what is too much (`fieldmesh_chaos`).
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use fieldmesh_actors::queues::Queue;
 use fieldmesh_chaos::{FILES, Limits, RESIDENT, history::What};
 use futures_util::future::join_all;
-use tokio::time::timeout;
+use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
-    nodes::{Nodes, Reachable},
+    nodes::{Led, Nodes, Reachable},
     recorder::Recorder,
 };
 use crate::{
@@ -21,8 +26,10 @@ use crate::{
 };
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// A node that does not answer within this knows of no leader.
+/// A node that does not answer within this says nothing of who leads.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Whoever does not lead after so many looks, when all has settled, does not.
+const LAST_LOOKS_MAX: u32 = 5;
 /// A node that does not say within this how full its queues are does not say it.
 const QUEUES_WITHIN: Duration = Duration::from_secs(5);
 
@@ -164,29 +171,103 @@ fn figures(metrics: &str) -> Figures {
     Queue::ALL.map(Queue::name).into_iter().filter_map(figure).collect()
 }
 
-async fn leaders(nodes: &Nodes, recorder: &Recorder) {
-    let views = nodes.all().into_values().map(async |node| {
-        timeout(PATIENCE, node.api.get::<ClusterView>("/v1/cluster")).await.ok()?.ok()
-    });
-    let mut known: BTreeMap<u32, BTreeMap<u64, u32>> = BTreeMap::new();
-    for view in join_all(views).await.into_iter().flatten() {
+/// What nodes said of a group: whom each of those that answered names.
+type Said = BTreeMap<u64, Option<u64>>;
+
+/// What nodes said in one look.
+#[derive(Default)]
+struct Looked {
+    said: BTreeMap<u32, Said>,
+    /// With the epoch of the record that has them.
+    voters: BTreeMap<u32, (u64, Vec<u64>)>,
+}
+
+impl Looked {
+    fn take(&mut self, number: u64, view: ClusterView) {
         let own = view.members.iter().find(|member| member.number == view.node);
         let own = own.map(|member| member.region.clone());
         // What another region does is not what this one's nodes are broken for.
         let is_ours = |group: &GroupView| group.region.is_none() || group.region == own;
         for group in view.groups.into_iter().filter(is_ours) {
-            let by = known.entry(group.group).or_default();
-            if let Some(leader) = group.leader {
-                *by.entry(leader).or_default() += 1;
+            self.said.entry(group.group).or_default().insert(number, group.leader);
+            let known = self.voters.entry(group.group).or_default();
+            // One that is cut off has a record of before.
+            if view.epoch >= known.0 {
+                *known = (view.epoch, group.wanted_voters);
             }
         }
     }
-    for (group, by) in known {
-        // A node that is cut off may name one of before: most know better.
-        let leader = by.into_iter().max_by_key(|(_, count)| *count).map(|(node, _)| node);
-        if nodes.led_by(group, leader) {
-            recorder.note(What::Leader { group, node: leader });
+}
+
+/// Who leads a group: whom most of its voters name that are nodes of the run. Nobody does where too few could name one,
+/// whatever those would say that did not answer, or are of other regions; who is out says nothing for anybody.
+fn led(voters: &[u64], numbers: &BTreeSet<u64>, asked: &BTreeSet<u64>, said: &Said) -> Led {
+    let of_the_run: BTreeSet<u64> =
+        voters.iter().copied().filter(|voter| numbers.contains(voter)).collect();
+    // Of a group that votes elsewhere alone, whoever can be asked knows by others.
+    let (ours, foreign) = match of_the_run.len() {
+        0 => (numbers.clone(), 0),
+        count => (of_the_run, voters.len().saturating_sub(count)),
+    };
+    let mut named: BTreeMap<u64, usize> = BTreeMap::new();
+    for leader in ours.iter().filter_map(|voter| said.get(voter).copied().flatten()) {
+        *named.entry(leader).or_default() += 1;
+    }
+    let most = named.into_iter().max_by_key(|(_, count)| *count);
+    let count = most.map_or(0, |(_, count)| count);
+    if let Some((leader, _)) = most
+        && count * 2 > ours.len()
+    {
+        return Led::By(leader);
+    }
+    let has_answered = |voter: &&u64| said.contains_key(*voter);
+    let answered = ours.iter().filter(has_answered).count();
+    let silent = ours.intersection(asked).filter(|voter| !has_answered(voter)).count();
+    if (count + silent + foreign) * 2 > ours.len() + foreign {
+        return Led::Unknown { answered: answered as u64, of: ours.len() as u64 };
+    }
+    Led::Nobody
+}
+
+/// Looks who leads; whether every group has somebody.
+async fn leaders(nodes: &Nodes, recorder: &Recorder) -> bool {
+    let views = nodes.all().into_iter().map(async |(number, node)| {
+        let told = timeout(PATIENCE, node.api.get::<ClusterView>("/v1/cluster")).await;
+        (number, told.ok().and_then(Result::ok))
+    });
+    let mut looked = Looked::default();
+    for (number, view) in join_all(views).await {
+        if let Some(view) = view {
+            looked.take(number, view);
         }
+    }
+    let Looked { said, voters } = looked;
+    let voters = voters.into_iter().map(|(group, (_, voters))| (group, voters)).collect();
+    // Whoever was taken out meanwhile is not asked.
+    let (numbers, asked) = (nodes.numbers(), nodes.all().into_keys().collect());
+    let (mut is_led, nothing) = (true, Said::new());
+    for (group, voters) in nodes.voting(voters) {
+        let led = led(&voters, &numbers, &asked, said.get(&group).unwrap_or(&nothing));
+        is_led &= matches!(led, Led::By(_));
+        if nodes.led_by(group, led) {
+            recorder.note(match led {
+                Led::By(node) => What::Leader { group, node: Some(node) },
+                Led::Nobody => What::Leader { group, node: None },
+                Led::Unknown { answered, of } => What::LeaderUnknown { group, answered, of },
+            });
+        }
+    }
+    is_led
+}
+
+/// Looks no more, once it was seen how things are in the end: a node that is busy is asked again.
+pub(super) async fn end(probing: &JoinHandle<()>, nodes: &Nodes, recorder: &Recorder) {
+    probing.abort();
+    for _ in 0..LAST_LOOKS_MAX {
+        if leaders(nodes, recorder).await {
+            return;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -195,6 +276,58 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
     use super::*;
+
+    fn said(all: &[(u64, Option<u64>)]) -> Said {
+        all.iter().copied().collect()
+    }
+
+    /// Of three voters, of whom these were asked.
+    fn of_three(asked: &[u64], all: &[(u64, Option<u64>)]) -> Led {
+        let (numbers, asked) = (BTreeSet::from([1, 2, 3, 4]), asked.iter().copied().collect());
+        led(&[1, 2, 3], &numbers, &asked, &said(all))
+    }
+
+    #[test]
+    fn a_leader_is_whom_most_voters_name() {
+        let all = [1, 2, 3, 4];
+        let (none, one) = (None, Some(1));
+        assert_eq!(of_three(&all, &[(1, one), (2, one), (3, none)]), Led::By(1));
+        // One that is cut off names itself, and one that has no vote believes it.
+        let alone = [(1, one), (2, none), (3, none), (4, one)];
+        assert_eq!(of_three(&all, &alone), Led::Nobody);
+        // Two are out: who is left leads nobody.
+        assert_eq!(of_three(&[1], &[(1, one)]), Led::Nobody);
+        assert_eq!(of_three(&[], &[]), Led::Nobody, "all are out");
+        let unknown = |answered| Led::Unknown { answered, of: 3 };
+        assert_eq!(of_three(&all, &[]), unknown(0), "nobody answers");
+        assert_eq!(of_three(&all, &[(4, one)]), unknown(0), "no voter does");
+        assert_eq!(of_three(&[1, 2], &[(1, one)]), unknown(1), "the other one may say the same");
+        assert_eq!(of_three(&all, &[(1, none)]), unknown(1));
+        assert_eq!(of_three(&[2, 3], &[(2, Some(3)), (3, Some(3))]), Led::By(3));
+    }
+
+    #[test]
+    fn voters_of_other_regions_may_know_better() {
+        let (voters, numbers) = ([1, 2, 8, 9, 10], BTreeSet::from([1, 2]));
+        let of = |asked: &[u64], all: &[(u64, Option<u64>)]| {
+            led(&voters, &numbers, &asked.iter().copied().collect(), &said(all))
+        };
+        assert_eq!(of(&[1, 2], &[(1, Some(9)), (2, Some(9))]), Led::By(9));
+        let unknown = Led::Unknown { answered: 1, of: 2 };
+        assert_eq!(of(&[1], &[(1, None)]), unknown, "three could lead elsewhere");
+        let elsewhere = led(&[8, 9], &numbers, &numbers, &said(&[(1, Some(8)), (2, Some(8))]));
+        assert_eq!(elsewhere, Led::By(8));
+    }
+
+    #[test]
+    fn what_is_said_again_is_no_news_and_who_led_last_stays_known() {
+        let nodes = Nodes::default();
+        assert!(nodes.led_by(1, Led::By(2)) && !nodes.led_by(1, Led::By(2)));
+        assert!(nodes.led_by(1, Led::Unknown { answered: 0, of: 3 }));
+        assert_eq!(nodes.leaders(), BTreeMap::from([(1, 2)]));
+        assert!(nodes.led_by(1, Led::By(2)), "it is known again");
+        assert!(nodes.led_by(1, Led::Nobody) && nodes.leaders().is_empty());
+    }
 
     #[test]
     fn a_queue_is_read_with_its_bound_and_not_without() {

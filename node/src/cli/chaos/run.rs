@@ -208,7 +208,7 @@ async fn on(
     if let Err(error) = settled(ground, recorder).await {
         recorder.note(unsettled(&error, recorder.has_failed(), answers(&nodes).await));
     }
-    probing.abort();
+    prober::end(&probing, &nodes, recorder).await;
     let tickets = load.tickets();
     wanted.people = load.people().to_vec();
     let read = finals::read(ground, &tickets, &wanted, (recorder, &nodes), output).await;

@@ -98,3 +98,16 @@ fn what_the_run_itself_could_not_mend_is_no_fault_of_the_product() {
     let mended = out().fault(15_000, Phase::Ended).at(21_000, failed());
     assert_eq!(of(mended), Verdict::Broken, "what failed was something else");
 }
+
+#[test]
+fn a_group_of_which_nobody_says_who_leads_it_has_no_leader_of_before() {
+    let of = |told: Told| checked(Promise::Recovery, &told.whole());
+    let unknown = What::LeaderUnknown { group: 1, answered: 0, of: 3 };
+    let silent = || until(served(), 14_000).at(15_000, unknown.clone());
+    let finding = of(silent());
+    assert_eq!(finding.verdict, Verdict::Unknown, "{finding:?}");
+    assert_eq!(finding.why, "who leads group 1 in the end: 0 of 3 of its voters answered");
+    assert_eq!(of(until(silent(), 16_000)).verdict, Verdict::Kept, "they answer again");
+    let led = |node| silent().at(16_000, What::Leader { group: 1, node });
+    assert_eq!(of(led(None)).verdict, Verdict::Broken);
+}
