@@ -344,8 +344,13 @@ fn say(judgement: &Judgement, output: &Output) {
             finding.verdict.name(),
             finding.checked
         ));
-        for example in finding.examples.iter().take(3) {
+        let shown = finding.examples.iter().take(3);
+        let more = finding.broken.saturating_sub(shown.len() as u64);
+        for example in shown {
             output.say(format_args!("     {}", example.text));
+        }
+        if more > 0 {
+            output.say(format_args!("     and {more} times more"));
         }
     }
     for probe in &judgement.probes {

@@ -309,7 +309,19 @@ fn examples(markup: &mut Markup, history: &History, judgement: &Judgement) {
                     let line = entry.line().unwrap_or_default();
                     markup.element("li", &[], |markup| markup.say("code", &line));
                 }
+                let more = example.entries.len().saturating_sub(SHOWN_MAX);
+                if more > 0 {
+                    markup.say(
+                        "li",
+                        &format_args!("and {more} more, by their places in results.json"),
+                    );
+                }
             });
+        }
+        let shown = finding.examples.len() as u64;
+        if finding.broken > shown {
+            let more = finding.broken - shown;
+            markup.say("p", &format_args!("It was broken {more} times more than is shown here."));
         }
     }
 }
@@ -321,4 +333,40 @@ fn not_covered(markup: &mut Markup, judgement: &Judgement) {
             markup.say("li", text);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use fieldmesh_chaos::{Entry, Example, Finding, Promise, Verdict};
+
+    use super::*;
+
+    fn shown(entries: usize, broken: u64) -> String {
+        let turned_away = |at: usize| Entry {
+            at_us: at as u64,
+            what: What::TurnedAway { device: format!("device {at}") },
+        };
+        let history = History::of((0..entries).map(turned_away).collect());
+        let mut judgement = Judgement::of_nothing(String::new());
+        judgement.promises.push(Finding {
+            promise: Promise::Once,
+            verdict: Verdict::Broken,
+            checked: 1,
+            broken,
+            why: String::new(),
+            examples: vec![Example { text: "x".into(), entries: (0..entries).collect() }],
+        });
+        let mut markup = Markup::default();
+        examples(&mut markup, &history, &judgement);
+        markup.finish()
+    }
+
+    #[test]
+    fn what_a_counter_example_does_not_show_is_counted() {
+        let all = shown(SHOWN_MAX, 1);
+        assert!(all.contains("device 11") && !all.contains("more"), "{all}");
+        let cut = shown(SHOWN_MAX + 5, 9);
+        assert!(cut.contains("device 11") && !cut.contains("device 12"), "{cut}");
+        assert!(cut.contains("and 5 more") && cut.contains("broken 8 times more"), "{cut}");
+    }
 }
