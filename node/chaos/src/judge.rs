@@ -13,13 +13,16 @@ use crate::{
     promises::{
         Bounded, Finding, Operations, Promise, Recovery, Verdict, bounded, recoveries, unplaced,
     },
-    scenario::Probe,
+    scenario::{Probe, Scenario, Workload},
     steady::{Figures, Mode, measured},
     timeline::Strike,
 };
 
 /// Between two looks at a probe.
 const LOOK_US: u64 = 1_000_000;
+/// Of a window in which less is asked than this, nobody says that something should have been there: what is asked may come a
+/// little late.
+const ASKED_MIN: u64 = 2;
 
 /// How a run ended; the numbers are exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -44,6 +47,10 @@ pub struct ProbeFinding {
     pub verdict: Verdict,
     pub looks: u64,
     pub failed: u64,
+    /// Windows in which there was nothing to measure, and should have been.
+    pub missed: u64,
+    /// Of those, and why nobody knows.
+    pub why: String,
     /// The worst figure, and when its window ended.
     pub worst: Option<f64>,
     pub worst_at_ms: Option<u64>,
@@ -131,9 +138,7 @@ pub fn judge(history: &History) -> Judgement {
     let promises: Vec<Finding> = wanted.iter().map(check).collect();
     let figures = measured(history, &operations);
     let moments = Moments::of(history);
-    let probes = scenario.map(|scenario| scenario.steady.as_slice()).unwrap_or_default();
-    let probes: Vec<ProbeFinding> =
-        probes.iter().map(|probe| looked_at(probe, &figures, &moments)).collect();
+    let probes = scenario.map(|scenario| scenario.probes(&figures, &moments)).unwrap_or_default();
     let faults = coverage(history);
     let Outcome { ending, why } = outcome(history, &promises, &probes, &faults);
     let mut not_covered: Vec<String> = Promise::ALL
@@ -199,7 +204,8 @@ impl Outcome {
                 self.worse(Ending::Violated, text);
             }
             Verdict::Unknown => {
-                self.worse(Ending::Inconclusive, format!("{id} could not be measured"));
+                let why = &probe.why;
+                self.worse(Ending::Inconclusive, format!("{id} could not be measured: {why}"));
             }
         }
     }
@@ -368,13 +374,56 @@ impl Moments {
     }
 }
 
-fn looked_at(probe: &Probe, figures: &Figures, moments: &Moments) -> ProbeFinding {
-    let (mut looks, mut failed, mut is_missed) = (0, 0, false);
+impl Scenario {
+    fn probes(&self, figures: &Figures, moments: &Moments) -> Vec<ProbeFinding> {
+        let look = |probe: &Probe| looked_at(probe, &self.workload, figures, moments);
+        self.steady.iter().map(look).collect()
+    }
+}
+
+/// Whether something must have been asked in a window: always where the window is of a moment that is named.
+fn is_asked(
+    probe: &Probe,
+    workload: &Workload,
+    figures: &Figures,
+    (from_us, until_us): (u64, u64),
+) -> bool {
+    let rate = u64::from(probe.query.rate(workload));
+    let asked = rate.saturating_mul(until_us.saturating_sub(from_us)) / 1_000_000;
+    let has_begun = figures.first_us(probe.query).is_some_and(|first_us| first_us <= from_us);
+    match probe.mode {
+        Mode::Sot | Mode::Eot | Mode::Edge => true,
+        Mode::Continuous | Mode::OnFault => has_begun && asked >= ASKED_MIN,
+    }
+}
+
+/// Why nobody knows of windows.
+fn missing(missed: &[(u64, u64)], looks: u64) -> String {
+    let Some((from_us, until_us)) = missed.first() else {
+        return if looks == 0 { "it has no window".to_owned() } else { String::new() };
+    };
+    let (count, of) = (missed.len(), missed.len() as u64 + looks);
+    let seconds = |us: u64| us as f64 / 1e6;
+    format!(
+        "in {count} of {of} windows there was nothing to measure, first from {:.1} to {:.1} s",
+        seconds(*from_us),
+        seconds(*until_us)
+    )
+}
+
+fn looked_at(
+    probe: &Probe,
+    workload: &Workload,
+    figures: &Figures,
+    moments: &Moments,
+) -> ProbeFinding {
+    let (mut looks, mut failed, mut missed) = (0, 0, Vec::new());
     let mut worst: Option<(f64, u64)> = None;
     for (from_us, until_us) in moments.windows(probe) {
         let Some(measured) = figures.of(probe.query, from_us, until_us) else {
-            // A moment that is named must have been looked at.
-            is_missed |= !matches!(probe.mode, Mode::Continuous | Mode::OnFault);
+            if is_asked(probe, workload, figures, (from_us, until_us)) {
+                missed.push((from_us, until_us));
+            }
             continue;
         };
         looks += 1;
@@ -386,9 +435,8 @@ fn looked_at(probe: &Probe, figures: &Figures, moments: &Moments) -> ProbeFindin
     }
     let verdict = match (looks, failed) {
         (_, 1..) => Verdict::Broken,
-        (0, _) => Verdict::Unknown,
-        (_, 0) if is_missed => Verdict::Unknown,
-        (_, 0) => Verdict::Kept,
+        (1.., 0) if missed.is_empty() => Verdict::Kept,
+        _ => Verdict::Unknown,
     };
     let unit = if probe.query.is_of_time() { " ms" } else { "" };
     ProbeFinding {
@@ -399,6 +447,8 @@ fn looked_at(probe: &Probe, figures: &Figures, moments: &Moments) -> ProbeFindin
         verdict,
         looks,
         failed,
+        missed: missed.len() as u64,
+        why: missing(&missed, looks),
         // What never came out well is written as none: JSON has no infinity.
         worst: worst.map(|(worst, _)| worst).filter(|worst| worst.is_finite()),
         worst_at_ms: worst.map(|(_, at)| at),

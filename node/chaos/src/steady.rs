@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     history::{History, Operation, What},
     promises::{Fate, Operations, revoked},
+    scenario::Workload,
 };
 
 /// An operation that was invoked so shortly before the end of a window may still come out well in time.
@@ -102,6 +103,14 @@ impl Query {
             Self::Availability => 9,
             Self::Rate => 10,
         }]
+    }
+
+    /// How many a second are asked of what is measured.
+    pub(crate) fn rate(self, workload: &Workload) -> u32 {
+        match self {
+            Self::Read(_) => workload.reads,
+            Self::Request(_) | Self::Confirm(_) | Self::Availability | Self::Rate => workload.rate,
+        }
     }
 
     pub fn is_of_time(self) -> bool {
@@ -218,13 +227,22 @@ pub(crate) fn measured(history: &History, operations: &Operations<'_>) -> Figure
 }
 
 impl Figures {
-    /// A figure of what was invoked from one moment to another; none where nothing was.
-    pub fn of(&self, query: Query, from_us: u64, until_us: u64) -> Option<f64> {
-        let all = match query {
+    fn measured(&self, query: Query) -> &[Measured] {
+        match query {
             Query::Confirm(_) => &self.confirms,
             Query::Read(_) => &self.reads,
-            _ => &self.requests,
-        };
+            Query::Request(_) | Query::Availability | Query::Rate => &self.requests,
+        }
+    }
+
+    /// When the first of what is measured was invoked.
+    pub(crate) fn first_us(&self, query: Query) -> Option<u64> {
+        self.measured(query).first().map(|one| one.invoked_us)
+    }
+
+    /// A figure of what was invoked from one moment to another; none where nothing was.
+    pub fn of(&self, query: Query, from_us: u64, until_us: u64) -> Option<f64> {
+        let all = self.measured(query);
         if until_us <= from_us {
             return None;
         }

@@ -356,7 +356,11 @@ fn say(judgement: &Judgement, output: &Output) {
     for probe in &judgement.probes {
         let worst = probe.worst.map_or("never".to_owned(), |worst| format!("{worst:.3}"));
         let (verdict, wanted) = (probe.verdict.name(), &probe.wanted);
-        output.say(format_args!("{}: {wanted}: {verdict}, worst {worst}", probe.id));
+        let why = if probe.why.is_empty() { "" } else { ": " };
+        output.say(format_args!(
+            "{}: {wanted}: {verdict}, worst {worst}{why}{}",
+            probe.id, probe.why
+        ));
     }
     for fault in &judgement.faults {
         let (kind, installed, wanted) = (&fault.kind, fault.installed, fault.wanted);

@@ -22,7 +22,7 @@ id = "receipts"
 query = "request.p99"
 op = "<"
 value = "2s"
-window = "2s"
+window = "1s"
 mode = "continuous"
 grace = "3s"
 

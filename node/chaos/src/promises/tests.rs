@@ -295,14 +295,16 @@ fn a_probe_is_looked_at_when_its_mode_says() {
         if let What::Begun { scenario: of, .. } = &mut history.entries[0].what {
             **of = scenario;
         }
-        judge(&history).probes[0].verdict
+        judge(&history)
     };
+    let verdict = |mode: &str, told: Told| judged(mode, told).probes[0].verdict;
     let struck = || Told::new().fault(10_000, Phase::Installed).fault(11_000, Phase::Ended);
     let asked = |told: Told, at, takes, op| told.request(at, op, "a").ok(at + takes, op);
     // Quick before, slow while it lasts, quick again.
     let before = || asked(struck(), 9_000, 10, 1);
     let slow = || asked(before(), 10_500, 900, 2);
-    let after = || asked(asked(slow(), 19_000, 10, 3), 20_000, 10, 4);
+    let late = || asked(asked(slow(), 19_000, 10, 3), 20_000, 10, 4);
+    let after = || (13..19).fold(late(), |told, second| asked(told, second * 1_000, 10, second));
     for (mode, expected) in [
         ("mode = \"sot\"", Verdict::Kept),
         ("mode = \"eot\"", Verdict::Kept),
@@ -311,9 +313,16 @@ fn a_probe_is_looked_at_when_its_mode_says() {
         ("mode = \"continuous\"\ngrace = \"2s\"", Verdict::Kept),
         ("mode = \"onfault\"", Verdict::Broken),
     ] {
-        assert_eq!(judged(mode, after()), expected, "{mode}");
+        assert_eq!(verdict(mode, after()), expected, "{mode}");
     }
-    assert_eq!(judged("mode = \"edge\"", before()), Verdict::Unknown, "nobody asked behind it");
+    assert_eq!(verdict("mode = \"edge\"", before()), Verdict::Unknown, "nobody asked behind it");
+    // Of some windows nobody knows, which is not the same as well.
+    let missed = judged("mode = \"continuous\"\ngrace = \"2s\"", late());
+    let probe = &missed.probes[0];
+    assert_eq!((probe.verdict, probe.looks, probe.missed), (Verdict::Unknown, 2, 5));
+    let why = "in 5 of 7 windows there was nothing to measure, first from 13.0 to 15.0 s";
+    assert_eq!(probe.why, why);
+    assert!(missed.why.contains(&format!("p could not be measured: {why}")), "{:?}", missed.why);
 }
 
 #[test]

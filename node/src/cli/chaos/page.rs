@@ -136,7 +136,7 @@ fn probes(markup: &mut Markup, judgement: &Judgement) {
     markup.say("h2", &"Steady state");
     table(
         markup,
-        &[&"probe", &"measured", &"mode", &"wanted", &"verdict", &"failed", &"worst"],
+        &[&"probe", &"measured", &"mode", &"wanted", &"verdict", &"failed", &"worst", &"why"],
         |markup| {
             for probe in &judgement.probes {
                 let worst = probe.worst.map_or("never".to_owned(), |worst| format!("{worst:.3}"));
@@ -150,6 +150,7 @@ fn probes(markup: &mut Markup, judgement: &Judgement) {
                     &verdict,
                     &failed,
                     &worst,
+                    &probe.why,
                 ];
                 row(markup, "td", cells);
             }
