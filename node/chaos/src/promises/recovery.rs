@@ -106,19 +106,21 @@ pub(super) fn recovery(history: &History, operations: &Operations<'_>) -> Found 
     found
 }
 
-/// Whether something that was broken stayed so because the run itself could not mend it: that is not the product's fault.
+/// Whether a node that was ended on purpose stayed away, and something failed that the run itself was to do: that nobody
+/// serves then may not be the product's fault.
 fn is_left_broken(history: &History) -> bool {
     let has_failed = |entry: &Entry| matches!(entry.what, What::Harness { .. });
-    !open(history).is_empty() && history.entries.iter().any(has_failed)
+    let is_away = |fault: Fault| fault.ends_the_process() || fault.starts_again();
+    open(history).into_values().any(is_away) && history.entries.iter().any(has_failed)
 }
 
 /// Strikes that did not end, by their nodes.
-fn open(history: &History) -> BTreeSet<(u32, Option<u64>)> {
-    let mut open = BTreeSet::new();
+fn open(history: &History) -> BTreeMap<(u32, Option<u64>), Fault> {
+    let mut open = BTreeMap::new();
     for entry in &history.entries {
         match &entry.what {
-            What::Fault { strike, node, phase: Phase::Installed, .. } => {
-                open.insert((*strike, *node));
+            What::Fault { strike, fault, node, phase: Phase::Installed, .. } => {
+                open.insert((*strike, *node), *fault);
             }
             What::Fault { strike, node, phase: Phase::Ended, .. } => {
                 open.remove(&(*strike, *node));

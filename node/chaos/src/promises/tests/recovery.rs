@@ -95,6 +95,13 @@ fn what_the_run_itself_could_not_mend_is_no_fault_of_the_product() {
     let finding = checked(Promise::Recovery, &out().at(21_000, failed()).whole());
     assert_eq!(finding.verdict, Verdict::Unknown, "{finding:?}");
     assert!(finding.why.contains("the run itself could not mend"), "{finding:?}");
+    let mut hung = out().at(21_000, failed()).whole();
+    for entry in &mut hung.entries {
+        if let What::Fault { fault, .. } = &mut entry.what {
+            *fault = Fault::Network(Network::default());
+        }
+    }
+    assert_eq!(verdict(Promise::Recovery, &hung), Verdict::Broken, "its process was there");
     let mended = out().fault(15_000, Phase::Ended).at(21_000, failed());
     assert_eq!(of(mended), Verdict::Broken, "what failed was something else");
 }
