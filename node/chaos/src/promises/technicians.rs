@@ -30,6 +30,7 @@ impl Had<'_> {
 
 /// I2. No two devices were told that they have a ticket at the same time, or by offers of one epoch.
 pub(super) fn one_was_told(history: &History, operations: &Operations<'_>, found: &mut Found) {
+    were_said(history, operations, found);
     let tickets = had(history, operations);
     if tickets.is_empty() {
         found.not_shown("what technicians' devices were told is not in this history");
@@ -46,6 +47,31 @@ pub(super) fn one_was_told(history: &History, operations: &Operations<'_>, found
                 older.by, older.offer.epoch, newer.by, newer.offer.epoch
             );
             found.broken([older.accept.entries(), newer.accept.entries()].concat(), text);
+        }
+    }
+}
+
+/// What a ticket has as accepted its technician's device has said, of this very offer, where the device is one of the run: it
+/// notes what it says before it is sent.
+fn were_said(history: &History, operations: &Operations<'_>, found: &mut Found) {
+    let (mut devices, mut said) = (BTreeSet::new(), BTreeSet::new());
+    for one in operations.0.values() {
+        if let Operation::Answer { ticket, offer, answer: Answer::Accept } = one.operation {
+            devices.insert(one.by);
+            said.insert((one.by, ticket.as_str(), offer.epoch));
+        }
+    }
+    for (at, entry) in history.entries.iter().enumerate() {
+        let What::Ticket { ticket, events, .. } = &entry.what else { continue };
+        for accepted in events.iter().filter(|one| one.event == "accepted") {
+            let (Some(by), Some(epoch)) = (accepted.technician.as_deref(), accepted.epoch) else {
+                continue;
+            };
+            if devices.contains(by) && !said.contains(&(by, ticket.as_str(), epoch)) {
+                let text =
+                    format!("{ticket}: {by} has offer {epoch}, and its device never took it");
+                found.broken(vec![at], text);
+            }
         }
     }
 }

@@ -160,3 +160,25 @@ fn answers_are_not_what_the_load_asked() {
     let told = Told::new().request(10, 1, "a").ok(12, 1).accepts(50, 2, "s", offer(1));
     assert_eq!(told.whole().asked_last_us(), Some(10_000));
 }
+
+#[test]
+fn an_acceptance_that_its_device_never_said_is_found_also_where_it_was_offered_twice_to_one() {
+    let told = |accepted: Option<u32>, said: u32| {
+        let events = vec![
+            event("offered", Some("s"), Some(1)),
+            event("offer_expired", None, None),
+            event("matching", None, None),
+            event("offered", Some("s"), Some(2)),
+            event("accepted", Some("s"), accepted),
+        ];
+        checked(
+            Promise::OneTechnician,
+            &Told::new().accepts(10, 1, "s", offer(said)).ticket(90, "a", events).whole(),
+        )
+    };
+    assert_eq!(told(Some(2), 2).verdict, Verdict::Kept);
+    let stale = told(Some(2), 1);
+    assert_eq!((stale.verdict, stale.broken), (Verdict::Broken, 1), "it took the first one");
+    assert_eq!(stale.examples[0].text, "a: s has offer 2, and its device never took it");
+    assert_eq!(told(None, 1).verdict, Verdict::Kept, "an earlier release does not say of which");
+}
