@@ -6,7 +6,7 @@
 //! **Invariants:** a connection without a device certificate of this cluster and region is closed
 //! with a code of its own before any frame is read; every read has a limit and a deadline.
 
-mod places;
+pub(crate) mod places;
 mod session;
 
 use std::{
@@ -32,7 +32,7 @@ pub use quinn::{Endpoint, crypto::rustls::NoInitialCipherSuite};
 use quinn_proto::HashedConnectionIdGenerator;
 use tokio::{sync::watch, time::Instant};
 
-use self::places::Places;
+use self::places::{PLACES, Places};
 use crate::{
     audit::Event,
     bucket::{Rate, Rates},
@@ -148,7 +148,7 @@ impl Edge {
 
     /// Accepts connections until the endpoint is closed.
     pub async fn run(self: Arc<Self>) {
-        let places = Arc::new(Places::default());
+        let places = Places::new(PLACES);
         while let Some(incoming) = self.options.endpoint.accept().await {
             let from = incoming.remote_address().ip();
             let is_unproven = !incoming.remote_address_validated() && places.want_proof(from);

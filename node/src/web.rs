@@ -4,8 +4,8 @@
 //! with an operator certificate; enrolling devices with a one-time token; everybody else gets
 //! health, metrics (no identities), the interface's description and the CA certificates.
 //!
-//! **Invariants:** bodies are limited, in bytes and in time, before they are read; every error is an RFC 9457
-//! problem. **Not here:** rules of any kind.
+//! **Invariants:** bodies are limited, in bytes and in time, before they are read; no address has all connections; every
+//! error is an RFC 9457 problem. **Not here:** rules of any kind.
 
 pub mod areas;
 pub mod attachments;
@@ -14,6 +14,7 @@ mod body;
 pub mod ca;
 pub mod chaos;
 pub mod cluster;
+mod connections;
 mod delivery;
 pub mod description;
 pub mod documents;
@@ -47,16 +48,15 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::{
-    App, HttpServer,
-    dev::{Extensions, Server, ServerHandle},
+    App,
+    dev::{Server, ServerHandle},
     middleware::from_fn,
-    rt::net::TcpStream,
     web,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use self::connections::{CONNECTIONS_MAX, serve};
 use crate::{
     again::Waypoints, backup::Holder, bucket::Rates, chaos::Chaos, issuer::Issuer,
     ledger::HeadSigner, node::Node, rotation::Rotation, status::StatusBoard,
@@ -64,8 +64,6 @@ use crate::{
 
 /// Largest body of a request: an enrollment is below 8 KiB, a bulk import sends pages.
 const BODY_BYTES_MAX: usize = 64 << 10;
-/// Connections per worker; an enrollment holds one for a few milliseconds.
-const CONNECTIONS_MAX: usize = 4096;
 
 /// What every handler may use.
 #[derive(Clone)]
@@ -122,17 +120,9 @@ impl Web {
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let handle = run(address, move || {
-            HttpServer::new(move || {
+            serve(listener, Some(tls), workers, CONNECTIONS_MAX, move || {
                 App::new().wrap(from_fn(body::in_time)).configure(|app| routes(app, &shared))
             })
-            .workers(workers)
-            .max_connections(CONNECTIONS_MAX)
-            .tcp_nodelay(true)
-            .disable_signals()
-            .shutdown_timeout(2)
-            .on_connect(remember_peer)
-            .listen_rustls_0_23(listener, tls)
-            .map(HttpServer::run)
         })?;
         Ok(Self { address, handle })
     }
@@ -144,15 +134,9 @@ impl Web {
     pub fn start_public(listener: TcpListener, shared: Shared) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let handle = run(address, move || {
-            HttpServer::new(move || {
+            serve(listener, None, 1, CONNECTIONS_MAX, move || {
                 App::new().wrap(from_fn(body::in_time)).configure(|app| public::only(app, &shared))
             })
-            .workers(1)
-            .max_connections(CONNECTIONS_MAX)
-            .disable_signals()
-            .shutdown_timeout(2)
-            .listen(listener)
-            .map(HttpServer::run)
         })?;
         Ok(Self { address, handle })
     }
@@ -189,16 +173,6 @@ fn run(
 #[expect(clippy::disallowed_methods, reason = "actix owns its threads; this is their first")]
 fn spawn(serve: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name("https".into()).spawn(serve).map(|_| ())
-}
-
-fn remember_peer(connection: &dyn std::any::Any, extensions: &mut Extensions) {
-    let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() else {
-        return;
-    };
-    let (_, session) = stream.get_ref();
-    if let Some(chain) = session.peer_certificates() {
-        extensions.insert(PeerChain(chain.iter().map(|der| der.to_vec()).collect()));
-    }
 }
 
 fn routes(app: &mut web::ServiceConfig, shared: &Shared) {

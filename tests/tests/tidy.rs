@@ -61,7 +61,7 @@ const IMPORT_ALL: &[&str] = &["fieldmesh-tests", "fieldmesh-benches"];
 const FENCES: &[(&[&str], &[&str])] = &[
     (&["ractor"], &["actors/"]),
     (
-        &["actix", "actix_http", "actix_rt", "actix_web", "actix_web_actors"],
+        &["actix", "actix_http", "actix_rt", "actix_service", "actix_web", "actix_web_actors"],
         &["node/src/web.rs", "node/src/web/"],
     ),
     (

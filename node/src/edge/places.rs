@@ -1,14 +1,15 @@
-//! Places for handshakes under way, shared out by where they come from.
+//! Places for handshakes under way, or for connections, shared out by where they come from.
 //!
-//! A handshake that is not finished holds its place for as long as it is waited for, and proving an address costs
-//! an attacker who has one nothing. So that nobody takes all places, an address has at most as many as are free
-//! (Choudhury and Hahne, *Dynamic queue length thresholds*, 1998): alone it gets half of them, as ten thousand
-//! devices behind one carrier's address need, and where N take all they can, one more finds a share of 1/(N + 1).
+//! A handshake that is not finished holds its place for as long as it is waited for, as does a connection to the web
+//! on which little is said, and proving an address costs an attacker who has one nothing. So that nobody takes all
+//! places, an address has at most as many as are free (Choudhury and Hahne, *Dynamic queue length thresholds*, 1998):
+//! alone it gets half of them, as ten thousand devices behind one carrier's address need, and where N take all they
+//! can, one more finds a share of 1/(N + 1).
 //!
 //! Nor do handshakes take a node's time from whoever is connected: where its tasks wait long for their turn, there are
 //! fewer places. That, and not how long a handshake takes, says whether the node is busy: most of a handshake is the
-//! way to the device. **Invariants:** never more than [`PLACES`] places, nor fewer than [`PLACES_MIN`]. **Not here:**
-//! whether an address is proven (`edge`).
+//! way to the device. **Invariants:** never more places than there were in the beginning, nor fewer than
+//! [`PLACES_MIN`]. **Not here:** whether an address is proven (`edge`).
 
 use std::{
     collections::BTreeMap,
@@ -17,20 +18,22 @@ use std::{
     time::Duration,
 };
 
-/// Handshakes under way at a time; more are refused, and devices come back.
+/// Handshakes of devices under way at a time; more are refused, and devices come back.
 pub(super) const PLACES: usize = 256;
 /// So many there are always: some fifty handshakes a second with devices that are 300 ms away.
 const PLACES_MIN: usize = 32;
 /// A task that waits longer for its turn waits long. Each answer takes some ten of them.
 const LATE: Duration = Duration::from_millis(20);
-/// Of which so many by who has not shown that it has the address.
-const UNPROVEN: usize = PLACES / 16;
+/// One of so many may be taken by who has not shown that it has the address.
+const UNPROVEN: usize = 16;
 /// What one subscriber has of IPv6 (RFC 6177): the host half of an address is free to choose.
 const SUBSCRIBER: u128 = !0 << 64;
 
 /// All places of an endpoint.
-#[derive(Debug, Default)]
-pub(super) struct Places {
+#[derive(Debug)]
+pub(crate) struct Places {
+    /// How many there are where tasks do not wait.
+    most: usize,
     table: Mutex<Table>,
 }
 
@@ -38,19 +41,15 @@ pub(super) struct Places {
 struct Table {
     /// How many there are now.
     limit: usize,
+    /// How many are taken by all.
+    taken: usize,
     /// How many each holds that holds one.
     held: BTreeMap<IpAddr, usize>,
 }
 
-impl Default for Table {
-    fn default() -> Self {
-        Self { limit: PLACES, held: BTreeMap::new() }
-    }
-}
-
 impl Table {
     fn free(&self) -> usize {
-        self.limit.saturating_sub(self.held.values().sum())
+        self.limit.saturating_sub(self.taken)
     }
 
     fn of(&self, from: IpAddr) -> usize {
@@ -58,9 +57,9 @@ impl Table {
     }
 }
 
-/// The right to one handshake; returns when dropped.
+/// The right to one handshake or connection; returns when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     of: Arc<Places>,
     from: IpAddr,
 }
@@ -73,6 +72,12 @@ fn prefix(address: IpAddr) -> IpAddr {
 }
 
 impl Places {
+    /// So many places, all of them free.
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        let table = Table { limit: most, taken: 0, held: BTreeMap::new() };
+        Arc::new(Self { most, table: Mutex::new(table) })
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         // The table is whole after each step.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
@@ -80,13 +85,13 @@ impl Places {
 
     /// Whether whoever says that it comes from there is to prove it first: where more than half of all places are
     /// taken, and where that address has some. Nobody takes more in another's name.
-    pub(super) fn want_proof(&self, from: IpAddr) -> bool {
+    pub(crate) fn want_proof(&self, from: IpAddr) -> bool {
         let table = self.table();
-        table.free() < table.limit / 2 || table.of(prefix(from)) >= UNPROVEN
+        table.free() < table.limit / 2 || table.of(prefix(from)) >= self.most / UNPROVEN
     }
 
     /// A place for who comes from there, or none where it has its share.
-    pub(super) fn take(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
+    pub(crate) fn take(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
         let from = prefix(from);
         let mut table = self.table();
         let mine = table.of(from);
@@ -94,6 +99,7 @@ impl Places {
             return None;
         }
         table.held.insert(from, mine + 1);
+        table.taken += 1;
         Some(Place { of: Arc::clone(self), from })
     }
 }
@@ -101,10 +107,10 @@ impl Places {
 impl Place {
     /// A task of this node waited so long for its turn: there are fewer places, or one more (additive increase,
     /// multiplicative decrease; Chiu and Jain, 1989).
-    pub(super) fn waited(&self, waited: Duration) {
+    pub(crate) fn waited(&self, waited: Duration) {
         let mut table = self.of.table();
         table.limit = if waited > LATE { table.limit - table.limit / 16 } else { table.limit + 1 };
-        table.limit = table.limit.clamp(PLACES_MIN, PLACES);
+        table.limit = table.limit.clamp(PLACES_MIN.min(self.of.most), self.of.most);
         metrics::gauge!("fieldmesh_edge_places").set(table.limit as f64);
     }
 }
@@ -112,6 +118,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut table = self.of.table();
+        table.taken -= 1;
         if let Some(mine) = table.held.get_mut(&self.from) {
             *mine -= 1;
             if *mine == 0 {
@@ -134,7 +141,7 @@ mod tests {
 
     #[test]
     fn who_takes_all_it_can_leaves_as_much_as_it_has() {
-        let places = Arc::new(Places::default());
+        let places = Places::new(PLACES);
         let from: IpAddr = [192, 0, 2, 1].into();
         assert!(!places.want_proof(from));
         let first = all(&places, "192.0.2.1");
@@ -156,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_busy_node_has_fewer_places_and_a_quiet_one_has_all_again() {
-        let places = Arc::new(Places::default());
+        let places = Places::new(PLACES);
         let first = all(&places, "192.0.2.1");
         let looked = |waited, times: usize| {
             (0..times).for_each(|_| first[0].waited(waited));
@@ -175,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_is_one_whatever_address_it_chooses() {
-        let places = Arc::new(Places::default());
+        let places = Places::new(PLACES);
         let taken = all(&places, "2001:db8:1:2::1");
         assert_eq!(taken.len(), PLACES / 2);
         assert!(places.take(IpAddr::from([0x2001, 0xdb8, 1, 2, 9, 9, 9, 9])).is_none());
