@@ -1,9 +1,11 @@
 //! `bench overload`: what a cluster does that is asked for several times what it can do.
 //!
-//! First customers ask as fast as they are answered: that is what it can do. Then they ask for so many times as
-//! much, whatever the answers; what devices cannot send yet waits in their outboxes. In the end nobody asks, and
-//! what waits is served. **Invariant:** every request that a device took is accounted for. **Not here:** the
-//! nodes (`fleet`), devices (`population`), what became of each request (`tally`).
+//! First customers ask as fast as they are answered, with few and with many requests under way: the most that is done
+//! then is what it can do. Then they ask for so many times as much, whatever the answers; what devices cannot send yet
+//! waits in their outboxes. In the end nobody asks, and what waits is served. It fails where something was lost or done
+//! twice, where much less was done than can be, and where nodes held much more memory. **Invariant:** every request that
+//! a device took is accounted for. **Not here:** the nodes (`fleet`), devices (`population`), what became of each request
+//! (`tally`).
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -14,7 +16,7 @@ use fieldmesh_domain::{
     message::{Location, RequestBody},
 };
 use indicatif::ProgressBar;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc,
@@ -37,8 +39,18 @@ const CATEGORY: u16 = 1;
 const CUSTOMERS: usize = 200;
 /// A device has eight answers under way, each of which takes a commit: of these there are more than are measured.
 const TECHNICIANS: usize = 96;
-/// Requests under way while it is measured what the cluster can do.
-const UNDER_WAY: usize = 128;
+/// Requests under way while it is measured what the cluster can do: with few it waits for them, and with many for itself.
+const UNDER_WAY: [usize; 3] = [32, 128, 512];
+/// Of what it can do: whoever does less under load spends the rest on turning away.
+const SHARE_MIN: f64 = 0.8;
+/// What a node may come to hold: beside twice of what it held its write buffers, and what it keeps of each request (as
+/// I10 has it, of a node that is asked for what it can do).
+const RESIDENT_MORE_MIB: u64 = 256;
+const RESIDENT_EACH_KIB: u64 = 16;
+const RESIDENT_MAX_MIB: u64 = 1 << 10;
+/// How often nodes told devices to come again, and after how long in all.
+const BUSY: &str = "fieldmesh_edge_busy_total";
+const BUSY_MS: &str = "fieldmesh_edge_busy_ms_total";
 /// Until the rate is a steady one.
 const WARM: Duration = Duration::from_secs(5);
 /// Where nothing more comes for so long, nothing will.
@@ -54,7 +66,7 @@ pub(crate) struct OverloadArgs {
     /// How many times as much is asked for as can be done.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=20))]
     times: u32,
-    /// How long each of the two is measured.
+    /// How long each is measured: with so many requests under way, and asked for too much.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(5..=60))]
     seconds: u64,
     /// Devices have a processor of their own, and nodes have the others: what devices do for more than can be done
@@ -84,6 +96,71 @@ struct Rates {
     confirmed: f64,
 }
 
+impl Rates {
+    fn told(&self) -> Value {
+        json!({ "receipts": self.receipts, "confirmed": self.confirmed })
+    }
+}
+
+/// What was done with so many requests under way.
+#[derive(Debug, Clone, Copy)]
+struct Level {
+    under_way: usize,
+    rates: Rates,
+}
+
+impl Level {
+    fn told(&self) -> Value {
+        let Rates { receipts, confirmed } = self.rates;
+        json!({ "under_way": self.under_way, "receipts": receipts, "confirmed": confirmed })
+    }
+}
+
+/// What a cluster that was asked for too much must keep.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    /// Requests that are lost or were done twice.
+    wrong: usize,
+    /// Of what it can do.
+    share_of_peak: f64,
+    /// What the node that held most held, and what one may.
+    resident_mib: u64,
+    resident_max_mib: u64,
+}
+
+impl Kept {
+    /// What was not kept; empty where all was.
+    fn broken(&self) -> Vec<String> {
+        let Self { wrong, share_of_peak, resident_mib, resident_max_mib } = *self;
+        let mut broken = Vec::new();
+        if wrong > 0 {
+            broken.push(format!("{wrong} requests were lost or done twice"));
+        }
+        if share_of_peak.is_nan() || share_of_peak < SHARE_MIN {
+            broken.push(format!(
+                "{share_of_peak} of what it can do was done, and {SHARE_MIN} is to be"
+            ));
+        }
+        if resident_mib > resident_max_mib {
+            broken.push(format!(
+                "a node held {resident_mib} MiB, and {resident_max_mib} MiB is its bound"
+            ));
+        }
+        broken
+    }
+}
+
+fn resident_max_mib(before: &[u64], asked: usize) -> u64 {
+    let each = (asked as u64).saturating_mul(RESIDENT_EACH_KIB) / 1024;
+    let held = before.iter().max().copied().unwrap_or(0);
+    (2 * held + RESIDENT_MORE_MIB).saturating_add(each).min(RESIDENT_MAX_MIB)
+}
+
+/// The level at which most was done.
+fn best(levels: &[Level]) -> Option<Level> {
+    levels.iter().copied().max_by(|a, b| a.rates.confirmed.total_cmp(&b.rates.confirmed))
+}
+
 pub(crate) async fn run(args: &OverloadArgs, output: &Output) -> Result<(), CliError> {
     let shape = Shape::of(args.nodes, 6);
     on_cluster(&args.common, shape, output, async |fleet| measure(args, fleet, output).await).await
@@ -95,12 +172,11 @@ async fn measure(args: &OverloadArgs, fleet: &Fleet, output: &Output) -> Result<
         fleet.apart()?;
     }
     let lasts = Duration::from_secs(args.seconds);
-    output.say(format_args!("what it can do, for {} s", args.seconds));
-    load.as_answered(WARM).await?;
-    let peak = load.rates(lasts, async |load| load.as_answered(lasts).await).await?;
-    load.settle(output).await?;
+    let levels = load.levels(lasts, output).await?;
+    let peak = best(&levels).ok_or_else(|| CliError::failed("nothing was measured"))?;
     let (resident_before, asked_before) = (resident_mib(fleet)?, load.tally.requests());
-    let offered = f64::from(args.times) * peak.confirmed;
+    let busy_before = told_busy(fleet).await?;
+    let offered = f64::from(args.times) * peak.rates.confirmed;
     output.say(format_args!("{offered:.0} requests a second, for {} s", args.seconds));
     load.regardless(offered, WARM).await?;
     let over = load.rates(lasts, async |load| load.regardless(offered, lasts).await).await?;
@@ -108,26 +184,54 @@ async fn measure(args: &OverloadArgs, fleet: &Fleet, output: &Output) -> Result<
     let asked = load.tally.requests() - asked_before;
     let began = Instant::now();
     load.settle(output).await?;
+    let served_after_s = began.elapsed().as_secs_f64().round();
+    let (times, ms) = told_busy(fleet).await?;
+    let (busy, busy_ms) = (times - busy_before.0, ms - busy_before.1);
+    let resident_after = resident_mib(fleet)?;
+    let (lost, peak_rates) = (load.tally.open(), peak.rates);
+    let kept = Kept {
+        wrong: lost + load.tally.duplicates() + load.tally.double_assignments(),
+        share_of_peak: share(over.confirmed, peak_rates.confirmed),
+        resident_mib: resident_over.iter().chain(&resident_after).max().copied().unwrap_or(0),
+        resident_max_mib: resident_max_mib(&resident_before, asked),
+    };
+    let broken = kept.broken();
     let percent = |part: f64, whole: f64| (1000.0 * part / whole.max(1.0)).round() / 10.0;
-    let lost = load.tally.open();
     output.figures(json!({
-        "peak_per_s": { "receipts": peak.receipts, "confirmed": peak.confirmed },
+        "peak_per_s": peak_rates.told(),
+        "peak_per_second": peak_rates.confirmed,
+        "peak_under_way": peak.under_way,
+        "levels": levels.iter().map(Level::told).collect::<Vec<_>>(),
         "offered_per_s": offered,
-        "overload_per_s": { "receipts": over.receipts, "confirmed": over.confirmed },
-        "receipts_percent_of_peak": percent(over.receipts, peak.receipts),
-        "confirmed_percent_of_peak": percent(over.confirmed, peak.confirmed),
+        "overload_per_s": over.told(),
+        "receipts_percent_of_peak": percent(over.receipts, peak_rates.receipts),
+        "confirmed_percent_of_peak": percent(over.confirmed, peak_rates.confirmed),
+        "share_of_peak": kept.share_of_peak,
+        "busy": busy,
+        "busy_mean_ms": percent(busy_ms as f64, busy as f64) / 100.0,
         "asked": asked,
         "not_taken": load.not_taken,
         "waiting_in_the_end": waiting,
-        "served_after_s": began.elapsed().as_secs_f64().round(),
+        "served_after_s": served_after_s,
         "lost": lost,
         "refused": load.tally.refused(),
         "duplicates": load.tally.duplicates(),
         "double_assignments": load.tally.double_assignments(),
-        "resident_mib_each": { "before": resident_before, "overload": resident_over, "after": resident_mib(fleet)? },
+        "resident_mib_each": { "before": resident_before, "overload": resident_over, "after": resident_after },
+        "resident_mib_max": kept.resident_max_mib,
+        "broken": broken,
     }));
-    let bad = lost + load.tally.duplicates() + load.tally.double_assignments();
-    if bad == 0 { Ok(()) } else { Err(CliError::failed(format!("{bad} promises were broken"))) }
+    if broken.is_empty() { Ok(()) } else { Err(CliError::failed(broken.join("; "))) }
+}
+
+/// To a thousandth.
+fn share(part: f64, whole: f64) -> f64 {
+    (1000.0 * part / whole).round() / 1000.0
+}
+
+/// How often devices were told to come again, and milliseconds that they were told in all.
+async fn told_busy(fleet: &Fleet) -> Result<(u64, u64), CliError> {
+    Ok((fleet.counted(BUSY).await?, fleet.counted(BUSY_MS).await?))
 }
 
 fn resident_mib(fleet: &Fleet) -> Result<Vec<u64>, CliError> {
@@ -210,11 +314,26 @@ impl Load {
         self.tally.see(sighting);
     }
 
+    /// What it can do with each number of requests under way.
+    async fn levels(&mut self, lasts: Duration, output: &Output) -> Result<Vec<Level>, CliError> {
+        let mut levels = Vec::with_capacity(UNDER_WAY.len());
+        for under_way in UNDER_WAY {
+            let seconds = lasts.as_secs();
+            output.say(format_args!("with {under_way} requests under way, for {seconds} s"));
+            self.as_answered(under_way, WARM).await?;
+            let rates =
+                self.rates(lasts, async |load| load.as_answered(under_way, lasts).await).await?;
+            self.settle(output).await?;
+            levels.push(Level { under_way, rates });
+        }
+        Ok(levels)
+    }
+
     /// Asks as fast as it is answered.
-    async fn as_answered(&mut self, lasts: Duration) -> Result<(), CliError> {
+    async fn as_answered(&mut self, under_way: usize, lasts: Duration) -> Result<(), CliError> {
         let end = Instant::now() + lasts;
         loop {
-            while self.tally.open() < UNDER_WAY {
+            while self.tally.open() < under_way {
                 self.ask().await;
             }
             tokio::select! {
@@ -273,5 +392,41 @@ impl Load {
         }
         bar.finish_and_clear();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WELL: Kept =
+        Kept { wrong: 0, share_of_peak: 0.8, resident_mib: 300, resident_max_mib: 300 };
+
+    #[test]
+    fn it_fails_by_what_is_lost_by_what_is_not_done_and_by_what_is_held() {
+        assert!(WELL.broken().is_empty());
+        let broken = |kept: Kept| kept.broken().len();
+        assert_eq!(broken(Kept { wrong: 1, ..WELL }), 1);
+        assert_eq!(broken(Kept { share_of_peak: 0.799, ..WELL }), 1);
+        assert_eq!(broken(Kept { share_of_peak: share(0.0, 0.0), ..WELL }), 1, "nothing was done");
+        assert_eq!(broken(Kept { resident_mib: 301, ..WELL }), 1);
+    }
+
+    #[test]
+    fn what_a_node_may_hold_follows_from_what_it_held() {
+        assert_eq!(resident_max_mib(&[100, 172], 6400), 2 * 172 + 256 + 100);
+        assert_eq!(resident_max_mib(&[], 0), RESIDENT_MORE_MIB);
+        assert_eq!(resident_max_mib(&[900], usize::MAX), RESIDENT_MAX_MIB);
+    }
+
+    #[test]
+    fn the_peak_is_where_most_was_done_and_not_where_most_was_asked() {
+        let level = |under_way, confirmed| Level {
+            under_way,
+            rates: Rates { receipts: 1000.0, confirmed },
+        };
+        let peak = best(&[level(32, 700.0), level(128, 900.0), level(512, 800.0)]);
+        assert_eq!(peak.map(|level| level.under_way), Some(128));
+        assert!(best(&[]).is_none());
     }
 }

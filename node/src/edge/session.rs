@@ -106,6 +106,10 @@ async fn serve(open: &Open, mut send: SendStream, mut receive: RecvStream) {
         return;
     };
     let reply = open.reply(&bytes).await;
+    if let Reply::Busy { retry_after_ms } = &reply {
+        metrics::counter!("fieldmesh_edge_busy_total").increment(1);
+        metrics::counter!("fieldmesh_edge_busy_ms_total").increment(u64::from(*retry_after_ms));
+    }
     let Ok(reply) = minicbor::to_vec(&reply) else {
         return;
     };
