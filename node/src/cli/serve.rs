@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 #[cfg(target_os = "linux")]
-use rustix::process::{Signal as KernelSignal, getppid, set_parent_process_death_signal};
+use rustix::process::{
+    DumpableBehavior, Signal as KernelSignal, getppid, set_dumpable_behavior,
+    set_parent_process_death_signal,
+};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
@@ -173,6 +176,10 @@ pub(crate) async fn node(args: &NodeArgs, output: &Output) -> Result<(), CliErro
     }
     let config = configuration(&args.common, &[])?;
     start_logging(&config);
+    // Whoever runs chaos counts a node's open files, which are not shown then; a debugger is there already.
+    if !config.chaos.enabled && !is_traced() {
+        keep_to_itself()?;
+    }
     let token = Deployment::token(&config).map_err(|error| CliError::usage(chain(&error)))?;
     let secret = if args.sealed {
         let wait = sealed::wait(&config, |at| {
@@ -203,6 +210,29 @@ fn end_with_parent(parent: i32) -> Result<(), CliError> {
 /// Elsewhere whoever kills the parent ends its children.
 #[cfg(not(target_os = "linux"))]
 fn end_with_parent(_parent: i32) -> Result<(), CliError> {
+    Ok(())
+}
+
+/// Keys are in memory: from here on no core file holds them, and nobody but root looks in.
+#[cfg(target_os = "linux")]
+fn keep_to_itself() -> Result<(), CliError> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|error| {
+        CliError::failed(format!(
+            "the kernel does not keep this process out of core files: {error}"
+        ))
+    })
+}
+
+/// Whether the kernel says that another program traces this one.
+fn is_traced() -> bool {
+    let status = files::read(Path::new("/proc/self/status")).unwrap_or_default();
+    let is_tracer = |line: &str| line.strip_prefix("TracerPid:").is_some_and(|it| it.trim() != "0");
+    String::from_utf8_lossy(&status).lines().any(is_tracer)
+}
+
+/// Elsewhere whoever starts the node limits core files.
+#[cfg(not(target_os = "linux"))]
+fn keep_to_itself() -> Result<(), CliError> {
     Ok(())
 }
 
@@ -324,5 +354,23 @@ impl Signals {
             _ = terminate.recv() => Told::End,
             _ = hangup => Told::ReadAgain,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![cfg(target_os = "linux")]
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use rustix::process::dumpable_behavior;
+
+    use super::*;
+
+    #[test]
+    fn a_node_is_in_no_core_file() {
+        keep_to_itself().unwrap();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        // Other tests of this process may look into it.
+        set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
     }
 }
