@@ -1,16 +1,18 @@
 //! Valid bytes with changes into each decoder that only the node has: none panics, and what one of them takes
 //! is written and read again as the same, and is not much longer than it was.
 //!
-//! What other crates decode is fuzzed there, guided by coverage, and what nodes say to each other in `node/fuzz`. The
-//! node links its storage engine, which a sanitizer would compile for a quarter of an hour: here changes are by chance,
-//! so many rounds for each decoder, or `FIELDMESH_FUZZ_ROUNDS`. The number of a round is its seed. **Not here:** what is
-//! opened with a key first, where every changed byte is refused.
+//! What other crates decode is fuzzed there, guided by coverage, and what nodes say to each other in `node/fuzz`, as are
+//! the bodies of requests. The node links its storage engine, which a sanitizer would compile for a quarter of an hour:
+//! here changes are by chance, so many rounds for each decoder, or `FIELDMESH_FUZZ_ROUNDS`. The number of a round is its
+//! seed. **Not here:** what is opened with a key first, where every changed byte is refused.
 
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
     reason = "tests fail by panicking, and whoever runs them says how long"
 )]
+
+mod sent;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -467,55 +469,6 @@ fn what_devices_say_and_are_told() {
         ],
         &[],
     );
-}
-
-#[test]
-fn what_operators_send() {
-    bodies::<web::rest::NewCustomer>(
-        &[r#"{"name":"Ada","location":{"lat_e6":48000000,"lon_e6":-2000000},"tier":1}"#],
-        |_| {},
-    );
-    bodies::<web::rest::NewTechnician>(
-        &[r#"{"name":"Bo","home":{"lat_e6":1,"lon_e6":2},"capacity":2,
-              "skills":[{"category":11,"level":3},{"category":12,"level":1,"expires_ms":5}]}"#],
-        |_| {},
-    );
-    bodies::<web::orders::NewOrder>(
-        &[
-            r#"{"order":"hold","until_ms":1800000000000,"reason":"parts"}"#,
-            r#"{"order":"resume"}"#,
-            r#"{"order":"reassign","to":null}"#,
-            r#"{"order":"amend","priority":2,"location":{"lat_e6":1,"lon_e6":2}}"#,
-            r#"{"order":"message","to":"both","text":"hello"}"#,
-        ],
-        |_| {},
-    );
-    bodies::<web::policies::simulation::NewSimulation>(
-        &[r#"{"policy":"day","priority":2,"technicians":[{"distance_m":9,"accepts_after_s":60}],
-              "people":[{"name":"eve","at_telling":1}],"until_s":3600}"#],
-        |_| {},
-    );
-    bodies::<web::whatif::NewWhatIf>(
-        &[r#"{"category":11,"priority":2,"location":{"lat_e6":1,"lon_e6":2},"without":["x"]}"#],
-        |_| {},
-    );
-    bodies::<web::submit::NewTicket>(
-        &[
-            r#"{"customer":"cus_eu1_0","category":11,"text":"leak"}"#,
-            r#"{"customer":"cus_eu1_0","category":11,"subcategory":2,"impact":1,"urgency":3,
-                "location":{"lat_e6":1,"lon_e6":2},"text":"leak"}"#,
-        ],
-        |_| {},
-    );
-    bodies::<web::standing::NewCustomerRevision>(
-        &[r#"{"name":"Bo","location":{"lat_e6":1,"lon_e6":2},"tier":3}"#],
-        |_| {},
-    );
-    bodies::<web::areas::NewAreas>(
-        &[r#"{"areas":[{"south_e6":1,"west_e6":-2,"north_e6":3,"east_e6":4}]}"#],
-        |_| {},
-    );
-    bodies::<web::plan::NewPlan>(&[r#"{"hours":4,"deadline_ms":100,"seed":7}"#], |_| {});
 }
 
 #[test]
