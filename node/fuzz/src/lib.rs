@@ -1,16 +1,22 @@
 //! How nodes read what other nodes say, without the node: its own files are compiled here once more, because the node
 //! links its storage engine, which a sanitizer would compile for a quarter of an hour.
 //!
-//! **Invariant:** whatever reads bytes is a file of `node/src`; written here are only the types that those files name
-//! and do nothing with, and what must hold of what they read.
+//! **Invariant:** whatever reads bytes is a file of `node/src`, or a type that `build.rs` takes out of one; written here
+//! are only the types that those files name and do nothing with, and what must hold of what they read.
 
 #![allow(dead_code, reason = "the node's files have more than reads bytes")]
 
 mod consensus;
 mod courier;
 mod mesh;
+pub mod rest;
 mod starts;
 mod store;
+
+/// What `build.rs` takes.
+mod taken {
+    include!(concat!(env!("OUT_DIR"), "/taken.rs"));
+}
 
 use core::fmt::Debug;
 
@@ -38,12 +44,32 @@ const READERS: &[fn(&[u8])] = &[
     value::<wire::SlotRows>,
     value::<bool>,
     value::<ByteVec>,
+    kept::<taken::archive::Manifest>,
+    kept::<taken::cut::Edges>,
 ];
+
+/// Why nobody is sought, where a body does not say it.
+enum SilenceKind {
+    Silence,
+}
+
+impl SilenceKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Silence => "silence",
+        }
+    }
+}
 
 /// Reads an input, whose first byte chooses what the others are.
 pub fn read(data: &[u8]) {
     let Some((choice, bytes)) = data.split_first() else { return };
     READERS[usize::from(*choice) % READERS.len()](bytes);
+}
+
+/// What a backup holds beside what groups say of themselves.
+fn kept<T: Encode<()> + for<'b> Decode<'b, ()>>(bytes: &[u8]) {
+    let _ = again::<T, _>(bytes, wire::decode, store::rows::encode);
 }
 
 /// What a frame of the application is, where it is that.
