@@ -1,6 +1,7 @@
 //! Documents that do what they say: their shell blocks as a script, line by line, to be run in one bash.
 //!
-//! A block marked `sh reader` is for people only. **Not here:** what a document needs to run (the tests).
+//! A block marked `sh reader` is for people only. **Invariant:** no block is quietly not run: what is not between fences
+//! that are known is refused. **Not here:** what a document needs to run (the tests).
 
 use std::{path::Path, process::Stdio};
 
@@ -24,13 +25,20 @@ pub struct Script {
 
 impl Script {
     /// # Panics
-    /// Where a block is of an unknown kind, or not closed.
+    /// Where a block is of an unknown kind, or not closed; where code is indented instead of fenced.
     pub fn of(name: &str, document: &str) -> Self {
         let (mut lines, mut blocks) = (Vec::new(), 0);
-        let mut fence = None;
+        let (mut fence, mut before) = (None, "");
         for (number, line) in (1..).zip(document.lines()) {
             lines.push(match (fence, line.strip_prefix("```")) {
-                (None, None) => "",
+                (None, None) => {
+                    let is_run = !is_unfenced(before, line);
+                    assert!(
+                        is_run,
+                        "{name}:{number}: code without a fence: begin the line with ```"
+                    );
+                    ""
+                }
                 (None, Some(info)) => {
                     let is_known = info == RUN || NOT_RUN.contains(&info);
                     assert!(is_known, "{name}:{number}: a block of the kind {info:?}");
@@ -46,6 +54,7 @@ impl Script {
                 (Some(RUN), None) => line,
                 (Some(_), None) => "",
             });
+            before = line;
         }
         assert_eq!(fence, None, "{name}: the last block is not closed");
         let title = lines.first_mut().expect("the document has a title");
@@ -69,6 +78,16 @@ impl Script {
         lines[at] = &source;
         self.text = lines.join("\n");
     }
+}
+
+/// Whether a line outside fences begins code all the same, as Markdown has it: by four spaces where no paragraph goes on,
+/// or by a fence that is indented or is of tildes.
+fn is_unfenced(before: &str, line: &str) -> bool {
+    let code = line.trim_start();
+    let is_indented = line.starts_with("    ") || line.starts_with('\t');
+    let ends = before.trim().is_empty() || before.starts_with('#') || before.starts_with("```");
+    let is_fence = code.starts_with("~~~") || (code.starts_with("```") && code != line);
+    is_fence || (is_indented && ends && !code.is_empty())
 }
 
 /// The block of a document that has these words.
@@ -118,4 +137,33 @@ pub fn shell(scratch: &Path, script: &Path) -> Command {
         .stdin(Stdio::null())
         .kill_on_drop(true);
     command
+}
+
+#[test]
+fn code_that_no_fence_marks_is_seen() {
+    for (before, line) in [
+        ("", "    false"),
+        ("", "\tfalse"),
+        ("## A heading", "    false"),
+        ("```", "    false"),
+        ("a list:", "  ```sh"),
+        ("", "~~~sh"),
+    ] {
+        assert!(is_unfenced(before, line), "{before:?}, {line:?}");
+    }
+    for (before, line) in [
+        ("- a list", "    goes on"),
+        ("`a`", "    goes on"),
+        ("", "    "),
+        ("", "  two spaces"),
+        ("", ""),
+    ] {
+        assert!(!is_unfenced(before, line), "{before:?}, {line:?}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "a document:5: code without a fence")]
+fn a_document_with_indented_code_is_refused() {
+    Script::of("a document", "# Title\n\nSay so:\n\n    false\n");
 }
