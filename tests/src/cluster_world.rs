@@ -92,6 +92,9 @@ pub struct Seen {
     /// Disks that were slow for logs alone, and for states alone while those were written down.
     pub slow_logs: usize,
     pub slow_states: usize,
+    /// Replicas whose state came from a snapshot in the end; none where a region was lost, which begins again with states
+    /// that nobody can tell from those.
+    pub installed: usize,
     /// Terms of groups that had a leader.
     pub terms: usize,
     pub simulated: Duration,

@@ -1,4 +1,4 @@
-//! Where a sweep's seeds begin, and whether a seed gives the same run twice.
+//! Where a sweep's seeds begin, whether a seed gives the same run twice, and whether a sweep has what it is for.
 //!
 //! Each commit has seeds of its own: `scripts/test` takes `FIELDMESH_BASE` from the commit's hash. Without it a sweep
 //! begins where it always did. **Invariant:** whatever the base, at each place of a sweep is the same kind of run: how
@@ -57,6 +57,29 @@ pub fn same_trace_in(runs_max: usize, seed: u64, run: impl Fn(u64) -> Vec<String
     panic!("seed {seed} gave no trace twice: line {at} is {one:?} in one, {other:?} in another")
 }
 
+/// What is to happen in a sweep: its name, how often it did in a run, and how often it has to in a hundred runs. That is about
+/// a tenth of what plans have of it by chance: less means that it does not happen any more, and that laws are judged
+/// without it.
+pub type Least<S> = (&'static str, fn(&S) -> usize, usize);
+
+/// Of fewer runs nobody can tell.
+const RUNS_MIN: usize = 20;
+
+/// Whether a sweep has what it is for.
+///
+/// # Panics
+/// Where something has happened too rarely in enough runs.
+pub fn expect_happened<S>(runs: &[S], least: &[Least<S>]) {
+    if runs.len() < RUNS_MIN {
+        return;
+    }
+    for (what, count, of_a_hundred) in least {
+        let happened: usize = runs.iter().map(count).sum();
+        let wanted = of_a_hundred * runs.len() / 100;
+        assert!(happened >= wanted, "{what}: {happened} in {} runs, {wanted} wanted", runs.len());
+    }
+}
+
 /// The first line in which two traces differ.
 fn parting(one: &[String], other: &[String]) -> Option<usize> {
     let at = one.iter().zip(other).take_while(|(one, other)| one == other).count();
@@ -89,5 +112,21 @@ mod tests {
         assert_eq!(parting(&one, &trace(&["same", "another"])), Some(1));
         assert_eq!(parting(&one, &trace(&["same"])), Some(1));
         assert_eq!(parting(&one, &trace(&["same", "one", "more"])), Some(2));
+    }
+
+    const LEAST: [Least<usize>; 2] = [("cuts", |cuts| *cuts, 40), ("rare things", |_| 0, 0)];
+
+    #[test]
+    fn a_sweep_with_enough_of_each_is_believed_and_so_is_a_short_one() {
+        expect_happened(&[1; 36], &LEAST);
+        // A tenth of 430 cuts in a hundred runs, all in a few of them.
+        expect_happened(&[&[5; 3][..], &[0; 33]].concat(), &LEAST);
+        expect_happened(&[0; RUNS_MIN - 1], &LEAST);
+    }
+
+    #[test]
+    #[should_panic(expected = "cuts: 13 in 36 runs, 14 wanted")]
+    fn a_sweep_in_which_something_does_not_happen_any_more_is_refused() {
+        expect_happened(&[&[1; 13][..], &[0; 23]].concat(), &LEAST);
     }
 }

@@ -9,13 +9,22 @@
 use fieldmesh_domain::mutant;
 use fieldmesh_tests::{
     group_world::{Plan, Seen, run, run_stalled, run_unapplied},
-    seeds::{again, first, number, same_trace},
+    seeds::{Least, again, expect_happened, first, number, same_trace},
 };
 
 /// Seeds of the sweep unless told otherwise: together more than five thousand crashes of a leader.
 const SEEDS: u64 = 600;
 /// Leader crashes in a sweep of that size; fewer mean that the faults miss what they are for.
 const LEADER_CRASHES: usize = 5000;
+/// What else is to happen. In 19 seconds come 15 or 30 faults, of which a fifth are cuts; whoever leads makes 100 to 200
+/// proposals meanwhile, after one in 60 of which it sends leadership to any node, half of which can take it, and after one
+/// in 120 it has others vote; a node that is away while the log is purged, as after each fortieth proposal, gets a snapshot.
+const LEAST: [Least<Seen>; 4] = [
+    ("cuts", |seen| seen.cuts, 45),
+    ("transfers", |seen| seen.transfers, 15),
+    ("changes of who votes", |seen| seen.changes, 8),
+    ("states by snapshot", |seen| seen.installed, 10),
+];
 /// So many cores share the sweep, or two of them one behind the other without the one that takes longest.
 const PARTS: u64 = 4;
 
@@ -127,6 +136,7 @@ fn part(part: u64) {
     let crashes: usize = runs.iter().map(|seen| seen.leader_crashes).sum();
     let wanted = LEADER_CRASHES * runs.len() / SEEDS as usize;
     assert!(crashes >= wanted, "{crashes} crashes of a leader, {wanted} wanted");
+    expect_happened(&runs, &LEAST);
 }
 
 #[test]

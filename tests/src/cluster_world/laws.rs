@@ -56,11 +56,25 @@ impl World<'_, '_> {
             self.told.lock().unwrap().read_histories(&of, &node.journals());
         }
         let Some(known) = self.latest() else { return };
+        if !self.plan.loses {
+            self.seen.installed = self.installed(&known);
+        }
         for placed in &known.groups {
             for fact in self.disagreements(placed).into_iter().chain(self.strays(&known, placed)) {
                 self.blame(fact);
             }
         }
+    }
+
+    /// How many replicas have a state that came from a snapshot.
+    fn installed(&self, known: &Members) -> usize {
+        let replicas =
+            known.groups.iter().flat_map(|Placed { group, voters, learners, .. }| {
+                voters.iter().chain(learners).map(move |number| (*group, *number))
+            });
+        let states =
+            replicas.filter_map(|(group, number)| table(&self.machine(number).disk, group));
+        states.filter(|kept| kept.get(&state::installed()).unwrap().is_some()).count()
     }
 
     /// What differs between the replicas of a group.
