@@ -4,8 +4,9 @@
 //! node that led a shard to the first receipt, on any device, for a request that was made afterwards in
 //! that shard; and how long the shard was silent at most while somebody waited, against the same before. Of a node
 //! that is drained also how long each shard that it led committed nothing (`handover`).
-//! **Invariant:** the load goes on until the last kill is over, and every request is accounted for. **Not
-//! here:** the nodes (`fleet`), silences (`silence`), what became of each request (`tally`).
+//! **Invariant:** the load goes on until the last kill is over, and every request is accounted for; one that is refused is
+//! a failure as one that is lost is, because there is nothing in it to refuse. **Not here:** the nodes (`fleet`), silences
+//! (`silence`), what became of each request (`tally`).
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -328,7 +329,6 @@ fn report(
     let count = replies.len();
     let [p50, p99, max] = percentiles(replies);
     let lost = tally.open().saturating_sub(unfilled);
-    let broken = lost + tally.duplicates() + tally.double_assignments();
     let result = json!({
         "nodes": args.nodes,
         "kills": args.kills,
@@ -350,10 +350,40 @@ fn report(
         "submit_to_receipt_ms": tally.to_receipt(),
     });
     output.figures(result);
-    if broken > 0 {
-        return Err(CliError::failed(
-            "a promise was broken: see lost, duplicates, double_assignments",
-        ));
+    judged(tally, lost)
+}
+
+/// Whether a promise was broken to any device.
+fn judged(tally: &Tally, lost: usize) -> Result<(), CliError> {
+    match lost + tally.refused() + tally.duplicates() + tally.double_assignments() {
+        0 => Ok(()),
+        _ => Err(CliError::failed(
+            "a promise was broken: see lost, refused, duplicates, double_assignments",
+        )),
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use fieldmesh_domain::{EntityKind, Region, message::ReceiptBody};
+
+    use super::*;
+
+    #[test]
+    fn a_request_that_is_lost_or_refused_breaks_a_promise()
+    -> Result<(), fieldmesh_domain::ids::IdError> {
+        let customer = EntityId::new(EntityKind::Customer, "eu1".parse::<Region>()?, [7; 10]);
+        let (at, message_id) = (Instant::now(), [1; 16]);
+        let mut tally = Tally::default();
+        tally.sent(customer, message_id, at);
+        assert!(judged(&tally, 0).is_ok());
+        assert!(judged(&tally, 1).is_err());
+        let (status, reason) = (ReceiptStatus::Invalid, "the node goes".to_owned());
+        let event =
+            Event::Receipt { message_id, body: ReceiptBody { status, ticket: None, reason } };
+        tally.see(&Sighting { who: customer, event, at });
+        assert_eq!(tally.open(), 0, "it is not lost");
+        assert!(judged(&tally, 0).is_err());
+        Ok(())
+    }
 }

@@ -1,9 +1,16 @@
 //! What became of each request, as the devices saw it.
+//!
+//! A receipt (R1) may come again: who asks again gets the same. A confirmation may not, where nobody takes a ticket back,
+//! reopens it or comes at another time: one dispatch (R2), one completion (R4), and no change (R3) that says again what one
+//! before it said. Where somebody does (`field`), duplicates are not asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fieldmesh_device::Event;
-use fieldmesh_domain::{EntityId, message::ReceiptStatus};
+use fieldmesh_domain::{
+    EntityId,
+    message::{ConfirmationBody, ReceiptStatus},
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -26,6 +33,34 @@ struct Request {
     confirmation: Option<Instant>,
     /// Dispatches that the customer saw, each with its technician.
     dispatched: Vec<Option<EntityId>>,
+    /// Changes that it saw, each once, and those that said again what one of them did.
+    changed: Vec<ConfirmationBody>,
+    changed_again: usize,
+    /// How often it was told that the work is done.
+    done: usize,
+}
+
+impl Request {
+    fn new(customer: EntityId, sent: Instant) -> Self {
+        Self {
+            customer,
+            sent,
+            receipt: None,
+            is_refused: false,
+            alert: None,
+            confirmation: None,
+            dispatched: Vec::new(),
+            changed: Vec::new(),
+            changed_again: 0,
+            done: 0,
+        }
+    }
+
+    /// Confirmations that were there already.
+    fn repeated(&self) -> usize {
+        let [dispatched, done] = [self.dispatched.len(), self.done];
+        dispatched.saturating_sub(1) + done.saturating_sub(1) + self.changed_again
+    }
 }
 
 /// Of milliseconds the half, 99 in a hundred and the largest; to a thousandth.
@@ -56,16 +91,7 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn sent(&mut self, customer: EntityId, message_id: [u8; 16], sent: Instant) {
         let ticket = EntityId::ticket_of(customer, message_id);
-        let request = Request {
-            customer,
-            sent,
-            receipt: None,
-            is_refused: false,
-            alert: None,
-            confirmation: None,
-            dispatched: Vec::new(),
-        };
-        self.requests.insert(ticket, request);
+        self.requests.insert(ticket, Request::new(customer, sent));
         self.tickets.insert(message_id, ticket);
     }
 
@@ -92,19 +118,27 @@ impl Tally {
                     request.alert.get_or_insert(at);
                 }
             }
-            Event::Confirmation { body, .. } if body.number == 2 => {
-                if let Some(request) = self.requests.get_mut(&body.ticket) {
-                    request.dispatched.push(body.technician);
-                    if request.confirmation.is_none() {
-                        request.confirmation = Some(at);
-                        self.confirmed += 1;
-                    }
+            Event::Confirmation { body, .. } => self.confirm(body, at),
+            _ => {}
+        }
+    }
+
+    fn confirm(&mut self, body: &ConfirmationBody, at: Instant) {
+        let Some(request) = self.requests.get_mut(&body.ticket) else { return };
+        match body.number {
+            2 => {
+                request.dispatched.push(body.technician);
+                if request.confirmation.is_none() {
+                    request.confirmation = Some(at);
+                    self.confirmed += 1;
                 }
             }
-            Event::Confirmation { body, .. } if body.number == 4 => {
-                self.completed += usize::from(self.requests.contains_key(&body.ticket));
+            4 => {
+                request.done += 1;
+                self.completed += 1;
             }
-            _ => {}
+            _ if request.changed.contains(body) => request.changed_again += 1,
+            _ => request.changed.push(body.clone()),
         }
     }
 
@@ -147,9 +181,9 @@ impl Tally {
         })
     }
 
-    /// Dispatches that a customer saw more than once.
+    /// Confirmations that a customer saw more than once.
     pub(super) fn duplicates(&self) -> usize {
-        self.requests.values().map(|request| request.dispatched.len().saturating_sub(1)).sum()
+        self.requests.values().map(Request::repeated).sum()
     }
 
     /// Tickets that were confirmed with two technicians.
@@ -176,5 +210,63 @@ impl Tally {
 
     pub(super) fn to_confirmation(&self) -> Value {
         self.spans(|request| request.confirmation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use fieldmesh_domain::{EntityKind, Region, message::ReceiptBody};
+
+    use super::*;
+
+    fn somebody(kind: EntityKind) -> EntityId {
+        EntityId::new(kind, "eu1".parse::<Region>().unwrap(), [7; 10])
+    }
+
+    /// One request of one customer, and what its device was told then.
+    fn told(confirmations: &[(u8, &str)]) -> Tally {
+        let (customer, now) = (somebody(EntityKind::Customer), Instant::now());
+        let mut tally = Tally::default();
+        tally.sent(customer, [1; 16], now);
+        for (id, (number, text)) in (1..).zip(confirmations) {
+            let body = ConfirmationBody {
+                number: *number,
+                ticket: EntityId::ticket_of(customer, [1; 16]),
+                technician: Some(somebody(EntityKind::Technician)),
+                technician_name: String::new(),
+                eta_min: None,
+                text: (*text).to_owned(),
+            };
+            let (message_id, request) = ([id; 16], Some([1; 16]));
+            let event = Event::Confirmation { message_id, request, sequence: u64::from(id), body };
+            tally.see(&Sighting { who: customer, event, at: now });
+        }
+        tally
+    }
+
+    #[test]
+    fn a_ticket_that_is_dispatched_changed_and_done_has_no_duplicates() {
+        let tally = told(&[(2, ""), (3, "no part"), (3, "gone"), (4, "done")]);
+        assert_eq!((tally.duplicates(), tally.confirmed(), tally.completed()), (0, 1, 1));
+    }
+
+    #[test]
+    fn each_confirmation_that_comes_again_under_another_identifier_is_a_duplicate() {
+        assert_eq!(told(&[(2, ""), (2, "")]).duplicates(), 1);
+        assert_eq!(told(&[(2, ""), (3, "gone"), (3, "gone")]).duplicates(), 1);
+        assert_eq!(told(&[(2, ""), (4, "done"), (4, "done"), (4, "again")]).duplicates(), 2);
+    }
+
+    #[test]
+    fn who_is_refused_is_not_waited_for() {
+        let mut tally = told(&[]);
+        let body =
+            ReceiptBody { status: ReceiptStatus::Invalid, ticket: None, reason: "no".to_owned() };
+        let event = Event::Receipt { message_id: [1; 16], body };
+        let who = somebody(EntityKind::Customer);
+        tally.see(&Sighting { who, event, at: Instant::now() });
+        assert_eq!((tally.refused(), tally.open()), (1, 0));
     }
 }
