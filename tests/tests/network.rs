@@ -3,7 +3,8 @@
 //!
 //! Customers ask all the time. Afterwards nothing that was asked is lost, nobody was told anything twice,
 //! every ticket is where it should be, and the cluster has settled. A machine without root, iproute2 or
-//! nftables does the same on loopback, by the nodes' own faults (`[chaos]`).
+//! nftables does the same on loopback, by the nodes' own faults (`[chaos]`). **Invariant:** a fault of which nobody but the
+//! test knows is a failure (`effect`).
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -14,6 +15,8 @@
 
 #[path = "network/behind.rs"]
 mod behind;
+#[path = "network/effect.rs"]
+mod effect;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,6 +40,9 @@ const TECHNICIANS: usize = 3;
 const BOUND: Duration = Duration::from_secs(180);
 /// How long a fault lasts: longer than an election, and than a connection may be silent.
 const FAULT: Duration = Duration::from_secs(6);
+/// For how long a cable is out, and then in: shorter and longer than an election, so that leaders are elected and lost
+/// again, and shorter than a connection may be silent.
+const FLAPS_MS: [u64; 8] = [300, 700, 1100, 400, 900, 600, 1300, 500];
 
 /// A cluster under load, on whatever network this machine allows.
 struct Scene {
@@ -183,9 +189,12 @@ async fn a_node_whose_cable_is_pulled_comes_back() {
         let mut scene = Scene::start(&[]).await;
         let view = scene.nodes.settle().await;
         assert!(!led_by(&view, 2).is_empty(), "{view}");
+        let ways = [(1, 2), (3, 2)];
+        effect::expect_ways(&scene.nodes, &ways).await;
         scene.unplug(2).await;
         let since = Instant::now();
         scene.served_since(since, "without node 2").await;
+        effect::expect_no_way(&scene.nodes, &ways).await;
         sleep(FAULT.saturating_sub(since.elapsed())).await;
         scene.plug(2).await;
         scene.end(0).await;
@@ -198,18 +207,23 @@ async fn ways_cut_in_one_direction_keep_nobody_waiting() {
     bounded(async {
         let mut scene = Scene::start(&[]).await;
         scene.nodes.settle().await;
-        // Node 1 is not heard by node 2, which it still hears; then the other way round.
-        for way in [(1, 2), (2, 1)] {
-            scene.cut(&[way]).await;
+        effect::expect_ways(&scene.nodes, &[(2, 1), (1, 3), (2, 3)]).await;
+        // Node 1 is not heard by node 2, which it still hears; then node 3 not by node 1, which have reached each other
+        // until then: nodes 1 and 2 may go by way of node 3 for a while yet.
+        for (unheard, deaf) in [(1, 2), (3, 1)] {
+            scene.cut(&[(unheard, deaf)]).await;
             let since = Instant::now();
-            scene.served_since(since, &format!("without the way {way:?}")).await;
+            scene.served_since(since, &format!("with node {deaf} deaf to node {unheard}")).await;
+            effect::expect_no_way(&scene.nodes, &[(deaf, unheard)]).await;
             sleep(FAULT.saturating_sub(since.elapsed())).await;
             scene.heal().await;
         }
         // Nobody hears node 3, which hears everybody.
+        effect::expect_ways(&scene.nodes, &[(2, 3)]).await;
         scene.cut(&[(3, 1), (3, 2)]).await;
         let since = Instant::now();
         scene.served_since(since, "with node 3 unheard").await;
+        effect::expect_no_way(&scene.nodes, &[(1, 3), (2, 3)]).await;
         sleep(FAULT.saturating_sub(since.elapsed())).await;
         scene.heal().await;
         scene.end(0).await;
@@ -222,14 +236,18 @@ async fn a_cable_that_comes_and_goes_does_not_stop_the_others() {
     bounded(async {
         let mut scene = Scene::start(&[]).await;
         scene.nodes.settle().await;
+        let ways = [(1, 3), (2, 3)];
+        effect::expect_ways(&scene.nodes, &ways).await;
+        let before = effect::lost(&scene.nodes, &ways).await;
         let since = Instant::now();
-        // Shorter and longer than an election, so that leaders are elected and lost again.
-        for milliseconds in [300, 700, 1100, 400, 900, 600, 1300, 500] {
+        for milliseconds in FLAPS_MS {
             scene.unplug(3).await;
             sleep(Duration::from_millis(milliseconds)).await;
             scene.plug(3).await;
             sleep(Duration::from_millis(milliseconds)).await;
         }
+        // Whoever leads says something several times a second: each time a packet was lost at least.
+        effect::expect_lost(&scene.nodes, &ways, before + FLAPS_MS.len() as f64).await;
         scene.served_since(since, "since the first loss").await;
         scene.end(0).await;
     })
@@ -245,6 +263,7 @@ async fn a_node_that_stops_for_a_while_goes_on_behind_the_others() {
         // Twice: shorter than a connection may be silent, and longer.
         for pause in [Duration::from_secs(2), FAULT] {
             scene.nodes.signal(2, "STOP").await;
+            effect::expect_stopped(&scene.nodes, 2).await;
             let since = Instant::now();
             scene.served_since(since, "with node 2 stopped").await;
             sleep(pause.saturating_sub(since.elapsed())).await;
@@ -352,13 +371,16 @@ async fn regions_that_are_cut_off_from_each_other_go_on() {
         };
         let near = Crowd::gather(nodes.node(1), &devices(&home), CUSTOMERS, TECHNICIANS).await;
         let far = Crowd::gather(nodes.node(4), &devices(&[4]), CUSTOMERS, TECHNICIANS).await;
+        let ways = effect::between(&home, &[4]);
         for how in [Cut::Between, Cut::Away] {
+            effect::expect_a_way(&nodes, &ways).await;
             cut_off(&mut nodes, 4, &home, how, true).await;
             let since = Instant::now();
             for crowd in [&near, &far] {
                 let took = crowd.served_since(since).await;
                 println!("{how:?}: every customer was served after {} ms", took.as_millis());
             }
+            effect::expect_no_way(&nodes, &ways).await;
             // Longer than connections and leaders of what spans regions may be silent.
             sleep(2 * FAULT).await;
             for crowd in [&near, &far] {
@@ -376,6 +398,8 @@ async fn regions_that_are_cut_off_from_each_other_go_on() {
 #[tokio::test]
 async fn a_slow_and_lossy_way_between_regions_holds_up_neither() {
     const LOSS_PERCENT: u32 = 5;
+    /// There and back, with what jitter does to the mean.
+    const FAR_S: f64 = 0.15;
     bounded(async {
         let (home, abroad) = ([1, 2, 3], [4, 5]);
         let mut nodes = Nodes::start_in(network(5), 3, &[]).await;
@@ -393,6 +417,8 @@ async fn a_slow_and_lossy_way_between_regions_holds_up_neither() {
         };
         let near = Crowd::gather(nodes.node(1), &devices(&home), CUSTOMERS, TECHNICIANS).await;
         let far = Crowd::gather(nodes.node(4), &devices(&[4]), CUSTOMERS, TECHNICIANS).await;
+        let far_ways = effect::between(&home, &[4]);
+        let lost = effect::lost(&nodes, &far_ways).await;
         // The kernel loses, where it can; it cannot delay.
         let by_kernel = nodes.network.is_some();
         let ways = home.iter().flat_map(|here| abroad.iter().map(move |there| (*here, *there)));
@@ -412,12 +438,14 @@ async fn a_slow_and_lossy_way_between_regions_holds_up_neither() {
             let took = crowd.served_since(Instant::now()).await;
             println!("far apart, every customer was served after {} ms", took.as_millis());
         }
+        effect::expect_slow(&nodes, &far_ways, FAR_S).await;
         // What spans regions works too: a node joins the far one.
         let began = Instant::now();
         nodes.join_beside(5, 4).await.expect_code(0);
         nodes.restart(5).await;
         assert_eq!(nodes.settle().await["settled"], true);
         println!("a node has joined the far region after {} ms", began.elapsed().as_millis());
+        effect::expect_lost(&nodes, &far_ways, lost + 1.0).await;
         // The way stays bad: what is promised holds on it too.
         account(near, nodes.node(1), 0).await;
         account(far, nodes.node(4), 0).await;
