@@ -5,12 +5,18 @@
     reason = "tests fail by panicking, and this one reads the nodes' disks"
 )]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fieldmesh_domain::EntityId;
 use fieldmesh_tests::{
     live::until,
-    process::{fieldmesh, handheld::Handheld, nodes::Nodes, text},
+    process::{
+        contents::{Contents, Secret, contents},
+        fieldmesh,
+        handheld::Handheld,
+        nodes::Nodes,
+        text,
+    },
 };
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
@@ -55,45 +61,41 @@ async fn people(nodes: &Nodes, by: u64, dir: &Path) -> (Handheld, Handheld) {
     nodes.node(by).pair(&dir.join(by.to_string()), ["Ada", "Ben"], &devices).await
 }
 
-/// Files below a directory that hold these bytes.
-fn files_with(dir: &Path, bytes: &[u8]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files_with(&path, bytes));
-        } else if std::fs::read(&path).is_ok_and(|all| {
-            // A database may remove a file while it is looked at.
-            all.windows(bytes.len()).any(|window| window == bytes)
-        }) {
-            found.push(path);
-        }
-    }
-    found
+/// What a node that has ended has on its disk. A file of zeros, as the reserve for a full one, has nothing to be found.
+fn disk(nodes: &Nodes, number: u64) -> Contents {
+    let mut files = contents(&nodes.dir(number));
+    files.retain(|_, bytes| bytes.iter().any(|byte| *byte != 0));
+    files
 }
 
-/// What only records of an entity have in them.
-fn own_bytes(id: &str) -> Vec<u8> {
-    let id: EntityId = id.parse().unwrap();
-    id.to_bytes()[6..].to_vec()
+/// Files that have something of an entity: bytes of its identifier that no other one has, or its text in any form. Both
+/// are without what is different in the identifier of its registration: kind and slot, and the last byte.
+fn files_of(files: &Contents, id: &str) -> Vec<String> {
+    let bytes = &id.parse::<EntityId>().unwrap().to_bytes()[6..15];
+    let text = Secret::new(&id[id.len() - 16..id.len() - 3]);
+    let holds = |content: &[u8]| content.windows(bytes.len()).any(|window| window == bytes);
+    let found = files.iter().filter(|(_, content)| holds(content));
+    let found = found.map(|(path, _)| path.display().to_string());
+    found.chain(text.files_in(files)).collect()
 }
+
+/// People of a region whom a node there registers, names first, and what one asks of the other.
+type Life = (u64, [&'static str; 2], &'static str);
+
+const LIVES: [Life; 2] = [
+    (1, ["Orsolya Quirke 6b2d", "Thaddeus Umber 0e8f"], "the vault door jams at 4a7c19"),
+    (11, ["Philippa Vane c41a", "Ignatius Holt 93d7"], "its hinge screams like 93be02"),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_regions_data_are_on_no_disk_of_another_region() {
-    let nodes = two_regions().await;
-    let dir = TempDir::new().unwrap();
-    let homes: [(u64, [u64; 2], [u64; 2]); 2] = [(1, [1, 2], [11, 12]), (11, [11, 12], [1, 2])];
-    for (by, home, abroad) in homes {
-        let people = people(&nodes, by, dir.path()).await;
-        let ticket = served(&nodes, by, &people, "at home").await;
-        for id in [&people.0.id, &people.1.id, &ticket] {
-            let bytes = own_bytes(id);
-            let on = |number: u64| files_with(&nodes.dir(number).join("db"), &bytes);
-            assert!(home.iter().any(|number| !on(*number).is_empty()), "{id} is on no disk");
-            for number in abroad {
-                assert_eq!(on(number), Vec::<PathBuf>::new(), "{id} left its region");
-            }
-        }
+    let mut nodes = two_regions().await;
+    let (dir, mut ids) = (TempDir::new().unwrap(), Vec::new());
+    for (by, names, request) in LIVES {
+        let (server, own) = (nodes.node(by), dir.path().join(by.to_string()));
+        let people = server.pair(&own, names, &server.devices).await;
+        let ticket = served(&nodes, by, &people, request).await;
+        ids.push([people.0.id, people.1.id, ticket]);
     }
     // The placement code keeps it so, whatever an operator wants.
     let view = nodes.settle().await;
@@ -104,6 +106,47 @@ async fn a_regions_data_are_on_no_disk_of_another_region() {
     };
     let moved = nodes.cluster(&["move", &group(11), "1"]).await.expect_code(3);
     moved.expect_one_line(&["another region"]);
+    // What states have in memory is on the disk when a node has ended.
+    for number in [12, 11, 2, 1] {
+        nodes.terminate(number).await;
+    }
+    let disks = |numbers: [u64; 2]| numbers.map(|number| disk(&nodes, number));
+    let (first, second) = (disks([1, 2]), disks([11, 12]));
+    let views = [(&first, &second), (&second, &first)];
+    for ((home, abroad), ((_, names, request), ids)) in
+        views.into_iter().zip(LIVES.iter().zip(&ids))
+    {
+        expect_at_home(home, ids);
+        for id in ids {
+            for files in abroad {
+                assert_eq!(files_of(files, id), Vec::<String>::new(), "{id} left its region");
+            }
+        }
+        // They are sealed wherever they are stored, so that not even their own region's disks have them as they are.
+        for word in names.iter().chain([request]) {
+            for files in home.iter().chain(abroad) {
+                assert_eq!(Secret::new(word).files_in(files), Vec::<String>::new(), "{word}");
+            }
+        }
+    }
+}
+
+/// The search finds what is there: identifiers are stored as they are, in logs and states as bytes, and as text in the
+/// audit record, of those whose devices were enrolled.
+#[track_caller]
+fn expect_at_home(disks: &[Contents; 2], ids: &[String; 3]) {
+    let found = |id: &String| -> Vec<String> {
+        disks.iter().flat_map(|files| files_of(files, id)).collect()
+    };
+    let everywhere: Vec<Vec<String>> = ids.iter().map(found).collect();
+    let is_in = |files: &Vec<String>, begin: &str| files.iter().any(|file| file.starts_with(begin));
+    for (id, files) in ids.iter().zip(&everywhere) {
+        assert!(is_in(files, "db/"), "{id} is in no table, but in {files:?}");
+    }
+    assert!(everywhere.iter().any(|files| is_in(files, "db/state-")), "{everywhere:?}");
+    for files in &everywhere[..2] {
+        assert!(is_in(files, "audit.jsonl"), "a device's owner is in {files:?} alone");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
