@@ -153,7 +153,7 @@ fn may_be_promoted(lost: &LostView, config: &Config) -> Result<(), CliError> {
     let is_elsewhere = !lost.policy.regions.is_empty();
     let is_copied = lost.policy.policy == "standby";
     let has_nobody =
-        |one: &&HolderView| one.nodes.is_empty() && !(is_copied && !one.others.is_empty());
+        |one: &&HolderView| one.nodes.is_empty() && (one.others.is_empty() || !is_copied);
     match lost.groups.iter().filter(|_| is_elsewhere).find(has_nobody) {
         Some(holder) => refused(format!(
             "nobody holds group {}: wait until its node is back, or has another one",

@@ -357,9 +357,8 @@ impl Signals {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
-    #![cfg(target_os = "linux")]
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
     use rustix::process::dumpable_behavior;

@@ -129,7 +129,7 @@ pub(in crate::cli) fn fieldmesh() -> std::io::Result<PathBuf> {
     Ok(if is_lab { own.with_file_name("fieldmesh") } else { own })
 }
 
-pub(super) fn failed(error: impl std::fmt::Display) -> CliError {
+pub(super) fn failed(error: impl fmt::Display) -> CliError {
     CliError::failed(format!("a node cannot be started: {error}"))
 }
 
@@ -165,7 +165,7 @@ fn on_loopback(is_abroad: bool) -> Result<String, CliError> {
 
 /// Writes into a node's configuration whether it is cut off.
 fn say_cut(config: &Path, is_cut: bool) -> Result<(), CliError> {
-    let refused = |why: &dyn std::fmt::Display| {
+    let refused = |why: &dyn fmt::Display| {
         CliError::failed(format!("{}: no node to cut off: {why}", config.display()))
     };
     let written = files::read(config).map_err(|error| refused(&error))?;
