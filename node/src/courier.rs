@@ -9,6 +9,7 @@
 //! rows (`fieldmesh_actors::outbox`).
 
 mod admission;
+mod groups;
 mod lists;
 mod mail;
 mod moves;
@@ -31,12 +32,11 @@ use fieldmesh_actors::{
     commit::{Cause, ShardId},
     seams::{Courier, Entropy, MailItem, OutboxItem, Pending},
 };
-use fieldmesh_domain::{Command, EntityId, placement::Home};
+use fieldmesh_domain::{Command, EntityId};
 use tokio::{sync::watch, time::Instant};
 
-use crate::{cluster::Cluster, consensus::Group, mesh::Mesh, replicas::step};
+use crate::{cluster::Cluster, consensus::Group, mesh::Mesh};
 use admission::Far;
-use moves::LOOK_EVERY;
 use notices::Notices;
 pub use sessions::Session;
 use sessions::{Abroad, Place, Sessions};
@@ -310,136 +310,6 @@ impl NodeCourier {
         let asked = handle.ask(to, command, cause, credit).await;
         let applied = self.running(shard).and_then(|group| group.readable()).unwrap_or(0);
         wire::Said::new(asked, applied, self.other_leader(shard))
-    }
-}
-
-/// Groups.
-impl NodeCourier {
-    /// Whether a node may lead a group, as it says itself; none where it is not heard.
-    pub async fn may_lead(&self, node: u64, shard: ShardId) -> Option<bool> {
-        match &self.ways {
-            Some(ways) => ways.may_lead(node, Some(shard)).await,
-            None => Some(true),
-        }
-    }
-
-    /// Whether a node answers.
-    pub async fn is_heard(&self, node: u64) -> bool {
-        match &self.ways {
-            Some(ways) => ways.may_lead(node, None).await.is_some(),
-            None => false,
-        }
-    }
-
-    /// How a group is, by whoever leads it: that node, and what it sees.
-    pub async fn look(&self, shard: ShardId) -> Option<(u64, wire::Seen)> {
-        if let Some(seen) = self.seen(shard).await {
-            return Some((self.number, seen));
-        }
-        let node = self.other_leader(shard)?;
-        let seen = self.ways.as_ref()?.look(node, shard).await;
-        if seen.is_none() {
-            self.astray(shard, node, None);
-        }
-        Some((node, seen?))
-    }
-
-    /// What the auditor found in a shard that another node leads.
-    pub async fn audited(&self, shard: ShardId) -> Option<wire::Audited> {
-        let node = self.other_leader(shard)?;
-        self.ways.as_ref()?.audited(node, shard).await
-    }
-
-    /// Whether nobody but this node votes in a group: what is decided is here.
-    pub fn is_alone_in(&self, shard: ShardId) -> bool {
-        let voters = self.running(shard).map(|group| group.replicas().voters);
-        voters.is_some_and(|voters| voters.iter().eq([&self.number]))
-    }
-
-    /// Waits until the replica here has all that was acknowledged before now; whether it has.
-    pub async fn catch_up(&self, shard: ShardId) -> bool {
-        let (Some((_, seen)), Some(group)) = (self.look(shard).await, self.running(shard)) else {
-            return false;
-        };
-        group.until_applied(seen.committed).await
-    }
-
-    /// The same, with the patience that an election needs.
-    pub async fn catch_up_in_time(&self, shard: ShardId) -> bool {
-        let until = Instant::now() + LED_WITHIN;
-        while !self.catch_up(shard).await {
-            if Instant::now() >= until {
-                return false;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        true
-    }
-
-    /// Whether another region's authority has a record of a certificate; none where that cannot be
-    /// found out.
-    pub async fn is_recorded_in(&self, home: &Home, certificate: &wire::Recorded) -> Option<bool> {
-        let ways = self.ways.as_ref()?;
-        let voters = self.known.placed(home.authority())?.voters;
-        for voter in voters {
-            if let Some(is_recorded) = ways.is_recorded(voter, certificate).await {
-                return Some(is_recorded);
-            }
-        }
-        None
-    }
-
-    /// Finds who leads a shard that has no replica here: only a leader answers.
-    pub(super) async fn find_leader(&self, shard: ShardId) -> Option<u64> {
-        let ways = self.ways.as_ref()?;
-        let voters = self.known.placed(shard)?.voters;
-        for voter in voters.into_iter().filter(|voter| *voter != self.number) {
-            if ways.look(voter, shard).await.is_some() {
-                write(&self.hints).insert(shard, voter);
-                return Some(voter);
-            }
-        }
-        None
-    }
-
-    /// Whether a group's leader, who is another node, has let this node go.
-    pub async fn is_let_go(&self, shard: ShardId) -> bool {
-        let Some(ways) = &self.ways else { return false };
-        let voters = self.known.placed(shard).map_or_else(Vec::new, |placed| placed.voters);
-        for voter in voters.into_iter().filter(|voter| *voter != self.number) {
-            if let Some(seen) = ways.look(voter, shard).await {
-                let is_in =
-                    seen.voters.contains(&self.number) || seen.learners.contains(&self.number);
-                return seen.is_settled && !is_in;
-            }
-        }
-        false
-    }
-
-    /// How a group is that this node leads, as a quorum confirms: one that was cut off says nothing.
-    pub async fn seen(&self, shard: ShardId) -> Option<wire::Seen> {
-        let group = self.running(shard)?;
-        let committed = group.read_index().await?;
-        let (replicas, behind) = (group.replicas(), group.lag()?);
-        let awaited = self.awaited(shard);
-        Some(wire::Seen {
-            is_settled: replicas.is_settled(),
-            voters: replicas.voters.into_iter().collect(),
-            learners: replicas.learners.into_iter().collect(),
-            committed,
-            behind: behind.into_iter().filter(|(node, _)| *node != self.number).collect(),
-            awaited: (!awaited.is_empty()).then_some(awaited),
-        })
-    }
-
-    /// The nodes that the next change of a group waits for that this node leads, also where no quorum confirms
-    /// that it does.
-    pub fn awaited(&self, shard: ShardId) -> Vec<u64> {
-        let group = self.running(shard).filter(|group| group.led().is_some());
-        let awaited = group
-            .zip(self.known.placed(shard))
-            .map(|(group, wanted)| step::awaited(&group, self.number, &wanted));
-        awaited.into_iter().flatten().collect()
     }
 }
 

@@ -106,6 +106,7 @@ fn next(seen: &Seen<'_>, wanted: &Placed, preferred: Option<u64>) -> Step {
         return Step::AddLearners(strangers);
     }
     let mut awaited = BTreeSet::new();
+    let takes = |one: &u64| seen.is_there(*one) && !seen.refused.contains(one);
     if voters != replicas.voters {
         // A majority that is not there could not agree to it, and not to anything that would take it back.
         awaited = seen.missing(&voters);
@@ -114,14 +115,19 @@ fn next(seen: &Seen<'_>, wanted: &Placed, preferred: Option<u64>) -> Step {
         if awaited.is_empty() {
             // A leader that is to go hands over first, where there is somebody to hand to.
             let mut stay = voters.intersection(&replicas.voters).copied();
-            let takes = |one: &u64| seen.is_there(*one) && !seen.refused.contains(one);
             return match stay.find(takes) {
                 Some(next) if !voters.contains(me) => Step::HandTo(next),
                 _ => Step::SetVoters(voters),
             };
         }
     } else {
-        let gone = &replicas.learners - &all;
+        // The group changed under a leader that nobody relieved. It takes itself out of nothing: whoever leads next does.
+        if !voters.contains(me)
+            && let Some(next) = voters.iter().copied().find(takes)
+        {
+            return Step::HandTo(next);
+        }
+        let gone = &(&replicas.learners - &all) - &BTreeSet::from([*me]);
         if !gone.is_empty() {
             let follow = learners.iter().copied().filter(|_| wanted.group != PLACEMENT);
             awaited.extend(follow.filter(|node| !seen.is_there(*node)));

@@ -264,7 +264,7 @@ fn the_reach_of_a_fault_is_what_its_nodes_vote_in_and_lead() {
     let counts = picks.map(|pick| devices(&standing, pick));
     assert_eq!(counts, [Some(40), Some(30), Some(100), Some(0)]);
     // A node that does not say it may have any number of them.
-    let mut silent = standing.clone();
+    let mut silent = standing;
     silent.nodes[0].devices = None;
     assert_eq!(picks.map(|pick| devices(&silent, pick)), [Some(40), None, None, Some(0)]);
 }

@@ -52,10 +52,16 @@ fn a_leader_that_is_to_go_hands_over_first() {
     };
     assert_eq!(refused_by(&[2]), Step::HandTo(3));
     assert_eq!(refused_by(&[2, 3]), Step::SetVoters(set(&[2, 3, 4])));
-    // Nobody stays: the group changes under the leader.
+    // Nobody stays: the group changes under the leader, which hands it on, or waits until somebody takes it.
     let moved = wanted(&[4, 5, 6], &[]);
     let now: (&[u64], &[u64]) = (&[1], &[4, 5, 6]);
     assert_eq!(step(1, now, &[4, 5, 6], &moved), Step::SetVoters(set(&[4, 5, 6])));
+    let now: (&[u64], &[u64]) = (&[4, 5, 6], &[1, 2]);
+    assert_eq!(step(1, now, &[4, 5, 6], &moved), Step::HandTo(4));
+    let (replicas, refused) = (replicas(&[&[4, 5, 6]], &[1, 2], true), set(&[4, 5, 6]));
+    let seen = Seen { me: 1, replicas: &replicas, has_caught_up: &|_| true, refused: &refused };
+    assert_eq!(next(&seen, &moved, None), Step::RemoveLearners(set(&[2])));
+    assert_eq!(step(4, (&[4, 5, 6], &[1]), &[], &moved), Step::RemoveLearners(set(&[1])));
 }
 
 #[test]
@@ -176,10 +182,6 @@ impl Walk {
         let voters: BTreeSet<u64> = halves.iter().flatten().copied().collect();
         let learners = &everybody - &voters;
         self.now = Replicas { voters, learners, halves, is_committed: true };
-        if !self.now.voters.contains(&self.me) {
-            let led = self.now.voters.intersection(&self.alive).next();
-            self.me = led.copied().unwrap_or(self.me);
-        }
     }
 
     /// What openraft makes of it; whether there is another step.
@@ -200,6 +202,7 @@ impl Walk {
             Step::RemoveLearners(nodes) => {
                 let is_theirs = nodes.is_subset(&self.now.learners) && self.now.is_settled();
                 self.is_law(is_theirs, "who votes is not removed", wanted);
+                self.is_law(!nodes.contains(&self.me), "who leads is not removed", wanted);
                 let are_there = wanted.learners.iter().all(|node| self.alive.contains(node));
                 self.is_law(are_there, "a copy goes once those that are wanted are whole", wanted);
                 self.now.learners = &self.now.learners - &nodes;
@@ -230,8 +233,8 @@ impl Walk {
 
     /// Until nothing is to be done, or somebody is missing.
     fn walk(mut self, wanted: &Placed) -> Self {
-        // Leave, let follow, hand over, half a change, the other half, let go, and nothing.
-        const STEPS_MAX: usize = 8;
+        // Leave, let follow, hand over, half a change, the other half, hand over, let go, and nothing.
+        const STEPS_MAX: usize = 9;
         for _ in 0..STEPS_MAX {
             let alive: Vec<u64> = self.alive.iter().copied().collect();
             let step = step_of(self.me, &self.now, &alive, wanted);
