@@ -57,7 +57,7 @@ use crate::{
     slots,
     steps::Steps,
     store::{
-        Engine, StoreError, Table,
+        Batch, Engine, StoreError, Table,
         health::Health,
         writer::{LogWriter, OnFatal},
     },
@@ -316,10 +316,16 @@ impl Hosting {
         for shard in left::begun(&**log)? {
             let is_here = self.with(|running| running.contains_key(&shard));
             if !is_here && self.has_left(shard).await {
-                left::leave(shard, &**log).await?;
+                self.leave(shard).await?;
             }
         }
         left::unfinished(&**log)?.into_iter().try_for_each(|shard| self.finish_leaving(shard))
+    }
+
+    /// Removes a group's log, with what was still in the queue when it ended.
+    async fn leave(&self, shard: ShardId) -> Result<(), StoreError> {
+        self.options.writer.write(Batch::default()).await?;
+        left::leave(shard, &*self.options.log).await
     }
 
     /// Removes the state of a group whose log is gone.
@@ -341,7 +347,7 @@ impl Hosting {
         }
         self.options.courier.remove_group(shard);
         ended.group.stop().await;
-        if let Err(error) = left::leave(shard, &*self.options.log).await {
+        if let Err(error) = self.leave(shard).await {
             // It is found there again.
             tracing::error!(shard, %error, "the log of a group that has left is not removed");
         }

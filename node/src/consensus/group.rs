@@ -13,7 +13,7 @@ use bytes::Bytes;
 use fieldmesh_actors::commit::{Proposal as Content, Settle, ShardId, Verdict};
 use fieldmesh_domain::mutant::{Mutant, is_planted};
 use openraft::{
-    Config, RaftMetrics, SnapshotPolicy,
+    Config, SnapshotPolicy,
     errors::{ClientWriteError, Fatal},
     impls::{EmptyNode, ProgressResponder},
     metrics::WaitError,
@@ -140,6 +140,19 @@ pub enum ProposeError {
     Stopped(String),
 }
 
+/// How far a group's log was when this node left the group last, and the log that has to come as far again.
+#[derive(Clone)]
+struct Floor {
+    floor: Option<LogId>,
+    log: LogStore,
+}
+
+impl Floor {
+    fn is_reached(&self) -> bool {
+        self.floor <= self.log.newest()
+    }
+}
+
 /// A running group.
 #[derive(Clone)]
 pub struct Group {
@@ -149,8 +162,7 @@ pub struct Group {
     pub(super) log: Arc<dyn Table>,
     pub(super) leading: watch::Receiver<Option<u64>>,
     health: watch::Receiver<Health>,
-    /// How far its log was when this node left it last.
-    floor: Option<LogId>,
+    floor: Floor,
     on_fatal: OnFatal,
     /// Taken by who holds the group still: meanwhile nothing is proposed.
     pub(super) gate: Arc<RwLock<()>>,
@@ -179,10 +191,11 @@ impl Group {
         install::resume(group, engine, &*table).await.map_err(store)?;
         // What an earlier run of the group left in the queue is in the log before it is read.
         writer.write(Batch::default()).await.map_err(store)?;
-        let floor = left::floor(group, &*log).map_err(store)?;
         let part = writer.disk().part(format!("group {group}"));
         let (health, pulse) = (part.health(), part.pulse());
         let log_store = LogStore::open(group, Arc::clone(&log), writer).map_err(store)?;
+        let floor = left::floor(group, &*log).map_err(store)?;
+        let floor = Floor { floor, log: log_store.clone() };
         let mut machine =
             Machine::open(options.shard, Arc::clone(&table), pulse.clone()).map_err(store)?;
         if let Some(observer) = options.observer.clone() {
@@ -201,7 +214,7 @@ impl Group {
         };
         let raft = raft.map_err(|error| raft_error(error.to_string()))?;
         // Until it is known how far its log is.
-        raft.runtime_config().elect(floor.is_none());
+        raft.runtime_config().elect(floor.floor.is_none());
         let (tell, leading) = watch::channel(None);
         let lost = tell.clone();
         let watching = Runtime::scope(options.seed, async {
@@ -218,12 +231,12 @@ impl Group {
         });
         let backlog = Backlog::watched_by(&part, &raft, pulse);
         let _watching = (Arc::new(watching.await), backlog, part);
-        begin(&raft, &options, floor).await.map_err(raft_error)?;
+        begin(&raft, &options, &floor).await.map_err(raft_error)?;
         Runtime::scope(options.seed, async { watch_over(group, &raft, Arc::clone(&on_fatal)) })
             .await;
         let (gate, members) = (Arc::default(), options.peers.map(|(_, members)| members));
         if let Some(members) = &members {
-            members.add(group, raft.clone(), health.clone(), floor);
+            members.add(group, raft.clone(), health.clone(), floor.floor);
         }
         tracing::info!(group, "group started");
         Ok(Self {
@@ -258,9 +271,9 @@ impl Group {
 
     /// Ends when the log here is as far as it was when this node left the group last; false where it has stopped.
     pub async fn until_whole(&self) -> bool {
-        let floor = self.floor;
+        let floor = self.floor.clone();
         let wait = self.raft.wait(None);
-        wait.metrics(move |now| is_above(floor, now), "what was here before").await.is_ok()
+        wait.metrics(move |_| floor.is_reached(), "what was here before").await.is_ok()
     }
 
     /// Whether this node may ask for votes, which nobody may whose log is not whole.
@@ -406,12 +419,11 @@ impl Group {
     }
 }
 
-/// Who votes where nobody else does.
 /// Founds a fresh group, or stands at once where nobody else votes.
-async fn begin(raft: &Raft, options: &GroupOptions, floor: Option<LogId>) -> Result<(), String> {
+async fn begin(raft: &Raft, options: &GroupOptions, floor: &Floor) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let fresh = !raft.is_initialized().await.map_err(|error| text(&error))?;
-    let is_whole = is_above(floor, &raft.metrics().borrow_watched());
+    let is_whole = floor.is_reached();
     raft.runtime_config().elect(is_whole);
     if fresh && options.voters.is_empty() {
         tracing::info!(group = options.group, "waiting to be let into the group");
@@ -426,10 +438,7 @@ async fn begin(raft: &Raft, options: &GroupOptions, floor: Option<LogId>) -> Res
     Ok(())
 }
 
-fn is_above(floor: Option<LogId>, now: &RaftMetrics<Types>) -> bool {
-    floor <= now.last_applied
-}
-
+/// Who votes where nobody else does.
 fn only_voter(raft: &Raft) -> Option<u64> {
     let metrics = raft.server_metrics();
     let metrics = metrics.borrow_watched();

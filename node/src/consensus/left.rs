@@ -4,7 +4,8 @@
 //! again while a candidate of before is still asking. And it stays known how far the log was, the *floor*: whoever
 //! lacks what was here, and knows of no configuration without this node, could otherwise be voted for by a log that
 //! begins again, and lead without what a majority has (Raft §5.4.1). Below its floor this node votes for nobody, and
-//! does not stand; where it is let in again, its log soon is above.
+//! does not stand; where it is let in again, its log soon is above. Of a group that was left by an earlier release none
+//! is known.
 //!
 //! **Invariants:** the log goes at once, and says that the state is to follow; a group is begun again only
 //! when both are gone; a floor only rises. **Not here:** whether a group has let this node go (`courier`).

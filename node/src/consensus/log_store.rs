@@ -187,6 +187,11 @@ impl LogStore {
         self.shared.lock()
     }
 
+    /// The last entry that came, maybe not on disk yet.
+    pub(super) fn newest(&self) -> Option<LogId> {
+        self.lock().last
+    }
+
     /// Entries from one on, before another: as many as have so many bytes, one at least. None where the
     /// log has none there, because it ends before, was cut or was purged.
     fn page(&self, from: u64, until: u64, bytes: usize) -> Result<Vec<Entry>, StoreError> {
