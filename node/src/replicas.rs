@@ -230,7 +230,8 @@ async fn advance(
     me: u64,
 ) -> BTreeSet<u64> {
     let number = group.group;
-    let next = || step::next_of(group, me, &aim.wanted, aim.preferred, &refused.now());
+    let known = courier.known().known();
+    let next = || step::next_of(group, &known, me, &aim.wanted, aim.preferred, &refused.now());
     let step = next();
     // Out of two halves it goes wherever the placement group is: both are configurations that it had.
     let is_whole = group.replicas().halves.len() == 1;

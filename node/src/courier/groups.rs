@@ -132,9 +132,9 @@ impl NodeCourier {
     /// that it does.
     pub fn awaited(&self, shard: ShardId) -> Vec<u64> {
         let group = self.running(shard).filter(|group| group.led().is_some());
-        let awaited = group
-            .zip(self.known.placed(shard))
-            .map(|(group, wanted)| step::awaited(&group, self.number, &wanted));
+        let awaited = group.zip(self.known.placed(shard)).map(|(group, wanted)| {
+            step::awaited(&group, &self.known.known(), self.number, &wanted)
+        });
         awaited.into_iter().flatten().collect()
     }
 }

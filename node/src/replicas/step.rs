@@ -12,13 +12,13 @@
 //! whoever reads along: all its nodes have it.
 //!
 //! **Invariants:** no step makes voters of those of whom no majority is there, nor, where another way out of
-//! two halves is there, of fewer than are wanted; nobody is taken out of a region's group before all that are to
-//! follow it are there; whatever is there and wanted is reached, and nothing then changes any more. **Not here:**
+//! two halves is there, of fewer than are wanted; nobody abroad is taken out of a region's group before all that
+//! are to follow it there are whole; whatever is there and wanted is reached, and nothing then changes any more. **Not here:**
 //! doing it (`replicas`).
 
 use std::collections::BTreeSet;
 
-use fieldmesh_domain::placement::{PLACEMENT, Placed};
+use fieldmesh_domain::placement::{Member, Members, Placed};
 
 use crate::consensus::{Group, replicas::Replicas};
 
@@ -46,6 +46,8 @@ struct Seen<'a> {
     me: u64,
     replicas: &'a Replicas,
     has_caught_up: &'a dyn Fn(u64) -> bool,
+    /// Nodes of other regions than the group's own: what they have of it is there in case the region is lost.
+    is_abroad: &'a dyn Fn(u64) -> bool,
     /// Who did not take the group when it was handed on.
     refused: &'a BTreeSet<u64>,
 }
@@ -70,19 +72,24 @@ impl Seen<'_> {
 /// What is next in a group that this node leads.
 pub(super) fn next_of(
     group: &Group,
+    known: &Members,
     me: u64,
     wanted: &Placed,
     preferred: Option<u64>,
     refused: &BTreeSet<u64>,
 ) -> Step {
     let (replicas, has_caught_up) = (group.replicas(), |node| group.has_caught_up(node));
-    let seen = Seen { me, replicas: &replicas, has_caught_up: &has_caught_up, refused };
+    // The placement group is of no region.
+    let home = known.home_of(wanted.group).map(|home| home.region);
+    let is_abroad = |node| home.is_some() && known.member(node).map(Member::region) != home;
+    let (replicas, is_abroad) = (&replicas, &is_abroad);
+    let seen = Seen { me, replicas, has_caught_up: &has_caught_up, is_abroad, refused };
     next(&seen, wanted, preferred)
 }
 
 /// The nodes without which a group that this node leads does not come to be as it is wanted.
-pub(crate) fn awaited(group: &Group, me: u64, wanted: &Placed) -> BTreeSet<u64> {
-    match next_of(group, me, wanted, None, &BTreeSet::new()) {
+pub(crate) fn awaited(group: &Group, known: &Members, me: u64, wanted: &Placed) -> BTreeSet<u64> {
+    match next_of(group, known, me, wanted, None, &BTreeSet::new()) {
         Step::Wait(nodes) => nodes,
         _ => BTreeSet::new(),
     }
@@ -128,12 +135,16 @@ fn next(seen: &Seen<'_>, wanted: &Placed, preferred: Option<u64>) -> Step {
             return Step::HandTo(next);
         }
         let gone = &(&replicas.learners - &all) - &BTreeSet::from([*me]);
+        let (abroad, home): (BTreeSet<u64>, BTreeSet<u64>) =
+            gone.iter().copied().partition(|node| (seen.is_abroad)(*node));
+        // A copy abroad goes only once those are whole that are wanted there.
+        if !abroad.is_empty() {
+            let copies = learners.iter().copied().filter(|node| (seen.is_abroad)(*node));
+            awaited.extend(copies.filter(|node| !seen.is_there(*node)));
+        }
+        let gone = if awaited.is_empty() { gone } else { home };
         if !gone.is_empty() {
-            let follow = learners.iter().copied().filter(|_| wanted.group != PLACEMENT);
-            awaited.extend(follow.filter(|node| !seen.is_there(*node)));
-            if awaited.is_empty() {
-                return Step::RemoveLearners(gone);
-            }
+            return Step::RemoveLearners(gone);
         }
     }
     let better = preferred.filter(|node| node != me && replicas.voters.contains(node));
