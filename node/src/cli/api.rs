@@ -18,6 +18,7 @@ use crate::{
     web::whatif::UNDER_WAY,
 };
 
+const NOT_FOUND: u16 = 404;
 const TIMEOUT: Duration = Duration::from_secs(20);
 const JSON: &str = "Content-Type: application/json\r\n";
 /// How often and how soon a key is read again that does not fit its certificate: a second in all.
@@ -111,6 +112,17 @@ impl Api {
     ) -> Result<T, CliError> {
         let body = serde_json::to_vec(body).map_err(CliError::failed)?;
         self.call("POST", path, &body).await
+    }
+
+    /// None where the node knows of no such thing: it runs an earlier release.
+    pub(crate) async fn post_if_there<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Option<T>, CliError> {
+        let body = serde_json::to_vec(body).map_err(CliError::failed)?;
+        let (status, answer) = self.answer("POST", path, &body).await?;
+        if status == NOT_FOUND { Ok(None) } else { parse("POST", path, status, &answer).map(Some) }
     }
 
     /// Under an idempotency key, where there is one: the node does once what is asked again.
@@ -225,7 +237,6 @@ impl Api {
         path: &str,
         headers: &str,
     ) -> Result<Option<T>, CliError> {
-        const NOT_FOUND: u16 = 404;
         let (status, answer) = self.answer_to("GET", path, headers, &[]).await?;
         if status == NOT_FOUND { Ok(None) } else { parse("GET", path, status, &answer).map(Some) }
     }

@@ -67,6 +67,10 @@ pub(crate) struct PromoteArgs {
     dry_run: bool,
 }
 
+/// What is so by then, and what to do.
+const OUT: &str =
+    "the lost nodes are out of the cluster's record; run this again with another node.number";
+
 pub(crate) async fn promote(args: &PromoteArgs, output: &Output) -> Result<(), CliError> {
     let config = configuration(&args.common, &[])?;
     let new = member(&config)?;
@@ -105,7 +109,10 @@ pub(crate) async fn promote(args: &PromoteArgs, output: &Output) -> Result<(), C
     }
     // Whatever was still on its way is shut out now: the last word that there is.
     let data = match data {
-        Data::Copies(_) => Data::of(&lost, &api, &archive, &id).await?,
+        Data::Copies(first) => {
+            let last = Copies::freeze_again(&api, &lost, &id, &first).await;
+            Data::Copies(last.map_err(|error| error.within(OUT))?)
+        }
         data => data,
     };
     let record = record(&api).await?;
@@ -117,7 +124,7 @@ pub(crate) async fn promote(args: &PromoteArgs, output: &Output) -> Result<(), C
         if let Err(error) = files::remove_dir(dir) {
             output.say(format_args!("{} stays, and is of no use: {error}", dir.display()));
         }
-        error.within("the lost nodes are out of the cluster's record; run this again with another node.number")
+        error.within(OUT)
     })?;
     data.tell(output);
     let dir = config.node.data_dir.display();

@@ -5,7 +5,8 @@
 //! node of the standby region is asked, and of each group the copy is taken that is furthest.
 //!
 //! **Invariants:** every group has a copy; a group begins again behind everything that any copy of it has, not only the
-//! one that is taken; a node that is to hold a group and does not answer is waited for, and one that is not is named.
+//! one that is taken, and where somebody did not say what it has, far behind; a node that is to hold a group and does not
+//! answer is waited for, and one that is not is named; what was there when it was looked at first is not lost silently.
 //! **Not here:** making groups of copies (`backup::promotion`).
 
 use std::collections::BTreeMap;
@@ -29,13 +30,34 @@ use crate::{
     },
 };
 
+/// A copy of which nothing is known ends before this, seen from the end of those that are known: more terms and entries
+/// than a region comes to while a node of its standby does not answer.
+const UNKNOWN_TERMS: u64 = 1 << 16;
+const UNKNOWN_ENTRIES: u64 = 1 << 32;
+
 /// What a node is asked for.
 #[derive(Default)]
 struct Ask {
     https: String,
     groups: Vec<u32>,
-    /// It is to hold one of them.
-    is_wanted: bool,
+    /// Those that it is to hold.
+    wanted: Vec<u32>,
+}
+
+impl Ask {
+    /// Nodes of the release before know only how to be asked for what they are to hold.
+    async fn of(self, api: &Api, id: &str) -> Result<CopiesView, CliError> {
+        let hold = Hold { id: id.to_owned(), groups: self.groups };
+        if let Some(found) = api.post_if_there("/v1/promotion/holdings", &hold).await? {
+            return Ok(found);
+        }
+        if self.wanted.is_empty() {
+            return Err(CliError::refused(
+                "it runs an earlier release, which says nothing of that",
+            ));
+        }
+        api.post("/v1/promotion/copies", &Hold { groups: self.wanted, ..hold }).await
+    }
 }
 
 /// A node that may have copies, with those that it has.
@@ -62,7 +84,10 @@ impl Taken {
     /// The one of two that is further, with what is known of both. A region that began again has later terms, and
     /// maybe fewer entries, than what somebody still has of it from before.
     fn or(self, other: Self) -> Self {
-        let at = |one: &Self| (one.copy.applied_term, one.copy.index, one.copy.heard_ms);
+        // An earlier release does not say of which term it is.
+        let knows_terms = self.copy.applied_term > 0 && other.copy.applied_term > 0;
+        let term = |one: &Self| if knows_terms { one.copy.applied_term } else { 0 };
+        let at = |one: &Self| (term(one), one.copy.index, one.copy.heard_ms);
         let committed = |one: &Self| one.copy.index.saturating_add(one.copy.missing);
         let committed = committed(&self).max(committed(&other));
         let end = End {
@@ -91,6 +116,23 @@ fn furthest(found: &[&[CopyView]]) -> Vec<Taken> {
     taken.into_values().collect()
 }
 
+fn far_behind(end: End) -> End {
+    let term = end.term.saturating_add(UNKNOWN_TERMS);
+    End { term, last: end.last.saturating_add(UNKNOWN_ENTRIES) }
+}
+
+/// The first of what was there, by its node, that is not there any more.
+fn gone<'a>(
+    mut before: impl Iterator<Item = (u64, &'a CopyView)>,
+    now: &[Taken],
+) -> Option<(u64, &'a CopyView)> {
+    let at = |copy: &CopyView| (copy.applied_term, copy.index);
+    let is_there = |copy: &CopyView| {
+        now.iter().any(|one| one.copy.group == copy.group && at(&one.copy) >= at(copy))
+    };
+    before.find(|(_, copy)| !is_there(copy))
+}
+
 /// Whom to ask for what: each node once.
 fn asks(lost: &LostView) -> BTreeMap<u64, Ask> {
     let mut asks: BTreeMap<u64, Ask> = BTreeMap::new();
@@ -101,7 +143,9 @@ fn asks(lost: &LostView) -> BTreeMap<u64, Ask> {
             let ask = asks.entry(node.number).or_default();
             ask.https.clone_from(&node.https);
             ask.groups.push(holder.group);
-            ask.is_wanted |= is_wanted;
+            if is_wanted {
+                ask.wanted.push(holder.group);
+            }
         }
     }
     asks
@@ -121,11 +165,9 @@ impl Copies {
     /// Freezes them, in the place of what was frozen by this name before.
     pub(super) async fn freeze(api: &Api, lost: &LostView, id: &str) -> Result<Self, CliError> {
         let asked = join_all(asks(lost).into_iter().map(|(node, ask)| async move {
-            let Ask { https, groups, is_wanted } = ask;
-            let there = Api { server: https, ..api.clone() };
-            let hold = Hold { id: id.to_owned(), groups };
-            let found: Result<CopiesView, CliError> =
-                there.post("/v1/promotion/holdings", &hold).await;
+            let there = Api { server: ask.https.clone(), ..api.clone() };
+            let is_wanted = !ask.wanted.is_empty();
+            let found = ask.of(&there, id).await;
             (there, node, is_wanted, found)
         }));
         let (mut copies, mut refused) = (Self { id: id.to_owned(), ..Self::default() }, None);
@@ -161,6 +203,25 @@ impl Copies {
         )))
     }
 
+    /// Freezes them as they are by now, in the place of what was frozen.
+    ///
+    /// # Errors
+    /// As [`Self::freeze`]; and where somebody had more, and does not answer any more.
+    pub(super) async fn freeze_again(
+        api: &Api,
+        lost: &LostView,
+        id: &str,
+        first: &Self,
+    ) -> Result<Self, CliError> {
+        let last = Self::freeze(api, lost, id).await?;
+        let Some((node, copy)) = gone(first.each(), &last.taken) else { return Ok(last) };
+        last.end().await;
+        Err(CliError::refused(format!(
+            "node {node} had all of group {} up to entry {}, and does not answer any more",
+            copy.group, copy.index
+        )))
+    }
+
     /// Fetches the rows of all.
     pub(super) async fn put(
         &self,
@@ -185,7 +246,8 @@ impl Copies {
         let failed = |error: StoreError| CliError::failed(chain(&error));
         for Taken { holder, copy, end } in &self.taken {
             let (group, there) = (copy.group, &self.holders[*holder].api);
-            let filling = promotion.begin(engine, group, *end).map_err(failed)?;
+            let end = if self.silent.is_empty() { *end } else { far_behind(*end) };
+            let filling = promotion.begin(engine, group, end).map_err(failed)?;
             let mut rows = 0;
             fetch(there, &self.id, group, |_, page| {
                 rows += page.len();
@@ -279,6 +341,30 @@ mod tests {
         assert_eq!(ends.collect::<Vec<_>>(), [(90, 9, 95)]);
     }
 
+    /// The node that had more stopped between the two looks.
+    #[test]
+    fn what_was_there_is_missed() {
+        let before = [copy(1, (3, 90), 0, 10), copy(2, (3, 7), 0, 10)];
+        let missed = |now: &[CopyView]| {
+            let before = before.iter().map(|one| (1, one));
+            gone(before, &furthest(&[now])).map(|(_, one)| one.group)
+        };
+        assert_eq!(missed(&[copy(1, (3, 40), 55, 20), copy(2, (3, 8), 0, 10)]), Some(1));
+        assert_eq!(missed(&[copy(1, (3, 91), 0, 20), copy(2, (3, 7), 0, 10)]), None);
+        assert_eq!(missed(&[copy(1, (4, 91), 0, 20)]), Some(2));
+    }
+
+    /// An earlier release does not say of which term a copy is.
+    #[test]
+    fn copies_of_an_earlier_release_are_compared_by_their_entries() {
+        let (old, new) = (copy(1, (0, 90), 0, 10), copy(1, (3, 40), 0, 20));
+        let (old, new) = ([old], [new]);
+        for found in [[&old[..], &new], [&new, &old]] {
+            let taken = furthest(&found);
+            assert_eq!(taken.iter().map(|one| one.copy.index).collect::<Vec<_>>(), [90]);
+        }
+    }
+
     /// What was left over from before a region began again is longer, and is not what it has now.
     #[test]
     fn what_is_of_a_later_term_is_further() {
@@ -303,7 +389,7 @@ mod tests {
             groups: vec![holder(1, 2, 1), holder(2, 2, 1)],
         };
         let asks = asks(&lost).into_iter();
-        let asks: Vec<_> = asks.map(|(node, ask)| (node, ask.groups, ask.is_wanted)).collect();
-        assert_eq!(asks, [(1, vec![1, 2], false), (2, vec![1, 2], true)]);
+        let asks: Vec<_> = asks.map(|(node, ask)| (node, ask.groups, ask.wanted)).collect();
+        assert_eq!(asks, [(1, vec![1, 2], vec![]), (2, vec![1, 2], vec![1, 2])]);
     }
 }
