@@ -119,7 +119,20 @@ impl Joining<'_> {
         };
         self.output.say(format_args!("{why}: asking for another certificate by the token"));
         // For another key: this one may be known to somebody else.
-        self.by_token(None).await.map_err(|error| error.within(why))
+        let Self { args, config, passphrase, member, .. } = *self;
+        let admission = match admitted(args, config, passphrase, member, None).await {
+            Ok(admission) => admission,
+            Err(error) => {
+                // The clock there, or here, may be wrong, and the token was spent on the certificate that is there.
+                if error.is_refusal() {
+                    let kept = kept.keep(config, passphrase, &SystemEntropy::default());
+                    kept.map_err(|error| usage(&error))?;
+                }
+                return Err(error.within(why));
+            }
+        };
+        let given = self.handed_over(&admission).await?;
+        Ok((admission, given))
     }
 
     /// By a certificate that the token is good for.

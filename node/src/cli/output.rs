@@ -31,6 +31,11 @@ impl CliError {
         Self { code: 3, text: text.to_string() }
     }
 
+    /// Whether somebody who was asked said no.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.code == 3
+    }
+
     /// A run that did not pass, by the number of its ending.
     pub(crate) fn ended(code: u8, text: impl Display) -> Self {
         Self { code, text: text.to_string() }

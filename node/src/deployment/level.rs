@@ -5,11 +5,14 @@
 //! no such file, and so it may be in the moment in which the level rises, where another node's entry comes before word
 //! of the rise.
 //!
-//! **Invariants:** the level that is noted never falls; it is on disk before this node may write entries of it; no program
-//! notes more than it knows, and so shuts itself out. **Not here:** which level the cluster is at (`cluster`), the format
+//! **Invariants:** the level that is noted never falls; it is on disk before this node may write entries of it, where the
+//! disk takes it; no program notes more than it knows, and so shuts itself out. **Not here:** which level the cluster is at (`cluster`), the format
 //! of the directory (`deployment`).
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 use fieldmesh_domain::placement::LEVEL;
 
@@ -17,6 +20,8 @@ use super::{DeploymentError, file};
 use crate::files;
 
 const FILE: &str = "level";
+/// A node that starts and one that hears of a rise are one.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Whether this program knows all that may be here.
 pub(super) fn check(dir: &Path) -> Result<(), DeploymentError> {
@@ -32,6 +37,7 @@ pub(super) fn check(dir: &Path) -> Result<(), DeploymentError> {
 /// # Errors
 /// Where the file cannot be written.
 pub(crate) fn raise(dir: &Path, level: u32) -> Result<(), DeploymentError> {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (path, level) = (dir.join(FILE), u64::from(level.min(LEVEL)));
     if files::read_mark(&path).is_some_and(|noted| noted >= level) {
         return Ok(());
