@@ -56,7 +56,7 @@ use actix_web::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use self::connections::{CONNECTIONS_MAX, serve};
+use self::connections::{Limits, serve};
 use crate::{
     again::Waypoints, backup::Holder, bucket::Rates, chaos::Chaos, issuer::Issuer,
     ledger::HeadSigner, node::Node, rotation::Rotation, status::StatusBoard,
@@ -120,7 +120,7 @@ impl Web {
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let handle = run(address, move || {
-            serve(listener, Some(tls), workers, CONNECTIONS_MAX, move || {
+            serve(listener, Some(tls), workers, Limits::default(), move || {
                 App::new().wrap(from_fn(body::in_time)).configure(|app| routes(app, &shared))
             })
         })?;
@@ -134,7 +134,7 @@ impl Web {
     pub fn start_public(listener: TcpListener, shared: Shared) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let handle = run(address, move || {
-            serve(listener, None, 1, CONNECTIONS_MAX, move || {
+            serve(listener, None, 1, Limits::default(), move || {
                 App::new().wrap(from_fn(body::in_time)).configure(|app| public::only(app, &shared))
             })
         })?;

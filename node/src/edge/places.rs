@@ -90,6 +90,12 @@ impl Places {
         table.free() < table.limit / 2 || table.of(prefix(from)) >= self.most / UNPROVEN
     }
 
+    /// Whether more than half of all places are taken.
+    pub(crate) fn are_scarce(&self) -> bool {
+        let table = self.table();
+        table.free() < table.limit / 2
+    }
+
     /// A place for who comes from there, or none where it has its share.
     pub(crate) fn take(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
         let from = prefix(from);

@@ -3,8 +3,10 @@
 //! Whoever sends the head of a request a byte at a time, or nothing after its first packet, holds a connection for as
 //! long as it is waited for. So that nobody holds all of them, and with them what operators would stop a run of chaos by,
 //! an address has at most as many as are free ([`Places`]); one more is closed as soon as it was accepted, before TLS.
-//! **Invariants:** a connection has a place from its first moment to its last; the head of its first request and its
-//! handshake have a deadline. **Not here:** how long a body may take (`body`), who is asking (`operator`).
+//! Shares even out only as places come free again, and a connection can be kept alive for ever by a request, or a byte,
+//! now and then: where more than half of the places are taken, one that has lasted long ends, and its place goes to
+//! whoever has fewer. **Invariants:** a connection has a place from its first moment to its last; the head of its first
+//! request and its handshake have a deadline. **Not here:** how long a body may take (`body`), who is asking (`operator`).
 
 use std::{
     fmt,
@@ -32,12 +34,30 @@ use futures_util::future::LocalBoxFuture;
 use super::PeerChain;
 use crate::edge::places::Places;
 
+/// What the connections of a worker may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    connections: usize,
+    /// Until the head of a connection's first request is there.
+    head: Duration,
+    /// How long a connection may last where more than half of them are taken.
+    age: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: CONNECTIONS_MAX, head: HEAD, age: AGE }
+    }
+}
+
 /// Connections per worker; an enrollment holds one for a few milliseconds.
-pub(super) const CONNECTIONS_MAX: usize = 4096;
+const CONNECTIONS_MAX: usize = 4096;
 /// Three round trips of a device that is 1 s away, and as long again.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// The head of a connection's first request is a packet or two.
 const HEAD: Duration = Duration::from_secs(5);
+/// Longer than operators' lists and devices' attachments take; what was cut off is asked for again.
+const AGE: Duration = Duration::from_secs(60);
 /// Whoever was answered and does not close is not waited for.
 const DISCONNECT: Duration = Duration::from_secs(1);
 
@@ -46,7 +66,7 @@ pub(super) fn serve<A, I, S, B>(
     listener: TcpListener,
     tls: Option<rustls::ServerConfig>,
     workers: usize,
-    connections: usize,
+    limits: Limits,
     app: A,
 ) -> io::Result<Server>
 where
@@ -64,7 +84,7 @@ where
     max_concurrent_tls_connect(CONNECTIONS_MAX);
     let builder = Server::build()
         .workers(workers)
-        .max_concurrent_connections(connections)
+        .max_concurrent_connections(limits.connections)
         .disable_signals()
         .shutdown_timeout(2);
     let stopping = builder.graceful_shutdown_signal();
@@ -73,32 +93,32 @@ where
             let app = app().into_factory().map_err(|error| error.into().error_response());
             let stopping = stopping.clone();
             let acceptor = TlsAcceptorConfig::default().handshake_timeout(HANDSHAKE);
-            let inner = protocol(move || {
+            let inner = protocol(limits.head, move || {
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
             .on_connect_ext(remember_peer)
             .finish(map_config(app, |()| AppConfig::default()))
             .rustls_0_23_with_config(tls.clone(), acceptor);
-            Shares { inner, places: Places::new(connections) }
+            Shares { inner, age: limits.age, places: Places::new(limits.connections) }
         })?,
         None => builder.listen("http", listener, move || {
             let app = app().into_factory().map_err(|error| error.into().error_response());
             let stopping = stopping.clone();
-            let inner = protocol(move || {
+            let inner = protocol(limits.head, move || {
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
             .finish(map_config(app, |()| AppConfig::default()))
             .tcp();
-            Shares { inner, places: Places::new(connections) }
+            Shares { inner, age: limits.age, places: Places::new(limits.connections) }
         })?,
     };
     Ok(builder.run())
 }
 
 /// HTTP, with a deadline for all that is waited for; idle connections end with the server.
-fn protocol<T, S, F>(stopping: impl Fn() -> F + 'static) -> HttpServiceBuilder<T, S>
+fn protocol<T, S, F>(head: Duration, stopping: impl Fn() -> F + 'static) -> HttpServiceBuilder<T, S>
 where
     S: ServiceFactory<Request, Config = ()>,
     S::Error: Into<Response<BoxBody>> + 'static,
@@ -108,7 +128,7 @@ where
 {
     HttpServiceBuilder::default()
         .graceful_shutdown_signal(stopping)
-        .client_request_timeout(HEAD)
+        .client_request_timeout(head)
         .client_disconnect_timeout(DISCONNECT)
         .tcp_nodelay(true)
 }
@@ -123,6 +143,7 @@ fn remember_peer(stream: &TlsStream<TcpStream>, extensions: &mut Extensions) {
 /// A worker's service, which begins with no connection of whoever has its share.
 struct Shares<T> {
     inner: T,
+    age: Duration,
     places: Arc<Places>,
 }
 
@@ -138,8 +159,8 @@ where
     type Future = LocalBoxFuture<'static, Result<Self::Service, Self::InitError>>;
 
     fn new_service(&self, (): ()) -> Self::Future {
-        let (made, places) = (self.inner.new_service(()), Arc::clone(&self.places));
-        Box::pin(async move { made.await.map(|inner| Shares { inner, places }) })
+        let (made, age, places) = (self.inner.new_service(()), self.age, Arc::clone(&self.places));
+        Box::pin(async move { made.await.map(|inner| Shares { inner, age, places }) })
     }
 }
 
@@ -162,11 +183,26 @@ where
             return Box::pin(ready(Ok(())));
         };
         let served = self.inner.call(stream);
+        let (age, places) = (self.age, Arc::clone(&self.places));
         Box::pin(async move {
-            let ended = served.await;
+            let ended = tokio::select! {
+                biased;
+                ended = served => ended,
+                () = until_it_is_in_the_way(age, &places) => Ok(()),
+            };
             drop(place);
             ended
         })
+    }
+}
+
+/// Ends where places are scarce and a connection has lasted so long, or twice, or thrice.
+async fn until_it_is_in_the_way(age: Duration, places: &Places) {
+    loop {
+        tokio::time::sleep(age).await;
+        if places.are_scarce() {
+            return;
+        }
     }
 }
 
@@ -176,7 +212,7 @@ mod tests {
 
     use std::net::SocketAddr;
 
-    use actix_web::{App, HttpResponse, web};
+    use actix_web::{App, HttpResponse, dev::ServerHandle, web};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpSocket,
@@ -185,6 +221,7 @@ mod tests {
 
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(60);
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
 
     /// A connection from an address of this machine, on which this was said.
@@ -204,16 +241,45 @@ mod tests {
         text
     }
 
+    /// A server with eight places, of which slow heads are waited for longer than a test lasts.
+    fn server(age: Duration) -> (SocketAddr, ServerHandle) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let app = || App::new().default_service(web::to(HttpResponse::Ok));
+        let limits = Limits { connections: 8, head: LONG, age };
+        let server = serve(listener, None, 1, limits, app).unwrap();
+        let handle = server.handle();
+        actix_web::rt::spawn(server);
+        (to, handle)
+    }
+
+    async fn is_served(from: [u8; 4], to: SocketAddr) {
+        let served = async {
+            while !answer(connect(from, to, REQUEST).await).await.starts_with("HTTP/1.1 200") {}
+        };
+        timeout(LONG, served).await.unwrap();
+    }
+
+    /// By a byte now and then a connection is kept for ever, and four addresses hold all there are.
+    #[actix_web::test]
+    async fn connections_that_last_make_place_where_it_is_scarce() {
+        let (to, handle) = server(Duration::from_millis(200));
+        let mut slow = Vec::new();
+        for (last, places) in [(1, 4), (2, 2), (3, 1), (4, 1)] {
+            for _ in 0..places {
+                slow.push(connect([127, 0, 0, last], to, b"GET / HT").await);
+            }
+        }
+        is_served([127, 0, 0, 5], to).await;
+        drop(slow);
+        handle.stop(false).await;
+    }
+
     #[actix_web::test]
     async fn an_address_with_slow_heads_leaves_places_to_others() {
         const SLOW: [u8; 4] = [127, 0, 0, 1];
         const OTHER: [u8; 4] = [127, 0, 0, 2];
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let to = listener.local_addr().unwrap();
-        let app = || App::new().default_service(web::to(HttpResponse::Ok));
-        let server = serve(listener, None, 1, 8, app).unwrap();
-        let handle = server.handle();
-        actix_web::rt::spawn(server);
+        let (to, handle) = server(LONG);
         let mut slow = Vec::new();
         for _ in 0..4 {
             slow.push(connect(SLOW, to, b"GET / HT").await);
@@ -225,10 +291,7 @@ mod tests {
         let other = answer(connect(OTHER, to, REQUEST).await).await;
         assert!(other.starts_with("HTTP/1.1 200"), "others are served: {other}");
         drop(slow);
-        let again = async {
-            while !answer(connect(SLOW, to, REQUEST).await).await.starts_with("HTTP/1.1 200") {}
-        };
-        timeout(Duration::from_secs(30), again).await.unwrap();
+        is_served(SLOW, to).await;
         handle.stop(false).await;
     }
 }
