@@ -52,6 +52,8 @@ fn asked(history: &History, operations: &Operations<'_>, since_us: u64) -> BTree
 pub(super) fn recovery(history: &History, operations: &Operations<'_>) -> Found {
     let mut found = Found::default();
     let Some(scenario) = history.scenario() else { return found };
+    let wrong: fn(&mut Found, Vec<usize>, String) =
+        if is_left_broken(history) { Found::not_mended } else { Found::broken };
     let (mut last, mut leaders, mut unknown) = (None, BTreeMap::new(), BTreeMap::new());
     for (at, entry) in history.entries.iter().enumerate() {
         match &entry.what {
@@ -64,15 +66,15 @@ pub(super) fn recovery(history: &History, operations: &Operations<'_>) -> Found 
                 leaders.remove(group);
                 unknown.insert(*group, (*answered, *of));
             }
-            What::Down { node, why } => {
-                let whom = node.map_or("the cluster".to_owned(), |node| format!("node {node}"));
-                found.broken(vec![at], format!("{whom}: {why}"));
+            What::Down { node: Some(node), why } => {
+                found.broken(vec![at], format!("node {node}: {why}"));
+            }
+            What::Down { node: None, why } => {
+                wrong(&mut found, vec![at], format!("the cluster: {why}"));
             }
             _ => {}
         }
     }
-    let wrong: fn(&mut Found, Vec<usize>, String) =
-        if is_left_broken(history) { Found::not_mended } else { Found::broken };
     for (group, (at, node)) in leaders {
         if node.is_none() {
             wrong(&mut found, vec![at], format!("group {group} has no leader in the end"));

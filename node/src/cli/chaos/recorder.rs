@@ -40,8 +40,6 @@ struct Inner {
     known: BTreeMap<String, u64>,
     /// Something is down that the run did not take out.
     is_down: bool,
-    /// There was something that the run itself could not do.
-    has_failed: bool,
     is_ended: bool,
     failed: Option<String>,
     /// Why nobody is to be struck any more.
@@ -55,19 +53,9 @@ impl Recorder {
             file.map_err(|error| CliError::failed(format!("{}: {error}", path.display())))?;
         let watch = Watch::new(scenario);
         let (entries, operations, is_down, is_ended) = (0, 0, false, false);
-        let (known, has_failed, failed, over) = (BTreeMap::new(), false, None, None);
-        let inner = Inner {
-            file,
-            watch,
-            entries,
-            operations,
-            known,
-            is_down,
-            has_failed,
-            is_ended,
-            failed,
-            over,
-        };
+        let (known, failed, over) = (BTreeMap::new(), None, None);
+        let inner =
+            Inner { file, watch, entries, operations, known, is_down, is_ended, failed, over };
         Ok(Self { begun: Instant::now(), inner: Mutex::new(inner) })
     }
 
@@ -126,11 +114,6 @@ impl Recorder {
         self.lock().over.get_or_insert(why);
     }
 
-    /// Whether the run itself could not do something until now.
-    pub(super) fn has_failed(&self) -> bool {
-        self.lock().has_failed
-    }
-
     /// How long it is worth waiting until all is well, for which so long is granted.
     pub(super) fn patience(&self, granted: Duration) -> Duration {
         if self.lock().is_down { granted.min(WITHOUT_ONE) } else { granted }
@@ -154,7 +137,6 @@ impl Inner {
         }
         self.watch.see(entry);
         self.is_down |= matches!(entry.what, What::Down { .. });
-        self.has_failed |= matches!(entry.what, What::Harness { .. });
         let written = entry.line().map_err(|error| error.to_string()).and_then(|line| {
             self.file.append(format!("{line}\n").as_bytes()).map_err(|error| error.to_string())
         });

@@ -10,7 +10,6 @@ use fieldmesh_chaos::{
     Limits, Scenario, Timeline,
     history::{VERSION, What},
 };
-use futures_util::future::join_all;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
@@ -40,7 +39,7 @@ use crate::{
     files,
     issuer::sha256,
     os::SystemClock,
-    web::{cluster::ClusterView, est::hex},
+    web::est::hex,
 };
 
 /// The ledger, while it is verified.
@@ -53,8 +52,6 @@ const ASKED_BEHIND: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A cluster that was broken is whole again within this.
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
-/// A node that does not answer its operators within this cannot be asked.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is run.
 pub(super) struct Work<'a> {
@@ -206,7 +203,7 @@ async fn on(
     asking.iter().for_each(tokio::task::JoinHandle::abort);
     served(&load, recorder, Duration::from_millis(scenario.recover_within_ms)).await;
     if let Err(error) = settled(ground, recorder).await {
-        recorder.note(unsettled(&error, recorder.has_failed(), answers(&nodes).await));
+        recorder.note(What::Down { node: None, why: error.to_string() });
     }
     prober::end(&probing, &nodes, recorder).await;
     let tickets = load.tickets();
@@ -282,44 +279,5 @@ async fn settled(ground: &Ground<'_>, recorder: &Recorder) -> Result<(), CliErro
     match timeout(recorder.patience(SETTLED_WITHIN), ground.settled()).await {
         Ok(settled) => settled,
         Err(_) => Err(CliError::failed("the cluster does not settle")),
-    }
-}
-
-/// Whether a node answers its operators.
-async fn answers(nodes: &Nodes) -> bool {
-    let asked = nodes.all().into_values().map(async |node| {
-        let told = timeout(ANSWERS_WITHIN, node.api.get::<ClusterView>("/v1/cluster")).await;
-        told.is_ok_and(|view| view.is_ok())
-    });
-    join_all(asked).await.contains(&true)
-}
-
-/// What the history says of a cluster that is not whole: the product has a fault only where the run has mended all that it
-/// broke, and somebody says that it is not whole.
-fn unsettled(error: &CliError, has_failed: bool, is_answered: bool) -> What {
-    if has_failed {
-        let why = format!("{error}, and before that the run itself failed");
-        return What::Harness { why };
-    }
-    if !is_answered {
-        let why = format!("no node answers whether the cluster is whole: {error}");
-        return What::Harness { why };
-    }
-    What::Down { node: None, why: error.to_string() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cluster_that_nobody_could_ask_or_mend_is_not_called_down() {
-        let error = CliError::failed("the cluster does not settle");
-        let down = What::Down { node: None, why: error.to_string() };
-        assert_eq!(unsettled(&error, false, true), down);
-        for (has_failed, is_answered) in [(true, true), (true, false), (false, false)] {
-            let what = unsettled(&error, has_failed, is_answered);
-            assert!(matches!(what, What::Harness { .. }), "{what:?}");
-        }
     }
 }
