@@ -25,6 +25,8 @@ const MEMORY_MIN: u64 = 32 << 20;
 /// to need from one look to the next.
 const SLACK: u64 = 8 << 20;
 const LIMIT: &str = "memory.limit_in_bytes";
+/// 1 where the kernel kills nobody for want of memory.
+const WAITS: &str = "memory.oom_control";
 
 /// What a node may have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -234,7 +236,18 @@ pub(super) fn limit(number: u64, share: Share) -> Result<(), String> {
         }
     }
     if let Some(of) = usable(MEMORY) {
-        of.told(number, &memory(of.version, share.taken_mib, held(&of, number)?))?;
+        let held = held(&of, number)?;
+        if of.version == Version::First {
+            let is_taken = share.taken_mib > 0;
+            if is_taken && held.needed() >= held.all {
+                return Err(format!(
+                    "node {number} holds no pages of files that it does not use, and cgroup v1 takes nothing else"
+                ));
+            }
+            // Whoever needs more at once waits until it has it, and is not killed for it.
+            of.told(number, &(WAITS, u8::from(is_taken).to_string()))?;
+        }
+        of.told(number, &memory(of.version, share.taken_mib, held))?;
     }
     Ok(())
 }
