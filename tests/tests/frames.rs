@@ -14,6 +14,7 @@ use std::{collections::BTreeSet, fmt::Debug};
 use fieldmesh_actors::commit::{Cause, SlotMove};
 use fieldmesh_domain::{Command, EntityId, EntityKind, RejectionCode, desk};
 use fieldmesh_node::{
+    backup::{archive::Manifest, cut::Edges},
     consensus::{
         codec, transfer,
         wire::{Answer, Request, addressee},
@@ -280,6 +281,8 @@ fn is_understood(choice: u8, bytes: &[u8]) -> bool {
         13 => wire::decode::<SlotRows>(bytes).is_ok(),
         14 => wire::decode::<bool>(bytes).is_ok(),
         15 => wire::decode::<ByteVec>(bytes).is_ok(),
+        16 => wire::decode::<Manifest>(bytes).is_ok(),
+        17 => wire::decode::<Edges>(bytes).is_ok(),
         _ => false,
     }
 }
@@ -322,5 +325,5 @@ fn what_fuzzing_begins_with_is_understood() {
         assert_eq!(is_good, !name.to_string_lossy().starts_with("bad-"), "{name:?}");
         kinds.insert(*choice);
     }
-    assert_eq!(kinds, (0..=15).collect());
+    assert_eq!(kinds, (0..=17).collect());
 }

@@ -392,8 +392,7 @@ fn is_asked(
     let asked = rate.saturating_mul(until_us.saturating_sub(from_us)) / 1_000_000;
     let has_begun = figures.first_us(probe.query).is_some_and(|first_us| first_us <= from_us);
     match probe.mode {
-        // Where something is broken from the first moment on, nothing was before it.
-        Mode::Sot | Mode::Eot | Mode::Edge => until_us > from_us,
+        Mode::Sot | Mode::Eot | Mode::Edge => true,
         Mode::Continuous | Mode::OnFault => has_begun && asked >= ASKED_MIN,
     }
 }

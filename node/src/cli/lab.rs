@@ -354,11 +354,6 @@ impl Lab {
         groups::limit(number, share)
     }
 
-    /// What a node from which memory was taken cannot live without it has again.
-    pub(in crate::cli) fn relent(&self, number: u64) -> Result<(), String> {
-        groups::relent(number)
-    }
-
     /// From now on every sync of a process fails, as on a device that is broken.
     pub(in crate::cli) async fn break_disk(&self, process: Option<u32>) -> Result<(), CliError> {
         let process = process.ok_or_else(|| CliError::failed("the node does not run"))?;

@@ -108,13 +108,7 @@ pub(crate) async fn promote(args: &PromoteArgs, output: &Output) -> Result<(), C
         return Err(error);
     }
     // Whatever was still on its way is shut out now: the last word that there is.
-    let data = match data {
-        Data::Copies(first) => {
-            let last = Copies::freeze_again(&api, &lost, &id, &first).await;
-            Data::Copies(last.map_err(|error| error.within(OUT))?)
-        }
-        data => data,
-    };
+    let data = data.again(&lost, &api, &id).await.map_err(|error| error.within(OUT))?;
     let record = record(&api).await?;
     let promoting = Promoting { config: &config, api: &api, home, record, restoring, output };
     let placed = promoting.place(&data, &new).await;
@@ -195,6 +189,16 @@ impl<'a> Data<'a> {
                 Ok(Self::Backup(archive))
             }
             other => Err(CliError::failed(format!("policy {other} is of a later release"))),
+        }
+    }
+
+    /// As it is by now.
+    async fn again(self, lost: &LostView, api: &Api, id: &str) -> Result<Self, CliError> {
+        match self {
+            Self::Copies(first) => {
+                Copies::freeze_again(api, lost, id, &first).await.map(Self::Copies)
+            }
+            data => Ok(data),
         }
     }
 

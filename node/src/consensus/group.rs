@@ -215,22 +215,10 @@ impl Group {
         let raft = raft.map_err(|error| raft_error(error.to_string()))?;
         // Until it is known how far its log is.
         raft.runtime_config().elect(floor.floor.is_none());
-        let (tell, leading) = watch::channel(None);
-        let lost = tell.clone();
-        let watching = Runtime::scope(options.seed, async {
-            raft.on_leader_change(
-                move |leader| {
-                    tell.send_replace(Some(leader.term));
-                    async {}
-                },
-                move |_| {
-                    lost.send_replace(None);
-                    async {}
-                },
-            )
-        });
+        let (leading, watching) =
+            Runtime::scope(options.seed, async { watch_leading(&raft) }).await;
         let backlog = Backlog::watched_by(&part, &raft, pulse);
-        let _watching = (Arc::new(watching.await), backlog, part);
+        let _watching = (Arc::new(watching), backlog, part);
         begin(&raft, &options, &floor).await.map_err(raft_error)?;
         Runtime::scope(options.seed, async { watch_over(group, &raft, Arc::clone(&on_fatal)) })
             .await;
@@ -417,6 +405,23 @@ impl Group {
             tracing::warn!(group = self.group, %error, "the group did not stop cleanly");
         }
     }
+}
+
+/// The term that this node leads in, for as long as the handle is there.
+fn watch_leading(raft: &Raft) -> (watch::Receiver<Option<u64>>, WatchChangeHandle<Types>) {
+    let (tell, leading) = watch::channel(None);
+    let lost = tell.clone();
+    let watching = raft.on_leader_change(
+        move |leader| {
+            tell.send_replace(Some(leader.term));
+            async {}
+        },
+        move |_| {
+            lost.send_replace(None);
+            async {}
+        },
+    );
+    (leading, watching)
 }
 
 /// Founds a fresh group, or stands at once where nobody else votes.

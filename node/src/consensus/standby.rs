@@ -14,6 +14,7 @@ use openraft_rt::watch::WatchReceiver as _;
 use tokio::time::Instant;
 
 use super::{
+    LogId,
     freeze::{Frozen, NotHeld},
     group::Group,
     install,
@@ -48,16 +49,17 @@ impl Group {
         let (term, last, committed, known) = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
-            let index = |id: &Option<super::LogId>| id.as_ref().map_or(0, |id| id.index);
+            let index = |id: &Option<LogId>| id.as_ref().map(|id| id.index);
             (
                 metrics.vote.leader_id.term,
                 metrics.last_log_index.unwrap_or(0),
                 index(&metrics.local_committed),
-                index(&metrics.cluster_committed),
+                index(&metrics.cluster_committed).unwrap_or(0),
             )
         };
         let wait = self.raft.wait(Some(APPLIED_WITHIN));
-        let waited = wait.applied_index_at_least(Some(committed), "to be frozen").await;
+        // Of nothing that has come nothing is applied: that is not waited for.
+        let waited = wait.applied_index_at_least(committed, "to be frozen").await;
         waited.map_err(|_| NotHeld::Lapsed { group })?;
         let table = self.table.checkpoint().map_err(store)?;
         let applied = install::found(&*table).map_err(store)?.applied;

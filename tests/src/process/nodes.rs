@@ -19,8 +19,10 @@ use crate::live::until;
 
 use super::{Finished, Launch, Server, fieldmesh, namespaces::Network, run, text};
 
-/// Numbers of a cluster's nodes are below this: then sixteen clusters of a process have their own addresses.
+/// Numbers of a cluster's nodes are below this.
 const NODES_MAX: u64 = 16;
+/// Clusters whose nodes have addresses of their own.
+const CLUSTERS_MAX: u64 = 15;
 /// As many as let two nodes out of three lead some each.
 pub const SHARDS: u32 = 4;
 const PASSPHRASE: &str = "a passphrase for one test";
@@ -73,7 +75,8 @@ impl Nodes {
         let root = TempDir::new().unwrap();
         std::fs::write(root.path().join("passphrase"), PASSPHRASE).unwrap();
         static CLUSTERS: AtomicU64 = AtomicU64::new(0);
-        let first = NODES_MAX * CLUSTERS.fetch_add(1, Ordering::Relaxed);
+        // In a process with many tests the first are over when their addresses come again.
+        let first = NODES_MAX * (CLUSTERS.fetch_add(1, Ordering::Relaxed) % CLUSTERS_MAX);
         let (running, regions, moved) = Default::default();
         let (network, settings, programs, more) =
             (None, BTreeMap::new(), BTreeMap::new(), more.to_vec());

@@ -150,9 +150,6 @@ impl State {
             lab.limit(node, share)?;
             made.shares.insert(node, share);
         }
-        for (node, _) in made.shares.iter().filter(|(_, share)| share.taken_mib > 0) {
-            lab.relent(*node)?;
-        }
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! Control groups of nodes, by which they have less of the processor and of the memory.
 //!
 //! Of the kernel's two versions of them a controller is in one: in the first, each is mounted for itself or with some
-//! others; in the second, all are in one place, and have to be handed to groups below the first.
+//! others; in the second, all are in one place, and have to be handed to groups below the first. Memory is taken by the
+//! second alone, where whoever needs more waits for it: the first takes only pages of files, and kills whoever needs more.
 //!
 //! **Invariants:** each group has one node's process and no other; a group ends with the laboratory, and that of a
 //! process that was killed when the next one is made. **Not here:** how much they are to have (`chaos::kernel`).
@@ -21,13 +22,6 @@ const MEMORY: &str = "memory";
 const PERIOD_US: u64 = 100_000;
 /// No node runs in less.
 const MEMORY_MIN: u64 = 32 << 20;
-/// So much above what it needs a node is left where one that needs more than it may have is killed: more than it comes
-/// to need from one look to the next.
-const SLACK: u64 = 8 << 20;
-const LIMIT: &str = "memory.limit_in_bytes";
-/// 1 where the kernel kills nobody for want of memory.
-const WAITS: &str = "memory.oom_control";
-
 /// What a node may have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::cli) struct Share {
@@ -95,7 +89,9 @@ impl Hierarchy {
                     return Some(format!("{root} has no cpu.cfs_quota_us of cgroup v1"));
                 }
             }
-            Version::First => {}
+            Version::First => {
+                return Some(format!("{root} is of cgroup v1, which kills whoever needs more"));
+            }
             Version::Second => {
                 let has = |file: &str| {
                     let text = files::read(&self.root.join(file)).unwrap_or_default();
@@ -149,51 +145,11 @@ fn processor(version: Version, rivals: u64) -> Vec<Order> {
     }
 }
 
-/// What a node holds, and how much of that the kernel can take back: what it has of files.
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    all: u64,
-    of_files: u64,
-}
-
-impl Held {
-    /// With less it may be killed.
-    fn needed(self) -> u64 {
-        self.all.saturating_sub(self.of_files).saturating_add(SLACK)
-    }
-}
-
-/// By what a node has so much memory less than it holds; as much as there is where nothing is taken.
-fn memory(version: Version, taken_mib: u64, held: Held) -> Order {
-    let left = held.all.saturating_sub(taken_mib << 20).max(MEMORY_MIN);
-    let is_free = taken_mib == 0;
-    match version {
-        // Whoever needs more is killed, which is not what was asked for.
-        Version::First => {
-            let left = left.max(held.needed());
-            (LIMIT, if is_free { "-1".to_owned() } else { left.to_string() })
-        }
-        // Above it the kernel takes pages back and makes the node wait; it does not kill it.
-        Version::Second => {
-            ("memory.high", if is_free { "max".to_owned() } else { left.to_string() })
-        }
-    }
-}
-
-/// A figure of those that the kernel lists, a name and a number each line; 0 where it does not.
-fn figure(list: &str, name: &str) -> u64 {
-    let of = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
-    list.lines().find_map(of).unwrap_or(0)
-}
-
-fn held(of: &Hierarchy, number: u64) -> Result<Held, String> {
-    let all = match of.version {
-        Version::First => "memory.usage_in_bytes",
-        Version::Second => "memory.current",
-    };
-    let (all, list) = (bytes(&of.says(number, all)?)?, of.says(number, "memory.stat")?);
-    // What is in use is asked for again at once.
-    Ok(Held { all, of_files: figure(&list, "inactive_file") })
+/// By what a node that holds so much has so much less; as much as there is where nothing is taken.
+fn memory(taken_mib: u64, held: u64) -> Order {
+    let left = held.saturating_sub(taken_mib << 20).max(MEMORY_MIN);
+    // Above it the kernel takes pages back and makes the node wait; it does not kill it.
+    ("memory.high", if taken_mib == 0 { "max".to_owned() } else { left.to_string() })
 }
 
 fn bytes(said: &str) -> Result<u64, String> {
@@ -236,31 +192,10 @@ pub(super) fn limit(number: u64, share: Share) -> Result<(), String> {
         }
     }
     if let Some(of) = usable(MEMORY) {
-        let held = held(&of, number)?;
-        if of.version == Version::First {
-            let is_taken = share.taken_mib > 0;
-            if is_taken && held.needed() >= held.all {
-                return Err(format!(
-                    "node {number} holds no pages of files that it does not use, and cgroup v1 takes nothing else"
-                ));
-            }
-            // Whoever needs more at once waits until it has it, and is not killed for it.
-            of.told(number, &(WAITS, u8::from(is_taken).to_string()))?;
-        }
-        of.told(number, &memory(of.version, share.taken_mib, held))?;
+        let held = bytes(&of.says(number, "memory.current")?)?;
+        of.told(number, &memory(share.taken_mib, held))?;
     }
     Ok(())
-}
-
-/// Memory was taken from a node: what it needs more by now it has, where it would be killed for want of it.
-pub(super) fn relent(number: u64) -> Result<(), String> {
-    let of = usable(MEMORY).filter(|of| of.version == Version::First);
-    let Some(of) = of else { return Ok(()) };
-    let (given, needed) = (bytes(&of.says(number, LIMIT)?)?, held(&of, number)?.needed());
-    if needed <= given {
-        return Ok(());
-    }
-    of.told(number, &(LIMIT, needed.to_string()))
 }
 
 /// Ends the groups of processes that are no more; those of this one too, once its nodes have ended.
