@@ -29,7 +29,7 @@ use super::{
     LogId, Outcome, Proposal, Raft, Runtime, Types,
     backlog::Backlog,
     install, left,
-    log_store::{self, LogStore},
+    log_store::{self, End, LogStore},
     machine::{Machine, Observer},
     network::Peers,
     service::Members,
@@ -144,7 +144,7 @@ pub enum ProposeError {
 #[derive(Clone)]
 struct Floor {
     floor: Option<LogId>,
-    log: LogStore,
+    log: End,
 }
 
 impl Floor {
@@ -195,7 +195,7 @@ impl Group {
         let (health, pulse) = (part.health(), part.pulse());
         let log_store = LogStore::open(group, Arc::clone(&log), writer).map_err(store)?;
         let floor = left::floor(group, &*log).map_err(store)?;
-        let floor = Floor { floor, log: log_store.clone() };
+        let floor = Floor { floor, log: log_store.end() };
         let mut machine =
             Machine::open(options.shard, Arc::clone(&table), pulse.clone()).map_err(store)?;
         if let Some(observer) = options.observer.clone() {

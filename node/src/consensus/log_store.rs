@@ -167,6 +167,17 @@ pub fn check(
     }
 }
 
+/// The end of a group's log.
+#[derive(Clone)]
+pub(super) struct End(Arc<Shared>);
+
+impl End {
+    /// The last entry that came, maybe not on disk yet.
+    pub(super) fn newest(&self) -> Option<LogId> {
+        self.0.lock().last
+    }
+}
+
 impl LogStore {
     /// Reads what the table holds of the group.
     ///
@@ -187,9 +198,9 @@ impl LogStore {
         self.shared.lock()
     }
 
-    /// The last entry that came, maybe not on disk yet.
-    pub(super) fn newest(&self) -> Option<LogId> {
-        self.lock().last
+    /// How far it is, for who looks on and must not keep the log's writer from ending.
+    pub(super) fn end(&self) -> End {
+        End(Arc::clone(&self.shared))
     }
 
     /// Entries from one on, before another: as many as have so many bytes, one at least. None where the
