@@ -81,7 +81,7 @@ const FAULTS_UNDER: &[(&str, &str)] = &[
     ("drift", "at = \"23s\"\nfor = \"3s\"\npick = \"random\"\nppm = 50000"),
     ("cpu", "at = \"23s\"\nfor = \"2s\"\npick = \"random\"\nthreads = 1"),
     ("memory", "at = \"27s\"\nfor = \"2s\"\npick = \"random\"\nmib = 16"),
-    ("bandwidth", "at = \"27s\"\nfor = \"3s\"\npick = \"all\"\nrate_kbit = 200"),
+    ("bandwidth", "at = \"27s\"\nfor = \"3s\"\npick = \"random\"\nrate_kbit = 64"),
 ];
 
 const REST: &str = r#"
