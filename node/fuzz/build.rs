@@ -28,7 +28,7 @@ const TAKEN: &[Taken] = &[
         module: "attachments",
         file: "web/attachments.rs",
         uses: JSON,
-        items: &["struct EnclosureView"],
+        items: &["struct EnclosureView", "impl std::fmt::Debug for EnclosureView"],
     },
     Taken {
         module: "authorities",
