@@ -61,6 +61,7 @@ enum Command {
     },
     Waiting(oneshot::Sender<usize>),
     Close,
+    End(oneshot::Sender<SessionParts>),
 }
 
 /// A running device.
@@ -133,6 +134,17 @@ impl Client {
     pub async fn close(&self) {
         // Already ended is as good.
         drop(self.commands.send(Command::Close).await);
+    }
+
+    /// Ends the client once its events are read, and gives back what its session was made of: with another certificate
+    /// it goes on where it was, and what it has received it takes no second time.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`].
+    pub async fn end(&self) -> Result<SessionParts, ClientError> {
+        let (reply, parts) = oneshot::channel();
+        self.commands.send(Command::End(reply)).await.map_err(|_| ClientError::Ended)?;
+        parts.await.map_err(|_| ClientError::Ended)
     }
 }
 

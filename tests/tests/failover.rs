@@ -18,7 +18,8 @@ use std::{
 };
 
 use fieldmesh_device::{
-    Client, Event, Mail, Others, outbox::ENTRIES_MAX, spawn, spawn_among, transport, wire::close,
+    Client, ClientConfig, Event, Mail, Others, outbox::ENTRIES_MAX, spawn, spawn_among, transport,
+    wire::close,
 };
 use fieldmesh_tests::{
     link::{Link, Weather},
@@ -142,6 +143,26 @@ async fn a_request_to_a_node_that_died_is_receipted_by_another_and_once() {
     assert!(waited < Duration::from_secs(2), "{waited:?}");
     assert_eq!(scene.reception.taken(), [(node(2), id)]);
     device.hears_no_more_of(id).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_was_ended_goes_on_with_what_it_remembers() {
+    let scene = Scene::new(Weather::FAIR);
+    scene.node(1, Manners::Unavailable);
+    scene.node(2, Manners::Serves);
+    let config = scene.reception.device(scene.link.endpoint(phone(1), None), node(1));
+    let (endpoint, tls) = (config.endpoint.clone(), Arc::clone(&config.tls));
+    let (before, _events) = spawn(config);
+    let id = before.request(&request_body()).await.unwrap();
+    let session = before.end().await.unwrap();
+    assert!(before.request(&request_body()).await.is_err(), "one of the two has the outbox");
+    let server_name = "localhost".into();
+    let addr = node(2);
+    let (client, events) =
+        spawn(ClientConfig { session, endpoint, addr, server_name, tls, symmetric: false });
+    let mut device = Device { client, events };
+    device.receipted(id).await;
+    assert_eq!(scene.reception.taken(), [(node(2), id)]);
 }
 
 #[tokio::test(start_paused = true)]

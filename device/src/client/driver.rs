@@ -8,7 +8,7 @@
 use std::{collections::VecDeque, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, sleep_until, timeout},
 };
 
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     outbox::ENTRIES_MAX,
-    session::{Event, Received, Session, Step, Transmit},
+    session::{Event, Received, Session, SessionParts, Step, Transmit},
     transport::{self, Connection, Endpoint, TransportError},
     wire::{Reply, ServiceKeys, close},
 };
@@ -67,8 +67,8 @@ pub(super) struct Driver {
     pub(super) clock: crate::Clock,
 }
 
-/// Why the driver stops.
-struct Closed;
+/// The driver stops; somebody may want what its session was made of.
+struct Closed(Option<oneshot::Sender<SessionParts>>);
 
 /// How a connection, or an attempt at one, ended.
 struct End {
@@ -79,17 +79,29 @@ struct End {
 
 impl Driver {
     pub(super) async fn run(mut self) {
+        let Closed(wanted) = self.go_on().await;
+        if let Some(wanted) = wanted {
+            for event in self.untold {
+                // Whoever reads no more knows what it has read.
+                drop(self.events.send(event).await);
+            }
+            drop(wanted.send(self.session.into_parts()));
+        }
+    }
+
+    /// From one node to the next, until it is closed.
+    async fn go_on(&mut self) -> Closed {
         loop {
             let end = match self.open().await {
                 Ok(Ok(connection)) => {
                     self.settle_doubt();
                     match self.attend(&connection).await {
                         Ok(end) => end,
-                        Err(Closed) => return,
+                        Err(closed) => return closed,
                     }
                 }
                 Ok(Err(error)) => self.not_opened(&error),
-                Err(Closed) => return,
+                Err(closed) => return closed,
             };
             self.session.disconnected();
             self.tell(vec![Event::Disconnected { reason: end.reason }]);
@@ -97,9 +109,9 @@ impl Driver {
                 self.tell(vec![Event::Refused { reason }]);
             }
             if let Some(round) = self.addresses.next(end.outcome)
-                && self.pause(round).await.is_err()
+                && let Err(closed) = self.pause(round).await
             {
-                return;
+                return closed;
             }
         }
     }
@@ -311,7 +323,8 @@ impl Driver {
 
     fn command(&mut self, command: Option<Command>) -> Result<(), Closed> {
         match command {
-            None | Some(Command::Close) => Err(Closed),
+            None | Some(Command::Close) => Err(Closed(None)),
+            Some(Command::End(wanted)) => Err(Closed(Some(wanted))),
             Some(Command::Compose { said, correlation, body, reply }) => {
                 let began = Instant::now();
                 let composed = self.session.compose(said, correlation, body);

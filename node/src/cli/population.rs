@@ -12,8 +12,11 @@ use std::{
 
 use fieldmesh_actors::seams::{Clock as _, Entropy as _};
 use fieldmesh_device::{
-    Client, ClientConfig, ClientError, Event, enroll, keys::DeviceKeys, outbox::MemoryOutbox,
-    session::SessionParts, spawn, wire,
+    Client, ClientConfig, ClientError, Event, enroll,
+    keys::DeviceKeys,
+    outbox::{MemoryOutbox, Outbox},
+    session::SessionParts,
+    spawn, wire,
 };
 use fieldmesh_domain::{
     EntityId,
@@ -177,8 +180,17 @@ impl Population {
         Ok(Enrolled { id: *id, credentials, root: renewed.root })
     }
 
-    /// Starts the device's client.
+    /// Starts the device's client, which remembers nothing.
     pub fn connect(&self, enrolled: Enrolled) -> Result<Device, CliError> {
+        self.connect_with(enrolled, Box::new(MemoryOutbox::default()))
+    }
+
+    /// Starts the device's client with what it remembers.
+    pub(super) fn connect_with(
+        &self,
+        enrolled: Enrolled,
+        outbox: Box<dyn Outbox>,
+    ) -> Result<Device, CliError> {
         let Enrolled { id, credentials, root } = enrolled;
         let leaf = credentials.chain.first().ok_or_else(|| device_failed("no certificate"))?;
         let signer = SoftwareSigner::from_pkcs8(&credentials.pkcs8, leaf).map_err(device_failed)?;
@@ -198,7 +210,7 @@ impl Population {
             me: id,
             keys,
             trust,
-            outbox: Box::new(MemoryOutbox::default()),
+            outbox,
             clock: clock(),
             entropy: Arc::new(|bytes| SystemEntropy::default().fill(bytes)),
         };

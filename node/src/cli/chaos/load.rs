@@ -207,8 +207,8 @@ impl Load {
         self.population.enroll(id).await
     }
 
-    /// A device goes on with its next certificate, which it gets by the one that has ended; what it could not send
-    /// before stays unsent.
+    /// A device goes on with its next certificate, which it gets by the one that has ended, and with what it
+    /// remembers: mail whose acknowledgement did not arrive comes again, and is taken once.
     pub(super) async fn renew(&mut self, ending: &Ending) -> Result<(), CliError> {
         let mut tries = 0;
         let renewed = loop {
@@ -219,18 +219,19 @@ impl Load {
             }
             tokio::time::sleep(RENEW_EVERY).await;
         };
-        // Before it connects: what it hears from then on is right.
+        let of = |(id, _): &&(EntityId, Client)| *id == ending.device;
+        let before = lock(&self.shared.clients).iter().find(of).map(|(_, client)| client.clone());
+        let Some(before) = before else { return Ok(()) };
+        let outbox = before.end().await.map_err(CliError::failed)?.outbox;
+        // Between the two: what it hears from then on is right.
         self.shared.recorder.note(What::Renewed { device: ending.device.to_string() });
-        let device = self.population.connect(renewed)?;
-        let mut client = device.client.clone();
-        self.tasks.push(tokio::spawn(live(device, Work::Accepts, self.seen.clone())));
-        for (id, now) in lock(&self.shared.clients).iter_mut() {
+        let device = self.population.connect_with(renewed, outbox)?;
+        for (id, client) in lock(&self.shared.clients).iter_mut() {
             if *id == ending.device {
-                std::mem::swap(now, &mut client);
+                *client = device.client.clone();
             }
         }
-        // The one before.
-        client.close().await;
+        self.tasks.push(tokio::spawn(live(device, Work::Accepts, self.seen.clone())));
         Ok(())
     }
 
