@@ -25,6 +25,11 @@ fn is_abroad_of(wanted: &Placed) -> impl Fn(u64) -> bool {
     move |node| is_of_a_region && node != 1
 }
 
+/// What node 1 sees of a group whose nodes are all there, and all at home.
+fn all_well<'a>(replicas: &'a Replicas, refused: &'a BTreeSet<u64>) -> Seen<'a> {
+    Seen { me: 1, replicas, has_caught_up: &|_| true, is_abroad: &|_| false, refused }
+}
+
 fn step_of(me: u64, replicas: &Replicas, caught_up: &[u64], wanted: &Placed) -> Step {
     let has_caught_up = |node: u64| caught_up.contains(&node);
     let (refused, is_abroad) = (BTreeSet::new(), is_abroad_of(wanted));
@@ -56,14 +61,7 @@ fn a_leader_that_is_to_go_hands_over_first() {
     // Who did not take it is passed over; where nobody takes it, the group changes under the leader.
     let refused_by = |refused: &[u64]| {
         let (replicas, refused) = (replicas(&[now.0], now.1, true), set(refused));
-        let seen = Seen {
-            me: 1,
-            replicas: &replicas,
-            has_caught_up: &|_| true,
-            is_abroad: &|_| false,
-            refused: &refused,
-        };
-        next(&seen, &without, None)
+        next(&all_well(&replicas, &refused), &without, None)
     };
     assert_eq!(refused_by(&[2]), Step::HandTo(3));
     assert_eq!(refused_by(&[2, 3]), Step::SetVoters(set(&[2, 3, 4])));
@@ -74,13 +72,7 @@ fn a_leader_that_is_to_go_hands_over_first() {
     let now: (&[u64], &[u64]) = (&[4, 5, 6], &[1, 2]);
     assert_eq!(step(1, now, &[4, 5, 6], &moved), Step::HandTo(4));
     let (replicas, refused) = (replicas(&[&[4, 5, 6]], &[1, 2], true), set(&[4, 5, 6]));
-    let seen = Seen {
-        me: 1,
-        replicas: &replicas,
-        has_caught_up: &|_| true,
-        is_abroad: &|_| false,
-        refused: &refused,
-    };
+    let seen = all_well(&replicas, &refused);
     assert_eq!(next(&seen, &moved, None), Step::RemoveLearners(set(&[2])));
     assert_eq!(step(4, (&[4, 5, 6], &[1]), &[], &moved), Step::RemoveLearners(set(&[1])));
 }
@@ -120,25 +112,11 @@ fn a_copy_goes_once_the_one_in_its_place_is_whole() {
     assert_eq!(step_of(1, &replicas(&[&[1]], &[2, 3], true), &[2], &placement), gone);
     // At home nobody waits for another: that one may be down for long.
     let (now, refused) = (replicas(&[&[1, 2, 3]], &[4, 5], true), BTreeSet::new());
-    let seen = Seen {
-        me: 1,
-        replicas: &now,
-        has_caught_up: &|node| node != 5,
-        is_abroad: &|_| false,
-        refused: &refused,
-    };
+    let seen = Seen { has_caught_up: &|node| node != 5, ..all_well(&now, &refused) };
     let gone = Step::RemoveLearners(set(&[4]));
     assert_eq!(next(&seen, &wanted(&[1, 2, 3], &[5]), None), gone);
     // Whoever waits for a copy still hands on what is meant for another.
-    let (now, refused) = (replicas(&[&[1, 2, 3]], &[4, 5], true), BTreeSet::new());
-    let there = |node: u64| node != 5;
-    let seen = Seen {
-        me: 1,
-        replicas: &now,
-        has_caught_up: &there,
-        is_abroad: &|_| true,
-        refused: &refused,
-    };
+    let seen = Seen { is_abroad: &|_| true, ..seen };
     assert_eq!(next(&seen, &wanted(&[1, 2, 3], &[5]), Some(2)), Step::HandTo(2));
 }
 
