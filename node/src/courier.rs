@@ -158,8 +158,12 @@ impl NodeCourier {
 
     /// Whom to ask about a shard that has no replica here.
     fn guess(&self, shard: ShardId) -> Option<u64> {
-        let hinted = read(&self.hints).get(&shard).copied();
-        hinted.or_else(|| self.known.placed(shard)?.voters.first().copied())
+        self.hinted(shard).or_else(|| self.known.placed(shard)?.voters.first().copied())
+    }
+
+    /// Who leads a shard that has no replica here, as was found out last.
+    fn hinted(&self, shard: ShardId) -> Option<u64> {
+        read(&self.hints).get(&shard).copied()
     }
 
     /// A node that was asked does not lead: the one that it named may, or the next that votes.

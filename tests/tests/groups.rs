@@ -6,6 +6,9 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "groups/asked.rs"]
+mod asked;
+
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
@@ -20,7 +23,7 @@ use fieldmesh_actors::{
     commit::{Proposal, Settle},
     seams::{Courier as _, Pending},
 };
-use fieldmesh_domain::placement::Home;
+use fieldmesh_domain::placement::{AUTHORITY, Home};
 use fieldmesh_node::{
     cluster,
     consensus::{
@@ -48,7 +51,10 @@ use fieldmesh_tests::{
 };
 use tokio::task::JoinHandle;
 
-const GROUP: u32 = 7;
+use asked::{Answers, told};
+
+/// That of a region's authority, by which a node knows whether it hears its region.
+const GROUP: u32 = AUTHORITY;
 /// A tenth of these entries stays behind a snapshot.
 const SNAPSHOT_EVERY: u64 = 100;
 const SLOW: Duration = Duration::from_secs(30);
@@ -66,6 +72,7 @@ struct Node {
 struct Running {
     mesh: Arc<Mesh>,
     group: Group,
+    courier: Arc<NodeCourier>,
     serving: JoinHandle<()>,
     writer: tokio::sync::oneshot::Receiver<()>,
 }
@@ -127,7 +134,11 @@ impl Cluster {
         mesh.set_members(&self.members);
         let engine: Arc<dyn Engine> = Arc::new(node.disk.clone());
         let services = Members::new(Arc::clone(&engine), node.number);
-        let serving = tokio::spawn(Arc::clone(&mesh).run(Arc::clone(&services) as _));
+        let voters: BTreeSet<u64> = self.members.iter().map(|member| member.number).collect();
+        let courier = NodeCourier::new(node.number, Some(Arc::clone(&mesh)), told(&voters));
+        let (members, answers) = (Arc::clone(&services), Arc::clone(&courier));
+        let answers = Arc::new(Answers { members, courier: answers });
+        let serving = tokio::spawn(Arc::clone(&mesh).run(answers));
         let log = engine.open("log", Role::Log).unwrap();
         let (failed, number) = (Arc::clone(&self.failed), node.number);
         let on_fatal: OnFatal =
@@ -146,26 +157,34 @@ impl Cluster {
             snapshot_every: SNAPSHOT_EVERY,
             fills_forgetful: false,
             observer: None,
-            voters: (1..=self.members.len() as u64).collect::<BTreeSet<_>>(),
+            voters,
             peers: Some((Arc::clone(&mesh), services)),
         };
         let group = Group::start(options, &*engine, log, log_writer, on_fatal).await.unwrap();
-        node.running = Some(Running { mesh, group, serving, writer });
+        courier.add_group(GROUP, group.clone());
+        node.running = Some(Running { mesh, group, courier, serving, writer });
     }
 
     /// Ends a node at once; its disk stays.
     async fn stop(&mut self, number: u64) {
         let node = self.nodes.iter_mut().find(|node| node.number == number).unwrap();
-        let Running { mesh, group, serving, writer } = node.running.take().unwrap();
+        let Running { mesh, group, courier, serving, writer } = node.running.take().unwrap();
         serving.abort();
         mesh.shut();
+        courier.remove_group(GROUP);
         group.stop().await;
-        drop((group, mesh));
+        drop((group, courier, mesh));
         tokio::time::timeout(SLOW, writer).await.expect("the writer ends").ok();
     }
 
     fn running(&self) -> impl Iterator<Item = (u64, &Group)> {
         self.nodes.iter().filter_map(|node| Some((node.number, &node.running.as_ref()?.group)))
+    }
+
+    /// A node that runs.
+    fn node(&self, number: u64) -> &Running {
+        let node = self.nodes.iter().find(|node| node.number == number).unwrap();
+        node.running.as_ref().unwrap()
     }
 
     fn group(&self, number: u64) -> &Group {
@@ -481,7 +500,7 @@ async fn a_follower_whose_storage_fails_is_noticed() {
     let noticed = async || cluster.failed.lock().unwrap().pop();
     let (number, why) = until("somebody notices", noticed).await;
     assert_eq!(number, follower);
-    assert!(why.contains("of group 7"), "{why}");
+    assert!(why.contains(&format!("of group {GROUP}")), "{why}");
 }
 
 /// Somebody with a member's certificate who keeps to no rules, on each class of streams: what is malformed

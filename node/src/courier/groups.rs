@@ -3,6 +3,8 @@
 //! **Invariant:** what is said of a group was confirmed by its leader just now. **Not here:** asking entities (`courier`),
 //! changing a group (`crate::replicas`).
 
+use std::collections::BTreeSet;
+
 use fieldmesh_actors::commit::ShardId;
 use fieldmesh_domain::placement::Home;
 use tokio::time::Instant;
@@ -85,14 +87,18 @@ impl NodeCourier {
         None
     }
 
-    /// Finds who leads a shard that has no replica here: only a leader answers.
+    /// Finds who leads a shard that has no replica here: only a leader answers. Whoever did last is asked first, then those
+    /// that are to vote, and then the others of the region: until a group is as it is wanted, one that is to leave it may lead
+    /// it, for as long as those in its place need to catch up.
     pub(super) async fn find_leader(&self, shard: ShardId) -> Option<u64> {
         let ways = self.ways.as_ref()?;
         let voters = self.known.placed(shard)?.voters;
-        for voter in voters.into_iter().filter(|voter| *voter != self.number) {
-            if ways.look(voter, shard).await.is_some() {
-                write(&self.hints).insert(shard, voter);
-                return Some(voter);
+        let all = self.hinted(shard).into_iter().chain(voters).chain(self.neighbours());
+        let mut asked = BTreeSet::from([self.number]);
+        for node in all.filter(|node| asked.insert(*node)) {
+            if ways.look(node, shard).await.is_some() {
+                write(&self.hints).insert(shard, node);
+                return Some(node);
             }
         }
         None
