@@ -4,7 +4,8 @@
 //! A node that does not cannot write what its devices say, and might not hear that one of them was revoked;
 //! so the edge sends devices on to other nodes until it is back. **Invariants:** a node that starts is cut off until
 //! it hears its region, as devices may have been revoked while it was away, and any other one only after a while
-//! without any answer; who comes back takes devices once it has what was decided meanwhile.
+//! without any answer, or with a replica that is told nothing; who comes back takes devices once it has what was decided
+//! meanwhile.
 //!
 //! A region may hear itself, and have been given up by the others meanwhile: a node that does not hear the placement
 //! group asks every other one, and is told by whoever it reaches. **Not here:** what the edge does then (`edge`), what a
@@ -65,12 +66,14 @@ pub fn keep(courier: Arc<NodeCourier>, cut_off_after: Duration) -> (Contact, Joi
         let mut heard = Heard::begin(is_alone, Instant::now(), cut_off_after);
         loop {
             let was_in = *tell.borrow();
-            let is_heard = if was_in {
+            let is_answered = if was_in {
                 courier.look(authority).await.is_some()
             } else {
                 // By what its replica lacks it would take who was revoked meanwhile.
                 courier.catch_up(authority).await
             };
+            // Who is revoked next is heard by the replica, whoever else answers.
+            let is_heard = is_answered && courier.is_fed(authority);
             let is_in = heard.is_in(is_heard, Instant::now()) || is_planted(Mutant::ServesCutOff);
             if is_in != was_in {
                 tell.send_replace(is_in);

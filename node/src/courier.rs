@@ -5,8 +5,8 @@
 //! another node leads or the way there was interrupted; so a device notices nothing of that but time.
 //!
 //! **Invariants:** an ask that may have been written is repeated only where its cause makes that safe;
-//! asks from outside enter only with a credit. **Not here:** sockets (`edge`, `mesh`), retries of outbox
-//! rows (`fieldmesh_actors::outbox`).
+//! asks from outside enter only with a credit; a replica here that whoever leads does not feed is not believed for long.
+//! **Not here:** sockets (`edge`, `mesh`), retries of outbox rows (`fieldmesh_actors::outbox`).
 
 mod admission;
 mod groups;
@@ -64,7 +64,7 @@ pub struct NodeCourier {
     abroad: RwLock<BTreeMap<ShardId, Far>>,
     sessions: RwLock<Sessions>,
     known: Arc<Cluster>,
-    /// Who leads a shard that has no replica here, as far as was found out.
+    /// Who leads a shard of which no replica here is fed, as far as was found out.
     hints: RwLock<BTreeMap<ShardId, u64>>,
     ways: Option<Ways>,
     notices: Notices,
@@ -121,6 +121,8 @@ impl NodeCourier {
     /// A group runs here: it knows who leads the shard.
     pub fn add_group(&self, shard: ShardId, group: Group) {
         write(&self.groups).insert(shard, group);
+        // What was found out without it may be old by the time that it is not fed any more.
+        write(&self.hints).remove(&shard);
     }
 
     /// A group does not run here any more; its shard must have ended.
@@ -142,15 +144,27 @@ impl NodeCourier {
         read(&self.groups).get(&shard).cloned()
     }
 
-    /// Whether a replica is here and hears of what is new.
+    /// The same, where whoever leads feeds it. One that is not yet let into the group, or was taken out and does not know
+    /// it, would name for ever who led once, or nobody.
+    fn fed(&self, shard: ShardId) -> Option<Group> {
+        self.group(shard).filter(Group::is_fed)
+    }
+
+    /// Whether a replica is here and is to hear of what is new.
     pub fn has_replica(&self, shard: ShardId) -> bool {
         self.group(shard).is_some()
+    }
+
+    /// Whether what a group decides comes here, where a replica is to be here.
+    pub fn is_fed(&self, shard: ShardId) -> bool {
+        self.group(shard).is_none_or(|group| group.is_fed())
     }
 
     /// The other node that leads a shard, as far as is known here.
     fn other_leader(&self, shard: ShardId) -> Option<u64> {
         let leader = match self.group(shard) {
-            Some(group) => group.leader(),
+            Some(group) if group.is_fed() => group.leader(),
+            Some(unfed) => self.hinted(shard).or_else(|| unfed.leader()),
             None => self.guess(shard),
         };
         leader.filter(|leader| *leader != self.number && self.ways.is_some())
@@ -161,20 +175,23 @@ impl NodeCourier {
         self.hinted(shard).or_else(|| self.known.placed(shard)?.voters.first().copied())
     }
 
-    /// Who leads a shard that has no replica here, as was found out last.
+    /// Who leads a shard of which no replica here is fed, as was found out last.
     fn hinted(&self, shard: ShardId) -> Option<u64> {
         read(&self.hints).get(&shard).copied()
     }
 
     /// A node that was asked does not lead: the one that it named may, or the next that votes.
     fn astray(&self, shard: ShardId, asked: u64, hint: Option<u64>) {
-        if self.group(shard).is_some() {
+        if self.fed(shard).is_some() {
             return;
         }
-        let voters = self.known.placed(shard).map_or_else(Vec::new, |placed| placed.voters);
+        // Where this node led once, or is to vote, it is not to ask itself.
+        let is_other = |node: &u64| *node != self.number;
+        let mut voters = self.known.placed(shard).map_or_else(Vec::new, |placed| placed.voters);
+        voters.retain(is_other);
         let next = voters.iter().position(|voter| *voter == asked).map_or(0, |at| at + 1);
         let next = voters.get(next).or(voters.first()).copied();
-        if let Some(next) = hint.or(next) {
+        if let Some(next) = hint.filter(is_other).or(next) {
             write(&self.hints).insert(shard, next);
         }
     }

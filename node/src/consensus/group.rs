@@ -53,6 +53,10 @@ const KEPT_PART: u64 = 10;
 /// Largest log entry: a commit above it is a bug of the proposer, and is refused before the log.
 pub const ENTRY_BYTES_MAX: usize = 1 << 20;
 
+/// A replica that no leader spoke to for so long is not fed: an election takes less, and whoever leads speaks several
+/// times a second.
+const FED_WITHIN: Duration = Duration::from_secs(5);
+
 /// How a group is started.
 pub struct GroupOptions {
     pub group: GroupId,
@@ -163,6 +167,8 @@ pub struct Group {
     pub(super) leading: watch::Receiver<Option<u64>>,
     health: watch::Receiver<Health>,
     floor: Floor,
+    /// When it was started, or ended to lead.
+    led_until: watch::Receiver<Instant>,
     on_fatal: OnFatal,
     /// Taken by who holds the group still: meanwhile nothing is proposed.
     pub(super) gate: Arc<RwLock<()>>,
@@ -215,7 +221,7 @@ impl Group {
         let raft = raft.map_err(|error| raft_error(error.to_string()))?;
         // Until it is known how far its log is.
         raft.runtime_config().elect(floor.floor.is_none());
-        let (leading, watching) =
+        let (leading, led_until, watching) =
             Runtime::scope(options.seed, async { watch_leading(&raft) }).await;
         let backlog = Backlog::watched_by(&part, &raft, pulse);
         let _watching = (Arc::new(watching), backlog, part);
@@ -235,6 +241,7 @@ impl Group {
             leading,
             health,
             floor,
+            led_until,
             on_fatal,
             gate,
             members,
@@ -396,6 +403,15 @@ impl Group {
         self.members.as_ref()?.heard(self.group)
     }
 
+    /// Whether whoever leads feeds the replica here, as far as can be told so soon: this node leads itself, or heard another
+    /// leader a moment ago. Who was taken out of a group is told no more of it, not even that it was: what it knows of the
+    /// group stays as it is for ever.
+    pub fn is_fed(&self) -> bool {
+        let led_until = *self.led_until.borrow();
+        let last = self.heard().map_or(led_until, |heard| heard.max(led_until));
+        last.elapsed() < FED_WITHIN || self.led().is_some()
+    }
+
     /// Stops the group; its storage stays as it is.
     pub async fn stop(&self) {
         if let Some(members) = &self.members {
@@ -407,9 +423,12 @@ impl Group {
     }
 }
 
-/// The term that this node leads in, for as long as the handle is there.
-fn watch_leading(raft: &Raft) -> (watch::Receiver<Option<u64>>, WatchChangeHandle<Types>) {
+/// The term that this node leads in, and when it ended to lead, or now; for as long as the handle is there.
+fn watch_leading(
+    raft: &Raft,
+) -> (watch::Receiver<Option<u64>>, watch::Receiver<Instant>, WatchChangeHandle<Types>) {
     let (tell, leading) = watch::channel(None);
+    let (ended, led_until) = watch::channel(Instant::now());
     let lost = tell.clone();
     let watching = raft.on_leader_change(
         move |leader| {
@@ -417,11 +436,12 @@ fn watch_leading(raft: &Raft) -> (watch::Receiver<Option<u64>>, WatchChangeHandl
             async {}
         },
         move |_| {
+            ended.send_replace(Instant::now());
             lost.send_replace(None);
             async {}
         },
     );
-    (leading, watching)
+    (leading, led_until, watching)
 }
 
 /// Founds a fresh group, or stands at once where nobody else votes.

@@ -87,9 +87,9 @@ impl NodeCourier {
         None
     }
 
-    /// Finds who leads a shard that has no replica here: only a leader answers. Whoever did last is asked first, then those
-    /// that are to vote, and then the others of the region: until a group is as it is wanted, one that is to leave it may lead
-    /// it, for as long as those in its place need to catch up.
+    /// Finds who leads a shard of which no replica here is fed: only a leader answers. Whoever did last is asked first, then
+    /// those that are to vote, and then the others of the region: until a group is as it is wanted, one that is to leave it
+    /// may lead it, for as long as those in its place need to catch up.
     pub(super) async fn find_leader(&self, shard: ShardId) -> Option<u64> {
         let ways = self.ways.as_ref()?;
         let voters = self.known.placed(shard)?.voters;

@@ -114,7 +114,7 @@ impl NodeCourier {
     /// Ends a while after another node than this one leads. One that was killed answers nothing, and its
     /// connection takes long to die.
     pub(super) async fn until_deposed(&self, shard: ShardId, node: u64) {
-        let Some(group) = self.group(shard) else { return pending().await };
+        let Some(group) = self.fed(shard) else { return pending().await };
         let mut leader = Some(node);
         while leader.is_none_or(|leader| leader == node) {
             match group.next_leader(leader).await {

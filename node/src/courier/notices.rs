@@ -26,7 +26,9 @@ use tokio::{
 };
 
 use super::{
-    Abroad, NodeCourier, Notice, Place, read,
+    Abroad, NodeCourier, Notice, Place,
+    moves::LOOK_EVERY,
+    read,
     wire::{self, FRAME_BYTES_MAX, Opening, Tally},
     write,
 };
@@ -40,11 +42,11 @@ const WAITING_MAX: usize = 4096;
 /// Between two attempts to reach a node that must be told something.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
-/// How often it is asked who leads a shard that has no replica here: what a device that is connected here
+/// How often it is asked who leads a shard of which no replica here is fed: what a device that is connected here
 /// may wait longer for its mail than others.
 const FIND_EVERY: Duration = Duration::from_millis(500);
-/// How long it is believed that the same one leads: a replica here may have been let go meanwhile, and without one a
-/// change may be missed.
+/// How long it is believed that the same one leads: a replica here may have been let go meanwhile, or be fed no more, and
+/// without one a change may be missed.
 const BELIEVED_FOR: Duration = Duration::from_secs(5);
 /// Between two tallies. Two have to differ before a node is asked to tell again, so that what is on its way,
 /// and a session that is about to end, comes first.
@@ -118,23 +120,35 @@ impl NodeCourier {
         }
     }
 
-    /// Ends when another node leads than `before`, or nobody. A replica here knows at once; without one,
-    /// those who vote are asked.
+    /// Ends when another node leads than `before`, or nobody. A replica here that is fed knows at once; without one,
+    /// others are asked.
     async fn next_leader(&self, shard: ShardId, before: Option<u64>) -> Option<u64> {
         loop {
-            let replica = self.group(shard);
+            let replica = self.fed(shard);
             let next = match &replica {
                 Some(group) => match timeout(BELIEVED_FOR, group.next_leader(before)).await {
                     Ok(next) => next,
                     Err(_) => continue,
                 },
-                None => Some(self.find_leader(shard).await).filter(|found| *found != before),
+                None => tokio::select! {
+                    biased;
+                    found = self.find_leader(shard) => Some(found).filter(|found| *found != before),
+                    // It knows better, and sooner than whoever does not answer.
+                    () = self.until_fed(shard) => continue,
+                },
             };
             match next {
                 Some(next) => return next,
                 // Not changed; or the replica has ended, and the next look is without it.
                 None => tokio::time::sleep(FIND_EVERY).await,
             }
+        }
+    }
+
+    /// Ends when a replica here is fed; where none is here, not before one is.
+    async fn until_fed(&self, shard: ShardId) {
+        while self.fed(shard).is_none() {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 

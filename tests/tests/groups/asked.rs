@@ -2,7 +2,7 @@
 //!
 //! **Not here:** what members of a group tell each other (the parent), asking entities (`cluster`).
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use fieldmesh_actors::seams::Pending;
 use fieldmesh_domain::{
@@ -12,6 +12,7 @@ use fieldmesh_domain::{
 use fieldmesh_node::{
     cluster,
     consensus::service,
+    contact,
     courier::{
         NodeCourier,
         wire::{self, FRAME_BYTES_MAX, Opening},
@@ -20,8 +21,12 @@ use fieldmesh_node::{
     store::rows,
 };
 use fieldmesh_tests::{live::until, mesh::identity, pki::REGION};
+use tokio::time::timeout;
 
-use super::{Cluster, GROUP};
+use super::{Cluster, GROUP, SLOW};
+
+/// Three questions.
+const CUT_OFF_AFTER: Duration = Duration::from_secs(3);
 
 /// A node, as far as others ask it of groups.
 pub(super) struct Answers {
@@ -86,4 +91,44 @@ async fn who_has_no_replica_finds_a_leader_that_is_not_wanted() {
     };
     until("it finds who leads", finds).await;
     following.abort();
+}
+
+/// Takes a node out of the group, which it is not told: it knows last that it does not vote.
+async fn let_go(cluster: &Cluster, leader: u64, gone: u64) {
+    let stay: BTreeSet<u64> = (1..=3).filter(|node| *node != gone).collect();
+    cluster.group(leader).set_voters(&stay).await.unwrap();
+    let follows = async || (cluster.group(gone).replicas().voters == stay).then_some(());
+    until("it does not vote any more", follows).await;
+    cluster.group(leader).remove_learners(&BTreeSet::from([gone])).await.unwrap();
+}
+
+/// By what it knew last it would ask who led then, and for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_not_fed_any_more_finds_who_leads_by_asking_others() {
+    let (cluster, [leader, next, gone]) = Cluster::led().await;
+    let_go(&cluster, leader, gone).await;
+    cluster.group(leader).hand_to(next).await.unwrap();
+    let courier = &cluster.node(gone).courier;
+    assert_eq!(cluster.group(gone).leader(), Some(leader), "it hears of no other");
+    let finds = async || {
+        let (node, _) = courier.look(GROUP).await?;
+        (node == next).then_some(())
+    };
+    until("it finds who leads", finds).await;
+    assert!(!courier.is_fed(GROUP), "what was decided since is not here");
+}
+
+/// Whoever leads the region's authority answers it, and does not tell it who is revoked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_not_fed_any_more_does_not_hear_its_region() {
+    let (cluster, [leader, _, gone]) = Cluster::led().await;
+    let courier = Arc::clone(&cluster.node(gone).courier);
+    let (mut contact, asking) = contact::keep(courier, CUT_OFF_AFTER);
+    let heard = timeout(SLOW, contact.wait_for(|is_in| *is_in)).await;
+    heard.expect("it hears its region").unwrap();
+    let_go(&cluster, leader, gone).await;
+    let cut_off = timeout(SLOW, contact.wait_for(|is_in| !*is_in)).await;
+    cut_off.expect("it is cut off").unwrap();
+    assert!(cluster.node(gone).courier.look(GROUP).await.is_some(), "though it is answered");
+    asking.abort();
 }
