@@ -113,6 +113,10 @@ async fn wanted(group: &Group, courier: &NodeCourier) -> Option<(Placed, u64)> {
 
 /// Whether nothing was changed since a map that this node goes by. Who just came to lead may know the map of before:
 /// by that it could bring somebody back who has left by now, and whom nobody will hear of again.
+///
+/// While the placement group has no majority nobody can say so, and no change is begun, though a voter that is to be
+/// replaced may be dead: the group does with one voter less for so long, which costs no data, where a change by a map of
+/// before may. Who is to have the place is for the placement group to say anyway.
 async fn is_the_last(epoch: u64, courier: &NodeCourier) -> bool {
     courier.catch_up(PLACEMENT).await && courier.known().known().epoch == epoch
 }
