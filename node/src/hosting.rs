@@ -289,8 +289,8 @@ impl Hosting {
                 }
             }
             for shard in here.into_iter().filter(|shard| *shard != PLACEMENT) {
-                if self.has_left(shard).await {
-                    self.end_group(shard).await;
+                if let Some(by) = self.has_left(shard).await {
+                    self.end_group(shard, by).await;
                 }
             }
             if let Err(error) = self.tidy_up().await {
@@ -303,11 +303,14 @@ impl Hosting {
         }
     }
 
-    /// Whether a group is neither wanted here nor has this node. It may be wanted here again by the time that its leader
-    /// has answered.
-    async fn has_left(&self, shard: ShardId) -> bool {
+    /// Whether a group is neither wanted here nor has this node, by which of its entries. It may be wanted here again by
+    /// the time that its leader has answered.
+    async fn has_left(&self, shard: ShardId) -> Option<u64> {
         let is_wanted = || self.wanted().contains(&shard);
-        !is_wanted() && self.options.courier.is_let_go(shard).await && !is_wanted()
+        if is_wanted() {
+            return None;
+        }
+        self.options.courier.let_go(shard).await.filter(|_| !is_wanted())
     }
 
     /// Removes what is on disk of groups that have let this node go, maybe while it did not run.
@@ -315,7 +318,7 @@ impl Hosting {
         let HostingOptions { log, .. } = &self.options;
         for shard in left::begun(&**log)? {
             let is_here = self.with(|running| running.contains_key(&shard));
-            if !is_here && self.has_left(shard).await {
+            if !is_here && self.has_left(shard).await.is_some() {
                 self.leave(shard).await?;
             }
         }
@@ -336,7 +339,9 @@ impl Hosting {
         Ok(())
     }
 
-    async fn end_group(&self, shard: ShardId) {
+    /// Ends a group that has left by one of its entries. Where the map here is an old one, it may have let this node in
+    /// again since its leader answered, and counted on what is here: then that stays, and nothing is lost but a moment.
+    async fn end_group(&self, shard: ShardId, by: u64) {
         let ended = self.running.write().unwrap_or_else(PoisonError::into_inner).remove(&shard);
         let Some(ended) = ended else { return };
         for task in &ended.tasks {
@@ -347,6 +352,9 @@ impl Hosting {
         }
         self.options.courier.remove_group(shard);
         ended.group.stop().await;
+        if ended.group.has_since(by, self.options.number) {
+            return;
+        }
         if let Err(error) = self.leave(shard).await {
             // It is found there again.
             tracing::error!(shard, %error, "the log of a group that has left is not removed");

@@ -4,7 +4,8 @@
 //! follow, let it vote once it has caught up, take one out, hand leadership on. Nothing that matters is remembered
 //! between the steps, so whoever leads next goes on from whatever is there.
 //!
-//! **Invariants:** a group changes by one step at a time, and by the last map; it is handed only to a voter that answered just
+//! **Invariants:** a group changes by one step at a time, by the last map, and only once its leader has an entry of its own
+//! term committed; it is handed only to a voter that answered just
 //! now, has what there is and may lead it, and to one that did not take it only after a while again; a node whose disk
 //! does not do well keeps nothing that another could lead, and one of another region nothing that one at
 //! home could. **Not here:** which step is next (`step`), who is wanted (`domain::placement`), how a group
@@ -237,6 +238,9 @@ async fn advance(
     let known = courier.known().known();
     let next = || step::next_of(group, &known, me, &aim.wanted, aim.preferred, &refused.now());
     let step = next();
+    if step.is_change() && !group.may_change() {
+        return BTreeSet::new();
+    }
     // Out of two halves it goes wherever the placement group is: both are configurations that it had.
     let is_whole = group.replicas().halves.len() == 1;
     if step.is_change()

@@ -430,6 +430,22 @@ async fn who_left_and_is_let_in_again_votes_for_nobody_who_has_less_than_it_had(
     assert!(cluster.group(behind).applied() > acknowledged);
 }
 
+/// Or it would remove what it has acknowledged since, by what a leader said before that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_let_in_again_since_a_leader_let_it_go_knows_that() {
+    let (cluster, [leader, other, third]) = Cluster::led().await;
+    let (leads, own) = (cluster.group(leader), cluster.group(third));
+    leads.set_voters(&BTreeSet::from([leader, other])).await.unwrap();
+    leads.remove_learners(&BTreeSet::from([third])).await.unwrap();
+    let said = leads.read_index().await.unwrap();
+    assert!(!own.has_since(said, third));
+    leads.add_learners(&BTreeSet::from([third])).await.unwrap();
+    leads.set_voters(&BTreeSet::from([leader, other, third])).await.unwrap();
+    cluster.agree().await;
+    own.stop().await;
+    assert!(own.has_since(said, third), "whoever ended hears of nothing more");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_was_away_for_long_gets_a_snapshot() {
     let mut cluster = Cluster::of(3).await;

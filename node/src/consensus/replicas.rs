@@ -93,14 +93,11 @@ impl Group {
     /// Waits until this node, as it leads in a term, has applied the first entry of that: whatever was committed
     /// before is applied then. False once the term is over.
     pub async fn has_begun(&self, term: u64) -> bool {
-        let begins = |now: &RaftMetrics<Types>| {
-            let is_applied = now.last_applied.is_some_and(|id| id.leader_id.term == term);
-            now.current_term == term && now.replication.is_some() && is_applied
-        };
         // What is seen here may be older than that this node leads.
         let wait = self.raft.wait(None);
-        let seen = wait.metrics(|now| now.current_term > term || begins(now), "the term's begin");
-        seen.await.is_ok_and(|now| begins(&now))
+        let begun = |now: &RaftMetrics<Types>| now.current_term > term || begins(now, term);
+        let seen = wait.metrics(begun, "the term's begin");
+        seen.await.is_ok_and(|now| begins(&now, term))
     }
 
     /// The term that this member is in once everything that was proposed here before is in the log, or refused; none
@@ -159,6 +156,25 @@ impl Group {
     /// Whether no change of the configuration is under way.
     pub fn is_settled(&self) -> bool {
         self.replicas().is_settled()
+    }
+
+    /// Whether a node is in the group by a configuration behind this entry, as far as this member has heard: of one that
+    /// has stopped, of all that it will ever have said it has.
+    pub fn has_since(&self, entry: u64, node: u64) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let last = &metrics.membership_config;
+        let is_behind = last.log_id().is_some_and(|id| id.index > entry);
+        is_behind && last.membership().get_node(&node).is_some()
+    }
+
+    /// Whether this node leads, and has an entry of its own term committed. Until then the configuration that it knows
+    /// may be one of two behind the same before it, of which a leader of before has the other: where the one before was
+    /// of two halves, each has a majority without the other's, and both could be committed.
+    pub fn may_change(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let now = metrics.borrow_watched();
+        begins(&now, now.current_term)
     }
 
     /// Entries that each other member is behind, as the leader knows; none elsewhere. A member that
@@ -223,5 +239,32 @@ impl Group {
         let changed = timeout(CHANGED_WITHIN, self.raft.change_membership(change, true)).await;
         let changed = changed.map_err(|_| NotChanged::Late)?;
         changed.map(|_| ()).map_err(|error| NotChanged::Refused(error.to_string()))
+    }
+}
+
+/// Whether the node leads in a term, and has applied an entry of it.
+fn begins(now: &RaftMetrics<Types>, term: u64) -> bool {
+    let is_applied = now.last_applied.is_some_and(|id| id.leader_id.term == term);
+    now.current_term == term && now.replication.is_some() && is_applied
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::{LogId, vote::leader_id_std::CommittedLeaderId};
+
+    use super::*;
+
+    #[test]
+    fn a_term_begins_with_an_entry_of_its_own() {
+        let mut now = RaftMetrics::<Types>::new_initial(1);
+        let applied = |term| Some(LogId::new(CommittedLeaderId::new(term), 10));
+        (now.current_term, now.last_applied) = (2, applied(2));
+        assert!(!begins(&now, 2), "another leads in it");
+        now.replication = Some(BTreeMap::new());
+        assert!(begins(&now, 2));
+        now.last_applied = applied(1);
+        assert!(!begins(&now, 2), "what it has is of terms before");
+        now.last_applied = None;
+        assert!(!begins(&now, 2));
     }
 }

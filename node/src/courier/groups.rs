@@ -104,18 +104,19 @@ impl NodeCourier {
         None
     }
 
-    /// Whether a group's leader, who is another node, has let this node go.
-    pub async fn is_let_go(&self, shard: ShardId) -> bool {
-        let Some(ways) = &self.ways else { return false };
+    /// Whether a group's leader, who is another node, has let this node go: by the entry of the group up to which that
+    /// counts. Behind it this node may have been let in again.
+    pub async fn let_go(&self, shard: ShardId) -> Option<u64> {
+        let ways = self.ways.as_ref()?;
         let voters = self.known.placed(shard).map_or_else(Vec::new, |placed| placed.voters);
         for voter in voters.into_iter().filter(|voter| *voter != self.number) {
             if let Some(seen) = ways.look(voter, shard).await {
                 let is_in =
                     seen.voters.contains(&self.number) || seen.learners.contains(&self.number);
-                return seen.is_settled && !is_in;
+                return (seen.is_settled && !is_in).then_some(seen.committed);
             }
         }
-        false
+        None
     }
 
     /// How a group is that this node leads, as a quorum confirms: one that was cut off says nothing.

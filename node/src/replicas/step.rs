@@ -3,7 +3,8 @@
 //! A change of voters is two configurations: one in which a majority of the old and of the new voters must
 //! agree, then the new ones alone. A leader that is lost between them leaves the first, and meanwhile others
 //! may be wanted. One half of it is always a step away, also where nodes are wanted that are in neither half
-//! and could follow only behind it; from there it goes on as from any other configuration.
+//! and could follow only behind it; from there it goes on as from any other configuration. Between the two a leader
+//! writes only while a majority of both answers: where one of them is gone for good, the group waits for it.
 //!
 //! A copy goes last: whoever only follows, and is not wanted any more, may have the only one outside the group's
 //! region until those that are wanted in its place have caught up. One that is left too long costs a disk some
@@ -156,7 +157,7 @@ fn wait(nodes: BTreeSet<u64>) -> Step {
 }
 
 /// Out of two halves: to the one that is wanted, or to the one of which the most can stay, if a majority of it
-/// is there to agree. The other half's is not needed for that: who leads has both behind it by what is committed.
+/// is there to agree: the other half may be behind by much.
 fn leave(seen: &Seen<'_>, wanted: &BTreeSet<u64>) -> Step {
     let stand = seen.replicas.halves.iter().filter(|half| seen.missing(half).is_empty());
     let best = stand.max_by_key(|half| {
