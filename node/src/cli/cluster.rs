@@ -1,6 +1,6 @@
 //! `cluster`: its nodes and groups, as operators see and change them.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use clap::{Args, Subcommand};
 use fieldmesh_domain::ids::SLOTS;
@@ -282,6 +282,37 @@ fn to_go(view: &ClusterView, region: &str) -> String {
     }
 }
 
+/// What is waited for until a node has left: the groups that have it, also those of a region whose policy does not name
+/// its own any more, and those of which nobody says whether they do.
+fn to_leave(view: &ClusterView, number: u64, open: &[String]) -> String {
+    let numbers = |groups: &[&GroupView]| {
+        groups.iter().map(|one| one.group.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let has_it =
+        |group: &&GroupView| group.voters.contains(&number) || group.learners.contains(&number);
+    let is_silent = |group: &&GroupView| group.leader.is_none();
+    let holding: Vec<&GroupView> = view.groups.iter().filter(has_it).collect();
+    let silent: Vec<&GroupView> = view.groups.iter().filter(is_silent).collect();
+    let mut told = Vec::new();
+    if !holding.is_empty() {
+        let awaited: BTreeSet<u64> =
+            holding.iter().flat_map(|group| group.awaited.iter().copied()).collect();
+        let first = match &awaited.into_iter().collect::<Vec<_>>()[..] {
+            [] => String::new(),
+            nodes => format!(", which wait for {} first", list(nodes)),
+        };
+        told.push(format!("node {number} is in groups {}{first}", numbers(&holding)));
+    }
+    if !silent.is_empty() {
+        told.push(format!("nobody says who is in groups {}", numbers(&silent)));
+    }
+    match (told.is_empty(), open) {
+        (false, _) => told.join("; "),
+        (_, []) => format!("waiting for the cluster to say that node {number} has left"),
+        (_, open) => format!("waiting for groups {}", open.join(", ")),
+    }
+}
+
 async fn settled(
     api: &Api,
     verb: &ClusterVerb,
@@ -299,6 +330,7 @@ async fn settled(
         let now = match (verb, open.as_slice()) {
             (ClusterVerb::Area(_), _) => "waiting for the node to hear of it".to_owned(),
             (ClusterVerb::Slots(args), []) => to_go(&view, &args.region),
+            (ClusterVerb::Remove(args), open) => to_leave(&view, args.number, open),
             (_, []) => "waiting for leaders to move".to_owned(),
             (_, open) => format!("waiting for groups {}", open.join(", ")),
         };
@@ -371,4 +403,50 @@ fn show_group(group: &GroupView, output: &Output) {
         list(&group.voters),
         list(&group.learners),
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A group as its leader shows it, or as one that nobody leads.
+    fn group(group: u32, leader: Option<u64>, voters: &[u64], awaited: &[u64]) -> GroupView {
+        GroupView {
+            group,
+            kind: "shard".to_owned(),
+            region: None,
+            leader,
+            preferred: leader,
+            voters: voters.to_vec(),
+            learners: vec![],
+            settled: awaited.is_empty(),
+            wanted_voters: vec![],
+            wanted_learners: vec![],
+            pinned: false,
+            applied: 0,
+            behind: vec![],
+            awaited: awaited.to_vec(),
+        }
+    }
+
+    fn view(groups: Vec<GroupView>) -> ClusterView {
+        let (members, regions) = (vec![], vec![]);
+        ClusterView { node: 1, epoch: 1, members, regions, groups, settled: false }
+    }
+
+    #[test]
+    fn who_removes_a_node_is_told_which_groups_have_it() {
+        let own = group(1, Some(1), &[1, 2, 4], &[]);
+        let abroad = group(2049, Some(21), &[3, 21, 22], &[23]);
+        let follows = GroupView { learners: vec![3], ..group(2050, Some(21), &[21], &[]) };
+        let told = to_leave(&view(vec![own.clone(), abroad, follows]), 3, &["2049".to_owned()]);
+        assert_eq!(told, "node 3 is in groups 2049, 2050, which wait for 23 first");
+        let silent = group(4097, None, &[], &[]);
+        let told = to_leave(&view(vec![own.clone(), silent]), 3, &["4097".to_owned()]);
+        assert_eq!(told, "nobody says who is in groups 4097");
+        let told = to_leave(&view(vec![own.clone()]), 3, &["1".to_owned()]);
+        assert_eq!(told, "waiting for groups 1", "its places are others'");
+        let told = to_leave(&view(vec![own]), 3, &[]);
+        assert_eq!(told, "waiting for the cluster to say that node 3 has left");
+    }
 }
