@@ -144,8 +144,13 @@ impl Hosting {
         if self.is_gone() {
             return Ok(BTreeSet::new());
         }
-        let begun = left::begun(&*self.options.log).map_err(NodeError::Log)?;
-        Ok(begun.into_iter().filter(|shard| *shard != PLACEMENT).collect())
+        let held = self.held().map_err(NodeError::Log)?;
+        Ok(held.into_iter().filter(|shard| *shard != PLACEMENT).collect())
+    }
+
+    /// The groups of which there is a log here, also where they do not run: whoever votes in one is among those.
+    pub(crate) fn held(&self) -> Result<Vec<ShardId>, StoreError> {
+        left::begun(&*self.options.log)
     }
 
     fn is_gone(&self) -> bool {
@@ -316,7 +321,7 @@ impl Hosting {
     /// Removes what is on disk of groups that have let this node go, maybe while it did not run.
     async fn tidy_up(&self) -> Result<(), StoreError> {
         let HostingOptions { log, .. } = &self.options;
-        for shard in left::begun(&**log)? {
+        for shard in self.held()? {
             let is_here = self.with(|running| running.contains_key(&shard));
             if !is_here && self.has_left(shard).await.is_some() {
                 self.leave(shard).await?;

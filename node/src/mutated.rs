@@ -381,6 +381,7 @@ fn what_nodes_say_to_each_other() {
             courier::Opening::Ask(Box::new(question)),
             courier::Opening::Notices,
             courier::Opening::Look(3),
+            courier::Opening::Held,
             courier::Opening::IssuingKey([7; 32].into()),
             courier::Opening::Rows(courier::Wanted {
                 shard: 1,
@@ -436,6 +437,7 @@ fn what_nodes_say_to_each_other() {
     let offer = OfferId { epoch: 3, seq: 1 };
     values(&[courier::SentAlert { ticket, offer, at_ms: 1 << 40 }], &[]);
     values(&[courier::Audited { age_ms: 1, took_ms: 2, missing: 3, overdue: 4 }], &[]);
+    values(&[vec![1u32, 2049]], &[]);
 }
 
 #[test]

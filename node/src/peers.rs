@@ -63,52 +63,42 @@ impl Peers {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let first = receive.frame(FRAME_BYTES_MAX).await.map_err(|error| text(&error))?;
         let first = first.ok_or("the stream was empty")?;
-        match wire::decode(&first).map_err(|error| text(&error))? {
-            Opening::Ask(question) => {
-                let said = self.courier.answer(*question).await;
-                send.frame(&rows::encode(&said)).await.map_err(|error| text(&error))?;
-            }
+        let answer = match wire::decode(&first).map_err(|error| text(&error))? {
+            Opening::Ask(question) => rows::encode(&self.courier.answer(*question).await),
             Opening::Look(group) => {
                 let seen = self.courier.seen(group).await.ok_or("the group is not led here")?;
-                send.frame(&rows::encode(&seen)).await.map_err(|error| text(&error))?;
+                rows::encode(&seen)
             }
+            Opening::Held => rows::encode(&self.hosting.held().map_err(|error| text(&error))?),
             Opening::Audited(shard) => {
-                let audited = self.hosting.audited(shard).ok_or("there was no pass here")?;
-                send.frame(&rows::encode(&audited)).await.map_err(|error| text(&error))?;
+                rows::encode(&self.hosting.audited(shard).ok_or("there was no pass here")?)
             }
             Opening::Sent(device) => {
                 let sent = self.courier.sent_here(device).await.ok_or("not led here")?;
-                send.frame(&rows::encode(&sent)).await.map_err(|error| text(&error))?;
+                rows::encode(&sent)
             }
             Opening::Rows(wanted) => {
                 let page = self.hosting.rows(&wanted).ok_or("no replica is here")?;
-                let page = page.map_err(|error| text(&error))?;
-                send.frame(&rows::encode(&page)).await.map_err(|error| text(&error))?;
+                rows::encode(&page.map_err(|error| text(&error))?)
             }
-            Opening::Opened(wanted) => {
-                let page = self.opened(from, &wanted).await?;
-                send.frame(&rows::encode(&page)).await.map_err(|error| text(&error))?;
-            }
-            Opening::MayLead(group) => {
-                let may = self.may_lead(group);
-                send.frame(&rows::encode(&may)).await.map_err(|error| text(&error))?;
-            }
-            Opening::Recorded(certificate) => {
-                let is_recorded = self.is_recorded(&certificate).await?;
-                send.frame(&rows::encode(&is_recorded)).await.map_err(|error| text(&error))?;
-            }
+            Opening::Opened(wanted) => rows::encode(&self.opened(from, &wanted).await?),
+            Opening::MayLead(group) => rows::encode(&self.may_lead(group)),
+            Opening::Recorded(certificate) => rows::encode(&self.is_recorded(&certificate).await?),
             Opening::IssuingKey(fingerprint) => {
-                let sealed = self.issuing_key(from, fingerprint.into()).await?;
-                send.frame(&rows::encode(&sealed)).await.map_err(|error| text(&error))?;
+                rows::encode(&self.issuing_key(from, fingerprint.into()).await?)
             }
-            Opening::Notices => self.courier.listen(from, receive).await?,
+            Opening::Notices => {
+                self.courier.listen(from, receive).await?;
+                send.finish();
+                return Ok(());
+            }
             Opening::TakeVoid(void) => {
                 let is_taken = self.courier.take_void(void).await.ok_or("not led here")?;
-                send.frame(&rows::encode(&is_taken)).await.map_err(|error| text(&error))?;
+                rows::encode(&is_taken)
             }
             Opening::GiveSlot(gift) => {
                 let is_given = self.courier.give_slot(gift).await.ok_or("not led here")?;
-                send.frame(&rows::encode(&is_given)).await.map_err(|error| text(&error))?;
+                rows::encode(&is_given)
             }
             Opening::SlotRows(wanted) => {
                 // Rows leave their region with no key of it, and only to a shard of the same.
@@ -116,9 +106,10 @@ impl Peers {
                     return Err("a region's rows stay in it".into());
                 }
                 let page = self.courier.slot_rows(&wanted).ok_or("the slot was not given away")?;
-                send.frame(&rows::encode(&page)).await.map_err(|error| text(&error))?;
+                rows::encode(&page)
             }
-        }
+        };
+        send.frame(&answer).await.map_err(|error| text(&error))?;
         send.finish();
         Ok(())
     }

@@ -139,6 +139,7 @@ fn openings() -> Vec<Opening> {
         Opening::Ask(Box::new(question)),
         Opening::Notices,
         Opening::Look(7),
+        Opening::Held,
         Opening::IssuingKey([3; 32].into()),
         Opening::Rows(Wanted { shard: 1, kind: 3, from: Some(entity()), limit: 10 }),
         Opening::Recorded(certificate),
@@ -283,6 +284,7 @@ fn is_understood(choice: u8, bytes: &[u8]) -> bool {
         15 => wire::decode::<ByteVec>(bytes).is_ok(),
         16 => wire::decode::<Manifest>(bytes).is_ok(),
         17 => wire::decode::<Edges>(bytes).is_ok(),
+        18 => wire::decode::<Vec<u32>>(bytes).is_ok(),
         _ => false,
     }
 }
@@ -325,5 +327,5 @@ fn what_fuzzing_begins_with_is_understood() {
         assert_eq!(is_good, !name.to_string_lossy().starts_with("bad-"), "{name:?}");
         kinds.insert(*choice);
     }
-    assert_eq!(kinds, (0..=17).collect());
+    assert_eq!(kinds, (0..=18).collect());
 }

@@ -46,6 +46,7 @@ const READERS: &[fn(&[u8])] = &[
     value::<ByteVec>,
     kept::<taken::archive::Manifest>,
     kept::<taken::cut::Edges>,
+    value::<Vec<u32>>,
 ];
 
 /// Why nobody is sought, where a body does not say it.

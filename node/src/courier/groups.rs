@@ -29,6 +29,11 @@ impl NodeCourier {
         }
     }
 
+    /// The groups of which another node has a log, as it says itself; none where it does not say, nor of this node.
+    pub async fn held(&self, node: u64) -> Option<Vec<ShardId>> {
+        self.ways.as_ref()?.held(node).await
+    }
+
     /// How a group is, by whoever leads it: that node, and what it sees.
     pub async fn look(&self, shard: ShardId) -> Option<(u64, wire::Seen)> {
         if let Some(seen) = self.seen(shard).await {

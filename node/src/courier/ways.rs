@@ -156,6 +156,11 @@ impl Ways {
         self.question(node, &Opening::Look(group)).await
     }
 
+    /// Asks a node of which groups it has a log; none where it does not answer, or does not know the question.
+    pub(super) async fn held(&self, node: u64) -> Option<Vec<u32>> {
+        self.question(node, &Opening::Held).await
+    }
+
     /// Asks a node for a page of a list; none where it has no replica, or does not answer.
     pub(super) async fn rows(&self, node: u64, wanted: Wanted) -> Option<Vec<IndexRow>> {
         self.question(node, &Opening::Rows(wanted)).await

@@ -73,6 +73,10 @@ pub enum Opening {
     /// by [`Opened`]s in the order of time, or nothing.
     #[n(12)]
     Opened(#[n(0)] OpenedWanted),
+    /// The groups of which the node has a log, also where they do not run; answered by their numbers. Nodes of before
+    /// answer nothing.
+    #[n(13)]
+    Held,
 }
 
 /// A page of what was opened in a shard.

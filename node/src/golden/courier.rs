@@ -49,6 +49,7 @@ fn openings() {
             "820c 81 83 01 02 <msg>",
             Opening::Opened(OpenedWanted { shard: 1, since: Millis(2), behind: MESSAGE.into() }),
         ),
+        ("820d 80", Opening::Held),
     ]);
 }
 
@@ -91,6 +92,7 @@ fn answers() {
     are_read(&[("83 01 02 03", Audited { age_ms: 1, took_ms: 2, missing: 3, overdue: 0 })]);
     let counted = Counted { category: 3, site: 4 };
     are_frozen(&[("83 <tkt> 02 82 03 04", Opened { ticket: ticket(), at: Millis(2), counted })]);
+    are_frozen(&[("82 01 190801", vec![1u32, 2049])]);
     let rows = vec![(bytes(b"k"), bytes(b"v"))];
     are_frozen(&[
         ("82 81 82 416b 4176 416e", SlotRows { rows, next: Some(bytes(b"n")) }),
