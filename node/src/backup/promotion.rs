@@ -5,8 +5,8 @@
 //! right here: what groups told each other (`cut`), numbers that devices may have seen already, and, by
 //! asking the entities themselves, who has which ticket.
 //!
-//! **Invariants:** a copy begins again at an entry and in a term that no node of the lost region can have
-//! written, so nobody who follows later keeps anything else; what was taken is not given again. **Not
+//! **Invariants:** a group begins again at an entry and in a term that no node can have of it from before, whether that
+//! one was asked or not, so nobody who follows later keeps anything else; what was taken is not given again. **Not
 //! here:** fetching copies (`cli::promote`), what entities make of it (`domain`), whether a region is lost.
 
 use std::{
@@ -46,6 +46,11 @@ use crate::{
 /// Messages to one device that may be lost with the region. Its window goes on from the highest number that
 /// it saw, so what is composed anew must be above that.
 const LOST_MAIL_MAX: u64 = 1 << 16;
+/// A node that was not asked, and may be wanted again, has less than this beyond the end of all copies that are known,
+/// and beyond a backup: more terms and entries than a region comes to while such a node is away. Were it further than
+/// the group is, what it has would be taken for what the group has: entries that are committed are not compared.
+const UNKNOWN_TERMS: u64 = 1 << 16;
+const UNKNOWN_ENTRIES: u64 = 1 << 32;
 /// Entities that are asked at a time.
 const ASKED_AT_ONCE: usize = 64;
 /// What entities have told each other arrives within seconds; a shard that cannot take it never does.
@@ -61,6 +66,14 @@ pub struct End {
     pub term: u64,
     /// The last entry of the log, committed or not.
     pub last: u64,
+}
+
+impl End {
+    /// Where the group begins again.
+    fn far_behind(self) -> At {
+        let term = self.term.saturating_add(UNKNOWN_TERMS);
+        At { term, index: self.last.saturating_add(UNKNOWN_ENTRIES) }
+    }
 }
 
 /// A lost region's groups that are being filled.
@@ -147,8 +160,7 @@ impl Promotion {
     /// A disk that fails.
     pub async fn end(self, node: u64, records: &dyn Table) -> Result<(), StoreError> {
         for (end, filling) in self.parts {
-            let at = At { term: end.term + 1, index: end.last + 1 };
-            filling.end(at, node, records).await?;
+            filling.end(end.far_behind(), node, records).await?;
         }
         Ok(())
     }
@@ -423,5 +435,29 @@ async fn settled(trial: &Trial, say: &impl Fn(&str)) -> Result<(), TrialError> {
             return Err(TrialError::Restless { waiting });
         }
         sleep(LOOK_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+    use crate::{
+        consensus::codec,
+        store::{Role, keys::log, simulated::Disk},
+    };
+
+    /// A node that was down when copies were asked for, or a backup was taken, has more of the group.
+    #[tokio::test]
+    async fn a_group_begins_again_behind_what_nobody_knows_of() {
+        let disk = Disk::new(Duration::ZERO);
+        let records = disk.open("log", Role::Log).unwrap();
+        let mut promotion = Promotion::new("us1".parse().unwrap());
+        promotion.begin(&disk, 2049, End { term: 5, last: 100 }).unwrap();
+        promotion.end(12, &*records).await.unwrap();
+        let begun = records.get(&log::purged(2049)).unwrap().unwrap();
+        let begun = codec::decode_log_id(&begun).unwrap().unwrap();
+        assert!(begun.leader_id.term > 9 && begun.index > 5000, "{begun}");
     }
 }

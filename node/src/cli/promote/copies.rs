@@ -5,8 +5,8 @@
 //! node of the standby region is asked, and of each group the copy is taken that is furthest.
 //!
 //! **Invariants:** every group has a copy; a group begins again behind everything that any copy of it has, not only the
-//! one that is taken, and where somebody did not say what it has, far behind; a node that is to hold a group and does not
-//! answer is waited for, and one that is not is named; what was there when it was looked at first is not lost silently.
+//! one that is taken; a node that is to hold a group and does not answer is waited for, and one that is not is named; what
+//! was there when it was looked at first is not lost silently.
 //! **Not here:** making groups of copies (`backup::promotion`).
 
 use std::collections::BTreeMap;
@@ -29,11 +29,6 @@ use crate::{
         promotion::{CopiesView, CopyView, LostView},
     },
 };
-
-/// A copy of which nothing is known ends before this, seen from the end of those that are known: more terms and entries
-/// than a region comes to while a node of its standby does not answer.
-const UNKNOWN_TERMS: u64 = 1 << 16;
-const UNKNOWN_ENTRIES: u64 = 1 << 32;
 
 /// What a node is asked for.
 #[derive(Default)]
@@ -114,11 +109,6 @@ fn furthest(found: &[&[CopyView]]) -> Vec<Taken> {
         }
     }
     taken.into_values().collect()
-}
-
-fn far_behind(end: End) -> End {
-    let term = end.term.saturating_add(UNKNOWN_TERMS);
-    End { term, last: end.last.saturating_add(UNKNOWN_ENTRIES) }
 }
 
 /// The first of what was there, by its node, that is not there any more.
@@ -246,8 +236,7 @@ impl Copies {
         let failed = |error: StoreError| CliError::failed(chain(&error));
         for Taken { holder, copy, end } in &self.taken {
             let (group, there) = (copy.group, &self.holders[*holder].api);
-            let end = if self.silent.is_empty() { *end } else { far_behind(*end) };
-            let filling = promotion.begin(engine, group, end).map_err(failed)?;
+            let filling = promotion.begin(engine, group, *end).map_err(failed)?;
             let mut rows = 0;
             fetch(there, &self.id, group, |_, page| {
                 rows += page.len();
