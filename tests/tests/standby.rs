@@ -148,6 +148,47 @@ async fn a_copy_is_found_where_it_is_also_where_the_record_has_another_place_for
     nodes.settle().await;
 }
 
+/// An operator gives a region that was lost another policy: nobody is left to act on it.
+async fn policy_of_a_lost_region(nodes: &Nodes, policy: &[&str]) {
+    until("the policy is another one", async || {
+        let args = [&["policy", "us1"][..], policy, &["--wait-s", "0"]].concat();
+        (nodes.cluster(&args).await.code == Some(0)).then_some(())
+    })
+    .await;
+}
+
+/// The copies are in a region that the policy does not name any more, and in the other one is nothing yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_found_in_a_region_that_was_the_standby_before() {
+    let mut nodes = Nodes::start(2).await;
+    nodes.add_region(11, "us1").await;
+    nodes.add_region(15, "ap1").await;
+    let keys = backed_up(&nodes, 11).await;
+    nodes.cluster(&["policy", "us1", "standby", "eu1"]).await.expect_code(0);
+    let dir = TempDir::new().unwrap();
+    let devices = nodes.node(11).devices.clone();
+    let people = nodes.node(11).pair(dir.path(), ["Ada", "Ben"], &devices).await;
+    let done = served(&nodes, 11, &people, "before").await;
+    copied(&nodes).await;
+    nodes.kill(11).await;
+    policy_of_a_lost_region(&nodes, &["standby", "ap1"]).await;
+    nodes.take_address(12, 11);
+    let promoted = nodes.promote(12, "us1", &keys, 1, &[]).await.expect_code(0).json();
+    let copies = promoted["copies"].as_array().unwrap();
+    assert_eq!(copies.len(), 5, "{promoted}");
+    for of in copies {
+        assert!(of["node"] == 1 || of["node"] == 2, "{promoted}");
+        assert_eq!(of["copy"]["missing"], 0, "{promoted}");
+    }
+    nodes.restart(12).await;
+    assert_eq!(show(&nodes, 12, &done).await["state"], "accepted");
+    served(&nodes, 12, &people, "after").await;
+    let view = nodes.settle().await;
+    for (voters, learners) in replicas(&view, 1) {
+        assert_eq!((voters, learners), (json!([12]), json!([15])), "{view}");
+    }
+}
+
 /// Cuts nodes off from those of the first region, by the faults that they were started with, or heals that.
 async fn cut_off(nodes: &mut Nodes, numbers: [u64; 2], is_cut: bool) {
     let rule =

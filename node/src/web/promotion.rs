@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use actix_web::{HttpResponse, http::StatusCode, web};
 use fieldmesh_domain::{
     EntityId, Region,
-    placement::{self, Home, Members, PLACEMENT, Presence},
+    placement::{self, Home, Member, Members, PLACEMENT, Presence},
 };
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -57,8 +57,8 @@ pub struct LostView {
 pub struct HolderView {
     pub group: u32,
     pub nodes: Vec<NodeView>,
-    /// The other nodes of the same regions. Whoever led the group may have been lost before it acted on what the
-    /// record says last: one of them may still have it, and the one that is to hold it nothing yet.
+    /// The other nodes outside the lost region. Whoever led the group may have been lost before it acted on what the
+    /// record says last: one of them may still have it, and the one that is to hold it nothing yet, or a part.
     #[serde(default)]
     pub others: Vec<NodeView>,
 }
@@ -121,23 +121,25 @@ fn region_of(shared: &Shared, text: &str) -> Result<(Home, std::sync::Arc<Member
     Ok((home, known))
 }
 
+/// The nodes outside a region that were not removed: what is anywhere of it is on one of them.
+fn abroad(known: &Members, region: Region) -> impl Iterator<Item = &Member> {
+    let living = known.members.iter().filter(|one| one.presence != Presence::Gone);
+    living.filter(move |one| one.region() != region)
+}
+
 async fn view(shared: &Shared, home: &Home, known: &Members) -> LostView {
-    let of_region = |region: Region| {
-        let all = known.members.iter();
-        all.filter(move |one| one.region() == region && one.presence != Presence::Gone)
-    };
+    let living = known.members.iter().filter(|one| one.presence != Presence::Gone);
+    let own = living.filter(|one| one.region() == home.region).map(|one| one.number);
     let courier = &shared.node.courier;
-    let asked = join_all(
-        of_region(home.region)
-            .map(|one| async { (one.number, courier.is_heard(one.number).await) }),
-    );
-    let alive = asked.await.into_iter().filter(|(_, answers)| *answers);
+    let asked = own.map(|number| async move { (number, courier.is_heard(number).await) });
+    let heard = join_all(asked).await.into_iter().filter(|(_, answers)| *answers);
+    let alive: Vec<u64> = heard.map(|(number, _)| number).collect();
     let holders = |group: u32| {
         let placed = known.placed(group);
         let holds = |number: u64| {
             placed.is_some_and(|one| one.voters.contains(&number) || one.learners.contains(&number))
         };
-        let all = home.policy.abroad().flat_map(of_region);
+        let all = abroad(known, home.region);
         let all = all.map(|one| NodeView { number: one.number, https: one.https.clone() });
         let (nodes, others) = all.partition(|one: &NodeView| holds(one.number));
         HolderView { group, nodes, others }
@@ -146,7 +148,7 @@ async fn view(shared: &Shared, home: &Home, known: &Members) -> LostView {
         cluster: shared.issuer.cluster().to_owned(),
         shards: home.shards,
         policy: home.policy.into(),
-        alive: alive.map(|(number, _)| number).collect(),
+        alive,
         groups: home.groups().map(holders).collect(),
     }
 }
@@ -281,7 +283,10 @@ async fn freeze(
     }
     tracing::info!(by = operator.name, groups = copies.len(), "copies are frozen");
     let states: Vec<_> = copies.iter().map(|copy| copy.frozen.clone()).collect();
-    shared.holder.keep(&id, states)?;
+    // Who has nothing of it is asked too, and its backups need not wait for that.
+    if !states.is_empty() {
+        shared.holder.keep(&id, states)?;
+    }
     let view = copies.iter().map(|copy| CopyView {
         group: copy.frozen.group,
         index: copy.frozen.index,

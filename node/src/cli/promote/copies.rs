@@ -1,8 +1,9 @@
 //! Copies of a lost region's groups, frozen where they are.
 //!
 //! Where a copy is to be is what the cluster's record says last, and whoever led the group may have been lost before it
-//! acted on that: then the node that is to hold it has nothing, or a part, and the one before it everything. So each
-//! node of the standby region is asked, and of each group the copy is taken that is furthest.
+//! acted on that: then the node that is to hold it has nothing, or a part, and the one before it everything, also where
+//! that is of a region which the policy does not name any more. So each node outside the lost region is asked, and of
+//! each group the copy is taken that is furthest. What is not taken is removed once the region is there again.
 //!
 //! **Invariants:** every group has a copy; a group begins again behind everything that any copy of it has, not only the
 //! one that is taken; a node that is to hold a group and does not answer is waited for, and one that is not is named; what
@@ -84,13 +85,17 @@ impl Taken {
         let term = |one: &Self| if knows_terms { one.copy.applied_term } else { 0 };
         let at = |one: &Self| (term(one), one.copy.index, one.copy.heard_ms);
         let committed = |one: &Self| one.copy.index.saturating_add(one.copy.missing);
-        let committed = committed(&self).max(committed(&other));
         let end = End {
             term: self.end.term.max(other.end.term),
             last: self.end.last.max(other.end.last),
         };
-        let mut further = if at(&other) > at(&self) { other } else { self };
-        further.copy.missing = committed.saturating_sub(further.copy.index);
+        let is_other = at(&other) > at(&self);
+        let (mut further, behind) = if is_other { (other, self) } else { (self, other) };
+        // One that has more entries of an earlier term is of before, and knows nothing of what there is since.
+        if behind.copy.index <= further.copy.index {
+            let committed = committed(&further).max(committed(&behind));
+            further.copy.missing = committed.saturating_sub(further.copy.index);
+        }
         Self { end, ..further }
     }
 }
@@ -358,8 +363,12 @@ mod tests {
     #[test]
     fn what_is_of_a_later_term_is_further() {
         let (before, since) = (copy(1, (3, 900), 0, 90), copy(1, (5, 850), 0, 10));
-        let taken = furthest(&[&[before], &[since]]);
-        assert_eq!(taken.iter().map(|one| one.copy.index).collect::<Vec<_>>(), [850]);
+        for found in [[&before, &since], [&since, &before]] {
+            // Nobody misses what was before.
+            let taken = furthest(&found.map(std::slice::from_ref));
+            let taken = taken.iter().map(|one| (one.copy.index, one.copy.missing));
+            assert_eq!(taken.collect::<Vec<_>>(), [(850, 0)]);
+        }
     }
 
     #[test]
