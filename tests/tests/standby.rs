@@ -342,6 +342,36 @@ async fn a_region_that_three_vote_for_loses_nothing_with_all_its_nodes() {
     nodes.settle().await;
 }
 
+/// By the record three regions vote; the one that led was lost before it let the others do so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_others_did_not_come_to_vote_for_begins_again_with_copies() {
+    let mut nodes = Nodes::start(2).await;
+    nodes.add_region(11, "us1").await;
+    nodes.add_region(15, "ap1").await;
+    let keys = backed_up(&nodes, 11).await;
+    nodes.cluster(&["policy", "us1", "standby", "eu1"]).await.expect_code(0);
+    let dir = TempDir::new().unwrap();
+    let devices = nodes.node(11).devices.clone();
+    let people = nodes.node(11).pair(dir.path(), ["Ada", "Ben"], &devices).await;
+    let done = served(&nodes, 11, &people, "before").await;
+    copied(&nodes).await;
+    nodes.kill(11).await;
+    policy_of_a_lost_region(&nodes, &["region", "eu1", "ap1"]).await;
+    nodes.take_address(12, 11);
+    let promoted = nodes.promote(12, "us1", &keys, 1, &[]).await.expect_code(0).json();
+    assert_eq!(promoted["copies"].as_array().map(Vec::len), Some(5), "{promoted}");
+    nodes.restart(12).await;
+    assert_eq!(show(&nodes, 12, &done).await["state"], "accepted");
+    served(&nodes, 12, &people, "after").await;
+    // Now they vote.
+    let view = nodes.settle().await;
+    for (voters, _) in replicas(&view, 1) {
+        let voters = voters.as_array().unwrap();
+        assert_eq!(voters.len(), 3, "{view}");
+        assert!([12, 15].iter().all(|number| voters.contains(&json!(number))), "{view}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_would_wait_for_a_node_that_is_not_there_is_refused() {
     let mut nodes = Nodes::start(2).await;

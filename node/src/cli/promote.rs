@@ -1,12 +1,13 @@
 //! `promote`: a region whose nodes are all lost begins again on this machine, with what other regions hold
 //! of it.
 //!
-//! The region's keys come from a backup of it, whatever its age; the data from where the region's policy has
-//! them. Under *standby* they end where each group's leader was heard last, under *zone* with the backup; what
-//! that may have cost is told before anything is changed. Under *region* nothing that was acknowledged is lost:
-//! the new node is one more voter. **Invariant:** nothing is changed before everything that could refuse was
-//! asked. **Not here:** making groups of copies (`backup::promotion`), which copies (`copies`), whether the region is
-//! lost (`web::promotion`).
+//! The region's keys come from a backup of it, whatever its age; the data from where they are. Where nodes of other
+//! regions vote, as under *region*, and go on with all groups, nothing that was acknowledged is lost: the new node is one
+//! more voter. Otherwise, under *standby*, and where those that were to vote did not come to it, the data end where each
+//! group's leader was heard last, and under *zone* with the backup; what that may have cost is told before anything is
+//! changed. **Invariant:** nothing is changed before everything that could refuse was asked. **Not here:** making groups
+//! of copies (`backup::promotion`), which copies (`copies`), whether the region is lost, and whether others go on with it
+//! (`web::promotion`).
 
 mod copies;
 
@@ -45,7 +46,7 @@ use crate::{
     store::{Engine as _, Role, rocks::Rocks, rows},
     web::{
         cluster::NewMember,
-        promotion::{HolderView, LostView, Successor},
+        promotion::{LostView, Successor},
     },
 };
 use copies::Copies;
@@ -139,11 +140,10 @@ pub(crate) async fn promote(args: &PromoteArgs, output: &Output) -> Result<(), C
 
 fn may_be_promoted(lost: &LostView, config: &Config) -> Result<(), CliError> {
     let region = &config.cluster.region;
-    let refused = |text: String| Err(CliError::refused(text));
     if let Some(number) = lost.alive.first() {
-        return refused(format!(
+        return Err(CliError::refused(format!(
             "node {number} of region {region} answers: a region that lives is not promoted"
-        ));
+        )));
     }
     if lost.shards != config.node.shards {
         return Err(CliError::usage(format!(
@@ -151,24 +151,14 @@ fn may_be_promoted(lost: &LostView, config: &Config) -> Result<(), CliError> {
             config.node.shards, lost.shards
         )));
     }
-    let is_elsewhere = !lost.policy.regions.is_empty();
-    let is_copied = lost.policy.policy == "standby";
-    let has_nobody =
-        |one: &&HolderView| one.nodes.is_empty() && (one.others.is_empty() || !is_copied);
-    match lost.groups.iter().filter(|_| is_elsewhere).find(has_nobody) {
-        Some(holder) => refused(format!(
-            "nobody holds group {}: wait until its node is back, or has another one",
-            holder.group
-        )),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Where the region's data come from.
 enum Data<'a> {
-    /// Nodes of another region that followed.
+    /// Nodes of other regions that followed.
     Copies(Copies),
-    /// Nodes of other regions that vote.
+    /// Nodes of other regions that vote, and go on with all groups.
     Voters,
     /// Nowhere else.
     Backup(&'a Archive),
@@ -181,9 +171,12 @@ impl<'a> Data<'a> {
         archive: &'a Archive,
         id: &str,
     ) -> Result<Self, CliError> {
+        if lost.goes_on().map_err(CliError::refused)? {
+            return Ok(Self::Voters);
+        }
         match lost.policy.policy.as_str() {
-            "standby" => Copies::freeze(api, lost, id).await.map(Self::Copies),
-            "region" => Ok(Self::Voters),
+            // Those that were to vote may have come as far as to follow, and those that followed before are still there.
+            "standby" | "region" => Copies::freeze(api, lost, id).await.map(Self::Copies),
             "zone" => {
                 archive.check().map_err(|error| refused(&error))?;
                 Ok(Self::Backup(archive))

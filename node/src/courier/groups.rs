@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use fieldmesh_actors::commit::ShardId;
 use fieldmesh_domain::placement::Home;
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{LED_WITHIN, NodeCourier, moves::LOOK_EVERY, wire, write};
@@ -45,6 +46,17 @@ impl NodeCourier {
             self.astray(shard, node, None);
         }
         Some((node, seen?))
+    }
+
+    /// How a group is, by whoever of some nodes leads it, wherever the record has it: each of them is asked.
+    pub async fn look_among(&self, shard: ShardId, nodes: &[u64]) -> Option<wire::Seen> {
+        let looks = nodes.iter().copied().map(|node| async move {
+            if node == self.number {
+                return self.seen(shard).await;
+            }
+            self.ways.as_ref()?.look(node, shard).await
+        });
+        join_all(looks).await.into_iter().flatten().next()
     }
 
     /// What the auditor found in a shard that another node leads.

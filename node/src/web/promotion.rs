@@ -2,19 +2,24 @@
 //!
 //! First each node freezes what it holds of the lost region; then the cluster's record says that the nodes
 //! are gone and a new one begins in their place; then what was frozen is fetched (`web::backup`). The new node
-//! has the region's keys from a backup: they were never here. **Invariant:** a region of which any node answers
-//! is not promoted. **Not here:** making groups of copies (`backup::promotion`).
+//! has the region's keys from a backup: they were never here. What counts is how the groups are and not how the record
+//! has them, which may be ahead of them: a group goes on without its region where a leader elsewhere says that a majority
+//! follows it, and a copy may be on any node.
+//!
+//! **Invariants:** a region of which any node answers is not promoted, nor is one of which some groups go on elsewhere
+//! and others do not. **Not here:** making groups of copies (`backup::promotion`).
 #![allow(unused_qualifications, reason = "the path macro repeats the query's type")]
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 use fieldmesh_domain::{
     EntityId, Region,
-    placement::{self, Home, Member, Members, PLACEMENT, Presence},
+    placement::{self, Home, Member, Members, PLACEMENT, Policy, Presence},
 };
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -26,9 +31,18 @@ use super::{
 };
 use crate::{
     backup::{HolderError, cut::Edges},
-    consensus::{freeze::NotHeld, standby::StandbyCopy},
+    consensus::{Group, freeze::NotHeld, replicas::Replicas, standby::StandbyCopy},
     store::rows,
 };
+
+/// Nodes of other regions stand only where nobody at home did, which is some seconds; and an election may fail. An
+/// operator waits longer for the answer.
+const ELECTED_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Why an earlier release cannot be asked for a region that others vote for by its policy.
+const EARLIER: &str = "the node that was asked runs an earlier release, which does not say whether others vote: upgrade \
+                       it, or give --operator for a node of this release";
 
 pub fn routes(scope: &mut web::ServiceConfig) {
     scope
@@ -50,6 +64,31 @@ pub struct LostView {
     pub alive: Vec<u64>,
     /// Each group, with the nodes of other regions that hold it.
     pub groups: Vec<HolderView>,
+    /// Groups that nodes of other regions go on with, as one that leads there says. Earlier releases say nothing.
+    #[serde(default)]
+    pub decided: Option<Vec<u32>>,
+}
+
+impl LostView {
+    /// Whether nodes of other regions go on with all groups of the region, whatever its policy: nothing is lost then.
+    ///
+    /// # Errors
+    /// Where that is not known, or is so of some groups alone: the others cannot begin again from copies beside them.
+    pub fn goes_on(&self) -> Result<bool, String> {
+        let Some(decided) = &self.decided else {
+            // By no other policy would it be so.
+            let is_unknown = self.policy.policy == "region";
+            return if is_unknown { Err(EARLIER.to_owned()) } else { Ok(false) };
+        };
+        match self.groups.iter().find(|one| !decided.contains(&one.group)) {
+            None => Ok(true),
+            Some(_) if decided.is_empty() => Ok(false),
+            Some(HolderView { group, .. }) => Err(format!(
+                "group {group} of the region is led by nobody outside it, and others of its groups are: start the nodes \
+                 of other regions that are down, or one of the region, and try again"
+            )),
+        }
+    }
 }
 
 /// Who is to hold a group of a lost region.
@@ -96,6 +135,10 @@ pub struct CopyView {
     pub missing: u64,
     /// Unix milliseconds at which the leader was heard last; none since this node was started.
     pub heard_ms: Option<u64>,
+    /// Whether nodes of other regions are enough to decide, by the last configuration that came here: they may go on
+    /// with the group by themselves.
+    #[serde(default)]
+    pub others_decide: bool,
 }
 
 /// The copies that are frozen now.
@@ -127,13 +170,50 @@ fn abroad(known: &Members, region: Region) -> impl Iterator<Item = &Member> {
     living.filter(move |one| one.region() != region)
 }
 
-async fn view(shared: &Shared, home: &Home, known: &Members) -> LostView {
+/// Whether some nodes are a majority of those who vote.
+fn are_enough<'a>(voters: impl IntoIterator<Item = &'a u64>, nodes: &[u64]) -> bool {
+    let (there, away): (Vec<u64>, Vec<u64>) =
+        voters.into_iter().copied().partition(|voter| nodes.contains(voter));
+    there.len() > away.len()
+}
+
+/// Whether some nodes can decide by a configuration: while voters change, a majority before and behind that.
+fn can_decide(replicas: &Replicas, nodes: &[u64]) -> bool {
+    let halves = &replicas.halves;
+    !halves.is_empty() && halves.iter().all(|half| are_enough(half, nodes))
+}
+
+/// The groups that nodes of other regions go on with. Who is to be among them is waited for, while one is elected.
+async fn decided(shared: &Shared, home: &Home, abroad: &[u64], is_awaited: bool) -> Vec<u32> {
+    let (until, all) = (Instant::now() + ELECTED_WITHIN, home.groups().count());
+    loop {
+        let looks = home.groups().map(|group| async move {
+            let seen = shared.node.courier.look_among(group, abroad).await?;
+            (seen.is_settled && are_enough(&seen.voters, abroad)).then_some(group)
+        });
+        let found: Vec<u32> = join_all(looks).await.into_iter().flatten().collect();
+        // Where some are led already, the others may be about to be.
+        let is_open = found.len() < all && (is_awaited || !found.is_empty());
+        if !is_open || Instant::now() >= until {
+            return found;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn view(shared: &Shared, home: &Home, known: &Members, is_awaited: bool) -> LostView {
     let living = known.members.iter().filter(|one| one.presence != Presence::Gone);
     let own = living.filter(|one| one.region() == home.region).map(|one| one.number);
     let courier = &shared.node.courier;
     let asked = own.map(|number| async move { (number, courier.is_heard(number).await) });
     let heard = join_all(asked).await.into_iter().filter(|(_, answers)| *answers);
     let alive: Vec<u64> = heard.map(|(number, _)| number).collect();
+    let others: Vec<u64> = abroad(known, home.region).map(|one| one.number).collect();
+    let decided = match alive.first() {
+        None => decided(shared, home, &others, is_awaited).await,
+        // It is refused anyway.
+        Some(_) => Vec::new(),
+    };
     let holders = |group: u32| {
         let placed = known.placed(group);
         let holds = |number: u64| {
@@ -150,6 +230,7 @@ async fn view(shared: &Shared, home: &Home, known: &Members) -> LostView {
         policy: home.policy.into(),
         alive,
         groups: home.groups().map(holders).collect(),
+        decided: Some(decided),
     }
 }
 
@@ -161,7 +242,8 @@ pub async fn lost(
     shared: web::Data<Shared>,
 ) -> Result<web::Json<LostView>, Problem> {
     let (home, known) = region_of(&shared, &region)?;
-    Ok(web::Json(view(&shared, &home, &known).await))
+    let is_awaited = matches!(home.policy, Policy::Region(..));
+    Ok(web::Json(view(&shared, &home, &known, is_awaited).await))
 }
 
 /// The nodes of a lost region are gone for good, and a new one begins in their place.
@@ -177,13 +259,15 @@ pub async fn promote(
     same("cluster.name", &wanted.cluster, shared.issuer.cluster())?;
     same("cluster.region", &wanted.region, &region)?;
     let identity: EntityId = registration.parse().map_err(Problem::invalid)?;
-    let view = view(&shared, &home, &known).await;
+    // Whoever asks has waited for an election before.
+    let view = view(&shared, &home, &known, false).await;
     if let Some(number) = view.alive.first() {
         let text = format_args!(
             "node {number} of region {region} answers: a region that lives is not promoted"
         );
         return Err(refused(text));
     }
+    view.goes_on().map_err(refused)?;
     let (shards, by) = (wanted.shards, operator.name);
     let member = member(wanted, identity);
     let number = member.number;
@@ -249,6 +333,15 @@ pub async fn holdings(
     freeze(operator, body.into_inner(), &shared, Lacking::LeftOut).await
 }
 
+/// Whether nodes of other regions can decide a group, by the last configuration of it that came here.
+fn others_decide(group: &Group, known: &Members) -> bool {
+    let region = known.home_of(group.group).map(|home| home.region);
+    region.is_some_and(|region| {
+        let others: Vec<u64> = abroad(known, region).map(|one| one.number).collect();
+        can_decide(&group.replicas(), &others)
+    })
+}
+
 /// What becomes of a group that is not here, or of which nothing has come yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lacking {
@@ -266,13 +359,15 @@ async fn freeze(
     // Whoever the record says is gone is shut out here too, before anything is frozen.
     latest(shared).await?;
     let (running, now_ms) = (shared.node.groups(), shared.node.clock.now_ms());
-    let mut copies: Vec<StandbyCopy> = Vec::with_capacity(groups.len());
+    let known = shared.node.known.known();
+    let mut copies: Vec<(StandbyCopy, bool)> = Vec::with_capacity(groups.len());
     for number in groups {
-        let is_it = |group: &&crate::consensus::Group| {
-            group.group == number && !shared.node.known.is_own(number)
-        };
+        let is_it = |group: &&Group| group.group == number && !shared.node.known.is_own(number);
         let copy = match running.iter().find(is_it) {
-            Some(group) => group.standby_copy().await,
+            Some(group) => {
+                let copy = group.standby_copy().await;
+                copy.map(|copy| (copy, others_decide(group, &known)))
+            }
             None => Err(NotHeld::Empty { group: number }),
         };
         match copy {
@@ -282,12 +377,12 @@ async fn freeze(
         }
     }
     tracing::info!(by = operator.name, groups = copies.len(), "copies are frozen");
-    let states: Vec<_> = copies.iter().map(|copy| copy.frozen.clone()).collect();
+    let states: Vec<_> = copies.iter().map(|(copy, _)| copy.frozen.clone()).collect();
     // Who has nothing of it is asked too, and its backups need not wait for that.
     if !states.is_empty() {
         shared.holder.keep(&id, states)?;
     }
-    let view = copies.iter().map(|copy| CopyView {
+    let view = copies.iter().map(|(copy, others_decide)| CopyView {
         group: copy.frozen.group,
         index: copy.frozen.index,
         applied_term: copy.frozen.term,
@@ -297,6 +392,61 @@ async fn freeze(
         heard_ms: copy.silent.map(|silent| {
             now_ms.saturating_sub(u64::try_from(silent.as_millis()).unwrap_or(u64::MAX))
         }),
+        others_decide: *others_decide,
     });
     Ok(web::Json(CopiesView { copies: view.collect() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(policy: &str, decided: Option<&[u32]>) -> LostView {
+        let holder = |group| HolderView { group, nodes: Vec::new(), others: Vec::new() };
+        LostView {
+            cluster: "one".into(),
+            shards: 2,
+            policy: PolicyView { policy: policy.into(), regions: Vec::new() },
+            alive: Vec::new(),
+            groups: [2049, 2050, 3072].map(holder).into(),
+            decided: decided.map(Into::into),
+        }
+    }
+
+    /// What the policy says may be ahead of who votes, or behind it.
+    #[test]
+    fn a_region_goes_on_elsewhere_where_all_its_groups_are_led_there() {
+        for policy in ["zone", "standby", "region"] {
+            let goes_on = |decided: &[u32]| lost(policy, Some(decided)).goes_on();
+            assert_eq!(goes_on(&[3072, 2049, 2050]), Ok(true), "{policy}");
+            assert_eq!(goes_on(&[]), Ok(false), "{policy}: nobody came to vote");
+            let refused = goes_on(&[2049, 3072]).err().unwrap_or_default();
+            assert!(refused.starts_with("group 2050 "), "{policy}: {refused}");
+        }
+    }
+
+    #[test]
+    fn an_earlier_release_is_asked_only_where_others_do_not_vote() {
+        assert_eq!(lost("standby", None).goes_on(), Ok(false));
+        assert_eq!(lost("zone", None).goes_on(), Ok(false));
+        assert_eq!(lost("region", None).goes_on(), Err(EARLIER.to_owned()));
+        let before = r#"{ "cluster": "one", "shards": 2, "policy": { "policy": "zone" }, "alive": [], "groups": [] }"#;
+        let read = serde_json::from_str::<LostView>(before).map(|lost| lost.decided);
+        assert!(matches!(read, Ok(None)), "{read:?}");
+    }
+
+    #[test]
+    fn others_decide_where_they_are_a_majority_of_each_half() {
+        let others = [1, 2, 15];
+        let decide = |halves: &[&[u64]]| {
+            let halves = halves.iter().map(|half| half.iter().copied().collect()).collect();
+            can_decide(&Replicas { halves, ..Replicas::default() }, &others)
+        };
+        assert!(decide(&[&[1, 2, 11, 12, 15]]));
+        assert!(!decide(&[&[11]]), "who only follows decides nothing");
+        assert!(!decide(&[&[1, 2, 11, 12]]), "half of them are no majority");
+        assert!(!decide(&[&[11], &[1, 11, 15]]), "the half of before must agree, too");
+        assert!(decide(&[&[1, 11, 15], &[1, 2, 11, 12, 15]]));
+        assert!(!decide(&[]), "nothing came here");
+    }
 }

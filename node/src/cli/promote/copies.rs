@@ -5,9 +5,9 @@
 //! that is of a region which the policy does not name any more. So each node outside the lost region is asked, and of
 //! each group the copy is taken that is furthest. What is not taken is removed once the region is there again.
 //!
-//! **Invariants:** every group has a copy; a group begins again behind everything that any copy of it has, not only the
-//! one that is taken; a node that is to hold a group and does not answer is waited for, and one that is not is named; what
-//! was there when it was looked at first is not lost silently.
+//! **Invariants:** every group has a copy; a group that others can go on with does not begin again; a group begins again
+//! behind everything that any copy of it has, not only the one that is taken; a node that is to hold a group and does not
+//! answer is waited for, and one that is not is named; what was there when it was looked at first is not lost silently.
 //! **Not here:** making groups of copies (`backup::promotion`).
 
 use std::collections::BTreeMap;
@@ -116,6 +116,20 @@ fn furthest(found: &[&[CopyView]]) -> Vec<Taken> {
     taken.into_values().collect()
 }
 
+/// A group that others can go on with by themselves, as far as somebody knows, with the holder that does. A log that ends
+/// before the copy that is taken is of before: whoever has more does not vote for its node.
+fn decided_by_others(found: &[&[CopyView]], taken: &[Taken]) -> Option<(usize, u32)> {
+    let index = |group: u32| {
+        let of = taken.iter().find(|one| one.copy.group == group);
+        of.map_or(0, |one| one.copy.index)
+    };
+    found.iter().enumerate().find_map(|(holder, copies)| {
+        let mut decided = copies.iter().filter(|copy| copy.others_decide);
+        let current = decided.find(|copy| copy.last >= index(copy.group));
+        current.map(|copy| (holder, copy.group))
+    })
+}
+
 /// The first of what was there, by its node, that is not there any more.
 fn gone<'a>(
     mut before: impl Iterator<Item = (u64, &'a CopyView)>,
@@ -173,16 +187,32 @@ impl Copies {
                 Err(error) => copies.silent.push((node, error)),
             }
         }
-        let found: Vec<&[CopyView]> = copies.holders.iter().map(|one| &one.copies[..]).collect();
-        copies.taken = furthest(&found);
+        let taken = furthest(&copies.found());
+        copies.taken = taken;
         let whole = match refused {
             Some((node, error)) => Err(error.within(format_args!("node {node}"))),
-            None => copies.has_all(lost),
+            None => copies.has_all(lost).and_then(|()| copies.is_nobody_elses()),
         };
         if whole.is_err() {
             copies.end().await;
         }
         whole.map(|()| copies)
+    }
+
+    fn found(&self) -> Vec<&[CopyView]> {
+        self.holders.iter().map(|one| &one.copies[..]).collect()
+    }
+
+    /// Whoever can elect a leader by itself does so sooner or later, and there would be two regions.
+    fn is_nobody_elses(&self) -> Result<(), CliError> {
+        let Some((holder, group)) = decided_by_others(&self.found(), &self.taken) else {
+            return Ok(());
+        };
+        Err(CliError::refused(format!(
+            "nodes of other regions are a majority of group {group}, as node {} has it, and nobody leads it: start those \
+             that are down, or wait until they have a leader, and try again",
+            self.holders[holder].node
+        )))
     }
 
     fn has_all(&self, lost: &LostView) -> Result<(), CliError> {
@@ -305,7 +335,8 @@ mod tests {
         let (applied_term, index) = at;
         let heard_ms = Some(heard_ms);
         let (term, last) = (applied_term, index);
-        CopyView { group, index, applied_term, term, last, missing, heard_ms }
+        let others_decide = false;
+        CopyView { group, index, applied_term, term, last, missing, heard_ms, others_decide }
     }
 
     fn of(taken: &Taken) -> (u32, usize, u64, u64) {
@@ -364,11 +395,24 @@ mod tests {
     fn what_is_of_a_later_term_is_further() {
         let (before, since) = (copy(1, (3, 900), 0, 90), copy(1, (5, 850), 0, 10));
         for found in [[&before, &since], [&since, &before]] {
+            let found = found.map(std::slice::from_ref);
             // Nobody misses what was before.
-            let taken = furthest(&found.map(std::slice::from_ref));
+            let taken = furthest(&found);
             let taken = taken.iter().map(|one| (one.copy.index, one.copy.missing));
             assert_eq!(taken.collect::<Vec<_>>(), [(850, 0)]);
         }
+    }
+
+    /// Two of five were lost, and the others have no leader yet.
+    #[test]
+    fn a_group_that_others_can_go_on_with_does_not_begin_again() {
+        let votes = |at, last| CopyView { others_decide: true, last, ..copy(1, at, 0, 10) };
+        let of = |found: &[&[CopyView]]| decided_by_others(found, &furthest(found));
+        let follows = [copy(1, (3, 90), 0, 10)];
+        assert_eq!(of(&[&follows, &[votes((3, 90), 90)]]), Some((1, 1)));
+        assert_eq!(of(&[&follows, &[votes((3, 40), 95)]]), Some((1, 1)), "more is in its log");
+        assert_eq!(of(&[&follows, &[votes((3, 40), 40)]]), None, "so it was once");
+        assert_eq!(of(&[&follows, &[copy(2, (3, 7), 0, 10)]]), None);
     }
 
     #[test]
@@ -385,6 +429,7 @@ mod tests {
             policy: PolicyView { policy: "standby".into(), regions: vec!["eu1".into()] },
             alive: Vec::new(),
             groups: vec![holder(1, 2, 1), holder(2, 2, 1)],
+            decided: None,
         };
         let asks = asks(&lost).into_iter();
         let asks: Vec<_> = asks.map(|(node, ask)| (node, ask.groups, ask.wanted)).collect();
