@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// An operation that was invoked so shortly before the end of a window may still come out well in time.
-const PENDING_US: u64 = 2_000_000;
+pub(crate) const PENDING_US: u64 = 2_000_000;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

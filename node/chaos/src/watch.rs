@@ -1,14 +1,16 @@
-//! Whether a run that goes on is to be given up.
+//! Whether a run that goes on is to be given up, and whether it may begin to break anything.
 //!
 //! **Invariants:** each entry is seen once, and of it stays only what the conditions need: the requests of
-//! the last seconds, who leads, and where a broken promise is one (`broken`), what shows it. **Not here:** the verdict
+//! the last seconds, who leads, where a broken promise is one (`broken`), what shows it, and what was normal before anything
+//! was broken (`normal`). **Not here:** the verdict
 //! (`judge`).
 
 mod broken;
+mod normal;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use self::broken::Broken;
+use self::{broken::Broken, normal::Normal};
 use crate::{
     history::{Entry, Operation, What},
     scenario::{Abort, Scenario},
@@ -27,6 +29,7 @@ pub struct Watch {
     requests: VecDeque<Asked>,
     /// Where that is a condition.
     broken: Option<Broken>,
+    normal: Normal,
     /// Since when the availability of each condition is as it says.
     poor_since: Vec<Option<u64>>,
 }
@@ -45,6 +48,7 @@ impl Watch {
             leaderless: BTreeMap::new(),
             requests: VecDeque::new(),
             broken: scenario.aborts.contains(&Abort::Broken).then(|| Broken::new(scenario)),
+            normal: Normal::new(scenario),
             poor_since: vec![None; scenario.aborts.len()],
         }
     }
@@ -55,6 +59,7 @@ impl Watch {
         if let Some(broken) = &mut self.broken {
             broken.see(entry);
         }
+        self.normal.see(entry);
         match &entry.what {
             What::Invoked { op, operation: Operation::Request { .. }, .. } => {
                 self.requests.push_back(Asked { op: *op, at_us, is_ok: false });
@@ -116,6 +121,11 @@ impl Watch {
             }
         }
         None
+    }
+
+    /// Why nothing is to be broken: it is not as the probes before the first fault say that it is.
+    pub fn is_not_normal(&self, now_us: u64) -> Option<String> {
+        self.normal.reason(now_us)
     }
 
     fn available(&self, now_us: u64) -> Option<f64> {

@@ -182,3 +182,33 @@ fn two_who_have_a_ticket_by_one_offer_end_it_where_nothing_takes_it_back() {
     assert!(of(mended, 40).is_some());
     assert_eq!(reason(broken("promises = [\"I1\"]\n"), both(), 60), None, "it is not checked");
 }
+
+#[test]
+fn nothing_is_broken_where_it_is_not_as_it_normally_is() {
+    let text = "name = \"x\"\nduration = \"60s\"\n[workload]\nrate = 1\n[[steady]]\nid = \"receipts\"\n\
+                query = \"request.p99\"\nop = \"<\"\nvalue = \"1s\"\nwindow = \"5s\"\n";
+    let run = |mode: &str, slow: &[u64], at_us: u64| {
+        let text = format!("{text}mode = \"{mode}\"\n");
+        let mut watch = Watch::new(&read_scenario(&text).unwrap().value);
+        for op in 0..10 {
+            watch.see(&at(op, request(op)));
+            let took_us = if slow.contains(&op) { 1_500_000 } else { 10_000 };
+            let what = What::Ok { op, read: None, at: None };
+            watch.see(&Entry { at_us: op * 1_000_000 + took_us, what });
+        }
+        let reason = watch.is_not_normal(at_us);
+        let (fault, why) = (Fault::Kill, String::new());
+        let (node, phase) = (Some(1), Phase::Installed);
+        let struck = What::Fault { strike: 0, fault, node, phase, why, effect: None };
+        watch.see(&Entry { at_us, what: struck });
+        assert_eq!(watch.is_not_normal(at_us), None, "what is broken is not normal");
+        reason
+    };
+    let why = run("sot", &[6], 10_000_000).unwrap();
+    assert_eq!(why, "nothing was broken yet, and receipts was 1500.000 ms, not < 1000 ms");
+    assert_eq!(run("edge", &[6], 10_000_000).as_deref(), Some(why.as_str()));
+    assert_eq!(run("eot", &[6], 10_000_000), None, "it is of the end");
+    assert_eq!(run("sot", &[2], 10_000_000), None, "that was before");
+    assert_eq!(run("sot", &[9], 10_000_000), None, "what is asked now has its time");
+    assert_eq!(run("sot", &[6], 30_000_000), None, "nobody asks");
+}

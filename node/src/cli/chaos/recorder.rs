@@ -109,6 +109,12 @@ impl Recorder {
         told.or_else(|| inner.watch.reason(now_us))
     }
 
+    /// Why nothing is to be broken now, where nothing was broken yet.
+    pub(super) fn is_not_normal(&self) -> Option<String> {
+        let now_us = self.now_us();
+        self.lock().watch.is_not_normal(now_us)
+    }
+
     /// The run is to be given up, for the first reason that is told.
     pub(super) fn is_over(&self, why: String) {
         self.lock().over.get_or_insert(why);

@@ -116,7 +116,7 @@ impl Striker<'_, '_> {
 
     /// Whether the run goes on; else it is given up.
     async fn may_strike(&self, strike: &Strike) -> bool {
-        if let Some(why) = self.recorder.give_up() {
+        if let Some(why) = self.recorder.give_up().or_else(|| self.recorder.is_not_normal()) {
             // Whoever watches is told the same, also where it is so no more by then.
             self.recorder.is_over(why);
             return false;
