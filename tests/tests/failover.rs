@@ -91,9 +91,15 @@ impl Device {
     }
 
     async fn receipted(&mut self, id: [u8; 16]) {
-        let is_it =
-            |event: &Event| matches!(event, Event::Receipt { message_id, .. } if *message_id == id);
-        self.until(is_it).await;
+        self.receipted_each(vec![id]).await;
+    }
+
+    /// In this order.
+    async fn receipted_each(&mut self, sent: Vec<[u8; 16]>) {
+        for id in sent {
+            let is_it = |event: &Event| matches!(event, Event::Receipt { message_id, .. } if *message_id == id);
+            self.until(is_it).await;
+        }
         assert_eq!(self.client.waiting().await.unwrap(), 0);
     }
 
@@ -219,12 +225,7 @@ async fn a_device_whose_events_nobody_reads_takes_commands_all_the_same() {
     }
     tokio::time::sleep(Duration::from_secs(30)).await;
     // It goes on where it stopped once they are read, and has forgotten no receipt.
-    for id in sent {
-        let is_it =
-            |event: &Event| matches!(event, Event::Receipt { message_id, .. } if *message_id == id);
-        device.until(is_it).await;
-    }
-    assert_eq!(device.client.waiting().await.unwrap(), 0);
+    device.receipted_each(sent).await;
 }
 
 /// Nor for room: what is answered makes room, whether or not somebody reads that it was.
@@ -242,12 +243,7 @@ async fn a_device_whose_events_nobody_reads_has_room_again_once_it_is_answered()
     scene.link.mend(node(1));
     tokio::time::sleep(Duration::from_secs(60)).await;
     sent.push(timeout(PATIENCE, device.request()).await.expect("there is room"));
-    for id in sent {
-        let is_it =
-            |event: &Event| matches!(event, Event::Receipt { message_id, .. } if *message_id == id);
-        device.until(is_it).await;
-    }
-    assert_eq!(device.client.waiting().await.unwrap(), 0);
+    device.receipted_each(sent).await;
 }
 
 #[tokio::test(start_paused = true)]

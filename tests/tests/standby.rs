@@ -110,19 +110,56 @@ async fn a_lost_region_begins_again_with_the_copies_of_another() {
     nodes.promote(13, "us1", &keys, 1, &[]).await.expect_code(3).expect_one_line(&["answers"]);
 }
 
+/// A region that was lost with its only node when the first region had all of it.
+struct Lost {
+    nodes: Nodes,
+    keys: PathBuf,
+    people: (Handheld, Handheld),
+    /// A ticket of before.
+    done: String,
+    _dir: TempDir,
+}
+
+impl Lost {
+    /// There are these regions, too, each with a node.
+    async fn region(more: &[(u64, &str)]) -> Self {
+        let mut nodes = Nodes::start(2).await;
+        nodes.add_region(11, "us1").await;
+        for (number, region) in more {
+            nodes.add_region(*number, region).await;
+        }
+        let keys = backed_up(&nodes, 11).await;
+        nodes.cluster(&["policy", "us1", "standby", "eu1"]).await.expect_code(0);
+        let dir = TempDir::new().unwrap();
+        let devices = nodes.node(11).devices.clone();
+        let people = nodes.node(11).pair(dir.path(), ["Ada", "Ben"], &devices).await;
+        let done = served(&nodes, 11, &people, "before").await;
+        copied(&nodes).await;
+        nodes.kill(11).await;
+        Self { nodes, keys, people, done, _dir: dir }
+    }
+
+    async fn begins_again_with_copies_of_the_first_region(&mut self) {
+        let Self { nodes, keys, people, done, .. } = self;
+        nodes.take_address(12, 11);
+        let promoted = nodes.promote(12, "us1", keys, 1, &[]).await.expect_code(0).json();
+        let copies = promoted["copies"].as_array().unwrap();
+        assert_eq!(copies.len(), 5, "{promoted}");
+        for of in copies {
+            assert!(of["node"] == 1 || of["node"] == 2, "{promoted}");
+            assert_eq!(of["copy"]["missing"], 0, "{promoted}");
+        }
+        nodes.restart(12).await;
+        assert_eq!(show(nodes, 12, done).await["state"], "accepted");
+        served(nodes, 12, people, "after").await;
+    }
+}
+
 /// The record says where copies are to be; whoever led the groups was lost before any of it came there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_found_where_it_is_also_where_the_record_has_another_place_for_it() {
-    let mut nodes = Nodes::start(2).await;
-    nodes.add_region(11, "us1").await;
-    let keys = backed_up(&nodes, 11).await;
-    nodes.cluster(&["policy", "us1", "standby", "eu1"]).await.expect_code(0);
-    let dir = TempDir::new().unwrap();
-    let devices = nodes.node(11).devices.clone();
-    let people = nodes.node(11).pair(dir.path(), ["Ada", "Ben"], &devices).await;
-    let done = served(&nodes, 11, &people, "before").await;
-    copied(&nodes).await;
-    nodes.kill(11).await;
+    let mut lost = Lost::region(&[]).await;
+    let nodes = &mut lost.nodes;
     nodes.join(3).await.expect_code(0);
     nodes.restart(3).await;
     until("another node is to hold something", async || {
@@ -134,18 +171,8 @@ async fn a_copy_is_found_where_it_is_also_where_the_record_has_another_place_for
         view["groups"].as_array().unwrap().iter().any(is_moved).then_some(())
     })
     .await;
-    nodes.take_address(12, 11);
-    let promoted = nodes.promote(12, "us1", &keys, 1, &[]).await.expect_code(0).json();
-    let copies = promoted["copies"].as_array().unwrap();
-    assert_eq!(copies.len(), 5, "{promoted}");
-    for of in copies {
-        assert!(of["node"] == 1 || of["node"] == 2, "{promoted}");
-        assert_eq!(of["copy"]["missing"], 0, "{promoted}");
-    }
-    nodes.restart(12).await;
-    assert_eq!(show(&nodes, 12, &done).await["state"], "accepted");
-    served(&nodes, 12, &people, "after").await;
-    nodes.settle().await;
+    lost.begins_again_with_copies_of_the_first_region().await;
+    lost.nodes.settle().await;
 }
 
 /// An operator gives a region that was lost another policy: nobody is left to act on it.
@@ -160,30 +187,10 @@ async fn policy_of_a_lost_region(nodes: &Nodes, policy: &[&str]) {
 /// The copies are in a region that the policy does not name any more, and in the other one is nothing yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_found_in_a_region_that_was_the_standby_before() {
-    let mut nodes = Nodes::start(2).await;
-    nodes.add_region(11, "us1").await;
-    nodes.add_region(15, "ap1").await;
-    let keys = backed_up(&nodes, 11).await;
-    nodes.cluster(&["policy", "us1", "standby", "eu1"]).await.expect_code(0);
-    let dir = TempDir::new().unwrap();
-    let devices = nodes.node(11).devices.clone();
-    let people = nodes.node(11).pair(dir.path(), ["Ada", "Ben"], &devices).await;
-    let done = served(&nodes, 11, &people, "before").await;
-    copied(&nodes).await;
-    nodes.kill(11).await;
-    policy_of_a_lost_region(&nodes, &["standby", "ap1"]).await;
-    nodes.take_address(12, 11);
-    let promoted = nodes.promote(12, "us1", &keys, 1, &[]).await.expect_code(0).json();
-    let copies = promoted["copies"].as_array().unwrap();
-    assert_eq!(copies.len(), 5, "{promoted}");
-    for of in copies {
-        assert!(of["node"] == 1 || of["node"] == 2, "{promoted}");
-        assert_eq!(of["copy"]["missing"], 0, "{promoted}");
-    }
-    nodes.restart(12).await;
-    assert_eq!(show(&nodes, 12, &done).await["state"], "accepted");
-    served(&nodes, 12, &people, "after").await;
-    let view = nodes.settle().await;
+    let mut lost = Lost::region(&[(15, "ap1")]).await;
+    policy_of_a_lost_region(&lost.nodes, &["standby", "ap1"]).await;
+    lost.begins_again_with_copies_of_the_first_region().await;
+    let view = lost.nodes.settle().await;
     for (voters, learners) in replicas(&view, 1) {
         assert_eq!((voters, learners), (json!([12]), json!([15])), "{view}");
     }
@@ -345,26 +352,11 @@ async fn a_region_that_three_vote_for_loses_nothing_with_all_its_nodes() {
 /// By the record three regions vote; the one that led was lost before it let the others do so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_region_that_others_did_not_come_to_vote_for_begins_again_with_copies() {
-    let mut nodes = Nodes::start(2).await;
-    nodes.add_region(11, "us1").await;
-    nodes.add_region(15, "ap1").await;
-    let keys = backed_up(&nodes, 11).await;
-    nodes.cluster(&["policy", "us1", "standby", "eu1"]).await.expect_code(0);
-    let dir = TempDir::new().unwrap();
-    let devices = nodes.node(11).devices.clone();
-    let people = nodes.node(11).pair(dir.path(), ["Ada", "Ben"], &devices).await;
-    let done = served(&nodes, 11, &people, "before").await;
-    copied(&nodes).await;
-    nodes.kill(11).await;
-    policy_of_a_lost_region(&nodes, &["region", "eu1", "ap1"]).await;
-    nodes.take_address(12, 11);
-    let promoted = nodes.promote(12, "us1", &keys, 1, &[]).await.expect_code(0).json();
-    assert_eq!(promoted["copies"].as_array().map(Vec::len), Some(5), "{promoted}");
-    nodes.restart(12).await;
-    assert_eq!(show(&nodes, 12, &done).await["state"], "accepted");
-    served(&nodes, 12, &people, "after").await;
+    let mut lost = Lost::region(&[(15, "ap1")]).await;
+    policy_of_a_lost_region(&lost.nodes, &["region", "eu1", "ap1"]).await;
+    lost.begins_again_with_copies_of_the_first_region().await;
     // Now they vote.
-    let view = nodes.settle().await;
+    let view = lost.nodes.settle().await;
     for (voters, _) in replicas(&view, 1) {
         let voters = voters.as_array().unwrap();
         assert_eq!(voters.len(), 3, "{view}");
