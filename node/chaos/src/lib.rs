@@ -30,4 +30,4 @@ pub use scenario::{
 };
 pub use steady::{Comparison, Figures, Mode, Query, measure};
 pub use timeline::{PlanError, Strike, Timeline};
-pub use watch::Watch;
+pub use watch::{Normal, Watch};

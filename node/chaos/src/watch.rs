@@ -10,7 +10,8 @@ mod normal;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use self::{broken::Broken, normal::Normal};
+use self::broken::Broken;
+pub use self::normal::Normal;
 use crate::{
     history::{Entry, Operation, What},
     scenario::{Abort, Scenario},
@@ -123,9 +124,9 @@ impl Watch {
         None
     }
 
-    /// Why nothing is to be broken: it is not as the probes before the first fault say that it is.
-    pub fn is_not_normal(&self, now_us: u64) -> Option<String> {
-        self.normal.reason(now_us)
+    /// What tells whether anything may be broken. A copy: to measure takes longer than to copy, and the watch is waited for.
+    pub fn normal(&self) -> Normal {
+        self.normal.clone()
     }
 
     fn available(&self, now_us: u64) -> Option<f64> {

@@ -1,7 +1,8 @@
 //! Whether all is normal before anything is broken: the gate of a run.
 //!
-//! **Invariants:** what is looked at is what the probes `sot` and `edge` will be judged by, without the requests that may
-//! still be answered; entries are kept for as long as that, so many at most, and none once something was broken.
+//! **Invariants:** the probes `sot` and `edge` are looked at over a whole window of theirs, in which something was asked from
+//! its begin on, and which ends so long ago that what was asked in it has had its time; entries are kept for as long as
+//! that, so many at most, and none once something was broken.
 //! **Not here:** the verdict (`judge`).
 
 use std::collections::VecDeque;
@@ -16,8 +17,8 @@ use crate::{
 const ENTRIES_MAX: usize = 500_000;
 
 /// What has happened lately, until something is broken.
-#[derive(Debug)]
-pub(super) struct Normal {
+#[derive(Debug, Clone)]
+pub struct Normal {
     probes: Vec<Probe>,
     span_us: u64,
     lately: VecDeque<Entry>,
@@ -49,14 +50,15 @@ impl Normal {
     }
 
     /// What is not as it normally is; nothing where that is not known.
-    pub(super) fn reason(&self, now_us: u64) -> Option<String> {
+    pub fn reason(&self, now_us: u64) -> Option<String> {
         if self.is_over {
             return None;
         }
         let figures = measure(&History::of(self.lately.iter().cloned().collect()));
         let until = now_us.saturating_sub(PENDING_US);
         self.probes.iter().find_map(|probe| {
-            let from = until.saturating_sub(probe.window_ms.saturating_mul(1000));
+            let from = until.checked_sub(probe.window_ms.saturating_mul(1000))?;
+            figures.first_us(probe.query).filter(|first| *first <= from)?;
             let measured = figures.of(probe.query, from, until)?;
             let unit = if probe.query.is_of_time() { " ms" } else { "" };
             let (sign, value) = (probe.comparison.name(), probe.value);

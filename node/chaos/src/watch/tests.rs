@@ -196,12 +196,12 @@ fn nothing_is_broken_where_it_is_not_as_it_normally_is() {
             let what = What::Ok { op, read: None, at: None };
             watch.see(&Entry { at_us: op * 1_000_000 + took_us, what });
         }
-        let reason = watch.is_not_normal(at_us);
+        let reason = watch.normal().reason(at_us);
         let (fault, why) = (Fault::Kill, String::new());
         let (node, phase) = (Some(1), Phase::Installed);
         let struck = What::Fault { strike: 0, fault, node, phase, why, effect: None };
         watch.see(&Entry { at_us, what: struck });
-        assert_eq!(watch.is_not_normal(at_us), None, "what is broken is not normal");
+        assert_eq!(watch.normal().reason(at_us), None, "what is broken is not normal");
         reason
     };
     let why = run("sot", &[6], 10_000_000).unwrap();
@@ -211,4 +211,26 @@ fn nothing_is_broken_where_it_is_not_as_it_normally_is() {
     assert_eq!(run("sot", &[2], 10_000_000), None, "that was before");
     assert_eq!(run("sot", &[9], 10_000_000), None, "what is asked now has its time");
     assert_eq!(run("sot", &[6], 30_000_000), None, "nobody asks");
+    assert_eq!(run("sot", &[1], 6_000_000), None, "there was no whole window yet");
+}
+
+/// Before the first request there is nothing, which is not little.
+#[test]
+fn what_had_not_begun_is_not_measured() {
+    let text = "name = \"x\"\nduration = \"60s\"\n[workload]\nrate = 1\n[[steady]]\nid = \"all\"\n\
+                query = \"rate\"\nop = \">=\"\nvalue = 0.9\nwindow = \"5s\"\nmode = \"sot\"\n";
+    let reason = |first: u64| {
+        let mut watch = Watch::new(&read_scenario(text).unwrap().value);
+        for op in first..20 {
+            watch.see(&at(op, request(op)));
+            // Every second one from the tenth on is not answered.
+            if op < 10 || op % 2 == 0 {
+                watch.see(&at(op, What::Ok { op, read: None, at: None }));
+            }
+        }
+        watch.normal().reason(20_000_000)
+    };
+    assert!(reason(0).unwrap().starts_with("nothing was broken yet, and all was 0."));
+    assert!(reason(13).is_some());
+    assert_eq!(reason(14), None);
 }

@@ -111,8 +111,8 @@ impl Recorder {
 
     /// Why nothing is to be broken now, where nothing was broken yet.
     pub(super) fn is_not_normal(&self) -> Option<String> {
-        let now_us = self.now_us();
-        self.lock().watch.is_not_normal(now_us)
+        let (now_us, normal) = (self.now_us(), self.lock().watch.normal());
+        normal.reason(now_us)
     }
 
     /// The run is to be given up, for the first reason that is told.
