@@ -14,7 +14,7 @@ use crate::{
         Bounded, Finding, Operations, Promise, Recovery, Verdict, bounded, recoveries, unplaced,
     },
     scenario::{Probe, Scenario, Workload},
-    steady::{Figures, Mode, measured},
+    steady::{Figures, Mode, PENDING_US, measured},
     timeline::Strike,
 };
 
@@ -349,11 +349,20 @@ impl Moments {
             .any(|(since, to)| *since < until_us && from_us < to.saturating_add(grace_us))
     }
 
-    /// The windows of a probe.
-    fn windows(&self, probe: &Probe) -> Vec<(u64, u64)> {
-        let length = probe.window_ms.saturating_mul(1000);
+    /// The window before anything was broken, where the first was asked at a moment. It ends where what was asked in it had
+    /// its time, because a fault takes what is under way, and may be there before it is noted; where there is no time for
+    /// that, it ends as late as it must.
+    fn before(&self, length: u64, asked_us: Option<u64>) -> (u64, u64) {
         let first = self.first_us.unwrap_or(self.end_us);
-        let before = (first.saturating_sub(length), first);
+        let whole = asked_us.unwrap_or(0).saturating_add(length);
+        let until = first.saturating_sub(PENDING_US).max(whole).min(first);
+        (until.saturating_sub(length), until)
+    }
+
+    /// The windows of a probe, where the first of what it measures was asked at a moment.
+    fn windows(&self, probe: &Probe, asked_us: Option<u64>) -> Vec<(u64, u64)> {
+        let length = probe.window_ms.saturating_mul(1000);
+        let before = self.before(length, asked_us);
         let after =
             (self.end_us.saturating_sub(length).max(self.last_us.unwrap_or(0)), self.end_us);
         let ends = (1..).map(|step: u64| (step * LOOK_US).saturating_add(length));
@@ -419,7 +428,7 @@ fn looked_at(
 ) -> ProbeFinding {
     let (mut looks, mut failed, mut missed) = (0, 0, Vec::new());
     let mut worst: Option<(f64, u64)> = None;
-    for (from_us, until_us) in moments.windows(probe) {
+    for (from_us, until_us) in moments.windows(probe, figures.first_us(probe.query)) {
         let Some(measured) = figures.of(probe.query, from_us, until_us) else {
             if is_asked(probe, workload, figures, (from_us, until_us)) {
                 missed.push((from_us, until_us));

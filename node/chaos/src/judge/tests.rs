@@ -4,7 +4,7 @@
 use super::*;
 use crate::{
     Fault, Timeline,
-    history::{Entry, VERSION},
+    history::{Entry, Operation, VERSION},
     read_scenario,
 };
 
@@ -127,4 +127,57 @@ fn an_effect_that_was_told_when_it_was_installed_counts() {
         judge(&history).why[0],
         "loss was there 0 of 1 times: it was installed and had no effect: 0 datagrams"
     );
+}
+
+/// Ten requests a second from a moment on, to 40 s, each answered 20 ms later but for some that are slow, and a fault: both
+/// from one millisecond to another.
+fn asked_from(from_ms: u64, broken: (u64, u64), slow: (u64, u64)) -> History {
+    let document = SCENARIO.replace(
+        "[check]",
+        "[[steady]]\nid = \"swift\"\nquery = \"request.max\"\n\
+        op = \"<\"\nvalue = \"1s\"\nwindow = \"5s\"\nmode = \"sot\"\n[check]",
+    );
+    let scenario = Box::new(read_scenario(&document).unwrap().value);
+    let strikes = Timeline::of(&scenario, 3).unwrap().0;
+    let fault = strikes[0].fault;
+    let (product, shards) = (String::new(), vec![1]);
+    let begun = What::Begun {
+        version: VERSION,
+        scenario,
+        document,
+        wall_ms: 0,
+        product,
+        nodes: 3,
+        strikes,
+        shards,
+    };
+    let mut all = vec![(0, begun)];
+    for (op, ms) in (1..).zip((from_ms..40_000).step_by(100)) {
+        let ticket = format!("t{op}");
+        let operation = Operation::Request { ticket, shard: 1 };
+        all.push((ms, What::Invoked { op, by: "c".into(), operation }));
+        let took = if (slow.0..slow.1).contains(&ms) { 1_400 } else { 20 };
+        all.push((ms + took, What::Ok { op, read: None, at: None }));
+    }
+    for (ms, phase) in [(broken.0, Phase::Installed), (broken.1, Phase::Ended)] {
+        let (node, why, effect) = (Some(1), String::new(), None);
+        all.push((ms, What::Fault { strike: 0, fault, node, phase, why, effect }));
+    }
+    all.sort_by_key(|(ms, _)| *ms);
+    History::of(all.into_iter().map(|(ms, what)| Entry { at_us: ms * 1000, what }).collect())
+}
+
+#[test]
+fn what_a_fault_took_before_it_was_noted_was_not_asked_before_it() {
+    let swift = |history: &History| judge(history).probes[0].clone();
+    // The power fails when a lease begins, and that is known half a second later.
+    let found = swift(&asked_from(0, (10_400, 15_000), (9_950, 10_400)));
+    assert_eq!((found.verdict, found.worst), (Verdict::Kept, Some(20.0)));
+    let ill = swift(&asked_from(0, (10_400, 15_000), (5_000, 5_101)));
+    assert_eq!((ill.verdict, ill.worst), (Verdict::Broken, Some(1_400.0)), "of its own");
+    // Where there is no time for more, everything that was asked before the fault is looked at.
+    let early = swift(&asked_from(3_000, (8_000, 15_000), (0, 0)));
+    assert_eq!((early.verdict, early.missed), (Verdict::Kept, 0));
+    let early = swift(&asked_from(3_000, (8_000, 15_000), (7_800, 8_000)));
+    assert_eq!(early.verdict, Verdict::Broken);
 }
