@@ -39,8 +39,14 @@ const WAL_BYTES_MAX: u64 = 64 << 20;
 const MANIFEST_AHEAD_BYTES: usize = 64 << 10;
 /// Open files per table, so that ten groups stay far below the usual limit of 1,024.
 const OPEN_FILES_MAX: i32 = 64;
-/// The same of a checkpoint, which is read once from its first row to its last.
-const FROZEN_OPEN_FILES_MAX: i32 = 8;
+/// Of each of them RocksDB keeps the index and the filter, in a cache of parts that are chosen by the file's number. With its
+/// own 64 parts each had place for one file: two that are read again and again would take it from each other, and be opened
+/// each time.
+const OPEN_FILES_PART_BITS: i32 = 0;
+/// Open files of a checkpoint, which is read once from its first row to its last: RocksDB takes no fewer.
+const FROZEN_OPEN_FILES_MAX: i32 = 20;
+/// How much larger files are with each level, so that a table of 10 GB has no more of them than may be open.
+const FILE_SIZE_FACTOR: i32 = 2;
 
 /// Tables in folders below one directory.
 pub struct Rocks {
@@ -78,6 +84,8 @@ impl Rocks {
         options.create_if_missing(true);
         options.set_write_buffer_size(WRITE_BUFFER_BYTES);
         options.set_max_open_files(OPEN_FILES_MAX);
+        options.set_table_cache_num_shard_bits(OPEN_FILES_PART_BITS);
+        options.set_target_file_size_multiplier(FILE_SIZE_FACTOR);
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_recycle_log_file_num(0);
         options.set_keep_log_file_num(2);
@@ -402,6 +410,7 @@ impl Frozen {
         }
         let mut options = Options::default();
         options.set_max_open_files(FROZEN_OPEN_FILES_MAX);
+        options.set_table_cache_num_shard_bits(OPEN_FILES_PART_BITS);
         let db = DB::open_for_read_only(&options, &self.path, false);
         let db = db.map_err(|error| open_error(&self.name, &self.path, error))?;
         let shared = Shared::of(db, self.path.clone(), &self.name, Role::State, None);
