@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::{Failed, population::Filling, start};
 
-/// Tickets stored when it is measured, and how many are measured then: some thousand, so that background work
-/// of the storage is in it.
+/// Tickets stored when it is measured, and how many are measured then: so many that the storage's work in the background,
+/// which comes in pieces of some seconds, is in it by its share.
 const SIZES: [usize; 3] = [10_000, 100_000, 1_000_000];
-const MEASURED: usize = 5_000;
+const MEASURED: usize = 20_000;
 /// A technician holds some; most are done.
 const OPEN_PERCENT: usize = 1;
 /// Linux counts processor time in hundredths of a second (`USER_HZ`).
