@@ -257,6 +257,7 @@ pub fn run(plan: Plan) -> Seen {
     for what in recorded::repeated(&people, &journals) {
         seen.lock().unwrap().blame(what);
     }
+    seen.lock().unwrap().simulated = sim.elapsed();
     drop(sim);
     std::mem::take(&mut *seen.lock().unwrap())
 }

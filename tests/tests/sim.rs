@@ -3,8 +3,15 @@
 //! Laws: nothing acknowledged is lost, at most one technician per ticket, by its history and by what technicians were
 //! told, none with more tickets than it takes, each customer sees each confirmation once. A failing seed is run again
 //! alone by `FIELDMESH_SEED=<seed> cargo test -p fieldmesh-tests --test sim one_seed`. `FIELDMESH_SEEDS` sets how many
-//! the sweep runs, `FIELDMESH_BASE` where it begins (`fieldmesh_tests::seeds`).
-#![allow(clippy::print_stdout, reason = "tests tell what they saw")]
+//! the sweep runs, `FIELDMESH_BASE` where it begins (`fieldmesh_tests::seeds`). A sweep tells how many seconds it simulated
+//! in one.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "tests tell what they saw, and how long it took"
+)]
+
+use std::time::{Duration, Instant};
 
 use fieldmesh_domain::mutant;
 use fieldmesh_tests::{
@@ -18,13 +25,14 @@ const SEEDS: u64 = 200;
 /// acceptance that comes too late.
 const FOUND: &[u64] = &[1003];
 
-fn check(seed: u64) -> Result<(), String> {
+/// How long the run was, where no law was broken.
+fn check(seed: u64) -> Result<Duration, String> {
     // For one that panics.
     println!("seed {seed}");
     let seen = run(Plan::of(seed));
     let broken = seen.broken_laws();
     if broken.is_empty() {
-        return Ok(());
+        return Ok(seen.simulated);
     }
     let (again, trace) = (again("sim", seed), seen.trace.join("\n"));
     Err(format!("seed {seed}: {broken:?}\n{again}\n{trace}"))
@@ -49,11 +57,24 @@ fn the_same_seed_gives_the_same_trace() {
 }
 
 fn sweep(seeds: &[u64]) {
-    let failed = seeds.iter().filter_map(|seed| check(*seed).err());
+    let (began, mut simulated) = (Instant::now(), Duration::ZERO);
+    let failed = seeds.iter().filter_map(|seed| match check(*seed) {
+        Ok(length) => {
+            simulated += length;
+            None
+        }
+        Err(report) => Some(report),
+    });
     // One seed that finds a planted bug is enough.
     let enough = if mutant::planted().is_some() { 1 } else { usize::MAX };
     let failed: Vec<String> = failed.take(enough).collect();
-    println!("{} seeds, {} failed", seeds.len(), failed.len());
+    let (simulated, took) = (simulated.as_secs_f64(), began.elapsed().as_secs_f64());
+    println!(
+        "{} seeds, {} failed; {simulated:.0} s simulated in {took:.0} s, {:.1} a second",
+        seeds.len(),
+        failed.len(),
+        simulated / took
+    );
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }
 

@@ -133,6 +133,8 @@ pub(crate) struct Habits {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     pub trace: Vec<String>,
+    /// How long the run was, by its own clocks.
+    pub simulated: Duration,
     pub(crate) requested: BTreeSet<EntityId>,
     pub(crate) received: BTreeSet<EntityId>,
     /// How often, and with which technicians, each ticket was confirmed to its customer.
