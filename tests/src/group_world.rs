@@ -1,12 +1,14 @@
 //! A replicated group on several nodes under simulated time, network and disk, with faults; and the laws.
 //!
 //! Mesh and consensus run as they are. Each node proposes while it leads (`node`), faults come one
-//! after the other (`faults`), and when they are over the group must come to agree and serve.
+//! after the other (`faults`), or as a script has them (`halves`), and when they are over the group must come to agree
+//! and serve.
 //!
 //! Laws: what was acknowledged is on every node in the end, as it was acknowledged; a term has one
 //! leader; terms in the log never fall; all nodes have the same log and the same state.
 
 mod faults;
+mod halves;
 mod node;
 
 use std::{
@@ -30,6 +32,7 @@ use fieldmesh_node::{
 };
 use fieldmesh_pki::Kind;
 
+use self::halves::Hands;
 use crate::{
     mesh::identity,
     pki::Authority,
@@ -145,7 +148,7 @@ fn authority() -> &'static Authority {
 
 /// Runs a plan to its end.
 pub fn run(plan: Plan) -> Seen {
-    with(plan, true, faults::drive)
+    with(plan, true, None, faults::drive)
 }
 
 /// Runs a plan in which nobody is struck, but the disk of whoever leads stands still for a while. Nobody changes
@@ -160,14 +163,26 @@ pub fn run_unapplied(plan: Plan) -> Seen {
 }
 
 fn run_held_up(plan: Plan, hold_up: fn(&Disk, Duration)) -> Seen {
-    with(plan, false, |sim, disks, plan, seen| {
+    with(plan, false, None, |sim, disks, plan, seen| {
         faults::stand_still(sim, disks, plan, seen, hold_up);
+    })
+}
+
+/// Runs two leaders that go out of one configuration of two halves, each to another of them. The first one, which nobody
+/// heard, comes back before the second has committed anything in its term, or once that has gone on.
+pub fn run_halves(seed: u64, comes_back: bool) -> Seen {
+    let hands = Hands::default();
+    let sync_ms = [halves::FAST.as_millis() as u64; 5];
+    let plan = Plan { seed, nodes: halves::NODES, sync_ms, pause_ms: 0 };
+    with(plan, false, Some(&hands), |sim, disks, _, seen| {
+        halves::play(sim, disks, seen, &hands, comes_back);
     })
 }
 
 fn with(
     plan: Plan,
     changes_voters: bool,
+    hands: Option<&Hands>,
     drive: impl FnOnce(&mut turmoil::Sim<'_>, &[Disk], &Plan, &Shared),
 ) -> Seen {
     let seen = Shared::default();
@@ -190,6 +205,7 @@ fn with(
             nodes: plan.nodes,
             seed: 0,
             changes_voters,
+            hands: hands.cloned(),
             credentials: authority().credentials(Kind::Node, id),
             disk: disks[number as usize - 1].clone(),
             seen: Arc::clone(&seen),

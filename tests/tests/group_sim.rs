@@ -8,7 +8,7 @@
 
 use fieldmesh_domain::mutant;
 use fieldmesh_tests::{
-    group_world::{Plan, Seen, run, run_stalled, run_unapplied},
+    group_world::{Plan, Seen, run, run_halves, run_stalled, run_unapplied},
     seeds::{Least, again, expect_happened, first, number, same_trace},
 };
 
@@ -95,6 +95,34 @@ fn who_cannot_write_does_not_lead() {
 #[test]
 fn who_cannot_apply_does_not_lead() {
     nobody_leads_who_is_held_up(run_unapplied);
+}
+
+/// Two leaders, with the same configuration of two halves, go to another half each; of the first one nobody hears.
+fn one_half_is_gone_to(comes_back: bool) {
+    for seed in [0, 1, 2] {
+        let seen = run_halves(seed, comes_back);
+        assert!(
+            seen.broken.is_empty(),
+            "seed {seed}: {:#?}\n{}",
+            seen.broken,
+            seen.trace.join("\n")
+        );
+        let terms = if comes_back { 3 } else { 2 };
+        assert!(seen.terms() >= terms && seen.acknowledged() > 5, "seed {seed}: nothing happened");
+    }
+}
+
+/// The second changes nothing before an entry of its own term is committed, though majorities answer it; then it does.
+#[test]
+fn who_has_begun_no_term_changes_nothing() {
+    one_half_is_gone_to(false);
+}
+
+/// Or else, when the first comes back instead and commits its half, each would lead one, and what the second has
+/// acknowledged by itself were lost.
+#[test]
+fn who_went_to_the_other_half_may_come_back() {
+    one_half_is_gone_to(true);
 }
 
 #[test]

@@ -253,13 +253,18 @@ impl Faults<'_, '_> {
     }
 
     fn is_well(&self) -> bool {
-        let has_served = {
-            let seen = self.seen.lock().unwrap();
-            seen.served > 5 && !seen.leading.is_empty()
-        };
-        has_served && {
-            let first = applied(&self.disks[0]);
-            first.is_some() && self.disks.iter().all(|disk| applied(disk) == first)
-        }
+        is_well(self.disks, self.seen)
+    }
+}
+
+/// Whether somebody leads who has served since faults were over, and all nodes have applied as much.
+pub(super) fn is_well(disks: &[Disk], seen: &Shared) -> bool {
+    let has_served = {
+        let seen = seen.lock().unwrap();
+        seen.served > 5 && !seen.leading.is_empty()
+    };
+    has_served && {
+        let first = applied(&disks[0]);
+        first.is_some() && disks.iter().all(|disk| applied(disk) == first)
     }
 }

@@ -29,8 +29,13 @@ use fieldmesh_node::{
 };
 use fieldmesh_pki::tls::Credentials;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::runtime::Handle;
 
-use super::{FAULTS, GROUP, Shared, authority, commit, host};
+use super::{
+    FAULTS, GROUP, Shared, authority, commit,
+    halves::{Hand, Hands},
+    host,
+};
 use crate::{
     mesh::identity,
     pki::{CLUSTER, REGION},
@@ -43,6 +48,8 @@ const PORT: u16 = 7444;
 const COMPACT_EVERY: u64 = 40;
 /// And by itself; a tenth of these entries stays behind it.
 const SNAPSHOT_EVERY: u64 = 100;
+/// The same in a script, which waits until a node that is away needs a snapshot.
+const SNAPSHOT_SOON: u64 = 20;
 /// A sync that takes longer is a stall.
 pub(super) const STALL: Duration = Duration::from_secs(1);
 /// Entities that all leaders write to: each version must come from one of them.
@@ -56,13 +63,16 @@ pub(super) struct Start {
     pub(super) seed: u64,
     /// As a leader it changes, now and then, who votes.
     pub(super) changes_voters: bool,
+    /// Where a script takes the node from. It then does nothing as a leader but propose.
+    pub(super) hands: Option<Hands>,
     pub(super) credentials: Credentials,
     pub(super) disk: Disk,
     pub(super) seen: Shared,
 }
 
 pub(super) async fn run(start: Start) -> turmoil::Result {
-    let Start { number, nodes, seed, changes_voters, credentials, disk, seen } = start;
+    let Start { number, nodes, seed, changes_voters, hands, credentials, disk, seen } = start;
+    let is_scripted = hands.is_some();
     let clock: Arc<dyn Clock> = Arc::new(SimClock);
     let trust = Trust::new(authority().trust());
     let credentials = signature::live(&credentials);
@@ -108,7 +118,7 @@ pub(super) async fn run(start: Start) -> turmoil::Result {
         heartbeat: Duration::from_millis(100),
         election_min: Duration::from_millis(300),
         election_max: Duration::from_millis(600),
-        snapshot_every: SNAPSHOT_EVERY,
+        snapshot_every: if is_scripted { SNAPSHOT_SOON } else { SNAPSHOT_EVERY },
         fills_forgetful: false,
         observer: None,
         voters: (1..=nodes).collect(),
@@ -117,15 +127,20 @@ pub(super) async fn run(start: Start) -> turmoil::Result {
     let limits = Limits { stall: STALL, room_min: 0 };
     tokio::spawn(Arc::clone(writer.disk()).run(Arc::clone(&engine), limits));
     let group = Group::start(options, &*engine, log, writer, on_fatal).await?;
-    // Nobody says where the group is to live, so this only gives way where the disk does not do well.
-    let home = Home::new(REGION.parse()?, 0, 1);
-    let courier = NodeCourier::new(number, None, Cluster::new(Default::default(), home));
+    // Unless a script says where the group is to live nobody does, and this only gives way where the disk does not do well.
+    let home = Home::new(REGION.parse()?, 0, GROUP);
+    let cluster = Cluster::new(Default::default(), home);
+    let courier = NodeCourier::new(number, None, Arc::clone(&cluster));
     tokio::spawn(replicas::tend(group.clone(), courier, number));
     tokio::spawn(replicas::abide(group.clone()));
+    if let Some(hands) = hands {
+        let hand = Hand { group: group.clone(), cluster, runtime: Handle::current() };
+        hands.lock().unwrap().insert(number, hand);
+    }
     seen.lock().unwrap().note(format!("node {number} starts"));
     tokio::spawn(follow(number, group.clone(), Arc::clone(&seen)));
     let dice = StdRng::seed_from_u64(seed);
-    Leader { number, nodes, changes_voters, group, seen, dice, made: 0 }.run().await;
+    Leader { number, nodes, changes_voters, is_scripted, group, seen, dice, made: 0 }.run().await;
     Ok(())
 }
 
@@ -156,6 +171,7 @@ struct Leader {
     number: u64,
     nodes: u64,
     changes_voters: bool,
+    is_scripted: bool,
     group: Group,
     seen: Shared,
     dice: StdRng,
@@ -174,7 +190,7 @@ impl Leader {
                 continue;
             }
             self.propose().await;
-            if !is_calm() {
+            if !is_calm() && !self.is_scripted {
                 self.disturb().await;
             }
             tokio::time::sleep(pause).await;
