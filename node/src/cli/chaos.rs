@@ -33,6 +33,7 @@ mod spread;
 mod striker;
 mod technicians;
 mod tickets;
+mod told;
 
 use std::path::{Path, PathBuf};
 

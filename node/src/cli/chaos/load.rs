@@ -41,6 +41,7 @@ use super::{
     recorder::Recorder,
     spread::Spread,
     technicians, tickets,
+    told::Told,
 };
 use crate::{
     cli::{
@@ -98,10 +99,7 @@ struct Shared {
     asked: tokio::sync::Mutex<Asked>,
     /// All tickets that were asked for.
     tickets: Mutex<Vec<EntityId>>,
-    confirmed: Mutex<BTreeSet<EntityId>>,
-    /// Whose tickets they are, and customers whose devices are not believed any more, for good.
-    whose: Mutex<BTreeMap<EntityId, EntityId>>,
-    out: Mutex<BTreeSet<EntityId>>,
+    told: Arc<Told>,
     /// Reads and writes, and what technicians said, without an outcome.
     under_way: Arc<AtomicUsize>,
 }
@@ -128,9 +126,7 @@ impl Load {
             shards,
             asked: tokio::sync::Mutex::default(),
             tickets: Mutex::default(),
-            confirmed: Mutex::default(),
-            whose: Mutex::default(),
-            out: Mutex::default(),
+            told: Arc::default(),
             under_way: Arc::default(),
         });
         let (seen, sightings) = mpsc::channel(4096);
@@ -161,9 +157,10 @@ impl Load {
             let technician = NewTechnician { name, home: at(number), skills, capacity };
             let enrolled = self.enrolled("/v1/technicians", &technician).await?;
             let device = self.population.connect(enrolled)?;
-            let (recorder, under_way) =
-                (Arc::clone(&shared.recorder), Arc::clone(&shared.under_way));
-            self.tasks.push(tokio::spawn(technicians::work(number, device, recorder, under_way)));
+            let (recorder, told) = (Arc::clone(&shared.recorder), Arc::clone(&shared.told));
+            let work =
+                technicians::work(number, device, recorder, told, Arc::clone(&shared.under_way));
+            self.tasks.push(tokio::spawn(work));
         }
         let region = self.people.first().map(|technician| technician.region());
         let region = region.ok_or_else(|| CliError::failed("there are no technicians"))?;
@@ -262,16 +259,12 @@ impl Load {
 
     /// Nobody waits until this customer is served.
     pub(super) fn leave_out(&self, customer: EntityId) {
-        lock(&self.shared.out).insert(customer);
+        self.shared.told.leave_out(customer);
     }
 
-    /// Tickets whose customer heard of nobody, and is to hear.
+    /// Tickets of which their customer is to hear more than it did.
     pub(super) fn open(&self) -> usize {
-        let (confirmed, out) = (lock(&self.shared.confirmed), lock(&self.shared.out));
-        let whose = lock(&self.shared.whose);
-        let open =
-            whose.iter().filter(|(ticket, of)| !confirmed.contains(ticket) && !out.contains(of));
-        open.count()
+        self.shared.told.open()
     }
 
     /// Reads and writes of operators, and answers of technicians, that are not over.
@@ -368,9 +361,7 @@ impl Shared {
                     let (number, position) = (body.number, Some(sequence));
                     let told = What::Confirmed { by, ticket, number, technician, position };
                     self.recorder.note(told);
-                    if number == 2 {
-                        lock(&self.confirmed).insert(body.ticket);
-                    }
+                    self.told.heard(body.ticket, number);
                 }
                 Event::Refused { .. } => {
                     self.recorder.note(What::TurnedAway { device: who.to_string() });
@@ -405,7 +396,7 @@ impl Shared {
         let mut asked = self.asked.lock().await;
         let Ok(id) = client.request(&body).await else { return };
         let ticket = EntityId::ticket_of(customer, id);
-        lock(&self.whose).insert(ticket, customer);
+        self.told.asked(ticket, customer);
         let (ticket_text, shard) = (ticket.to_string(), self.shard_of(customer));
         let operation = Operation::Request { ticket: ticket_text, shard };
         let op = self.recorder.invoke(&customer.to_string(), operation);

@@ -260,17 +260,22 @@ async fn watch_over(
     is_given_up
 }
 
-/// Until every customer who is believed heard of a technician, or nobody has for a while, which is no shorter than it
-/// may take: the verdict says who did not.
+/// Until every customer who is believed heard of a technician, and of the end where a technician's word of it was
+/// acknowledged, or nobody has for a while, which is no shorter than it may take: the verdict says who did not.
 async fn served(load: &Load, recorder: &Recorder, within: Duration) {
-    let (mut open, mut since) = (load.open(), Instant::now());
+    let (mut before, mut since) = (None, Instant::now());
     let patience = PATIENCE.max(within);
-    while (open > 0 || load.under_way() > 0) && since.elapsed() < recorder.patience(patience) {
-        sleep(LOOK_EVERY).await;
-        let now = load.open();
-        if now != std::mem::replace(&mut open, now) {
+    loop {
+        // In this order: what is under way no more is open by then, where anything follows from it.
+        let (under_way, open) = (load.under_way(), load.open());
+        if before.replace(open) != Some(open) {
             since = Instant::now();
         }
+        let is_over = open == 0 && under_way == 0;
+        if is_over || since.elapsed() >= recorder.patience(patience) {
+            return;
+        }
+        sleep(LOOK_EVERY).await;
     }
 }
 

@@ -21,7 +21,7 @@ use fieldmesh_domain::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::recorder::Recorder;
+use super::{recorder::Recorder, told::Told};
 use crate::cli::population::{Device, respond};
 
 /// One of so many technicians works for a while.
@@ -47,6 +47,7 @@ struct Technician {
     takes: Duration,
     /// What it works on, with when that is done; one for each ticket that it was told to have, in this order.
     works: VecDeque<(Instant, (EntityId, OfferId))>,
+    told: Arc<Told>,
     under_way: Arc<AtomicUsize>,
 }
 
@@ -56,12 +57,13 @@ pub(super) async fn work(
     number: u32,
     device: Device,
     recorder: Arc<Recorder>,
+    told: Arc<Told>,
     under_way: Arc<AtomicUsize>,
 ) {
     let Device { id, client, mut events } = device;
     let (said, works) = (BTreeMap::new(), VecDeque::new());
     let takes = if number.is_multiple_of(WORKS_EACH) { WORK } else { Duration::ZERO };
-    let mut technician = Technician { id, client, recorder, said, takes, works, under_way };
+    let mut technician = Technician { id, client, recorder, said, takes, works, told, under_way };
     loop {
         let done = technician.works.front().copied();
         tokio::select! {
@@ -88,8 +90,9 @@ impl Technician {
             }
             Event::Receipt { message_id, body } => self.is_told(message_id, &body).await,
             Event::Expired { message_id } => {
-                if let Some(Said { op, .. }) = self.answered(message_id) {
+                if let Some(Said { op, .. }) = self.said.remove(&message_id) {
                     self.recorder.note(What::Unknown { op, why: "not received in time".into() });
+                    self.under_way.fetch_sub(1, Ordering::Relaxed);
                 }
             }
             Event::Refused { .. } => {
@@ -100,10 +103,11 @@ impl Technician {
     }
 
     async fn is_told(&mut self, message_id: [u8; 16], body: &ReceiptBody) {
-        let Some(Said { op, ticket, offer, answer }) = self.answered(message_id) else {
+        let Some(Said { op, ticket, offer, answer }) = self.said.remove(&message_id) else {
             // What it was told before does not hold any more, or it never answered.
             if let (ReceiptStatus::NoLongerYours, Some(ticket)) = (body.status, body.ticket) {
                 self.lets_go_of(ticket);
+                self.told.taken_back(self.id, ticket);
                 let (by, ticket) = (self.id.to_string(), ticket.to_string());
                 self.recorder.note(What::Withdrawn { by, ticket });
             }
@@ -117,13 +121,19 @@ impl Technician {
             ReceiptStatus::Expired => What::Unknown { op, why: "expired".to_owned() },
             ReceiptStatus::Replay => What::Unknown { op, why: "taken for another".to_owned() },
         });
-        if (body.status, answer) == (ReceiptStatus::Received, Answer::Accept) {
-            if self.takes.is_zero() {
-                return self.says(None, (ticket, offer), Answer::Complete).await;
+        match (body.status, answer) {
+            (ReceiptStatus::Received, Answer::Accept) if self.takes.is_zero() => {
+                self.says(None, (ticket, offer), Answer::Complete).await;
             }
-            self.under_way.fetch_add(1, Ordering::Relaxed);
-            self.works.push_back((Instant::now() + self.takes, (ticket, offer)));
+            (ReceiptStatus::Received, Answer::Accept) => {
+                self.under_way.fetch_add(1, Ordering::Relaxed);
+                self.works.push_back((Instant::now() + self.takes, (ticket, offer)));
+            }
+            (ReceiptStatus::Received, Answer::Complete) => self.told.is_done(self.id, ticket),
+            _ => {}
         }
+        // Behind what follows from it: whoever waits until nothing is under way waits for that, too.
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// What it worked on longest is done.
@@ -154,21 +164,18 @@ impl Technician {
             Answer::Complete => message::Answer::Completed { note: "done".into() },
         };
         let body = ResponseBody { ticket, offer, answer: sent };
+        // Before it is sent: its customer may hear of it before the device has it as sent.
+        self.under_way.fetch_add(1, Ordering::Relaxed);
         match respond(&self.client, alert, &body).await {
             Some(id) => {
-                self.under_way.fetch_add(1, Ordering::Relaxed);
                 self.said.insert(id, Said { op, ticket, offer, answer });
                 self.recorder.is_known_by(op, id);
             }
-            None => self.recorder.note(What::Unknown { op, why: "it could not be sent".into() }),
+            None => {
+                self.recorder.note(What::Unknown { op, why: "it could not be sent".into() });
+                self.under_way.fetch_sub(1, Ordering::Relaxed);
+            }
         }
-    }
-
-    /// What was said with this message, where it was not answered before.
-    fn answered(&mut self, message_id: [u8; 16]) -> Option<Said> {
-        let said = self.said.remove(&message_id)?;
-        self.under_way.fetch_sub(1, Ordering::Relaxed);
-        Some(said)
     }
 }
 
