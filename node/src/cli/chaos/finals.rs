@@ -84,13 +84,12 @@ pub(super) async fn read(
     let reads: Vec<Result<Option<What>, CliError>> =
         reads.buffer_unordered(AT_ONCE).collect().await;
     bar.finish_and_clear();
+    let tickets = all_of(reads)?;
     let own = Own::new(recorder, &wanted.people, all);
     let mut positions = Positions::behind(&wanted.logs, nodes, own).await;
-    for read in reads {
-        if let Some(what) = read? {
-            positions.find_messages(&what);
-            recorder.note(what);
-        }
+    for what in tickets {
+        positions.find_messages(&what);
+        recorder.note(what);
     }
     positions.note();
     for replica in replicas(nodes, recorder.patience(EVEN_WITHIN)).await? {
@@ -98,6 +97,14 @@ pub(super) async fn read(
     }
     recorder.note(ledger(ground, wanted).await);
     Ok(())
+}
+
+/// Those that are there, where each was read: beside others, one that could not be would look like one that is lost.
+///
+/// # Errors
+/// Why one could not be read.
+fn all_of(reads: Vec<Result<Option<What>, CliError>>) -> Result<Vec<What>, CliError> {
+    reads.into_iter().filter_map(Result::transpose).collect()
 }
 
 async fn ticket_of(ticket: EntityId, nodes: &Nodes) -> Result<Option<What>, CliError> {
@@ -188,3 +195,6 @@ async fn ledger(ground: &mut Ground<'_>, wanted: &Wanted) -> What {
     let wanted = covered.max(wanted.before + wanted.people.len() as u64 * LEAVES_EACH);
     What::Ledger { holds, entries, wanted, why }
 }
+
+#[cfg(test)]
+mod tests;
