@@ -169,7 +169,8 @@ async fn verify(ground: &mut Ground<'_>, file: &Path) -> Result<u64, CliError> {
     if let Err(error) = files::remove(file) {
         tracing::warn!(%error, file = %file.display(), "the exported ledger stays");
     }
-    Ok(verified?["entries"].as_u64().unwrap_or(0))
+    let entries = verified?["entries"].as_u64();
+    entries.ok_or_else(|| CliError::failed("it is not said how many entries were verified"))
 }
 
 /// Entries under the head that is signed now.
@@ -188,11 +189,20 @@ async fn ledger(ground: &mut Ground<'_>, wanted: &Wanted) -> What {
     if let Err(error) = export(ground, &wanted.file).await {
         return What::Harness { why: format!("the ledger cannot be exported: {error}") };
     }
-    let (holds, entries, why) = match verify(ground, &wanted.file).await {
+    let verified = verify(ground, &wanted.file).await;
+    let least = covered.max(wanted.before + wanted.people.len() as u64 * LEAVES_EACH);
+    judged(verified, &wanted.file, least)
+}
+
+/// What the verifier refuses it says of a line of the file; all else says nothing of the ledger.
+fn judged(verified: Result<u64, CliError>, file: &Path, wanted: u64) -> What {
+    let (holds, entries, why) = match verified {
         Ok(entries) => (true, entries, String::new()),
         Err(error) => (false, 0, error.to_string()),
     };
-    let wanted = covered.max(wanted.before + wanted.people.len() as u64 * LEAVES_EACH);
+    if !holds && !why.starts_with(&format!("{}: line ", file.display())) {
+        return What::Harness { why: format!("the ledger cannot be verified: {why}") };
+    }
     What::Ledger { holds, entries, wanted, why }
 }
 
