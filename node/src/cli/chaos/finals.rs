@@ -23,7 +23,7 @@ use super::{
     tickets,
 };
 use crate::{
-    cli::{CliError, Output, import::progress},
+    cli::{CliError, Output, api::Api, import::progress},
     files,
     web::{ca::Covered, chaos::ReplicaView},
 };
@@ -54,15 +54,25 @@ impl Wanted {
     /// As things are before a run.
     ///
     /// # Errors
-    /// What the auditor's commands say.
+    /// What the auditor's commands say; a node that does not say how long the ledger is.
     pub(super) async fn before(
         ground: &mut Ground<'_>,
         nodes: &Nodes,
         file: PathBuf,
     ) -> Result<Self, CliError> {
-        let before = if ground.is_shared() { entries(ground, &file).await? } else { 0 };
+        if ground.is_shared() {
+            // What does not hold before is no fault of the run's.
+            export(ground, &file).await?;
+            verify(ground, &file).await?;
+        }
+        let before = recorded(&ground.api()?).await?;
         let (people, logs) = (Vec::new(), positions::ends(&ground.groups(), nodes).await);
         Ok(Self { file, before, people, logs })
+    }
+
+    /// At least so many entries the ledger has in the end: renewals, revocations and nodes that join have theirs, too.
+    fn entries(&self) -> u64 {
+        self.before + self.people.len() as u64 * LEAVES_EACH
     }
 }
 
@@ -150,13 +160,30 @@ async fn replicas(nodes: &Nodes, within: Duration) -> Result<Vec<What>, CliError
     }
 }
 
-/// How many entries the ledger has before a run.
+/// How many entries the ledger has now, in which its nodes and their invitations are, too. Whether an export has them, the
+/// end shows.
 ///
 /// # Errors
-/// What the auditor's commands say.
-async fn entries(ground: &mut Ground<'_>, file: &Path) -> Result<u64, CliError> {
-    export(ground, file).await?;
-    verify(ground, file).await
+/// The node does not say so, for a while: an election may go on.
+async fn recorded(api: &Api) -> Result<u64, CliError> {
+    let mut tries = 0;
+    loop {
+        if let Some(said) = enough(covered(api).await, tries) {
+            return said;
+        }
+        tries += 1;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What a node says of the ledger's length, unless it is to be asked again. A node that follows may have signed what it does
+/// not know to be signed yet; where others go on writing there is always something new, and fewer is less than was there.
+fn enough(said: Result<Covered, CliError>, tries: u32) -> Option<Result<u64, CliError>> {
+    match said {
+        Ok(Covered { signed, covers }) if !signed || tries >= TRIES_MAX => Some(Ok(covers)),
+        Err(error) if tries >= TRIES_MAX => Some(Err(error)),
+        _ => None,
+    }
 }
 
 async fn export(ground: &mut Ground<'_>, file: &Path) -> Result<(), CliError> {
@@ -174,24 +201,26 @@ async fn verify(ground: &mut Ground<'_>, file: &Path) -> Result<u64, CliError> {
 }
 
 /// Entries under the head that is signed now.
-async fn covered(ground: &Ground<'_>) -> Result<u64, CliError> {
-    let covered: Covered = ground.api()?.post("/v1/ca/ledger/heads", &json!({})).await?;
-    Ok(covered.covers)
+async fn covered(api: &Api) -> Result<Covered, CliError> {
+    api.post("/v1/ca/ledger/heads", &json!({})).await
 }
 
 /// The ledger is exported and verified by the commands that an auditor has.
 async fn ledger(ground: &mut Ground<'_>, wanted: &Wanted) -> What {
     // Signed before: what it covers cannot be missing behind it.
-    let covered = match covered(ground).await {
-        Ok(covered) => covered,
+    let covered = match ground.api() {
+        Ok(api) => covered(&api).await,
+        Err(error) => Err(error),
+    };
+    let covered = match covered {
+        Ok(Covered { covers, .. }) => covers,
         Err(error) => return What::Harness { why: format!("no head is signed: {error}") },
     };
     if let Err(error) = export(ground, &wanted.file).await {
         return What::Harness { why: format!("the ledger cannot be exported: {error}") };
     }
     let verified = verify(ground, &wanted.file).await;
-    let least = covered.max(wanted.before + wanted.people.len() as u64 * LEAVES_EACH);
-    judged(verified, &wanted.file, least)
+    judged(verified, &wanted.file, covered.max(wanted.entries()))
 }
 
 /// What the verifier refuses it says of a line of the file; all else says nothing of the ledger.
