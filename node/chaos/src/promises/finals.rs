@@ -12,10 +12,11 @@ use crate::{
 };
 
 /// I1. A request that was acknowledged is a ticket in the end, and its customer was told who comes, unless
-/// the customer's device was revoked meanwhile. One that was refused is none.
+/// the customer's device was revoked meanwhile, and not renewed: mail waits. One that was refused is none.
 pub(super) fn acknowledged(history: &History, operations: &Operations<'_>) -> Found {
     let mut found = Found::default();
-    let revoked = revoked(history);
+    let (revoked, renewed) = (revoked(history), renewed(history));
+    let is_out = |by: &str| revoked.contains_key(by) && !renewed.contains_key(by);
     let mut tickets = BTreeMap::new();
     let mut confirmed = BTreeSet::new();
     for (at, entry) in history.entries.iter().enumerate() {
@@ -35,7 +36,7 @@ pub(super) fn acknowledged(history: &History, operations: &Operations<'_>) -> Fo
     }
     for operated in operations.0.values() {
         let Operation::Request { ticket, .. } = operated.operation else { continue };
-        let is_told = confirmed.contains(ticket.as_str()) || revoked.contains_key(operated.by);
+        let is_told = confirmed.contains(ticket.as_str()) || is_out(operated.by);
         let (text, entries) = match (&operated.fate, tickets.get(ticket.as_str())) {
             (Fate::Unknown, _) => continue,
             (Fate::Ok(_), None) => ("was acknowledged, and there is no such ticket".into(), None),

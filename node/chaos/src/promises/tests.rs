@@ -134,6 +134,24 @@ fn what_was_acknowledged_is_there_and_its_customer_heard_of_it() {
 }
 
 #[test]
+fn whoever_was_renewed_is_told_what_it_asked_for_before() {
+    let of = |renewed: bool, told: bool| {
+        let asked = Told::new().request(1, 1, "a").ok(2, 1);
+        let mut expired = asked.at(3, What::Revoked { device: "c".into() });
+        if renewed {
+            expired = expired.at(4, What::Renewed { device: "c".into() });
+        }
+        if told {
+            expired = expired.confirmed(7, "a", 2);
+        }
+        verdict(Promise::Acknowledged, &expired.ticket(9, "a", vec![]).whole())
+    };
+    assert_eq!(of(false, false), Verdict::Kept, "it may not be told any more");
+    assert_eq!(of(true, false), Verdict::Broken, "its mail is lost");
+    assert_eq!(of(true, true), Verdict::Kept);
+}
+
+#[test]
 fn one_technician_has_a_ticket_and_offers_grow() {
     let of = |events: Vec<Happened>| {
         verdict(Promise::OneTechnician, &Told::new().ticket(9, "a", events).whole())
