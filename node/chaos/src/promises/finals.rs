@@ -5,7 +5,7 @@ use std::{
     ops::Range,
 };
 
-use super::{Fate, Found, Operations, operations::Operated, renewed, revoked};
+use super::{Fate, Found, Operations, operations::Operated, recovery, renewed, revoked};
 use crate::{
     fault::Fault,
     history::{History, Operation, Phase, What},
@@ -34,12 +34,21 @@ pub(super) fn acknowledged(history: &History, operations: &Operations<'_>) -> Fo
         found.unknown("the tickets were not read in the end");
         return found;
     }
+    let is_parked = recovery::failures(history) >= recovery::PARKED_BY;
     for operated in operations.0.values() {
         let Operation::Request { ticket, .. } = operated.operation else { continue };
         let is_told = confirmed.contains(ticket.as_str()) || is_out(operated.by);
         let (text, entries) = match (&operated.fate, tickets.get(ticket.as_str())) {
             (Fate::Unknown, _) => continue,
             (Fate::Ok(_), None) => ("was acknowledged, and there is no such ticket".into(), None),
+            (Fate::Ok(_), Some((_, state))) if !is_told && is_parked => {
+                found.unknown(format!(
+                    "the customer of {ticket} heard of nobody; it is {state}, and whoever fails {} times is \
+                     parked for ten minutes",
+                    recovery::PARKED_BY
+                ));
+                continue;
+            }
             (Fate::Ok(_), Some((at, state))) if !is_told => {
                 let text =
                     format!("was acknowledged, and its customer heard of nobody; it is {state}");

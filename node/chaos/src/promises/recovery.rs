@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// An entity that fails so often within ten minutes is left alone for as long, as the guide says.
-const PARKED_BY: usize = 3;
+pub(super) const PARKED_BY: usize = 3;
 
 /// How long a shard took from the moment of a fault to the first reply for what was asked after it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -198,7 +198,7 @@ fn unanswered(history: &History, operations: &Operations<'_>, bound_us: u64, fou
 }
 
 /// Times that entities were made to fail: each time the same ones.
-fn failures(history: &History) -> usize {
+pub(super) fn failures(history: &History) -> usize {
     let failing = |what: &What| match what {
         What::Fault {
             strike, fault: Fault::FailingActors { .. }, phase: Phase::Installed, ..

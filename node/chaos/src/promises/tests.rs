@@ -152,6 +152,25 @@ fn whoever_was_renewed_is_told_what_it_asked_for_before() {
 }
 
 #[test]
+fn a_customer_of_a_parked_technician_is_not_told_for_minutes() {
+    let failed = |told: Told, strike| {
+        let (fault, why) = (Fault::FailingActors { percent: 30 }, String::new());
+        let (node, phase) = (Some(1), Phase::Installed);
+        told.at(u64::from(strike), What::Fault { strike, fault, node, phase, why, effect: None })
+    };
+    let asked = |strikes| {
+        let told = (1..=strikes).fold(Told::new(), failed);
+        told.request(10, 1, "a").ok(20, 1)
+    };
+    let of = |told: Told| checked(Promise::Acknowledged, &told.whole());
+    assert_eq!(of(asked(2).ticket(90, "a", vec![])).verdict, Verdict::Broken);
+    let parked = of(asked(3).ticket(90, "a", vec![]));
+    assert_eq!(parked.verdict, Verdict::Unknown);
+    assert!(parked.why.contains("parked for ten minutes"), "{parked:?}");
+    assert_eq!(of(asked(3).ticket(90, "b", vec![])).verdict, Verdict::Broken, "it is gone");
+}
+
+#[test]
 fn one_technician_has_a_ticket_and_offers_grow() {
     let of = |events: Vec<Happened>| {
         verdict(Promise::OneTechnician, &Told::new().ticket(9, "a", events).whole())
