@@ -215,6 +215,22 @@ fn a_dispatch_is_confirmed_once_and_confirmations_come_in_order() {
 }
 
 #[test]
+fn a_confirmation_that_a_device_had_to_wait_for_is_not_out_of_order() {
+    let of = |told: &[(u8, Option<u64>)]| {
+        let told = told.iter().zip(1..).fold(Told::new(), |told, (&(number, position), ms)| {
+            let (by, ticket, technician) = ("c".into(), "a".into(), Some("t".into()));
+            told.at(ms, What::Confirmed { by, ticket, number, technician, position })
+        });
+        verdict(Promise::Order, &told.whole())
+    };
+    assert_eq!(of(&[(4, Some(8)), (2, Some(7))]), Verdict::Kept, "it was said before");
+    assert_eq!(of(&[(4, Some(7)), (2, Some(8))]), Verdict::Broken, "it was said behind");
+    assert_eq!(of(&[(4, None), (2, Some(7))]), Verdict::Broken, "who knows where it was said");
+    let again = [(4, Some(8)), (2, Some(7)), (3, Some(9))];
+    assert_eq!(of(&again), Verdict::Broken, "behind the newest one");
+}
+
+#[test]
 fn replicas_with_the_same_applied_are_the_same() {
     let replica = |node, applied, digest: &str| What::Replica {
         group: 1,

@@ -162,14 +162,22 @@ pub(super) fn once(history: &History) -> Found {
     found
 }
 
-/// I9. Numbers of confirmations of a ticket do not go back.
+/// I9. Numbers of confirmations of a ticket do not go back. One that did not come for seconds its device tells behind those
+/// that waited for it: by its place it was said before them.
 pub(super) fn order(history: &History) -> Found {
     let mut found = Found::default();
-    let mut last: BTreeMap<&str, (u8, usize)> = BTreeMap::new();
+    let mut last: BTreeMap<&str, (u8, Option<u64>, usize)> = BTreeMap::new();
     for (at, entry) in history.entries.iter().enumerate() {
-        let What::Confirmed { ticket, number, .. } = &entry.what else { continue };
+        let What::Confirmed { ticket, number, position, .. } = &entry.what else { continue };
         found.see();
-        if let Some((before, before_at)) = last.insert(ticket, (*number, at))
+        let was_late = |before: Option<u64>| before.zip(*position).is_some_and(|(b, p)| p < b);
+        if last
+            .get(ticket.as_str())
+            .is_some_and(|(before, place, _)| before > number && was_late(*place))
+        {
+            continue;
+        }
+        if let Some((before, _, before_at)) = last.insert(ticket, (*number, *position, at))
             && before > *number
         {
             let text = format!("{ticket}: confirmation {number} came after {before}");
