@@ -69,6 +69,9 @@ pub(super) fn acknowledged(history: &History, operations: &Operations<'_>) -> Fo
     found
 }
 
+/// A device that was turned away tries again so much later at most, seldom as that is.
+const PAUSE_US: u64 = 10_000_000;
+
 /// I5. From the bound on nothing of a revoked device is answered and nothing is told to it; one that goes on asking is
 /// turned away by then, also by a node that does not hear of it; one that was renewed is served again.
 pub(super) fn revoked_are_refused(history: &History, operations: &Operations<'_>) -> Found {
@@ -90,25 +93,18 @@ pub(super) fn revoked_are_refused(history: &History, operations: &Operations<'_>
             found.broken([vec![at], operated.entries()].concat(), text);
         }
     }
-    let mut turned = BTreeMap::new();
     for (at, entry) in history.entries.iter().enumerate() {
-        match &entry.what {
-            What::Confirmed { by, ticket, .. } => {
-                if let Some((since, since_us, until_us)) = until(by)
-                    && entry.at_us > until_us
-                    && is_out(by, entry.at_us)
-                {
-                    let ms = (entry.at_us - since_us) / 1000;
-                    let text = format!("{by} was told of {ticket} {ms} ms after it was revoked");
-                    found.broken(vec![since, at], text);
-                }
-            }
-            What::TurnedAway { device } if revoked.contains_key(device.as_str()) => {
-                turned.entry(device.as_str()).or_insert((at, entry.at_us));
-            }
-            _ => {}
+        let What::Confirmed { by, ticket, .. } = &entry.what else { continue };
+        if let Some((since, since_us, until_us)) = until(by)
+            && entry.at_us > until_us
+            && is_out(by, entry.at_us)
+        {
+            let ms = (entry.at_us - since_us) / 1000;
+            let text = format!("{by} was told of {ticket} {ms} ms after it was revoked");
+            found.broken(vec![since, at], text);
         }
     }
+    let turned = turned_away(history, operations, &revoked);
     let end_us = history.entries.last().map_or(0, |entry| entry.at_us);
     for (device, (since, since_us)) in &revoked {
         let until_us = since_us.saturating_add(within_us);
@@ -133,6 +129,32 @@ pub(super) fn revoked_are_refused(history: &History, operations: &Operations<'_>
     }
     served_again(renewed, operations, &mut found);
     found
+}
+
+/// When each was turned away first because of it: from then on, or before it was noted, where it was not to try again
+/// before and nobody served it since. What a node refused long before that, whose clock was ahead, it refused by mistake.
+fn turned_away<'a>(
+    history: &'a History,
+    operations: &Operations<'_>,
+    revoked: &BTreeMap<&str, (usize, u64)>,
+) -> BTreeMap<&'a str, (usize, u64)> {
+    let mut turned = BTreeMap::new();
+    for (at, entry) in history.entries.iter().enumerate() {
+        let What::TurnedAway { device } = &entry.what else { continue };
+        let (device, at_us) = (device.as_str(), entry.at_us);
+        let Some((_, since_us)) = revoked.get(device).filter(|_| !turned.contains_key(device))
+        else {
+            continue;
+        };
+        let was_served = || {
+            let mut own = operations.0.values().filter(|one| one.by == device);
+            own.any(|one| one.fate != Fate::Unknown && (at_us..*since_us).contains(&one.done_us))
+        };
+        if at_us.saturating_add(PAUSE_US) >= *since_us && !was_served() {
+            turned.insert(device, (at, at_us));
+        }
+    }
+    turned
 }
 
 /// Who was renewed is to be served again.

@@ -91,3 +91,25 @@ fn whom_no_node_hears_is_turned_away_by_nobody() {
     assert_eq!(of(100, 4_000, 8_000), Verdict::Broken, "it came behind the bound");
     assert_eq!(of(5, 500, 8_000), Verdict::Broken, "most of it was heard");
 }
+
+/// A node whose clock is ahead refuses a certificate that ends soon.
+#[test]
+fn whoever_was_turned_away_long_before_and_served_since_is_not_turned_away_by_that() {
+    let of = |told: Told| checked(Promise::Revoked, &told.whole());
+    let told = |turned_ms, served_ms: Option<u64>| {
+        let told = Told::new().at(turned_ms, What::TurnedAway { device: "c".into() });
+        let told = match served_ms {
+            Some(ms) => told.request(ms - 10, 7, "x").ok(ms, 7),
+            None => told,
+        };
+        let told = told.at(33_000, What::Revoked { device: "c".into() });
+        told.request(34_000, 1, "a").request(60_000, 2, "b")
+    };
+    assert_eq!(of(told(3_000, None)).verdict, Verdict::Broken, "that was of something else");
+    assert_eq!(of(told(25_000, None)).verdict, Verdict::Kept, "it waits before it tries again");
+    let served = of(told(25_000, Some(29_000)));
+    assert_eq!((served.verdict, served.broken), (Verdict::Broken, 1), "another node believed it");
+    assert_eq!(of(told(25_000, Some(24_000))).verdict, Verdict::Kept, "that was before");
+    let again = told(3_000, None).at(34_900, What::TurnedAway { device: "c".into() });
+    assert_eq!(of(again).verdict, Verdict::Kept);
+}
