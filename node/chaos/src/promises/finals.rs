@@ -176,19 +176,27 @@ fn served_again(
     }
 }
 
-/// Whether devices may have lost their nodes: they look for others for longer than a revocation may take. Who is cut
-/// off has not lost its devices, unless it is from them, and for as long as that lasts.
+/// A device finds that its node is gone when it asks, or hears nothing for seconds; then it looks for another one.
+const LOOKS_US: u64 = 10_000_000;
+
+/// Whether devices may have lost their nodes: they look for others for longer than a revocation may take, also for one
+/// that went shortly before. Who is cut off has not lost its devices, unless it is from them, and for as long as that
+/// lasts.
 fn lost_its_node(history: &History, meanwhile: Range<u64>) -> bool {
     let mut unheard = BTreeSet::new();
+    let gone = meanwhile.start.saturating_sub(LOOKS_US)..meanwhile.end;
     for entry in &history.entries {
         let What::Fault { strike, fault, node, phase, .. } = &entry.what else { continue };
         if entry.at_us >= meanwhile.start && !unheard.is_empty() {
             return true;
         }
-        let lasts = matches!(fault, Fault::Devices(_)) && entry.at_us < meanwhile.start;
+        let (lasts, may_be) = match fault {
+            Fault::Devices(_) => (entry.at_us < meanwhile.start, &meanwhile),
+            _ => (false, &gone),
+        };
         match phase {
             Phase::Installed if !fault.ends_connections() => {}
-            Phase::Installed if meanwhile.contains(&entry.at_us) => return true,
+            Phase::Installed if may_be.contains(&entry.at_us) => return true,
             Phase::Installed if lasts => {
                 unheard.insert((*strike, *node));
             }

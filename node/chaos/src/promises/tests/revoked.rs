@@ -113,3 +113,20 @@ fn whoever_was_turned_away_long_before_and_served_since_is_not_turned_away_by_th
     let again = told(3_000, None).at(34_900, What::TurnedAway { device: "c".into() });
     assert_eq!(of(again).verdict, Verdict::Kept);
 }
+
+/// It finds that its node is dead when it asks, and has to look for another one.
+#[test]
+fn whoever_lost_its_node_just_before_may_be_turned_away_late() {
+    let of = |fault: Fault, ms| {
+        let (node, phase, why) = (Some(1), Phase::Installed, String::new());
+        let struck = What::Fault { strike: 1, fault, node, phase, why, effect: None };
+        let told = Told::new().at(ms, struck);
+        let told = told.at(31_000, What::Revoked { device: "c".into() }).request(32_500, 1, "a");
+        verdict(Promise::Revoked, &told.at(33_600, What::TurnedAway { device: "c".into() }).whole())
+    };
+    for fault in [Fault::Kill, Fault::Pause, Fault::Drain, Fault::Herd] {
+        assert_eq!(of(fault, 30_900), Verdict::Unknown, "{fault:?}");
+        assert_eq!(of(fault, 20_900), Verdict::Broken, "{fault:?}: it has found another one");
+    }
+    assert_eq!(of(Fault::SlowDisk { delay_ms: 9 }, 30_900), Verdict::Broken, "its node was there");
+}
