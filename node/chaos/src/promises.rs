@@ -39,7 +39,7 @@ pub enum Promise {
     /// I3: each ticket is one history: each message that was acknowledged is there once, in an order that their
     /// times and its log allow; a read has all that was acknowledged before it began, and nothing that is not in the end.
     OneHistory,
-    /// I4: a customer is told of a dispatch once.
+    /// I4: a customer is told of a dispatch once, and once that the work is done.
     Once,
     /// I5: a device that is revoked or whose certificate has ended is refused, until it has its next one.
     Revoked,

@@ -231,6 +231,18 @@ fn a_confirmation_that_a_device_had_to_wait_for_is_not_out_of_order() {
 }
 
 #[test]
+fn the_end_of_the_work_is_confirmed_once_too() {
+    let told = || Told::new().confirmed(1, "a", 2).confirmed(2, "a", 4).confirmed(3, "b", 4);
+    assert_eq!(verdict(Promise::Once, &told().whole()), Verdict::Kept);
+    let twice = checked(Promise::Once, &told().confirmed(5, "a", 4).whole());
+    assert_eq!((twice.verdict, twice.broken), (Verdict::Broken, 1));
+    assert_eq!(twice.examples[0].entries, [2, 4]);
+    // Another time may be told as often as there is one.
+    let changed = told().confirmed(5, "c", 3).confirmed(6, "c", 3);
+    assert_eq!(verdict(Promise::Once, &changed.whole()), Verdict::Kept);
+}
+
+#[test]
 fn replicas_with_the_same_applied_are_the_same() {
     let replica = |node, applied, digest: &str| What::Replica {
         group: 1,

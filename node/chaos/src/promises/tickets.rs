@@ -148,15 +148,18 @@ fn two_at_once(events: &[Happened]) -> Option<String> {
     events.iter().find_map(|happened| hands.see(happened))
 }
 
-/// I4. No customer is told twice of the same dispatch.
+/// I4. No customer is told twice of the same dispatch, or twice that its work is done.
 pub(super) fn once(history: &History) -> Found {
     let mut found = Found::default();
-    let mut told: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut told: BTreeMap<(&str, u8), usize> = BTreeMap::new();
     for (at, entry) in history.entries.iter().enumerate() {
-        let What::Confirmed { ticket, number: 2, .. } = &entry.what else { continue };
+        let What::Confirmed { ticket, number: number @ (2 | 4), .. } = &entry.what else {
+            continue;
+        };
         found.see();
-        if let Some(before) = told.insert(ticket, at) {
-            found.broken(vec![before, at], format!("{ticket} was confirmed twice"));
+        if let Some(before) = told.insert((ticket, *number), at) {
+            let what = if *number == 2 { "was confirmed" } else { "was said to be done" };
+            found.broken(vec![before, at], format!("{ticket} {what} twice"));
         }
     }
     found

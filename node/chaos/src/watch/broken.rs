@@ -23,7 +23,8 @@ pub(super) struct Broken {
     why: Option<String>,
     /// By their numbers, with whoever asks.
     under_way: BTreeMap<u64, (String, Asked)>,
-    confirmed: BTreeSet<String>,
+    /// By ticket and number, of what is to be said once.
+    confirmed: BTreeSet<(String, u8)>,
     /// Until when each is answered yet.
     revoked: BTreeMap<String, u64>,
     /// By ticket: the events that somebody has read.
@@ -82,7 +83,8 @@ impl Broken {
             What::Withdrawn { by, ticket } => self.lets_go(by, ticket),
             What::Confirmed { by, ticket, number, .. } => {
                 self.is_answered(by, at_us);
-                if *number == 2 && !self.confirmed.insert(ticket.clone()) {
+                let is_once = matches!(number, 2 | 4);
+                if is_once && !self.confirmed.insert((ticket.clone(), *number)) {
                     self.broken(Promise::Once, || format!("{ticket} was confirmed twice"));
                 }
             }

@@ -70,6 +70,23 @@ fn a_group_without_a_leader_and_a_promise_that_is_broken_end_it() {
     assert!(watch.reason(2_000_000).unwrap().contains("twice"));
 }
 
+#[test]
+fn whoever_is_told_twice_that_the_work_is_done_ends_it() {
+    let told = |number| What::Confirmed {
+        by: "c".into(),
+        ticket: "t".into(),
+        number,
+        technician: None,
+        position: None,
+    };
+    let of = |numbers: &[u8]| {
+        let entries = numbers.iter().map(|number| (3, told(*number))).collect();
+        reason(watch("promise.broken"), entries, 4)
+    };
+    assert_eq!(of(&[2, 3, 3, 4]), None);
+    assert_eq!(of(&[2, 4, 4]).as_deref(), Some("t was confirmed twice"));
+}
+
 /// Of a run that revokes a device: that is refused five seconds later, and all is as before within ten.
 fn broken(promises: &str) -> Watch {
     let text = format!(
