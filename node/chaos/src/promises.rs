@@ -30,8 +30,8 @@ const EXAMPLES_MAX: usize = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Promise {
-    /// I1: what was acknowledged is there in the end, its customer was told of a technician, and its group's log goes as
-    /// far.
+    /// I1: what was acknowledged is there in the end, also that the work is done, its customer was told of a technician,
+    /// and its group's log goes as far.
     Acknowledged,
     /// I2: at most one technician has a ticket, by its history and by what devices were told, and offers are
     /// numbered upwards.
@@ -161,6 +161,7 @@ impl Promise {
         let found = match self {
             Self::Acknowledged => {
                 let mut found = finals::acknowledged(history, operations);
+                technicians::completions_are_there(history, operations, &mut found);
                 positions::were_applied(history, operations, &mut found);
                 found
             }

@@ -219,7 +219,7 @@ fn told_of(what: &What) -> Option<&str> {
 
 /// Where and when the last fault ended; none where there was none. Why somebody may have to wait yet: not all that was
 /// broken was mended, or the run was given up.
-fn mended(history: &History) -> Result<Option<(usize, u64)>, &'static str> {
+pub(super) fn mended(history: &History) -> Result<Option<(usize, u64)>, &'static str> {
     let mut last = None;
     for (at, entry) in history.entries.iter().enumerate() {
         match &entry.what {

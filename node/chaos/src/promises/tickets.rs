@@ -6,7 +6,7 @@ use super::Found;
 use crate::history::{Happened, History, What};
 
 /// Events after which nobody has the ticket.
-const LETS_GO: [&str; 9] = [
+pub(super) const LETS_GO: [&str; 9] = [
     "matching",
     "unfilled",
     "taken_back",
@@ -17,6 +17,9 @@ const LETS_GO: [&str; 9] = [
     "offer_expired",
     "offer_refused",
 ];
+
+/// Events by which somebody may come to have the ticket, or has it.
+pub(super) const GIVES: [&str; 4] = ["offered", "assigned", "accepted", "adopted"];
 
 /// Events by which somebody has the ticket.
 const TAKES: [&str; 2] = ["accepted", "adopted"];
