@@ -4,7 +4,8 @@
 use super::*;
 use crate::{
     Fault, Timeline,
-    history::{Entry, Operation, VERSION},
+    history::{Entry, Operation},
+    promises::tests::begun,
     read_scenario,
 };
 
@@ -16,19 +17,7 @@ const SCENARIO: &str = "name = \"x\"\nduration = \"60s\"\nworkload = { rate = 1 
 
 /// A history in which these nodes had these faults for their time, and said this of it.
 fn history(told: &[(u32, u64, Option<u64>)]) -> History {
-    let scenario = Box::new(read_scenario(SCENARIO).unwrap().value);
-    let strikes = Timeline::of(&scenario, 3).unwrap().0;
-    let (document, product) = (String::new(), String::new());
-    let begun = What::Begun {
-        version: VERSION,
-        scenario,
-        document,
-        wall_ms: 0,
-        product,
-        nodes: 3,
-        strikes: strikes.clone(),
-        shards: vec![1],
-    };
+    let (begun, strikes) = begun(SCENARIO);
     let confirmed = What::Confirmed {
         by: "c".into(),
         ticket: "a".into(),
@@ -137,20 +126,8 @@ fn asked_from(from_ms: u64, broken: (u64, u64), slow: (u64, u64)) -> History {
         "[[steady]]\nid = \"swift\"\nquery = \"request.max\"\n\
         op = \"<\"\nvalue = \"1s\"\nwindow = \"5s\"\nmode = \"sot\"\n[check]",
     );
-    let scenario = Box::new(read_scenario(&document).unwrap().value);
-    let strikes = Timeline::of(&scenario, 3).unwrap().0;
+    let (begun, strikes) = begun(&document);
     let fault = strikes[0].fault;
-    let (product, shards) = (String::new(), vec![1]);
-    let begun = What::Begun {
-        version: VERSION,
-        scenario,
-        document,
-        wall_ms: 0,
-        product,
-        nodes: 3,
-        strikes,
-        shards,
-    };
     let mut all = vec![(0, begun)];
     for (op, ms) in (1..).zip((from_ms..40_000).step_by(100)) {
         let ticket = format!("t{op}");

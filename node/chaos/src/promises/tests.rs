@@ -16,31 +16,37 @@ use crate::{
     judge,
     judge::Ending,
     read_scenario,
+    timeline::Strike,
 };
 
 const SCENARIO: &str = "name = \"x\"\nduration = \"60s\"\nworkload = { rate = 1 }\n\
                         fault = [{ kind = \"kill\", at = \"10s\", for = \"1s\", pick = \"node:1\" }]\n\
                         [check]\nrecover_within = \"5s\"\nrevoked_within = \"2s\"\n";
 
+/// How a run of a scenario begins on three nodes with one shard, and what is to be broken.
+pub(crate) fn begun(document: &str) -> (What, Vec<Strike>) {
+    let scenario = Box::new(read_scenario(document).unwrap().value);
+    let strikes = Timeline::of(&scenario, 3).unwrap().0;
+    let (document, product) = (String::new(), String::new());
+    let begun = What::Begun {
+        version: VERSION,
+        scenario,
+        document,
+        wall_ms: 0,
+        product,
+        nodes: 3,
+        strikes: strikes.clone(),
+        shards: vec![1],
+    };
+    (begun, strikes)
+}
+
 /// What happened, each with its second.
 struct Told(Vec<Entry>);
 
 impl Told {
     fn new() -> Self {
-        let scenario = Box::new(read_scenario(SCENARIO).unwrap().value);
-        let strikes = Timeline::of(&scenario, 3).unwrap().0;
-        let (document, product) = (String::new(), String::new());
-        let begun = What::Begun {
-            version: VERSION,
-            scenario,
-            document,
-            wall_ms: 0,
-            product,
-            nodes: 3,
-            strikes,
-            shards: vec![1],
-        };
-        Self(vec![Entry { at_us: 0, what: begun }])
+        Self(vec![Entry { at_us: 0, what: begun(SCENARIO).0 }])
     }
 
     fn at(mut self, ms: u64, what: What) -> Self {
