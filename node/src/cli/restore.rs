@@ -199,3 +199,38 @@ async fn place(
     succeeded.and(stopped).map_err(|error| failed(&error))?;
     restoring.end(dir, &SystemEntropy::default()).map_err(|error| deployment(&error))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use fieldmesh_domain::{EntityId, EntityKind};
+
+    use super::*;
+
+    /// A node of a region, which is or was there.
+    fn node(number: u64, region: &str, presence: Presence) -> Member {
+        let identity =
+            EntityId::new(EntityKind::Registration, region.parse().unwrap(), [number as u8; 10]);
+        let [mesh, devices, https] = [(); 3].map(|()| String::new());
+        Member { number, identity, mesh, devices, https, presence, since: Millis(0), level: LEVEL }
+    }
+
+    #[test]
+    fn a_region_is_restored_beside_no_other_that_may_live() {
+        let refused = |number: u64, other: Presence| {
+            let members = vec![node(1, "eu1", Presence::Active), node(2, "us1", other)];
+            let members = Members { members, ..Members::default() };
+            let [mesh, devices, https] = [(); 3].map(|()| String::new());
+            let (cluster, region) = ("c".to_owned(), "eu1".to_owned());
+            let new = NewMember { number, cluster, region, shards: 1, mesh, devices, https };
+            may_succeed(&members, &new).err().map(|error| error.to_string())
+        };
+        for presence in [Presence::Active, Presence::Away, Presence::Draining, Presence::Leaving] {
+            let text = refused(3, presence).unwrap();
+            assert!(text.contains("nodes in region us1") && text.contains("promote"), "{text}");
+        }
+        assert_eq!(refused(3, Presence::Gone), None);
+        assert!(refused(2, Presence::Gone).unwrap().contains("another machine's"));
+    }
+}
