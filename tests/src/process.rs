@@ -398,6 +398,21 @@ impl Server {
         fieldmesh(&self.dir, args).await.expect_code(0).json()
     }
 
+    /// The rows of every ticket, page by page.
+    pub async fn all_tickets(&self) -> Vec<Value> {
+        let (mut rows, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let mut args = vec!["ticket", "list", "--limit", "100"];
+            args.extend(after.iter().flat_map(|after| ["--after", after.as_str()]));
+            let page = self.ask(&args).await;
+            rows.extend(page["rows"].as_array().unwrap().iter().cloned());
+            match page["next"].as_str() {
+                Some(next) => after = Some(next.to_owned()),
+                None => return rows,
+            }
+        }
+    }
+
     /// Imports rows of CSV; `kind` is `customer` or `tech`. Their identifiers.
     pub async fn register(&self, kind: &str, csv: &str) -> Vec<String> {
         let file = NamedTempFile::new().unwrap();

@@ -141,13 +141,11 @@ async fn account(crowd: Crowd, server: &Server, others: usize) {
     let tally = crowd.disperse().await;
     println!("{tally}");
     tally.expect_whole();
-    let limit = (tally.requests + others + 1).to_string();
     let mut found: BTreeSet<EntityId> = BTreeSet::new();
     // A list is of the replica that the node has, which may be a moment behind.
     let states = until("each ticket is listed", async || {
-        let list = server.ask(&["ticket", "list", "--limit", &limit]).await;
         let mut states: BTreeMap<String, usize> = BTreeMap::new();
-        for row in list["rows"].as_array().unwrap() {
+        for row in server.all_tickets().await {
             found.insert(row["id"].as_str().unwrap().parse().unwrap());
             *states.entry(row["state"].as_str().unwrap().to_owned()).or_default() += 1;
         }

@@ -12,7 +12,6 @@ use fieldmesh_domain::EntityId;
 use fieldmesh_tests::{
     live::until,
     process::{
-        Server,
         crowd::Crowd,
         nodes::{Nodes, SHARDS},
     },
@@ -48,7 +47,7 @@ async fn account(crowd: Crowd, nodes: &Nodes) {
     tally.expect_whole();
     let server = nodes.any();
     let listed = until("each ticket is accepted and listed", async || {
-        let rows = all_tickets(server).await;
+        let rows = server.all_tickets().await;
         let all_accepted = rows.iter().all(|row| row["state"] == "accepted");
         (rows.len() >= tally.requests && all_accepted).then_some(rows)
     })
@@ -61,21 +60,6 @@ async fn account(crowd: Crowd, nodes: &Nodes) {
         // The chain of its history is followed before it is shown.
         let shown = server.ask(&["ticket", "show", &id.to_string()]).await;
         assert_eq!(shown["state"], "accepted", "{shown}");
-    }
-}
-
-/// Page by page.
-async fn all_tickets(server: &Server) -> Vec<Value> {
-    let (mut rows, mut after) = (Vec::new(), None::<String>);
-    loop {
-        let mut args = vec!["ticket", "list", "--limit", "100"];
-        args.extend(after.iter().flat_map(|after| ["--after", after.as_str()]));
-        let page = server.ask(&args).await;
-        rows.extend(page["rows"].as_array().unwrap().iter().cloned());
-        match page["next"].as_str() {
-            Some(next) => after = Some(next.to_owned()),
-            None => return rows,
-        }
     }
 }
 

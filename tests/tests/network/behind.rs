@@ -15,8 +15,7 @@ use crate::{CUSTOMERS, NODES, TECHNICIANS, account};
 
 /// So few that each group's log begins anew every second or two.
 const SETTINGS: [(&str, &str); 1] = [("raft.snapshot_every", "100")];
-/// Rounds in which every customer is served, while a node is away: some hundred entries for each shard, and no more
-/// tickets in all than one list shows.
+/// Rounds in which every customer is served, while a node is away: some hundred entries for each shard.
 const ROUNDS: usize = 14;
 /// After so many milliseconds a node that catches up is killed: before, while and after its groups start.
 const KILLED_AFTER: [u64; 5] = [150, 300, 500, 800, 1300];
