@@ -65,7 +65,22 @@ fn placement_group(now: &Members, candidates: &[&Member]) -> Placed {
     Placed { group: PLACEMENT, learners: others(&all, &voters), voters, pinned }
 }
 
+/// As many as there can be of whom no region has the majority: it would take that with it. Of one region or two, one has.
 fn spread(now: &Members, candidates: &[&Member], kept: &[u64]) -> Vec<u64> {
+    let most = odd(PLACEMENT_VOTERS, candidates.len());
+    let has_majority = |voters: &[u64]| {
+        now.homes.iter().any(|home| {
+            let own = candidates.iter().filter(|member| member.region() == home.region);
+            own.filter(|member| voters.contains(&member.number)).count() * 2 > voters.len()
+        })
+    };
+    let mut able = (1..=most).rev().step_by(2).map(|many| give(now, candidates, kept, many));
+    let without = able.find(|voters| !has_majority(voters));
+    without.unwrap_or_else(|| give(now, candidates, kept, most))
+}
+
+/// So many voters: each region gives one in turn.
+fn give(now: &Members, candidates: &[&Member], kept: &[u64], wanted: usize) -> Vec<u64> {
     // Of each region those first who vote already.
     let mut queues: Vec<Vec<u64>> = now
         .homes
@@ -78,7 +93,6 @@ fn spread(now: &Members, candidates: &[&Member], kept: &[u64]) -> Vec<u64> {
             own
         })
         .collect();
-    let wanted = odd(PLACEMENT_VOTERS, candidates.len());
     let mut voters = Vec::with_capacity(wanted);
     while voters.len() < wanted {
         let mut round: Vec<u64> = queues.iter_mut().filter_map(Vec::pop).collect();

@@ -132,6 +132,21 @@ fn the_placement_group_is_spread_over_regions() {
     assert_eq!(voters(&cluster, 2048 + 1024), (vec![21], vec![22]));
 }
 
+/// Five would vote, and three of them in one region, which would take the majority with it.
+#[test]
+fn no_region_of_three_has_the_majority_of_the_placement_group() {
+    let mut cluster = Cluster::of(&[join(1), join(2), join(3), join(21), join(41)]);
+    assert_eq!(voters(&cluster, PLACEMENT), (vec![1, 21, 41], vec![2, 3]));
+    cluster.holds();
+    cluster.ask(&join(22)).unwrap();
+    assert_eq!(voters(&cluster, PLACEMENT), (vec![1, 2, 21, 22, 41], vec![3]));
+    cluster.ask(&Command::Leave { number: 22, by: "op".into() }).unwrap();
+    assert_eq!(voters(&cluster, PLACEMENT), (vec![1, 21, 41], vec![2, 3]));
+    // Of two one has it, however few vote.
+    let two = Cluster::of(&[join(1), join(2), join(3), join(21), join(22)]);
+    assert_eq!(voters(&two, PLACEMENT), (vec![1, 2, 3, 21, 22], vec![]));
+}
+
 /// Fewer than five vote, and not as many of each region: which one has more is no reason to move.
 #[test]
 fn who_votes_in_the_placement_group_goes_on_where_others_are_no_better() {
