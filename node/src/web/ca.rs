@@ -487,9 +487,15 @@ pub async fn revoke_certificate(
     let reason = reason(body.reason.as_deref())?.number();
     match certificate_row(&shared, &serial)? {
         Some(row) => {
-            let (serial, by) = (Some(serial), operator.name);
-            let command = registration::Command::Revoke { serial, reason, by };
+            let (of, by) = (Some(serial), operator.name);
+            let command = registration::Command::Revoke { serial: of, reason, by };
             ask(&shared, row.id(), command).await?;
+            if let IndexRow::Certificate { issuer, not_after, revoked: Some(revocation), .. } = row
+            {
+                // The cluster was told then, and may have forgotten it since, with a region that was lost.
+                let again = placement::Command::Revoke { issuer, serial, not_after, revocation };
+                shared.node.ask(EntityId::placement(), Command::Placement(again)).await?;
+            }
             applied(&shared, &row.id().to_string()).await?;
         }
         None if !body.unregistered => {
