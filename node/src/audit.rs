@@ -66,6 +66,10 @@ pub enum Event<'a> {
     StartsForgotten {
         node: u64,
     },
+    /// Somebody at this machine had the cluster go on without regions that are lost.
+    RegionsGivenUp {
+        without: &'a str,
+    },
     /// This node was broken on purpose, or is not any more; or an operator had a part in allowing it.
     Chaos(OfChaos<'a>),
 }

@@ -15,6 +15,7 @@ pub mod cut;
 mod holder;
 mod moving;
 pub mod promotion;
+pub mod recovery;
 pub mod trial;
 
 pub use holder::{Holder, HolderError};

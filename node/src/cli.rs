@@ -38,6 +38,7 @@ mod people;
 mod policy;
 pub mod population;
 mod promote;
+mod recover;
 mod replay;
 mod replay_input;
 mod report;
@@ -168,6 +169,9 @@ enum Verb {
     /// Makes this machine the first node of a region of which all nodes are lost, from what other regions
     /// hold of it.
     Promote(promote::PromoteArgs),
+    /// Has the cluster go on without regions that are lost for good and took its majority with them, from this machine's
+    /// node, which must not be running; docs/operations.md says when.
+    Recover(recover::RecoverArgs),
     /// The certification authority: tokens, requests, certificates, revocation.
     #[command(subcommand)]
     Ca(ca::CaVerb),
@@ -209,6 +213,7 @@ impl Verb {
             Self::Backup(args) => args.common(),
             Self::Restore(args) => &args.common,
             Self::Promote(args) => &args.common,
+            Self::Recover(args) => &args.common,
             Self::Webhook(verb) => verb.common(),
             Self::Intake(verb) => verb.common(),
             Self::Ca(verb) => verb.common(),
@@ -250,6 +255,7 @@ fn run(verb: Verb, output: &Output) -> Result<(), CliError> {
             Verb::Backup(args) => backup::run(&args, output).await,
             Verb::Restore(args) => restore::restore(&args, output).await,
             Verb::Promote(args) => promote::promote(&args, output).await,
+            Verb::Recover(args) => recover::recover(&args, output).await,
             Verb::Ca(verb) => ca::run(&verb, output).await,
         }
     })

@@ -18,6 +18,7 @@ pub mod log_store;
 pub mod machine;
 pub mod network;
 pub mod outcome;
+pub mod outlive;
 pub mod packed;
 mod piece;
 pub mod positions;

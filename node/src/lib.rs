@@ -33,6 +33,7 @@ pub mod generator;
 mod golden;
 pub mod guide;
 mod hosting;
+mod inspection;
 pub mod intake;
 mod introduction;
 pub mod issuer;

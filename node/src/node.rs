@@ -6,7 +6,7 @@
 //! **Invariant:** a shard's actors run only while this node leads its group, after everything
 //! committed before was applied. **Not here:** files and command lines (`cli`), HTTPS (`web`).
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use fieldmesh_actors::{
     Answer, AskError, Supervisor,
@@ -34,8 +34,7 @@ use crate::{
     chaos::ActorFaults,
     cluster::Cluster,
     consensus::{
-        group::{self, Group, StartError},
-        left,
+        group::{Group, StartError},
         service::Members,
     },
     contact,
@@ -48,6 +47,7 @@ use crate::{
     edge::{self, Edge, EdgeOptions, Endpoint},
     guide::{NodeGuide, elsewhere, history::History, past::Past},
     hosting::{Hosting, HostingOptions},
+    inspection,
     intake::Intake,
     journal::ShardJournal,
     leading::Failing,
@@ -61,7 +61,7 @@ use crate::{
     store::{
         Engine, Role, StoreError, Table,
         health::{Health, Limits},
-        writer::{self, LogWriter, OnFatal},
+        writer::{LogWriter, OnFatal},
     },
     trust::Trust,
     unheard::Watch,
@@ -508,7 +508,7 @@ impl Opened {
         documents: &Arc<Documents>,
     ) -> Result<Self, NodeError> {
         let engine = Arc::clone(&parts.engine);
-        inspect(&*engine, &parts.known)?;
+        inspection::inspect(&*engine, &parts.known)?;
         let is_roomy = engine.room().is_none_or(|room| room >= parts.disk.room_min);
         engine.keep_reserve(is_roomy);
         let log = engine.open("log", Role::Log).map_err(NodeError::Log)?;
@@ -578,23 +578,6 @@ async fn remember(
 ) -> Result<(), StoreError> {
     if let Some(mesh) = &parts.mesh {
         mesh.remember(Memory::begin(log, writer.clone(), &*parts.entropy).await?);
-    }
-    Ok(())
-}
-
-/// Reads all that is stored before anything is opened for writing, so that a start that is refused
-/// leaves it as it was.
-fn inspect(engine: &dyn Engine, known: &Cluster) -> Result<(), NodeError> {
-    let log = engine.inspect("log", Role::Log).map_err(NodeError::Log)?;
-    writer::check(log.as_deref(), engine.mark()).map_err(NodeError::Log)?;
-    if let Some(log) = log {
-        // What is to be removed anyway may be half removed.
-        let left = left::unfinished(&*log).map_err(NodeError::Log)?;
-        let begun = left::begun(&*log).map_err(NodeError::Log)?;
-        let all: BTreeSet<ShardId> = known.own_groups().chain(begun).collect();
-        for shard in all.into_iter().filter(|shard| !left.contains(shard)) {
-            group::inspect(shard, engine, &*log)?;
-        }
     }
     Ok(())
 }

@@ -40,6 +40,9 @@ pub enum StoreError {
     /// Its checksum is right: whoever led then speaks a later version.
     #[error("log entry {entry} was written by a newer release: upgrade this node")]
     Newer { entry: String },
+    /// Something of several steps was begun here by a command, which ends it where it is run again.
+    #[error("`fieldmesh {0}` was cut short here: run it again before the node is started")]
+    CutShort(&'static str),
 }
 
 impl From<StoreError> for std::io::Error {

@@ -8,6 +8,8 @@
 
 #[path = "groups/asked.rs"]
 mod asked;
+#[path = "groups/outlived.rs"]
+mod outlived;
 
 use std::{
     collections::BTreeSet,

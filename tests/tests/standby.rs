@@ -384,3 +384,93 @@ async fn a_policy_that_would_wait_for_a_node_that_is_not_there_is_refused() {
         assert!([11, 15].iter().all(|number| voters.contains(&json!(number))), "{set}");
     }
 }
+
+/// How much the cluster was told.
+async fn record_at(nodes: &Nodes, by: u64) -> u64 {
+    nodes.node(by).ask(&["cluster", "status"]).await["groups"][0]["applied"].as_u64().unwrap()
+}
+
+/// Of two regions the one is lost that had the cluster's majority. The other one has all that it needs, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_goes_on_without_the_region_that_had_its_majority() {
+    let mut nodes = Nodes::start(2).await;
+    nodes.add_region(11, "us1").await;
+    nodes.join_beside(12, 11).await.expect_code(0);
+    nodes.restart(12).await;
+    let keys = backed_up(&nodes, 1).await;
+    nodes.cluster(&["policy", "eu1", "standby", "us1"]).await.expect_code(0);
+    let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let devices = format!("{},{}:7443", nodes.node(1).devices, nodes.address(3));
+    let people = nodes.node(1).pair(dirs[0].path(), ["Ada", "Ben"], &devices).await;
+    let devices = format!("{},{}", nodes.node(11).devices, nodes.node(12).devices);
+    let others = nodes.node(11).pair(dirs[1].path(), ["Eve", "Dan"], &devices).await;
+    let done = served(&nodes, 1, &people, "before").await;
+    copied(&nodes).await;
+    let without = ["--without", "eu1"];
+    let early = nodes.run(11, "recover", &without).await.expect_code(2);
+    early.expect_one_line(&["in use"]);
+    for number in [1, 2] {
+        nodes.kill(number).await;
+    }
+
+    // The others' people are served; nothing about the cluster changes.
+    served(&nodes, 11, &others, "meanwhile").await;
+    let early = nodes.promote(3, "eu1", &keys, 11, &[]).await.expect_code(3);
+    early.expect_one_line(&["nobody leads the placement group", "`fieldmesh recover`"]);
+    // What it has is not all written out, and that is mended also without a majority.
+    nodes.kill(11).await;
+    let unclean = nodes.run(11, "recover", &without).await.expect_code(3);
+    unclean.expect_one_line(&["not ended in order"]);
+    nodes.restart(11).await;
+    served(&nodes, 11, &others, "meanwhile, again").await;
+    nodes.terminate(11).await;
+    for (args, code, words) in [
+        (&["--without", "us1"][..], 2, "another region"),
+        (&["--without", "ap1"], 2, "no region ap1"),
+        (&["--without", "nowhere at all"], 2, "region"),
+        (&[], 2, "--without"),
+    ] {
+        let refused = nodes.run(11, "recover", args).await.expect_code(code);
+        assert!(refused.stderr.contains(words) || refused.stdout.contains(words), "{refused}");
+    }
+    let told = nodes.run(11, "recover", &[&without[..], &["--dry-run"]].concat()).await;
+    let told = told.expect_code(0).json();
+    assert_eq!((&told["recovered"], &told["silent"]), (&json!(false), &json!([])), "{told}");
+    let done_so = nodes.run(11, "recover", &without).await.expect_code(0).json();
+    assert_eq!(done_so["recovered"], true, "{done_so}");
+    let again = nodes.run(11, "recover", &without).await.expect_code(3);
+    again.expect_one_line(&["has a majority without them"]);
+    nodes.restart(11).await;
+    until("the others follow", async || {
+        let view = nodes.node(12).ask(&["cluster", "status"]).await;
+        let record = &view["groups"][0];
+        // Two voters would both be needed.
+        (record["voters"] == json!([11]) && record["learners"] == json!([12])).then_some(())
+    })
+    .await;
+
+    nodes.promote(3, "eu1", &keys, 12, &[]).await.expect_code(0);
+    nodes.restart(3).await;
+    assert_eq!(show(&nodes, 3, &done).await["state"], "accepted");
+    served(&nodes, 3, &people, "after").await;
+    served(&nodes, 11, &others, "after").await;
+    let view = nodes.settle().await;
+    assert_eq!(view["groups"][0]["voters"], json!([3, 11, 12]), "{view}");
+    // What comes back of before is nobody's any more.
+    let old = nodes.launch(1).refused().await.expect_code(3);
+    assert!(old.stderr.contains("removed from the cluster"), "{old}");
+    // What the cluster may have forgotten is told it again, though the region knows of it.
+    let known = nodes.node(11).ask(&["ca", "show", &others.0.id]).await;
+    let serial = known["certificates"][0]["serial"].as_str().unwrap();
+    let revoke = ["ca", "revoke", "--serial", serial];
+    let before = record_at(&nodes, 11).await;
+    nodes.node(11).ask(&revoke).await;
+    let is_told = async || (record_at(&nodes, 11).await > before).then_some(());
+    until("the cluster is told", is_told).await;
+    let before = record_at(&nodes, 11).await;
+    nodes.node(11).ask(&revoke).await;
+    assert!(record_at(&nodes, 11).await > before, "what is revoked already is told again");
+    nodes.terminate(12).await;
+    let again = nodes.run(12, "recover", &without).await.expect_code(3);
+    again.expect_one_line(&["has a majority without them"]);
+}

@@ -288,6 +288,9 @@ pub enum Command {
     /// An operator says where a region's people live.
     #[n(26)]
     SetAreas(#[n(0)] Areas),
+    /// All nodes of a region are lost, and the others go on without them; who says so.
+    #[n(27)]
+    Lose(#[n(0)] Region, #[n(1)] String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -490,6 +493,7 @@ impl Aggregate for Placement {
             }
             Command::EndChaos { by } => Ok(self.end_chaos(by, ctx)),
             Command::SetAreas(wanted) => self.set_areas(wanted),
+            Command::Lose(region, by) => self.lose(*region, by, ctx),
             Command::Timer { .. } => Ok(vec![]),
         }
     }

@@ -46,11 +46,6 @@ use crate::{
 /// Messages to one device that may be lost with the region. Its window goes on from the highest number that
 /// it saw, so what is composed anew must be above that.
 const LOST_MAIL_MAX: u64 = 1 << 16;
-/// A node that was not asked, and may be wanted again, has less than this beyond the end of all copies that are known,
-/// and beyond a backup: more terms and entries than a region comes to while such a node is away. Were it further than
-/// the group is, what it has would be taken for what the group has: entries that are committed are not compared.
-const UNKNOWN_TERMS: u64 = 1 << 16;
-const UNKNOWN_ENTRIES: u64 = 1 << 32;
 /// Entities that are asked at a time.
 const ASKED_AT_ONCE: usize = 64;
 /// What entities have told each other arrives within seconds; a shard that cannot take it never does.
@@ -69,10 +64,9 @@ pub struct End {
 }
 
 impl End {
-    /// Where the group begins again.
+    /// Where the group begins again: a node that was not asked may be further, and be wanted again.
     fn far_behind(self) -> At {
-        let term = self.term.saturating_add(UNKNOWN_TERMS);
-        At { term, index: self.last.saturating_add(UNKNOWN_ENTRIES) }
+        At { term: self.term, index: self.last }.far_behind()
     }
 }
 
@@ -178,7 +172,7 @@ impl Mended {
 }
 
 /// What a group is to know of another: what it tells that one next, and what it took from it.
-fn put(batch: &mut Batch, other: u32, tells: &Mend, takes: &Mend) {
+pub(super) fn put(batch: &mut Batch, other: u32, tells: &Mend, takes: &Mend) {
     if let Some(next) = tells.next {
         batch.put(state::outbox_next(other), next.to_be_bytes());
     }

@@ -188,10 +188,17 @@ impl Trial {
     /// # Errors
     /// What the record has against it; a disk that fails.
     pub async fn succeed(&self, member: Member, by: &str) -> Result<(), TrialError> {
-        let serving = self.serve(|group| group == PLACEMENT).await?;
         let (shards, by) = (self.known.own().shards, by.to_owned());
-        let restore = placement::Command::Restore { member, shards, by };
-        let asked = serving.ask(EntityId::placement(), Command::Placement(restore)).await;
+        self.order(placement::Command::Restore { member, shards, by }).await
+    }
+
+    /// Changes the record that all nodes follow.
+    ///
+    /// # Errors
+    /// What the record has against it; a disk that fails.
+    pub async fn order(&self, command: placement::Command) -> Result<(), TrialError> {
+        let serving = self.serve(|group| group == PLACEMENT).await?;
+        let asked = serving.ask(EntityId::placement(), Command::Placement(command)).await;
         serving.stop().await;
         asked?;
         self.healthy()

@@ -388,6 +388,11 @@ impl Group {
         Err(NotCompacted::Late)
     }
 
+    /// The end of the log here, committed or not.
+    pub fn last(&self) -> Option<LogId> {
+        self.floor.log.newest()
+    }
+
     /// The last entry that is applied here.
     pub fn applied(&self) -> Option<u64> {
         self.raft.metrics().borrow_watched().last_applied.map(|id| id.index)

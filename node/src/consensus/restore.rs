@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use openraft::{Membership, vote::leader_id_std::CommittedLeaderId};
+use openraft::{Membership, impls::EmptyNode, vote::leader_id_std::CommittedLeaderId};
 
 use super::{LogId, StoredMembership, Vote, codec, group::state_table};
 use crate::store::{
@@ -76,20 +76,41 @@ impl Filling {
     /// # Errors
     /// A disk that fails.
     pub async fn end(self, at: At, node: u64, records: &dyn Table) -> Result<(), StoreError> {
-        let id = LogId::new(CommittedLeaderId::new(at.term), at.index);
-        let alone = Membership::new_with_defaults(vec![BTreeSet::from([node])], [node]);
-        let membership = StoredMembership::new(Some(id), alone);
-        let mut batch = Batch::default();
-        batch.put(state::applied(), codec::encode_applied(Some(&id), &membership));
-        batch.put(state::installed(), at.index.to_be_bytes());
-        self.table.write(batch)?;
-        self.table.sync().await?;
-        // The log last: without it the group is not begun.
-        let mut batch = Batch::default();
-        batch.put(log::purged(self.group), codec::encode_log_id(Some(&id)));
-        batch.put(log::committed(self.group), codec::encode_log_id(Some(&id)));
-        batch.put(log::vote(self.group), codec::encode_vote(&Vote::new(at.term, node)));
-        records.write(batch)?;
-        records.sync().await
+        begin_at(self.group, &*self.table, at, node, records).await
     }
+}
+
+/// Makes a group one that has come so far, with a node alone, whatever its log had. A crash on the way leaves a state
+/// that is ahead of its log.
+///
+/// # Errors
+/// A disk that fails.
+pub(super) async fn begin_at(
+    group: GroupId,
+    table: &dyn Table,
+    at: At,
+    node: u64,
+    records: &dyn Table,
+) -> Result<(), StoreError> {
+    let id = LogId::new(CommittedLeaderId::new(at.term), at.index);
+    let membership = StoredMembership::new(Some(id), alone(node));
+    let mut batch = Batch::default();
+    batch.put(state::applied(), codec::encode_applied(Some(&id), &membership));
+    batch.put(state::installed(), at.index.to_be_bytes());
+    table.write(batch)?;
+    table.sync().await?;
+    // The log last: without it the group is not begun.
+    let mut batch = Batch::default();
+    batch.delete_range(log::entry(group, 0), log::entries_end(group));
+    batch.delete(log::alone(group));
+    batch.put(log::purged(group), codec::encode_log_id(Some(&id)));
+    batch.put(log::committed(group), codec::encode_log_id(Some(&id)));
+    batch.put(log::vote(group), codec::encode_vote(&Vote::new(at.term, node)));
+    records.write(batch)?;
+    records.sync().await
+}
+
+/// One node decides.
+pub(super) fn alone(node: u64) -> Membership<u64, EmptyNode> {
+    Membership::new_with_defaults(vec![BTreeSet::from([node])], [node])
 }

@@ -52,6 +52,7 @@ pub mod log {
     const FLOOR: u8 = b'f';
     const STARTS: u8 = b's';
     const HEARD: u8 = b'h';
+    const ALONE: u8 = b'a';
 
     /// How many rounds of the writer the table has.
     pub fn round() -> Vec<u8> {
@@ -80,6 +81,13 @@ pub mod log {
     /// The last entry that this node had when it left a group.
     pub fn floor(group: GroupId) -> Vec<u8> {
         Key::of(FLOOR).u32(group).done()
+    }
+    /// There while a group is made to go on with this node alone.
+    pub fn alone(group: GroupId) -> Vec<u8> {
+        Key::of(ALONE).u32(group).done()
+    }
+    pub fn alone_range() -> (Vec<u8>, Vec<u8>) {
+        (vec![ALONE], vec![ALONE + 1])
     }
     /// The last starts of this directory's node.
     pub fn starts() -> Vec<u8> {

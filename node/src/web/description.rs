@@ -123,6 +123,7 @@ const EST: &str = "/.well-known/est/";
         promotion::lost,
         promotion::promote,
         promotion::record,
+        promotion::position,
         promotion::edges,
         promotion::copies,
         promotion::holdings,

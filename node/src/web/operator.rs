@@ -38,7 +38,8 @@ impl FromRequest for Operator {
 }
 
 /// An operator by its certificate alone, which is believed and not known to be revoked: where nobody leads, or the
-/// operator's region is cut off, its record cannot be looked up. Only for what ends harm and tells nothing.
+/// operator's region is cut off, its record cannot be looked up. Only for what ends harm, and tells nothing but how far a
+/// log is.
 #[derive(Debug, Clone)]
 pub struct ShownOperator {
     pub name: String,

@@ -26,7 +26,7 @@ use super::{
     Shared,
     backup::Hold,
     cluster::{NewMember, PolicyView, ask, member, refused, same},
-    operator::Operator,
+    operator::{Operator, ShownOperator},
     problem::Problem,
 };
 use crate::{
@@ -49,6 +49,7 @@ pub fn routes(scope: &mut web::ServiceConfig) {
         .route("/promotion/copies", web::post().to(copies))
         .route("/promotion/holdings", web::post().to(holdings))
         .route("/promotion/record", web::get().to(record))
+        .route("/promotion/position", web::get().to(position))
         .route("/promotion/edges", web::get().to(edges))
         .route("/promotion/regions/{region}", web::get().to(lost))
         .route("/promotion/regions/{region}", web::post().to(promote));
@@ -145,6 +146,13 @@ pub struct CopyView {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CopiesView {
     pub copies: Vec<CopyView>,
+}
+
+/// Where a node's log of the cluster's record ends, committed or not. The later one has more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+pub struct PositionView {
+    pub term: u64,
+    pub index: u64,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -287,6 +295,19 @@ pub async fn record(
     Ok(HttpResponse::Ok().content_type("application/cbor").body(rows::encode(&*known)))
 }
 
+/// How much of the cluster's record is here, also where nobody leads it.
+#[utoipa::path(get, path = "/v1/promotion/position", responses((status = 200, body = PositionView)))]
+pub async fn position(
+    _operator: ShownOperator,
+    shared: web::Data<Shared>,
+) -> Result<web::Json<PositionView>, Problem> {
+    let running = shared.node.groups();
+    let placement = running.iter().find(|group| group.group == PLACEMENT);
+    let last = placement.and_then(Group::last);
+    let last = last.ok_or_else(|| Problem::busy("the cluster's record is not here"))?;
+    Ok(web::Json(PositionView { term: last.leader_id.term, index: last.index }))
+}
+
 /// What the placement group told a region's groups and took from them (CBOR).
 #[utoipa::path(get, path = "/v1/promotion/edges", params(EdgesQuery), responses((status = 200, content_type = "application/cbor")))]
 pub(super) async fn edges(
@@ -309,7 +330,8 @@ pub(super) async fn edges(
 /// What is told here is the cluster's last word.
 async fn latest(shared: &Shared) -> Result<(), Problem> {
     let is_latest = shared.node.courier.catch_up_in_time(PLACEMENT).await;
-    let text = "nobody leads the placement group: its last word is not known here";
+    let text = "nobody leads the placement group: its last word is not known here; where its majority was lost with a \
+                region, `fieldmesh recover` comes first";
     is_latest.then_some(()).ok_or_else(|| Problem::busy(text))
 }
 

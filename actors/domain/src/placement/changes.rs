@@ -148,18 +148,47 @@ impl Placement {
         by: &str,
         ctx: &Ctx,
     ) -> Result<Vec<Event>, Rejection> {
-        let (mut next, mut events, at) = (self.clone(), Vec::new(), ctx.now);
-        let is_lost =
-            |known: &&Member| known.region() == wanted.region() && known.presence != Presence::Gone;
-        for Member { number, .. } in self.members.members.iter().filter(is_lost) {
-            let (number, presence, by) = (*number, Presence::Gone, by.to_owned());
-            events.push(Event::PresenceChanged { number, presence, at, by });
-        }
-        for event in &events {
-            next.evolve(event);
-        }
+        let (next, mut events) = self.without(wanted.region(), by, ctx);
         events.extend(next.join(wanted, shards, by, ctx)?);
         Ok(events)
+    }
+
+    /// The region's nodes are gone at once, and nobody begins in their place yet. Its groups have no voters at home
+    /// until somebody does; the copies abroad stay.
+    pub(super) fn lose(
+        &self,
+        region: Region,
+        by: &str,
+        ctx: &Ctx,
+    ) -> Result<Vec<Event>, Rejection> {
+        if self.members.home(region).is_none() {
+            let text = format!("the cluster has no region {region}");
+            return Rejection::new(RejectionCode::Unknown, text);
+        }
+        let (next, mut events) = self.without(region, by, ctx);
+        if !next.members.members.iter().any(Member::is_candidate) {
+            let text = format!("without region {region} there is no active node");
+            return Rejection::new(RejectionCode::NotNow, text);
+        }
+        let groups = next.members.moves();
+        if !events.is_empty() && !groups.is_empty() {
+            events.push(Event::Placed { groups, by: by.to_owned() });
+        }
+        Ok(events)
+    }
+
+    /// All nodes of a region are gone, and what happens with that.
+    fn without(&self, region: Region, by: &str, ctx: &Ctx) -> (Self, Vec<Event>) {
+        let is_lost = |one: &&Member| one.region() == region && one.presence != Presence::Gone;
+        let lost = self.members.members.iter().filter(is_lost);
+        let gone = |one: &Member| {
+            let (number, presence, by) = (one.number, Presence::Gone, by.to_owned());
+            Event::PresenceChanged { number, presence, at: ctx.now, by }
+        };
+        let events: Vec<Event> = lost.map(gone).collect();
+        let mut next = self.clone();
+        events.iter().for_each(|event| next.evolve(event));
+        (next, events)
     }
 
     /// A change of the nodes, and what follows from it for the groups.

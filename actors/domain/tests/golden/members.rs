@@ -100,6 +100,7 @@ fn commands() {
         ("821680", Command::Recite),
         ("82181a8183446575310081 8401210304 626f70", Command::SetAreas(areas())),
         ("82181a8183446575310080626f70", Command::SetAreas(Areas { areas: vec![], ..areas() })),
+        ("82181b824465753100626f70", Command::Lose(home().region, by())),
     ]);
     for (text, command) in rows {
         are_frozen(&[(text.replace(' ', "").as_str(), command)]);

@@ -256,6 +256,31 @@ fn a_region_that_begins_again_has_its_policy_and_its_copies() {
     assert!(copies(&cluster).values().all(|copy| copy == &[24]));
 }
 
+/// The cluster's own group goes on with the others' nodes, and the copies are where they were until somebody begins.
+#[test]
+fn a_region_that_is_lost_has_no_voters_until_it_begins_again() {
+    let mut cluster = cluster(2);
+    let before = copies(&cluster);
+    let others: Vec<u64> = cluster.candidates(region(21)).into_iter().collect();
+    let lose = |first: u64| Command::Lose(region(first), by());
+    assert_eq!(cluster.ask(&lose(41)), Err(RejectionCode::Unknown));
+    cluster.ask(&lose(1)).unwrap();
+    let placement = cluster.members().placed(PLACEMENT).unwrap();
+    assert!(placement.voters.iter().chain(&placement.learners).all(|one| others.contains(one)));
+    assert!(placement.voters.len() % 2 == 1, "{placement:?}");
+    assert!(cluster.groups(region(1)).iter().all(|placed| placed.voters.is_empty()));
+    assert_eq!(copies(&cluster), before);
+    assert_eq!(cluster.ask(&lose(1)), Ok(0), "they are gone already");
+    assert_eq!(cluster.ask(&lose(21)), Err(RejectionCode::NotNow), "nobody would be left");
+    // What befalls others meanwhile moves nothing of it.
+    cluster.ask(&join(25)).unwrap();
+    assert!(cluster.groups(region(1)).iter().all(|placed| placed.voters.is_empty()));
+    cluster.ask(&restore(5)).unwrap();
+    cluster.holds();
+    assert!(cluster.groups(region(1)).iter().all(|placed| placed.voters == [5]));
+    assert_eq!(copies(&cluster).len(), before.len());
+}
+
 fn spread(cluster: &mut Cluster) {
     let policy = Policy::Region(region(21), region(41));
     cluster.ask(&Command::SetPolicy { region: region(1), policy, by: by() }).unwrap();
