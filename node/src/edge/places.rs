@@ -8,8 +8,9 @@
 //!
 //! Nor do handshakes take a node's time from whoever is connected: where its tasks wait long for their turn, there are
 //! fewer places. That, and not how long a handshake takes, says whether the node is busy: most of a handshake is the
-//! way to the device. **Invariants:** never more places than there were in the beginning, nor fewer than
-//! [`PLACES_MIN`]. **Not here:** whether an address is proven (`edge`).
+//! way to the device. What an address took before there were fewer counts as no more than it would get now, so that
+//! whoever made the node busy keeps nobody else out. **Invariants:** never more places than there were in the beginning,
+//! nor fewer than [`PLACES_MIN`]. **Not here:** whether an address is proven (`edge`).
 
 use std::{
     collections::BTreeMap,
@@ -49,7 +50,9 @@ struct Table {
 
 impl Table {
     fn free(&self) -> usize {
-        self.limit.saturating_sub(self.taken)
+        let alone = self.limit / 2;
+        let taken: usize = self.held.values().map(|mine| (*mine).min(alone)).sum();
+        self.limit.saturating_sub(taken)
     }
 
     fn of(&self, from: IpAddr) -> usize {
@@ -101,7 +104,7 @@ impl Places {
         let from = prefix(from);
         let mut table = self.table();
         let mine = table.of(from);
-        if mine >= table.free() {
+        if mine >= table.free() || table.taken >= self.most {
             return None;
         }
         table.held.insert(from, mine + 1);
@@ -178,10 +181,9 @@ mod tests {
         assert_eq!(looked(LATE, 10), PLACES, "that is not long");
         assert!((PLACES / 2..PLACES).contains(&looked(2 * LATE, 4)));
         assert_eq!(looked(2 * LATE, 1000), PLACES_MIN, "some are always there");
-        assert!(
-            places.take(IpAddr::from([192, 0, 2, 2])).is_none(),
-            "but for those that are taken"
-        );
+        assert!(places.take(IpAddr::from([192, 0, 2, 1])).is_none(), "for nobody who has many");
+        let second = all(&places, "192.0.2.2");
+        assert_eq!(second.len(), PLACES_MIN / 4, "what was taken before keeps nobody out");
         assert_eq!(looked(Duration::ZERO, 10), PLACES_MIN + 10);
         assert_eq!(looked(Duration::ZERO, 1000), PLACES);
     }

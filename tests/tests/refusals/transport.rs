@@ -17,7 +17,7 @@ use fieldmesh_tests::{
     deaf::{self, Hears},
     live::{
         Live, now_s, random,
-        raw::{self, Raw, closed, framed, refused},
+        raw::{Raw, closed, framed, refused},
         until,
     },
 };
@@ -34,16 +34,10 @@ const NO_APPLICATION_PROTOCOL: u64 = 120;
 /// A device that is not the abuser is answered within this, whatever goes on beside it.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// Handshakes under way at a time, of a node that is not busy.
-const PLACES: u64 = 256;
-
 /// A device that connects, greets and is received, at once.
 async fn is_served(live: &Live, device: &Raw) {
     let began = Instant::now();
-    is_served_on(device.connect(live.devices).await, began, device).await;
-}
-
-async fn is_served_on(connection: Connection, began: Instant, device: &Raw) {
+    let connection = device.connect(live.devices).await;
     let service = device.greet(&connection).await;
     let reply = ask(&connection, &device.sealed(&service, &device.request())).await.unwrap();
     assert_eq!(device.status(&service, &reply), ReceiptStatus::Received);
@@ -290,21 +284,7 @@ async fn who_begins_many_connections_from_one_address_keeps_nobody_else_out() {
     }
     let answered = async || (came.load(Ordering::SeqCst) >= BEGUN).then_some(());
     until("each is answered, or some are often", answered).await;
-    let (tls, name) = (Arc::new(device.tls(wire::ALPN)), "localhost");
-    let (connection, since) = until("there is a place", async || {
-        let since = Instant::now();
-        match connect(&raw::endpoint(), address, name, Arc::clone(&tls)).await {
-            Ok(connection) => Some((connection, since)),
-            // Who was refused comes again: where tasks wait for their turn there are fewer places, maybe less than are taken.
-            Err(error) => {
-                let places = live.counted("fieldmesh_edge_places").await;
-                assert!(places < PLACES, "{error}, and the node is not busy");
-                None
-            }
-        }
-    })
-    .await;
-    is_served_on(connection, since, &device).await;
+    is_served(&live, &device).await;
     drop(begun);
 }
 
