@@ -3,7 +3,8 @@
 //!
 //! Reading order: `holder` freezes the groups that this node leads, `archive` is the directory,
 //! `trial` puts a backup's groups in place and runs them, `check` replays all that they hold and
-//! `cut` says whether they fit together; `promotion` makes a lost region of what another one holds of it.
+//! `cut` says whether they fit together; `promotion` makes a lost region of what another one holds of it, and
+//! `recovery` has the cluster's record go on where its majority was lost with one.
 //!
 //! **Invariants:** the frozen states are those of one moment (`consensus::freeze`), so nothing between
 //! two groups is lost or done twice; what leaves memory is encrypted and authenticated. **Not here:**

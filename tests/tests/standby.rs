@@ -473,4 +473,7 @@ async fn a_cluster_goes_on_without_the_region_that_had_its_majority() {
     nodes.terminate(12).await;
     let again = nodes.run(12, "recover", &without).await.expect_code(3);
     again.expect_one_line(&["has a majority without them"]);
+    // Nor is who asks again refused where nobody leads the record.
+    nodes.terminate(3).await;
+    assert_eq!(nodes.node(11).ask(&revoke).await["told"], false);
 }

@@ -13,7 +13,6 @@ use fieldmesh_domain::{
     IndexRow, Region,
     placement::{self, Home, Members, PLACEMENT},
 };
-
 use tokio::time::{Instant, sleep};
 
 use super::{

@@ -302,6 +302,9 @@ async fn revoke(api: &Api, args: &RevokeArgs, output: &Output) -> Result<(), Cli
         let path = format!("/v1/ca/certificates/{}/revoke", word(serial)?);
         let answer: serde_json::Value = api.post(&path, &body).await?;
         output.say(format_args!("{serial} is revoked"));
+        if answer["told"] == false {
+            output.say("the cluster could not be told again: nobody leads its record");
+        }
         output.result(answer);
         return Ok(());
     }

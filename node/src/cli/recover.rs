@@ -60,8 +60,6 @@ pub(crate) async fn recover(args: &RecoverArgs, output: &Output) -> Result<(), C
     let (parts, keeper) = deployment.keeper(config.clone());
     let (dir, node) = (&parts.dir, parts.facts.number);
     let home = parts.facts.home().map_err(|error| usage(&error))?;
-    // The others are asked by it, and the one that is there may have ended since.
-    keeper.keep_operator().map_err(|error| usage(&error))?;
     let (db, at) = (dir.join("db"), dir.display());
     let known = Cluster::new(parts.members, home.clone());
     let record = Record::read(&Rocks::new(&db), &known).map_err(|error| usage(&error))?;
@@ -70,6 +68,8 @@ pub(crate) async fn recover(args: &RecoverArgs, output: &Output) -> Result<(), C
     let places = Places { record: &record, lost: &lost };
     places.may_go_on(node, home.region)?;
     places.are_silent().await?;
+    // The others are asked by it, and the one that is there may have ended since.
+    keeper.keep_operator().map_err(|error| usage(&error))?;
     let At { term, index } = record.stored.last;
     let here = PositionView { term, index };
     let silent = places.others_have_no_more(dir, node, here).await?;
@@ -107,7 +107,7 @@ fn tell(output: &Output, node: u64, here: PositionView, silent: &[(u64, CliError
     ));
     for (number, error) in silent {
         output.say(format_args!(
-            "node {number} does not say what it has of it ({error}): if it has more, that is lost too"
+            "node {number} was not asked what it has of it ({error}): if it has more, that is lost too"
         ));
     }
 }

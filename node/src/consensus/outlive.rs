@@ -125,6 +125,12 @@ pub fn check(records: &dyn Table) -> Result<(), StoreError> {
     if is_cut_short(records)? { Err(StoreError::CutShort("recover")) } else { Ok(()) }
 }
 
+/// The last term in which this node has voted.
+fn voted(group: GroupId, records: &dyn Table) -> Result<u64, StoreError> {
+    let vote = log_store::read(records, &log::vote(group), codec::decode_vote)?;
+    Ok(vote.map_or(0, |vote: Vote| vote.leader_id.term))
+}
+
 /// Has a node alone vote in a group from the end of its log on.
 ///
 /// # Errors
@@ -136,9 +142,7 @@ pub async fn vote_alone(
     records: &dyn Table,
 ) -> Result<(), StoreError> {
     let last = LogId::new(CommittedLeaderId::new(last.term), last.index);
-    let vote = log_store::read(records, &log::vote(group), codec::decode_vote)?;
-    let voted = vote.map_or(0, |vote: Vote| vote.leader_id.term);
-    let term = voted.max(last.leader_id.term).saturating_add(1);
+    let term = voted(group, records)?.max(last.leader_id.term).saturating_add(1);
     let id = LogId::new(CommittedLeaderId::new(term), last.index.saturating_add(1));
     let entry = Entry { log_id: id, payload: EntryPayload::Membership(alone(node)) };
     let mut batch = Batch::default();
@@ -173,9 +177,7 @@ pub async fn begin_again(
         record: "applied".into(),
         fact: "nothing is applied".into(),
     })?;
-    let vote = log_store::read(records, &log::vote(group), codec::decode_vote)?;
-    let voted = vote.map_or(0, |vote: Vote| vote.leader_id.term);
-    let at = At { term: voted.max(applied.leader_id.term), index: applied.index };
+    let at = At { term: voted(group, records)?.max(applied.leader_id.term), index: applied.index };
     begin_at(group, table, at.far_behind(), node, records).await?;
     Ok(at)
 }

@@ -485,6 +485,7 @@ pub async fn revoke_certificate(
 ) -> Result<HttpResponse, Problem> {
     let serial = serial(&text)?;
     let reason = reason(body.reason.as_deref())?.number();
+    let mut is_told = true;
     match certificate_row(&shared, &serial)? {
         Some(row) => {
             let (of, by) = (Some(serial), operator.name);
@@ -492,9 +493,11 @@ pub async fn revoke_certificate(
             ask(&shared, row.id(), command).await?;
             if let IndexRow::Certificate { issuer, not_after, revoked: Some(revocation), .. } = row
             {
-                // The cluster was told then, and may have forgotten it since, with a region that was lost.
+                // The cluster was told then, and may have forgotten it since, with a region that was lost. Where nobody leads
+                // its record, as in a region that is cut off, the certificate is revoked here all the same.
                 let again = placement::Command::Revoke { issuer, serial, not_after, revocation };
-                shared.node.ask(EntityId::placement(), Command::Placement(again)).await?;
+                let told = shared.node.ask(EntityId::placement(), Command::Placement(again)).await;
+                is_told = told.is_ok();
             }
             applied(&shared, &row.id().to_string()).await?;
         }
@@ -508,5 +511,5 @@ pub async fn revoke_certificate(
         }
     }
     Ok(HttpResponse::build(StatusCode::OK)
-        .json(serde_json::json!({ "revoked": est::hex(&serial) })))
+        .json(serde_json::json!({ "revoked": est::hex(&serial), "told": is_told })))
 }
