@@ -279,8 +279,8 @@ pub(crate) fn configuration(
 
 /// Log lines go to standard error, so that standard output is for results.
 pub(crate) fn start_logging(config: &Config) {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter)
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // The configuration was checked.
+    let filter = tracing_subscriber::EnvFilter::new(&config.log.filter);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match config.log.format {
         LogFormat::Text => builder.compact().try_init(),

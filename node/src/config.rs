@@ -16,6 +16,7 @@ use std::{
 use fieldmesh_calendar::zone::Zone;
 use fieldmesh_domain::Region;
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
 
 use chaos::ChaosConfig;
 use fieldmesh_domain::placement::SHARDS_MAX;
@@ -225,6 +226,8 @@ impl Config {
                 "a device must be able to send; this and device_messages_burst are at least 1",
             );
         }
+        self.disk.check()?;
+        self.log.check()?;
         let raft = &self.raft;
         // Below, a group would do little else; above, a log has gigabytes.
         if !(100..=1_000_000).contains(&raft.snapshot_every) {
@@ -244,6 +247,28 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+impl DiskConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        // Below, a sync that takes its time would be a stall; above, requests wait for minutes before another node leads.
+        if (100..=60_000).contains(&self.stall_ms) {
+            return Ok(());
+        }
+        let (key, value) = ("disk.stall_ms", self.stall_ms.to_string());
+        Err(ConfigError::Value { key, value, reason: "use 100 to 60000" })
+    }
+}
+
+impl LogConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        if EnvFilter::try_new(&self.filter).is_ok() {
+            return Ok(());
+        }
+        let reason =
+            "use error, warn, info, debug or trace, or some of TARGET=LEVEL between commas";
+        Err(ConfigError::Value { key: "log.filter", value: self.filter.clone(), reason })
     }
 }
 
@@ -395,6 +420,9 @@ mod tests {
             ("cluster.unheard_after_s", "5"),
             ("cluster.zone", "Mars/Olympus"),
             ("cluster.cut_off_after_s", "0"),
+            ("disk.stall_ms", "0"),
+            ("disk.stall_ms", "60001"),
+            ("log.filter", "fieldmesh=loud"),
         ] {
             let error = Config::load(None, &flag(key, value)).unwrap_err().to_string();
             let section = key.split('.').next().unwrap();
