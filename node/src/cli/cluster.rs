@@ -73,6 +73,15 @@ pub(crate) struct MoveArgs {
     voters: Vec<u64>,
 }
 
+impl MoveArgs {
+    /// Whether the asked node has heard of it.
+    fn is_wanted(&self, view: &ClusterView) -> bool {
+        let set = |voters: &[u64]| voters.iter().copied().collect::<BTreeSet<u64>>();
+        let group = view.groups.iter().find(|one| one.group == self.group);
+        group.is_some_and(|group| set(&group.wanted_voters) == set(&self.voters))
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct PolicyArgs {
     #[command(flatten)]
@@ -85,6 +94,12 @@ pub(crate) struct PolicyArgs {
     policy: String,
     /// The other regions.
     regions: Vec<String>,
+}
+
+impl PolicyArgs {
+    fn wanted(&self) -> PolicyView {
+        PolicyView { policy: self.policy.clone(), regions: self.regions.clone() }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -206,8 +221,7 @@ pub(crate) async fn run(verb: &ClusterVerb, output: &Output) -> Result<(), CliEr
         ClusterVerb::Rebalance(args) => args.wait_s,
         ClusterVerb::Policy(args) => {
             let path = format!("/v1/cluster/regions/{}/policy", args.region);
-            let (policy, regions) = (args.policy.clone(), args.regions.clone());
-            let _: ClusterView = api.put(&path, &PolicyView { policy, regions }).await?;
+            let _: ClusterView = api.put(&path, &args.wanted()).await?;
             args.wait.wait_s
         }
         ClusterVerb::Slots(args) => {
@@ -256,19 +270,24 @@ fn is_done(view: &ClusterView, verb: &ClusterVerb) -> bool {
         let of = view.members.iter().find(|member| member.number == number);
         of.map(|member| member.presence.as_str())
     };
+    let is_led = view.groups.iter().all(|group| group.leader == group.preferred);
+    // What was written is heard a moment later by a node that does not lead the placement group.
     view.settled
         && match verb {
             ClusterVerb::Drain(args) => !leads(args.number),
             ClusterVerb::Remove(args) => presence(args.number) == Some("gone"),
             ClusterVerb::Status(_) | ClusterVerb::Area(_) => true,
-            ClusterVerb::Policy(args) => view
-                .regions
-                .iter()
-                .any(|region| region.region == args.region && region.policy.policy == args.policy),
-            ClusterVerb::Slots(args) => moving(view, &args.region) == 0,
-            ClusterVerb::Resume(_) | ClusterVerb::Move(_) | ClusterVerb::Rebalance(_) => {
-                view.groups.iter().all(|group| group.leader == group.preferred)
+            ClusterVerb::Policy(args) => {
+                let is_said = |region: &&RegionView| region.region == args.region;
+                view.regions
+                    .iter()
+                    .find(is_said)
+                    .is_some_and(|region| region.policy == args.wanted())
             }
+            ClusterVerb::Slots(args) => moving(view, &args.region) == 0,
+            ClusterVerb::Resume(args) => presence(args.number) != Some("draining") && is_led,
+            ClusterVerb::Move(args) => is_led && args.is_wanted(view),
+            ClusterVerb::Rebalance(_) => is_led,
         }
 }
 
