@@ -160,6 +160,27 @@ fn asks(lost: &LostView) -> BTreeMap<u64, Ask> {
     asks
 }
 
+/// Up to where a copy has everything, and what it is known to lack.
+fn at_hand(node: u64, taken: &Taken) -> String {
+    let CopyView { group, index, missing, heard_ms, .. } = &taken.copy;
+    let heard = heard_ms.map_or_else(
+        || "not heard since the node was started".to_owned(),
+        |ms| format!("heard until {}", moment(ms)),
+    );
+    // Its leader may have acknowledged what is in somebody's log, and was not heard to say so.
+    let open = match taken.end.last.saturating_sub(index + missing) {
+        0 => String::new(),
+        some => format!("; {some} more entries may have been acknowledged, and are not taken"),
+    };
+    let missing = match missing {
+        0 => "nothing is known to be missing".to_owned(),
+        some => format!("{some} entries that it had committed are missing"),
+    };
+    format!(
+        "group {group:>5} on node {node}: all up to entry {index}; its leader was {heard}; {missing}{open}"
+    )
+}
+
 /// Copies of all groups that are frozen where they are.
 #[derive(Default)]
 pub(super) struct Copies {
@@ -300,20 +321,11 @@ impl Copies {
 
     /// What there is, and what may be lost.
     pub(super) fn tell(&self, output: &Output) {
-        output.say("what a group acknowledged after its leader was heard last is lost:");
-        for (node, copy) in self.each() {
-            let CopyView { group, index, missing, heard_ms, .. } = copy;
-            let heard = heard_ms.map_or_else(
-                || "not heard since the node was started".to_owned(),
-                |ms| format!("heard until {}", moment(ms)),
-            );
-            let missing = match missing {
-                0 => "nothing is known to be missing".to_owned(),
-                some => format!("{some} entries that it had committed are missing"),
-            };
-            output.say(format_args!(
-                "group {group:>5} on node {node}: all up to entry {index}; its leader was {heard}; {missing}"
-            ));
+        output.say(
+            "what a group acknowledged after its leader was heard last is lost, and what was on its way then:",
+        );
+        for one in &self.taken {
+            output.say(at_hand(self.holders[one.holder].node, one));
         }
         for (node, error) in &self.silent {
             output.say(format_args!(
@@ -364,6 +376,26 @@ mod tests {
         let taken = furthest(&[&[ahead], &[copy(1, (3, 90), 0, 10)]]);
         let ends = taken.iter().map(|one| (one.copy.index, one.end.term, one.end.last));
         assert_eq!(ends.collect::<Vec<_>>(), [(90, 9, 95)]);
+    }
+
+    #[test]
+    fn what_may_be_lost_is_told_of_each_group() {
+        let told = |found: &[&[CopyView]]| at_hand(7, &furthest(found)[0]);
+        let whole = told(&[&[copy(1, (3, 90), 0, 0)]]);
+        let begin = "group     1 on node 7: all up to entry 90; its leader was heard until ";
+        assert!(whole.starts_with(begin), "{whole}");
+        assert!(whole.ends_with("; nothing is known to be missing"), "{whole}");
+        // Another node heard of entries that nobody has.
+        let missing = told(&[&[copy(1, (3, 90), 0, 0)], &[copy(1, (3, 40), 53, 0)]]);
+        assert!(missing.ends_with("; 3 entries that it had committed are missing"), "{missing}");
+        // Somebody's log has entries of which nobody heard that they count.
+        let ahead = CopyView { last: 95, ..copy(1, (3, 80), 10, 0) };
+        let open = told(&[&[copy(1, (3, 90), 0, 0)], &[ahead]]);
+        let more = "; nothing is known to be missing; 5 more entries may have been acknowledged, and are not taken";
+        assert!(open.ends_with(more), "{open}");
+        let never = CopyView { heard_ms: None, ..copy(1, (3, 90), 0, 0) };
+        let never = told(&[&[never]]);
+        assert!(never.contains("its leader was not heard since the node was started"), "{never}");
     }
 
     /// The node that had more stopped between the two looks.
