@@ -157,6 +157,8 @@ pub fn server_config(
     let mut config = ServerConfig::with_crypto(Arc::new(quic));
     config
         .transport_config(Arc::new(limits()))
+        // A node is where it says that it is.
+        .migration(false)
         .max_incoming(INCOMING_MAX)
         .incoming_buffer_size(INCOMING_BUFFER)
         .incoming_buffer_size_total(INCOMING_BUFFER_TOTAL);

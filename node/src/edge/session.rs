@@ -38,6 +38,10 @@ use crate::{
 /// A stream must be complete by then.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A connection on which nobody says who it is within this time is ended: a device says hello at once, and asks again
+/// within a second where the node is busy. Those that have greeted replace each other, and others are not counted.
+const GREETS_WITHIN: Duration = Duration::from_secs(10);
+
 /// What the parts of a session share.
 struct Open {
     edge: Arc<Edge>,
@@ -68,7 +72,16 @@ pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, admitted: Admi
     metrics::gauge!("fieldmesh_edge_sessions").increment(1);
     let mut mail = Some(mail);
     loop {
-        let (send, receive) = match open.connection.accept_bi().await {
+        let accepted = match &mail {
+            Some(_) => timeout(GREETS_WITHIN, open.connection.accept_bi()).await,
+            None => Ok(open.connection.accept_bi().await),
+        };
+        let Ok(accepted) = accepted else {
+            let code = VarInt::from_u32(close::SHUTTING_DOWN);
+            open.connection.close(code, b"no hello in time");
+            break;
+        };
+        let (send, receive) = match accepted {
             Ok(stream) => stream,
             Err(reason) => {
                 tracing::debug!(%device, %reason, "a device left");

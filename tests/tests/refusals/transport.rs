@@ -115,8 +115,8 @@ async fn a_stream_that_is_never_finished_is_cut_and_blocks_nobody() {
 }
 
 async fn ended(connection: &Connection) -> super::Closed {
-    let end = tokio::time::timeout(Duration::from_secs(5), connection.closed()).await;
-    closed(&end.expect("an older connection is closed"))
+    let end = tokio::time::timeout(Duration::from_secs(20), connection.closed()).await;
+    closed(&end.expect("the connection is closed"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -146,7 +146,13 @@ async fn of_a_hundred_connections_of_a_device_the_newest_counts() {
     is_served(&live, &other).await;
     let reply = ask(&newest, &device.sealed(&service, &device.request())).await.unwrap();
     assert_eq!(device.status(&service, &reply), ReceiptStatus::Received);
-    drop((silent, connections, newest));
+    // Nor are they kept.
+    for connection in &silent {
+        assert_eq!(ended(connection).await, application(close::SHUTTING_DOWN));
+    }
+    let reply = ask(&newest, &device.sealed(&service, &device.request())).await.unwrap();
+    assert_eq!(device.status(&service, &reply), ReceiptStatus::Received, "who has greeted stays");
+    drop((connections, newest));
     let gone = async || (live.counted("fieldmesh_edge_sessions").await == 0).then_some(());
     until("every session ends with its connection", gone).await;
 }
