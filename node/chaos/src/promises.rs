@@ -7,6 +7,7 @@
 mod bounds;
 mod finals;
 mod linear;
+mod noted;
 mod operations;
 mod positions;
 mod recovery;
@@ -30,8 +31,8 @@ const EXAMPLES_MAX: usize = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Promise {
-    /// I1: what was acknowledged is there in the end, also that the work is done, its customer was told of a technician,
-    /// and its group's log goes as far.
+    /// I1: what was acknowledged is there in the end, also that a technician takes a ticket and that the work is done, its
+    /// customer was told of a technician and of the end, and its group's log goes as far.
     Acknowledged,
     /// I2: at most one technician has a ticket, by its history and by what devices were told, and offers are
     /// numbered upwards.
@@ -39,7 +40,7 @@ pub enum Promise {
     /// I3: each ticket is one history: each message that was acknowledged is there once, in an order that their
     /// times and its log allow; a read has all that was acknowledged before it began, and nothing that is not in the end.
     OneHistory,
-    /// I4: a customer is told of a dispatch once, and once that the work is done.
+    /// I4: a customer is told of a dispatch once, and once that the work is done, and of no other's ticket.
     Once,
     /// I5: a device that is revoked or whose certificate has ended is refused, until it has its next one.
     Revoked,
@@ -161,7 +162,9 @@ impl Promise {
         let found = match self {
             Self::Acknowledged => {
                 let mut found = finals::acknowledged(history, operations);
-                technicians::completions_are_there(history, operations, &mut found);
+                noted::acceptances_are_there(history, operations, &mut found);
+                noted::completions_are_there(history, operations, &mut found);
+                noted::ends_are_told(history, operations, &mut found);
                 positions::were_applied(history, operations, &mut found);
                 found
             }
@@ -171,7 +174,7 @@ impl Promise {
                 found
             }
             Self::OneHistory => linear::one_history(history, operations),
-            Self::Once => tickets::once(history),
+            Self::Once => tickets::once(history, operations),
             Self::Revoked => finals::revoked_are_refused(history, operations),
             Self::Ledger => finals::ledger(history),
             Self::Replicas => finals::replicas(history),

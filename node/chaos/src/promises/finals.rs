@@ -24,8 +24,8 @@ pub(super) fn acknowledged(history: &History, operations: &Operations<'_>) -> Fo
             What::Ticket { ticket, state, .. } => {
                 tickets.insert(ticket.as_str(), (at, state.as_str()));
             }
-            What::Confirmed { ticket, number: 2, .. } => {
-                confirmed.insert(ticket.as_str());
+            What::Confirmed { by, ticket, number: 2, .. } => {
+                confirmed.insert((ticket.as_str(), by.as_str()));
             }
             _ => {}
         }
@@ -37,7 +37,8 @@ pub(super) fn acknowledged(history: &History, operations: &Operations<'_>) -> Fo
     let is_parked = recovery::failures(history) >= recovery::PARKED_BY;
     for operated in operations.0.values() {
         let Operation::Request { ticket, .. } = operated.operation else { continue };
-        let is_told = confirmed.contains(ticket.as_str()) || is_out(operated.by);
+        // What somebody else was told this customer did not hear.
+        let is_told = confirmed.contains(&(ticket.as_str(), operated.by)) || is_out(operated.by);
         let (text, entries) = match (&operated.fate, tickets.get(ticket.as_str())) {
             (Fate::Unknown, _) => continue,
             (Fate::Ok(_), None) => ("was acknowledged, and there is no such ticket".into(), None),

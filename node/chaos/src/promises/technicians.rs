@@ -1,18 +1,15 @@
-//! What technicians' devices were told: their part of I1, I2 and I9.
+//! What technicians' devices were told: their part of I2 and I9.
 //!
 //! A device has a ticket from the moment that its acceptance was answered with yes until it says that the work is done.
 //! An acceptance that crosses the end of its offer is answered with yes, too, and taken back: what a device was told is
 //! not its any more, it never had; nor what its ticket refused as too late, although the word of it may not have come
 //! before the end. **Invariant:** only what was answered counts, whatever else the ticket's own history says. **Not
-//! here:** that history (`tickets`).
+//! here:** that history (`tickets`), whether it has what they were told (`noted`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Fate, Found, Operations, operations::Operated, recovery, tickets};
-use crate::history::{Answer, Happened, History, Offer, Operation, What};
-
-/// How a ticket is whose work is done.
-const DONE: [&str; 3] = ["completed", "confirmed", "closed"];
+use super::{Fate, Found, Operations, operations::Operated};
+use crate::history::{Answer, History, Offer, Operation, What};
 
 /// A ticket that a technician's device was told to have.
 struct Had<'a> {
@@ -29,79 +26,6 @@ impl Had<'_> {
         self.by != newer.by
             && (self.offer.epoch == newer.offer.epoch || self.done_us > newer.accept.done_us)
     }
-}
-
-/// I1. A ticket whose technician's device was told that its work is noted is done in the end, unless the ticket went from
-/// it. Its technician's entity has noted it, and tells the ticket, which takes as long as what is broken lasts.
-pub(super) fn completions_are_there(
-    history: &History,
-    operations: &Operations<'_>,
-    found: &mut Found,
-) {
-    let bound_us =
-        history.scenario().map_or(0, |scenario| scenario.recover_within_ms.saturating_mul(1000));
-    let (withdrawn, late, mended) = (withdrawn(history), late(history), recovery::mended(history));
-    let is_parked = recovery::failures(history) >= recovery::PARKED_BY;
-    let in_the_end = in_the_end(history);
-    for one in operations.0.values().filter(|one| matches!(one.fate, Fate::Ok(_))) {
-        let Operation::Answer { ticket, offer, answer: Answer::Complete } = one.operation else {
-            continue;
-        };
-        let Some(Ended { at, at_us, state, events }) = in_the_end.get(ticket.as_str()) else {
-            continue;
-        };
-        found.see();
-        let of = (one.by, ticket.as_str());
-        let went = withdrawn.contains_key(&of) || late.contains(&of);
-        if DONE.contains(state) || went || went_from(one.by, *offer, events) {
-            continue;
-        }
-        let text = format!("{ticket}: {} was told that its work is noted; it is {state}", one.by);
-        let since_us = match mended {
-            Ok(mended) => mended.map_or(0, |(_, at_us)| at_us).max(one.done_us),
-            Err(why) => {
-                found.unknown(format!("{text}, and {why}"));
-                continue;
-            }
-        };
-        if is_parked {
-            found.unknown(format!("{text}, and may be parked for ten minutes"));
-        } else if since_us.saturating_add(bound_us) > *at_us {
-            found.unknown(format!("{text}, and was read when that may have been under way"));
-        } else {
-            found.broken([one.entries(), vec![*at]].concat(), text);
-        }
-    }
-}
-
-/// A ticket in the end: where and when the history has it.
-struct Ended<'a> {
-    at: usize,
-    at_us: u64,
-    state: &'a str,
-    events: &'a [Happened],
-}
-
-fn in_the_end(history: &History) -> BTreeMap<&str, Ended<'_>> {
-    let mut tickets = BTreeMap::new();
-    for (at, entry) in history.entries.iter().enumerate() {
-        if let What::Ticket { ticket, state, events } = &entry.what {
-            tickets.insert(ticket.as_str(), Ended { at, at_us: entry.at_us, state, events });
-        }
-    }
-    tickets
-}
-
-/// Whether a ticket went from a technician who had that offer, behind the last event of it: what it said then may have
-/// come too late.
-fn went_from(by: &str, offer: Offer, events: &[Happened]) -> bool {
-    let is_its = |one: &Happened| {
-        one.technician.as_deref() == Some(by)
-            && one.epoch == Some(offer.epoch)
-            && tickets::GIVES.contains(&one.event.as_str())
-    };
-    let behind = events.iter().rposition(is_its).map_or(0, |at| at + 1);
-    events.iter().skip(behind).any(|one| tickets::LETS_GO.contains(&one.event.as_str()))
 }
 
 /// I2. No two devices were told that they have a ticket at the same time, or by offers of one epoch.
@@ -187,7 +111,7 @@ fn had<'a>(
 }
 
 /// By device and ticket: when it was last told that the ticket is not its any more.
-fn withdrawn(history: &History) -> BTreeMap<(&str, &str), u64> {
+pub(super) fn withdrawn(history: &History) -> BTreeMap<(&str, &str), u64> {
     let mut withdrawn = BTreeMap::new();
     for entry in &history.entries {
         if let What::Withdrawn { by, ticket } = &entry.what {
@@ -198,7 +122,7 @@ fn withdrawn(history: &History) -> BTreeMap<(&str, &str), u64> {
 }
 
 /// By device and ticket: what came too late, as the ticket has it in the end.
-fn late(history: &History) -> BTreeSet<(&str, &str)> {
+pub(super) fn late(history: &History) -> BTreeSet<(&str, &str)> {
     let mut late = BTreeSet::new();
     for entry in &history.entries {
         let What::Ticket { ticket, events, .. } = &entry.what else { continue };

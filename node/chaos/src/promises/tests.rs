@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod bounds;
+mod noted;
 mod one_history;
 mod positions;
 mod recovery;
@@ -70,6 +71,12 @@ impl Told {
         let (by, ticket) = ("c".to_owned(), ticket.to_owned());
         let (technician, position) = (Some("t".into()), None);
         self.at(ms, What::Confirmed { by, ticket, number, technician, position })
+    }
+
+    /// Somebody else than the one who asks here is told of the first ticket.
+    fn confirmed_to(self, by: &str, number: u8) -> Self {
+        let (by, ticket, technician) = (by.to_owned(), "a".to_owned(), Some("t".into()));
+        self.at(45, What::Confirmed { by, ticket, number, technician, position: None })
     }
 
     fn ticket(self, ms: u64, ticket: &str, events: Vec<Happened>) -> Self {

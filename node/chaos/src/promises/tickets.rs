@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Found;
-use crate::history::{Happened, History, What};
+use super::{Found, Operations, operations::Operated};
+use crate::history::{Happened, History, Operation, What};
 
 /// Events after which nobody has the ticket.
 pub(super) const LETS_GO: [&str; 9] = [
@@ -22,7 +22,7 @@ pub(super) const LETS_GO: [&str; 9] = [
 pub(super) const GIVES: [&str; 4] = ["offered", "assigned", "accepted", "adopted"];
 
 /// Events by which somebody has the ticket.
-const TAKES: [&str; 2] = ["accepted", "adopted"];
+pub(super) const TAKES: [&str; 2] = ["accepted", "adopted"];
 
 /// I2. Whoever comes to have a ticket is the only one, the offers' epochs grow, each is accepted once and while it is the
 /// last one, and whom a customer was told of had it.
@@ -151,9 +151,11 @@ fn two_at_once(events: &[Happened]) -> Option<String> {
     events.iter().find_map(|happened| hands.see(happened))
 }
 
-/// I4. No customer is told twice of the same dispatch, or twice that its work is done.
-pub(super) fn once(history: &History) -> Found {
+/// I4. No customer is told twice of the same dispatch, or twice that its work is done; nor of a ticket that another one
+/// asked for.
+pub(super) fn once(history: &History, operations: &Operations<'_>) -> Found {
     let mut found = Found::default();
+    told_who_asked(history, operations, &mut found);
     let mut told: BTreeMap<(&str, u8), usize> = BTreeMap::new();
     for (at, entry) in history.entries.iter().enumerate() {
         let What::Confirmed { ticket, number: number @ (2 | 4), .. } = &entry.what else {
@@ -166,6 +168,27 @@ pub(super) fn once(history: &History) -> Found {
         }
     }
     found
+}
+
+/// A ticket is of one customer, whoever else hears of it. Where the history does not have who asked for it, nobody knows
+/// whose it is: its request may have been sent and not noted.
+fn told_who_asked(history: &History, operations: &Operations<'_>, found: &mut Found) {
+    let mut asked: BTreeMap<&str, Vec<&Operated<'_>>> = BTreeMap::new();
+    for one in operations.0.values() {
+        if let Operation::Request { ticket, .. } = one.operation {
+            asked.entry(ticket).or_default().push(one);
+        }
+    }
+    for (at, entry) in history.entries.iter().enumerate() {
+        let What::Confirmed { by, ticket, .. } = &entry.what else { continue };
+        let Some(asked) = asked.get(ticket.as_str()) else { continue };
+        if let Some(first) = asked.first()
+            && asked.iter().all(|one| one.by != by)
+        {
+            let text = format!("{ticket}: {by} was told of it, and {} asked for it", first.by);
+            found.broken(vec![first.entry, at], text);
+        }
+    }
 }
 
 /// I9. Numbers of confirmations of a ticket do not go back. One that did not come for seconds its device tells behind those

@@ -4,7 +4,7 @@ use super::*;
 use crate::history::{Answer, Offer};
 
 /// The offers that go out one at a time.
-fn offer(epoch: u32) -> Offer {
+pub(super) fn offer(epoch: u32) -> Offer {
     Offer { epoch, seq: 0 }
 }
 
@@ -17,24 +17,24 @@ impl Told {
         self.at(ms, What::Alerted { by: by.into(), ticket: "a".into(), offer, position })
     }
 
-    fn says(self, ms: u64, op: u64, by: &str, (offer, answer): (Offer, Answer)) -> Self {
+    pub(super) fn says(self, ms: u64, op: u64, by: &str, (offer, answer): (Offer, Answer)) -> Self {
         self.invoked(ms, op, by, Operation::Answer { ticket: "a".into(), offer, answer })
     }
 
     /// Accepts, and is answered with yes 5 ms later.
-    fn accepts(self, ms: u64, op: u64, by: &str, offer: Offer) -> Self {
+    pub(super) fn accepts(self, ms: u64, op: u64, by: &str, offer: Offer) -> Self {
         self.says(ms, op, by, (offer, Answer::Accept)).ok(ms + 5, op)
     }
 
-    fn completes(self, ms: u64, op: u64, by: &str, offer: Offer) -> Self {
+    pub(super) fn completes(self, ms: u64, op: u64, by: &str, offer: Offer) -> Self {
         self.says(ms, op, by, (offer, Answer::Complete)).ok(ms + 5, op)
     }
 
-    fn refused(self, ms: u64, op: u64) -> Self {
+    pub(super) fn refused(self, ms: u64, op: u64) -> Self {
         self.at(ms, What::Refused { op, why: "no longer yours".into() })
     }
 
-    fn withdrawn(self, ms: u64, by: &str) -> Self {
+    pub(super) fn withdrawn(self, ms: u64, by: &str) -> Self {
         self.at(ms, What::Withdrawn { by: by.into(), ticket: "a".into() })
     }
 }
@@ -181,97 +181,4 @@ fn an_acceptance_that_its_device_never_said_is_found_also_where_it_was_offered_t
     assert_eq!((stale.verdict, stale.broken), (Verdict::Broken, 1), "it took the first one");
     assert_eq!(stale.examples[0].text, "a: s has offer 2, and its device never took it");
     assert_eq!(told(None, 1).verdict, Verdict::Kept, "an earlier release does not say of which");
-}
-
-/// Of a ticket that its technician's device was told to have, and has said to be done: how it is in the end.
-struct Done {
-    state: &'static str,
-    events: Vec<Happened>,
-    /// When it is read.
-    read_ms: u64,
-}
-
-impl Done {
-    fn checked(self, more: impl Fn(Told) -> Told) -> Finding {
-        let told = Told::new().request(1, 1, "a").ok(2, 1).accepts(10, 2, "t", offer(1));
-        let told = told.confirmed(20, "a", 2).completes(30, 3, "t", offer(1));
-        let (ticket, state) = ("a".into(), self.state.into());
-        let read = What::Ticket { ticket, state, events: self.events };
-        checked(Promise::Acknowledged, &more(told).at(self.read_ms, read).whole())
-    }
-}
-
-/// It is read when it had the time that the scenario grants, which is 5 s.
-fn done(state: &'static str, events: Vec<Happened>) -> Done {
-    Done { state, events, read_ms: 9_000 }
-}
-
-#[test]
-fn a_completion_that_was_acknowledged_and_is_lost_is_found() {
-    let of = |state| done(state, vec![]).checked(|told| told).verdict;
-    assert_eq!(["completed", "confirmed", "closed"].map(of), [Verdict::Kept; 3]);
-    let lost = done("accepted", vec![]).checked(|told| told);
-    assert_eq!((lost.verdict, lost.broken), (Verdict::Broken, 1));
-    assert_eq!(lost.examples[0].text, "a: t was told that its work is noted; it is accepted");
-    assert_eq!(lost.examples[0].entries, [6, 7, 8]);
-    let has = || vec![event("offered", Some("t"), Some(1)), event("accepted", Some("t"), None)];
-    assert_eq!(done("accepted", has()).checked(|told| told).verdict, Verdict::Broken);
-}
-
-#[test]
-fn a_completion_of_what_was_not_its_any_more_is_not_lost() {
-    let of = |state, after: Option<Happened>| {
-        let has = [event("offered", Some("t"), Some(1)), event("accepted", Some("t"), None)];
-        let events = has.into_iter().chain(after).collect();
-        done(state, events).checked(|told| told).verdict
-    };
-    for event in ["taken_back", "reopened", "held", "cancelled", "offer_expired", "matching"] {
-        assert_eq!(of("x", Some(self::event(event, None, None))), Verdict::Kept, "{event}");
-    }
-    let late = event("late_accept_refused", Some("t"), None);
-    assert_eq!(of("offered", Some(late)), Verdict::Kept, "its acceptance came too late");
-    assert_eq!(of("accepted", Some(event("message", None, None))), Verdict::Broken);
-    // Of the offer before, or of the one behind: only what comes behind its own takes the ticket from it.
-    let had = |epoch| {
-        [event("offered", Some("t"), Some(epoch)), event("accepted", Some("t"), Some(epoch))]
-    };
-    let twice = |first, then| {
-        let events = had(first).into_iter().chain([event("taken_back", None, None)]);
-        done("accepted", events.chain(had(then)).collect()).checked(|told| told).verdict
-    };
-    assert_eq!([twice(0, 1), twice(1, 2)], [Verdict::Broken, Verdict::Kept]);
-    let withdrawn = done("accepted", vec![]).checked(|told| told.withdrawn(40, "t"));
-    assert_eq!(withdrawn.verdict, Verdict::Kept, "it was told so");
-    let other = done("accepted", vec![]).checked(|told| told.withdrawn(40, "u"));
-    assert_eq!(other.verdict, Verdict::Broken, "somebody else was told so");
-}
-
-#[test]
-fn a_completion_that_its_ticket_need_not_have_yet_is_not_known() {
-    let of = |read_ms, more: &dyn Fn(Told) -> Told| {
-        Done { read_ms, ..done("accepted", vec![]) }.checked(more)
-    };
-    assert_eq!(of(5_035, &|told| told).verdict, Verdict::Broken);
-    assert_eq!(of(5_034, &|told| told).verdict, Verdict::Unknown, "it may be on its way");
-    let struck = |told: Told| told.fault(3_000, Phase::Installed);
-    let open = of(9_000, &struck);
-    assert_eq!(open.verdict, Verdict::Unknown);
-    assert!(open.why.contains("a fault did not end"), "{open:?}");
-    let mended = |told| struck(told).fault(4_001, Phase::Ended);
-    assert_eq!(of(9_000, &mended).verdict, Verdict::Unknown, "it was broken until then");
-    assert_eq!(of(9_001, &mended).verdict, Verdict::Broken);
-    let parked = |told: Told| {
-        (1..=3).fold(told, |told, strike| {
-            let (fault, why, node) = (Fault::FailingActors { percent: 30 }, String::new(), Some(1));
-            let what = |phase, why| What::Fault { strike, fault, node, phase, why, effect: None };
-            let told = told.at(100, what(Phase::Installed, why.clone()));
-            told.at(200, what(Phase::Ended, why))
-        })
-    };
-    assert_eq!(of(9_000, &parked).verdict, Verdict::Unknown, "its ticket is parked");
-    let refused = Told::new().accepts(10, 2, "t", offer(1));
-    let refused = refused.says(30, 3, "t", (offer(1), Answer::Complete)).refused(40, 3);
-    let refused = refused.request(50, 4, "a").ok(51, 4).confirmed(52, "a", 2);
-    let refused = refused.ticket(9_000, "a", vec![]);
-    assert_eq!(verdict(Promise::Acknowledged, &refused.whole()), Verdict::Kept, "it was told no");
 }
