@@ -3,7 +3,11 @@
 //! **Invariants:** a fault that was read can be followed: its figures are in range. Each ends by itself.
 //! **Not here:** when it comes (`timeline`), how it is done (the node, and the laboratory).
 
+mod harm;
+
 use serde::{Deserialize, Serialize};
+
+pub(crate) use harm::{Bound, Harm};
 
 /// Longer than any wait between nodes: who wants more wants a partition.
 pub(crate) const DELAY_MS_MAX: u64 = 10_000;
@@ -38,6 +42,9 @@ const OUT_RATE_KBIT: u64 = 256;
 const OUT_ENTITIES_PERCENT: u64 = 50;
 /// An entity that takes so long for a step answers hardly anybody in time: a request has several.
 const OUT_STEP_MS: u64 = 1_000;
+/// By the kernel a node has as much as one of these and one more has of a processor: a ninth, 11 ms of the 100 from one
+/// heartbeat to the next, in which it answers those of eight groups and writes its log.
+const OUT_THREADS: u64 = 8;
 
 /// From here on a node counts as out for its devices: one that has not heard it within two seconds goes elsewhere.
 ///
@@ -283,15 +290,18 @@ impl Fault {
 
     /// Whether the node that it befalls may stop serving, wholly or because little of it comes through in time: such
     /// nodes count against a quorum. Of a link one of the two nodes does: without it all others hear each other.
+    /// Which faults together take one that none of them takes by itself, a timeline knows.
     pub fn may_take_a_node(&self) -> bool {
+        if let Some(harm) = self.harm() {
+            return harm.is_beyond();
+        }
         match *self {
-            Self::Network(network) | Self::Link { network, .. } => network.may_take_a_node(),
-            Self::Devices(network) => network.may_take_devices(),
             Self::SlowDisk { delay_ms } => delay_ms >= OUT_DELAY_MS,
             Self::StalledActors { percent } => percent >= OUT_ENTITIES_PERCENT,
             Self::SlowActors { percent, delay_ms } => {
                 percent >= OUT_ENTITIES_PERCENT && delay_ms >= OUT_STEP_MS
             }
+            Self::BusyProcessor { threads } => threads >= OUT_THREADS,
             _ => self.takes_a_node(),
         }
     }
@@ -412,26 +422,8 @@ impl Network {
             && self.flap_ms.is_none_or(|flap| (1..=FLAP_MS_MAX).contains(&flap))
     }
 
-    fn may_take_a_node(&self) -> bool {
-        self.is_beyond(OUT_LOSS_PERCENT, OUT_DELAY_MS, OUT_RATE_KBIT)
-    }
-
     fn may_take_devices(&self) -> bool {
-        self.is_beyond(LONELY_LOSS_PERCENT, LONELY_DELAY_MS, LONELY_RATE_KBIT)
-    }
-
-    /// Whether so many are lost or so many milliseconds go by there and back, or fewer than so many kilobits a second
-    /// come through.
-    fn is_beyond(&self, most_lost_percent: u64, latest_ms: u64, least_kbit: u64) -> bool {
-        // What is damaged is thrown away.
-        let lost_percent = self.loss_percent.saturating_add(self.corrupt_percent);
-        let both_ways = if self.direction == Direction::Both { 2 } else { 1 };
-        // Those that overtake are in time; the others are as good as lost.
-        let late_percent = 100_u64.saturating_sub(self.reorder_percent);
-        let is_late = late_percent >= most_lost_percent
-            && self.delay_ms.saturating_mul(both_ways) >= latest_ms;
-        let is_narrow = self.rate_kbit.is_some_and(|rate| rate < least_kbit);
-        lost_percent >= most_lost_percent || is_late || is_narrow
+        Harm::of(self, Bound::LONELY).is_beyond()
     }
 
     fn name(&self) -> &'static str {

@@ -112,7 +112,8 @@ impl Standing {
             .collect();
         refusals.extend(picks);
         refusals.extend(early_herd(scenario, timeline));
-        let takes_out = timeline.0.iter().any(|strike| strike.fault.may_take_a_node());
+        // Also where only several faults together take a node.
+        let takes_out = timeline.most_out(self.nodes.len() as u64).0 > 0;
         for group in self.groups.iter().filter(|_| takes_out) {
             refusals.extend(group.refusal());
         }

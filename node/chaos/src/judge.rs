@@ -195,13 +195,16 @@ impl Outcome {
         }
     }
 
-    fn probed(&mut self, probe: &ProbeFinding) {
+    /// Why a run was given up that broke nothing, its probes of before the first fault say again.
+    fn probed(&mut self, probe: &ProbeFinding, broke_nothing: bool) {
         let ProbeFinding { id, wanted, failed, looks, .. } = probe;
         match probe.verdict {
             Verdict::Kept => {}
             Verdict::Broken => {
                 let text = format!("{id} was not {wanted} {failed} of {looks} times");
-                self.worse(Ending::Violated, text);
+                let is_of_before = [Mode::Sot, Mode::Edge].map(Mode::name).contains(&&*probe.mode);
+                let is_gate = broke_nothing && is_of_before;
+                self.worse(if is_gate { Ending::Aborted } else { Ending::Violated }, text);
             }
             Verdict::Unknown => {
                 let why = &probe.why;
@@ -240,7 +243,8 @@ fn outcome(
 ) -> Outcome {
     let mut outcome = Outcome { ending: Ending::Passed, why: Vec::new() };
     promises.iter().for_each(|finding| outcome.promised(finding));
-    probes.iter().for_each(|probe| outcome.probed(probe));
+    let broke_nothing = is_given_up_unbroken(history);
+    probes.iter().for_each(|probe| outcome.probed(probe, broke_nothing));
     faults.iter().for_each(|coverage| outcome.covered(coverage));
     history.entries.iter().for_each(|entry| outcome.happened(&entry.what));
     if !history.is_whole {
@@ -251,14 +255,55 @@ fn outcome(
     outcome
 }
 
-/// How often each kind was wanted, and there: wherever it was to be, for at least half of its time, and not in vain.
-fn coverage(history: &History) -> Vec<Coverage> {
+/// Whether the run was given up before anything was broken.
+fn is_given_up_unbroken(history: &History) -> bool {
+    let is_broken =
+        |what: &What| matches!(what, What::Fault { phase: Phase::Installed | Phase::Ended, .. });
+    let mut all = history.entries.iter().map(|entry| &entry.what);
+    all.clone().any(|what| matches!(what, What::Aborted { .. })) && !all.any(is_broken)
+}
+
+/// When the first node was to be started again that stayed away, where something failed that the run itself was to do: what
+/// is not normal from then on may not be the product's fault.
+fn unmended_us(history: &History) -> Option<u64> {
+    let has_failed = |what: &What| matches!(what, What::Harness { .. });
+    if !history.entries.iter().any(|entry| has_failed(&entry.what)) {
+        return None;
+    }
+    let mut open = BTreeMap::new();
+    for entry in &history.entries {
+        let What::Fault { strike, fault, node, phase, .. } = &entry.what else { continue };
+        match phase {
+            Phase::Installed if fault.ends_the_process() || fault.starts_again() => {
+                open.insert((*strike, *node), entry.at_us);
+            }
+            Phase::Ended => {
+                open.remove(&(*strike, *node));
+            }
+            _ => {}
+        }
+    }
+    let strikes = planned(history);
+    let due = |((number, _), since): ((u32, _), u64)| {
+        let strike = strikes.iter().find(|strike| strike.number == number);
+        let lasts_ms = strike.map_or(0, |strike| strike.until_ms.saturating_sub(strike.at_ms));
+        since.saturating_add(lasts_ms.saturating_mul(1000))
+    };
+    open.into_iter().map(due).min()
+}
+
+fn planned(history: &History) -> &[Strike] {
     let strikes = history.entries.iter().find_map(|entry| match &entry.what {
         What::Begun { strikes, .. } => Some(strikes.as_slice()),
         _ => None,
     });
+    strikes.unwrap_or_default()
+}
+
+/// How often each kind was wanted, and there: wherever it was to be, for at least half of its time, and not in vain.
+fn coverage(history: &History) -> Vec<Coverage> {
     let mut all: Vec<Coverage> = Vec::new();
-    for strike in strikes.unwrap_or_default() {
+    for strike in planned(history) {
         let kind = strike.fault.name();
         let at = all.iter().position(|one| one.kind == kind).unwrap_or_else(|| {
             let kind = kind.to_owned();
@@ -330,6 +375,8 @@ struct Moments {
     last_us: Option<u64>,
     /// Each from its installation to its end.
     bands: Vec<(u64, u64)>,
+    /// From when on something was broken that the run itself could not mend.
+    unmended_us: Option<u64>,
 }
 
 impl Moments {
@@ -339,7 +386,7 @@ impl Moments {
         let bands: Vec<(u64, u64)> = bands.collect();
         let first_us = bands.iter().map(|band| band.0).min();
         let last_us = bands.iter().map(|band| band.1).max();
-        Self { end_us, first_us, last_us, bands }
+        Self { end_us, first_us, last_us, bands, unmended_us: unmended_us(history) }
     }
 
     /// Whether a window has something of a fault, or of the time behind one.
@@ -426,7 +473,7 @@ fn looked_at(
     figures: &Figures,
     moments: &Moments,
 ) -> ProbeFinding {
-    let (mut looks, mut failed, mut missed) = (0, 0, Vec::new());
+    let (mut looks, mut failed, mut excused, mut missed) = (0, 0, 0, Vec::new());
     let mut worst: Option<(f64, u64)> = None;
     for (from_us, until_us) in moments.windows(probe, figures.first_us(probe.query)) {
         let Some(measured) = figures.of(probe.query, from_us, until_us) else {
@@ -436,28 +483,40 @@ fn looked_at(
             continue;
         };
         looks += 1;
-        failed += u64::from(!probe.comparison.holds(measured, probe.value));
+        if !probe.comparison.holds(measured, probe.value) {
+            failed += 1;
+            excused += u64::from(moments.unmended_us.is_some_and(|since| since < until_us));
+        }
         let is_worse = worst.is_none_or(|(worst, _)| !probe.comparison.holds(measured, worst));
         if is_worse {
             worst = Some((measured, until_us / 1000));
         }
     }
-    let verdict = match (looks, failed) {
+    let verdict = match (looks, failed - excused) {
         (_, 1..) => Verdict::Broken,
-        (1.., 0) if missed.is_empty() => Verdict::Kept,
+        (1.., 0) if excused == 0 && missed.is_empty() => Verdict::Kept,
         _ => Verdict::Unknown,
     };
     let unit = if probe.query.is_of_time() { " ms" } else { "" };
+    let wanted = format!("{} {}{unit}", probe.comparison.name(), probe.value);
+    let why = match (excused, missing(&missed, looks)) {
+        (0, why) => why,
+        (count, more) => {
+            let and = if more.is_empty() { "" } else { "; " };
+            let text = "and the run itself could not mend all that it broke";
+            format!("it was not {wanted} {count} of {looks} times, {text}{and}{more}")
+        }
+    };
     ProbeFinding {
         id: probe.id.clone(),
         query: probe.query.name().to_owned(),
         mode: probe.mode.name().to_owned(),
-        wanted: format!("{} {}{unit}", probe.comparison.name(), probe.value),
+        wanted,
         verdict,
         looks,
         failed,
         missed: missed.len() as u64,
-        why: missing(&missed, looks),
+        why,
         // What never came out well is written as none: JSON has no infinity.
         worst: worst.map(|(worst, _)| worst).filter(|worst| worst.is_finite()),
         worst_at_ms: worst.map(|(_, at)| at),

@@ -6,16 +6,16 @@
 //! the run. **Not here:** striking.
 
 mod cuts;
-
-use std::collections::BTreeSet;
+mod harmed;
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    fault::{Fault, Pick},
+    fault::{Bound, Fault, Pick},
     scenario::{Planned, Random, Scenario, by_chance},
     span::written,
+    timeline::harmed::{Harmed, Out},
 };
 
 /// Strikes of a run: more are a mistake in the scenario.
@@ -105,24 +105,28 @@ impl Timeline {
     }
 
     fn out_at(&self, at_ms: u64, nodes: u64) -> u64 {
-        let under_way = self.0.iter().filter(|strike| {
-            strike.fault.may_take_a_node() && strike.at_ms <= at_ms && at_ms < strike.out_until_ms()
-        });
-        let (mut named, mut cut, mut others) = (BTreeSet::new(), BTreeSet::new(), 0);
-        for strike in under_way {
-            match (strike.pick, strike.fault.with()) {
-                (Pick::Nobody, _) => {}
-                (Pick::All, None) => return nodes,
-                // Whom all others do not hear is out as if it were named itself.
-                (Pick::Node(node), None) | (Pick::All, Some(Pick::Node(node))) => {
-                    named.insert(node);
+        let is_then = |strike: &&Strike| strike.at_ms <= at_ms && at_ms < strike.out_until_ms();
+        let (mut between, mut devices) = (Harmed::new(Bound::OUT), Harmed::new(Bound::LONELY));
+        let mut out = Out::default();
+        for strike in self.0.iter().filter(is_then) {
+            match (strike.fault.harm(), strike.pick) {
+                (Some(harm), _) if matches!(strike.fault, Fault::Devices(_)) => {
+                    devices.add(strike, harm);
                 }
-                (Pick::Node(one), Some(Pick::Node(other))) => {
-                    cut.insert((one.min(other), one.max(other)));
+                (Some(harm), _) => between.add(strike, harm),
+                (None, _) if !strike.fault.may_take_a_node() => {}
+                (None, Pick::Nobody) => {}
+                (None, Pick::All) => return nodes,
+                (None, Pick::Node(node)) => {
+                    out.named.insert(node);
                 }
-                _ => others += 1,
+                (None, Pick::Leader(_) | Pick::Random) => out.others += 1,
             }
         }
+        if !devices.leaves_some(nodes, &mut out) || !between.leaves_some(nodes, &mut out) {
+            return nodes;
+        }
+        let Out { named, mut cut, others } = out;
         cut.retain(|(one, other)| !named.contains(one) && !named.contains(other));
         let out = named.len() as u64 + others;
         out.saturating_add(cuts::fewest(&cut, nodes)).min(nodes)
@@ -133,9 +137,10 @@ impl Timeline {
         if out <= max {
             return Ok(());
         }
-        // The last one that takes a node then is the one too many.
+        // The last one that takes a node then is the one too many, or that does so with others.
         let mut then = self.0.iter().rev().filter(|strike| strike.at_ms == at);
-        let line = then.find(|strike| strike.fault.may_take_a_node());
+        let takes = then.clone().find(|strike| strike.fault.may_take_a_node());
+        let line = takes.or_else(|| then.find(|strike| strike.fault.harm().is_some()));
         let line = line.map_or(0, |strike| scenario.line_of(strike));
         Err(PlanError::Overlap { line, at: written(at), out, max })
     }

@@ -98,6 +98,8 @@ fn a_node_is_out_where_little_of_it_comes_through_in_time() {
         (Fault::SlowActors { percent: 49, delay_ms: 1_000 }, false),
         (Fault::SlowActors { percent: 50, delay_ms: 1_000 }, true),
         (Fault::FailingActors { percent: 100 }, false),
+        (Fault::BusyProcessor { threads: 7 }, false),
+        (Fault::BusyProcessor { threads: 8 }, true),
         (Fault::FullDisk, true),
         (Fault::Kill, true),
         (Fault::Herd, false),

@@ -100,6 +100,11 @@ fn each_missing_guard_is_named() {
     // One that nearly takes a node asks for it.
     let lossy = "kind = \"loss\", percent = 60, at = \"1s\", for = \"5s\", pick = \"leader\"";
     assert_eq!(refused(&leaderless, "staging", lossy).len(), 1);
+    // So do several that take one only together.
+    let twice = "fault = [{ kind = \"loss\", percent = 20, at = \"1s\", for = \"5s\", pick = \"leader\" },\n\
+                 { kind = \"loss\", percent = 20, at = \"2s\", for = \"5s\", pick = \"leader\" }]";
+    let (together, timeline) = lasting("60s", "staging", twice);
+    assert_eq!(leaderless.refusals(&together, &timeline).len(), 1);
     let full = "kind = \"disk.full\", at = \"1s\", for = \"5s\", pick = \"leader\"";
     let refusals = refused(&standing(), "staging", full);
     assert!(

@@ -158,3 +158,76 @@ fn what_a_fault_took_before_it_was_noted_was_not_asked_before_it() {
     let early = swift(&asked_from(3_000, (8_000, 15_000), (7_800, 8_000)));
     assert_eq!(early.verdict, Verdict::Broken);
 }
+
+/// Thirty seconds of requests of which those of some milliseconds take 1.4 s, where a second at most is normal.
+fn of_a_swift_one(mode: &str, slow: (u64, u64), more: Vec<(u64, What)>) -> Judgement {
+    let document = SCENARIO.replace(
+        "[check]",
+        &format!(
+            "[[steady]]\nid = \"swift\"\nquery = \"request.max\"\nop = \"<\"\nvalue = \"1s\"\n\
+             window = \"5s\"\nmode = \"{mode}\"\n[check]"
+        ),
+    );
+    let kill = "kind = \"kill\", at = \"10s\", for = \"5s\", pick = \"node:1\" }";
+    let loss = "kind = \"loss\", at = \"10s\", for = \"5s\", pick = \"all\", percent = 1 }";
+    let document = document.replace(loss, kill);
+    let mut all = vec![(0, begun(&document).0)];
+    for (op, ms) in (1..).zip((0..30_000).step_by(100)) {
+        let operation = Operation::Request { ticket: format!("t{op}"), shard: 1 };
+        all.push((ms, What::Invoked { op, by: "c".into(), operation }));
+        let took = if (slow.0..slow.1).contains(&ms) { 1_400 } else { 20 };
+        all.push((ms + took, What::Ok { op, read: None, at: None }));
+    }
+    all.extend(more);
+    all.sort_by_key(|(ms, _)| *ms);
+    let entries = all.len() as u64;
+    all.push((35_000, What::Ended { entries }));
+    judge(&History::of(
+        all.into_iter().map(|(ms, what)| Entry { at_us: ms * 1000, what }).collect(),
+    ))
+}
+
+fn killed(phase: Phase) -> What {
+    let (why, effect) = (String::new(), None);
+    What::Fault { strike: 0, fault: Fault::Kill, node: Some(1), phase, why, effect }
+}
+
+#[test]
+fn a_run_that_was_given_up_before_the_first_fault_was_not_normal_and_broke_nothing() {
+    let given_up = || (29_000, What::Aborted { why: "it was not normal".into() });
+    let slow = (0, 30_000);
+    for mode in ["sot", "edge"] {
+        let judgement = of_a_swift_one(mode, slow, vec![given_up()]);
+        assert_eq!(judgement.probes[0].verdict, Verdict::Broken);
+        assert_eq!(judgement.ending, Ending::Aborted, "{:?}", judgement.why);
+        assert!(judgement.why.iter().any(|why| why.starts_with("swift was not < 1000 ms")));
+        let struck = vec![(10_000, killed(Phase::Installed)), given_up()];
+        assert_eq!(of_a_swift_one(mode, slow, struck).ending, Ending::Violated, "it was broken");
+        assert_eq!(of_a_swift_one(mode, slow, Vec::new()).ending, Ending::Violated, "to its end");
+    }
+    let always = of_a_swift_one("continuous", slow, vec![given_up()]);
+    assert_eq!(always.ending, Ending::Violated, "another probe than those of before");
+}
+
+#[test]
+fn what_is_not_normal_where_the_run_could_not_start_a_node_again_is_not_known() {
+    let failed = || (15_500, What::Harness { why: "of node 1: no program".into() });
+    let installed = || (10_000, killed(Phase::Installed));
+    let late = (20_000, 21_000);
+    for mode in ["continuous", "onfault"] {
+        let judgement = of_a_swift_one(mode, late, vec![installed(), failed()]);
+        assert_eq!(judgement.probes[0].verdict, Verdict::Unknown);
+        assert!(judgement.probes[0].why.contains("could not mend"), "{:?}", judgement.probes);
+        assert_eq!(judgement.ending, Ending::Inconclusive, "{:?}", judgement.why);
+    }
+    let ended = || (15_000, killed(Phase::Ended));
+    for (slow, more, why) in [
+        ((1_000, 2_000), vec![installed(), failed()], "before it was broken"),
+        ((8_000, 9_000), vec![installed(), failed()], "while it was to be broken"),
+        (late, vec![installed()], "nothing of the run itself failed"),
+        (late, vec![installed(), ended(), failed()], "it was started again"),
+    ] {
+        let judgement = of_a_swift_one("continuous", slow, more);
+        assert_eq!(judgement.ending, Ending::Violated, "{why}: {:?}", judgement.why);
+    }
+}

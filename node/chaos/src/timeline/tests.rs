@@ -122,6 +122,116 @@ fn a_link_that_is_cut_counts_as_one_of_its_nodes() {
     }
 }
 
+/// Nodes of three that are out at most, of faults that all come at one time.
+fn out_of(faults: &[&str]) -> u64 {
+    let all: Vec<String> =
+        faults.iter().map(|fault| format!("{{ {fault}, at = \"10s\", for = \"10s\" }}")).collect();
+    let all = all.join(", ");
+    match Timeline::of(&scenario(&format!("fault = [{all}]")), 3) {
+        Ok(timeline) => timeline.most_out(3).0,
+        Err(PlanError::Overlap { out, .. }) => out,
+        Err(error) => panic!("{all}: {error}"),
+    }
+}
+
+#[test]
+fn what_both_ends_of_a_link_do_counts_together() {
+    for (fault, out) in [
+        ("kind = \"loss\", percent = 16", 0),
+        ("kind = \"loss\", percent = 17", 3),
+        ("kind = \"loss\", percent = 29", 3),
+        ("kind = \"corrupt\", percent = 29", 3),
+        // Of two ends that harm what they send each way has one.
+        ("kind = \"loss\", percent = 29, direction = \"out\"", 0),
+        ("kind = \"delay\", delay = \"74ms\"", 0),
+        ("kind = \"delay\", delay = \"75ms\"", 3),
+        ("kind = \"delay\", delay = \"149ms\"", 3),
+        ("kind = \"delay\", delay = \"149ms\", direction = \"in\"", 0),
+        ("kind = \"delay\", delay = \"150ms\", direction = \"in\"", 3),
+        ("kind = \"reorder\", percent = 71, delay = \"150ms\"", 3),
+        ("kind = \"reorder\", percent = 90, delay = \"150ms\"", 0),
+        ("kind = \"bandwidth\", rate_kbit = 256", 0),
+        // Devices do nothing to what they hear.
+        ("kind = \"loss\", link = \"devices\", percent = 49", 0),
+        ("kind = \"delay\", link = \"devices\", delay = \"999ms\"", 0),
+        ("kind = \"cpu\", threads = 7", 0),
+        ("kind = \"cpu\", threads = 64", 3),
+    ] {
+        assert_eq!(out_of(&[&format!("{fault}, pick = \"all\"")]), out, "{fault}");
+    }
+}
+
+#[test]
+fn faults_that_come_together_count_together() {
+    let loss = |percent: u64, pick: &str| {
+        format!("kind = \"loss\", percent = {percent}, pick = \"{pick}\"")
+    };
+    let link = |percent: u64, with: &str| format!("{}, with = \"{with}\"", loss(percent, "node:1"));
+    let delay =
+        |ms: u64, pick: &str| format!("kind = \"delay\", delay = \"{ms}ms\", pick = \"{pick}\"");
+    let devices = |percent: u64, pick: &str| format!("{}, link = \"devices\"", loss(percent, pick));
+    let slow = "kind = \"bandwidth\", rate_kbit = 400, pick = \"node:1\"".to_owned();
+    let corrupt = "kind = \"corrupt\", percent = 10, pick = \"all\"".to_owned();
+    for (faults, out) in [
+        (vec![loss(10, "all"), corrupt], 3),
+        (vec![loss(10, "all"), loss(14, "node:1")], 1),
+        (vec![loss(10, "all"), loss(13, "node:1")], 0),
+        (vec![loss(20, "node:1"), loss(20, "node:1")], 1),
+        // The link between the two, then those of all three.
+        (vec![loss(20, "node:1"), loss(20, "node:2")], 1),
+        (vec![loss(20, "node:1"), loss(20, "node:2"), loss(20, "node:3")], 2),
+        // No link has more than two of them.
+        (vec![loss(14, "node:1"), loss(14, "node:2"), loss(14, "node:3")], 0),
+        (vec![loss(20, "node:1"), link(20, "node:2")], 1),
+        (vec![link(20, "node:2"), link(20, "node:3")], 0),
+        // They may befall one node.
+        (vec![loss(20, "leader"), loss(20, "node:1")], 1),
+        (vec![loss(20, "leader"), loss(20, "random")], 1),
+        (vec![loss(10, "leader"), loss(10, "random")], 0),
+        (vec![delay(80, "node:1"), delay(70, "node:1")], 1),
+        (vec![delay(80, "node:1"), delay(69, "node:2")], 0),
+        (vec![slow.clone(), slow], 1),
+        (vec![devices(40, "all"), devices(20, "all")], 3),
+        (vec![devices(40, "all"), devices(20, "node:2")], 1),
+        (vec![devices(40, "node:1"), devices(20, "node:2")], 0),
+        (vec![devices(40, "node:1"), loss(20, "node:1")], 0),
+        // What is out already is not out twice.
+        (
+            vec![
+                "kind = \"kill\", pick = \"node:1\"".into(),
+                loss(20, "node:1"),
+                loss(20, "node:2"),
+            ],
+            1,
+        ),
+    ] {
+        let faults: Vec<&str> = faults.iter().map(String::as_str).collect();
+        assert_eq!(out_of(&faults), out, "{faults:?}");
+    }
+    // The line is that of the last one, also where it takes nobody by itself.
+    let two = "name = \"x\"\nduration = \"2m\"\nworkload = { rate = 1 }\n\
+               [[fault]]\nkind = \"loss\"\npercent = 16\nat = \"10s\"\nfor = \"9s\"\npick = \"all\"\n\
+               [[fault]]\nkind = \"loss\"\npercent = 16\nat = \"18s\"\nfor = \"9s\"\npick = \"all\"\n";
+    let refused = Timeline::of(&read_scenario(two).unwrap().value, 3).unwrap_err();
+    assert!(refused.to_string().starts_with("line 11: at 18s 3 nodes"), "{refused}");
+}
+
+#[test]
+fn ready_scenarios_whose_faults_come_together_have_a_plan() {
+    for text in [
+        include_str!("../../../../tests/scenarios/anything.toml"),
+        include_str!("../../../../tests/scenarios/bad-mobile-network.toml"),
+        include_str!("../../../../tests/scenarios/bad-network.toml"),
+        include_str!("../../../../tests/scenarios/bridge.toml"),
+        include_str!("../../../../tests/scenarios/busy-machine.toml"),
+        include_str!("../../../../tests/scenarios/region-cut.toml"),
+    ] {
+        let scenario = read_scenario(text).unwrap().value;
+        let planned = Timeline::of(&scenario, scenario.nodes).map(|_| ());
+        assert_eq!(planned, Ok(()), "{}", scenario.name);
+    }
+}
+
 #[test]
 fn a_node_that_no_device_reaches_counts_as_out() {
     let devices = |more: &str| {
