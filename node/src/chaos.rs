@@ -30,6 +30,7 @@ use fieldmesh_chaos::Fault;
 use fieldmesh_domain::{placement::Allowance, time::Millis};
 use tokio::{sync::watch, time::Instant};
 
+pub(crate) use self::ballast::most_mib;
 pub use self::{
     actors::ActorFaults,
     effect::{Effect, Effects},
@@ -325,7 +326,7 @@ impl Chaos {
         if mib <= self.ballast.held_mib() {
             return Ok(());
         }
-        let most_mib = (self.memory)().map_or(mib, ballast::most_mib);
+        let most_mib = (self.memory)().map_or(mib, most_mib);
         if mib > most_mib { Err(LeaseError::NoMemory { mib, most_mib }) } else { Ok(()) }
     }
 

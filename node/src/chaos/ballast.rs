@@ -24,7 +24,7 @@ const MIB: usize = 1 << 20;
 pub(super) const SPARE_MIB: u64 = 512;
 
 /// How much may be held where so much is available.
-pub(super) fn most_mib(available_bytes: u64) -> u64 {
+pub(crate) fn most_mib(available_bytes: u64) -> u64 {
     (available_bytes / MIB as u64).saturating_sub(SPARE_MIB)
 }
 

@@ -9,7 +9,9 @@ use std::{
 };
 
 use clap::Args;
-use fieldmesh_chaos::{Ending, Fault, Refuses, Scenario, Target, Timeline, history::Size};
+use fieldmesh_chaos::{
+    Ending, Fault, Pick, Refuses, Scenario, Strike, Target, Timeline, history::Size,
+};
 
 use super::{
     HISTORY,
@@ -20,8 +22,9 @@ use super::{
     scenario, timeline,
 };
 use crate::{
+    chaos,
     cli::{CliError, Common, Output, api::Api, lab::Lab},
-    files,
+    files, memory,
 };
 
 /// What is to be run, and where what comes of it goes.
@@ -98,6 +101,10 @@ impl Errand {
             let (path, remedy) = (args.scenario.display(), "shorten the run, or ask less often");
             CliError::usage(format!("{path}: what it leaves could not be judged: {why}; {remedy}"))
         })?;
+        if scenario.target == Target::Lab {
+            let memory = has_memory(&scenario, &timeline, memory::available_bytes());
+            memory.map_err(|why| CliError::usage(format!("{}: {why}", args.scenario.display())))?;
+        }
         let program = begins_with(args, &scenario, &timeline)?.map(Path::to_owned);
         Ok(Self { scenario, timeline, document, program, out: args.out.clone() })
     }
@@ -151,6 +158,35 @@ impl Errand {
     }
 }
 
+/// Whether this machine, on which all nodes of a laboratory are, has what they are to hold, where it says what it has.
+///
+/// # Errors
+/// The line of what is too much, and how much may be held.
+fn has_memory(
+    scenario: &Scenario,
+    timeline: &Timeline,
+    available_bytes: Option<u64>,
+) -> Result<(), String> {
+    let Some(most_mib) = available_bytes.map(chaos::most_mib) else { return Ok(()) };
+    let held_mib = |strike: &Strike| match strike.fault {
+        Fault::HeldMemory { mib } if strike.pick == Pick::All => mib.saturating_mul(scenario.nodes),
+        Fault::HeldMemory { mib } => mib,
+        _ => 0,
+    };
+    for strike in timeline.0.iter().filter(|strike| held_mib(strike) > 0) {
+        let goes_on = |one: &&Strike| (one.at_ms..one.until_ms).contains(&strike.at_ms);
+        let together = timeline.0.iter().filter(goes_on).map(held_mib);
+        let together_mib = together.fold(0, u64::saturating_add);
+        if together_mib > most_mib {
+            return Err(format!(
+                "line {}: nodes would hold {together_mib} MiB for nothing, and this machine has {most_mib} to spare: use less",
+                scenario.line_of(strike)
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The program that nodes begin with; a scenario that upgrades them needs one.
 fn begins_with<'a>(
     args: &'a ScenarioArgs,
@@ -175,5 +211,51 @@ fn begins_with<'a>(
             Err(CliError::usage(format!("--from {program}: there is no such program")))
         }
         Some(program) => Ok(Some(program)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use fieldmesh_chaos::read_scenario;
+
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn held(faults: &str) -> (Scenario, Timeline) {
+        let head = "name = \"held\"\nhypothesis = \"there is room\"\nduration = \"60s\"\n[workload]\nrate = 1\n";
+        let scenario = read_scenario(&format!("{head}{faults}")).unwrap().value;
+        let timeline = Timeline::of(&scenario, scenario.nodes).unwrap();
+        (scenario, timeline)
+    }
+
+    fn fault(at: u32, pick: &str, mib: u32) -> String {
+        format!(
+            "\n[[fault]]\nkind = \"memory\"\nat = \"{at}s\"\nfor = \"5s\"\npick = \"{pick}\"\nmib = {mib}\n"
+        )
+    }
+
+    #[test]
+    fn what_this_machine_does_not_have_is_refused_by_line() {
+        let of = |faults: &str, available| {
+            let (scenario, timeline) = held(faults);
+            has_memory(&scenario, &timeline, available)
+        };
+        let one = fault(5, "node:1", 512);
+        assert_eq!(of(&one, Some(GIB)), Ok(()));
+        assert_eq!(of(&one, None), Ok(()), "where nobody knows, nodes refuse nothing either");
+        let refused = of(&one, Some(GIB - 1)).unwrap_err();
+        assert!(refused.starts_with("line 7: nodes would hold 512 MiB"), "{refused}");
+        // Each of three nodes.
+        let all = fault(5, "all", 171);
+        assert!(of(&all, Some(GIB)).unwrap_err().contains("513 MiB"));
+        // One after the other they fit, not together.
+        let apart = [one.clone(), fault(20, "node:2", 512)].concat();
+        assert_eq!(of(&apart, Some(GIB)), Ok(()));
+        let together = [one, fault(8, "node:2", 1)].concat();
+        let refused = of(&together, Some(GIB)).unwrap_err();
+        assert!(refused.starts_with("line 14: ") && refused.contains("513 MiB"), "{refused}");
     }
 }
