@@ -195,6 +195,30 @@ async fn what_is_not_read_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_answer_holds_up_no_other() {
+    let authority = Authority::new(now_s());
+    let (one, two) = (server(&authority, 1), server(&authority, 2));
+    // It takes datagrams, and says nothing.
+    let silent = std::net::UdpSocket::bind(ANY).unwrap();
+    let members =
+        [member(1, one.address), member(2, two.address), member(3, silent.local_addr().unwrap())];
+    one.mesh.set_members(&members);
+    two.mesh.set_members(&members);
+    let mut waiting = tokio::task::JoinSet::new();
+    for class in [Class::Consensus, Class::Replication, Class::Snapshot, Class::Application] {
+        let mesh = Arc::clone(&one.mesh);
+        waiting.spawn(async move { mesh.open(3, class).await.is_ok() });
+    }
+    // While all of those wait for the dial, which takes two seconds to fail.
+    for _ in 0..20 {
+        let answer = tokio::time::timeout(Duration::from_secs(1), asked(&one.mesh, 2)).await;
+        assert_eq!(answer.expect("it is answered"), Ok(1));
+    }
+    assert!(waiting.try_join_next().is_none(), "it was asked meanwhile");
+    assert_eq!(waiting.join_all().await, [false; 4]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_node_at_a_members_address_is_not_taken_for_it() {
     let authority = Authority::new(now_s());
     let (one, two) = (server(&authority, 1), server(&authority, 2));

@@ -12,6 +12,8 @@
 
 #[path = "process/attachments.rs"]
 mod attachments;
+#[path = "process/benches.rs"]
+mod benches;
 #[path = "process/damage.rs"]
 mod damage;
 #[path = "process/deliveries.rs"]

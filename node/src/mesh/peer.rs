@@ -289,3 +289,47 @@ impl Peer {
         drop(state.wait_for(|state| matches!(state, State::Ended)).await);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use fieldmesh_domain::{EntityId, EntityKind};
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    fn peer() -> Arc<Peer> {
+        let identity = EntityId::new(EntityKind::Registration, "eu1".parse().unwrap(), [2; 10]);
+        let address = ([127, 0, 0, 1], 1).into();
+        Arc::new(Peer::new(Member { number: 2, identity, address }))
+    }
+
+    /// A node that is down for an hour must not be dialed twenty times a second by each of the others.
+    #[tokio::test(start_paused = true)]
+    async fn who_cannot_be_reached_is_dialed_ever_more_seldom_and_everybody_is_told_at_once() {
+        let (peer, dials) = (peer(), Arc::new(Mutex::new(Vec::new())));
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(10) {
+            let noted = Arc::clone(&dials);
+            let dialed = peer.connection(move |peer| async move {
+                noted.lock().unwrap().push(began.elapsed());
+                let (number, reason) = (peer.member.number, "nobody is there".to_owned());
+                Err(MeshError::Unreachable { number, reason })
+            });
+            let told = timeout(Duration::from_millis(1), dialed).await;
+            // Nobody waits for the next dial.
+            let error = told.unwrap().unwrap_err();
+            assert!(error.to_string().contains("nobody is there"), "{error}");
+            advance(Duration::from_millis(10)).await;
+        }
+        let at = dials.lock().unwrap().clone();
+        let pauses: Vec<Duration> = at.windows(2).map(|two| two[1] - two[0]).collect();
+        let expected = [50, 100, 200, 400, 800].into_iter().chain([1000; 8]);
+        for (pause, expected) in pauses.iter().zip(expected) {
+            let expected = Duration::from_millis(expected);
+            assert!((expected..expected + Duration::from_millis(20)).contains(pause), "{pauses:?}");
+        }
+        assert!((12..=14).contains(&at.len()), "{at:?}");
+    }
+}

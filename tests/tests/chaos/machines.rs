@@ -21,7 +21,7 @@ use super::{text, verdicts, written};
 
 const BROKEN: &str = r#"
 name = "machines"
-hypothesis = "A cable is pulled, a node dies, two nodes do not hear each other, a disk is full, datagrams are lost and late: nothing is lost."
+hypothesis = "A cable is pulled, a node dies, two nodes do not hear each other, a disk is full, another stands still, datagrams are lost and late: nothing is lost."
 seed = 5
 duration = "44s"
 
@@ -49,6 +49,14 @@ kind = "disk.full"
 at = "24s"
 for = "5s"
 pick = "leader"
+
+[[fault]]
+kind = "disk.slow"
+at = "30s"
+for = "6s"
+pick = "leader"
+delay = "3s"
+plane = "inside"
 
 [[fault]]
 kind = "loss"
@@ -199,7 +207,7 @@ async fn what_the_kernel_breaks_is_there_and_breaks_no_promise() {
     let scenario = written(dir.path(), "machines.toml", &format!("{BROKEN}{REST}"));
     let before = left().await;
     let results = passes(&scenario, dir.path()).await;
-    assert_eq!(results["faults"].as_array().unwrap().len(), 5, "{results}");
+    assert_eq!(results["faults"].as_array().unwrap().len(), 6, "{results}");
     let history = history(dir.path());
     // What nft stopped, by its own counters: between two nodes, and by chance on the way to each.
     let between = faults(&history, "ended", |fault| fault["kind"] == "link");
@@ -210,9 +218,10 @@ async fn what_the_kernel_breaks_is_there_and_breaks_no_promise() {
         let stopped: Option<u64> = stopped.sum();
         assert!(stopped.is_some_and(|count| count > 0), "each was counted: {ended:?}");
     }
-    // What has no counter the cluster felt: who was cut off, and who had no room, led no more.
+    // What has no counter the cluster felt: who was cut off, who had no room, and whose disk stood still, led no more.
     assert!(took_a_leader(&history, |fault| fault["loss_percent"] == 100), "a pulled cable");
     assert!(took_a_leader(&history, |fault| fault["kind"] == "full_disk"), "a full disk");
+    assert!(took_a_leader(&history, |fault| fault["kind"] == "slow_disk"), "a stalled disk");
     // Only what the scenario wants so the node did to itself.
     let begun = faults(&history, "installed", |fault| fault["delay_ms"] == 5);
     assert_eq!(begun.len(), 1, "{begun:?}");
