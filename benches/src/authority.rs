@@ -255,17 +255,14 @@ async fn revocations(
 ) -> Result<Vec<f64>, Failed> {
     let endpoint = endpoint()?;
     let mut taken = Vec::with_capacity(devices.len());
-    let mut connections = Vec::with_capacity(devices.len());
     for (id, credentials) in devices {
         let tls = device_tls(credentials, root)?;
+        // One after the other: who does not say hello is sent away by itself after a while.
         let connection = transport::connect(&endpoint, server.devices, "localhost", tls).await?;
-        connections.push((*id, connection));
-    }
-    for (id, connection) in connections {
         let began = Instant::now();
         let by = "measurement".to_owned();
         let command = registration::Command::Revoke { serial: None, reason: 1, by };
-        let registration = EntityId::registration_of(id);
+        let registration = EntityId::registration_of(*id);
         server.node.ask(registration, Command::Registration(command)).await?;
         timeout(PATIENCE, connection.closed()).await?;
         taken.push(began.elapsed().as_secs_f64() * 1000.0);

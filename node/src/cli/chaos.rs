@@ -250,7 +250,7 @@ async fn run(args: &RunArgs, output: &Output) -> Result<(), CliError> {
     let what = &args.what;
     let (mut scenario, document) = scenario(&what.scenario, &|_| None, output)?;
     let there = found(&args.common, &mut scenario).await?;
-    let errand = Errand::of(what, scenario, document)?;
+    let errand = Errand::of(what, scenario, document, |_| true)?;
     if let Some(there) = &there {
         let standing = guards::standing(there).await;
         guards::tell(&standing, &errand.timeline, output);

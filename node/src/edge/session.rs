@@ -21,7 +21,7 @@ use fieldmesh_envelope::{Frame, Signed, verify_bundle};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::{
     sync::mpsc,
-    time::{Instant, timeout},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{Admitted, Edge, Refusal};
@@ -70,10 +70,10 @@ pub(super) async fn run(edge: &Arc<Edge>, connection: Connection, admitted: Admi
     });
     let sender = tokio::spawn(send_mail(Arc::clone(&open), queue));
     metrics::gauge!("fieldmesh_edge_sessions").increment(1);
-    let mut mail = Some(mail);
+    let (mut mail, greets_by) = (Some(mail), Instant::now() + GREETS_WITHIN);
     loop {
         let accepted = match &mail {
-            Some(_) => timeout(GREETS_WITHIN, open.connection.accept_bi()).await,
+            Some(_) => timeout_at(greets_by, open.connection.accept_bi()).await,
             None => Ok(open.connection.accept_bi().await),
         };
         let Ok(accepted) = accepted else {

@@ -288,7 +288,8 @@ async fn what_the_kernel_cannot_do_is_refused_with_its_line_before_anything_star
     let dir = TempDir::new().unwrap();
     let out = dir.path().join("out");
     let whole = format!("{BROKEN}{REST}");
-    let asked = whole.replacen("plane = \"inside\"\n", "", 1);
+    let (late, inside) = ("delay = \"5ms\"\n", "plane = \"inside\"\n");
+    let asked = whole.replacen(&format!("{late}{inside}"), late, 1);
     let line = asked.lines().position(|line| line == "kind = \"delay\"").unwrap() + 1;
     let scenario = written(dir.path(), "late.toml", &asked);
     let refused = lab(&["run", &scenario, "--out", text(&out)]).await.expect_code(2).json();

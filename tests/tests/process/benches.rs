@@ -10,7 +10,7 @@ use serde_json::Value;
 const SLOW_MS: f64 = 15_000.0;
 
 async fn bench(more: &[&str]) -> Value {
-    let args = ["bench", "failover", "--nodes", "3", "--shards", "3", "--customers", "6"];
+    let args = ["bench", "failover", "--nodes", "3", "--shards", "3", "--customers", "12"];
     run("fieldmesh", &[&args[..], more, &["--json"]].concat()).await.expect_code(0).json()
 }
 
@@ -28,7 +28,7 @@ async fn a_killed_leader_loses_nothing_and_each_of_its_shards_answers_again() {
     let told = bench(&["--kills", "2"]).await;
     nothing_was_lost(&told);
     assert_eq!((&told["kills"], &told["nodes"]), (&2.into(), &3.into()), "{told}");
-    assert!(told["shards_affected"].as_u64() >= Some(2), "{told}");
+    assert!(told["shards_affected"].as_u64() >= Some(1), "{told}");
     let [half, most, all] = ["p50", "p99", "max"].map(|of| {
         let told_ms = told[format!("first_reply_ms_{of}")].as_f64();
         told_ms.unwrap_or_else(|| panic!("{of}: {told}"))

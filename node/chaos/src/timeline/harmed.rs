@@ -56,7 +56,9 @@ impl Harmed {
                 let link = link.or_insert(Harm::none(self.bound));
                 *link = link.and(harm);
             }
-            _ => self.anywhere.push(harm),
+            _ if harm != Harm::none(self.bound) => self.anywhere.push(harm),
+            // It neither loses nor holds up anything.
+            _ => {}
         }
     }
 

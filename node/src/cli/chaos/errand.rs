@@ -4,6 +4,7 @@
 //! there says to it (`guards`).
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -66,7 +67,8 @@ pub(in crate::cli) fn errand(
         let text = "a laboratory breaks the cluster that it makes: use target = \"lab\", or `fieldmesh chaos run`";
         return Err(CliError::usage(format!("{}: {text}", args.scenario.display())));
     }
-    let errand = Errand::of(args, scenario, document)?;
+    // What the kernel does holds nothing: it leaves nodes less.
+    let errand = Errand::of(args, scenario, document, |strike| strike.inside)?;
     errand.begin()?;
     Ok(errand)
 }
@@ -94,6 +96,7 @@ impl Errand {
         args: &ScenarioArgs,
         mut scenario: Scenario,
         document: Vec<u8>,
+        is_held: fn(&Strike) -> bool,
     ) -> Result<Self, CliError> {
         scenario.seed = args.seed.unwrap_or(scenario.seed);
         let timeline = timeline(&args.scenario, &scenario)?;
@@ -102,7 +105,7 @@ impl Errand {
             CliError::usage(format!("{path}: what it leaves could not be judged: {why}; {remedy}"))
         })?;
         if scenario.target == Target::Lab {
-            let memory = has_memory(&scenario, &timeline, memory::available_bytes());
+            let memory = has_memory(&scenario, &timeline, is_held, memory::available_bytes());
             memory.map_err(|why| CliError::usage(format!("{}: {why}", args.scenario.display())))?;
         }
         let program = begins_with(args, &scenario, &timeline)?.map(Path::to_owned);
@@ -159,28 +162,48 @@ impl Errand {
 }
 
 /// Whether this machine, on which all nodes of a laboratory are, has what they are to hold, where it says what it has.
+/// Of what befalls one node at a time it holds the most. Whom chance or the leading befalls may be any of them.
 ///
 /// # Errors
 /// The line of what is too much, and how much may be held.
 fn has_memory(
     scenario: &Scenario,
     timeline: &Timeline,
+    is_held: fn(&Strike) -> bool,
     available_bytes: Option<u64>,
 ) -> Result<(), String> {
     let Some(most_mib) = available_bytes.map(chaos::most_mib) else { return Ok(()) };
-    let held_mib = |strike: &Strike| match strike.fault {
-        Fault::HeldMemory { mib } if strike.pick == Pick::All => mib.saturating_mul(scenario.nodes),
-        Fault::HeldMemory { mib } => mib,
-        _ => 0,
-    };
-    for strike in timeline.0.iter().filter(|strike| held_mib(strike) > 0) {
-        let goes_on = |one: &&Strike| (one.at_ms..one.until_ms).contains(&strike.at_ms);
-        let together = timeline.0.iter().filter(goes_on).map(held_mib);
-        let together_mib = together.fold(0, u64::saturating_add);
+    let held: Vec<(&Strike, u64)> = timeline
+        .0
+        .iter()
+        .filter(|strike| is_held(strike))
+        .filter_map(|strike| match strike.fault {
+            Fault::HeldMemory { mib } => Some((strike, mib)),
+            _ => None,
+        })
+        .collect();
+    for (last, _) in &held {
+        let now = held.iter().filter(|(one, _)| (one.at_ms..one.until_ms).contains(&last.at_ms));
+        let (mut nodes, mut anywhere_mib) = (BTreeMap::new(), 0);
+        for (strike, mib) in now {
+            let whom = match strike.pick {
+                Pick::Node(node) => node..=node,
+                Pick::All => 1..=scenario.nodes,
+                Pick::Leader(_) | Pick::Random | Pick::Nobody => {
+                    anywhere_mib = anywhere_mib.max(*mib);
+                    continue;
+                }
+            };
+            for node in whom {
+                let most = nodes.entry(node).or_insert(0_u64);
+                *most = *mib.max(most);
+            }
+        }
+        let together_mib = nodes.values().copied().fold(0, u64::saturating_add).max(anywhere_mib);
         if together_mib > most_mib {
             return Err(format!(
                 "line {}: nodes would hold {together_mib} MiB for nothing, and this machine has {most_mib} to spare: use less",
-                scenario.line_of(strike)
+                scenario.line_of(last)
             ));
         }
     }
@@ -241,21 +264,30 @@ mod tests {
     fn what_this_machine_does_not_have_is_refused_by_line() {
         let of = |faults: &str, available| {
             let (scenario, timeline) = held(faults);
-            has_memory(&scenario, &timeline, available)
+            has_memory(&scenario, &timeline, |_| true, available)
         };
         let one = fault(5, "node:1", 512);
         assert_eq!(of(&one, Some(GIB)), Ok(()));
         assert_eq!(of(&one, None), Ok(()), "where nobody knows, nodes refuse nothing either");
         let refused = of(&one, Some(GIB - 1)).unwrap_err();
-        assert!(refused.starts_with("line 7: nodes would hold 512 MiB"), "{refused}");
+        assert!(refused.starts_with("line 8: nodes would hold 512 MiB"), "{refused}");
         // Each of three nodes.
         let all = fault(5, "all", 171);
         assert!(of(&all, Some(GIB)).unwrap_err().contains("513 MiB"));
+        // A node holds the most of what it is to hold at a time.
+        let twice = [one.clone(), fault(6, "node:1", 300)].concat();
+        assert_eq!(of(&twice, Some(GIB)), Ok(()));
+        // Of whom chance befalls it is not said that it is another one.
+        let by_chance = [one.clone(), fault(6, "random", 500)].concat();
+        assert_eq!(of(&by_chance, Some(GIB)), Ok(()));
+        // What no node holds takes nothing.
+        let (scenario, timeline) = held(&one);
+        assert_eq!(has_memory(&scenario, &timeline, |strike| strike.inside, Some(0)), Ok(()));
         // One after the other they fit, not together.
         let apart = [one.clone(), fault(20, "node:2", 512)].concat();
         assert_eq!(of(&apart, Some(GIB)), Ok(()));
         let together = [one, fault(8, "node:2", 1)].concat();
         let refused = of(&together, Some(GIB)).unwrap_err();
-        assert!(refused.starts_with("line 14: ") && refused.contains("513 MiB"), "{refused}");
+        assert!(refused.starts_with("line 15: ") && refused.contains("513 MiB"), "{refused}");
     }
 }
