@@ -426,7 +426,12 @@ fn show_group(group: &GroupView, output: &Output) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use clap::FromArgMatches;
+
     use super::*;
+    use crate::web::cluster::MemberView;
 
     /// A group as its leader shows it, or as one that nobody leads.
     fn group(group: u32, leader: Option<u64>, voters: &[u64], awaited: &[u64]) -> GroupView {
@@ -467,5 +472,53 @@ mod tests {
         assert_eq!(told, "waiting for groups 1", "its places are others'");
         let told = to_leave(&view(vec![own]), 3, &[]);
         assert_eq!(told, "waiting for the cluster to say that node 3 has left");
+    }
+
+    fn verb(line: &str) -> ClusterVerb {
+        let command = ClusterVerb::augment_subcommands(clap::Command::new("cluster"));
+        let matches = command.get_matches_from(["cluster"].into_iter().chain(line.split(' ')));
+        ClusterVerb::from_arg_matches(&matches).unwrap()
+    }
+
+    /// Whoever is asked may hear of a change a moment after it was written elsewhere, and be settled until then.
+    #[test]
+    fn nothing_is_done_that_the_asked_node_has_not_heard_of() {
+        let policy = PolicyView { policy: "standby".into(), regions: vec!["eu1".into()] };
+        let (slots, areas) = (vec![], vec![]);
+        let region = RegionView { region: "us1".into(), shards: 1, policy, slots, areas };
+        let member = MemberView {
+            number: 3,
+            region: "us1".into(),
+            presence: "draining".into(),
+            level: 0,
+            mesh: String::new(),
+            devices: String::new(),
+            https: String::new(),
+            since: 0,
+            registration: String::new(),
+        };
+        let moved =
+            GroupView { wanted_voters: vec![1, 2, 4], ..group(7, Some(1), &[1, 2, 4], &[]) };
+        let view = ClusterView {
+            members: vec![member.clone()],
+            regions: vec![region],
+            settled: true,
+            ..view(vec![moved])
+        };
+        for (line, is_heard) in [
+            ("policy us1 standby eu1", true),
+            ("policy us1 standby ap1", false),
+            ("policy us1 zone", false),
+            ("policy eu1 standby eu1", false),
+            ("move 7 4 2 1", true),
+            ("move 7 1 2 3", false),
+            ("move 8 1 2 4", false),
+            ("resume 3", false),
+        ] {
+            assert_eq!(is_done(&view, &verb(line)), is_heard, "{line}");
+        }
+        let active = MemberView { presence: "active".into(), ..member };
+        let resumed = ClusterView { members: vec![active], ..view };
+        assert!(is_done(&resumed, &verb("resume 3")));
     }
 }
