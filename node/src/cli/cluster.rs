@@ -274,7 +274,9 @@ fn is_done(view: &ClusterView, verb: &ClusterVerb) -> bool {
     // What was written is heard a moment later by a node that does not lead the placement group.
     view.settled
         && match verb {
-            ClusterVerb::Drain(args) => !leads(args.number),
+            ClusterVerb::Drain(args) => {
+                presence(args.number) != Some("active") && !leads(args.number)
+            }
             ClusterVerb::Remove(args) => presence(args.number) == Some("gone"),
             ClusterVerb::Status(_) | ClusterVerb::Area(_) => true,
             ClusterVerb::Policy(args) => {
@@ -514,11 +516,13 @@ mod tests {
             ("move 7 1 2 3", false),
             ("move 8 1 2 4", false),
             ("resume 3", false),
+            ("drain 3", true),
         ] {
             assert_eq!(is_done(&view, &verb(line)), is_heard, "{line}");
         }
         let active = MemberView { presence: "active".into(), ..member };
         let resumed = ClusterView { members: vec![active], ..view };
         assert!(is_done(&resumed, &verb("resume 3")));
+        assert!(!is_done(&resumed, &verb("drain 3")), "it leads nothing");
     }
 }
