@@ -46,6 +46,8 @@ pub(super) struct Wanted {
     pub(super) before: u64,
     /// Whom the run enrolled.
     pub(super) people: Vec<EntityId>,
+    /// What else it was told is recorded of them.
+    pub(super) recorded: u64,
     /// How far the logs were before the run.
     pub(super) logs: Ends,
 }
@@ -67,12 +69,12 @@ impl Wanted {
         }
         let before = recorded(&ground.api()?).await?;
         let (people, logs) = (Vec::new(), positions::ends(&ground.groups(), nodes).await);
-        Ok(Self { file, before, people, logs })
+        Ok(Self { file, before, people, recorded: 0, logs })
     }
 
-    /// At least so many entries the ledger has in the end: renewals, revocations and nodes that join have theirs, too.
+    /// At least so many entries the ledger has in the end: nodes that join have theirs, too.
     fn entries(&self) -> u64 {
-        self.before + self.people.len() as u64 * LEAVES_EACH
+        self.before + self.people.len() as u64 * LEAVES_EACH + self.recorded
     }
 }
 

@@ -83,6 +83,8 @@ pub(super) struct Load {
     pub(super) endings: VecDeque<Ending>,
     /// Everybody whom the run registered.
     people: Vec<EntityId>,
+    /// Their renewals and revocations that were answered: the ledger has each.
+    pub(super) recorded: u64,
 }
 
 /// What the tasks of a load have in common.
@@ -132,7 +134,8 @@ impl Load {
         let (seen, sightings) = mpsc::channel(4096);
         let tasks = vec![tokio::spawn(Arc::clone(&shared).see(sightings))];
         let (customers, endings, people) = (Vec::new(), VecDeque::new(), Vec::new());
-        Ok(Self { tasks, shared, population, seen, customers, endings, people })
+        let recorded = 0;
+        Ok(Self { tasks, shared, population, seen, customers, endings, people, recorded })
     }
 
     /// Registers, enrolls and connects everybody, unless somebody interrupts that; nobody asks yet. Of the last
@@ -216,6 +219,7 @@ impl Load {
             }
             tokio::time::sleep(RENEW_EVERY).await;
         };
+        self.recorded += 1;
         let of = |(id, _): &&(EntityId, Client)| *id == ending.device;
         let before = lock(&self.shared.clients).iter().find(of).map(|(_, client)| client.clone());
         let Some(before) = before else { return Ok(()) };

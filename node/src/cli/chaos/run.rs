@@ -207,7 +207,7 @@ async fn on(
     }
     prober::end(&probing, &nodes, recorder).await;
     let tickets = load.tickets();
-    wanted.people = load.people().to_vec();
+    (wanted.people, wanted.recorded) = (load.people().to_vec(), load.recorded);
     let read = finals::read(ground, &tickets, &wanted, (recorder, &nodes), output).await;
     if !is_given_up {
         work.is_interrupted(recorder);

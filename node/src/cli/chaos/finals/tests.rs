@@ -39,8 +39,8 @@ fn what_the_ledger_had_before_does_not_stand_for_what_the_run_enrolled() {
     let person = |number| EntityId::new(EntityKind::Customer, "eu1".parse().unwrap(), [number; 10]);
     let people: Vec<EntityId> = (0..18).map(person).collect();
     let (file, logs) = (PathBuf::new(), Ends::new());
-    let wanted = Wanted { file, before: 12, people, logs };
-    assert_eq!(wanted.entries(), 12 + 18 * 3);
+    let wanted = Wanted { file, before: 12, people, recorded: 5, logs };
+    assert_eq!(wanted.entries(), 12 + 18 * 3 + 5);
 }
 
 #[test]

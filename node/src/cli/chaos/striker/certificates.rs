@@ -20,6 +20,7 @@ impl Striker<'_, '_> {
             };
             match self.revoked(&device).await {
                 Ok(customer) => {
+                    self.load.recorded += 1;
                     self.load.leave_out(customer);
                     self.recorder.note(What::Revoked { device });
                     self.note(&strike, None, Phase::Installed, "");
