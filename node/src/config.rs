@@ -22,7 +22,10 @@ use chaos::ChaosConfig;
 use fieldmesh_domain::placement::SHARDS_MAX;
 use outside::{HeartbeatConfig, NoticesConfig};
 
-use crate::{bucket::Rate, node::Timing, store::health::Limits};
+use crate::{bucket::Rate, consensus::rest::Resting, node::Timing, store::health::Limits};
+
+/// Sooner, a group would rest between two requests of the same device.
+const REST_AFTER_MIN: Duration = Duration::from_millis(500);
 
 const DEFAULTS: &str = include_str!("../../cluster.toml");
 
@@ -132,6 +135,7 @@ pub struct RaftConfig {
     pub across_heartbeat_ms: u64,
     pub across_election_min_ms: u64,
     pub across_election_max_ms: u64,
+    pub rest_after_ms: u64,
     pub snapshot_every: u64,
 }
 
@@ -246,6 +250,13 @@ impl Config {
                 );
             }
         }
+        if raft.resting().after.is_some_and(|after| after < REST_AFTER_MIN) {
+            return refuse(
+                "raft.rest_after_ms",
+                &raft.rest_after_ms,
+                "use 500 or more, or 0 for never",
+            );
+        }
         Ok(())
     }
 }
@@ -357,6 +368,12 @@ impl RaftConfig {
             election_min: Duration::from_millis(self.across_election_min_ms),
             election_max: Duration::from_millis(self.across_election_max_ms),
         }
+    }
+
+    pub fn resting(&self) -> Resting {
+        let after = Duration::from_millis(self.rest_after_ms);
+        let every = self.timing().election_min;
+        Resting { every, after: (!after.is_zero()).then_some(after) }
     }
 }
 

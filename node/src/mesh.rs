@@ -261,6 +261,11 @@ impl Mesh {
         self.options.packs && self.reads(number) >= starts::PACKED_FRAMES
     }
 
+    /// Whether a member reads lists of groups at rest; not where it is not reached directly.
+    pub fn takes_lists(&self, number: u64) -> bool {
+        self.reads(number) >= starts::GROUPS_AT_REST
+    }
+
     /// The other members.
     fn all(&self) -> Vec<Arc<Peer>> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()

@@ -35,6 +35,7 @@ use crate::{
     cluster::Cluster,
     consensus::{
         group::{Group, StartError},
+        rest::{self, Resting},
         service::Members,
     },
     contact,
@@ -96,6 +97,7 @@ pub struct NodeParts {
     pub timing: Timing,
     /// Of the placement group, where it spans regions.
     pub timing_across: Timing,
+    pub resting: Resting,
     /// Entries of a group's log between two snapshots.
     pub snapshot_every: u64,
     pub awake_max: usize,
@@ -219,6 +221,8 @@ impl Node {
         if let Some(mesh) = &parts.mesh {
             let (courier, key_holder) = (Arc::clone(&courier), Arc::clone(&key_holder));
             let hosting = Arc::clone(&hosting);
+            let (members, resting) = (Arc::clone(&groups), parts.resting);
+            tasks.push(tokio::spawn(rest::keep(members, Arc::clone(mesh), resting)));
             let peers = Arc::new(Peers { groups, courier, key_holder, hosting });
             tasks.push(tokio::spawn(Arc::clone(mesh).run(peers)));
         }

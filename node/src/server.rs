@@ -142,6 +142,7 @@ impl Server {
             zone: Some(config.cluster.zone()),
             timing: config.raft.timing(),
             timing_across: config.raft.timing_across(),
+            resting: config.raft.resting(),
             snapshot_every: config.raft.snapshot_every,
             awake_max: config.node.entities_awake_max,
             disk: config.disk.limits(),

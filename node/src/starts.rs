@@ -39,8 +39,10 @@ const HEARD_MAX: usize = 4096;
 /// each of two writes for the other. What was heard since is known for as long as this process runs.
 const WRITTEN_EVERY: u64 = 256;
 
-/// Up to what a node reads that the first release did not: frames that are packed (`consensus::packed`).
+/// Up to what a node reads that the first release did not: frames that are packed (`consensus::packed`), and lists of
+/// groups at rest (`consensus::rest`).
 pub const PACKED_FRAMES: u32 = 1;
+pub const GROUPS_AT_REST: u32 = 2;
 
 /// What a directory remembers of its own node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
@@ -235,7 +237,7 @@ impl Memory {
     pub fn hello(&self) -> Hello {
         let own = lock(&self.own).clone();
         let is_refused = own.is_refused.then_some(true);
-        let reads = Some(PACKED_FRAMES);
+        let reads = Some(GROUPS_AT_REST);
         Hello { starts: own.starts, rounds: self.rounds(), is_refused, reads }
     }
 

@@ -10,6 +10,8 @@
 mod asked;
 #[path = "groups/outlived.rs"]
 mod outlived;
+#[path = "groups/rest.rs"]
+mod rest;
 
 use std::{
     collections::BTreeSet,
@@ -32,11 +34,14 @@ use fieldmesh_node::{
         Group, ProposeError,
         group::{self, GroupOptions, NotTransferred},
         install, left,
+        rest::{self as resting, Resting},
         service::Members,
         wire::{self, Answer, Request},
     },
     courier::NodeCourier,
     mesh::{Class, Member, Mesh, Receiving, Sending, Serve},
+    os::SystemEntropy,
+    starts::Memory,
     store::{
         Batch, Engine, Role,
         keys::state,
@@ -60,6 +65,9 @@ const GROUP: u32 = AUTHORITY;
 /// A tenth of these entries stays behind a snapshot.
 const SNAPSHOT_EVERY: u64 = 100;
 const SLOW: Duration = Duration::from_secs(30);
+const ELECTION_MIN: Duration = Duration::from_millis(300);
+/// A group rests that was quiet for so long.
+const QUIET: Duration = Duration::from_millis(500);
 /// Several elections, the longest of which takes 0.6 s.
 const ELECTIONS: Duration = Duration::from_secs(3);
 
@@ -76,6 +84,7 @@ struct Running {
     group: Group,
     courier: Arc<NodeCourier>,
     serving: JoinHandle<()>,
+    resting: Option<JoinHandle<()>>,
     writer: tokio::sync::oneshot::Receiver<()>,
 }
 
@@ -83,6 +92,8 @@ struct Cluster {
     authority: Authority,
     members: Vec<Member>,
     nodes: Vec<Node>,
+    /// Whether groups rest that are led by a node; none where nobody speaks of it.
+    rests: Option<fn(u64) -> bool>,
     /// Whose storage failed, and how.
     failed: Arc<Mutex<Vec<(u64, String)>>>,
 }
@@ -95,6 +106,10 @@ async fn free(address: SocketAddr) {
 
 impl Cluster {
     async fn of(count: u64) -> Self {
+        Self::resting(count, None).await
+    }
+
+    async fn resting(count: u64, rests: Option<fn(u64) -> bool>) -> Self {
         let authority = Authority::new(now_s());
         let nodes: Vec<Node> = (1..=count)
             .map(|number| {
@@ -112,7 +127,7 @@ impl Cluster {
                 address: node.address,
             })
             .collect();
-        let mut cluster = Self { authority, members, nodes, failed: Arc::default() };
+        let mut cluster = Self { authority, members, nodes, rests, failed: Arc::default() };
         for at in 0..cluster.nodes.len() {
             cluster.start(at).await;
         }
@@ -148,13 +163,25 @@ impl Cluster {
         let (log_writer, task) =
             LogWriter::new(Arc::clone(&log), Arc::clone(&engine), Arc::clone(&on_fatal)).unwrap();
         let writer = engine.spawn_writer(Box::pin(task));
+        let resting = match self.rests {
+            Some(rests) => {
+                let entropy = SystemEntropy::default();
+                let memory = Memory::begin(&*log, log_writer.clone(), &entropy);
+                mesh.remember(memory.await.unwrap());
+                let after = rests(number).then_some(QUIET);
+                let resting = Resting { every: ELECTION_MIN, after };
+                let (members, mesh) = (Arc::clone(&services), Arc::clone(&mesh));
+                Some(tokio::spawn(resting::keep(members, mesh, resting)))
+            }
+            None => None,
+        };
         let options = GroupOptions {
             group: GROUP,
             shard: GROUP,
             node: node.number,
             seed: node.number,
             heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(300),
+            election_min: ELECTION_MIN,
             election_max: Duration::from_millis(600),
             snapshot_every: SNAPSHOT_EVERY,
             fills_forgetful: false,
@@ -164,14 +191,15 @@ impl Cluster {
         };
         let group = Group::start(options, &*engine, log, log_writer, on_fatal).await.unwrap();
         courier.add_group(GROUP, group.clone());
-        node.running = Some(Running { mesh, group, courier, serving, writer });
+        node.running = Some(Running { mesh, group, courier, serving, resting, writer });
     }
 
     /// Ends a node at once; its disk stays.
     async fn stop(&mut self, number: u64) {
         let node = self.nodes.iter_mut().find(|node| node.number == number).unwrap();
-        let Running { mesh, group, courier, serving, writer } = node.running.take().unwrap();
-        serving.abort();
+        let running = node.running.take().unwrap();
+        let Running { mesh, group, courier, serving, resting, writer } = running;
+        [Some(serving), resting].into_iter().flatten().for_each(|task| task.abort());
         mesh.shut();
         courier.remove_group(GROUP);
         group.stop().await;
@@ -541,7 +569,7 @@ async fn malformed_frames_do_nothing_to_a_group() {
             // For the group, and what is no message; and each kind of stream, relayed ones too.
             let frame = [&GROUP.to_be_bytes()[..], &noise[1..1 + length]].concat();
             let size = u32::try_from(frame.len()).unwrap() + u32::from(noise[30] % 3);
-            let class = [noise[31] % 8];
+            let class = [noise[31] % 9];
             let bytes = [&class[..], &size.to_be_bytes(), &frame].concat();
             let (mut send, mut receive) = raw.open_bi().await.unwrap();
             send.write_all(&bytes).await.unwrap();

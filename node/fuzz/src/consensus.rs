@@ -6,6 +6,8 @@
 mod codec;
 #[path = "../../src/consensus/piece.rs"]
 mod piece;
+#[path = "../../src/consensus/quiet.rs"]
+mod quiet;
 #[path = "../../src/consensus/wire.rs"]
 pub(crate) mod wire;
 
@@ -21,6 +23,7 @@ use wire::{Answer, Request};
 /// Version and checksum of a record.
 const HEADER_BYTES: usize = 5;
 pub(crate) const PIECE_BYTES_MAX: usize = 4 << 20;
+pub(crate) use quiet::FRAME_BYTES_MAX as REST_BYTES_MAX;
 
 pub(crate) mod group {
     //! As large as the node's.
@@ -58,6 +61,12 @@ pub(crate) fn request(bytes: &[u8]) {
 
 pub(crate) fn answer(bytes: &[u8]) {
     let _ = record(bytes, Answer::decode, Answer::encode);
+}
+
+/// Which groups rest, and which of them do not.
+pub(crate) fn list(bytes: &[u8]) {
+    let _ = again(bytes, quiet::list_of, |list| quiet::list_frame(list));
+    let _ = again(bytes, quiet::awake_of, |awake| quiet::awake_frame(awake));
 }
 
 pub(crate) fn head(bytes: &[u8]) {

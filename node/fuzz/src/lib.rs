@@ -47,6 +47,7 @@ const READERS: &[fn(&[u8])] = &[
     kept::<taken::archive::Manifest>,
     kept::<taken::cut::Edges>,
     value::<Vec<u32>>,
+    consensus::list,
 ];
 
 /// Why nobody is sought, where a body does not say it.

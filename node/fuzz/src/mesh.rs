@@ -56,6 +56,11 @@ fn served(class: Class, mut rest: &[u8]) {
                 consensus::request(&request);
             }
         }
+        Class::Rest => {
+            while let Some(list) = frame(&mut rest, consensus::REST_BYTES_MAX) {
+                consensus::list(&list);
+            }
+        }
         Class::Snapshot => {
             let Some(first) = frame(&mut rest, wire::ANSWER_BYTES_MAX) else { return };
             if let Some(head) = addressed(&first) {

@@ -144,8 +144,8 @@ mod tests {
         let ([group, other], disk_health) = groups(&disk).await;
         let mut health = group.health();
         let members = Members::new(Arc::new(disk.clone()), 1);
-        members.add(1, group.raft.clone(), group.health(), None);
-        members.add(2, other.raft.clone(), other.health(), None);
+        members.add(1, &group.raft, group.health(), None, &group.rest);
+        members.add(2, &other.raft, other.health(), None, &other.rest);
         let may_lead = || [1, 2, 3].map(|number| members.may_lead(number));
         disk.hold_up_states(HELD_UP);
         for _ in 0..10 {

@@ -19,7 +19,7 @@ use openraft::{
     metrics::WaitError,
     raft::WatchChangeHandle,
 };
-use openraft_rt::{AsyncRuntime as _, watch::WatchReceiver as _};
+use openraft_rt::{AsyncRuntime as _, Instant as _, watch::WatchReceiver as _};
 use tokio::{
     sync::{RwLock, watch},
     time::Instant,
@@ -32,6 +32,7 @@ use super::{
     log_store::{self, End, LogStore},
     machine::{Machine, Observer},
     network::Peers,
+    rest::Rest,
     service::Members,
 };
 use crate::{
@@ -172,6 +173,8 @@ pub struct Group {
     on_fatal: OnFatal,
     /// Taken by who holds the group still: meanwhile nothing is proposed.
     pub(super) gate: Arc<RwLock<()>>,
+    /// Whether it rests: what is done to it here wakes it.
+    pub(super) rest: Arc<Rest>,
     /// Where its peers find it.
     members: Option<Arc<Members>>,
     /// End the watch on leadership, on what waits to be applied, and on the part of the disk, when the last handle goes.
@@ -228,9 +231,10 @@ impl Group {
         begin(&raft, &options, &floor).await.map_err(raft_error)?;
         Runtime::scope(options.seed, async { watch_over(group, &raft, Arc::clone(&on_fatal)) })
             .await;
+        let rest = Arc::new(Rest::new(&raft, &options));
         let (gate, members) = (Arc::default(), options.peers.map(|(_, members)| members));
         if let Some(members) = &members {
-            members.add(group, raft.clone(), health.clone(), floor.floor);
+            members.add(group, &raft, health.clone(), floor.floor, &rest);
         }
         tracing::info!(group, "group started");
         Ok(Self {
@@ -244,6 +248,7 @@ impl Group {
             led_until,
             on_fatal,
             gate,
+            rest,
             members,
             _watching,
         })
@@ -269,6 +274,11 @@ impl Group {
         let floor = self.floor.clone();
         let wait = self.raft.wait(None);
         wait.metrics(move |_| floor.is_reached(), "what was here before").await.is_ok()
+    }
+
+    /// Whether nothing happens in the group, so that it sends and expects no heartbeats.
+    pub fn is_at_rest(&self) -> bool {
+        self.rest.is_at_rest()
     }
 
     /// Whether this node may ask for votes, which nobody may whose log is not whole.
@@ -320,6 +330,7 @@ impl Group {
         if bytes.len() > ENTRY_BYTES_MAX {
             return Err(ProposeError::TooLarge { bytes: bytes.len() });
         }
+        self.wake().await;
         let (responder, outcome) = ProgressResponder::complete_only();
         let write = self.raft.write(Proposal(Bytes::from(bytes))).responder(responder);
         write.await.map_err(|error| self.stopped(&error))?;
@@ -338,6 +349,21 @@ impl Group {
                 Err(_) => Err(group.dropped()),
             }
         })
+    }
+
+    /// What rested is awake, and openraft knows that there is a quorum: without, it takes nothing.
+    pub(super) async fn wake(&self) {
+        if self.rest.stir() && !self.has_lease() {
+            self.read_index().await;
+        }
+    }
+
+    /// Whether a quorum answered this node as leader so short a time ago that it may write.
+    fn has_lease(&self) -> bool {
+        let lease = Duration::from_millis(self.raft.config().election_timeout_max);
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < lease / 2)
     }
 
     /// Why a proposal was dropped without an outcome.

@@ -33,6 +33,7 @@ impl Group {
     /// Why it was not asked.
     pub async fn transfer(&self, to: u64) -> Result<(), NotTransferred> {
         self.may_take(to, BEHIND_MAX)?;
+        self.rest.stir();
         let asked = self.raft.trigger().transfer_leader(to).await;
         asked.map_err(|error| NotTransferred::Stopped(error.to_string()))
     }
@@ -90,6 +91,7 @@ impl Group {
                 Ok(now) => had = matched(&now, to),
                 Err(_) => {}
             }
+            self.rest.stir();
             if self.raft.trigger().transfer_leader(to).await.is_err() {
                 return true;
             }
@@ -126,6 +128,7 @@ impl Group {
         if now.ok() != Some(own) {
             return;
         }
+        self.rest.stir();
         // As if it had asked, with all that is here. Where it asks yet, it is given the same vote by what it has.
         let all = LogId::new_term_index(term, u64::MAX);
         let mut ballot = VoteRequest::new(Vote::new(term + 1, to), Some(all));

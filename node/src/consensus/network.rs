@@ -1,9 +1,8 @@
 //! Raft's way to its peers, over the mesh.
 //!
 //! Entries go over a stream of their own, one request after the other without waiting for answers, which
-//! come back in the same order; heartbeats go over one that is kept for them, which is most of what a cluster
-//! at rest does; all else is a stream for each question. A cluster of one node has no mesh: each call says so,
-//! and openraft backs off.
+//! come back in the same order; heartbeats go over one that is kept for them; all else is a stream for each
+//! question. A cluster of one node has no mesh: each call says so, and openraft backs off.
 //!
 //! **Invariants:** a peer that cannot be reached is an error, never a silent grant; every error is one after
 //! which openraft backs off, because what it takes for a mishap of the network it repeats at once; a

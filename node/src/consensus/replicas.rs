@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::pin,
     time::Duration,
 };
 
@@ -124,7 +125,17 @@ impl Group {
     /// time that it does.
     pub async fn read_index(&self) -> Option<u64> {
         let asked = self.raft.get_read_linearizer(ReadPolicy::ReadIndex);
-        let linearizer = timeout(CONFIRMED_WITHIN, asked).await.ok()?.ok()?;
+        let mut asked = pin!(timeout(CONFIRMED_WITHIN, asked));
+        let soon = timeout(CONFIRMED_WITHIN / 4, &mut asked).await;
+        let answered = match soon {
+            Ok(answered) => answered,
+            Err(_) => {
+                // A group at rest repeats nothing that was lost.
+                self.rest.stir();
+                asked.await
+            }
+        };
+        let linearizer = answered.ok()?.ok()?;
         Some(linearizer.read_log_id().log_id().index)
     }
 
@@ -197,12 +208,14 @@ impl Group {
     /// missing takes milliseconds. In a quiet group one that is dead misses nothing.
     pub fn has_caught_up(&self, node: u64) -> bool {
         let metrics = self.raft.metrics();
-        let heard = {
+        let beats = {
             let metrics = metrics.borrow_watched();
             let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(&node).copied());
             heard.flatten().is_some_and(|at| at.elapsed() < HEARD_WITHIN)
         };
-        heard
+        // Where the group rests there are no heartbeats.
+        let rests = || self.rest.agreed(node).is_some_and(|at| at.elapsed() < HEARD_WITHIN);
+        (beats || rests())
             && self
                 .lag()
                 .is_some_and(|lag| lag.get(&node).is_some_and(|behind| *behind <= BEHIND_MAX))
@@ -236,6 +249,7 @@ impl Group {
     }
 
     async fn change(&self, change: ChangeMembers<u64, EmptyNode>) -> Result<(), NotChanged> {
+        self.wake().await;
         let changed = timeout(CHANGED_WITHIN, self.raft.change_membership(change, true)).await;
         let changed = changed.map_err(|_| NotChanged::Late)?;
         changed.map(|_| ()).map_err(|error| NotChanged::Refused(error.to_string()))

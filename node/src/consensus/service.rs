@@ -14,6 +14,8 @@ use std::{
 
 use super::{
     LogId, Raft, Runtime, Types, install, packed,
+    quiet::{self, Quiet},
+    rest::Rest,
     runtime::Beat,
     transfer,
     wire::{self, Answer, Request},
@@ -55,6 +57,7 @@ struct Served {
     floor: Option<LogId>,
     /// When a leader was heard last.
     heard: Arc<Mutex<Option<Instant>>>,
+    rest: Arc<Rest>,
 }
 
 impl Served {
@@ -66,6 +69,7 @@ impl Served {
         *self.health.borrow() == Health::Well
     }
 
+    /// Its leader says something of it.
     fn hears(&self) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
@@ -87,11 +91,13 @@ impl Members {
     pub(super) fn add(
         &self,
         group: GroupId,
-        raft: Raft,
+        raft: &Raft,
         health: watch::Receiver<Health>,
         floor: Option<LogId>,
+        rest: &Arc<Rest>,
     ) {
-        let served = Served { raft, health, floor, heard: Arc::default() };
+        let (raft, heard, rest) = (raft.clone(), Arc::default(), Arc::clone(rest));
+        let served = Served { raft, health, floor, heard, rest };
         self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(group, served);
     }
 
@@ -108,6 +114,16 @@ impl Members {
     /// When a leader of a group was heard last.
     pub(super) fn heard(&self, group: GroupId) -> Option<Instant> {
         *self.get(group)?.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether each group rests here.
+    pub(super) fn rests(&self) -> Vec<(GroupId, Arc<Rest>)> {
+        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+        groups.iter().map(|(group, served)| (*group, Arc::clone(&served.rest))).collect()
+    }
+
+    pub(super) fn rest(&self, group: GroupId) -> Option<Arc<Rest>> {
+        Some(self.get(group)?.rest)
     }
 
     fn get(&self, group: GroupId) -> Option<Served> {
@@ -158,6 +174,7 @@ impl Serve for Members {
                     wanted(unread, self.answer(from, &mut send, &mut receive)).await
                 }
                 Class::Replication => wanted(unread, self.follow(from, &mut send, receive)).await,
+                Class::Rest => wanted(unread, self.rest_with(from, &mut send, receive)).await,
                 // What has arrived is installed in any case.
                 Class::Snapshot => self.install(from, &mut send, &mut receive).await,
                 Class::Application => Err("nothing answers this yet".into()),
@@ -217,13 +234,24 @@ impl Members {
                 Request::Vote(vote) | Request::PreVote(vote) if vote.last_log_id < served.floor => {
                     None
                 }
+                // Whoever leads may hand the group over; nobody else may take it from a leader that is heard.
+                Request::Vote(vote) | Request::PreVote(vote)
+                    if !vote.leadership_transfer && served.rest.is_led() =>
+                {
+                    None
+                }
                 Request::Append(append) => {
                     served.hears();
+                    served.rest.stir();
                     served.raft.append_entries(append).await.map(Answer::Append).ok()
                 }
-                Request::Vote(vote) => served.raft.vote(vote).await.map(Answer::Vote).ok(),
+                Request::Vote(vote) => {
+                    served.rest.stir();
+                    served.raft.vote(vote).await.map(Answer::Vote).ok()
+                }
                 Request::PreVote(vote) => served.raft.pre_vote(vote).await.map(Answer::Vote).ok(),
                 Request::Transfer(transfer) => {
+                    served.rest.stir();
                     served.raft.handle_transfer_leader(transfer).await.map(Answer::Transfer).ok()
                 }
             },
@@ -252,6 +280,7 @@ impl Members {
             match next {
                 Ok(request) => {
                     served.hears();
+                    served.rest.stir();
                     request.map(|request| (request, (served, receive)))
                 }
                 Err(error) => {
@@ -278,6 +307,27 @@ impl Members {
         Ok(())
     }
 
+    /// Says which groups of a list do not rest here.
+    async fn rest_with(
+        &self,
+        from: u64,
+        send: &mut Sending,
+        mut receive: Receiving,
+    ) -> Result<(), Fault> {
+        while let Some(frame) = receive.frame(quiet::FRAME_BYTES_MAX).await? {
+            let list = quiet::list_of(&frame)?;
+            let rests = |quiet: &Quiet| {
+                let served = self.get(quiet.group)?;
+                served.rest.agrees(from, quiet).then(|| served.hears())
+            };
+            let awake = list.iter().filter(|quiet| rests(quiet).is_none());
+            let awake: Vec<GroupId> = awake.map(|quiet| quiet.group).collect();
+            send.frame(&quiet::awake_frame(&awake)).await?;
+        }
+        send.finish();
+        Ok(())
+    }
+
     async fn install(
         &self,
         from: u64,
@@ -288,9 +338,10 @@ impl Members {
         let (vote, meta) = transfer::head(&head)?;
         in_own_name(from, vote.leader_id.voted_for)?;
         let served = served.filter(Served::has_room);
-        let Some(Served { raft, .. }) = served else {
+        let Some(Served { raft, rest, .. }) = served else {
             return last_word(send, &Answer::Absent).await;
         };
+        rest.stir();
         // Whoever sends it tries again later.
         let Some(table) = self.arrive(group)? else {
             return last_word(send, &Answer::Absent).await;

@@ -25,18 +25,21 @@ pub enum Class {
     Replication = 2,
     Snapshot = 3,
     Application = 4,
+    /// Lists of groups at rest, one after the other, each with its answer.
+    Rest = 8,
 }
 
 impl Class {
     pub(crate) fn of(byte: u8) -> Option<Self> {
-        let all = [Self::Consensus, Self::Replication, Self::Snapshot, Self::Application];
+        let all =
+            [Self::Consensus, Self::Replication, Self::Snapshot, Self::Application, Self::Rest];
         all.into_iter().find(|class| *class as u8 == byte)
     }
 
     /// What is sent first where both wait.
     pub(crate) fn priority(self) -> i32 {
         match self {
-            Self::Consensus => 3,
+            Self::Consensus | Self::Rest => 3,
             Self::Replication => 2,
             Self::Application => 1,
             Self::Snapshot => 0,
@@ -119,8 +122,8 @@ mod tests {
     /// Nodes of two releases are in one cluster while it is upgraded.
     #[test]
     fn the_bytes_that_streams_begin_with_are_frozen() {
-        let classes = [Class::Consensus, Class::Replication, Class::Snapshot, Class::Application];
-        for (byte, class) in (1..).zip(classes) {
+        let first = [Class::Consensus, Class::Replication, Class::Snapshot, Class::Application];
+        for (byte, class) in (1..).zip(first).chain([(8, Class::Rest)]) {
             assert_eq!((class as u8, First::of(byte)), (byte, Some(First::Class(class))));
             assert_eq!(begin(RELAY, 0x102, class), [5, 0, 0, 0, 0, 0, 0, 1, 2, byte]);
             assert_eq!(begin(RELAYED, 0x102, class), [6, 0, 0, 0, 0, 0, 0, 1, 2, byte]);
@@ -128,7 +131,7 @@ mod tests {
         }
         let others = [First::Relay, First::Relayed, First::Hello].map(Some);
         assert_eq!([5, 6, 7].map(First::of), others);
-        assert_eq!([0, 8, u8::MAX].map(First::of), [None; 3]);
+        assert_eq!([0, 9, u8::MAX].map(First::of), [None; 3]);
         assert_eq!([0, 5, 6, 7].map(|class| route(&[0, 0, 0, 0, 0, 0, 0, 1, class])), [None; 4]);
     }
 

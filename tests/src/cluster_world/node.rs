@@ -22,6 +22,7 @@ use fieldmesh_node::{
     audit::Audit,
     bucket::Rate,
     cluster::Cluster,
+    consensus::rest::Resting,
     edge,
     mesh::{self, Mesh, MeshOptions, SentAway},
     node::{Node, NodeParts},
@@ -54,6 +55,9 @@ const HTTPS: u16 = 7445;
 const ORDERS_MAX: usize = 64;
 /// As a node looks whether the cluster knows it as it is.
 const INTRODUCE_EVERY: Duration = Duration::from_secs(1);
+/// Sooner than a node does: quiet moments are short here.
+const REST_AFTER: Duration = Duration::from_millis(700);
+const RESTING: Resting = Resting { every: TIMING.election_min, after: Some(REST_AFTER) };
 /// A sync that takes longer is a stall.
 const STALL: Duration = Duration::from_secs(1);
 /// A disk that says less is full; others do not say how much they have.
@@ -285,6 +289,7 @@ async fn parts(machine: &Machine, told: Members, seed: u64) -> Result<NodeParts,
         number,
         timing: TIMING,
         timing_across: TIMING,
+        resting: RESTING,
         snapshot_every: SNAPSHOT_EVERY,
         awake_max: 1000,
         disk: Limits { stall: STALL, room_min: ROOM_MIN },

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use fieldmesh_node::{
     mesh::{Member, SentAway},
     os::SystemEntropy,
-    starts::{Memory, PACKED_FRAMES},
+    starts::{GROUPS_AT_REST, Memory},
     store::{
         Engine, Role,
         simulated::Disk,
@@ -101,13 +101,13 @@ async fn who_does_not_say_what_it_reads_is_sent_what_every_release_does() {
         one.mesh.reads(2)
     };
     let two = started(&authority, 2, &same).await;
-    assert_eq!(reads(&two).await, PACKED_FRAMES);
+    assert_eq!(reads(&two).await, GROUPS_AT_REST);
     two.mesh.shut();
     // An older release in its place.
     let two = server(&authority, 2);
     assert_eq!(reads(&two).await, 0);
     two.mesh.shut();
-    assert_eq!(reads(&started(&authority, 2, &same).await).await, PACKED_FRAMES);
+    assert_eq!(reads(&started(&authority, 2, &same).await).await, GROUPS_AT_REST);
 }
 
 pub(super) fn disk() -> Disk {
