@@ -275,7 +275,8 @@ fn is_done(view: &ClusterView, verb: &ClusterVerb) -> bool {
     view.settled
         && match verb {
             ClusterVerb::Drain(args) => {
-                presence(args.number) != Some("active") && !leads(args.number)
+                matches!(presence(args.number), Some("draining" | "leaving" | "gone"))
+                    && !leads(args.number)
             }
             ClusterVerb::Remove(args) => presence(args.number) == Some("gone"),
             ClusterVerb::Status(_) | ClusterVerb::Area(_) => true,
@@ -517,6 +518,7 @@ mod tests {
             ("move 8 1 2 4", false),
             ("resume 3", false),
             ("drain 3", true),
+            ("drain 4", false),
         ] {
             assert_eq!(is_done(&view, &verb(line)), is_heard, "{line}");
         }
