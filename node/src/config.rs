@@ -24,6 +24,8 @@ use outside::{HeartbeatConfig, NoticesConfig};
 
 use crate::{bucket::Rate, consensus::rest::Resting, node::Timing, store::health::Limits};
 
+/// Half of what a member is believed for that was heard (`consensus::replicas`).
+const LISTS_EVERY_MAX: Duration = Duration::from_millis(500);
 /// Sooner, a group would rest between two requests of the same device.
 const REST_AFTER_MIN: Duration = Duration::from_millis(500);
 
@@ -372,7 +374,9 @@ impl RaftConfig {
 
     pub fn resting(&self) -> Resting {
         let after = Duration::from_millis(self.rest_after_ms);
-        let every = self.timing().election_min;
+        // More than two within what any group waits for its leader, and within what tells that a member is there.
+        let every = self.timing().election_min.min(self.timing_across().election_min);
+        let every = every.min(LISTS_EVERY_MAX);
         Resting { every, after: (!after.is_zero()).then_some(after) }
     }
 }

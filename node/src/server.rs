@@ -161,9 +161,8 @@ impl Server {
             on_fatal: Arc::new(end_process),
             audit,
         };
-        let https = listener.local_addr().unwrap_or(config.listen.https);
-        let at = advertised(config, [at, devices, https]);
-        let introduction = introduction(&facts, at, parts.known.own().shards)?;
+        let at = [at, devices, listener.local_addr().unwrap_or(config.listen.https)];
+        let introduction = introduction(&facts, advertised(config, at), parts.known.own().shards)?;
         let node = Arc::new(started(parts, service, &mesh, &introduction).await?);
         // Only now: a start that fails leaves the directory as it was.
         keep(&keeper, &node.known, &dir, &*entropy)?;

@@ -89,6 +89,13 @@ impl Rest {
         sleep.is_led(now)
     }
 
+    /// Whoever leads the group gives it to another member.
+    pub(super) fn hand_over(&self) {
+        let mut sleep = self.lock();
+        sleep.hand_over(Instant::now());
+        self.heed(&sleep);
+    }
+
     /// Whether nobody is to have this member's vote, as far as can be told here: there is a leader. One that rests wakes
     /// to say so itself.
     pub(super) fn is_led(&self) -> bool {

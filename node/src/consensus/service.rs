@@ -251,7 +251,7 @@ impl Members {
                 }
                 Request::PreVote(vote) => served.raft.pre_vote(vote).await.map(Answer::Vote).ok(),
                 Request::Transfer(transfer) => {
-                    served.rest.stir();
+                    served.rest.hand_over();
                     served.raft.handle_transfer_leader(transfer).await.map(Answer::Transfer).ok()
                 }
             },

@@ -118,6 +118,14 @@ impl Sleep {
         self.state = State::Awake { since: now, led_until };
     }
 
+    /// Its leader hands it over: it is kept for no longer than whoever was asked may take to stand.
+    pub(super) fn hand_over(&mut self, now: Instant) {
+        self.wake(now);
+        if let State::Awake { led_until: Some(until), .. } = &mut self.state {
+            *until = (*until).min(now + self.waits.lease / 4);
+        }
+    }
+
     /// Whether there is a leader that nobody may be voted against yet, and of which openraft does not know that it is
     /// heard.
     pub(super) fn is_led(&self, now: Instant) -> bool {
@@ -378,6 +386,9 @@ mod tests {
         sleep.wake(at(200));
         sleep.wake(at(400));
         assert_eq!(led(&sleep, 0), [true, true, false]);
+        // Unless that one gives it away.
+        sleep.hand_over(at(410));
+        assert_eq!([559, 560].map(|ms| sleep.is_led(at(ms))), [true, false]);
         let mut sleep = leader(began);
         for node in [2, 3] {
             sleep.answered(node, &QUIET, true, at(2000));
