@@ -436,6 +436,7 @@ mod tests {
             ("cluster.region", "europe"),
             ("node.shards", "0"),
             ("raft.heartbeat_ms", "200"),
+            ("raft.rest_after_ms", "499"),
             ("cluster.name", "A b"),
             ("cluster.away_after_s", "5"),
             ("cluster.unheard_after_s", "5"),
